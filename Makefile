@@ -1,0 +1,34 @@
+# designspace: every target sets up what it needs; a second call installs nothing.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help install demo test lint bench-train bench-analysis clean
+
+help:            ## list the targets
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
+
+install: $(STAMP) ## set up .venv; then .venv/bin/designspace works
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "designspace needs Python 3.11 or newer; found: $$($(PYTHON) --version). Try: make install PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dask,export,dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)    ## the whole main job on built-in images: sample, train, analyze, derive, export
+	$(BIN)/designspace demo
+
+lint: $(STAMP)    ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint        ## ruff, mypy and pytest
+	$(BIN)/pytest
+
+clean:           ## remove what the tools cache (never results/)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find designspace tests -name __pycache__ -type d -prune -exec rm -rf {} +

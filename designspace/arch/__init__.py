@@ -1,0 +1,28 @@
+"""What a model is: stages, RegNet parameters, cost, the published models. NumPy only."""
+
+from designspace.arch.catalog import CATALOG, published
+from designspace.arch.cost import Cost, cost
+from designspace.arch.frame import Frame
+from designspace.arch.model import Model
+from designspace.arch.population import Population
+from designspace.arch.regnet import RegNet, RegNets, quantized_widths
+from designspace.arch.stages import Arch, Stages, group_compatible
+from designspace.arch.units import format_quantity, parse_quantity
+
+__all__ = [
+    "CATALOG",
+    "Arch",
+    "Cost",
+    "Frame",
+    "Model",
+    "Population",
+    "RegNet",
+    "RegNets",
+    "Stages",
+    "cost",
+    "format_quantity",
+    "group_compatible",
+    "parse_quantity",
+    "published",
+    "quantized_widths",
+]

@@ -1,0 +1,100 @@
+"""Cost of whole populations in closed form: multiply-adds, parameters and activations.
+
+Convention (DDS table 2, pycls): `flops` are multiply-adds of convolutions and linear layers plus one
+addition for each bias element they produce; `acts` are the output elements of convolutions and
+linear layers; `params` are all learnable numbers, BatchNorm included.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.arch.frame import Frame
+from designspace.arch.stages import IntArray, Stages
+
+# Small enough that the working set of a chunk stays in the second-level cache.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Cost:
+    """Cost of n models, each array (n,): multiply-adds, parameters, activations."""
+
+    flops: IntArray
+    params: IntArray
+    acts: IntArray
+
+    def __len__(self) -> int:
+        return len(self.flops)
+
+    def take(self, rows: NDArray[Any] | slice) -> "Cost":
+        """Select models by index, mask or slice."""
+        return Cost(self.flops[rows], self.params[rows], self.acts[rows])
+
+
+def cost(stages: Stages, frame: Frame) -> Cost:
+    """Count the cost of every model at the frame's resolution, exactly, in int64."""
+    n = len(stages)
+    if n <= _CHUNK:
+        return _cost(stages, frame)
+    parts = [_cost(stages.take(slice(i, i + _CHUNK)), frame) for i in range(0, n, _CHUNK)]
+    return Cost(
+        flops=np.concatenate([part.flops for part in parts]),
+        params=np.concatenate([part.params for part in parts]),
+        acts=np.concatenate([part.acts for part in parts]),
+    )
+
+
+def _cost(stages: Stages, frame: Frame) -> Cost:
+    assert stages.num_stages == frame.num_stages
+    sides = frame.stage_resolutions()
+    # Stem: 3x3 convolution of 3 channels, BatchNorm.
+    stem_area = sides[0] ** 2
+    flops = np.full(len(stages), 27 * frame.stem_width * stem_area, dtype=np.int64)
+    params = np.full(len(stages), 29 * frame.stem_width, dtype=np.int64)
+    acts = np.full(len(stages), frame.stem_width * stem_area, dtype=np.int64)
+
+    squeezing = stages.se_ratios > 0
+    width_in = np.full(len(stages), frame.stem_width, dtype=np.int64)
+    for i, stride in enumerate(frame.strides):
+        area_in, area = sides[i] ** 2, sides[i + 1] ** 2
+        depth, width = stages.depths[:, i], stages.widths[:, i]
+        inner = np.rint(width / stages.bottleneck_ratios[:, i]).astype(np.int64)
+        rest = depth - 1
+
+        # Convolutions: 1x1 in (the first block's still at the stage's input size), 3x3, 1x1 out.
+        grouped = 9 * inner * stages.group_widths[:, i]
+        pointwise = inner * width
+        first = inner * width_in
+        weights = first + rest * pointwise + depth * (grouped + pointwise)
+        flops += first * area_in + (rest * pointwise + depth * (grouped + pointwise)) * area
+        acts += inner * (area_in + rest * area) + depth * (inner + width) * area
+        norms = depth * (2 * inner + width)
+
+        # The first block's shortcut, where shape changes: strided 1x1 convolution, BatchNorm.
+        projected = np.ones(len(stages), dtype=bool) if stride != 1 else width_in != width
+        shortcut = np.where(projected, width_in * width, 0)
+        weights += shortcut
+        flops += shortcut * area
+        acts += np.where(projected, width * area, 0)
+        norms += np.where(projected, width, 0)
+        params += weights + 2 * norms
+
+        # Squeeze-and-excitation: two 1x1 convolutions with bias on a 1x1 map, inside every block.
+        if squeezing.any():
+            squeeze = np.rint(stages.se_ratios * width_in).astype(np.int64)
+            squeeze_rest = np.rint(stages.se_ratios * width).astype(np.int64)
+            squeezes = np.where(squeezing, squeeze + rest * squeeze_rest, 0)
+            biases = squeezes + np.where(squeezing, depth * inner, 0)
+            flops += 2 * squeezes * inner + biases
+            params += 2 * squeezes * inner + biases
+            acts += biases
+        width_in = width
+
+    # Classifier: linear with bias.
+    flops += (width_in + 1) * frame.classes
+    params += (width_in + 1) * frame.classes
+    acts += frame.classes
+    return Cost(flops=flops, params=params, acts=acts)

@@ -1,0 +1,170 @@
+"""Reading and writing the files that people open: safe YAML, checked shapes, atomic writes."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from designspace.errors import InputError, nearest
+
+MAX_YAML_BYTES = 1 << 20
+_MAX_YAML_DEPTH = 40
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a UTF-8 file.
+
+    Raises:
+        InputError: It is missing, a folder, unreadable, or not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{what}: no file {path}") from None
+    except IsADirectoryError:
+        raise InputError(f"{what}: {path} is a folder, not a file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what}: {path} is not UTF-8 text (byte {error.start})") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{what}: cannot read {path}: {reason}") from None
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML map with the safe loader; aliases, over-large and over-deep files are refused.
+
+    Raises:
+        InputError: The file is unreadable, is not YAML, has a tag or an alias, or is no map.
+    """
+    text = read_text(path, what)
+    if len(text) > MAX_YAML_BYTES:
+        raise InputError(f"{what}: {path} is larger than {MAX_YAML_BYTES} bytes")
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(
+                    f"{what}: {path}, line {line}: aliases (*{event.anchor}) are not accepted; "
+                    "write the value out"
+                )
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_YAML_DEPTH:
+                raise InputError(f"{what}: {path}, line {line}: nested too deep")
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise InputError(f"{what}: {path}{where}: {problem}") from None
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise InputError(f"{what}: {path}: {error}") from None
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise InputError(f"{what}: {path} must be a map of keys to values at its top level")
+    return data
+
+
+def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what: str) -> Schema:
+    """Check data that a person wrote against a pydantic schema.
+
+    Raises:
+        InputError: For the first mistakes: file, key path, the value, the rule, the valid choices.
+    """
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        problems = [_describe(problem, schema) for problem in error.errors()[:5]]
+        more = error.error_count() - len(problems)
+        if more > 0:
+            problems.append(f"and {more} more")
+        raise InputError(f"{what}: {path}: " + "; ".join(problems)) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: a temporary neighbour, fsync, rename.
+
+    Raises:
+        InputError: The folder does not exist or cannot be written.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents.
+
+    Raises:
+        InputError: A file is in the way, or a parent cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"cannot make folder {path}: a file of that name is in the way") from None
+    except OSError as error:
+        raise InputError(f"cannot make folder {path}: {error.strerror}") from None
+    return path
+
+
+def dump_yaml(data: dict[str, Any], header: str = "") -> str:
+    """Render plain data as YAML in the given order, short lists on one line, under `#` lines."""
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    return comment + yaml.dump(
+        data,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+        default_flow_style=None,
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _describe(problem: Any, schema: type[BaseModel]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    kind, value = problem["type"], problem.get("input")
+    if kind == "missing":
+        return f"{path}: missing"
+    if kind == "extra_forbidden":
+        known = _keys_at(schema, problem["loc"][:-1])
+        hint = f"; {nearest(str(problem['loc'][-1]), known)}" if known else ""
+        return f"{path}: unknown key{hint}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    shown = json.dumps(value, default=str)
+    return f"{path}: {message}; found {shown if len(shown) <= 80 else shown[:77] + '...'}"
+
+
+def _keys_at(schema: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """Names of the fields of the schema at a location, as far as annotations lead there."""
+    current: Any = schema
+    for part in loc:
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            return []
+        current = fields[part].annotation
+        for option in getattr(current, "__args__", ()):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                current = option
+    return list(getattr(current, "model_fields", {}))

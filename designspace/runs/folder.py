@@ -1,0 +1,192 @@
+"""A run folder: the space as resolved, its population, the recipe, and the journal of trials."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from designspace.arch import Cost, Frame, Population, RegNet, RegNets, Stages
+from designspace.arch.stages import Arch
+from designspace.errors import InputError
+from designspace.files import dump_yaml, make_folder, read_yaml, write_text
+from designspace.runs import journal
+from designspace.runs.recipe import Recipe, parse_recipe
+from designspace.runs.trial import Trial, TrialState
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; see the README for what each holds."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, which reports use."""
+        return self.path.resolve().name
+
+    @property
+    def space_file(self) -> Path:
+        """The space as resolved, with what was sampled from it."""
+        return self.path / "space.yaml"
+
+    @property
+    def population_file(self) -> Path:
+        """One model a line."""
+        return self.path / "population.jsonl"
+
+    @property
+    def recipe_file(self) -> Path:
+        """The training recipe as resolved."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def trials_file(self) -> Path:
+        """One finished trial a line, append-only."""
+        return self.path / "trials.jsonl"
+
+    @staticmethod
+    def open(path: Path | str) -> "RunFolder":
+        """Return an existing run folder.
+
+        Raises:
+            InputError: There is no such folder, or it holds no population.
+        """
+        folder = RunFolder(Path(path))
+        if not folder.path.is_dir():
+            raise InputError(f"no run folder {path}; `designspace sample … --out {path}` makes one")
+        for file in (folder.space_file, folder.population_file):
+            if not file.is_file():
+                raise InputError(
+                    f"{path} is not a run folder: it has no {file.name}; "
+                    f"`designspace sample … --out {path}` makes one"
+                )
+        return folder
+
+    @staticmethod
+    def create(path: Path | str, space: dict[str, Any], population: Population) -> "RunFolder":
+        """Write a sampled population into a new folder, or extend the same one.
+
+        A population's first models don't depend on how many were asked for, so a folder of the same
+        space, budget and seed may grow; trials that it holds keep their meaning.
+
+        Args:
+            path: The folder; parents are made.
+            space: The resolved space, with a `sample` map of n, budget, seed and hash.
+            population: What was sampled.
+
+        Raises:
+            InputError: The folder holds another space, budget or seed, or more models than these.
+        """
+        folder = RunFolder(make_folder(Path(path)))
+        if folder.space_file.exists():
+            before, now = folder.space().get("sample", {}), space["sample"]
+            if before.get("hash") != now["hash"]:
+                raise InputError(
+                    f"{path} holds another population (space, budget or seed differ); "
+                    "choose another --out, or remove that folder"
+                )
+            if int(before.get("n", 0)) > now["n"]:
+                raise InputError(
+                    f"{path} already holds {before['n']} models of this population; "
+                    f"ask for at least as many, or choose another --out"
+                )
+        elif folder.population_file.exists():
+            raise InputError(
+                f"{path} holds a population.jsonl but no space.yaml; choose another --out"
+            )
+        write_text(folder.population_file, "".join(journal.encode(r) for r in population.records()))
+        header = (
+            "The space as resolved, and what was sampled from it (written by designspace sample)."
+        )
+        write_text(folder.space_file, dump_yaml(space, header))
+        return folder
+
+    def space(self) -> dict[str, Any]:
+        """Return the resolved space and its `sample` map as plain data."""
+        return read_yaml(self.space_file, "space")
+
+    def frame(self) -> Frame:
+        """Return what lies around the stages of every model here."""
+        data = self.space().get("input")
+        if not isinstance(data, dict):
+            raise InputError(f"{self.space_file}: input: missing")
+        return Frame.from_dict(data)
+
+    def population(self) -> Population:
+        """Read the population.
+
+        Raises:
+            InputError: A line is damaged, missing, out of order, or changed by hand.
+        """
+        frame = self.frame()
+        records = journal.read(self.population_file, "population").records
+        stated = self.space().get("sample", {}).get("n", len(records))
+        if len(records) != stated or not records:
+            raise InputError(
+                f"{self.population_file} holds {len(records)} models, {self.space_file.name} says "
+                f"{stated}; run the same `designspace sample` again to restore it"
+            )
+        archs: list[Arch] = []
+        regnets: list[RegNet] = []
+        for i, record in enumerate(records):
+            where = f"{self.population_file}, line {i + 1}"
+            try:
+                arch = Arch.from_dict(record["arch"])
+                if record["id"] != arch.id or record["index"] != i:
+                    raise InputError("id or index does not fit the arch: the line was edited")
+                if arch.num_stages != frame.num_stages:
+                    raise InputError(f"{arch.num_stages} stages; the space has {frame.num_stages}")
+                archs.append(arch)
+                if "regnet" in record:
+                    regnets.append(RegNet(**record["regnet"]))
+                for key in ("flops", "params", "acts"):
+                    record[key] = int(record[key])
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(f"{where}: {error}") from None
+        if regnets and len(regnets) != len(archs):
+            raise InputError(f"{self.population_file}: only {len(regnets)} lines have a regnet")
+        counts = {
+            k: np.array([r[k] for r in records], np.int64) for k in ("flops", "params", "acts")
+        }
+        return Population(
+            frame=frame,
+            stages=Stages.from_archs(archs),
+            cost=Cost(**counts),
+            regnets=RegNets.from_list(regnets) if regnets else None,
+        )
+
+    def recipe(self) -> Recipe | None:
+        """Return the recipe that this run is trained with, or None before the first training."""
+        if not self.recipe_file.exists():
+            return None
+        return parse_recipe(read_yaml(self.recipe_file, "recipe"), self.recipe_file)
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Return the standing trial of each model that has one, in sampled order.
+
+        A failed trial that was tried again is superseded by the later line; every line stays in the
+        journal.
+
+        Raises:
+            InputError: A line is damaged, or is not of this population.
+        """
+        sizes = self.space().get("sample", {}).get("n")
+        standing: dict[int, Trial] = {}
+        records = journal.read(self.trials_file, "trials").records
+        for number, record in enumerate(records, start=1):
+            where = f"{self.trials_file}, record {number}"
+            trial = Trial.from_record(record, where)
+            if sizes is not None and not 0 <= trial.index < sizes:
+                raise InputError(
+                    f"{where}: index {trial.index} is not in the population of {sizes}"
+                )
+            before = standing.get(trial.index)
+            if before is None or before.state is TrialState.FAILED:
+                standing[trial.index] = trial
+        return tuple(standing[index] for index in sorted(standing))
+
+    def append_trials(self, trials: list[Trial]) -> None:
+        """Append finished trials to the journal; on return they are on disk."""
+        journal.append(self.trials_file, [trial.to_record() for trial in trials])

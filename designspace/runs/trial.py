@@ -1,0 +1,98 @@
+"""A finished trial: one model, trained once, a fact that is never changed."""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from designspace.errors import InputError
+
+
+class TrialState(StrEnum):
+    """How a trial ended.
+
+    `COMPLETE`: trained to the last epoch. `DIVERGED`: the loss became non-finite; it counts in the
+    EDF with chance error. `FAILED`: it crashed, ran out of memory or time; it stays visible.
+    """
+
+    COMPLETE = "complete"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One line of trials.jsonl.
+
+    Attributes:
+        id: Content hash of the model, as in population.jsonl.
+        index: The model's index in the population.
+        state: How the trial ended.
+        error: Top-1 error in percent on the validation split after the last epoch; chance error for
+            a diverged trial, None for a failed one.
+        curve: That error after each epoch (of those that were reached).
+        seconds: Training time, data loading and validation included.
+        seed: Seed of initialisation and data order.
+        versions: Library versions and device that it ran with.
+        reason: Why it diverged or failed; empty for a complete trial.
+        split: Which images the error was measured on.
+    """
+
+    id: str
+    index: int
+    state: TrialState
+    error: float | None
+    curve: tuple[float, ...]
+    seconds: float
+    seed: int
+    versions: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+    split: str = "val"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain data, as it stands in trials.jsonl."""
+        return {
+            "id": self.id,
+            "index": self.index,
+            "state": self.state.value,
+            "error": self.error,
+            "curve": list(self.curve),
+            "seconds": round(self.seconds, 3),
+            "seed": self.seed,
+            "split": self.split,
+            "reason": self.reason,
+            "versions": self.versions,
+        }
+
+    @staticmethod
+    def from_record(record: dict[str, Any], where: str) -> "Trial":
+        """Read one record.
+
+        Raises:
+            InputError: A key is missing or a value is out of range; `where` is named.
+        """
+        try:
+            state = TrialState(record["state"])
+            error = None if record.get("error") is None else float(record["error"])
+            trial = Trial(
+                id=str(record["id"]),
+                index=int(record["index"]),
+                state=state,
+                error=error,
+                curve=tuple(float(e) for e in record.get("curve") or ()),
+                seconds=float(record.get("seconds") or 0.0),
+                seed=int(record.get("seed") or 0),
+                versions={str(k): str(v) for k, v in (record.get("versions") or {}).items()},
+                reason=str(record.get("reason") or ""),
+                split=str(record.get("split") or "val"),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error_:
+            raise InputError(
+                f"{where}: {error_!r}; a trial has id, index, state "
+                f"({', '.join(s.value for s in TrialState)}), error, curve, seconds, seed, versions"
+            ) from None
+        if state is not TrialState.FAILED and (
+            error is None or not math.isfinite(error) or not 0 <= error <= 100
+        ):
+            raise InputError(f"{where}: error is {error}; a {state} trial has 0 to 100 percent")
+        return trial
