@@ -48,7 +48,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     try:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 0
             if isinstance(event, yaml.AliasEvent):
                 raise InputError(
                     f"{what}: {path}, line {line}: aliases (*{event.anchor}) are not accepted; "

@@ -1,10 +1,11 @@
 """Cost of whole populations in closed form: multiply-adds, parameters and activations.
 
-Convention (DDS table 2, pycls): `flops` are multiply-adds of convolutions and linear layers plus one
-addition for each bias element they produce; `acts` are the output elements of convolutions and
+Convention (DDS table 2, pycls): `flops` are multiply-adds of convolutions and linear layers plus
+one addition for each bias element they produce; `acts` are the output elements of convolutions and
 linear layers; `params` are all learnable numbers, BatchNorm included.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,17 +34,23 @@ class Cost:
         """Select models by index, mask or slice."""
         return Cost(self.flops[rows], self.params[rows], self.acts[rows])
 
+    @staticmethod
+    def concatenate(parts: Sequence["Cost"]) -> "Cost":
+        """Join the costs of populations, in order."""
+        return Cost(
+            flops=np.concatenate([part.flops for part in parts]),
+            params=np.concatenate([part.params for part in parts]),
+            acts=np.concatenate([part.acts for part in parts]),
+        )
+
 
 def cost(stages: Stages, frame: Frame) -> Cost:
     """Count the cost of every model at the frame's resolution, exactly, in int64."""
     n = len(stages)
     if n <= _CHUNK:
         return _cost(stages, frame)
-    parts = [_cost(stages.take(slice(i, i + _CHUNK)), frame) for i in range(0, n, _CHUNK)]
-    return Cost(
-        flops=np.concatenate([part.flops for part in parts]),
-        params=np.concatenate([part.params for part in parts]),
-        acts=np.concatenate([part.acts for part in parts]),
+    return Cost.concatenate(
+        [_cost(stages.take(slice(i, i + _CHUNK)), frame) for i in range(0, n, _CHUNK)]
     )
 
 

@@ -1,4 +1,4 @@
-"""One network, whole: body, frame, the RegNet parameters behind it where it has them, and a name."""
+"""One network, whole: a name, its body, its frame, and the RegNet parameters behind it, if any."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -46,7 +46,7 @@ class Model:
     def from_regnet(
         name: str, regnet: RegNet, se_ratio: float = 0.0, frame: Frame | None = None
     ) -> "Model":
-        """Make a model of RegNet parameters; without a frame, the ImageNet one (stride 2 throughout)."""
+        """Make a model of RegNet parameters; without a frame, that of ImageNet at 224 pixels."""
         arch = regnet.arch(se_ratio)
         frame = frame or Frame(strides=(2,) * arch.num_stages)
         return Model(name, arch, frame, regnet)

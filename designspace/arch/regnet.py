@@ -90,6 +90,14 @@ class RegNets:
             self.d[rows], self.w_0[rows], self.w_a[rows], self.w_m[rows], self.b[rows], self.g[rows]
         )
 
+    @staticmethod
+    def concatenate(parts: list["RegNets"]) -> "RegNets":
+        """Join parameter sets, in order."""
+        names = ("d", "w_0", "w_a", "w_m", "b", "g")
+        return RegNets(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        )
+
     def regnet(self, i: int) -> RegNet:
         """Return parameter set i as plain values."""
         return RegNet(
@@ -109,7 +117,8 @@ class RegNets:
         """Number of stages of each model, (n,): runs of equal block width."""
         widths = self.block_widths()
         steps = (np.diff(widths, axis=1) != 0) & (widths[:, 1:] > 0)
-        return 1 + steps.sum(axis=1, dtype=np.int64)
+        counts: IntArray = 1 + steps.sum(axis=1, dtype=np.int64)
+        return counts
 
     def stages(self, num_stages: int, se_ratios: FloatArray) -> tuple[Stages, NDArray[np.bool_]]:
         """Turn parameters into stages, for those models that have `num_stages` of them.

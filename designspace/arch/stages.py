@@ -31,7 +31,7 @@ class Arch:
         widths: Output channels of each stage's blocks.
         bottleneck_ratios: Block width over the width of its 3x3 convolution.
         group_widths: Channels a group in each stage's 3x3 convolution.
-        se_ratio: Squeeze width over the block's input width; 0 for X blocks (no squeeze-excitation).
+        se_ratio: Squeeze width over the block's input width; 0 for X blocks, which have none.
     """
 
     depths: tuple[int, ...]

@@ -25,7 +25,7 @@ class Journal:
 
 
 def encode(record: dict[str, Any]) -> str:
-    """Render one record as a line: compact JSON, closed by the `crc32` of all that stands before it."""
+    """Render one record as a line of JSON that ends with the `crc32` of all before it."""
     body = json.dumps(record, separators=(", ", ": "), allow_nan=False)[:-1]
     return f'{body}, "crc32": "{zlib.crc32(body.encode()):08x}"}}\n'
 
@@ -83,7 +83,7 @@ def read(path: Path, what: str = "journal") -> Journal:
 
 
 def read_text_lossy(path: Path, what: str) -> str:
-    """Read a journal's text; bytes that are not UTF-8 become U+FFFD and fail their line's checksum."""
+    """Read a journal's text; a byte that is not UTF-8 becomes U+FFFD, failing its checksum."""
     try:
         return path.read_bytes().decode("utf-8", errors="replace")
     except OSError:

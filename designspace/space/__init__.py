@@ -1,0 +1,20 @@
+"""What may be chosen: spaces, their files, budgets, and the sampler."""
+
+from designspace.space.budget import MEASURES, Budget, Measure
+from designspace.space.load import load_space, shipped_settings, shipped_spaces
+from designspace.space.sampler import Sample, Tally, sample, sample_record
+from designspace.space.space import Space
+
+__all__ = [
+    "MEASURES",
+    "Budget",
+    "Measure",
+    "Sample",
+    "Space",
+    "Tally",
+    "load_space",
+    "sample",
+    "sample_record",
+    "shipped_settings",
+    "shipped_spaces",
+]

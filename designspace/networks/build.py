@@ -1,0 +1,73 @@
+"""The torch network of a model, built from torchvision's RegNet parts with explicit stages.
+
+torchvision's own rounding (`BlockParams.from_init_params`) differs from the paper's, so it is never
+used: the stages are handed over as they are.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+from torchvision.models.regnet import BlockParams, RegNet, ResBottleneckBlock
+from torchvision.ops.misc import Conv2dNormActivation
+
+from designspace.arch import Model
+
+
+def block_params(model: Model) -> BlockParams:
+    """Return torchvision's description of the model's stages."""
+    arch = model.arch
+    return BlockParams(
+        depths=list(arch.depths),
+        widths=list(arch.widths),
+        group_widths=list(arch.group_widths),
+        bottleneck_multipliers=[1 / b for b in arch.bottleneck_ratios],
+        strides=list(model.frame.strides),
+        se_ratio=arch.se_ratio or None,
+    )
+
+
+def build(
+    model: Model, zero_init_residual: bool = False, device: torch.device | str = "cpu"
+) -> RegNet:
+    """Build the network with fresh weights from torch's global random state.
+
+    Convolutions start from N(0, 2 / (k * k * output channels)), the classifier from N(0, 0.01^2)
+    with zero bias, BatchNorm from scale 1 and shift 0, as in pycls. State keys are torchvision's.
+
+    Args:
+        model: What to build.
+        zero_init_residual: Start the last BatchNorm scale of each block at 0, so that every
+            residual branch begins as the identity (Goyal et al. 2017, §5.1).
+        device: Where the weights lie; `meta` allocates none.
+    """
+    with torch.device(device):
+        network = RegNet(
+            block_params(model),
+            num_classes=model.frame.classes,
+            stem_width=model.frame.stem_width,
+            stem_type=partial(_stem, model.frame.stem_stride),
+        )
+    if zero_init_residual:
+        for module in network.modules():
+            if isinstance(module, ResBottleneckBlock):
+                nn.init.zeros_(module.f.c[1].weight)
+    return network
+
+
+def _stem(
+    stride: int,
+    width_in: int,
+    width_out: int,
+    norm_layer: Callable[..., nn.Module],
+    activation_layer: Callable[..., nn.Module],
+) -> Conv2dNormActivation:
+    return Conv2dNormActivation(
+        width_in,
+        width_out,
+        kernel_size=3,
+        stride=stride,
+        norm_layer=norm_layer,
+        activation_layer=activation_layer,
+    )

@@ -1,0 +1,97 @@
+"""An axis: the values that one parameter may take, with their probabilities.
+
+Every distribution is a table, so that drawing is one look-up of a uniform number, sizes are exact
+counts, and a monotone constraint can be sampled exactly instead of by rejection.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.arch.stages import FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A discrete distribution.
+
+    Attributes:
+        values: Ascending values, (k,).
+        probabilities: Their probabilities, (k,), summing to 1.
+        counted_as: How many values the paper counts, where that differs from k.
+    """
+
+    values: FloatArray
+    probabilities: FloatArray
+    counted_as: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def draw(self, uniforms: FloatArray) -> FloatArray:
+        """Map uniform numbers in [0, 1), any shape, to values by the inverse distribution."""
+        return self.values[_invert(np.cumsum(self.probabilities), uniforms)]
+
+    def draw_monotone(self, uniforms: FloatArray, decreasing: bool = False) -> FloatArray:
+        """Map uniforms (n, s) to sequences of s independent draws, given that they are monotone.
+
+        This is exactly the parent distribution conditioned on v_1 <= ... <= v_s (ties allowed), one
+        uniform a stage: the weight of the sequences that can follow value k is found backwards,
+        S_1(k) = 1, S_m(k) = sum over k' >= k of p(k') S_{m-1}(k').
+        """
+        n, stages = uniforms.shape
+        p = self.probabilities
+        tails = [np.ones(len(p))]
+        for _ in range(stages - 1):
+            tails.append(np.cumsum((p * tails[-1])[::-1])[::-1])
+        picked = np.zeros((n, stages), dtype=np.int64)
+        least = np.zeros(n, dtype=np.int64)
+        for i in range(stages):
+            # Weight of choosing k now; cumulated, and restricted to k >= the value before.
+            mass = np.concatenate([[0.0], np.cumsum(p * tails[stages - 1 - i])])
+            target = mass[least] + uniforms[:, i] * (mass[-1] - mass[least])
+            least = np.maximum(least, _invert(mass[1:], target))
+            picked[:, i] = least
+        return self.values[picked[:, ::-1] if decreasing else picked]
+
+
+def log_uniform(low: float, high: float, step: float) -> Axis:
+    """Log-uniform over low, low + step, …, high, as pycls draws it.
+
+    A value v stands for the interval (v - step, v] of a continuous log-uniform variable; the lowest
+    for (low - min(step, low / 2), low] (pycls `sweep/random.py`), so that the distribution function
+    is log-linear.
+    """
+    values = _grid(low, high, step)
+    edges = np.log(np.concatenate([[low - min(step, low / 2)], values]))
+    return Axis(values, np.diff(edges) / (edges[-1] - edges[0]))
+
+
+def uniform(low: float, high: float, step: float) -> Axis:
+    """Uniform over low, low + step, …, high."""
+    return choice(_grid(low, high, step).tolist())
+
+
+def choice(values: list[float]) -> Axis:
+    """Uniform over the given values."""
+    ordered = np.array(sorted(set(values)), dtype=np.float64)
+    return Axis(ordered, np.full(len(ordered), 1 / len(ordered)))
+
+
+def monotone_count(values: int, stages: int) -> int:
+    """Number of monotone sequences, ties included: combinations with repetition."""
+    return math.comb(values + stages - 1, stages)
+
+
+def _grid(low: float, high: float, step: float) -> FloatArray:
+    count = int(math.floor((high - low) / step + 1e-9)) + 1
+    # Rounded to the step's decimals, so that 1.5 + 740 * 0.001 is 2.24 in files.
+    decimals = max(0, -math.floor(math.log10(step)) + 2)
+    return np.round(low + step * np.arange(count, dtype=np.float64), decimals)
+
+
+def _invert(cumulated: FloatArray, targets: NDArray[np.float64]) -> IntArray:
+    index = np.searchsorted(cumulated, targets, side="right")
+    return np.minimum(index, len(cumulated) - 1).astype(np.int64)

@@ -1,0 +1,181 @@
+"""YAML to Space: shipped spaces by name, a person's own by path, either with a setting behind @.
+
+What a file leaves out it takes from its parent, so that it says just how it narrows it. A file that
+has every key stands alone, as those in run folders do.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from designspace.arch import Frame
+from designspace.errors import InputError, nearest
+from designspace.files import read_yaml, validate
+from designspace.space.schema import SettingFile, SpaceFile
+from designspace.space.space import Cap, Space
+
+_INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
+_MERGED = ("input", "axes", "monotone", "tie", "caps")
+_SUFFIXES = (".yaml", ".yml")
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the spaces that come with the package."""
+    package = Path(__file__).parents[1]
+    installed = package / "_spaces"
+    return installed if installed.is_dir() else package.parent / "spaces"
+
+
+def shipped_spaces() -> list[str]:
+    """Return the names of the shipped spaces, parents before children."""
+    found = {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
+    parents = {name: read_yaml(path, "space").get("parent") for name, path in found.items()}
+
+    def lineage(name: str) -> list[str]:
+        chain: list[str] = []
+        current: str | None = name
+        while current is not None and current not in chain:
+            chain.insert(0, current)
+            current = parents.get(current)
+        return chain
+
+    return sorted(found, key=lineage)
+
+
+def shipped_settings() -> list[str]:
+    """Return the names of the shipped settings, smallest first."""
+    stems = [path.stem for path in (shipped_folder() / "settings").glob("*.yaml")]
+    return sorted(stems, key=lambda stem: (not stem.isdigit(), int(stem) if stem.isdigit() else 0))
+
+
+def load_space(text: str) -> Space:
+    """Load `NAME`, `FILE.yaml`, `NAME@SETTING` or `FILE.yaml@SETTING`; a setting may be a file too.
+
+    Raises:
+        InputError: There is no such space or setting, or its file is wrong.
+    """
+    setting = None
+    if "@" in text and not Path(text).is_file():
+        text, _, setting = text.rpartition("@")
+    path = _find(text, shipped_folder(), shipped_spaces, "space")
+    data = _resolve(path, ())
+    if setting is not None:
+        data = _apply(data, setting, path)
+    return _make(data, path)
+
+
+def _find(name: str, folder: Path, known: Any, what: str) -> Path:
+    if name.endswith(_SUFFIXES):
+        return Path(name)
+    path = folder / f"{name}.yaml"
+    if "/" in name or "\\" in name or not name or not path.is_file():
+        raise InputError(
+            f"no {what} {name!r}; {nearest(name, known())} (or the path of a .yaml file)"
+        )
+    return path
+
+
+def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
+    """Read a file and fill in from its parents what it leaves out."""
+    data = read_yaml(path, "space")
+    name, parent = data.get("name", path.stem), data.get("parent")
+    missing = [key for key in _INHERITED if key not in data]
+    if not missing or parent is None:
+        return data
+    if not isinstance(parent, str):
+        raise InputError(f"space: {path}: parent: must be the name of a space; found {parent!r}")
+    chain = (*below, str(name))
+    if parent in chain:
+        raise InputError(f"space: {path}: parent: {' -> '.join([*chain, parent])} is a circle")
+    base = _resolve(_parent_file(parent, path), chain)
+    if data.get("family", base.get("family")) != base.get("family"):
+        base = {key: base[key] for key in ("input",) if key in base}
+    merged = {key: base[key] for key in _INHERITED if key in base}
+    for key, value in data.items():
+        before = merged.get(key)
+        if key in _MERGED and isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = {**before, **value}
+        else:
+            merged[key] = value
+    return merged
+
+
+def _parent_file(parent: str, child: Path) -> Path:
+    """A parent lies beside its child, or is a shipped space; a path is not followed."""
+    if any(mark in parent for mark in "/\\"):
+        raise InputError(
+            f"space: {child}: parent: {parent!r} must be a name, not a path: a shipped space or a "
+            "file in the same folder"
+        )
+    beside = child.parent / f"{parent}.yaml"
+    if beside.is_file() and beside.resolve().parent == child.parent.resolve():
+        return beside
+    base, _, setting = parent.partition("@")
+    if setting:
+        raise InputError(
+            f"space: {child}: parent {parent!r} has a setting, so this file must state every key "
+            f"itself ({', '.join(_INHERITED)})"
+        )
+    try:
+        return _find(base, shipped_folder(), shipped_spaces, "space")
+    except InputError as error:
+        raise InputError(f"space: {child}: parent: {error}") from None
+
+
+def _apply(data: dict[str, Any], setting: str, path: Path) -> dict[str, Any]:
+    """Fit a space to another input size."""
+    folder = shipped_folder() / "settings"
+    file = _find(setting, folder, shipped_settings, "setting")
+    checked = validate(SettingFile, read_yaml(file, "setting"), file, "setting")
+    space = validate(SpaceFile, data, path, "space")
+    changes = checked.input.model_dump(exclude_none=True)
+    first = changes.pop("first_stride", None)
+    frame = {**space.input.model_dump(), **changes}
+    if first is not None:
+        frame["strides"] = [first, *frame["strides"][1:]]
+    highs: Mapping[Any, float] = checked.high if space.family == "anynet" else checked.regnet_high
+    axes = {
+        name: axis.capped(highs[name]) if name in highs else axis.model_dump(exclude_none=True)
+        for name, axis in space.axes.items()
+    }
+    reason = f"{space.reason.strip()} At {checked.name}: {checked.reason.strip()}"
+    name = f"{space.name}@{checked.name}"
+    return {**data, "name": name, "input": frame, "axes": axes, "reason": reason}
+
+
+def _make(data: dict[str, Any], path: Path) -> Space:
+    checked = validate(SpaceFile, data, path, "space")
+    plain = checked.model_dump(exclude={"sample"}, exclude_none=False)
+    for axis in plain["axes"].values():
+        if axis["counted_as"] is None:
+            del axis["counted_as"]
+    if not plain["evidence"]:
+        del plain["evidence"]
+    cap = partial(_cap, checked)
+    return Space(
+        name=checked.name,
+        parent=checked.parent,
+        reason=" ".join(checked.reason.split()),
+        family=checked.family,
+        frame=Frame.from_dict(checked.input.model_dump()),
+        axes={name: checked.axes[name].axis() for name in _axis_order(checked)},
+        share=tuple(checked.share),
+        monotone=dict(checked.monotone),
+        tie=dict(checked.tie),
+        caps=tuple(cap(measure) for measure in checked.caps),
+        se_ratio=checked.se_ratio,
+        source=plain,
+    )
+
+
+def _axis_order(checked: SpaceFile) -> tuple[str, ...]:
+    """The order that uniform numbers are dealt in; it must not depend on the file's."""
+    from designspace.space.space import ANYNET_AXES, REGNET_AXES
+
+    return ANYNET_AXES if checked.family == "anynet" else REGNET_AXES
+
+
+def _cap(checked: SpaceFile, measure: Any) -> Cap:
+    cap = checked.caps[measure]
+    return Cap(measure, cap.constant, cap.factor, cap.power)

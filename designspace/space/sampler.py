@@ -1,0 +1,213 @@
+"""Sampling: n distinct models of a space within a budget, by vectorised rejection.
+
+Candidate j is row j of one endless matrix of uniform numbers from a Philox stream keyed by
+(seed, space). Model i is the i-th candidate that passes every rule, so a population depends on
+space, budget and seed alone: not on n, block size, core count or interruption.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.arch import Cost, Population, Stages, cost, format_quantity
+from designspace.arch.regnet import RegNets
+from designspace.errors import InputError
+from designspace.space.budget import Budget
+from designspace.space.space import Space
+
+DEFAULT_MAX_CANDIDATES = 2_000_000
+_BLOCK = 16_384
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of the candidates, up to the one that completed the population.
+
+    Attributes:
+        tried: Candidates drawn.
+        accepted: Models in the population.
+        refused: How many candidates each rule refused; a candidate counts for the first that does.
+    """
+
+    tried: int
+    accepted: int
+    refused: dict[str, int]
+
+    def __str__(self) -> str:
+        refused = ", ".join(f"{count:,} by {rule}" for rule, count in self.refused.items() if count)
+        share = 100 * self.accepted / max(1, self.tried)
+        return (
+            f"{self.tried:,} candidates tried, {self.accepted:,} accepted ({share:.2g}%); "
+            f"refused: {refused or 'none'}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A population and how it was found."""
+
+    population: Population
+    tally: Tally
+
+
+def sample(
+    space: Space,
+    n: int,
+    budgets: tuple[Budget, ...] = (),
+    seed: int = 0,
+    max_candidates: int = DEFAULT_MAX_CANDIDATES,
+) -> Sample:
+    """Draw the first n distinct models of a space that keep its caps and lie in all budgets.
+
+    Raises:
+        InputError: n or seed is out of range, or `max_candidates` were not enough; the message says
+            how many were found and the nearest cost that was seen.
+    """
+    if not 1 <= n <= 10_000_000:
+        raise InputError(f"n is {n}; it must be 1 to 10,000,000")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
+    if max_candidates < 1:
+        raise InputError(f"max-candidates is {max_candidates}; it must be at least 1")
+    search = _Search(space, budgets)
+    stream = np.random.Generator(
+        np.random.Philox(np.random.SeedSequence([seed, int(space.hash, 16)]))
+    )
+    while search.accepted < n:
+        left = max_candidates - search.tried
+        if left <= 0:
+            raise InputError(search.failure(n, max_candidates))
+        search.add(stream.random((min(_BLOCK, left), space.columns)), n)
+    return search.result()
+
+
+def sample_record(space: Space, result: Sample, budgets: tuple[Budget, ...], seed: int) -> Any:
+    """Return the `sample` map that a run folder's space.yaml keeps."""
+    budget = [budget.to_dict() for budget in budgets]
+    identity = f"{space.hash}:{budget}:{seed}"
+    return {
+        "n": len(result.population),
+        "budget": budget,
+        "seed": seed,
+        "hash": _short_hash(identity),
+        "tried": result.tally.tried,
+        "refused": dict(result.tally.refused),
+    }
+
+
+class _Search:
+    """The state of one search: what was accepted so far and why the rest was refused."""
+
+    def __init__(self, space: Space, budgets: tuple[Budget, ...]) -> None:
+        self.space = space
+        self.budgets = budgets
+        self.tried = 0
+        self.accepted = 0
+        self.rules = [
+            "number of stages",
+            *(f"cap on {cap.measure}" for cap in space.caps),
+            *(f"budget on {budget.measure}" for budget in budgets),
+            "duplicate",
+        ]
+        self.refused = dict.fromkeys(self.rules, 0)
+        self.seen: set[bytes] = set()
+        self.stages: list[Stages] = []
+        self.regnets: list[RegNets] = []
+        self.costs: list[Cost] = []
+        self.nearest: dict[str, int] = {}
+
+    def add(self, uniforms: NDArray[np.float64], n: int) -> None:
+        """Judge a block of candidates, stopping at the one that makes the population n."""
+        candidates = self.space.draw(uniforms)
+        counted = cost(candidates.stages, self.space.frame)
+        rows = np.nonzero(candidates.fits)[0]
+        # Index of the first rule that refuses each candidate; len(rules) for none.
+        verdict = np.zeros(len(uniforms), dtype=np.int64)
+        passing = np.full(len(rows), len(self.rules), dtype=np.int64)
+        checks = [c.holds(counted) for c in (*self.space.caps, *self.budgets)]
+        for number in range(len(checks), 0, -1):
+            passing[~checks[number - 1]] = number
+        for i in np.nonzero(passing == len(self.rules))[0]:
+            key = self._key(candidates.stages, i)
+            if key in self.seen:
+                passing[i] = len(self.rules) - 1
+                continue
+            self.seen.add(key)
+            self.accepted += 1
+            if self.accepted == n:
+                break
+        verdict[rows] = passing
+        end = len(uniforms) if self.accepted < n else int(rows[i]) + 1
+        counts = np.bincount(verdict[:end], minlength=len(self.rules) + 1)
+        for rule, count in zip(self.rules, counts, strict=False):
+            self.refused[rule] += int(count)
+        self.tried += end
+        self._keep(candidates.stages, candidates.regnets, counted, rows < end, passing)
+
+    def _keep(
+        self,
+        stages: Stages,
+        regnets: RegNets | None,
+        counted: Cost,
+        reached: NDArray[np.bool_],
+        passing: NDArray[np.int64],
+    ) -> None:
+        keep = np.nonzero(reached & (passing == len(self.rules)))[0]
+        self.stages.append(stages.take(keep))
+        self.costs.append(counted.take(keep))
+        if regnets is not None:
+            self.regnets.append(regnets.take(keep))
+        for budget in self.budgets:
+            value = budget.nearest(counted)
+            before = self.nearest.get(budget.measure)
+            if value is not None and (before is None or _nearer(budget, value, before)):
+                self.nearest[budget.measure] = value
+
+    def result(self) -> Sample:
+        """Join what was accepted."""
+        population = Population(
+            frame=self.space.frame,
+            stages=Stages.concatenate(self.stages),
+            cost=Cost.concatenate(self.costs),
+            regnets=RegNets.concatenate(self.regnets) if self.regnets else None,
+        )
+        return Sample(population, Tally(self.tried, self.accepted, self.refused))
+
+    def failure(self, n: int, max_candidates: int) -> str:
+        """Say why the search gave up, with the nearest costs that were seen."""
+        budgets = " and ".join(str(budget) for budget in self.budgets) or "no budget"
+        near = ", ".join(f"{k} {format_quantity(v)} ({v:,})" for k, v in self.nearest.items())
+        tally = Tally(self.tried, self.accepted, self.refused)
+        return (
+            f"{self.space.name} with {budgets}: only {self.accepted:,} of {n:,} distinct models "
+            f"found in {max_candidates:,} candidates"
+            + (f"; nearest seen: {near}" if near else "")
+            + f"; {tally}. Widen the budget, ask for fewer, or raise --max-candidates"
+        )
+
+    @staticmethod
+    def _key(stages: Stages, i: int) -> bytes:
+        return b"".join(
+            array[i].tobytes()
+            for array in (
+                stages.depths,
+                stages.widths,
+                stages.bottleneck_ratios,
+                stages.group_widths,
+            )
+        )
+
+
+def _nearer(budget: Budget, value: int, before: int) -> bool:
+    def away(cost: int) -> float:
+        return max(budget.low - cost, cost - budget.high, 0.0)
+
+    return away(value) < away(before)
+
+
+def _short_hash(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

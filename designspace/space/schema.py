@@ -1,0 +1,179 @@
+"""The shape of a space's YAML file, and of a setting's, checked by pydantic."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from designspace.space.axis import Axis, choice, log_uniform, uniform
+from designspace.space.space import ANYNET_AXES, REGNET_AXES
+
+MAX_VALUES = 100_000
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_INTEGER_AXES = ("d", "w", "g", "w_0")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class InputFile(_Strict):
+    """What lies around the stages."""
+
+    resolution: int = Field(ge=1, le=8192)
+    classes: int = Field(ge=1, le=10_000_000)
+    stem_width: int = Field(ge=1, le=100_000)
+    stem_stride: int = Field(ge=1, le=2)
+    strides: list[Annotated[int, Field(ge=1, le=2)]] = Field(min_length=1, max_length=16)
+
+
+class RangeAxis(_Strict):
+    """A range with a step."""
+
+    distribution: Literal["log_uniform", "uniform"]
+    low: float = Field(gt=0, le=1e6)
+    high: float = Field(gt=0, le=1e6)
+    step: float = Field(gt=0, le=1e6)
+    counted_as: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "RangeAxis":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} must not be above high {self.high:g}")
+        if (self.high - self.low) / self.step > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values; take a larger step")
+        return self
+
+    def axis(self) -> Axis:
+        """Make the table."""
+        make = log_uniform if self.distribution == "log_uniform" else uniform
+        made = make(self.low, self.high, self.step)
+        return Axis(made.values, made.probabilities, self.counted_as)
+
+    def capped(self, high: float) -> dict[str, Any]:
+        """Return the axis with a lower upper end, as plain data."""
+        if high >= self.high:
+            return self.model_dump(exclude_none=True)
+        steps = int((high - self.low) / self.step + 1e-9)
+        top = round(self.low + steps * self.step, 6)
+        kept = self.model_dump(exclude={"counted_as"})
+        return {**kept, "high": max(self.low, top)}
+
+
+class ChoiceAxis(_Strict):
+    """A list of values, equally likely."""
+
+    distribution: Literal["choice"]
+    values: list[_Number] = Field(min_length=1, max_length=1000)
+    counted_as: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ChoiceAxis":
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("a value stands twice")
+        if min(self.values) <= 0:
+            raise ValueError("values must be above 0")
+        return self
+
+    def axis(self) -> Axis:
+        """Make the table."""
+        made = choice(self.values)
+        return Axis(made.values, made.probabilities, self.counted_as)
+
+    def capped(self, high: float) -> dict[str, Any]:
+        """Return the axis with a lower upper end, as plain data; the least value always stays."""
+        least = min(self.values)
+        kept = [value for value in self.values if value <= max(high, least)]
+        return {"distribution": "choice", "values": kept}
+
+
+AxisFile = Annotated[RangeAxis | ChoiceAxis, Field(discriminator="distribution")]
+
+
+class CapFile(_Strict):
+    """constant + factor * F ** power, F in billions of multiply-adds."""
+
+    constant: _Number = 0.0
+    factor: _Number = 0.0
+    power: float = Field(default=1.0, ge=0, le=4)
+
+
+class SpaceFile(_Strict):
+    """A whole space: every key stands in it, or comes from its parent."""
+
+    name: _Name
+    parent: _Name | None = None
+    reason: str = Field(min_length=1)
+    evidence: list[str] = []
+    family: Literal["anynet", "regnet"]
+    input: InputFile
+    axes: dict[str, AxisFile]
+    share: list[Literal["d", "w", "b", "g"]] = []
+    monotone: dict[Literal["d", "w", "b", "g"], Literal["increasing", "decreasing"]] = {}
+    tie: dict[
+        Literal["d", "w_0", "w_a", "w_m", "b", "g"], Literal["d", "w_0", "w_a", "w_m", "b", "g"]
+    ] = {}
+    caps: dict[Literal["params", "acts"], CapFile] = {}
+    se_ratio: float = Field(default=0.0, ge=0, le=1)
+    sample: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "SpaceFile":
+        wanted = ANYNET_AXES if self.family == "anynet" else REGNET_AXES
+        if set(self.axes) != set(wanted):
+            raise ValueError(
+                f"axes: an {self.family} has exactly the axes {', '.join(wanted)}; found "
+                f"{', '.join(self.axes) or 'none'}"
+            )
+        if self.family == "regnet" and (self.share or self.monotone):
+            raise ValueError("share and monotone are for anynet; a regnet's stages follow one rule")
+        if self.family == "anynet" and self.tie:
+            raise ValueError("tie is for regnet axes; use share for an anynet")
+        for axis in self.monotone:
+            if axis in self.share:
+                raise ValueError(f"monotone.{axis}: the axis is shared by all stages already")
+        for axis, other in self.tie.items():
+            if axis == other or other in self.tie:
+                raise ValueError(
+                    f"tie.{axis}: {other} must be another axis that is not tied itself"
+                )
+            if axis == "w_0" or {axis, other} - {"w_0", "w_a"}:
+                raise ValueError("tie: only w_a can be tied, to w_0")
+        self._check_values()
+        return self
+
+    def _check_values(self) -> None:
+        for name, axis in self.axes.items():
+            made = axis.axis().values
+            if name in _INTEGER_AXES and (made % 1).any():
+                raise ValueError(
+                    f"axes.{name}: values must be whole; found {made[made % 1 > 0][0]}"
+                )
+            if name == "w_0" and (made % 8).any():
+                raise ValueError(f"axes.w_0: values must be multiples of 8; found {made[0]:g}")
+            if name == "w_m" and made[0] <= 1:
+                raise ValueError(f"axes.w_m: values must be above 1; found {made[0]:g}")
+            if name == "b" and not 1 / 64 <= made[0] <= made[-1] <= 64:
+                raise ValueError("axes.b: values must be 1/64 to 64")
+            if name == "d" and made[-1] > 1000:
+                raise ValueError(f"axes.d: at most 1000 blocks; found {made[-1]:g}")
+
+
+class SettingInput(_Strict):
+    """What a setting changes around the stages."""
+
+    resolution: int = Field(ge=1, le=8192)
+    classes: int | None = Field(default=None, ge=1, le=10_000_000)
+    stem_width: int | None = Field(default=None, ge=1, le=100_000)
+    stem_stride: int | None = Field(default=None, ge=1, le=2)
+    first_stride: int | None = Field(default=None, ge=1, le=2)
+
+
+class SettingFile(_Strict):
+    """An input size that goes with any space."""
+
+    name: _Name
+    reason: str = Field(min_length=1)
+    input: SettingInput
+    high: dict[Literal["d", "w", "b", "g"], _Number] = {}
+    regnet_high: dict[Literal["d", "w_0", "w_a", "w_m", "b", "g"], _Number] = {}

@@ -1,0 +1,185 @@
+"""A design space: which networks may be chosen, and how likely each is."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.arch import Cost, Frame, RegNets, Stages, group_compatible
+from designspace.arch.stages import FloatArray
+from designspace.space.axis import Axis, monotone_count
+
+Family = Literal["anynet", "regnet"]
+ANYNET_AXES = ("d", "w", "b", "g")
+REGNET_AXES = ("d", "w_0", "w_a", "w_m", "b", "g")
+
+
+@dataclass(frozen=True)
+class Cap:
+    """An upper bound (not reached) on params or acts that grows with flops.
+
+    `constant + factor * F ** power`, with F in billions of multiply-adds (DDS §4, fig. 12).
+    """
+
+    measure: Literal["params", "acts"]
+    constant: float
+    factor: float
+    power: float
+
+    def holds(self, cost: Cost) -> NDArray[np.bool_]:
+        """Return which models lie below the cap, (n,)."""
+        bound = self.constant + self.factor * (cost.flops / 1e9) ** self.power
+        return np.asarray(getattr(cost, self.measure) < bound)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Models drawn from a space, before any budget.
+
+    Attributes:
+        stages: The bodies of those that have as many stages as the frame.
+        regnets: Their RegNet parameters, or None for AnyNets.
+        fits: Which of the uniform rows gave a body, (rows,).
+    """
+
+    stages: Stages
+    regnets: RegNets | None
+    fits: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A design space.
+
+    Attributes:
+        name: The space's name, with its setting behind an @.
+        parent: The space that it was narrowed from, or None.
+        reason: Why it was narrowed, or what it is for.
+        family: `anynet` (d, w, b, g of each stage) or `regnet` (d, w_0, w_a, w_m, b, g).
+        frame: Input, stem, strides and classes of all its networks.
+        axes: The distribution of each parameter.
+        share: AnyNet axes with one value for all stages.
+        monotone: AnyNet axes that never decrease (`increasing`) or never increase (`decreasing`)
+            from stage to stage; ties are allowed.
+        tie: RegNet axes that take another axis' value, such as w_a = w_0.
+        caps: Upper bounds on params and acts as functions of flops.
+        se_ratio: Squeeze-and-excitation ratio of all networks; 0 for X blocks.
+        source: The file's plain data as resolved, which run folders keep.
+    """
+
+    name: str
+    parent: str | None
+    reason: str
+    family: Family
+    frame: Frame
+    axes: Mapping[str, Axis]
+    share: tuple[str, ...]
+    monotone: Mapping[str, Literal["increasing", "decreasing"]]
+    tie: Mapping[str, str]
+    caps: tuple[Cap, ...]
+    se_ratio: float
+    source: Mapping[str, Any]
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of all that decides what is drawn: 16 hexadecimal digits; names don't count."""
+        content = {
+            "family": self.family,
+            "input": self.frame.to_dict(),
+            "axes": {
+                name: [axis.values.tolist(), axis.probabilities.tolist()]
+                for name, axis in self.axes.items()
+            },
+            "share": sorted(self.share),
+            "monotone": dict(self.monotone),
+            "tie": dict(self.tie),
+            "caps": [[c.measure, c.constant, c.factor, c.power] for c in self.caps],
+            "se_ratio": self.se_ratio,
+        }
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def dimensions(self) -> int:
+        """Number of free parameters, as DDS counts them: an axis counts once for each stage."""
+        return sum(self._draws(name) for name, axis in self.axes.items() if len(axis) > 1)
+
+    @property
+    def paper_size(self) -> float:
+        """Size as DDS counts: a monotone axis of s stages divides by s!, which ignores ties."""
+        size = 1.0
+        for name, axis in self.axes.items():
+            draws = self._draws(name)
+            size *= float(axis.counted_as or len(axis)) ** draws
+            if name in self.monotone:
+                size /= math.factorial(draws)
+        return size
+
+    @property
+    def exact_size(self) -> int:
+        """Exact number of settings of the axes, before budgets, caps and the number of stages."""
+        size = 1
+        for name, axis in self.axes.items():
+            draws = self._draws(name)
+            if name in self.monotone:
+                size *= monotone_count(len(axis), draws)
+            else:
+                size *= len(axis) ** draws
+        return size
+
+    @property
+    def columns(self) -> int:
+        """Uniform numbers that one candidate takes."""
+        return sum(self._draws(name) for name in self.axes)
+
+    def draw(self, uniforms: FloatArray) -> Candidates:
+        """Turn uniforms (rows, columns) in [0, 1) into models; row i decides model i alone."""
+        picked: dict[str, FloatArray] = {}
+        column = 0
+        for name, axis in self.axes.items():
+            draws = self._draws(name)
+            part = uniforms[:, column : column + draws]
+            column += draws
+            if name in self.monotone:
+                picked[name] = axis.draw_monotone(part, self.monotone[name] == "decreasing")
+            else:
+                picked[name] = axis.draw(part)
+        for name, other in self.tie.items():
+            picked[name] = picked[other]
+        return self._regnets(picked) if self.family == "regnet" else self._anynets(picked)
+
+    def _anynets(self, picked: dict[str, FloatArray]) -> Candidates:
+        rows, stages = len(picked["d"]), self.frame.num_stages
+        d, w, b, g = (np.broadcast_to(picked[name], (rows, stages)) for name in ANYNET_AXES)
+        widths, groups = group_compatible(w.astype(np.int64), b, g.astype(np.int64))
+        se = np.full(rows, self.se_ratio)
+        return Candidates(
+            stages=Stages(d.astype(np.int64), widths, b, groups, se),
+            regnets=None,
+            fits=np.ones(rows, dtype=bool),
+        )
+
+    def _regnets(self, picked: dict[str, FloatArray]) -> Candidates:
+        flat = {name: values[:, 0] for name, values in picked.items()}
+        regnets = RegNets(
+            d=flat["d"].astype(np.int64),
+            w_0=flat["w_0"].astype(np.int64),
+            w_a=flat["w_a"],
+            w_m=flat["w_m"],
+            b=flat["b"],
+            g=flat["g"].astype(np.int64),
+        )
+        stages, fits = regnets.stages(self.frame.num_stages, np.full(len(regnets), self.se_ratio))
+        return Candidates(stages=stages, regnets=regnets.take(fits), fits=fits)
+
+    def _draws(self, name: str) -> int:
+        """How many values of an axis one model takes."""
+        if name in self.tie:
+            return 0
+        return 1 if self.family == "regnet" or name in self.share else self.frame.num_stages
