@@ -1,31 +1,49 @@
 """The command line: parse, call, print. One verb per arrow of the data flow."""
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from designspace.cli.sample import sample
+from designspace.cli.spaces import spaces
 from designspace.errors import InputError
+
+
+class _House(TyperGroup):
+    """Turns what a person can mend into one message and exit 2, and Ctrl-C into exit 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            print(f"designspace: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("\ndesignspace: interrupted; what was finished is kept", file=sys.stderr)
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
     name="designspace",
+    cls=_House,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="From a space of networks to a network worth pretraining.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="From a space of networks to a network worth pretraining: "
+    "sample, train, analyze, refine, derive, export.",
 )
+app.command()(spaces)
+app.command()(sample)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; exit 2 with one message on what a person can mend, 130 on Ctrl-C."""
-    try:
-        app(args=argv, prog_name="designspace")
-    except InputError as error:
-        print(f"designspace: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("designspace: interrupted; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
+    """Run the command line with the given words, or those of the process."""
+    app(args=argv, prog_name="designspace")
 
 
 if __name__ == "__main__":

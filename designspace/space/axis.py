@@ -86,7 +86,7 @@ def monotone_count(values: int, stages: int) -> int:
 
 
 def _grid(low: float, high: float, step: float) -> FloatArray:
-    count = int(math.floor((high - low) / step + 1e-9)) + 1
+    count = math.floor((high - low) / step + 1e-9) + 1
     # Rounded to the step's decimals, so that 1.5 + 740 * 0.001 is 2.24 in files.
     decimals = max(0, -math.floor(math.log10(step)) + 2)
     return np.round(low + step * np.arange(count, dtype=np.float64), decimals)

@@ -5,7 +5,6 @@ has every key stands alone, as those in run folders do.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from designspace.arch import Frame
 from designspace.errors import InputError, nearest
 from designspace.files import read_yaml, validate
 from designspace.space.schema import SettingFile, SpaceFile
-from designspace.space.space import Cap, Space
+from designspace.space.space import ANYNET_AXES, REGNET_AXES, Cap, Space
 
 _INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
 _MERGED = ("input", "axes", "monotone", "tie", "caps")
@@ -152,7 +151,6 @@ def _make(data: dict[str, Any], path: Path) -> Space:
             del axis["counted_as"]
     if not plain["evidence"]:
         del plain["evidence"]
-    cap = partial(_cap, checked)
     return Space(
         name=checked.name,
         parent=checked.parent,
@@ -161,9 +159,9 @@ def _make(data: dict[str, Any], path: Path) -> Space:
         frame=Frame.from_dict(checked.input.model_dump()),
         axes={name: checked.axes[name].axis() for name in _axis_order(checked)},
         share=tuple(checked.share),
-        monotone=dict(checked.monotone),
-        tie=dict(checked.tie),
-        caps=tuple(cap(measure) for measure in checked.caps),
+        monotone={str(name): way for name, way in checked.monotone.items()},
+        tie={str(name): str(other) for name, other in checked.tie.items()},
+        caps=tuple(_cap(checked, measure) for measure in checked.caps),
         se_ratio=checked.se_ratio,
         source=plain,
     )
@@ -171,8 +169,6 @@ def _make(data: dict[str, Any], path: Path) -> Space:
 
 def _axis_order(checked: SpaceFile) -> tuple[str, ...]:
     """The order that uniform numbers are dealt in; it must not depend on the file's."""
-    from designspace.space.space import ANYNET_AXES, REGNET_AXES
-
     return ANYNET_AXES if checked.family == "anynet" else REGNET_AXES
 
 

@@ -5,6 +5,7 @@ Candidate j is row j of one endless matrix of uniform numbers from a Philox stre
 space, budget and seed alone: not on n, block size, core count or interruption.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +92,7 @@ def sample_record(space: Space, result: Sample, budgets: tuple[Budget, ...], see
         "n": len(result.population),
         "budget": budget,
         "seed": seed,
-        "hash": _short_hash(identity),
+        "hash": hashlib.sha256(identity.encode()).hexdigest()[:16],
         "tried": result.tally.tried,
         "refused": dict(result.tally.refused),
     }
@@ -126,10 +127,11 @@ class _Search:
         # Index of the first rule that refuses each candidate; len(rules) for none.
         verdict = np.zeros(len(uniforms), dtype=np.int64)
         passing = np.full(len(rows), len(self.rules), dtype=np.int64)
-        checks = [c.holds(counted) for c in (*self.space.caps, *self.budgets)]
+        checks = [cap.holds(counted) for cap in self.space.caps]
+        checks += [budget.holds(counted) for budget in self.budgets]
         for number in range(len(checks), 0, -1):
             passing[~checks[number - 1]] = number
-        for i in np.nonzero(passing == len(self.rules))[0]:
+        for i in np.nonzero(passing == len(self.rules))[0].tolist():
             key = self._key(candidates.stages, i)
             if key in self.seen:
                 passing[i] = len(self.rules) - 1
@@ -205,9 +207,3 @@ def _nearer(budget: Budget, value: int, before: int) -> bool:
         return max(budget.low - cost, cost - budget.high, 0.0)
 
     return away(value) < away(before)
-
-
-def _short_hash(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

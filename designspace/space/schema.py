@@ -110,9 +110,7 @@ class SpaceFile(_Strict):
     axes: dict[str, AxisFile]
     share: list[Literal["d", "w", "b", "g"]] = []
     monotone: dict[Literal["d", "w", "b", "g"], Literal["increasing", "decreasing"]] = {}
-    tie: dict[
-        Literal["d", "w_0", "w_a", "w_m", "b", "g"], Literal["d", "w_0", "w_a", "w_m", "b", "g"]
-    ] = {}
+    tie: dict[Literal["w_a"], Literal["w_0"]] = {}
     caps: dict[Literal["params", "acts"], CapFile] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
     sample: dict[str, Any] | None = None
@@ -129,16 +127,8 @@ class SpaceFile(_Strict):
             raise ValueError("share and monotone are for anynet; a regnet's stages follow one rule")
         if self.family == "anynet" and self.tie:
             raise ValueError("tie is for regnet axes; use share for an anynet")
-        for axis in self.monotone:
-            if axis in self.share:
-                raise ValueError(f"monotone.{axis}: the axis is shared by all stages already")
-        for axis, other in self.tie.items():
-            if axis == other or other in self.tie:
-                raise ValueError(
-                    f"tie.{axis}: {other} must be another axis that is not tied itself"
-                )
-            if axis == "w_0" or {axis, other} - {"w_0", "w_a"}:
-                raise ValueError("tie: only w_a can be tied, to w_0")
+        for shared in set(self.monotone) & set(self.share):
+            raise ValueError(f"monotone.{shared}: the axis is shared by all stages already")
         self._check_values()
         return self
 
