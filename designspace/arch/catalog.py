@@ -5,10 +5,11 @@ arXiv 2103.01988 and 2202.08360 with their public VISSL configs. The published c
 the tests hold these against are in `tests/golden/catalog.json`, with their source.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from designspace.arch.model import Model
 from designspace.arch.regnet import RegNet
+from designspace.arch.units import format_quantity
 from designspace.errors import InputError, nearest
 
 
@@ -108,7 +109,9 @@ def published(name: str) -> Model:
     """
     known = find(name)
     entry = CATALOG[known]
-    return Model.from_regnet(known, entry.regnet, entry.se_ratio)
+    model = Model.from_regnet(known, entry.regnet, entry.se_ratio)
+    origin = (("source", entry.source), ("regime", format_quantity(entry.nominal_flops)))
+    return replace(model, provenance=origin)
 
 
 def _fold(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from designspace.cli.complexity import complexity
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.errors import InputError
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(spaces)
 app.command()(sample)
+app.command()(complexity)
 
 
 def main(argv: list[str] | None = None) -> None:
