@@ -33,6 +33,8 @@ def encode(record: dict[str, Any]) -> str:
 def append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Append records and fsync, first cutting off a torn last line.
 
+    A last record that lacks only its newline is whole and stays.
+
     Raises:
         InputError: The file cannot be written; what it held before is unharmed.
     """
@@ -41,6 +43,9 @@ def append(path: Path, records: Iterable[dict[str, Any]]) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             end = _end_of_whole_lines(handle)
+            size = os.fstat(handle).st_size
+            if _is_whole(os.pread(handle, size - end, end)):
+                end, text = size, b"\n" + text
             os.ftruncate(handle, end)
             os.lseek(handle, end, os.SEEK_SET)
             try:
@@ -106,8 +111,15 @@ def _decode(line: str) -> dict[str, Any]:
     return record
 
 
+def _is_whole(tail: bytes) -> bool:
+    try:
+        return bool(_decode(tail.decode()))
+    except ValueError:
+        return False
+
+
 def _end_of_whole_lines(handle: int) -> int:
-    """Offset after the last newline; a complete record that lacks only its newline is not kept."""
+    """Offset after the last newline."""
     end = os.lseek(handle, 0, os.SEEK_END)
     while end:
         start = max(0, end - 65536)

@@ -1,0 +1,124 @@
+"""Run folders: round trips, growth, and what was damaged or belongs elsewhere."""
+
+import json
+
+import pytest
+
+from designspace.errors import InputError
+from designspace.runs import RunFolder, Trial, TrialState, journal
+from designspace.space import Budget, load_space, sample, sample_record
+
+BUDGET = (Budget.parse("flops", "150K:400K"),)
+
+
+def make(path, name="RegNetX@8", n=4, seed=0):
+    space = load_space(name)
+    result = sample(space, n, BUDGET, seed)
+    record = sample_record(space, result, BUDGET, seed)
+    return RunFolder.create(path, {**space.source, "sample": record}, result.population)
+
+
+def trial(folder, index, state=TrialState.COMPLETE, error=10.0):
+    ids = folder.population().ids
+    return Trial(ids[index], index, state, error, (50.0, 10.0), 1.5, 7, {"torch": "x"})
+
+
+def test_a_population_comes_back_as_it_was(tmp_path):
+    folder = make(tmp_path / "run")
+    population = folder.population()
+    drawn = sample(load_space("RegNetX@8"), 4, BUDGET).population
+    assert population.ids == drawn.ids
+    assert population.frame == drawn.frame
+    assert list(population.records()) == list(drawn.records())
+    assert load_space(str(folder.space_file)).hash == load_space("RegNetX@8").hash
+
+
+def test_a_population_line_has_the_documented_keys(tmp_path):
+    line = make(tmp_path / "run").population_file.read_text().splitlines()[0]
+    record = json.loads(line)
+    assert list(record) == ["id", "index", "arch", "flops", "params", "acts", "regnet", "crc32"]
+    assert list(record["arch"]) == [
+        "depths",
+        "widths",
+        "bottleneck_ratios",
+        "group_widths",
+        "se_ratio",
+    ]
+    assert list(record["regnet"]) == ["d", "w_0", "w_a", "w_m", "b", "g"]
+
+
+def test_the_same_population_may_grow_and_keeps_its_trials(tmp_path):
+    folder = make(tmp_path / "run")
+    folder.append_trials([trial(folder, 2)])
+    before = folder.population().ids
+    make(tmp_path / "run", n=7)
+    assert folder.population().ids[:4] == before
+    assert [t.index for t in folder.trials()] == [2]
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"name": "RegNetY@8"}, {"n": 3}])
+def test_another_population_is_refused_and_nothing_is_lost(tmp_path, other):
+    folder = make(tmp_path / "run")
+    before = folder.population_file.read_bytes()
+    with pytest.raises(InputError, match="another --out"):
+        make(tmp_path / "run", **other)
+    assert folder.population_file.read_bytes() == before
+
+
+def test_a_truncated_population_is_said_with_the_remedy(tmp_path):
+    folder = make(tmp_path / "run")
+    lines = folder.population_file.read_text().splitlines(keepends=True)
+    folder.population_file.write_text("".join(lines[:2]))
+    with pytest.raises(InputError, match=r"holds 2 models, space.yaml says 4; run the same"):
+        folder.population()
+    make(tmp_path / "run")
+    assert len(folder.population()) == 4
+
+
+def test_an_edited_population_is_noticed(tmp_path):
+    folder = make(tmp_path / "run")
+    records = [dict(r) for r in journal.read(folder.population_file).records]
+    records[1]["arch"]["widths"][0] += 8
+    folder.population_file.write_text("".join(json.dumps(r) + "\n" for r in records))
+    with pytest.raises(InputError, match=r"population.jsonl, line 2: .*edited|does not divide"):
+        folder.population()
+
+
+def test_a_failed_trial_is_superseded_but_a_finished_one_never(tmp_path):
+    folder = make(tmp_path / "run")
+    folder.append_trials(
+        [
+            trial(folder, 1, TrialState.FAILED, None),
+            trial(folder, 0, error=20.0),
+            trial(folder, 1, error=30.0),
+            trial(folder, 0, error=99.0),
+        ]
+    )
+    assert [(t.index, t.error) for t in folder.trials()] == [(0, 20.0), (1, 30.0)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state": "done"}, "complete, diverged, failed"),
+        ({"error": 140.0}, "0 to 100 percent"),
+        ({"error": None}, "0 to 100 percent"),
+        ({"index": 99}, "not in the population of 4"),
+        ({"id": None, "index": "x"}, "trial has id, index"),
+    ],
+)
+def test_an_impossible_trial_is_refused(tmp_path, change, message):
+    folder = make(tmp_path / "run")
+    journal.append(folder.trials_file, [{**trial(folder, 0).to_record(), **change}])
+    with pytest.raises(InputError, match=message):
+        folder.trials()
+
+
+def test_what_is_no_run_folder_is_said(tmp_path):
+    with pytest.raises(InputError, match="no run folder"):
+        RunFolder.open(tmp_path / "none")
+    with pytest.raises(InputError, match="has no space.yaml"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="in the way"):
+        make(tmp_path / "file")

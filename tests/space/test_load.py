@@ -1,0 +1,164 @@
+"""Space files: the shipped ones against the paper's table, a person's own, and wrong ones."""
+
+import math
+
+import pytest
+import yaml
+
+from designspace.errors import InputError
+from designspace.space import load_space, shipped_settings, shipped_spaces
+
+# DDS, table 1 and section 3.2: dimensions and size; exact counts by combinations with repetition.
+PAPER = {
+    "AnyNetXA": (16, (16 * 128 * 3 * 6) ** 4, (16 * 128 * 3 * 6) ** 4),
+    "AnyNetXB": (13, (16 * 128 * 6) ** 4 * 3, (16 * 128 * 6) ** 4 * 3),
+    "AnyNetXC": (10, (16 * 128) ** 4 * 18, (16 * 128) ** 4 * 18),
+    "AnyNetXD": (10, (16 * 128) ** 4 * 18 / 24, 16**4 * math.comb(131, 4) * 18),
+    "AnyNetXE": (10, (16 * 128) ** 4 * 18 / 24**2, math.comb(19, 4) * math.comb(131, 4) * 18),
+    "RegNetX": (6, 64**4 * 18, 60 * 31 * 2480 * 1501 * 18),
+}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_dimensions_and_sizes_are_the_papers(name):
+    space = load_space(name)
+    dimensions, size, exact = PAPER[name]
+    assert space.dimensions == dimensions
+    assert space.paper_size == pytest.approx(size)
+    assert space.exact_size == exact
+
+
+def test_every_shipped_space_goes_with_every_setting():
+    assert len(shipped_spaces()) == 15
+    assert shipped_settings() == ["8", "16", "32"]
+    for name in shipped_spaces():
+        plain = load_space(name)
+        assert plain.name == name
+        assert plain.reason
+        for setting in shipped_settings():
+            space = load_space(f"{name}@{setting}")
+            assert space.name == f"{name}@{setting}"
+            assert space.frame.resolution == int(setting)
+            assert space.frame.num_stages == plain.frame.num_stages
+            assert space.exact_size < plain.exact_size or name == "RegNetX-w0-wa"
+
+
+def test_32_pixels_end_at_4_by_4():
+    assert load_space("AnyNetXA@32").frame.stage_resolutions() == (32, 32, 16, 8, 4)
+
+
+def test_parents_come_before_children():
+    order = shipped_spaces()
+    for name in order:
+        parent = load_space(name).parent
+        assert parent is None or order.index(parent) < order.index(name)
+
+
+def test_a_resolved_space_stands_alone_and_hashes_alike(tmp_path):
+    space = load_space("AnyNetXE@16")
+    path = tmp_path / "copy.yaml"
+    path.write_text(yaml.safe_dump({**space.source, "reason": "other words"}))
+    assert load_space(str(path)).hash == space.hash
+
+
+def test_an_own_space_narrows_a_neighbour_or_a_shipped_one(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nparent: AnyNetXC\nreason: b = 1\n"
+        "axes: {b: {distribution: choice, values: [1]}}\n"
+    )
+    (tmp_path / "finer.yaml").write_text("name: finer\nparent: mine\nreason: SE\nse_ratio: 0.25\n")
+    (tmp_path / "tiny.yaml").write_text(
+        "name: tiny\nreason: 12 pixels\ninput: {resolution: 12, classes: 3}\nhigh: {w: 60}\n"
+    )
+    space = load_space(f"{tmp_path}/finer.yaml@{tmp_path}/tiny.yaml")
+    assert space.name == "finer@tiny"
+    assert (space.se_ratio, space.share, space.dimensions) == (0.25, ("b", "g"), 9)
+    assert (space.frame.resolution, space.frame.classes) == (12, 3)
+    assert space.axes["w"].values[-1] == 56
+
+
+BASE = {
+    "name": "x",
+    "reason": "r",
+    "parent": "AnyNetXA",
+}
+WRONG = [
+    ({"name": "a/b"}, "name: "),
+    ({"reason": ""}, "reason: "),
+    ({"famly": "anynet"}, "famly: unknown key; did you mean family"),
+    ({"family": "convnext"}, "family: .*'anynet' or 'regnet'.*found \"convnext\""),
+    ({"share": ["q"]}, "share.0: "),
+    ({"share": ["b"], "monotone": {"b": "increasing"}}, "monotone.b: .*shared"),
+    ({"monotone": {"w": "up"}}, "monotone.w: .*'increasing' or 'decreasing'"),
+    ({"tie": {"w_a": "w_0"}}, "tie is for regnet"),
+    ({"se_ratio": 2}, "se_ratio: .*less than or equal to 1"),
+    ({"axes": {"w": {"distribution": "log_uniform", "low": 9, "high": 8, "step": 1}}}, "axes.w"),
+    ({"axes": {"w": {"distribution": "normal"}}}, "axes.w: .*'log_uniform'"),
+    ({"axes": {"d": {"distribution": "choice", "values": [1.5]}}}, "axes.d: .*whole; found 1.5"),
+    ({"axes": {"b": {"distribution": "choice", "values": []}}}, "axes.b.*at least 1"),
+    ({"axes": {"q": {"distribution": "choice", "values": [1]}}}, "exactly the axes d, w, b, g"),
+    ({"input": {"resolution": 0}}, "input.resolution: .*found 0"),
+    ({"input": {"strides": [3]}}, "input.strides.0: "),
+    ({"parent": "AnyNetXQ"}, "no space 'AnyNetXQ'; did you mean AnyNetX"),
+    ({"parent": "../x"}, "must be a name, not a path"),
+    ({"parent": "x"}, "x -> x is a circle"),
+    ({"parent": 3}, "parent: must be the name"),
+    ({"caps": {"flops": {}}}, "caps.flops"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=[str(w[0])[:40] for w in WRONG])
+def test_a_wrong_file_gets_file_key_value_and_rule(tmp_path, change, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({**BASE, **change}))
+    with pytest.raises(InputError, match=message) as caught:
+        load_space(str(path))
+    assert "x.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b]\n"
+HOSTILE = {
+    "tag": ("name: !!python/object/apply:os.system ['touch gone']\n", "could not determine"),
+    "bomb": (BOMB, "aliases"),
+    "list": ("- a\n- b\n", "map of keys"),
+    "scalar": ("5\n", "map of keys"),
+    "empty": ("", "map of keys"),
+    "broken": ("name: [1, 2\n", "line"),
+    "deep": ("a: " + "[" * 200 + "]" * 200, "nested too deep"),
+    "date": ("name: 2020-99-99\n", "month|name"),
+    "tab": ("name:\n\t- x\n", "line 2"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_yaml_is_refused_with_a_line(tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text, message = HOSTILE[kind]
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_space(str(path))
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("AnyNetXZ", "did you mean AnyNetX"),
+        ("AnyNetXA@17", "no setting '17'; "),
+        ("missing.yaml", "no file missing.yaml"),
+        ("../spaces/AnyNetXA", "no space"),
+        ("", "no space ''"),
+        ("@8", "no space ''"),
+    ],
+)
+def test_unknown_names_list_the_known(text, message):
+    with pytest.raises(InputError, match=message):
+        load_space(text)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_space(str(tmp_path / "x.yaml"))
