@@ -117,7 +117,7 @@ def test_an_impossible_trial_is_refused(tmp_path, change, message):
 def test_what_is_no_run_folder_is_said(tmp_path):
     with pytest.raises(InputError, match="no run folder"):
         RunFolder.open(tmp_path / "none")
-    with pytest.raises(InputError, match="has no space.yaml"):
+    with pytest.raises(InputError, match=r"has no space\.yaml"):
         RunFolder.open(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="in the way"):

@@ -47,19 +47,25 @@ def test_cut_at_every_byte_only_whole_records_stay_and_appending_goes_on(path):
 
 def test_no_flipped_byte_changes_a_record_unnoticed(path):
     whole = bytearray(path.read_bytes())
+    unnoticed = 0
     for i in range(len(whole)):
         flipped = bytearray(whole)
         flipped[i] ^= 0x01
         path.write_bytes(flipped)
-        try:
-            records = journal.read(path).records
-        except InputError as error:
-            assert "trials.jsonl, line" in str(error)
-            continue
-        # Not refused: a damaged checksum key or a lost last newline; what is read must be true.
+        records, message = _read_or_message(path)
+        assert message is None or "trials.jsonl, line" in message
+        # Not refused are a damaged checksum key and a lost last newline: what is read is true.
+        unnoticed += message is None
         for record in records:
-            known = {k: v for k, v in record.items() if not k.startswith(("crc", "brc", "c"))}
-            assert any(known.items() <= original.items() for original in RECORDS), (i, record)
+            assert any(original.items() <= record.items() for original in RECORDS), (i, record)
+    assert unnoticed < 0.2 * len(whole)
+
+
+def _read_or_message(path):
+    try:
+        return journal.read(path).records, None
+    except InputError as error:
+        return (), str(error)
 
 
 def test_a_damaged_middle_line_names_file_and_line(path):

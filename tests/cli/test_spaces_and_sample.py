@@ -1,0 +1,117 @@
+"""The verbs `spaces` and `sample`, as a person types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from designspace.space import shipped_spaces
+
+
+def test_spaces_lists_all_with_their_reasons(cli):
+    outcome = cli("spaces")
+    assert outcome.code == 0
+    for name in shipped_spaces():
+        assert name in outcome.out
+    assert "1.8e+18" in outcome.out
+    assert "costs nothing" in outcome.out
+
+
+def test_spaces_json(cli):
+    records = json.loads(cli("spaces", "--json").out)
+    assert [record["name"] for record in records] == shipped_spaces()
+    a = records[0]
+    assert (a["name"], a["parent"], a["dimensions"]) == ("AnyNetXA", None, 16)
+    assert a["size"] == pytest.approx(1.8e18, rel=0.03)
+    one = json.loads(cli("spaces", "RegNetY@16", "--json").out)
+    assert len(one) == 1
+    assert one[0]["space"]["input"]["resolution"] == 16
+
+
+def test_what_spaces_shows_is_a_space_file(cli, tmp_path):
+    path = tmp_path / "again.yaml"
+    path.write_text(cli("spaces", "AnyNetXD@8").out)
+    first, again = (
+        json.loads(cli("spaces", name, "--json").out)[0]["hash"] for name in ("AnyNetXD@8", path)
+    )
+    assert first == again
+
+
+def test_spaces_works_from_an_empty_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli("spaces").code == 0
+
+
+def test_sample_writes_a_run_folder_and_repeats_itself(cli, tmp_path):
+    words = ("sample", "AnyNetXA", "-n", 20, "--flops", "360M:400M", "--seed", 0)
+    outcome = cli(*words, "--out", tmp_path / "a")
+    assert outcome.code == 0
+    assert "candidates tried, 20 accepted" in outcome.out
+    before = (tmp_path / "a" / "population.jsonl").read_bytes()
+    assert cli(*words, "--out", tmp_path / "a").code == 0
+    assert cli(*words, "--out", tmp_path / "b").code == 0
+    assert (tmp_path / "a" / "population.jsonl").read_bytes() == before
+    assert (tmp_path / "b" / "population.jsonl").read_bytes() == before
+
+
+def test_sample_json_and_other_budgets(cli, tmp_path):
+    outcome = cli(
+        *("sample", "RegNetX@16", "-n", 5, "--params", "50K:90K", "--acts", "20K:200K"),
+        *("--json", "--out", tmp_path / "a"),
+    )
+    record = json.loads(outcome.out)
+    assert record["tried"] == 5 + sum(record["refused"].values())
+    for line in (tmp_path / "a" / "population.jsonl").read_text().splitlines():
+        assert 50e3 <= json.loads(line)["params"] <= 90e3
+
+
+BAD = [
+    (("AnyNetXZ",), "did you mean AnyNetX"),
+    (("AnyNetXA", "--flops", "much"), "is not a range"),
+    (("AnyNetXA", "--flops", "400M:300M"), "low end"),
+    (("AnyNetXA", "-n", "0"), "n is 0"),
+    (("AnyNetXA", "--seed", "-1"), "seed is -1"),
+    (("AnyNetXA", "--flops", "1K:2K", "--max-candidates", "1000"), "nearest seen: flops"),
+    (("AnyNetXA", "--max-candidates", "0"), "max-candidates is 0"),
+    (("nothing.yaml",), "no file nothing.yaml"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(b[0]) for b in BAD])
+def test_bad_input_to_sample(refused, tmp_path, words, message):
+    assert message in refused("sample", *words, "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_unwritable_place_is_said(refused, tmp_path):
+    (tmp_path / "file").write_text("x")
+    message = refused("sample", "AnyNetXA@8", "-n", 2, "--out", tmp_path / "file" / "run")
+    assert "cannot make folder" in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_said(refused, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "Permission denied" in refused("sample", "AnyNetXA@8", "-n", 2, "--out", tmp_path / "x")
+
+
+def test_unknown_options_and_verbs_exit_2(cli):
+    assert cli("sample", "AnyNetXA", "--nonsense").code == 2
+    assert cli("nonsense").code == 2
+
+
+def test_ctrl_c_exits_130(tmp_path):
+    words = f"sample AnyNetXA --flops 1:2 --max-candidates 1000000000 --out {tmp_path}/x"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "designspace", *words.split()], stderr=subprocess.PIPE, text=True
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "interrupted" in err
