@@ -12,7 +12,9 @@ _SPACES = ("AnyNetXA@8", "AnyNetXE@8", "RegNetX@8")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for all that it makes.")] = Path("results/demo"),
     models: Annotated[int, typer.Option(help="Models of each space.")] = 24,
-    jobs: Annotated[int, typer.Option(help="Models trained at once; 0 takes every core.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(help="Models trained at once; as many as cores.")
+    ] = None,
 ) -> None:
     """Run the whole main job in minutes: sample, train, analyze, derive, export.
 
@@ -27,6 +29,7 @@ def demo(
       designspace demo --models 8 --out /tmp/look --jobs 1
     """
     runs = {space: out / space.split("@")[0].lower() for space in _SPACES}
+    at_once = [] if jobs is None else ["--jobs", jobs]
     findings, model, exported = out / "analysis", out / "model.yaml", out / "export"
 
     for space, run in runs.items():
@@ -38,7 +41,7 @@ def demo(
     for space, run in runs.items():
         _step(
             f"Train each network of {space} on handwritten digits with the same short schedule.",
-            ["train", run, "--data", "digits", "--recipe", "quick", "--jobs", jobs],
+            ["train", run, "--data", "digits", "--recipe", "quick", *at_once],
         )
     _step(
         "Compare the three spaces by their error distributions; find what good networks share.",
