@@ -1,0 +1,1 @@
+"""What trials tell: arrays in, frozen results out; no torch, no plotting."""

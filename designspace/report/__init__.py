@@ -1,0 +1,1 @@
+"""What was found out, drawn: figures and the HTML report. The only room with matplotlib."""

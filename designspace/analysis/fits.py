@@ -1,0 +1,169 @@
+"""Quantized-linear fits: how well w_0, w_a and w_m explain a network's block widths (DDS §3.3).
+
+For a network with block widths w_j, e_fit is the least mean |log(predicted / observed)| over its
+blocks. A grid over the ratio r = w_a / w_0 and over w_m fixes every block's step
+s_j = round(log(1 + r j) / log w_m); given the steps the best log w_0 is in closed form the median
+of log w_j - s_j log w_m. The grid is then refined around the best, and w_0 is put on a multiple of
+8; the e_fit that is returned is that of the exact rule, `arch.quantized_widths`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from designspace.analysis.arrays import FloatArray, IntArray, Numbers
+from designspace.arch import quantized_widths
+from designspace.errors import InputError
+
+_RATIOS = np.concatenate([[0.0], np.geomspace(0.01, 32, 55)])
+_STEPS = np.concatenate([np.linspace(1.1, 3.5, 40), np.linspace(3.75, 8, 6)])
+_REFINEMENTS = (0.12, 0.03)
+_NUDGES = np.array([-0.06, -0.03, 0.0, 0.03, 0.06])
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFits:
+    """The best quantized-linear widths of n networks, each array (n,).
+
+    Attributes:
+        w_0: Initial width, a multiple of 8.
+        w_a: Slope, channels a block.
+        w_m: Ratio between neighbouring stages.
+        error: e_fit, the mean |log(predicted / observed)| over blocks; 0 is exact.
+    """
+
+    w_0: FloatArray
+    w_a: FloatArray
+    w_m: FloatArray
+    error: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.error)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A straight line through the origin for block widths: w_j = slope * (j + 1).
+
+    DDS found 48 for the best AnyNetX models at 400MF (§3.3).
+
+    Attributes:
+        slope: Channels a block, the least in mean |log(line / observed)| over all blocks.
+        error: That mean.
+        models: Number of models that it is drawn through.
+    """
+
+    slope: float
+    error: float
+    models: int
+
+
+def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = None) -> LinearFits:
+    """Fit w_0, w_a and w_m to observed widths, for one network or many.
+
+    Args:
+        widths: Width of each block of one network, (d,); or of each stage of n networks,
+            (n, stages), together with `depths`.
+        depths: Blocks of each stage, (n, stages).
+
+    Raises:
+        InputError: Shapes do not fit each other, or a width or depth is below 1.
+    """
+    observed = np.asarray(widths, dtype=np.float64)
+    if depths is None:
+        if observed.ndim != 1 or not len(observed):
+            raise InputError(
+                "widths: give the block widths of one network, or stage widths (n, stages) with "
+                f"depths of the same shape; the shape is {observed.shape}"
+            )
+        blocks, depth = observed[None, :], np.array([len(observed)])
+    else:
+        counts = np.asarray(depths, dtype=np.int64)
+        if observed.ndim != 2 or counts.shape != observed.shape or counts.min(initial=1) < 1:
+            raise InputError(
+                f"depths: must be at least 1 and of the shape of widths, {observed.shape}"
+            )
+        blocks, depth = block_widths(counts, observed), counts.sum(axis=1)
+    if (blocks[blocks != 0] < 1).any() or not np.isfinite(blocks).all():
+        raise InputError("widths: must be finite and at least 1")
+    rows = [_fit(blocks[i, :d]) for i, d in enumerate(depth.tolist())]
+    w_0, w_a, w_m, error = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    return LinearFits(w_0, w_a, w_m, error)
+
+
+def block_widths(depths: IntArray, widths: FloatArray | IntArray) -> FloatArray:
+    """Spread stage widths over blocks: (n, stages) to (n, max depth), 0 past a network's depth."""
+    ends = np.cumsum(depths, axis=1)
+    block = np.arange(int(ends[:, -1].max(initial=1)))
+    stage = (block[None, :, None] >= ends[:, None, :]).sum(axis=2)
+    padded = np.concatenate([widths, np.zeros((len(widths), 1))], axis=1)
+    return np.take_along_axis(padded, stage, axis=1)
+
+
+def width_trend(depths: IntArray, widths: IntArray) -> Trend:
+    """Return the line through the origin that the block widths of n networks follow best."""
+    blocks = block_widths(depths, widths)
+    place = np.broadcast_to(np.arange(1, blocks.shape[1] + 1), blocks.shape)
+    ratio = np.log(blocks[blocks > 0] / place[blocks > 0])
+    center = float(np.median(ratio))
+    return Trend(float(np.exp(center)), float(np.abs(ratio - center).mean()), len(blocks))
+
+
+def _fit(observed: FloatArray) -> tuple[float, float, float, float]:
+    """Fit one network; returns w_0, w_a, w_m and e_fit."""
+    log_widths = np.log(observed)
+    ratios, steps = (axis.ravel() for axis in np.meshgrid(_RATIOS, _STEPS))
+    errors, starts = _errors(log_widths, ratios, steps)
+    for spread in _REFINEMENTS:
+        best = _best_by_step(errors, steps, 4)
+        around = 1 + spread * np.linspace(-1, 1, 9)
+        near_ratios = (ratios[best][:, None, None] * around[:, None]).repeat(9, axis=2).ravel()
+        near_steps = (1 + (steps[best] - 1)[:, None, None] * around).repeat(9, axis=1).ravel()
+        near_errors, near_starts = _errors(log_widths, near_ratios, near_steps)
+        ratios, steps = np.append(ratios, near_ratios), np.append(steps, near_steps)
+        errors, starts = np.append(errors, near_errors), np.append(starts, near_starts)
+    best = _best_by_step(errors, steps, 16)
+    return _on_the_rule(log_widths, ratios[best], steps[best], starts[best])
+
+
+def _best_by_step(errors: FloatArray, steps: FloatArray, most: int) -> IntArray:
+    """Return the best grid points, one for each w_m, so that they are not all of one pattern."""
+    order = np.argsort(errors, kind="stable")
+    _, first = np.unique(np.round(steps[order], 2), return_index=True)
+    return order[np.sort(first)[:most]]
+
+
+def _errors(
+    log_widths: FloatArray, ratios: FloatArray, steps: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Least mean |log(predicted / observed)| at each grid point, and the log w_0 that gives it."""
+    log_m = np.log(steps)
+    j = np.arange(len(log_widths))
+    rounded = np.rint(np.log1p(ratios[:, None] * j) / log_m[:, None])
+    offset = np.sort(log_widths - rounded * log_m[:, None], axis=1)
+    starts = offset[:, len(j) // 2]
+    return np.abs(offset - starts[:, None]).mean(axis=1), starts
+
+
+def _on_the_rule(
+    log_widths: FloatArray, ratios: FloatArray, steps: FloatArray, starts: FloatArray
+) -> tuple[float, float, float, float]:
+    """Put w_0 on multiples of 8, look a little around, and measure by the exact rule.
+
+    The grid knows nothing of the rounding of widths to multiples of 8, which matters to narrow
+    networks; so w_m and w_a are varied here once more.
+    """
+    start = np.exp(starts)
+    below = np.maximum(8, np.floor(start / 8) * 8)
+    initial = np.concatenate([below, below + 8])
+    slope = np.concatenate([ratios * start, ratios * start])
+    shape = (len(initial), len(_NUDGES), len(_NUDGES))
+    w_0 = np.broadcast_to(initial[:, None, None], shape).ravel().astype(np.int64)
+    w_a = (slope[:, None, None] * (1 + _NUDGES[:, None]) * np.ones(shape)).ravel()
+    step = 1 + (np.tile(steps, 2) - 1)[:, None, None] * (1 + _NUDGES)
+    w_m = (step * np.ones(shape)).ravel()
+    depth = np.full(len(w_0), len(log_widths), dtype=np.int64)
+    predicted = quantized_widths(depth, w_0, w_a, w_m)
+    errors = np.abs(np.log(predicted) - log_widths).mean(axis=1)
+    best = int(np.argmin(errors))
+    return float(w_0[best]), float(w_a[best]), float(w_m[best]), float(errors[best])

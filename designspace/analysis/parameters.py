@@ -1,0 +1,35 @@
+"""The parameters that findings speak of, as named columns over a population.
+
+AnyNet: `d1` .. `dk`, `w1` .. `wk`, `b1` .. or one `b` where all models share it over their stages,
+`g1` .. or one `g`, and the total depth `d`. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`.
+"""
+
+import numpy as np
+
+from designspace.analysis.arrays import FloatArray, IntArray
+from designspace.arch import RegNets, Stages
+
+
+def parameters(stages: Stages, regnets: RegNets | None = None) -> dict[str, FloatArray]:
+    """Return each parameter's values, (n,), in the order in which people read them."""
+    if regnets is not None:
+        names = ("d", "w_0", "w_a", "w_m", "b", "g")
+        return {name: getattr(regnets, name).astype(np.float64) for name in names}
+    columns = {**_by_stage("d", stages.depths), **_by_stage("w", stages.widths)}
+    ratios, groups = stages.bottleneck_ratios, stages.group_widths
+    if (ratios == ratios[:, :1]).all():
+        columns["b"] = ratios[:, 0].astype(np.float64)
+    else:
+        columns |= _by_stage("b", ratios)
+    widest = groups.max(axis=1)
+    inner = np.rint(stages.widths / ratios).astype(np.int64)
+    # A shared g is cut down to the 3x3's width where that is narrower (DDS appendix D).
+    if ((groups == widest[:, None]) | (groups == inner)).all():
+        columns["g"] = widest.astype(np.float64)
+    else:
+        columns |= _by_stage("g", groups)
+    return {**columns, "d": stages.depths.sum(axis=1).astype(np.float64)}
+
+
+def _by_stage(letter: str, values: IntArray | FloatArray) -> dict[str, FloatArray]:
+    return {f"{letter}{i + 1}": values[:, i].astype(np.float64) for i in range(values.shape[1])}

@@ -1,0 +1,104 @@
+"""What is known of one population: its models as columns, how each ended, and what is counted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.analysis.arrays import BoolArray, FloatArray, IntArray
+from designspace.arch import RegNets, Stages
+from designspace.runs import TrialState
+
+MISSING = "missing"
+STATES = (*(state.value for state in TrialState), MISSING)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a population came about, as plain data for "how it was made".
+
+    Attributes:
+        path: The folder that it was read from.
+        sample: n, budget, seed, hash, as in space.yaml.
+        recipe: The recipe as resolved, or empty.
+        splits: Which images the errors were measured on.
+        seeds: First and last seed of the trials.
+        versions: Library versions and devices that the trials ran with, each with its values.
+        seconds: Training time of all trials.
+        notes: What else a reader must know, such as the source of an import.
+    """
+
+    path: str
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    splits: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A population with its trials; every array is over the n sampled models, in sampled order.
+
+    Attributes:
+        name: The run's name.
+        space: The space's name.
+        family: "anynet", "regnet", or what an import called it.
+        ids: Content hash or given name of each model.
+        states: complete, diverged, failed or missing, (n,).
+        errors: Percent; chance for diverged models, NaN for failed and missing ones, (n,).
+        chance: Error of guessing, in percent.
+        parameters: Named columns, each (n,).
+        costs: flops, params, acts, as far as known, each (n,).
+        stages: The bodies, where known.
+        regnets: The parameters behind them, where there are any.
+        counted: Which models the statistics speak of, (n,); see `accounting.count`.
+        provenance: How it was made.
+        resolution: Side of the input in pixels, where known.
+    """
+
+    name: str
+    space: str
+    family: str
+    ids: tuple[str, ...]
+    states: NDArray[np.str_]
+    errors: FloatArray
+    chance: float
+    parameters: Mapping[str, FloatArray]
+    costs: Mapping[str, FloatArray]
+    stages: Stages | None
+    regnets: RegNets | None
+    counted: BoolArray
+    provenance: Provenance
+    resolution: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    @property
+    def rows(self) -> IntArray:
+        """Indices of the counted models, in sampled order."""
+        return np.flatnonzero(self.counted).astype(np.int64)
+
+    @property
+    def counted_errors(self) -> FloatArray:
+        """Errors of the counted models, in sampled order."""
+        return self.errors[self.counted]
+
+    def counted_parameters(self, varying: bool = False) -> dict[str, FloatArray]:
+        """Return each parameter over the counted models; only those that vary, if asked."""
+        columns = {name: values[self.counted] for name, values in self.parameters.items()}
+        return {
+            name: values
+            for name, values in columns.items()
+            if not varying or (len(values) and values.min() < values.max())
+        }
+
+    def ranked(self) -> IntArray:
+        """Return the indices of the counted models by error; ties in sampled order."""
+        rows = self.rows
+        return rows[np.argsort(self.errors[rows], kind="stable")]

@@ -1,0 +1,46 @@
+"""`designspace analyze`: compare populations and write a report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def analyze(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of `import`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("results/report"),
+    all_finished: Annotated[
+        bool,
+        typer.Option(
+            "--all-finished",
+            help="Count every finished trial of an unfinished population. By default those after "
+            "the first model without one are set aside: what finishes first is biased.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json instead of lines.")
+    ] = False,
+) -> None:
+    """Compare populations: EDFs, bands, tests, bootstrap, quantized-linear fits, and a report.
+
+    Examples:
+
+      designspace analyze results/a results/b --out results/report
+
+      designspace analyze results/a --out results/a/report --json
+    """
+    import json
+
+    from designspace.analysis.findings import find
+    from designspace.analysis.load import load_all
+    from designspace.analysis.summary import summary
+    from designspace.report.write import write_report
+
+    findings = find(load_all(runs, all_finished))
+    index = write_report(findings, out)
+    if as_json:
+        print(json.dumps(summary(findings), indent=1))
+        return
+    for p in findings.populations:
+        print(f"{p.name}: {p.edf.legend} n = {p.edf.n} of {p.accounting.n}")
+    print(f"report: {index}")

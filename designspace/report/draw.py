@@ -1,0 +1,145 @@
+"""One function a result: each draws it on given axes, and computes nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from designspace.analysis.arrays import FloatArray
+from designspace.analysis.best import BestInterval, BestOfK
+from designspace.analysis.edf import Band, Edf
+from designspace.analysis.fits import Trend
+from designspace.report.style import INK, color, dash
+from designspace.report.svg import DOTS
+
+
+def draw_edf(
+    ax: Axes,
+    function: Edf,
+    band: Band | None = None,
+    *,
+    label: str = "",
+    index: int = 0,
+    until: float | None = None,
+) -> None:
+    """Draw an EDF as the exact step function, with its band, and the papers' legend.
+
+    Args:
+        ax: Where to draw.
+        function: The EDF.
+        band: Its band, if it is wanted.
+        label: Name in the legend, behind [minimum | mean].
+        index: Which colour and line style.
+        until: Error up to which the curve is drawn on at height 1, past its last model.
+    """
+    x, y = _steps(function.errors, function.cumulative, until)
+    text = f"{function.legend} {label}".strip()
+    ax.plot(x, y, color=color(index), linestyle=dash(index), label=text, solid_capstyle="butt")
+    if band is not None:
+        _, low = _steps(band.errors, band.low, until)
+        x, high = _steps(band.errors, band.high, until)
+        ax.fill_between(x, low, high, color=color(index), alpha=0.11, linewidth=0)
+    ax.set(xlabel="error, %", ylabel="share of models below", ylim=(0, 1.02))
+    ax.grid(True)
+
+
+def draw_best_of_k(ax: Axes, found: BestOfK, *, label: str = "", index: int = 0) -> None:
+    """Draw the expected best of k random models, with the interval of a single search."""
+    style = {"color": color(index), "linestyle": dash(index)}
+    ax.plot(found.k, found.expected, label=label, **style)
+    ax.fill_between(found.k, found.low, found.high, color=color(index), alpha=0.1, linewidth=0)
+    ax.set(xlabel="models tried, k", ylabel="expected best error, %", xscale="log")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.grid(True)
+
+
+def draw_bootstrap(
+    ax: Axes,
+    values: FloatArray,
+    errors: FloatArray,
+    interval: BestInterval,
+    *,
+    name: str,
+    error_range: tuple[float, float] | None = None,
+    index: int = 0,
+) -> None:
+    """Draw error against a parameter with the interval of its best values, as in DDS figure 2."""
+    if error_range is not None:
+        ax.set_ylim(*error_range)
+    ax.axvspan(interval.low, interval.high, color=color(index), alpha=0.18, linewidth=0)
+    ax.axvline(interval.median, color=color(index), linewidth=1.6)
+    _dots(ax, values, errors, size=2.2, color=INK, alpha=0.45)
+    _parameter_axis(ax, name, values)
+    ax.set_title(name, fontweight="bold", y=1.0, pad=4)
+
+
+def draw_widths(
+    ax: Axes, networks: Sequence[FloatArray], trend: Trend, *, title: str = "", index: int = 0
+) -> None:
+    """Draw block width against block index for several networks, best first, on a log axis."""
+    for rank, widths in enumerate(networks):
+        ax.plot(
+            range(1, len(widths) + 1),
+            widths,
+            drawstyle="steps-mid",
+            color=color(index),
+            alpha=1.0 if rank == 0 else 0.3,
+            linewidth=1.8 if rank == 0 else 1.0,
+        )
+    longest = max(len(widths) for widths in networks)
+    blocks = range(1, longest + 1)
+    label = f"{trend.slope:.3g} (j + 1)"
+    ax.plot(blocks, [trend.slope * j for j in blocks], color=INK, linestyle=":", label=label)
+    ax.set(xlabel="block", ylabel="width", yscale="log", title=title)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_formatter(lambda value, _: "")
+    ax.legend(loc="lower right")
+    ax.grid(True)
+
+
+def draw_fit_errors(
+    ax: Axes, ranks: Any, errors: FloatArray, *, title: str = "", index: int = 0
+) -> None:
+    """Draw e_fit against the rank of error."""
+    _dots(ax, ranks, errors, size=3.0, color=color(index), alpha=0.7)
+    ax.set(xlabel="rank by error", ylabel="e_fit", title=title)
+    ax.set_ylim(bottom=0)
+    ax.grid(True)
+
+
+def _steps(
+    errors: FloatArray, heights: FloatArray, until: float | None
+) -> tuple[list[float], list[float]]:
+    """The corners of a step function that is 0 up to the first error."""
+    ends = [*errors[1:], max(errors[-1], until or errors[-1])]
+    x, y = [float(errors[0])], [0.0]
+    for start, end, height in zip(errors, ends, heights, strict=True):
+        x += [float(start), float(end)]
+        y += [float(height), float(height)]
+    return x, y
+
+
+def _dots(ax: Axes, x: Any, y: Any, *, size: float, color: str, alpha: float) -> None:
+    """Draw a cloud of round dots; large clouds as a bitmap."""
+    (line,) = ax.plot(
+        x, y, "o", markersize=size, color=color, alpha=alpha, markeredgewidth=0, zorder=3
+    )
+    if len(y) > 1500:
+        line.set_rasterized(True)
+    else:
+        line.set_gid(f"{DOTS}-{size}")
+
+
+def _parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
+    """Widths, slopes and ratios of 2 on a log axis, depths and w_m on a linear one."""
+    logarithmic = name[0] in "bgw" and name != "w_m" and values.min() > 0
+    if logarithmic:
+        ax.set_xscale("log", base=2)
+        # Four ticks at most: drawing ticks is what takes the time in small panels.
+        ax.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
+        ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=name[0] == "d"))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

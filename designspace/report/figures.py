@@ -1,0 +1,246 @@
+"""The figures of a report: each composed of drawings, rendered once for the page and for files."""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+
+from designspace.analysis.findings import Findings, PopulationFindings, error_range
+from designspace.report import draw
+from designspace.report.style import rc
+from designspace.report.svg import Picture, inline_svg, picture, sheet_svg
+
+_PNG_DPI = 150
+# Inches left of, right of, below and above the axes of a panel.
+_MARGINS = (0.56, 0.1, 0.46, 0.26)
+Bitmap = NDArray[np.uint8]
+Drawing = Callable[[Axes], None]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing: what draws it, and what it shows, for those who don't see it."""
+
+    draw: Drawing
+    alt: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the report.
+
+    Attributes:
+        key: Name of its files, and prefix of its identifiers in the page.
+        section: Which section of the page it belongs to.
+        caption: What it shows and how to read it.
+        panels: Its drawings, in reading order.
+        size: Width and height of a panel, in inches.
+        columns: Panels a row in the files; the page flows them as its width allows.
+    """
+
+    key: str
+    section: str
+    caption: str
+    panels: tuple[Panel, ...]
+    size: tuple[float, float] = (5.4, 3.7)
+    columns: int = 4
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A figure as the page and the files need it: inline SVG a panel, one SVG and one PNG file."""
+
+    figure: Figure
+    inline: tuple[str, ...]
+    svg: str
+    png: bytes = field(repr=False)
+
+    @property
+    def small(self) -> bool:
+        """Whether it is one of several panels that the page lays out in a grid."""
+        return len(self.inline) > 1
+
+
+def figures(findings: Findings) -> Iterator[Figure]:
+    """Yield the figures in the order of the page."""
+    yield _edf_figure(findings)
+    yield _best_of_k_figure(findings)
+    for index, population in enumerate(findings.populations):
+        yield _bootstrap_figure(population, index)
+    with_widths = [(i, p) for i, p in enumerate(findings.populations) if p.widths is not None]
+    if with_widths:
+        yield _widths_figure(with_widths)
+        yield _fit_figure(with_widths)
+
+
+def render(figure: Figure) -> Rendered:
+    """Draw a figure: each panel once, for the page and for the files."""
+    columns = min(figure.columns, len(figure.panels))
+    with mpl.rc_context(rc(figure.key)):
+        drawn = [
+            _draw(panel, figure.size, f"{figure.key}-{i}") for i, panel in enumerate(figure.panels)
+        ]
+    pictures = [one for one, _ in drawn]
+    return Rendered(
+        figure=figure,
+        inline=tuple(
+            inline_svg(one, panel.alt) for one, panel in zip(pictures, figure.panels, strict=True)
+        ),
+        svg=sheet_svg(pictures, columns),
+        png=_sheet_png([bitmap for _, bitmap in drawn], columns),
+    )
+
+
+def _draw(panel: Panel, size: tuple[float, float], key: str) -> tuple[Picture, Bitmap]:
+    """Draw one panel as SVG and as a bitmap (height, width, 4)."""
+    width, height = size
+    left, right, bottom, top = _MARGINS
+    canvas = Canvas(figsize=size)
+    panel.draw(
+        canvas.add_axes(
+            (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
+        )
+    )
+    FigureCanvasSVG(canvas)
+    text = io.StringIO()
+    canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    canvas.set(dpi=_PNG_DPI, facecolor="white")
+    agg = FigureCanvasAgg(canvas)
+    agg.draw()  # type: ignore[no-untyped-call]
+    bitmap = np.array(agg.buffer_rgba())  # type: ignore[no-untyped-call]
+    return picture(text.getvalue(), key), bitmap
+
+
+def _sheet_png(bitmaps: list[Bitmap], columns: int) -> bytes:
+    blank = np.full_like(bitmaps[0], 255)
+    padded = bitmaps + [blank] * (-len(bitmaps) % columns)
+    rows = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
+    png = io.BytesIO()
+    imsave(png, np.vstack(rows), format="png")
+    return png.getvalue()
+
+
+def slug(name: str) -> str:
+    """Return a name as it can stand in a file name and an identifier."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-").lower()[:60] or "population"
+
+
+def _edf_figure(findings: Findings) -> Figure:
+    low, high = error_range(findings.populations)
+
+    def drawing(ax: Axes) -> None:
+        for index, p in enumerate(findings.populations):
+            draw.draw_edf(ax, p.edf, p.band, label=p.name, index=index, until=high)
+        ax.set_xlim(low, high)
+        ax.legend(loc="lower right")
+
+    words = "; ".join(
+        f"{p.name}: least {p.edf.minimum:.1f} %, mean {p.edf.mean:.1f} %, n = {p.edf.n}"
+        for p in findings.populations
+    )
+    caption = (
+        "Error distribution functions: the share of models with an error strictly below each "
+        "value; higher and further left is better. Legend [minimum | mean] error in percent. The "
+        "shaded bands hold each whole curve with 95 % confidence (DKW-Massart)."
+    )
+    return Figure("edf", "edf", caption, (Panel(drawing, f"Error distributions. {words}."),))
+
+
+def _best_of_k_figure(findings: Findings) -> Figure:
+    def drawing(ax: Axes) -> None:
+        for index, p in enumerate(findings.populations):
+            draw.draw_best_of_k(ax, p.best_of_k, label=p.name, index=index)
+        ax.legend(loc="upper right")
+
+    words = "; ".join(
+        f"{p.name}: {p.best_of_k.expected[0]:.1f} % for one model, "
+        f"{p.best_of_k.expected[-1]:.1f} % for {p.best_of_k.k[-1]}"
+        for p in findings.populations
+    )
+    caption = (
+        "The error that the best of k random models is expected to have (drawn with replacement), "
+        "with the range in which 95 % of such searches end."
+    )
+    return Figure("best_of_k", "search", caption, (Panel(drawing, f"Best of k. {words}."),))
+
+
+def _bootstrap_figure(p: PopulationFindings, index: int) -> Figure:
+    errors = p.results.counted_errors
+    shown = error_range([p])
+    panels = []
+    for name, values in p.results.counted_parameters().items():
+        interval = p.bootstrap[name]
+        drawing = partial(
+            draw.draw_bootstrap,
+            values=values,
+            errors=errors,
+            interval=interval,
+            name=name,
+            error_range=shown,
+            index=index,
+        )
+        alt = (
+            f"{p.name}, error against {name}: the best models lie at {interval.low:g} to "
+            f"{interval.high:g}, median {interval.median:g}"
+        )
+        panels.append(Panel(drawing, alt))
+    first = next(iter(p.bootstrap.values()))
+    caption = (
+        f"{p.name}: error against each parameter. Shaded: where the best of {first.draws} redrawn "
+        f"models lies in 95 % of redraws; line: its median (closed form). "
+        f"{first.carriers} of {first.n} models carry 95 % of the weight."
+    )
+    key = f"bootstrap_{slug(p.name)}"
+    return Figure(key, "bootstrap", caption, tuple(panels), (2.5, 1.95), 4)
+
+
+def _widths_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
+    panels = []
+    for index, p in populations:
+        widths, stages = p.widths, p.results.stages
+        assert widths is not None
+        assert stages is not None
+        networks = [stages.block_widths(int(row)).astype(float) for row in widths.best_rows]
+        drawing = partial(
+            draw.draw_widths, networks=networks, trend=widths.trend, title=p.name, index=index
+        )
+        alt = (
+            f"{p.name}: block widths of the {len(networks)} best models follow the line "
+            f"{widths.trend.slope:.3g} times the block number, off by {widths.trend.error:.0%}"
+        )
+        panels.append(Panel(drawing, alt))
+    caption = (
+        "Width of each block of the best models (the best one bold), and the line through the "
+        "origin that they follow best. In the paper (400MF, ImageNet) it was 48 (j + 1)."
+    )
+    return Figure("widths", "widths", caption, tuple(panels), (3.4, 2.6), 3)
+
+
+def _fit_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
+    panels = []
+    for index, p in populations:
+        widths = p.widths
+        assert widths is not None
+        drawing = partial(
+            draw.draw_fit_errors,
+            ranks=widths.ranks,
+            errors=widths.fits.error,
+            title=p.name,
+            index=index,
+        )
+        panels.append(Panel(drawing, f"{p.name}: e_fit of {len(widths.fits)} models by rank"))
+    caption = (
+        "How far a quantized linear function is from each model's block widths (e_fit, mean "
+        "|log ratio|; 0 is exact), against the model's rank by error."
+    )
+    return Figure("fit_errors", "widths", caption, tuple(panels), (3.4, 2.3), 3)

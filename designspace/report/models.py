@@ -1,0 +1,78 @@
+"""The table of all models as the page's script needs it: columns of plain values."""
+
+from typing import Any
+
+from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.results import Results
+from designspace.analysis.summary import plain
+
+# The page holds at most this many rows a population, the best by error; the CSV holds all.
+MOST_ROWS = 1500
+
+
+def model_table(findings: Findings) -> dict[str, Any]:
+    """Return columns, rows and stages of the models that the page's table shows.
+
+    A row is [population index, model index, id, state, rank or null, error or null, flops, params,
+    acts, parameters as text]; `stages` holds [depths, widths, ratios, group widths] a row, or null.
+    """
+    rows: list[list[Any]] = []
+    stages: list[list[Any] | None] = []
+    for number, p in enumerate(findings.populations):
+        for index, rank in _order(p)[:MOST_ROWS]:
+            rows.append(_row(p.results, number, index, rank))
+            stages.append(_stages(p.results, index))
+    names = [p.name for p in findings.populations]
+    return {"names": names, "rows": rows, "stages": stages}
+
+
+def _order(p: PopulationFindings) -> list[tuple[int, int | None]]:
+    """Counted models by error with their ranks, then the others in sampled order."""
+    ranked = p.results.ranked().tolist()
+    rest = [i for i in range(len(p.results)) if not p.results.counted[i]]
+    return [(i, rank) for rank, i in enumerate(ranked, start=1)] + [(i, None) for i in rest]
+
+
+def _row(results: Results, number: int, index: int, rank: int | None) -> list[Any]:
+    error = float(results.errors[index])
+    costs = [
+        int(results.costs[name][index]) if name in results.costs else None
+        for name in ("flops", "params", "acts")
+    ]
+    shown = None if error != error else round(error, 3)
+    described = _describe(results, index)
+    return [
+        number,
+        index,
+        results.ids[index],
+        str(results.states[index]),
+        rank,
+        shown,
+        *costs,
+        described,
+    ]
+
+
+def _describe(results: Results, index: int) -> str:
+    if results.stages is not None and results.regnets is None:
+        s = results.stages
+        return " ".join(
+            f"{d}×{w}"
+            for d, w in zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
+        )
+    return " ".join(
+        f"{name}={plain(round(float(values[index]), 2))}"
+        for name, values in results.parameters.items()
+    )
+
+
+def _stages(results: Results, index: int) -> list[Any] | None:
+    if results.stages is None:
+        return None
+    s = results.stages
+    return [
+        s.depths[index].tolist(),
+        s.widths[index].tolist(),
+        [plain(b) for b in s.bottleneck_ratios[index]],
+        s.group_widths[index].tolist(),
+    ]

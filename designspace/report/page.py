@@ -1,0 +1,59 @@
+"""The page: findings and rendered figures into one HTML file that asks no server for anything."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from designspace.analysis.findings import Findings
+from designspace.analysis.verdicts import verdicts
+from designspace.arch import format_quantity
+from designspace.report.figures import Rendered
+from designspace.report.models import MOST_ROWS, model_table
+
+TITLE = "Design spaces compared"
+
+
+def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
+    """Return the report as HTML; every name that people chose is escaped."""
+    environment = Environment(
+        loader=PackageLoader("designspace.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["quantity"] = format_quantity
+    sections: dict[str, list[Rendered]] = {}
+    for one in rendered:
+        sections.setdefault(one.figure.section, []).append(one)
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        title=TITLE,
+        findings=findings,
+        figures=sections,
+        markup=Markup,
+        style=Markup(_source(environment, "report.css")),
+        script=Markup(_source(environment, "report.js")),
+        data=Markup(_script_safe(model_table(findings))),
+        rows_left_out=any(len(p.results) > MOST_ROWS for p in findings.populations),
+        most_rows=MOST_ROWS,
+        verdicts=verdicts(findings),
+        comparisons=(),
+        version=version,
+    )
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _script_safe(data: Any) -> str:
+    """JSON that can stand in a script element, whatever strings it holds."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -1,0 +1,144 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const themes = ["auto", "light", "dark"];
+  const button = document.getElementById("theme");
+  const remember = (value) => { try { localStorage.setItem("theme", value); } catch { /* a page from disk may have no storage */ } };
+  const recall = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
+  const apply = (theme) => {
+    if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme;
+    button.textContent = `Theme: ${theme}`;
+    button.dataset.theme = theme;
+  };
+  apply(themes.includes(recall()) ? recall() : "auto");
+  button.addEventListener("click", () => {
+    const next = themes[(themes.indexOf(button.dataset.theme) + 1) % themes.length];
+    apply(next);
+    remember(next);
+  });
+
+  const { names, rows, stages } = JSON.parse(document.getElementById("data").textContent);
+  const [POP, INDEX, ID, STATE, RANK, ERROR, FLOPS, PARAMS, ACTS, SHAPE] = rows.length ? rows[0].keys() : [];
+  const PAGE = 25;
+  const body = document.querySelector("#models tbody");
+  const heads = [...document.querySelectorAll("#models thead th")];
+  const find = document.getElementById("find");
+  const population = document.getElementById("population");
+  const state = document.getElementById("state");
+  const status = document.getElementById("shown");
+  const [previous, next] = [document.getElementById("previous"), document.getElementById("next")];
+  let order = { column: ERROR, down: false };
+  let page = 0;
+
+  const element = (name, properties = {}, ...children) => {
+    const made = document.createElement(name);
+    Object.assign(made, properties);
+    made.append(...children);
+    return made;
+  };
+  const quantity = (value) => {
+    if (value === null) return "–";
+    for (const [suffix, unit] of [["G", 1e9], ["M", 1e6], ["K", 1e3]])
+      if (value >= unit) return (value / unit).toPrecision(4) + suffix;
+    return String(value);
+  };
+  const compare = (a, b) => {
+    const [x, y] = [a[order.column], b[order.column]];
+    if (x === y) return a[POP] - b[POP] || a[INDEX] - b[INDEX];
+    if (x === null) return 1;
+    if (y === null) return -1;
+    const sign = typeof x === "string" ? x.localeCompare(y) : x - y;
+    return order.down ? -sign : sign;
+  };
+  const wanted = () => {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    return rows.map((row, place) => Object.assign([...row], { place })).filter((row) =>
+      (population.value === "" || row[POP] === Number(population.value)) &&
+      (state.value === "" || row[STATE] === state.value) &&
+      words.every((word) => `${row[ID]} ${row[INDEX]} ${names[row[POP]]} ${row[SHAPE]}`.toLowerCase().includes(word)));
+  };
+
+  const SVG = "http://www.w3.org/2000/svg";
+  const shape = (name, attributes, text) => {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    if (text !== undefined) made.textContent = text;
+    return made;
+  };
+  /* A network as blocks from input to output: a stage's blocks side by side, as high as they are wide. */
+  const draw = (row) => {
+    const known = stages[row.place];
+    if (!known) return element("p", { className: "note", textContent: `Its stages are not known. ${row[SHAPE]}` });
+    const [depths, widths, ratios, groups] = known;
+    const total = depths.reduce((sum, d) => sum + d, 0);
+    const gap = 26, left = 8, height = 150, base = 112;
+    const step = Math.min(22, (664 - gap * (depths.length - 1)) / total);
+    const words = depths.map((d, i) => `stage ${i + 1}: ${d} blocks of width ${widths[i]}, bottleneck ${ratios[i]}, group width ${groups[i]}`).join("; ");
+    const svg = shape("svg", { viewBox: `0 0 680 ${height}`, role: "img", "aria-label": words });
+    const tallest = Math.log2(Math.max(...widths) / 4);
+    let x = left;
+    depths.forEach((depth, i) => {
+      const tall = Math.max(6, 96 * Math.log2(widths[i] / 4) / tallest);
+      for (let j = 0; j < depth; j += 1)
+        svg.append(shape("rect", { x: x + j * step, y: base - tall, width: Math.max(1, step - 2), height: tall, rx: 2, fill: `var(--c${row[POP] % 6})` }));
+      const middle = x + depth * step / 2;
+      const line = (y, text) => svg.append(shape("text", { x: middle, y, "text-anchor": "middle", "font-size": 11, fill: "var(--ink)" }, text));
+      line(base + 15, `${depth} × ${widths[i]}`);
+      line(base + 29, `b${ratios[i]} g${groups[i]}`);
+      x += depth * step + gap + Math.max(0, 40 - depth * step) / 2;
+    });
+    return svg;
+  };
+  const open = (row, line, toggle) => {
+    const opened = line.classList.toggle("open");
+    toggle.setAttribute("aria-expanded", String(opened));
+    if (!opened) { line.nextSibling.remove(); return; }
+    const cell = element("td", { colSpan: heads.length, className: "network" }, draw(row));
+    line.after(element("tr", {}, cell));
+  };
+  const lineOf = (row) => {
+    const toggle = element("button", { type: "button", textContent: row[INDEX] });
+    toggle.setAttribute("aria-expanded", "false");
+    toggle.setAttribute("aria-label", `Model ${row[INDEX]} of ${names[row[POP]]}: draw its stages`);
+    const swatch = element("span", { className: "swatch" });
+    swatch.style.borderColor = `var(--c${row[POP] % 6})`;
+    const line = element("tr", {},
+      element("td", {}, toggle),
+      element("td", { className: "left" }, swatch, names[row[POP]]),
+      element("td", { textContent: row[ERROR] === null ? "–" : row[ERROR].toFixed(2) }),
+      element("td", { className: "minor", textContent: row[RANK] ?? "–" }),
+      element("td", { className: "left minor", textContent: row[STATE] }),
+      ...[FLOPS, PARAMS, ACTS].map((column) => element("td", { className: column === FLOPS ? "" : "minor", textContent: quantity(row[column]) })),
+      element("td", { className: "shape minor", textContent: row[SHAPE] }));
+    line.addEventListener("click", (event) => { if (event.target === toggle || !event.target.closest("button")) open(row, line, toggle); });
+    return line;
+  };
+  const show = () => {
+    const found = wanted().sort(compare);
+    page = Math.min(page, Math.max(0, Math.ceil(found.length / PAGE) - 1));
+    const start = page * PAGE;
+    body.replaceChildren(...found.slice(start, start + PAGE).map(lineOf));
+    status.textContent = found.length ? `${start + 1}–${Math.min(start + PAGE, found.length)} of ${found.length}` : "no model fits";
+    previous.disabled = page === 0;
+    next.disabled = start + PAGE >= found.length;
+    for (const head of heads) {
+      const column = Number(head.dataset.column);
+      head.setAttribute("aria-sort", column === order.column ? (order.down ? "descending" : "ascending") : "none");
+    }
+  };
+  const again = () => { page = 0; show(); };
+  for (const head of heads) {
+    head.querySelector("button").addEventListener("click", () => {
+      const column = Number(head.dataset.column);
+      order = { column, down: order.column === column && !order.down };
+      again();
+    });
+  }
+  find.addEventListener("input", again);
+  population.addEventListener("change", again);
+  state.addEventListener("change", again);
+  previous.addEventListener("click", () => { page -= 1; show(); });
+  next.addEventListener("click", () => { page += 1; show(); });
+  window.addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
+  show();
+})();

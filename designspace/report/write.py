@@ -1,0 +1,54 @@
+"""Writing a report folder: index.html, summary.json, tables/*.csv, figures/*.svg and *.png."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from designspace import __version__
+from designspace.analysis.findings import Findings
+from designspace.analysis.summary import Table, summary, tables
+from designspace.errors import InputError
+from designspace.files import make_folder, write_text
+from designspace.report.figures import figures, render
+from designspace.report.page import page
+
+
+def write_report(findings: Findings, folder: Path) -> Path:
+    """Write all of a report into a folder, over what an earlier one left there.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+    make_folder(folder)
+    pictures = make_folder(folder / "figures")
+    rendered = [render(figure) for figure in figures(findings)]
+    for one in rendered:
+        write_text(pictures / f"{one.figure.key}.svg", one.svg)
+        _write_bytes(pictures / f"{one.figure.key}.png", one.png)
+    sheets = make_folder(folder / "tables")
+    for name, table in tables(findings).items():
+        write_text(sheets / f"{name}.csv", _csv(table))
+    write_text(folder / "summary.json", json.dumps(summary(findings), indent=1) + "\n")
+    index = folder / "index.html"
+    write_text(index, page(findings, rendered, __version__))
+    return index
+
+
+def _csv(table: Table) -> str:
+    header, rows = table
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
