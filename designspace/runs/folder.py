@@ -11,6 +11,7 @@ from designspace.arch.stages import Arch
 from designspace.errors import InputError
 from designspace.files import dump_yaml, make_folder, read_yaml, write_text
 from designspace.runs import journal
+from designspace.runs.data import DataRecord, parse_data
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.trial import Trial, TrialState
 
@@ -38,13 +39,23 @@ class RunFolder:
 
     @property
     def recipe_file(self) -> Path:
-        """The training recipe as resolved."""
+        """The training recipe as resolved, with the data and the seed."""
         return self.path / "recipe.yaml"
 
     @property
     def trials_file(self) -> Path:
         """One finished trial a line, append-only."""
         return self.path / "trials.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the trials in flight: a checkpoint each, removed when the trial is finished."""
+        return self.path / "checkpoints"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one process that trains this run."""
+        return self.path / ".lock"
 
     @staticmethod
     def open(path: Path | str) -> "RunFolder":
@@ -161,7 +172,39 @@ class RunFolder:
         """Return the recipe that this run is trained with, or None before the first training."""
         if not self.recipe_file.exists():
             return None
-        return parse_recipe(read_yaml(self.recipe_file, "recipe"), self.recipe_file)
+        plain = read_yaml(self.recipe_file, "recipe")
+        plain.pop("data", None)
+        return parse_recipe(plain, self.recipe_file)
+
+    def data(self) -> DataRecord | None:
+        """Return what this run is trained on, or None before the first training."""
+        if not self.recipe_file.exists():
+            return None
+        plain = read_yaml(self.recipe_file, "recipe").get("data")
+        return parse_data(plain, self.recipe_file) if isinstance(plain, dict) else None
+
+    def begin_training(self, recipe: Recipe, data: DataRecord) -> None:
+        """Write recipe.yaml at the first training; later, hold it against what is asked for.
+
+        Raises:
+            InputError: The run was trained with another recipe, other data, split or seed: its
+                errors could not be compared. The message says what differs.
+        """
+        before, before_data = self.recipe(), self.data()
+        if before is None:
+            header = "What this run is trained with (written by designspace train)."
+            plain = {**recipe.to_dict(), "data": data.to_dict()}
+            write_text(self.recipe_file, dump_yaml(plain, header))
+            return
+        differing = before.differences(recipe)
+        if before_data is not None:
+            differing += before_data.differences(data)
+        if differing:
+            raise InputError(
+                f"{self.path} is trained otherwise ({self.recipe_file.name}, now): "
+                f"{'; '.join(differing)}. Repeat what it was trained with, or sample the same "
+                "population into another folder"
+            )
 
     def trials(self) -> tuple[Trial, ...]:
         """Return the standing trial of each model that has one, in sampled order.

@@ -61,6 +61,15 @@ class Recipe:
         """Return plain data, as it stands in recipe.yaml."""
         return asdict(self)
 
+    def differences(self, other: "Recipe") -> list[str]:
+        """Name what differs in meaning (not name or description), as `what: this, other`."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [
+            f"{key}: {mine[key]}, {theirs[key]}"
+            for key in mine
+            if key not in ("name", "about") and mine[key] != theirs[key]
+        ]
+
     def override(
         self, epochs: int | None = None, batch_size: int | None = None, lr: float | None = None
     ) -> "Recipe":

@@ -1,0 +1,1 @@
+"""The short schedule: data on its device, one trial, and the driver of a population."""

@@ -1,0 +1,120 @@
+"""Long work on the terminal: a bar with rate and time left, plain lines when it is no terminal."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from designspace.runs import Trial
+    from designspace.training.driver import Snapshot
+
+# Seconds between plain lines.
+_LINE_EVERY = 10.0
+
+
+@contextmanager
+def training_display(run: Path) -> Iterator["TrainingDisplay"]:
+    """Show training as it goes; on Ctrl-C, say how to go on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+        TextColumn("{task.fields[about]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    try:
+        with bar:
+            yield TrainingDisplay(bar if console.is_terminal else None)
+    except KeyboardInterrupt:
+        print(f"\nStopped. `designspace train {run}` goes on from here.", file=sys.stderr)
+        raise
+
+
+class TrainingDisplay:
+    """Draws what the driver tells."""
+
+    def __init__(self, bar: "Progress | None") -> None:
+        """Draw on a bar, or print lines without one."""
+        self._bar = bar
+        self._tasks = {
+            name: bar.add_task(name, total=None, visible=False, about="")
+            for name in (("decoding images", "training") if bar else ())
+            if bar
+        }
+        self._line_at = 0.0
+        self._decoding_began: tuple[float, int] | None = None
+
+    def decoded(self, done: int, total: int) -> None:
+        """So many images are in the cache."""
+        now = time.monotonic()
+        if self._decoding_began is None:
+            self._decoding_began = (now, done)
+        since, first = self._decoding_began
+        rate = (done - first) / max(now - since, 1e-9)
+        left = f"{rate:.0f} images/s, {duration((total - done) / rate)} left" if rate else ""
+        self._show("decoding images", done, total, left, last=done == total)
+
+    def note(self, text: str) -> None:
+        """Print something that a person should know."""
+        if self._bar:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def trial(self, trial: "Trial", snapshot: "Snapshot") -> None:
+        """A trial is in the journal."""
+        if trial.reason:
+            self.note(f"model {trial.index} {trial.state}: {trial.reason}")
+        self.tick(snapshot)
+
+    def tick(self, snapshot: "Snapshot") -> None:
+        """Show how far the run is."""
+        self._show("training", snapshot.finished, snapshot.total, describe(snapshot))
+
+    def end(self, snapshot: "Snapshot") -> None:
+        """Say how it ended."""
+        parts = [f"{snapshot.complete} complete"]
+        parts += [f"{snapshot.diverged} diverged"] if snapshot.diverged else []
+        parts += [f"{snapshot.failed} failed (--retry tries again)"] if snapshot.failed else []
+        print(f"{snapshot.finished} of {snapshot.total} models: {', '.join(parts)}")
+
+    def _show(self, name: str, done: int, total: int, about: str, last: bool = False) -> None:
+        if self._bar:
+            self._bar.update(
+                self._tasks[name], completed=done, total=total, about=about, visible=not last
+            )
+            return
+        now = time.monotonic()
+        if now - self._line_at >= _LINE_EVERY:
+            self._line_at = now
+            print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
+
+
+def describe(snapshot: "Snapshot") -> str:
+    """Return rate, time left and failures in a few words."""
+    words = [f"{snapshot.per_hour:.0f} models/h"] if snapshot.per_hour else []
+    if snapshot.seconds_left is not None:
+        words.append(f"{duration(snapshot.seconds_left)} left")
+    words += [f"{snapshot.diverged} diverged"] if snapshot.diverged else []
+    words += [f"{snapshot.failed} failed"] if snapshot.failed else []
+    return ", ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """Write a time in two units: 42 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
+    whole = round(seconds)
+    for unit, name, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= unit:
+            return f"{whole // unit} {name} {whole % unit // below} {small}"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

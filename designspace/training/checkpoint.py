@@ -1,0 +1,47 @@
+"""The state of a trial in flight: one file, replaced whole after each epoch."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_FORMAT = 1
+
+
+def save(path: Path, key: str, state: dict[str, Any]) -> None:
+    """Write a state under its final name at once or not at all.
+
+    There is no fsync: a process that dies loses nothing without it, and a file that a power cut
+    left torn is found out by `load`.
+
+    Args:
+        path: The file.
+        key: What the state is of; `load` returns it for that alone.
+        state: Tensors and plain values.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save({"format": _FORMAT, "key": key, **state}, file)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise error if isinstance(error, OSError) else OSError(str(error)) from error
+
+
+def load(path: Path, key: str, device: torch.device) -> dict[str, Any] | None:
+    """Return the state, or None where there is none, it is damaged, or it is of another trial."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception:  # torch names no one error for a damaged file
+        return None
+    if not isinstance(state, dict) or (state.get("format"), state.get("key")) != (_FORMAT, key):
+        return None
+    return state

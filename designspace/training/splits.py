@@ -1,0 +1,65 @@
+"""Which images a run trains on, and which it measures its errors on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.errors import InputError
+from designspace.training.sources import Items, Source
+
+VAL_CHOICES = ("held-out", "test")
+
+# The split stays the same when a run is repeated with another seed: errors stay comparable.
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The two sets of images, the choice that made them, and the same in words."""
+
+    train: Items
+    val: Items
+    choice: str
+    words: str
+
+
+def split(source: Source, choice: str) -> Split:
+    """Split a data set.
+
+    Args:
+        source: The data set.
+        choice: `held-out` keeps a stratified share of the training images for validation, so that
+            the test set stays unseen; `test` trains on all of them and measures on the test set.
+
+    Raises:
+        InputError: There is no such choice, no test set, or too few images.
+    """
+    if choice not in VAL_CHOICES:
+        raise InputError(f"--val {choice}: no such choice; it is {' or '.join(VAL_CHOICES)}")
+    if choice == "test":
+        if source.test is None:
+            raise InputError(f"data {source.spec} has no test images; use --val held-out")
+        return Split(source.train, source.test, choice, "test")
+    out = _stratified(source.train.labels, source.held_out)
+    if not 2 <= out.sum() <= len(out) - 2:
+        raise InputError(
+            f"data {source.spec}: {len(out)} training images are too few to hold out "
+            f"{source.held_out:.0%} of them"
+        )
+    return Split(
+        train=source.train.take(np.flatnonzero(~out)),
+        val=source.train.take(np.flatnonzero(out)),
+        choice=choice,
+        words=f"held-out {source.held_out:.0%} of train, seed {_SPLIT_SEED}",
+    )
+
+
+def _stratified(labels: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """Mask of the images held out: of each class of k images, round(share * k)."""
+    out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        generator = np.random.default_rng((_SPLIT_SEED, int(label)))
+        out[generator.permutation(rows)[: round(share * len(rows))]] = True
+    return out

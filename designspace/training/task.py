@@ -1,0 +1,192 @@
+"""One trial as a worker gets it, and what the worker hands back."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from designspace.arch import Model
+from designspace.runs import Recipe, Trial, TrialState
+from designspace.training import checkpoint, devices
+from designspace.training.batches import Batches
+from designspace.training.cache import open_cache
+from designspace.training.loop import Diverged, Training
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """All that a worker needs to train one model.
+
+    Attributes:
+        id: Content hash of the model.
+        index: Its index in the population.
+        model: The network, with the data's number of classes.
+        recipe: With its resolution resolved.
+        seed: Of initialisation and data order.
+        cache: Folder of the decoded images.
+        content: Hash of those images.
+        split: Which images the error is measured on, in words.
+        device: As torch names it.
+        checkpoint: File of the state after each epoch.
+        time_limit: Seconds of training after which the trial fails, or None.
+        compiled: Whether torch.compile is used.
+        driver: Process that the worker must not outlive, or None.
+    """
+
+    id: str
+    index: int
+    model: Model
+    recipe: Recipe
+    seed: int
+    cache: Path
+    content: str
+    split: str
+    device: str
+    checkpoint: Path
+    time_limit: float | None = None
+    compiled: bool = False
+    driver: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What the trial's checkpoints are of."""
+        facts = (self.id, self.recipe.to_dict(), self.seed, self.content, self.split)
+        kind = (torch.device(self.device).type, self.model.frame.to_dict(), torch.__version__)
+        return hashlib.sha256(json.dumps([facts, kind], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        trial: The finished trial, ready for the journal.
+        out_of_memory: It failed for want of memory, and may do better alone.
+        notes: What a person should be told.
+    """
+
+    trial: Trial
+    out_of_memory: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+class _Stop(Exception):
+    """The trial may not go on; the message says why."""
+
+
+def trial_seed(seed: int, index: int) -> int:
+    """Return the seed of model `index` in a run with `seed`: it depends on nothing else."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint32)[0])
+
+
+def run_task(task: TrialTask) -> Outcome:
+    """Train one model from its checkpoint or from the start; whatever happens has a state."""
+    device = torch.device(task.device)
+    started = time.monotonic()
+    progress = _Progress(task, started)
+    try:
+        autocast = devices.prepare(device)
+        progress.versions = devices.versions(device, autocast)
+        return _train(task, device, autocast, progress)
+    except Diverged as stop:
+        chance = 100.0 * (1 - 1 / task.model.frame.classes)
+        return progress.end(TrialState.DIVERGED, chance, str(stop))
+    except _Stop as stop:
+        return progress.end(TrialState.FAILED, None, str(stop))
+    except Exception as error:  # every end of a trial is recorded, ours and torch's errors too
+        text = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+        memory = _is_out_of_memory(error)
+        reason = f"out of memory on {task.device}: {text}" if memory else text
+        return progress.end(TrialState.FAILED, None, reason, out_of_memory=memory)
+    finally:
+        devices.release_memory()
+
+
+class _Progress:
+    """What is known of a trial while it runs."""
+
+    def __init__(self, task: TrialTask, started: float) -> None:
+        self.task, self.started = task, started
+        self.before = 0.0
+        self.curve: list[float] = []
+        self.versions: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def end(
+        self, state: TrialState, error: float | None, reason: str = "", out_of_memory: bool = False
+    ) -> Outcome:
+        trial = Trial(
+            id=self.task.id,
+            index=self.task.index,
+            state=state,
+            error=error,
+            curve=tuple(self.curve),
+            seconds=self.seconds,
+            seed=self.task.seed,
+            versions=self.versions,
+            reason=reason,
+            split=self.task.split,
+        )
+        return Outcome(trial, out_of_memory, tuple(self.notes))
+
+
+def _train(
+    task: TrialTask, device: torch.device, autocast: torch.dtype | None, progress: _Progress
+) -> Outcome:
+    batches = Batches(open_cache(task.cache), task.recipe, device)
+    training = Training(task.model, task.recipe, task.seed, device, autocast, task.compiled)
+    progress.curve = training.curve
+    state = checkpoint.load(task.checkpoint, task.key, device)
+    if state is not None:
+        progress.before = float(state["seconds"])
+        training.restore(state)
+        progress.curve = training.curve
+    guard = _guard(task, progress)
+    while training.epochs_done < task.recipe.epochs:
+        training.run_epoch(batches, guard)
+        if training.epochs_done < task.recipe.epochs:
+            _save(task, training, progress)
+    return progress.end(TrialState.COMPLETE, training.curve[-1])
+
+
+def _save(task: TrialTask, training: Training, progress: _Progress) -> None:
+    """Write the checkpoint; training goes on without one where the disk refuses it."""
+    try:
+        state = {**training.state(), "seconds": progress.seconds}
+        checkpoint.save(task.checkpoint, task.key, state)
+    except OSError as error:
+        note = f"no checkpoint in {task.checkpoint.parent}: {error.strerror or error}"
+        if note not in progress.notes:
+            progress.notes.append(note)
+
+
+def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
+    def check() -> None:
+        if task.driver is not None and os.getppid() != task.driver:
+            os._exit(1)  # the driver died: its successor trains this model again
+        if task.time_limit is not None and progress.seconds > task.time_limit:
+            raise _Stop(
+                f"past its time limit of {task.time_limit:g} s in epoch "
+                f"{len(progress.curve) + 1} of {task.recipe.epochs}"
+            )
+
+    return check
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "out of memory" in text
+    )

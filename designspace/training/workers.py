@@ -1,0 +1,115 @@
+"""Worker processes on this machine: joblib's loky, one executor a worker.
+
+One executor for all would be simpler, but it breaks as a whole when a single worker is killed. With
+one each, the others don't notice.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+
+from designspace.training.task import Outcome, TrialTask
+
+Work = Callable[[TrialTask], Outcome]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task that a worker is through with: its outcome, or None where the worker died."""
+
+    task: TrialTask
+    outcome: Outcome | None
+    death: str = ""
+
+
+class Workers(Protocol):
+    """Where tasks go: at most `slots` at once."""
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run at once."""
+
+    def submit(self, task: TrialTask) -> None:
+        """Start a task in a free slot."""
+
+    def wait(self, seconds: float) -> list[Done]:
+        """Return what has come to an end, waiting so long for the first."""
+
+    def close(self) -> None:
+        """End all workers, at once."""
+
+
+class LokyWorkers:
+    """Processes of this machine, spread over the devices in turn."""
+
+    def __init__(self, jobs: int, work: Work, devices: tuple[str, ...] = ("cpu",)) -> None:
+        """Prepare slots; a process starts with the first task of its slot."""
+        self._work, self._devices = work, devices
+        self._executors: list[ProcessPoolExecutor | None] = [None] * jobs
+        self._running: dict[Future[Outcome], tuple[TrialTask, int]] = {}
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run at once."""
+        return len(self._executors)
+
+    def submit(self, task: TrialTask) -> None:
+        """Start a task in the first free slot, on that slot's device."""
+        taken = {slot for _, slot in self._running.values()}
+        slot = next(slot for slot in range(self.slots) if slot not in taken)
+        task = replace(task, device=self._devices[slot % len(self._devices)], driver=os.getpid())
+        executor = self._executors[slot]
+        if executor is None:
+            executor = self._executors[slot] = ProcessPoolExecutor(max_workers=1)
+        with _interrupts_blocked():
+            future = executor.submit(self._work, task)
+        self._running[future] = (task, slot)
+
+    def wait(self, seconds: float) -> list[Done]:
+        """Return what has come to an end, waiting so long for the first."""
+        finished = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
+        return [self._collect(future) for future in finished]
+
+    def close(self) -> None:
+        """Kill all workers: what they write, they write whole or not at all."""
+        for executor in self._executors:
+            if executor is not None:
+                executor.shutdown(wait=False, kill_workers=True)
+        self._executors = [None] * self.slots
+        self._running.clear()
+
+    def _collect(self, future: "Future[Outcome]") -> Done:
+        task, slot = self._running.pop(future)
+        try:
+            return Done(task, future.result())
+        except TerminatedWorkerError as error:
+            executor = self._executors[slot]
+            assert executor is not None
+            executor.shutdown(wait=False, kill_workers=True)
+            self._executors[slot] = None
+            return Done(task, None, _cause(error))
+
+
+def _cause(error: TerminatedWorkerError) -> str:
+    codes = str(error).rpartition("exit codes of the workers are")[2].strip(" {}.\n")
+    return f"its worker died ({codes})" if codes else "its worker died"
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Let processes that are started here ignore Ctrl-C, which is for the driver alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: Any = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
