@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from designspace.cli.complexity import complexity
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
+from designspace.cli.train import train
 from designspace.errors import InputError
 
 
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command()(spaces)
 app.command()(sample)
+app.command()(train)
 app.command()(complexity)
 
 
