@@ -1,0 +1,1 @@
+"""Findings, or a published model, and a target: RegNet parameters; and narrower spaces."""

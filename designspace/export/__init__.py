@@ -1,0 +1,1 @@
+"""Models as files: our own model.yaml, and those of other libraries, each with its proof."""

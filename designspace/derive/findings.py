@@ -1,0 +1,331 @@
+"""What an analysis found, as a starting point: the best models' RegNet parameters and their frame.
+
+Reads `summary.json` of a folder that `designspace analyze` wrote. A population of RegNets gives its
+parameters outright (medians of the empirical bootstrap of the best); AnyNets give those of the
+quantized-linear fits to their best models.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from designspace.arch import Arch, Frame, Model, RegNet
+from designspace.errors import InputError, nearest
+from designspace.files import read_text, validate
+from designspace.runs import RunFolder
+from designspace.space import load_space
+
+NAMES = ("d", "w_0", "w_a", "w_m", "b", "g")
+
+
+class _Loose(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Population(_Loose):
+    name: str
+    space: str
+    family: str
+    n: int
+    mean: float
+    flops: tuple[int, int] | None = None
+    path: str | None = None
+
+
+class _Interval(_Loose):
+    low: float
+    median: float
+    high: float
+    best: float
+    few: bool = False
+
+
+class _Best(_Loose):
+    id: str
+    index: int
+    error: float
+    flops: int
+    params: int
+    acts: int
+    arch: dict[str, Any]
+    regnet: dict[str, Any] | None = None
+
+
+class _Fit(_Loose):
+    index: int
+    w_0: int
+    w_a: float
+    w_m: float
+
+
+class _Fits(_Loose):
+    best: list[_Fit] = []
+
+
+class _Summary(_Loose):
+    populations: list[_Population]
+    bootstrap: dict[str, dict[str, _Interval]] = {}
+    best: dict[str, list[_Best]] = {}
+    fits: dict[str, _Fits] = {}
+
+
+@dataclass(frozen=True)
+class BestModel:
+    """One of the best models of a study: its rank from 1, error in percent, cost and network."""
+
+    rank: int
+    id: str
+    index: int
+    error: float
+    model: Model
+
+
+@dataclass(frozen=True)
+class Found:
+    """One population's findings.
+
+    Attributes:
+        folder: The analysis folder.
+        population: The run's name.
+        space: The space's name.
+        n: Number of models.
+        flops: Least and most multiply-adds of its models.
+        run: The run folder, where it still lies.
+        frame: What lies around the stages of its models, or None where that is not known.
+        regnets: RegNet parameters of the best models, by error.
+        intervals: 95 % interval and median of each parameter of the best: (low, median, high).
+        fitted: Whether parameters were fitted to AnyNets.
+        few: Whether too few models carry the intervals.
+        best: The best models, by error.
+    """
+
+    folder: Path
+    population: str
+    space: str
+    n: int
+    flops: tuple[int, int] | None
+    run: Path | None
+    frame: Frame | None
+    regnets: tuple[RegNet, ...]
+    intervals: Mapping[str, tuple[float, float, float]]
+    fitted: bool
+    few: bool
+    best: tuple[_Best, ...]
+
+    def origin(self) -> tuple[tuple[str, str], ...]:
+        """Return the provenance of a network from here: findings, run, space, seed."""
+        pairs = [
+            ("findings", str(self.folder)),
+            ("run", str(self.run or self.population)),
+            ("space", self.space),
+        ]
+        if self.run is not None:
+            sample = RunFolder(self.run).space().get("sample") or {}
+            pairs += [(key, str(sample[key])) for key in ("seed", "hash") if key in sample]
+        return tuple(pairs)
+
+    def models(self, most: int, frame: Frame | None = None) -> tuple[BestModel, ...]:
+        """Return the best models as whole networks, by error.
+
+        Raises:
+            InputError: The frame is not known, or a record is no network.
+        """
+        around = frame or self.frame
+        if around is None:
+            raise InputError(_no_frame(self))
+        return tuple(
+            BestModel(rank, one.id, one.index, one.error, self._model(one, around))
+            for rank, one in enumerate(self.best[:most], start=1)
+        )
+
+    def _model(self, one: _Best, frame: Frame) -> Model:
+        origin = (*self.origin(), ("id", one.id), ("index", str(one.index)))
+        regnet = _regnet(one.regnet, self.folder) if one.regnet else None
+        name = f"{self.population}-{one.index}"
+        return Model(name, Arch.from_dict(one.arch), frame, regnet, origin)
+
+    def typical(self, frame: Frame | None, se_ratio: float) -> tuple[Model, list[str]]:
+        """Return the network of the medians, and what was done, a sentence each.
+
+        Medians of single parameters may give another number of stages than the frame has; then the
+        best model of all stands in.
+
+        Raises:
+            InputError: The frame is not known, or no model of the findings has as many stages.
+        """
+        around = frame or self.frame
+        if around is None:
+            raise InputError(_no_frame(self))
+        kind = "fits to the best AnyNets" if self.fitted else "the best models"
+        steps = [
+            f"{self.folder}: {self.n} models of {self.space} ({self.population}); the likely best "
+            f"value (95 % interval) of each parameter, from {kind}: "
+            + ", ".join(f"{k} {m:g} ({lo:g} to {hi:g})" for k, (lo, m, hi) in self._shown())
+            + "."
+        ]
+        medians = {name: values[1] for name, values in self.intervals.items()}
+        candidates = [_regnet(medians, self.folder), *self.regnets]
+        counts = [regnet.arch().num_stages for regnet in candidates]
+        if around.num_stages not in counts:
+            raise InputError(
+                f"{self.folder}: no RegNet of {self.population} has {around.num_stages} stages"
+            )
+        place = counts.index(around.num_stages)
+        if place:
+            steps.append(
+                f"The medians together give {counts[0]} stages where {around.num_stages} are "
+                f"wanted; the model of rank {place} by error is taken instead."
+            )
+        name = f"best-of-{self.population}"
+        model = Model.from_regnet(name, candidates[place], se_ratio, around)
+        return replace(model, provenance=self.origin()), steps
+
+    def _shown(self) -> list[tuple[str, tuple[float, float, float]]]:
+        return [(name, self.intervals[name]) for name in NAMES]
+
+    def extrapolation(self, model: Model) -> str | None:
+        """Say how far a network's flops lie outside those of the findings, or return None."""
+        if self.flops is None:
+            return f"{self.folder} does not say how many flops its models have"
+        low, high = self.flops
+        ratio = model.flops / high if model.flops > high else low / model.flops
+        notes = []
+        if ratio > 1:
+            way = "above the most" if model.flops > high else "below the least"
+            notes.append(
+                f"the findings are of networks of {low:,} to {high:,} multiply-adds; this one, "
+                f"with {model.flops:,}, is extrapolated {ratio:.4g} times {way} of them"
+            )
+        if self.frame is not None and model.frame.resolution != self.frame.resolution:
+            notes.append(
+                f"the findings are of {self.frame.resolution} pixel images; this network is for "
+                f"{model.frame.resolution}"
+            )
+        return "; ".join(notes) or None
+
+
+def read_findings(folder: Path, population: str | None = None) -> Found:
+    """Read an analysis folder and pick a population: RegNets first, then by mean error.
+
+    Raises:
+        InputError: The folder is not one of `designspace analyze`, or holds no such population.
+    """
+    path = folder / "summary.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder} holds no summary.json; `designspace analyze RUN … --out {folder}` writes one"
+        )
+    try:
+        data = json.loads(read_text(path, "findings"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"findings: {path}: not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"findings: {path}: must be a map")
+    summary = validate(_Summary, data, path, "findings")
+    chosen = _choose(summary, population, path)
+    run = Path(chosen.path) if chosen.path else None
+    if run is not None and not (run / "space.yaml").is_file():
+        run = None
+    best = summary.best.get(chosen.name, [])
+    if not best:
+        raise InputError(f"findings: {path}: best.{chosen.name}: no models")
+    regnets, intervals, few = _parameters(summary, chosen, path)
+    return Found(
+        folder=folder,
+        population=chosen.name,
+        space=chosen.space,
+        n=chosen.n,
+        flops=chosen.flops,
+        run=run,
+        frame=_frame(run, chosen.space),
+        regnets=regnets,
+        intervals=intervals,
+        fitted=chosen.family != "regnet",
+        few=few,
+        best=tuple(best),
+    )
+
+
+def _choose(summary: _Summary, wished: str | None, path: Path) -> _Population:
+    names = [population.name for population in summary.populations]
+    if not names:
+        raise InputError(f"findings: {path}: populations: none")
+    if wished is not None:
+        if wished not in names:
+            raise InputError(f"{path} has no population {wished!r}; {nearest(wished, names)}")
+        return summary.populations[names.index(wished)]
+    return min(summary.populations, key=lambda p: (p.family != "regnet", p.mean))
+
+
+def _parameters(
+    summary: _Summary, chosen: _Population, path: Path
+) -> tuple[tuple[RegNet, ...], dict[str, tuple[float, float, float]], bool]:
+    """Return the best RegNets, the interval of each parameter, and whether few carry them."""
+    best = summary.best[chosen.name]
+    if chosen.family == "regnet":
+        found = summary.bootstrap.get(chosen.name, {})
+        missing = [name for name in NAMES if name not in found]
+        if missing:
+            raise InputError(f"findings: {path}: bootstrap.{chosen.name}.{missing[0]}: missing")
+        regnets = tuple(_regnet(one.regnet, path) for one in best if one.regnet)
+        intervals = {k: (found[k].low, found[k].median, found[k].high) for k in NAMES}
+        return regnets, intervals, any(found[name].few for name in NAMES)
+    fits = {fit.index: fit for fit in summary.fits.get(chosen.name, _Fits()).best}
+    rows = [_fitted(fits[one.index], one) for one in best if one.index in fits]
+    if not rows:
+        raise InputError(
+            f"findings: {path}: {chosen.name} has no RegNet parameters and no quantized-linear fits"
+        )
+    intervals = {}
+    for name in NAMES:
+        low, median, high = np.quantile(
+            [row[name] for row in rows], (0.025, 0.5, 0.975), method="inverted_cdf"
+        )
+        intervals[name] = (float(low), float(median), float(high))
+    return tuple(_regnet(row, path) for row in rows), intervals, len(rows) < len(best)
+
+
+def _fitted(fit: _Fit, one: _Best) -> dict[str, float]:
+    """RegNet parameters of an AnyNet: fitted widths, its depth, median b and g of its blocks."""
+    depths = one.arch["depths"]
+    middle = {
+        key: float(np.quantile(np.repeat(one.arch[names], depths), 0.5, method="inverted_cdf"))
+        for key, names in (("b", "bottleneck_ratios"), ("g", "group_widths"))
+    }
+    return {"d": sum(depths), "w_0": fit.w_0, "w_a": fit.w_a, "w_m": max(fit.w_m, 1.01), **middle}
+
+
+def _regnet(values: Mapping[str, Any], path: Path) -> RegNet:
+    try:
+        return RegNet(
+            d=int(values["d"]),
+            w_0=int(values["w_0"]),
+            w_a=float(values["w_a"]),
+            w_m=float(values["w_m"]),
+            b=float(values["b"]),
+            g=int(values["g"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"findings: {path}: {error}") from None
+
+
+def _frame(run: Path | None, space: str) -> Frame | None:
+    """The run's own frame; where the run is gone, that of the shipped space of the name."""
+    if run is not None:
+        return RunFolder(run).frame()
+    try:
+        return load_space(space).frame
+    except InputError:
+        return None
+
+
+def _no_frame(found: Found) -> str:
+    return (
+        f"{found.folder}: the run of {found.population} is gone and {found.space!r} is no shipped "
+        "space, so the input size of its networks is not known; give --imagenet"
+    )

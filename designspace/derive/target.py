@@ -1,0 +1,72 @@
+"""What a derived network should cost, and the factor of flops that comes nearest to it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from designspace.arch import Model, format_quantity
+from designspace.derive.rules import Rule
+from designspace.derive.scale import Scaled, scale
+from designspace.errors import InputError
+
+Measure = Literal["flops", "params", "acts"]
+NOUNS = {"flops": "multiply-adds", "params": "parameters", "acts": "activations"}
+
+# A target that the nearest network misses by more is out of the rule's reach.
+REACH = 0.25
+_GRID = 2049
+_OCTAVES = 40.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A wished cost: multiply-adds, parameters or activations."""
+
+    measure: Measure
+    value: float
+
+    def of(self, model: Model) -> int:
+        """Return what a network costs in this measure."""
+        return int(getattr(model, self.measure))
+
+    def __str__(self) -> str:
+        return f"{format_quantity(self.value)} {NOUNS[self.measure]}"
+
+
+def solve(parent: Model, rule: Rule, target: Target) -> tuple[Scaled, int]:
+    """Find the factor of flops whose network costs as near as possible to the target.
+
+    Cost is a staircase of the factor (widths are multiples of 8), so a grid of factors is tried,
+    from 2^-40 to 2^40, then a finer one about the nearest.
+
+    Returns:
+        The networks of the finer grid, and the number of the nearest.
+
+    Raises:
+        InputError: No network of the rule comes within 25 % of the target.
+    """
+    low, high = -_OCTAVES, _OCTAVES
+    for _ in range(3):
+        grid = scale(parent, rule, 2.0 ** np.linspace(low, high, _GRID))
+        if not len(grid):
+            raise InputError(f"{parent.name} can't be scaled by rule {rule.name!r} at all")
+        away = np.abs(getattr(grid.cost, target.measure) - target.value)
+        ties = np.flatnonzero(away == away.min())
+        best = int(ties[len(ties) // 2])
+        step, middle = (high - low) / (_GRID - 1), float(np.log2(grid.factors[best]))
+        low, high = middle - 2 * step, middle + 2 * step
+    found = int(getattr(grid.cost, target.measure)[best])
+    if abs(found / target.value - 1) > REACH:
+        raise InputError(
+            f"{target} is out of reach of {parent.name} by rule {rule.name!r}: the nearest network "
+            f"has {format_quantity(found)}, {_distance(found, target.value)}; try another --rule "
+            "or start from another model"
+        )
+    return grid, best
+
+
+def _distance(found: float, wished: float) -> str:
+    if found > wished:
+        return f"{found / wished:.3g} times the target"
+    return f"{found / wished:.3g} of the target"
