@@ -6,7 +6,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from designspace.cli.analyze import analyze
 from designspace.cli.complexity import complexity
+from designspace.cli.demo import demo
+from designspace.cli.derive import derive
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.cli.train import train
@@ -43,6 +46,9 @@ app.command()(spaces)
 app.command()(sample)
 app.command()(train)
 app.command()(complexity)
+app.command()(derive)
+app.command()(analyze)
+app.command()(demo)
 
 
 def main(argv: list[str] | None = None) -> None:
