@@ -10,6 +10,7 @@ from designspace.cli.analyze import analyze
 from designspace.cli.complexity import complexity
 from designspace.cli.demo import demo
 from designspace.cli.derive import derive
+from designspace.cli.export import export
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.cli.train import train
@@ -47,6 +48,7 @@ app.command()(sample)
 app.command()(train)
 app.command()(complexity)
 app.command()(derive)
+app.command()(export)
 app.command()(analyze)
 app.command()(demo)
 

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from designspace.arch import Arch, Frame, Model, RegNet
+from designspace.derive.fitted import fitted_regnet
 from designspace.errors import InputError, nearest
 from designspace.files import read_text, validate
 from designspace.runs import RunFolder
@@ -56,22 +57,10 @@ class _Best(_Loose):
     regnet: dict[str, Any] | None = None
 
 
-class _Fit(_Loose):
-    index: int
-    w_0: int
-    w_a: float
-    w_m: float
-
-
-class _Fits(_Loose):
-    best: list[_Fit] = []
-
-
 class _Summary(_Loose):
     populations: list[_Population]
     bootstrap: dict[str, dict[str, _Interval]] = {}
     best: dict[str, list[_Best]] = {}
-    fits: dict[str, _Fits] = {}
 
 
 @dataclass(frozen=True)
@@ -275,29 +264,13 @@ def _parameters(
         regnets = tuple(_regnet(one.regnet, path) for one in best if one.regnet)
         intervals = {k: (found[k].low, found[k].median, found[k].high) for k in NAMES}
         return regnets, intervals, any(found[name].few for name in NAMES)
-    fits = {fit.index: fit for fit in summary.fits.get(chosen.name, _Fits()).best}
-    rows = [_fitted(fits[one.index], one) for one in best if one.index in fits]
-    if not rows:
-        raise InputError(
-            f"findings: {path}: {chosen.name} has no RegNet parameters and no quantized-linear fits"
-        )
+    regnets = tuple(fitted_regnet(Arch.from_dict(one.arch)) for one in best)
     intervals = {}
     for name in NAMES:
-        low, median, high = np.quantile(
-            [row[name] for row in rows], (0.025, 0.5, 0.975), method="inverted_cdf"
-        )
+        values = [getattr(regnet, name) for regnet in regnets]
+        low, median, high = np.quantile(values, (0.025, 0.5, 0.975), method="inverted_cdf")
         intervals[name] = (float(low), float(median), float(high))
-    return tuple(_regnet(row, path) for row in rows), intervals, len(rows) < len(best)
-
-
-def _fitted(fit: _Fit, one: _Best) -> dict[str, float]:
-    """RegNet parameters of an AnyNet: fitted widths, its depth, median b and g of its blocks."""
-    depths = one.arch["depths"]
-    middle = {
-        key: float(np.quantile(np.repeat(one.arch[names], depths), 0.5, method="inverted_cdf"))
-        for key, names in (("b", "bottleneck_ratios"), ("g", "group_widths"))
-    }
-    return {"d": sum(depths), "w_0": fit.w_0, "w_a": fit.w_a, "w_m": max(fit.w_m, 1.01), **middle}
+    return regnets, intervals, True
 
 
 def _regnet(values: Mapping[str, Any], path: Path) -> RegNet:

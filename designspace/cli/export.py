@@ -1,0 +1,133 @@
+"""`designspace export`: a network as the files of other libraries, each with its proof."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from designspace.export.write import Exported
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A model.yaml, a published name, or with --best a run folder or a folder of "
+            "`designspace analyze`."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="torchvision, timm, transformers, classyvision, vissl, pycls, onnx or model.yaml; "
+            "may be given several times. model.yaml is always written."
+        ),
+    ] = None,
+    best: Annotated[
+        int | None, typer.Option(help="Export so many of the best models of a study.")
+    ] = None,
+    population: Annotated[
+        str | None, typer.Option(help="Which population of an analysis, for --best.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of torchvision, timm, transformers, VISSL or ours."),
+    ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Rebuild with the library and compare; by default where it is installed.",
+        ),
+    ] = None,
+    outputs: Annotated[
+        bool | None,
+        typer.Option(
+            "--outputs/--no-outputs",
+            help="Compare outputs too; by default up to 100 million parameters, or with --weights.",
+        ),
+    ] = None,
+    nearest: Annotated[
+        bool,
+        typer.Option("--nearest", help="Write the nearest model that a library can represent."),
+    ] = False,
+    resolution: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Outputs of the classifier.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a network for other libraries, and prove that they rebuild the same one.
+
+    A target that can't represent the network is refused, with the stages that would come out wrong;
+    the other targets are written all the same.
+
+    Examples:
+
+      designspace export m.yaml --to torchvision --out x
+
+      designspace export RegNetY-128GF --to timm --to vissl --out x
+
+      designspace export m.yaml --to timm --weights trunk.safetensors --out x
+
+      designspace export results/NAME --best 5 --to vissl --out y
+    """
+    import json
+    import sys
+
+    from designspace.errors import InputError
+    from designspace.export.registry import find_target
+    from designspace.export.write import Options
+    from designspace.export.write import export as write
+
+    targets = [find_target(name) for name in dict.fromkeys(to or [])]
+    options = Options(verify, nearest, outputs, weights)
+
+    def say(text: str) -> None:
+        if sys.stderr.isatty():
+            print(text, file=sys.stderr)
+
+    if best is not None:
+        from designspace.export.best import export_best
+
+        if weights is not None:
+            raise InputError("--best and --weights: a checkpoint fits one network")
+        done = export_best(
+            Path(source), best, population, targets, out, options, (resolution, classes), say
+        )
+    else:
+        from designspace.cli.models import resolve_model
+
+        model = resolve_model(source).at(resolution, classes)
+        done = [write(model, targets, out, options, say)]
+    if json_:
+        plain = [made.to_dict() for made in done]
+        print(json.dumps(plain if best is not None else plain[0]))
+    else:
+        for made in done:
+            _show(made)
+        if best is not None:
+            print(f"manifest: {out / 'manifest.json'}")
+    refused = {
+        f"{made.model.name}: {name}": why for made in done for name, why in made.refused.items()
+    }
+    if refused:
+        raise InputError("not written: " + "; ".join(refused.values()))
+
+
+def _show(made: "Exported") -> None:
+    model = made.model
+    print(
+        f"{model.name}: {model.flops:,} multiply-adds at {model.frame.resolution} pixels, "
+        f"{model.params:,} parameters"
+    )
+    for proof in made.proofs:
+        print(f"  {proof.target}: the same by {proof.by}")
+        for check in proof.checks:
+            print(f"    = {check}")
+        for skipped in proof.skipped:
+            print(f"    not compared: {skipped}")
+    for note in made.notes:
+        print(f"  note: {note}")
+    for path in made.files:
+        print(f"  written: {path}")

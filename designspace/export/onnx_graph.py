@@ -1,0 +1,95 @@
+"""ONNX: a graph with weights that onnxruntime runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.export.names import identifier
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# A protobuf file holds at most 2 GB.
+LIMIT_BYTES = 2 * 10**9
+
+
+def check_size(model: Model, with_weights: bool) -> None:
+    """Refuse graphs that a single file can't hold, unless there are weights worth the space.
+
+    Raises:
+        InputError: The weights are over 2 GB and are only random.
+    """
+    size = 4 * model.params
+    if size > LIMIT_BYTES and not with_weights:
+        raise InputError(
+            f"onnx: {model.name} has {size / 1e9:.1f} GB of weights; an ONNX file holds at most 2 "
+            "GB, and random weights are not worth a second one. With --weights they are written "
+            "beside the graph"
+        )
+
+
+def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
+    """Write the graph of a network in evaluation mode, for any batch size.
+
+    Weights over 2 GB are written beside it, as external data.
+
+    Raises:
+        InputError: onnx is not installed.
+    """
+    import logging
+    import warnings
+
+    import torch
+
+    path = folder / f"{identifier(model)}.onnx"
+    side = model.frame.resolution
+    external = 4 * model.params > LIMIT_BYTES
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network.eval(),
+                (torch.zeros(2, 3, side, side),),
+                path,
+                input_names=["image"],
+                output_names=["logits"],
+                dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1, max=4096)}},
+                external_data=external,
+                dynamo=True,
+                verbose=False,
+            )
+    except ImportError:
+        raise InputError(
+            "onnx: needs onnx and onnxscript: pip install 'designspace-regnet[export]'"
+        ) from None
+    return [path, *sorted(folder.glob(f"{path.name}.data"))]
+
+
+def run_onnx(path: Path, image: "torch.Tensor") -> "torch.Tensor":
+    """Run a written graph with onnxruntime."""
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"image": image.numpy()})
+    return torch.from_numpy(logits)
+
+
+def graph_layers(path: Path) -> list[tuple[int, int]]:
+    """Return (output channels, groups) of each convolution of a written graph, sorted."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    shapes: Mapping[str, tuple[int, ...]] = {
+        array.name: tuple(array.dims) for array in graph.initializer
+    }
+    found = []
+    for node in graph.node:
+        if node.op_type == "Conv":
+            groups = {a.name: a.i for a in node.attribute}.get("group", 1)
+            found.append((shapes[node.input[1]][0], groups))
+    return sorted(found)

@@ -1,0 +1,110 @@
+"""transformers: a folder that `RegNetConfig.from_pretrained` opens.
+
+Its RegNets have one group width, bottleneck ratio 1, squeeze ratio 0 or 1/4, a stem of stride 2,
+and stride 2 in every stage but, if asked, the first.
+"""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from designspace.arch import Arch, Model
+from designspace.export.target import Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS = "model.safetensors"
+
+
+def config(model: Model) -> dict[str, Any]:
+    """Return config.json as plain data."""
+    arch, frame = model.arch, model.frame
+    return {
+        "architectures": ["RegNetForImageClassification"],
+        "model_type": "regnet",
+        "num_channels": 3,
+        "embedding_size": frame.stem_width,
+        "hidden_sizes": list(_widths(arch)),
+        "depths": list(arch.depths),
+        "groups_width": _group_width(arch),
+        "layer_type": "y" if arch.se_ratio else "x",
+        "hidden_act": "relu",
+        "downsample_in_first_stage": frame.strides[0] == 2,
+        "num_labels": frame.classes,
+        "name_or_path": model.name,
+    }
+
+
+def _made(model: Model) -> Model:
+    plain = config(model)
+    widths = tuple(plain["hidden_sizes"])
+    groups = tuple(w // max(1, w // plain["groups_width"]) for w in widths)
+    arch = Arch(
+        depths=model.arch.depths,
+        widths=widths,
+        bottleneck_ratios=(1.0,) * len(widths),
+        group_widths=groups,
+        se_ratio=0.25 if model.arch.se_ratio else 0.0,
+    )
+    frame = replace(
+        model.frame,
+        stem_stride=2,
+        strides=(model.frame.strides[0], *(2,) * (len(widths) - 1)),
+    )
+    return Model(model.name, arch, frame, None, model.provenance)
+
+
+def _group_width(arch: Arch) -> int:
+    """The group width of most blocks; narrower stages may stand for it, having a single group."""
+    wide = [
+        (g, depth)
+        for g, w, depth in zip(arch.group_widths, arch.widths, arch.depths, strict=True)
+        if g != w
+    ] or [(max(arch.group_widths), 1)]
+    blocks: Counter[int] = Counter()
+    for g, depth in wide:
+        blocks[g] += depth
+    return max(blocks, key=lambda g: (blocks[g], g))
+
+
+def _widths(arch: Arch) -> tuple[int, ...]:
+    """Widths that the one group width divides: transformers rounds nothing itself."""
+    g = _group_width(arch)
+    return tuple(w if w < g else max(1, round(w / g)) * g for w in arch.widths)
+
+
+def _files(model: Model) -> dict[str, str]:
+    return {"config.json": json.dumps(config(model), indent=2) + "\n"}
+
+
+def _rebuild(model: Model, folder: Path) -> "nn.Module":
+    from torch import nn
+    from transformers import RegNetConfig, RegNetForImageClassification
+
+    network = RegNetForImageClassification(RegNetConfig.from_pretrained(folder))
+
+    class Logits(nn.Module):
+        """The classifier's output alone, as the other libraries' networks return it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: Any) -> Any:
+            return self.network(image).logits
+
+    return cast("nn.Module", Logits())
+
+
+TRANSFORMERS = Target(
+    name="transformers",
+    library="transformers",
+    made=_made,
+    files=_files,
+    rebuild=_rebuild,
+    keys="transformers",
+    weights=lambda _: WEIGHTS,
+)
