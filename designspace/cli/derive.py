@@ -161,7 +161,13 @@ def _from_model(options: _Options, text: str | None) -> "Derivation":
     from dataclasses import replace
 
     from designspace.cli.models import resolve_model
-    from designspace.derive.derivation import as_family, derive, in_frame, nearest_published
+    from designspace.derive.derivation import (
+        as_family,
+        beyond_published,
+        derive,
+        in_frame,
+        nearest_published,
+    )
     from designspace.errors import InputError
 
     words = []
@@ -187,7 +193,9 @@ def _from_model(options: _Options, text: str | None) -> "Derivation":
         parent = family
     parent = in_frame(parent, options.frame(parent.frame))
     made = derive(parent, options.rule, options.target, options.factor, options.name)
-    return replace(made, steps=(*words, *made.steps))
+    beyond = beyond_published(made.model)
+    warnings = (beyond,) if beyond else ()
+    return replace(made, steps=(*words, *made.steps), warnings=warnings)
 
 
 def _from_findings(

@@ -10,6 +10,7 @@ from designspace.cli.analyze import analyze
 from designspace.cli.complexity import complexity
 from designspace.cli.demo import demo
 from designspace.cli.derive import derive
+from designspace.cli.explain import explain
 from designspace.cli.export import export
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
@@ -49,6 +50,7 @@ app.command()(train)
 app.command()(complexity)
 app.command()(derive)
 app.command()(export)
+app.command()(explain)
 app.command()(analyze)
 app.command()(demo)
 

@@ -69,6 +69,21 @@ def nearest_published(family: Family, target: Target) -> Model:
     return min(models, key=away)
 
 
+def beyond_published(model: Model) -> str | None:
+    """Say how far a network's flops at 224 pixels lie outside the published family, or None."""
+    prefix = "RegNetY-" if model.arch.se_ratio else "RegNetX-"
+    regimes = {n: e.nominal_flops for n, e in CATALOG.items() if n.startswith(prefix)}
+    flops = model.at(resolution=224).flops
+    ends = (min(regimes, key=regimes.__getitem__), max(regimes, key=regimes.__getitem__))
+    for name, ratio in zip(ends, (regimes[ends[0]] / flops, flops / regimes[ends[1]]), strict=True):
+        if ratio > 1.1:
+            return (
+                f"no published {prefix[:-1]} is so {'small' if name == ends[0] else 'large'}: "
+                f"{ratio:.4g} times beyond {name} (by multiply-adds at 224 pixels)"
+            )
+    return None
+
+
 def as_family(model: Model, family: Family) -> Model:
     """Return the network with, or without, squeeze-and-excitation, as the family has it."""
     se = SE_RATIOS[family]
