@@ -1,5 +1,6 @@
 """The command line: parse, call, print. One verb per arrow of the data flow."""
 
+import signal
 import sys
 from typing import Any
 
@@ -18,8 +19,12 @@ from designspace.cli.train import train
 from designspace.errors import InputError
 
 
+class _Terminated(KeyboardInterrupt):
+    """A batch system asks the process to end: it ends as with Ctrl-C, keeping what is finished."""
+
+
 class _House(TyperGroup):
-    """Turns what a person can mend into one message and exit 2, and Ctrl-C into exit 130."""
+    """Turns what a person can mend into one message and exit 2; Ctrl-C into 130, SIGTERM 143."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -28,9 +33,9 @@ class _House(TyperGroup):
         except InputError as error:
             print(f"designspace: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             print("\ndesignspace: interrupted; what was finished is kept", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
 
 
 app = typer.Typer(
@@ -57,7 +62,12 @@ app.command()(demo)
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line with the given words, or those of the process."""
+    signal.signal(signal.SIGTERM, _terminate)
     app(args=argv, prog_name="designspace")
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 if __name__ == "__main__":

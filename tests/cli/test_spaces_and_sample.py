@@ -103,15 +103,16 @@ def test_unknown_options_and_verbs_exit_2(cli):
     assert cli("nonsense").code == 2
 
 
-def test_ctrl_c_exits_130(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
     words = f"sample AnyNetXA --flops 1:2 --max-candidates 1000000000 --out {tmp_path}/x"
     process = subprocess.Popen(
         [sys.executable, "-m", "designspace", *words.split()], stderr=subprocess.PIPE, text=True
     )
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in err
     assert "interrupted" in err
