@@ -43,3 +43,45 @@ def refused(cli):
         return outcome.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A finished study of 40 RegNetX@8: its run folder, and an analysis of it.
+
+    Errors are made up: least at ten blocks, with a little noise.
+    """
+    import csv
+    import json
+    import math
+
+    import numpy as np
+
+    from designspace.analysis.findings import find
+    from designspace.analysis.load import load_all
+    from designspace.analysis.summary import summary, tables
+    from designspace.runs import RunFolder, Trial, TrialState
+    from designspace.space import Budget, load_space, sample, sample_record
+
+    home = tmp_path_factory.mktemp("study")
+    space, budgets = load_space("RegNetX@8"), (Budget.parse("flops", "180K:220K"),)
+    drawn = sample(space, 40, budgets, 0)
+    source = {**space.source, "sample": sample_record(space, drawn, budgets, 0)}
+    run = RunFolder.create(home / "regnetx", source, drawn.population)
+    depths = drawn.population.regnets.d
+    noise = np.random.default_rng(0).normal(0, 0.3, len(depths))
+    errors = [10 + 20 * abs(math.log(d / 10)) + e for d, e in zip(depths, noise, strict=True)]
+    run.append_trials(
+        [
+            Trial(id_, i, TrialState.COMPLETE, round(float(errors[i]), 3), (), 1.0, 0)
+            for i, id_ in enumerate(drawn.population.ids)
+        ]
+    )
+    folder = home / "analysis"
+    (folder / "tables").mkdir(parents=True)
+    found = find(load_all([run.path]))
+    (folder / "summary.json").write_text(json.dumps(summary(found)))
+    header, rows = tables(found)["models"]
+    with (folder / "tables" / "models.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return run.path, folder

@@ -71,6 +71,7 @@ def derive(
     from designspace.derive.rules import find_rule
     from designspace.errors import InputError
     from designspace.export.model_file import write_model
+    from designspace.files import make_folder
 
     if not 1 <= batch <= 10**6:
         raise InputError(f"--batch is {batch}; it must be 1 to 1000000")
@@ -86,6 +87,7 @@ def derive(
         )
     else:
         made = _from_model(options, from_)
+    make_folder(out.parent)
     write_model(made.model, out)
     if json_:
         print(json.dumps(_record(made, batch, out)))
@@ -194,7 +196,7 @@ def _from_model(options: _Options, text: str | None) -> "Derivation":
     parent = in_frame(parent, options.frame(parent.frame))
     made = derive(parent, options.rule, options.target, options.factor, options.name)
     beyond = beyond_published(made.model)
-    warnings = (beyond,) if beyond else ()
+    warnings = (*made.warnings, beyond) if beyond else made.warnings
     return replace(made, steps=(*words, *made.steps), warnings=warnings)
 
 
@@ -232,6 +234,7 @@ def _from_findings(
     else:
         made = derive(parent, options.rule, options.target, options.factor, options.name)
         made = replace(made, steps=(*words, *made.steps))
+        warnings += made.warnings
         if found.few:
             warnings.append(
                 "few models carry the medians of the findings: another study may differ"

@@ -5,11 +5,19 @@ from typing import Literal
 
 import numpy as np
 
-from designspace.arch import CATALOG, Frame, Model, format_quantity, parse_quantity, published
+from designspace.arch import (
+    CATALOG,
+    Frame,
+    Model,
+    RegNet,
+    format_quantity,
+    parse_quantity,
+    published,
+)
 from designspace.derive.memory import training_memory
 from designspace.derive.rules import Rule
 from designspace.derive.scale import Scaled, scale
-from designspace.derive.target import NOUNS, Target, solve
+from designspace.derive.target import NEAR, NOUNS, Target, better_rule, distance, solve
 from designspace.errors import InputError
 
 Family = Literal["regnetx", "regnety"]
@@ -145,13 +153,20 @@ def derive(
         )
     model = _named(scaled.model(row, parent.name), parent, rule, target, factor, name)
     steps += _scaling_steps(parent, model, rule, factor)
+    warnings = []
     if target is not None:
         reached = target.of(model)
         steps.append(
             f"Reached {reached:,} {NOUNS[target.measure]}, {_percent(reached, target.value)} the "
             f"target {format_quantity(target.value)}."
         )
-    return Derivation(parent, model, rule, factor, tuple(steps))
+        if abs(reached / target.value - 1) > NEAR:
+            other = better_rule(parent, rule, target)
+            warnings.append(
+                f"rule {rule.name!r} comes no nearer to {target} than "
+                f"{distance(reached, target.value)} from here" + (f"; {other}" if other else "")
+            )
+    return Derivation(parent, model, rule, factor, tuple(steps), tuple(warnings))
 
 
 def target_suffix(target: Target) -> str:
@@ -214,7 +229,12 @@ def _scaling_steps(parent: Model, model: Model, rule: Rule, factor: float) -> li
             + f"; w_m {new.w_m:g} and b {new.b:g} kept.",
             f"w_0 {old.w_0} -> {old.w_0 * width:.2f} -> {new.w_0} (nearest multiple of 8).",
             f"w_a {old.w_a:g} -> {new.w_a:g} (two decimals)"
-            + ("." if new.d == old.d else ", spread over the new depth."),
+            + (", spread over the new depth" if new.d != old.d else "")
+            + (
+                "; it goes with the rounded w_0, to keep the number of stages."
+                if _follows(old, new, width)
+                else "."
+            ),
             f"g {old.g} -> {old.g * width:.2f} -> {new.g} (nearest whole number).",
             f"Width rule with these, then group compatibility: depths {_list(model.arch.depths)}, "
             f"widths {_list(model.arch.widths)}, group widths {_list(model.arch.group_widths)}.",
@@ -228,6 +248,12 @@ def _scaling_steps(parent: Model, model: Model, rule: Rule, factor: float) -> li
     if model.frame.resolution != parent.frame.resolution:
         steps.append(f"Resolution {parent.frame.resolution} -> {model.frame.resolution} pixels.")
     return steps
+
+
+def _follows(old: RegNet, new: RegNet, width: float) -> bool:
+    """Whether w_a was scaled by the rounded w_0's factor instead of the width factor."""
+    stretch = 1.0 if new.d == old.d else max(old.d - 1, 1) / max(new.d - 1, 1)
+    return abs(new.w_a - old.w_a * width * stretch) > 0.006
 
 
 def _describe(model: Model) -> str:

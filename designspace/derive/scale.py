@@ -92,7 +92,8 @@ def _scaled_regnets(
     w_0 = np.maximum(1, np.rint(old.w_0 * width / 8)) * 8
     # The last block keeps its place in the profile, so that depth adds blocks, not width.
     stretch = max(old.d - 1, 1) / np.maximum(d - 1, 1)
-    w_a = np.round(old.w_a * width * np.where(d == old.d, 1.0, stretch), 2)
+    stretch = np.where(d == old.d, 1.0, stretch)
+    w_a = np.round(old.w_a * width * stretch, 2)
     g = np.maximum(1, np.rint(old.g * width))
     fits = (d <= _MAX_DEPTH) & (np.maximum(w_0, np.maximum(w_a, g)) <= _MAX_WIDTH)
     count = int(fits.sum())
@@ -104,7 +105,11 @@ def _scaled_regnets(
         b=np.full(count, old.b),
         g=g[fits].astype(np.int64),
     )
-    return regnets, fits
+    # For narrow networks the rounding of w_0 alone can change the number of stages; then w_a goes
+    # with the rounded w_0, which leaves the profile as it was.
+    lost = regnets.stage_counts() != parent.frame.num_stages
+    followed = np.round(old.w_a * regnets.w_0 / old.w_0 * stretch[fits], 2)
+    return replace(regnets, w_a=np.where(lost, followed, regnets.w_a)), fits
 
 
 def _scaled_stages(parent: Model, depth: FloatArray, width: FloatArray) -> Stages:
