@@ -1,0 +1,139 @@
+"""`designspace export`, as people type it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from designspace.arch import Frame, Model, RegNet
+from designspace.export.best import wilson
+from designspace.export.model_file import read_model, write_model
+
+
+@pytest.fixture
+def small(tmp_path):
+    regnet = RegNet(8, 16, 18.0, 2.2, 1.0, 8)
+    model = Model.from_regnet("small-y", regnet, 0.25, Frame(32, 10, 8, 2, (2, 2, 2, 2)))
+    write_model(model, tmp_path / "m.yaml")
+    return tmp_path / "m.yaml"
+
+
+def test_model_and_torchvision_code_that_rebuilds_by_itself(cli, small, tmp_path):
+    told = cli("export", small, "--to", "torchvision", "--out", tmp_path / "x")
+    assert told.code == 0, told.err
+    assert "torchvision: the same by torchvision" in told.out
+    model = read_model(tmp_path / "x" / "model.yaml")
+    assert model == read_model(small)
+    code = (
+        "import small_y; network = small_y.small_y()\n"
+        "import sys; assert not any('designspace' in name for name in sys.modules)\n"
+        "print(sum(p.numel() for p in network.parameters()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "x" / "torchvision",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == model.params
+
+
+def test_json_lists_files_and_proofs(cli, small, tmp_path):
+    words = ("export", small, "--to", "vissl", "--to", "pycls", "--out", tmp_path / "x", "--json")
+    record = json.loads(cli(*words).out)
+    assert [proof["target"] for proof in record["proofs"]] == ["vissl", "pycls"]
+    assert len(record["files"]) == 3
+    assert record["refused"] == {}
+
+
+def test_onnx_runs_and_agrees(cli, small, tmp_path):
+    pytest.importorskip("onnxruntime")
+    told = cli("export", small, "--to", "onnx", "--out", tmp_path / "x")
+    assert told.code == 0, told.err
+    assert "onnx: the same by onnxruntime" in told.out
+    assert "outputs equal" in told.out
+    assert "random weights" in told.out
+
+
+def test_a_refused_target_does_not_stop_the_others(cli, tmp_path):
+    words = ("export", "RegNetY-256GF", "--to", "onnx", "--to", "vissl", "--out", tmp_path)
+    told = cli(*words)
+    assert told.code == 2
+    assert "5.1 GB of weights" in told.err
+    assert "--weights" in told.err
+    assert (tmp_path / "vissl" / "regnety_256gf.yaml").is_file()
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
+    run, folder = study
+    for source in (run, folder):
+        out = tmp_path / source.name
+        told = cli(
+            "export", source, "--best", 3, "--to", "vissl", "--to", "torchvision", "--out", out
+        )
+        assert told.code == 0, told.err
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert [entry["rank"] for entry in manifest["models"]] == [1, 2, 3]
+        errors = [entry["error"] for entry in manifest["models"]]
+        assert errors == sorted(errors)
+        for entry in manifest["models"]:
+            assert len(entry["files"]) == 3
+            for file in entry["files"]:
+                content = (out / file["path"]).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == file["sha256"]
+            model = read_model(out / entry["files"][0]["path"])
+            assert (model.arch.id, model.flops) == (entry["id"], entry["flops"])
+            assert dict(model.provenance)["space"] == "RegNetX@8"
+    first, second = ((tmp_path / s.name / "manifest.json").read_text() for s in (run, folder))
+    assert [m["id"] for m in json.loads(first)["models"]] == [
+        m["id"] for m in json.loads(second)["models"]
+    ]
+
+
+def test_wilson_covers_the_truth():
+    """95 % intervals of a proportion hold it 95 % of the time, within what 2,000 draws can tell."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for share, images in ((0.05, 360), (0.4, 1000)):
+        drawn = rng.binomial(images, share, 2000)
+        held = [
+            low <= 100 * share <= high
+            for low, high in (wilson(100 * k / images, images) for k in drawn)
+        ]
+        assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+    assert wilson(0.0, 100)[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["m.yaml", "--to", "tensorflow"], "no export target 'tensorflow'"),
+        (["RegNetY-129GF", "--to", "timm"], "did you mean RegNetY-12"),
+        (["m.yaml", "--to", "timm", "--weights", "none.pth"], "no file none.pth"),
+        (["m.yaml", "--best", "2"], "no run folder"),
+        (["{run}", "--best", "0"], "--best is 0"),
+        (["{run}", "--best", "2", "--weights", "w.pth"], "fits one network"),
+        (["{analysis}", "--best", "2", "--population", "b"], "no population 'b'"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(refused, small, study, monkeypatch, words, message):
+    run, analysis = study
+    monkeypatch.chdir(small.parent)
+    filled = [word.format(run=run, analysis=analysis) for word in words]
+    assert message in refused("export", *filled, "--out", "x")
+
+
+def test_a_library_that_is_missing_is_said(refused, cli, small, tmp_path, monkeypatch):
+    from designspace.export import proof
+
+    monkeypatch.setattr(proof, "installed", lambda library: library != "timm")
+    told = cli("export", small, "--to", "timm", "--out", tmp_path / "x")
+    assert told.code == 0
+    assert "written but not verified, timm is not installed" in told.out
+    text = refused("export", small, "--to", "timm", "--verify", "--out", tmp_path / "x")
+    assert "timm is not installed" in text

@@ -1,0 +1,181 @@
+"""Checkpoints between the libraries' key names, both ways, and what does not fit."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from timm.models.regnet import RegNet as TimmRegNet
+from timm.models.regnet import RegNetCfg
+from transformers import RegNetConfig, RegNetForImageClassification, RegNetModel
+
+from designspace.arch import Frame, Model, RegNet, published
+from designspace.errors import InputError
+from designspace.export.keys import STYLES, key_names
+from designspace.export.proof import fresh_state
+from designspace.export.registry import TARGETS
+from designspace.export.transformers_config import config
+from designspace.export.weights import converted, read_weights, write_safetensors
+from designspace.export.write import Options, export
+from designspace.networks import build
+
+FRAME = Frame(32, 10, 8, 2, (2, 2, 2, 2))
+Y = Model.from_regnet("y", RegNet(8, 16, 18.0, 2.2, 1.0, 8), 0.25, FRAME)
+X = Model.from_regnet("x", RegNet(8, 16, 18.0, 2.2, 1.0, 8), 0.0, FRAME)
+
+
+def names(model, style):
+    frame = model.frame
+    return key_names(model.arch, frame.strides, frame.stem_width, style)
+
+
+def library_keys(model, style):
+    with torch.device("meta"):
+        if style == "torchvision":
+            return set(build(model).state_dict())
+        if style == "timm":
+            r = model.regnet
+            cfg = RegNetCfg(r.d, r.w_0, r.w_a, r.w_m, r.g, 1 / r.b, model.arch.se_ratio)
+            return set(TimmRegNet(cfg, stem_width=model.frame.stem_width).state_dict())
+        return set(RegNetForImageClassification(RegNetConfig(**config(model))).state_dict())
+
+
+@pytest.mark.parametrize("style", ["torchvision", "timm", "transformers"])
+@pytest.mark.parametrize("model", [X, Y, published("RegNetY-1.6GF")], ids=lambda m: m.name)
+def test_key_names_are_those_of_the_libraries(model, style):
+    assert set(names(model, style)) == library_keys(model, style)
+    assert len(set(names(model, style))) == len(names(model, style))
+
+
+@pytest.mark.parametrize("source", sorted(STYLES))
+@pytest.mark.parametrize("target", sorted(STYLES))
+@pytest.mark.parametrize("model", [X, Y], ids=lambda m: m.name)
+def test_every_conversion_keeps_every_array(tmp_path, model, source, target):
+    state = fresh_state(model)
+    first = read_weights(_written(state, tmp_path / "ours.safetensors"), model)
+    assert first.style == "torchvision"
+    there = converted(first, model, source)
+    second = read_weights(_written(there, tmp_path / f"{source}.safetensors"), model)
+    assert second.style == source
+    assert second.classifier == (source != "vissl")
+    arrays = converted(second, model, target)
+    assert set(arrays) == set(names(model, target)) - (
+        {names(model, target)[-2], names(model, target)[-1]}
+        if source == "vissl" != target
+        else set()
+    )
+    back = read_weights(_written(arrays, tmp_path / f"{target}2.safetensors"), model).state
+    assert all(torch.equal(back[key], state[key]) for key in back)
+    assert len(back) >= len(state) - 2
+
+
+def _written(state, path):
+    write_safetensors(state, path, "test")
+    return path
+
+
+def test_exported_weights_run_alike_in_every_library(tmp_path):
+    state = fresh_state(Y)
+    torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
+    targets = [TARGETS[n] for n in ("torchvision", "timm", "transformers", "vissl", "model.yaml")]
+    made = export(Y, targets, tmp_path, Options(weights=tmp_path / "w.pth"))
+    assert not made.refused
+    assert all("outputs equal" in proof.checks[-1] for proof in made.proofs[:3])
+    assert any("vissl: its trunks have no classifier" in note for note in made.notes)
+    image = torch.randn(2, 3, 32, 32)
+    ours = build(Y)
+    ours.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    folder = tmp_path / "transformers"
+    theirs = RegNetForImageClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = ours.eval()(image)
+        torch.testing.assert_close(theirs(image).logits, expected, rtol=1e-5, atol=1e-5)
+        features = RegNetModel.from_pretrained(folder).eval()(image).pooler_output.flatten(1)
+        trunk = ours.avgpool(ours.trunk_output(ours.stem(image))).flatten(1)
+        torch.testing.assert_close(features, trunk, rtol=1e-5, atol=1e-5)
+    assert "_feature_blocks.res2.block1-0.f.se.excitation.0.weight" in load_file(
+        tmp_path / "vissl" / "y.safetensors"
+    )
+    # And the way back: a timm checkpoint becomes ours.
+    again = export(
+        Y,
+        [TARGETS["model.yaml"]],
+        tmp_path / "back",
+        Options(weights=tmp_path / "timm" / "y.safetensors"),
+    )
+    assert "read as timm" in again.notes[0]
+    back = load_file(tmp_path / "back" / "weights.safetensors")
+    assert all(torch.equal(back[key], state[key]) for key in state)
+
+
+def test_vissl_checkpoints_with_wrappers_heads_and_parts(tmp_path):
+    """As VISSL writes them; its sharded trunks group blocks in parts."""
+    state = fresh_state(Y)
+    theirs = dict(zip(names(Y, "vissl"), (state[k] for k in names(Y, "torchvision")), strict=False))
+    parted = {
+        key.replace(".block3-", ".block3-part0.block3-"): value for key, value in theirs.items()
+    }
+    wrapped = {
+        "classy_state_dict": {
+            "base_model": {"model": {"trunk": parted, "heads": {"0.clf": torch.ones(1)}}}
+        }
+    }
+    torch.save(wrapped, tmp_path / "seer.torch")
+    made = read_weights(tmp_path / "seer.torch", Y)
+    assert (made.style, made.classifier, made.heads) == ("vissl", False, True)
+    assert set(made.state) == set(state) - {"fc.weight", "fc.bias"}
+
+
+def test_a_transformers_trunk_and_its_folder(tmp_path):
+    network = RegNetModel(RegNetConfig(**config(Y)))
+    network.save_pretrained(tmp_path / "folder")
+    made = read_weights(tmp_path / "folder", Y)
+    assert (made.style, made.classifier) == ("transformers", False)
+
+
+def test_missing_unknown_and_misshapen_keys_are_listed(tmp_path):
+    state = fresh_state(Y)
+    path = tmp_path / "w.safetensors"
+    broken = {k: v for k, v in state.items() if "block2-0.f.b" not in k}
+    save_file({**broken, "ema.decay": torch.ones(1)}, path)
+    with pytest.raises(
+        InputError, match=r"5 missing keys: .*block2-0\.f\.b\.0.*1 unknown keys: ema"
+    ):
+        read_weights(path, Y)
+    save_file({**state, "stem.0.weight": torch.ones(4, 3, 3, 3)}, path)
+    with pytest.raises(InputError, match=r"1 shapes differ: stem\.0\.weight \(4, 3, 3, 3\) for"):
+        read_weights(path, Y)
+    save_file({k: v for k, v in state.items() if k != "fc.bias"}, path)
+    with pytest.raises(InputError, match=r"1 missing keys: fc\.bias"):
+        read_weights(path, Y)
+    with pytest.raises(InputError, match="does not fit x"):
+        read_weights(_written(state, path), X)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "no checkpoint"), (b"PK\x03\x04 not really", "no checkpoint"), (None, "no file")],
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_files_that_are_no_checkpoints(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_weights(tmp_path / name, Y)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run!",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        read_weights(tmp_path / "w.pth", Y)
+
+
+def test_a_checkpoint_of_something_else(tmp_path):
+    save_file({"layer.weight": torch.ones(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="none of its keys is of a RegNet"):
+        read_weights(tmp_path / "w.safetensors", Y)
+    torch.save({"epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="holds no arrays"):
+        read_weights(tmp_path / "w.pth", Y)
