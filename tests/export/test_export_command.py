@@ -58,6 +58,24 @@ def test_onnx_runs_and_agrees(cli, small, tmp_path):
     assert "random weights" in told.out
 
 
+def test_weights_over_the_limit_lie_beside_the_graph(cli, small, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    from safetensors.torch import save_file
+
+    from designspace.export import onnx_graph
+    from designspace.export.proof import fresh_state
+
+    monkeypatch.setattr(onnx_graph, "LIMIT_BYTES", 1000)
+    save_file(fresh_state(read_model(small)), tmp_path / "w.safetensors")
+    words = ("export", small, "--to", "onnx", "--out", tmp_path / "x")
+    assert cli(*words).code == 2
+    told = cli(*words, "--weights", tmp_path / "w.safetensors")
+    assert told.code == 0, told.err
+    assert "outputs equal" in told.out
+    graph = tmp_path / "x" / "onnx" / "small_y.onnx"
+    assert graph.with_name("small_y.onnx.data").stat().st_size > graph.stat().st_size
+
+
 def test_a_refused_target_does_not_stop_the_others(cli, tmp_path):
     words = ("export", "RegNetY-256GF", "--to", "onnx", "--to", "vissl", "--out", tmp_path)
     told = cli(*words)
