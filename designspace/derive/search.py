@@ -24,6 +24,7 @@ from designspace.space import Budget, Space, load_space, sample
 # Share of the target that a sampled model's cost may differ by, as the paper's single regimes.
 TOLERANCE = 0.02
 _LEAST = 12
+_CANDIDATES = 1_000_000
 _PENALTIES = np.geomspace(1e-2, 1e4, 25)
 
 
@@ -106,7 +107,14 @@ def search(
     if searched.family != "regnet":
         raise InputError(f"--search samples RegNets; {searched.name} is an {searched.family} space")
     low, high = target.value * (1 - TOLERANCE), target.value * (1 + TOLERANCE)
-    drawn = sample(searched, n, (Budget(target.measure, low, high),), seed)
+    try:
+        drawn = sample(searched, n, (Budget(target.measure, low, high),), seed, _CANDIDATES)
+    except InputError as error:
+        told = str(error).partition(". Widen")[0]
+        raise InputError(
+            f"--search: {told}. Without --search the study's medians are scaled to the target; "
+            "--space searches another space"
+        ) from None
     population = drawn.population
     assert population.regnets is not None
     predicted = predictor(population.regnets)

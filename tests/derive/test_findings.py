@@ -94,6 +94,13 @@ def test_the_predictor_ranks_models_that_it_has_not_seen():
     assert abs(noise.skill) < 0.35
 
 
+def test_a_space_without_models_of_the_target_is_said(study, refused, tmp_path):
+    words = ("derive", "--from", study[1], "--flops", "256G", "--search", 5)
+    text = refused(*words, "--out", tmp_path / "m.yaml")
+    assert "nearest seen" in text
+    assert "--space searches another space" in text
+
+
 def test_search_without_findings_is_refused(refused, tmp_path):
     text = refused(
         "derive", "--family", "regnety", "--flops", "1G", "--search", 5, "--out", tmp_path
