@@ -47,7 +47,7 @@ def draw(augmentation: str, geometry: Geometry, n: int, generator: torch.Generat
     """Draw for n images what the augmentation of a recipe asks for."""
     resized = augmentation == "resized-crop-flip"
     if resized:
-        boxes = _resized_boxes(geometry.crop, n, generator)
+        boxes = resized_boxes(geometry.crop, n, generator)
     else:
         shifts = torch.randint(0, 2 * geometry.pad + 1, (n, 2), generator=generator)
         boxes = torch.cat([shifts, torch.full((n, 2), geometry.crop)], dim=1)
@@ -68,7 +68,7 @@ def cut(records: Tensor, rows: Tensor, drawn: Draw, side: int) -> Tensor:
         (batch, side, side, 3): uint8 where nothing is resized, else float32, both 0 to 255.
     """
     if drawn.resized:
-        return _cut_resized(records[rows], drawn, side)
+        return cut_resized(records[rows], drawn.boxes, drawn.flips, side).contiguous()
     n, height, width, _ = records.shape
     # Every window of a record as a view; one indexing copies the windows that were drawn.
     windows = records.as_strided(
@@ -102,16 +102,27 @@ class Normalizer:
         return values.view(batch, side, side, 3).permute(0, 3, 1, 2)
 
 
-def _resized_boxes(side: int, n: int, generator: torch.Generator) -> Tensor:
-    """Boxes of 8 to 100 percent of the area and aspect 3/4 to 4/3, as torchvision draws them.
+def resized_boxes(
+    side: int, n: int, generator: torch.Generator, area: tuple[float, float] = _AREA
+) -> Tensor:
+    """Draw boxes in squares as torchvision's RandomResizedCrop does, aspect 3/4 to 4/3.
 
     Of ten attempts the first that lies inside the square counts; without one, the whole square.
+
+    Args:
+        side: Of the square, in pixels.
+        n: How many.
+        generator: Of the random numbers.
+        area: Lowest and highest share of the square.
+
+    Returns:
+        Row, column, height and width in pixels, (n, 4) int64.
     """
-    low, high = _AREA
-    area = (low + (high - low) * torch.rand(n, _ATTEMPTS, generator=generator)) * side**2
+    low, high = area
+    pixels = (low + (high - low) * torch.rand(n, _ATTEMPTS, generator=generator)) * side**2
     low, high = _LOG_ASPECT
     aspect = torch.exp(low + (high - low) * torch.rand(n, _ATTEMPTS, generator=generator))
-    width, height = torch.sqrt(area * aspect).round(), torch.sqrt(area / aspect).round()
+    width, height = torch.sqrt(pixels * aspect).round(), torch.sqrt(pixels / aspect).round()
     inside = (width >= 1) & (width <= side) & (height >= 1) & (height <= side)
     first = inside.to(torch.int8).argmax(1, keepdim=True)
     found = inside.gather(1, first)
@@ -123,15 +134,32 @@ def _resized_boxes(side: int, n: int, generator: torch.Generator) -> Tensor:
     return torch.stack([top, left, height, width], dim=1).to(torch.int64)
 
 
-def _cut_resized(images: Tensor, drawn: Draw, side: int) -> Tensor:
+def cut_resized(images: Tensor, boxes: Tensor, flips: Tensor | None, side: int) -> Tensor:
+    """Cut a box out of each image and resize it, bilinear without antialias.
+
+    What lies outside a box plays no part, as if it were cut first.
+
+    Args:
+        images: (n, whole, whole, 3), 0 to 255.
+        boxes: Row, column, height and width, (n, 4).
+        flips: Which are mirrored, (n,), or None.
+        side: Side of the result in pixels.
+
+    Returns:
+        (n, side, side, 3) float32, a view of channels first.
+    """
     whole = images.shape[1]
-    top, left, height, width = drawn.boxes.to(torch.float32).unbind(1)
-    # Centres of the pixels of the result, 0 to 1 along the box, then -1 to 1 along the image.
+    top, left, height, width = boxes.to(torch.float32).unbind(1)
+    # Centres of the result's pixels, in pixels of the box, then -1 to 1 along the whole image.
     steps = (torch.arange(side, device=images.device, dtype=torch.float32) + 0.5) / side
-    y = (top[:, None] + height[:, None] * steps) * (2 / whole) - 1
-    x = (left[:, None] + width[:, None] * steps) * (2 / whole) - 1
-    if drawn.flips is not None:
-        x = torch.where(drawn.flips[:, None], x.flip(1), x)
+    y, x = (
+        (start[:, None] + (length[:, None] * steps).clamp(min=0.5).minimum(length[:, None] - 0.5))
+        * (2 / whole)
+        - 1
+        for start, length in ((top, height), (left, width))
+    )
+    if flips is not None:
+        x = torch.where(flips[:, None], x.flip(1), x)
     grid = torch.stack(
         [x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], dim=-1
     )
@@ -139,4 +167,4 @@ def _cut_resized(images: Tensor, drawn: Draw, side: int) -> Tensor:
     made = functional.grid_sample(
         pixels, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
-    return made.permute(0, 2, 3, 1).contiguous()
+    return made.permute(0, 2, 3, 1)
