@@ -13,8 +13,10 @@ from designspace.cli.demo import demo
 from designspace.cli.derive import derive
 from designspace.cli.explain import explain
 from designspace.cli.export import export
+from designspace.cli.merge import merge
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
+from designspace.cli.status import status
 from designspace.cli.train import train
 from designspace.errors import InputError
 
@@ -52,6 +54,8 @@ app = typer.Typer(
 app.command()(spaces)
 app.command()(sample)
 app.command()(train)
+app.command()(status)
+app.command()(merge)
 app.command()(complexity)
 app.command()(derive)
 app.command()(export)

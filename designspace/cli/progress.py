@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from designspace.runs import Trial
+    from designspace.training.board import Board
     from designspace.training.driver import Snapshot
 
 # Seconds between plain lines.
@@ -18,7 +19,7 @@ _LINE_EVERY = 10.0
 
 
 @contextmanager
-def training_display(run: Path) -> Iterator["TrainingDisplay"]:
+def training_display(run: Path, board: "Board | None" = None) -> Iterator["TrainingDisplay"]:
     """Show training as it goes; on Ctrl-C, say how to go on."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
@@ -35,7 +36,7 @@ def training_display(run: Path) -> Iterator["TrainingDisplay"]:
     )
     try:
         with bar:
-            yield TrainingDisplay(bar if console.is_terminal else None)
+            yield TrainingDisplay(bar if console.is_terminal else None, board)
     except KeyboardInterrupt:
         print(f"\nStopped. `designspace train {run}` goes on from here.", file=sys.stderr)
         raise
@@ -44,9 +45,9 @@ def training_display(run: Path) -> Iterator["TrainingDisplay"]:
 class TrainingDisplay:
     """Draws what the driver tells."""
 
-    def __init__(self, bar: "Progress | None") -> None:
-        """Draw on a bar, or print lines without one."""
-        self._bar = bar
+    def __init__(self, bar: "Progress | None", board: "Board | None" = None) -> None:
+        """Draw on a bar, or print lines without one; hand trials to a board where there is one."""
+        self._bar, self._board = bar, board
         self._tasks = {
             name: bar.add_task(name, total=None, visible=False, about="")
             for name in (("decoding images", "training") if bar else ())
@@ -74,6 +75,8 @@ class TrainingDisplay:
 
     def trial(self, trial: "Trial", snapshot: "Snapshot") -> None:
         """A trial is in the journal."""
+        if self._board:
+            self._board.write(trial)
         if trial.reason:
             self.note(f"model {trial.index} {trial.state}: {trial.reason}")
         self.tick(snapshot)

@@ -1,9 +1,14 @@
 """`designspace train`: every model of a run folder, by one recipe."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from designspace.training.population import Request
+    from designspace.training.workers import Workers
 
 
 def train(
@@ -22,13 +27,15 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Override the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Override the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Override the recipe's.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Trials at once; as many as cores.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trials at once; one a core, or 4 a GPU, unless given.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     only: Annotated[str | None, typer.Option(help="Models to train: 0-249,300.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many of them.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Train failed models again.")] = False,
     time_limit: Annotated[
-        float | None, typer.Option(help="Seconds after which a trial fails.")
+        float | None, typer.Option(help="Seconds of training after which a trial fails.")
     ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile (for long trials on a GPU).")
@@ -38,6 +45,19 @@ def train(
     ] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of decoded images and downloads.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")
+    ] = False,
+    backend: Annotated[str, typer.Option(help="loky (this machine) or dask.")] = "loky",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:8786.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Batch system to start --jobs Dask workers on: slurm.")
+    ] = None,
+    cluster_option: Annotated[
+        list[str] | None, typer.Option(help="For the batch system: queue=gpu, walltime=04:00:00.")
     ] = None,
 ) -> None:
     """Train every model of a run folder that has no trial yet, each by the same recipe.
@@ -52,10 +72,13 @@ def train(
       designspace train results/a --data folder:cifar10 --recipe cifar --jobs 2
 
       designspace train results/a --only 0-249          (the other half elsewhere; then merge)
+
+      designspace train results/a --backend dask --scheduler tcp://10.0.0.1:8786
     """
     from designspace.cli.progress import training_display
     from designspace.errors import InputError
     from designspace.runs import RunFolder, load_recipe
+    from designspace.training.board import Board
     from designspace.training.population import (
         Request,
         first_indices,
@@ -87,7 +110,39 @@ def train(
         compiled=compiled,
         download=download,
         home=cache,
+        elsewhere=backend == "dask",
     )
-    with training_display(run) as display:
-        end = train_population(folder, request, display, display.decoded)
+    make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
+    board = Board(folder.path / "tensorboard") if tensorboard else None
+    with training_display(run, board) as display:
+        end = train_population(folder, request, display, display.decoded, make_workers)
         display.end(end)
+
+
+def _backend(
+    backend: str, scheduler: str | None, cluster: str | None, options: tuple[str, ...]
+) -> "Callable[[Request, int], Workers]":
+    """Return what makes the workers; the options of Dask need its backend."""
+    from designspace.errors import InputError, nearest
+    from designspace.training.population import local_workers
+
+    if backend not in ("loky", "dask"):
+        raise InputError(f"--backend {backend}: unknown; {nearest(backend, ['loky', 'dask'])}")
+    if scheduler and cluster:
+        raise InputError("--scheduler and --cluster: give one of them")
+    if backend == "loky":
+        if scheduler or cluster or options:
+            raise InputError("--scheduler and --cluster go with --backend dask")
+        return local_workers
+    if options and not cluster:
+        raise InputError("--cluster-option goes with --cluster")
+
+    def on_dask(request: "Request", trials: int) -> "Workers":
+        from designspace.training.dask_workers import DaskWorkers, connect
+        from designspace.training.devices import available_cores
+        from designspace.training.task import run_task
+
+        wanted = min(request.jobs or available_cores(), trials)
+        return DaskWorkers(connect(scheduler, cluster, options, wanted), run_task, request.jobs)
+
+    return on_dask

@@ -187,17 +187,24 @@ class RunFolder:
         """Write recipe.yaml at the first training; later, hold it against what is asked for.
 
         Raises:
-            InputError: The run was trained with another recipe, other data, split or seed: its
-                errors could not be compared. The message says what differs.
+            InputError: As `check_training`.
         """
-        before, before_data = self.recipe(), self.data()
-        if before is None:
+        self.check_training(recipe, data)
+        if not self.recipe_file.exists():
             header = "What this run is trained with (written by designspace train)."
             plain = {**recipe.to_dict(), "data": data.to_dict()}
             write_text(self.recipe_file, dump_yaml(plain, header))
-            return
-        differing = before.differences(recipe)
-        if before_data is not None:
+
+    def check_training(self, recipe: Recipe, data: DataRecord | None = None) -> None:
+        """Hold what is asked for against what this run was trained with before.
+
+        Raises:
+            InputError: It was trained with another recipe, other data, split or seed: its errors
+                could not be compared. The message says what differs.
+        """
+        before, before_data = self.recipe(), self.data()
+        differing = before.differences(recipe) if before else []
+        if before_data is not None and data is not None:
             differing += before_data.differences(data)
         if differing:
             raise InputError(

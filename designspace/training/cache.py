@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from PIL import Image
 
 from designspace.errors import InputError
 from designspace.files import make_folder, write_text
 from designspace.runs import journal
 from designspace.runs.lock import lock
 from designspace.training.decode import Geometry, decode_file, fit
+from designspace.training.pools import TerminatedWorkerError, unordered
 from designspace.training.sources import Items
 from designspace.training.splits import Split
 
@@ -30,6 +32,8 @@ _FORMAT = 1
 _CHUNK = 256
 _PARTS = ("train", "val")
 _NAMED = 5
+# Times that decoding starts anew when its processes are killed.
+_ROUNDS = 3
 
 # Called with (images done, images in all).
 Progress = Callable[[int, int], None]
@@ -155,7 +159,7 @@ def _build(
     ]
     bad: list[str] = []
     progress(finished, total)
-    for chunk, problems in _decode_all(parts, todo, folder, jobs):
+    for chunk, problems in _decode_all(_slices(parts, todo, folder), jobs):
         bad += problems
         if not problems:
             record = {**asdict(chunk), "total": list(chunk.total), "squares": list(chunk.squares)}
@@ -195,36 +199,52 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _decode_all(
-    parts: dict[str, tuple[Items, Geometry]], todo: list[tuple[str, int]], folder: Path, jobs: int
-) -> Iterator[tuple[_Chunk, list[str]]]:
-    def slices() -> Iterator[tuple[Items, Geometry, Path, str, int]]:
-        for name, start in todo:
-            items, geometry = parts[name]
-            rows = np.arange(start, min(start + _CHUNK, len(items)))
-            yield items.take(rows), geometry, folder / f"{name}.npy", name, start
+@dataclass(frozen=True, eq=False)
+class _Slice:
+    """A run of images to be decoded into the rows of an array file that begin at `start`."""
 
-    files = all(items.pixels is None for items, _ in parts.values())
-    if not files or jobs == 1 or len(todo) == 1:
-        yield from (_decode_chunk(*args) for args in slices())
+    items: Items
+    geometry: Geometry
+    file: Path
+    part: str
+    start: int
+
+
+def _slices(
+    parts: dict[str, tuple[Items, Geometry]], todo: list[tuple[str, int]], folder: Path
+) -> list[_Slice]:
+    made: list[_Slice] = []
+    for name, start in todo:
+        items, geometry = parts[name]
+        rows = np.arange(start, min(start + _CHUNK, len(items)))
+        made.append(_Slice(items.take(rows), geometry, folder / f"{name}.npy", name, start))
+    return made
+
+
+def _decode_all(slices: list[_Slice], jobs: int) -> Iterator[tuple[_Chunk, list[str]]]:
+    # What lies in memory is quicker resized here than sent to another process.
+    if jobs == 1 or len(slices) <= 1 or any(s.items.pixels is not None for s in slices):
+        yield from map(_decode_slice, slices)
         return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
+    left = {(s.part, s.start): s for s in slices}
+    for _ in range(_ROUNDS):
+        try:
+            for chunk, problems in unordered(_decode_slice, list(left.values()), jobs):
+                del left[chunk.part, chunk.start]
+                yield chunk, problems
+            return
+        except TerminatedWorkerError:
+            continue
+    raise InputError(
+        "decoding images: processes are killed again and again; is there too little memory? "
+        "The same command goes on where it was"
+    )
 
-    try:
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-        yield from pool(delayed(_decode_chunk)(*args) for args in slices())
-    finally:
-        get_reusable_executor().shutdown(kill_workers=True)
 
-
-def _decode_chunk(
-    items: Items, geometry: Geometry, file: Path, part: str, start: int
-) -> tuple[_Chunk, list[str]]:
-    """Decode a run of images into its rows of the array file; also return what can't be read."""
-    from PIL import Image
-
-    rows = np.load(file, mmap_mode="r+")
+def _decode_slice(job: _Slice) -> tuple[_Chunk, list[str]]:
+    """Decode a run of images into its rows; also return what can't be read."""
+    items, geometry, start = job.items, job.geometry, job.start
+    rows = np.load(job.file, mmap_mode="r+")
     digest, bad = hashlib.sha256(), []
     inner = slice(geometry.pad, geometry.pad + geometry.crop)
     total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
@@ -245,7 +265,7 @@ def _decode_chunk(
         squares += (pixels * pixels).sum((0, 1))
     rows.flush()
     return _Chunk(
-        part, start, digest.hexdigest(), tuple(total.tolist()), tuple(squares.tolist())
+        job.part, start, digest.hexdigest(), tuple(total.tolist()), tuple(squares.tolist())
     ), bad
 
 

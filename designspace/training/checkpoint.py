@@ -1,5 +1,6 @@
 """The state of a trial in flight: one file, replaced whole after each epoch."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,15 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     Raises:
         OSError: It can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             torch.save({"format": _FORMAT, "key": key, **state}, file)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise error if isinstance(error, OSError) else OSError(str(error)) from error
 
 

@@ -110,13 +110,13 @@ def _keep_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         trim_threshold, mmap_threshold = -1, -3
-        mallopt(mmap_threshold, 1 << 30)
+        mallopt(mmap_threshold, 32 << 20)  # the most that glibc accepts
         mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def release_memory() -> None:
+def release_memory(device: torch.device) -> None:
     """Hand freed memory back to the system, between trials."""
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         torch.cuda.empty_cache()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

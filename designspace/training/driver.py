@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from designspace.errors import InputError
 from designspace.runs import RunFolder, Trial, TrialState
 from designspace.runs.live import Live, write_live
 from designspace.training.task import TrialTask
@@ -19,6 +20,8 @@ from designspace.training.workers import Done, Workers
 _TRIES = 3
 _TICK = 0.5
 _LIVE_EVERY = 2.0
+# A worker checks the time limit itself; one that is silent for so long beyond it is killed.
+_GRACE = 60.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Driver:
         done: Iterable[Trial],
         workers: Workers,
         observer: Observer,
+        grace: float = _GRACE,
     ) -> None:
         """Prepare.
 
@@ -83,11 +87,15 @@ class Driver:
             done: Trials of earlier calls that count among those asked for.
             workers: Where tasks go.
             observer: Who is told.
+            grace: Seconds past its time limit after which a silent worker is killed.
         """
+        self._grace = grace
         self._folder, self._workers, self._observer = folder, workers, observer
         self._waiting = deque(tasks)
         self._alone: deque[TrialTask] = deque()
         self._running: dict[int, float] = {}
+        self._limits: dict[int, float] = {}
+        self._killed: set[int] = set()
         self._tries: dict[int, int] = {}
         self._exclusive = False
         self._states = Counter(trial.state for trial in done)
@@ -104,6 +112,7 @@ class Driver:
         while self._waiting or self._alone or self._running:
             self._fill()
             self._take(self._workers.wait(_TICK))
+            self._end_silent()
             self._show()
         return self.snapshot()
 
@@ -133,12 +142,22 @@ class Driver:
     def _start(self, task: TrialTask) -> None:
         self._tries[task.index] = self._tries.get(task.index, 0) + 1
         self._running[task.index] = time.time()
+        if task.time_limit is not None:
+            self._limits[task.index] = time.monotonic() + task.time_limit + self._grace
         self._workers.submit(task)
+
+    def _end_silent(self) -> None:
+        for index, limit in list(self._limits.items()):
+            if time.monotonic() > limit:
+                del self._limits[index]
+                self._killed.add(index)
+                self._workers.kill(index)
 
     def _take(self, ended: list[Done]) -> None:
         trials: list[Trial] = []
         for done in ended:
             del self._running[done.task.index]
+            self._limits.pop(done.task.index, None)
             alone, self._exclusive = self._exclusive, False
             trial = self._judge(done, alone)
             if trial is not None:
@@ -153,8 +172,7 @@ class Driver:
         by_index = {done.task.index: done.task for done in ended}
         for trial in trials:
             if trial.state is not TrialState.FAILED:
-                with contextlib.suppress(OSError):
-                    by_index[trial.index].checkpoint.unlink(missing_ok=True)
+                self._drop_checkpoint(by_index[trial.index])
             self._observer.trial(trial, self.snapshot())
 
     def _judge(self, done: Done, alone: bool) -> Trial | None:
@@ -168,6 +186,8 @@ class Driver:
             self._observer.note(f"model {task.index}: out of memory; to be tried again alone")
             self._alone.append(task)
             return None
+        if task.index in self._killed:
+            return _failed(task, f"past its time limit of {task.time_limit:g} s without a sign")
         tries = self._tries[task.index]
         if tries < _TRIES:
             self._observer.note(f"model {task.index}: {done.death}; to be tried again")
@@ -176,17 +196,13 @@ class Driver:
             else:
                 self._waiting.appendleft(task)
             return None
-        return Trial(
-            id=task.id,
-            index=task.index,
-            state=TrialState.FAILED,
-            error=None,
-            curve=(),
-            seconds=0.0,
-            seed=task.seed,
-            reason=f"{done.death}, {tries} times, the last time alone; was it out of memory?",
-            split=task.split,
-        )
+        reason = f"{done.death}, {tries} times, the last time alone; was it out of memory?"
+        return _failed(task, reason)
+
+    def _drop_checkpoint(self, task: TrialTask) -> None:
+        if task.checkpoint is not None:
+            with contextlib.suppress(OSError):
+                task.checkpoint.unlink(missing_ok=True)
 
     def _show(self) -> None:
         snapshot = self.snapshot()
@@ -194,12 +210,22 @@ class Driver:
         now = time.monotonic()
         if now - self._live_at >= _LIVE_EVERY:
             self._live_at = now
-            write_live(
-                self._folder,
-                Live(
-                    per_hour=snapshot.per_hour,
-                    seconds_left=snapshot.seconds_left,
-                    total=snapshot.total,
-                    running=dict(self._running),
-                ),
+            live = Live(
+                snapshot.total, snapshot.per_hour, snapshot.seconds_left, dict(self._running)
             )
+            with contextlib.suppress(InputError):  # a full disk stops at the journal, not here
+                write_live(self._folder, live)
+
+
+def _failed(task: TrialTask, reason: str) -> Trial:
+    return Trial(
+        id=task.id,
+        index=task.index,
+        state=TrialState.FAILED,
+        error=None,
+        curve=(),
+        seconds=0.0,
+        seed=task.seed,
+        reason=reason,
+        split=task.data.split,
+    )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from designspace.arch import Population
 from designspace.errors import InputError
 from designspace.files import make_folder
 from designspace.runs import DataRecord, Recipe, RunFolder, Trial, TrialState
@@ -14,7 +15,7 @@ from designspace.training.cache import Cache, Progress, build_cache, default_hom
 from designspace.training.decode import geometries
 from designspace.training.driver import Driver, Observer, Snapshot
 from designspace.training.sources import load_source
-from designspace.training.splits import Split, split
+from designspace.training.splits import split
 from designspace.training.task import TrialTask, run_task, trial_seed
 from designspace.training.workers import LokyWorkers, Work, Workers
 
@@ -36,6 +37,8 @@ class Request:
         compiled: Use torch.compile.
         download: Fetch the data set when it is missing.
         home: Folder of image caches and downloads, or None for the user's cache folder.
+        elsewhere: Workers may be on other machines: they decode their own images and keep their
+            own checkpoints.
     """
 
     data: str
@@ -50,6 +53,13 @@ class Request:
     compiled: bool = False
     download: bool = False
     home: Path | None = None
+    elsewhere: bool = False
+
+
+def local_workers(request: Request, jobs: int, work: Work = run_task) -> Workers:
+    """Make worker processes on this machine, as many as asked for but no more than `jobs`."""
+    places = devices.find_devices(request.device)
+    return LokyWorkers(min(request.jobs or devices.default_jobs(places), jobs), work, places)
 
 
 def train_population(
@@ -57,8 +67,7 @@ def train_population(
     request: Request,
     observer: Observer,
     cache_progress: Progress | None = None,
-    work: Work = run_task,
-    make_workers: Callable[[int, Work, tuple[str, ...]], Workers] = LokyWorkers,
+    make_workers: Callable[[Request, int], Workers] = local_workers,
 ) -> Snapshot:
     """Train the models of a run folder that have no trial yet.
 
@@ -67,52 +76,25 @@ def train_population(
         request: What is asked for.
         observer: Told how it goes.
         cache_progress: Told how many images are decoded.
-        work: What a worker does with a task.
-        make_workers: Makes the workers, given their number, their work and the devices.
+        make_workers: Makes the workers, given the request and the number of trials to come.
 
     Raises:
         InputError: The request doesn't fit the data, the folder or this machine; or the journal
             can't be written. Every trial that was finished before is kept.
     """
-    if request.seed < 0:
-        raise InputError(f"--seed is {request.seed}; it must be 0 or more")
-    if request.jobs is not None and request.jobs < 1:
-        raise InputError(f"--jobs is {request.jobs}; it must be at least 1")
-    places = devices.find_devices(request.device)
-    jobs = request.jobs or devices.default_jobs(places)
+    _check(request)
     with lock(folder.lock_file, f"the run folder {folder.path}"):
         population = folder.population()
-        recipe = request.recipe.at(population.frame.resolution)
-        todo, done = _select(folder, request, len(population))
-        home = request.home or default_home()
-        source = load_source(request.data, request.download, home / "data")
-        parts = split(source, request.val)
-        decoders = devices.available_cores()
-        cache = build_cache(parts, geometries(recipe), home / "images", decoders, cache_progress)
-        record = _record(request, parts, cache, len(source.classes))
-        folder.begin_training(recipe, record)
+        request = replace(request, recipe=request.recipe.at(population.frame.resolution))
+        folder.check_training(request.recipe)
+        todo, done = _select(folder, request, population)
+        cache, data = _prepare(request, cache_progress)
+        folder.begin_training(request.recipe, data)
         folder.append_trials([])
-        make_folder(folder.checkpoints)
-
-        def task(index: int) -> TrialTask:
-            return TrialTask(
-                id=population.ids[index],
-                index=index,
-                model=population.model(index).at(classes=record.classes),
-                recipe=recipe,
-                seed=trial_seed(request.seed, index),
-                cache=cache.path.resolve(),
-                content=cache.content,
-                split=parts.words,
-                device=places[0],
-                checkpoint=folder.checkpoints.resolve() / f"{index:05d}.pt",
-                time_limit=request.time_limit,
-                compiled=request.compiled,
-            )
-
+        _sweep(make_folder(folder.checkpoints))
+        tasks = [_task(folder, request, population, data, cache, index) for index in todo]
         flops = dict(enumerate(population.cost.flops.tolist()))
-        workers = make_workers(min(jobs, max(1, len(todo))), work, places)
-        tasks = [task(index) for index in todo]
+        workers = make_workers(request, max(1, len(tasks)))
         try:
             return Driver(folder, tasks, flops, done, workers, observer).run()
         finally:
@@ -120,8 +102,79 @@ def train_population(
             remove_live(folder)
 
 
-def _select(folder: RunFolder, request: Request, size: int) -> tuple[list[int], list[Trial]]:
+def _check(request: Request) -> None:
+    if request.seed < 0:
+        raise InputError(f"--seed is {request.seed}; it must be 0 or more")
+    if request.jobs is not None and request.jobs < 1:
+        raise InputError(f"--jobs is {request.jobs}; it must be at least 1")
+    if request.time_limit is not None and not request.time_limit > 0:
+        raise InputError(f"--time-limit is {request.time_limit:g}; it must be above 0 seconds")
+    if not request.elsewhere:
+        devices.find_devices(request.device)
+
+
+def _prepare(request: Request, progress: Progress | None) -> tuple[Cache, DataRecord]:
+    """Find, split and decode the images."""
+    home = request.home or default_home()
+    source = load_source(request.data, request.download, home / "data")
+    parts = split(source, request.val)
+    cache = build_cache(
+        parts, geometries(request.recipe), home / "images", devices.available_cores(), progress
+    )
+    spec = request.data
+    kind, colon, path = spec.partition(":")
+    if colon:
+        spec = f"{kind}:{Path(path).expanduser().resolve()}"
+    record = DataRecord(
+        source=spec,
+        val=parts.choice,
+        split=parts.words,
+        seed=request.seed,
+        classes=len(source.classes),
+        train_images=cache.train_images,
+        val_images=cache.val_images,
+        content=cache.content,
+    )
+    return cache, record
+
+
+def _task(
+    folder: RunFolder,
+    request: Request,
+    population: Population,
+    data: DataRecord,
+    cache: Cache,
+    index: int,
+) -> TrialTask:
+    here = not request.elsewhere
+    return TrialTask(
+        id=population.ids[index],
+        index=index,
+        model=population.model(index).at(classes=data.classes),
+        recipe=request.recipe,
+        seed=trial_seed(request.seed, index),
+        cache=cache.path.resolve() if here else None,
+        data=data,
+        device=request.device,
+        checkpoint=folder.checkpoints.resolve() / f"{index:05d}.pt" if here else None,
+        home=request.home,
+        time_limit=request.time_limit,
+        compiled=request.compiled,
+    )
+
+
+def _sweep(checkpoints: Path) -> None:
+    """Remove what killed workers left half written."""
+    for file in checkpoints.iterdir():
+        if file.suffix != ".pt":
+            file.unlink(missing_ok=True)
+
+
+def _select(
+    folder: RunFolder, request: Request, population: Population
+) -> tuple[list[int], list[Trial]]:
     """Return the indices to train, and the trials of earlier calls among those asked for."""
+    size = len(population)
     asked = range(size) if request.indices is None else request.indices
     beyond = [index for index in asked if not 0 <= index < size]
     if beyond:
@@ -129,27 +182,16 @@ def _select(folder: RunFolder, request: Request, size: int) -> tuple[list[int], 
             f"model {beyond[0]} is not in {folder.path}, which has models 0 to {size - 1}"
         )
     trials = {trial.index: trial for trial in folder.trials()}
+    for index, trial in trials.items():
+        if trial.id != population.ids[index]:
+            raise InputError(
+                f"{folder.trials_file}: the trial of model {index} is of {trial.id}, the "
+                f"population has {population.ids[index]} there: the journal is of another run"
+            )
     if request.retry:
         trials = {i: t for i, t in trials.items() if t.state is not TrialState.FAILED}
     wanted = sorted(set(asked))
     return [i for i in wanted if i not in trials], [trials[i] for i in wanted if i in trials]
-
-
-def _record(request: Request, parts: Split, cache: Cache, classes: int) -> DataRecord:
-    spec = request.data
-    kind, colon, path = spec.partition(":")
-    if colon:
-        spec = f"{kind}:{Path(path).expanduser().resolve()}"
-    return DataRecord(
-        source=spec,
-        val=parts.choice,
-        split=parts.words,
-        seed=request.seed,
-        classes=classes,
-        train_images=cache.train_images,
-        val_images=cache.val_images,
-        content=cache.content,
-    )
 
 
 def parse_indices(text: str) -> tuple[int, ...]:
@@ -176,9 +218,3 @@ def first_indices(limit: int, indices: tuple[int, ...] | None, size: int) -> tup
     if limit < 1:
         raise InputError(f"--limit is {limit}; it must be at least 1")
     return tuple(sorted(set(range(size) if indices is None else indices)))[:limit]
-
-
-def asked_again(folder: RunFolder, request: Request) -> Request:
-    """Return the request with the seed and split that the folder was trained with before."""
-    before = folder.data()
-    return request if before is None else replace(request, val=before.val, seed=before.seed)

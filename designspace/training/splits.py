@@ -16,7 +16,11 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The two sets of images, the choice that made them, and the same in words."""
+    """The two sets of images, the choice that made them, and the same in words.
+
+    The training images stand in a random order that never changes: images that lie side by side in
+    the cache are a fair sample, also where they are read in chunks.
+    """
 
     train: Items
     val: Items
@@ -40,7 +44,7 @@ def split(source: Source, choice: str) -> Split:
     if choice == "test":
         if source.test is None:
             raise InputError(f"data {source.spec} has no test images; use --val held-out")
-        return Split(source.train, source.test, choice, "test")
+        return Split(_shuffled(source.train), source.test, choice, "test")
     out = _stratified(source.train.labels, source.held_out)
     if not 2 <= out.sum() <= len(out) - 2:
         raise InputError(
@@ -48,11 +52,15 @@ def split(source: Source, choice: str) -> Split:
             f"{source.held_out:.0%} of them"
         )
     return Split(
-        train=source.train.take(np.flatnonzero(~out)),
+        train=_shuffled(source.train.take(np.flatnonzero(~out))),
         val=source.train.take(np.flatnonzero(out)),
         choice=choice,
         words=f"held-out {source.held_out:.0%} of train, seed {_SPLIT_SEED}",
     )
+
+
+def _shuffled(items: Items) -> Items:
+    return items.take(np.random.default_rng(_SPLIT_SEED).permutation(len(items)))
 
 
 def _stratified(labels: NDArray[np.int64], share: float) -> NDArray[np.bool_]:

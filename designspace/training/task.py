@@ -3,20 +3,26 @@
 import hashlib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from designspace.arch import Model
-from designspace.runs import Recipe, Trial, TrialState
+from designspace.errors import InputError
+from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, devices
 from designspace.training.batches import Batches
-from designspace.training.cache import open_cache
+from designspace.training.cache import Cache, build_cache, default_home, open_cache
+from designspace.training.decode import geometries
 from designspace.training.loop import Diverged, Training
+from designspace.training.sources import load_source
+from designspace.training.splits import split
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,11 @@ class TrialTask:
         model: The network, with the data's number of classes.
         recipe: With its resolution resolved.
         seed: Of initialisation and data order.
-        cache: Folder of the decoded images.
-        content: Hash of those images.
-        split: Which images the error is measured on, in words.
-        device: As torch names it.
-        checkpoint: File of the state after each epoch.
+        cache: Folder of the decoded images, or None for a worker that decodes its own.
+        data: The images: where they are, how they are split, and their hash.
+        device: As torch names it, or auto.
+        checkpoint: File of the state after each epoch, or None for a place of the worker's own.
+        home: Folder of a worker's own images and checkpoints, or None for its user's cache folder.
         time_limit: Seconds of training after which the trial fails, or None.
         compiled: Whether torch.compile is used.
         driver: Process that the worker must not outlive, or None.
@@ -44,11 +50,11 @@ class TrialTask:
     model: Model
     recipe: Recipe
     seed: int
-    cache: Path
-    content: str
-    split: str
+    cache: Path | None
+    data: DataRecord
     device: str
-    checkpoint: Path
+    checkpoint: Path | None
+    home: Path | None = None
     time_limit: float | None = None
     compiled: bool = False
     driver: int | None = None
@@ -56,9 +62,9 @@ class TrialTask:
     @property
     def key(self) -> str:
         """What the trial's checkpoints are of."""
-        facts = (self.id, self.recipe.to_dict(), self.seed, self.content, self.split)
-        kind = (torch.device(self.device).type, self.model.frame.to_dict(), torch.__version__)
-        return hashlib.sha256(json.dumps([facts, kind], sort_keys=True).encode()).hexdigest()
+        data = (self.data.content, self.data.split)
+        facts = (self.id, self.model.frame.to_dict(), self.recipe.to_dict(), self.seed, data)
+        return hashlib.sha256(json.dumps([facts, torch.__version__]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,10 @@ def trial_seed(seed: int, index: int) -> int:
 
 def run_task(task: TrialTask) -> Outcome:
     """Train one model from its checkpoint or from the start; whatever happens has a state."""
-    device = torch.device(task.device)
-    started = time.monotonic()
-    progress = _Progress(task, started)
+    progress = _Progress(task)
+    device = torch.device("cpu")
     try:
+        device = torch.device(devices.find_devices(task.device)[0])
         autocast = devices.prepare(device)
         progress.versions = devices.versions(device, autocast)
         return _train(task, device, autocast, progress)
@@ -105,14 +111,15 @@ def run_task(task: TrialTask) -> Outcome:
         reason = f"out of memory on {task.device}: {text}" if memory else text
         return progress.end(TrialState.FAILED, None, reason, out_of_memory=memory)
     finally:
-        devices.release_memory()
+        devices.release_memory(device)
 
 
 class _Progress:
     """What is known of a trial while it runs."""
 
-    def __init__(self, task: TrialTask, started: float) -> None:
-        self.task, self.started = task, started
+    def __init__(self, task: TrialTask) -> None:
+        self.task = task
+        self.started = time.monotonic()
         self.before = 0.0
         self.curve: list[float] = []
         self.versions: dict[str, str] = {}
@@ -135,7 +142,7 @@ class _Progress:
             seed=self.task.seed,
             versions=self.versions,
             reason=reason,
-            split=self.task.split,
+            split=self.task.data.split,
         )
         return Outcome(trial, out_of_memory, tuple(self.notes))
 
@@ -143,10 +150,12 @@ class _Progress:
 def _train(
     task: TrialTask, device: torch.device, autocast: torch.dtype | None, progress: _Progress
 ) -> Outcome:
-    batches = Batches(open_cache(task.cache), task.recipe, device)
+    file = task.checkpoint or _home(task) / "checkpoints" / f"{task.key[:32]}.pt"
+    batches = Batches(_cache(task), task.recipe, device)
+    progress.started = time.monotonic()
     training = Training(task.model, task.recipe, task.seed, device, autocast, task.compiled)
     progress.curve = training.curve
-    state = checkpoint.load(task.checkpoint, task.key, device)
+    state = checkpoint.load(file, task.key, device)
     if state is not None:
         progress.before = float(state["seconds"])
         training.restore(state)
@@ -155,17 +164,40 @@ def _train(
     while training.epochs_done < task.recipe.epochs:
         training.run_epoch(batches, guard)
         if training.epochs_done < task.recipe.epochs:
-            _save(task, training, progress)
+            _save(file, task.key, training, progress)
+    if task.checkpoint is None:
+        file.unlink(missing_ok=True)
     return progress.end(TrialState.COMPLETE, training.curve[-1])
 
 
-def _save(task: TrialTask, training: Training, progress: _Progress) -> None:
+def _cache(task: TrialTask) -> Cache:
+    """Open the images where the driver decoded them, or decode them on this machine."""
+    if task.cache is not None:
+        return open_cache(task.cache)
+    cache = _own_cache(task.data.source, task.data.val, task.recipe, _home(task))
+    if cache.content != task.data.content:
+        raise InputError(
+            f"the images of {task.data.source} on {socket.gethostname()} are not those of the run"
+        )
+    return cache
+
+
+def _home(task: TrialTask) -> Path:
+    return task.home or default_home()
+
+
+@lru_cache(maxsize=1)
+def _own_cache(source: str, val: str, recipe: Recipe, home: Path) -> Cache:
+    parts = split(load_source(source, home=home / "data"), val)
+    return build_cache(parts, geometries(recipe), home / "images", devices.available_cores())
+
+
+def _save(file: Path, key: str, training: Training, progress: _Progress) -> None:
     """Write the checkpoint; training goes on without one where the disk refuses it."""
     try:
-        state = {**training.state(), "seconds": progress.seconds}
-        checkpoint.save(task.checkpoint, task.key, state)
+        checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})
     except OSError as error:
-        note = f"no checkpoint in {task.checkpoint.parent}: {error.strerror or error}"
+        note = f"no checkpoint in {file.parent}: {error.strerror or error}"
         if note not in progress.notes:
             progress.notes.append(note)
 

@@ -5,16 +5,16 @@ one each, the others don't notice.
 """
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
-
+from designspace.training.pools import (
+    ProcessPoolExecutor,
+    TerminatedWorkerError,
+    interrupts_blocked,
+)
 from designspace.training.task import Outcome, TrialTask
 
 Work = Callable[[TrialTask], Outcome]
@@ -42,6 +42,9 @@ class Workers(Protocol):
     def wait(self, seconds: float) -> list[Done]:
         """Return what has come to an end, waiting so long for the first."""
 
+    def kill(self, index: int) -> None:
+        """End the worker of a model; the model comes back from `wait` with its death."""
+
     def close(self) -> None:
         """End all workers, at once."""
 
@@ -68,7 +71,7 @@ class LokyWorkers:
         executor = self._executors[slot]
         if executor is None:
             executor = self._executors[slot] = ProcessPoolExecutor(max_workers=1)
-        with _interrupts_blocked():
+        with interrupts_blocked():
             future = executor.submit(self._work, task)
         self._running[future] = (task, slot)
 
@@ -76,6 +79,13 @@ class LokyWorkers:
         """Return what has come to an end, waiting so long for the first."""
         finished = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
         return [self._collect(future) for future in finished]
+
+    def kill(self, index: int) -> None:
+        """Kill the worker of a model; the model comes back from `wait` with its death."""
+        for task, slot in self._running.values():
+            executor = self._executors[slot]
+            if task.index == index and executor is not None:
+                executor.shutdown(wait=False, kill_workers=True)
 
     def close(self) -> None:
         """Kill all workers: what they write, they write whole or not at all."""
@@ -89,7 +99,7 @@ class LokyWorkers:
         task, slot = self._running.pop(future)
         try:
             return Done(task, future.result())
-        except TerminatedWorkerError as error:
+        except Exception as error:  # the worker is gone, whatever loky makes of it
             executor = self._executors[slot]
             assert executor is not None
             executor.shutdown(wait=False, kill_workers=True)
@@ -97,19 +107,8 @@ class LokyWorkers:
             return Done(task, None, _cause(error))
 
 
-def _cause(error: TerminatedWorkerError) -> str:
+def _cause(error: Exception) -> str:
     codes = str(error).rpartition("exit codes of the workers are")[2].strip(" {}.\n")
-    return f"its worker died ({codes})" if codes else "its worker died"
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Let processes that are started here ignore Ctrl-C, which is for the driver alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: Any = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if isinstance(error, TerminatedWorkerError):
+        return f"its worker died ({codes})" if codes else "its worker died"
+    return f"its worker broke ({type(error).__name__}: {error})".replace("\n", " ")[:500]

@@ -1,0 +1,90 @@
+"""Joining the trials of one population that were trained in several places."""
+
+import shutil
+from dataclasses import dataclass
+
+from designspace.errors import InputError
+from designspace.files import make_folder
+from designspace.runs.folder import RunFolder
+from designspace.runs.lock import lock
+from designspace.runs.trial import Trial, TrialState
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge found.
+
+    Attributes:
+        n: Models in the population.
+        trials: Models that have a trial now.
+        added: Trials that the folder did not have before.
+        repeated: Trials that were there already and are equal in state, error and curve.
+        differing: Indices of models trained twice with different results; the first one stands.
+    """
+
+    n: int
+    trials: int
+    added: int
+    repeated: int
+    differing: tuple[int, ...]
+
+
+def merge(sources: list[RunFolder], out: RunFolder) -> Merged:
+    """Join the trials of run folders of one population into a folder, which may be one of them.
+
+    Args:
+        sources: Folders with equal population, recipe, data, split and seed.
+        out: Made from the first source when it doesn't exist.
+
+    Raises:
+        InputError: The folders differ in what makes their errors comparable; it says in what.
+    """
+    for source in sources[1:]:
+        _compare(sources[0], source)
+    if not out.space_file.exists():
+        make_folder(out.path)
+        for file in (sources[0].space_file, sources[0].population_file, sources[0].recipe_file):
+            if file.exists():
+                shutil.copyfile(file, out.path / file.name)
+    _compare(sources[0], out)
+    with lock(out.lock_file, f"the run folder {out.path}"):
+        return _join(sources, out)
+
+
+def _join(sources: list[RunFolder], out: RunFolder) -> Merged:
+    known = {trial.index: trial for trial in out.trials()}
+    added: list[Trial] = []
+    repeated, differing = 0, set()
+    for source in sources:
+        if source.path.resolve() == out.path.resolve():
+            continue
+        for trial in source.trials():
+            before = known.get(trial.index)
+            if before is not None and _result(before) == _result(trial):
+                repeated += 1
+            elif before is None or before.state is TrialState.FAILED:
+                known[trial.index] = trial
+                added.append(trial)
+            elif trial.state is not TrialState.FAILED:
+                # Kept in the journal, where the first one stands.
+                differing.add(trial.index)
+                added.append(trial)
+    out.append_trials(added)
+    n = len(out.population())
+    return Merged(n, len(out.trials()), len(added), repeated, tuple(sorted(differing)))
+
+
+def _result(trial: Trial) -> tuple[object, ...]:
+    return trial.id, trial.state, trial.error, trial.curve, trial.reason
+
+
+def _compare(first: RunFolder, other: RunFolder) -> None:
+    hashes = [folder.space().get("sample", {}).get("hash") for folder in (first, other)]
+    if hashes[0] != hashes[1] or first.population().ids != other.population().ids:
+        raise InputError(
+            f"{first.path} and {other.path} hold different populations (space, budget, seed or n "
+            "differ); merge takes parts of one"
+        )
+    recipe, data = other.recipe(), other.data()
+    if recipe is not None and first.recipe() is not None:
+        first.check_training(recipe, data)
