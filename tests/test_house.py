@@ -23,7 +23,7 @@ ROOMS = {
     "derive": {"arch", "space", "runs", "analysis"},
     "report": {"arch", "analysis"},
     "export": {"arch", "runs", "networks", "derive"},
-    "pretrain": {"arch", "networks", "export"},
+    "pretrain": {"arch", "runs", "networks", "training", "export"},
 }
 HEAVY = {
     "torch": {"networks", "training", "pretrain", "export"},

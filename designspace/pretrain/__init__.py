@@ -1,0 +1,1 @@
+"""SwAV pretraining of a trunk, and the evaluation of what it learned."""

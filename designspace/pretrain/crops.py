@@ -1,0 +1,88 @@
+"""Multi-crop on whole batches, on the device that trains.
+
+All that is drawn for an iteration follows from the seed and the iteration's number, for the whole
+batch of all processes: a run that goes on, or goes on elsewhere, sees the same crops.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from designspace.pretrain.colour import ColourDraw, colour, draw_colours
+from designspace.pretrain.recipe import SwavRecipe
+from designspace.training.augment import cut_resized, resized_boxes
+
+
+@dataclass(frozen=True)
+class CropDraw:
+    """What is drawn for one crop of n images: boxes (n, 4) in pixels, flips (n,), colours."""
+
+    size: int
+    boxes: Tensor
+    flips: Tensor
+    colours: ColourDraw
+
+    def take(self, rows: slice) -> "CropDraw":
+        """Select images."""
+        return CropDraw(self.size, self.boxes[rows], self.flips[rows], self.colours.take(rows))
+
+
+def draw_crops(recipe: SwavRecipe, side: int, n: int, seed: int, iteration: int) -> list[CropDraw]:
+    """Draw the crops of n images, square records of a side, for one iteration."""
+    generator = torch.Generator().manual_seed(mixed_seed(seed, 1, iteration))
+    drawn = []
+    for group in recipe.crops:
+        for _ in range(group.count):
+            boxes = resized_boxes(side, n, generator, group.scale)
+            flips = torch.rand(n, generator=generator) < recipe.augment.flip
+            colours = draw_colours(recipe.augment, n, generator)
+            drawn.append(CropDraw(group.size, boxes, flips, colours))
+    return drawn
+
+
+class CropMaker:
+    """Turns records and draws into what the trunk sees."""
+
+    def __init__(self, recipe: SwavRecipe, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Prepare, with the mean and deviation of each channel, 0 to 255."""
+        self._augment = recipe.augment
+        self._mean = torch.tensor(mean).view(3, 1, 1) / 255
+        self._std = torch.tensor(std).view(3, 1, 1) / 255
+
+    def __call__(self, records: Tensor, drawn: list[CropDraw]) -> list[Tensor]:
+        """Cut and colour the crops.
+
+        Args:
+            records: (n, side, side, 3) uint8, on the device.
+            drawn: What was drawn for each crop.
+
+        Returns:
+            One tensor a size, (count * n, 3, size, size), channels last: crop after crop.
+        """
+        sizes = list(dict.fromkeys(one.size for one in drawn))
+        return [
+            torch.cat([self._one(records, one) for one in drawn if one.size == size])
+            for size in sizes
+        ]
+
+    def _one(self, records: Tensor, drawn: CropDraw) -> Tensor:
+        device = records.device
+        made = cut_resized(records, drawn.boxes.to(device), drawn.flips.to(device), drawn.size)
+        images = made.permute(0, 3, 1, 2).contiguous() / 255
+        images = colour(images, drawn.colours, self._augment)
+        images = (images - self._mean.to(device)) / self._std.to(device)
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def epoch_order(images: int, batch: int, seed: int, epoch: int) -> Tensor:
+    """Return the rows of each whole batch of an epoch, (iterations, batch)."""
+    generator = torch.Generator().manual_seed(mixed_seed(seed, 0, epoch))
+    steps = images // batch
+    return torch.randperm(images, generator=generator)[: steps * batch].view(steps, batch)
+
+
+def mixed_seed(*parts: int) -> int:
+    """Return one seed that depends on all parts."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,279 @@
+"""How a trunk is pretrained, as data: frozen, checked when made, read from YAML.
+
+Every constant of the shipped recipes and its source stands in its file, under `about`.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from designspace.errors import InputError, nearest
+from designspace.files import read_yaml, validate
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Rate = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+_PACKAGE = "designspace.pretrain"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Crops(_Strict):
+    """Crops of one size.
+
+    Attributes:
+        count: How many of them are cut from an image.
+        size: Side in pixels.
+        scale: Lowest and highest share of the image's area that a crop shows.
+    """
+
+    count: int = Field(ge=1, le=64)
+    size: int = Field(ge=4, le=2048)
+    scale: Annotated[tuple[float, float], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Crops":
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError("scale must be two shares of the area, 0 < low <= high <= 1")
+        return self
+
+
+class Augment(_Strict):
+    """What happens to a crop, in this order; each image draws for itself.
+
+    Attributes:
+        flip: Share that is mirrored.
+        jitter: Strength of brightness, contrast, saturation and hue, as in torchvision.
+        jitter_share: Share whose colours are jittered.
+        grey: Share that becomes grey.
+        blur: Share that is blurred.
+        blur_sigma: Range of the Gaussian's standard deviation in pixels.
+    """
+
+    flip: _Share = 0.5
+    jitter: Annotated[tuple[float, float, float, float], Field(strict=False)] = (0.8, 0.8, 0.8, 0.2)
+    jitter_share: _Share = 0.8
+    grey: _Share = 0.2
+    blur: _Share = 0.5
+    blur_sigma: Annotated[tuple[float, float], Field(strict=False)] = (0.1, 2.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Augment":
+        if not all(0 <= s <= 1 for s in self.jitter[:3]) or not 0 <= self.jitter[3] <= 0.5:
+            raise ValueError("jitter must be three strengths from 0 to 1 and a hue from 0 to 0.5")
+        if not 0 < self.blur_sigma[0] <= self.blur_sigma[1] <= 16:
+            raise ValueError("blur_sigma must be 0 < low <= high <= 16 pixels")
+        return self
+
+
+class Head(_Strict):
+    """Projection head: linear layers with ReLU between, on the trunk's pooled features.
+
+    Attributes:
+        hidden: Widths of the hidden layers.
+        dim: Width of the embedding.
+        batch_norm: BatchNorm after each hidden layer.
+    """
+
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+    dim: int = Field(ge=2, le=65536)
+    batch_norm: bool = True
+
+
+class Sinkhorn(_Strict):
+    """Smoothness (epsilon) and number of iterations of the codes."""
+
+    epsilon: float = Field(gt=0, le=10)
+    iterations: int = Field(ge=1, le=1000)
+
+
+class Queue(_Strict):
+    """Embeddings of past batches that codes are computed with, for batches that are small.
+
+    Attributes:
+        length: Embeddings for each crop that assigns, over all processes.
+        from_epoch: First epoch (from 0) that fills it; it is used once full.
+    """
+
+    length: int = Field(ge=1)
+    from_epoch: int = Field(default=0, ge=0)
+
+
+class SwavRecipe(_Strict):
+    """How a trunk is pretrained.
+
+    Rates hold at `batch_size`; another batch scales them in proportion (`at_batch`).
+
+    Attributes:
+        name: What people call it.
+        about: Where its constants come from, and declared departures.
+        crops: Groups of crops, the assigning ones first.
+        assign: How many crops, from the first, get codes.
+        augment: What happens to a crop.
+        head: Projection head.
+        prototypes: Number of prototypes, K.
+        temperature: Of the softmax over prototypes.
+        sinkhorn: How codes are computed.
+        queue: None for none.
+        freeze_prototypes: Iterations in which prototypes have no gradient.
+        epochs: Passes over the images.
+        batch_size: Images a step, over all processes.
+        lr: Peak learning rate.
+        start_lr: Where the linear warm-up begins.
+        final_lr: Where the cosine ends.
+        warmup_epochs: Length of the warm-up; may be a fraction.
+        warmup_iterations: The same in iterations, in place of epochs.
+        decay: cosine, or constant after the warm-up.
+        momentum: Of SGD.
+        weight_decay: On all parameters, biases and BatchNorm too.
+        larc: Scale each tensor's step by the ratio of norms (You et al. 2017); the article that
+            this follows calls it LARS, SwAV's and SEER's code is LARC without clipping.
+        trust: LARC's coefficient.
+        zero_init_residual: Start the last BatchNorm scale of each block at 0.
+        record: Side of the decoded square images that crops are cut from; None takes 8/7 of the
+            largest crop.
+        sync_bn_group: Processes that share BatchNorm statistics; 0 for all.
+        checkpoint_after: Blocks of each stage after which activations are kept, the others being
+            computed again in the backward pass; "block" keeps each block's; None keeps all.
+        shard: Split parameters, gradients and momentum over the processes (FSDP).
+        images: Images that the published run saw an epoch, for planning.
+        gpus: GPUs of the published run, for planning.
+        knn_every: Epochs between two measurements of k-NN accuracy; 0 for none.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
+    about: str = ""
+    crops: Annotated[tuple[Crops, ...], Field(strict=False, min_length=1, max_length=8)]
+    assign: int = Field(default=2, ge=1)
+    augment: Augment = Augment()
+    head: Head
+    prototypes: int = Field(ge=2, le=10**6)
+    temperature: float = Field(default=0.1, gt=0, le=10)
+    sinkhorn: Sinkhorn
+    queue: Queue | None = None
+    freeze_prototypes: int = Field(default=0, ge=0)
+    epochs: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(ge=2, le=10**6)
+    lr: float = Field(gt=0, le=1000, allow_inf_nan=False)
+    start_lr: _Rate = 0.0
+    final_lr: _Rate = 0.0
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    warmup_iterations: int = Field(default=0, ge=0)
+    decay: Literal["cosine", "constant"] = "cosine"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-6, ge=0, le=1)
+    larc: bool = True
+    trust: float = Field(default=0.001, gt=0, le=1)
+    zero_init_residual: bool = False
+    record: int | None = Field(default=None, ge=4, le=4096)
+    sync_bn_group: int = Field(default=0, ge=0)
+    checkpoint_after: Literal["block"] | list[list[int]] | None = None
+    shard: bool = False
+    images: int | None = Field(default=None, ge=1)
+    gpus: int = Field(default=1, ge=1)
+    knn_every: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "SwavRecipe":
+        if self.total_crops < 2:
+            raise ValueError("crops has one crop; prediction is swapped between two or more")
+        if self.assign > self.crops[0].count:
+            raise ValueError(
+                f"assign is {self.assign}; it must be at most the {self.crops[0].count} crops of "
+                "the first group"
+            )
+        if self.warmup_epochs and self.warmup_iterations:
+            raise ValueError("give warmup_epochs or warmup_iterations, not both")
+        if self.queue is not None and self.queue.length % self.batch_size:
+            raise ValueError(
+                f"queue.length is {self.queue.length}; it must be a multiple of batch_size, "
+                f"{self.batch_size}"
+            )
+        return self
+
+    @property
+    def total_crops(self) -> int:
+        """Crops of an image."""
+        return sum(group.count for group in self.crops)
+
+    @property
+    def side(self) -> int:
+        """Side of the largest crop, at which the trunk is evaluated too."""
+        return max(group.size for group in self.crops)
+
+    @property
+    def record_side(self) -> int:
+        """Side of the decoded images."""
+        return self.record or round(self.side * 8 / 7)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as it stands in recipe.yaml."""
+        return self.model_dump(mode="json")
+
+    def differences(self, other: "SwavRecipe") -> list[str]:
+        """Name what differs in what is trained, as `what: this, other`."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        told = ("name", "about", "images", "gpus", "knn_every")
+        return [
+            f"{k}: {mine[k]}, {theirs[k]}" for k in mine if k not in told and mine[k] != theirs[k]
+        ]
+
+    def override(
+        self,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+    ) -> "SwavRecipe":
+        """Return the recipe with what was given on the command line, checked again.
+
+        Another batch size scales the three rates in proportion (the linear rule); a rate that is
+        given scales the other two with it.
+        """
+        data = self.to_dict()
+        factor = 1.0
+        if batch_size is not None:
+            factor = batch_size / self.batch_size
+            data["batch_size"] = batch_size
+        if lr is not None:
+            factor = lr / self.lr
+        for name in ("lr", "start_lr", "final_lr"):
+            data[name] = data[name] * factor
+        data["epochs"] = epochs or self.epochs
+        return parse_recipe(data, "the command line")
+
+
+def parse_recipe(data: dict[str, Any], path: Path | str) -> SwavRecipe:
+    """Check plain data and make a recipe of it.
+
+    Raises:
+        InputError: A key is unknown, missing or out of range.
+    """
+    return validate(SwavRecipe, data, path, "pretraining recipe")
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    folder = resources.files(_PACKAGE) / "recipes"
+    names = (entry.name for entry in folder.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def load_recipe(name: str) -> SwavRecipe:
+    """Load a shipped recipe by name, or a person's own by the path of its YAML file.
+
+    Raises:
+        InputError: There is no such recipe, or its file is wrong.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return parse_recipe(read_yaml(Path(name), "pretraining recipe"), name)
+    known = shipped_recipes()
+    if name not in known:
+        raise InputError(
+            f"no pretraining recipe {name!r}; {nearest(name, known)} (or the path of a .yaml file)"
+        )
+    file = resources.files(_PACKAGE) / "recipes" / f"{name}.yaml"
+    with resources.as_file(file) as path:
+        return parse_recipe(read_yaml(path, "pretraining recipe"), path.name)

@@ -1,0 +1,164 @@
+"""Multi-crop on batches against torchvision's transforms, on the same draws and in distribution."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from scipy import stats
+from torchvision import transforms
+from torchvision.transforms import functional as tv
+
+from designspace.pretrain import colour
+from designspace.pretrain.colour import ColourDraw, draw_colours
+from designspace.pretrain.crops import CropMaker, draw_crops, epoch_order
+from designspace.pretrain.recipe import Augment, load_recipe
+from designspace.training.augment import cut_resized, resized_boxes
+
+
+def pictures(n, side, seed=0):
+    """Smooth pictures with strong colours, uint8 (n, side, side, 3)."""
+    g = torch.Generator().manual_seed(seed)
+    small = torch.rand(n, 3, 5, 5, generator=g) * 255
+    big = torch.nn.functional.interpolate(small, side, mode="bicubic").clamp(0, 255)
+    return big.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+@pytest.mark.parametrize(("whole", "side"), [(32, 16), (32, 32), (64, 24)])
+def test_cut_is_torchvisions_crop_resize_flip(whole, side):
+    images, g = pictures(20, whole), torch.Generator().manual_seed(1)
+    boxes = resized_boxes(whole, 20, g, (0.05, 0.5))
+    flips = torch.rand(20, generator=g) < 0.5
+    made = cut_resized(images, boxes, flips, side).permute(0, 3, 1, 2)
+    for i in range(20):
+        twin = tv.resized_crop(
+            images[i].permute(2, 0, 1).float(), *boxes[i].tolist(), [side, side], antialias=False
+        )
+        twin = twin.flip(2) if flips[i] else twin
+        assert torch.allclose(made[i], twin, atol=0.02), i  # of 255
+
+
+def test_boxes_are_distributed_as_torchvisions():
+    g = torch.Generator().manual_seed(0)
+    ours = resized_boxes(96, 4000, g, (0.05, 0.14)).numpy()
+    torch.manual_seed(1)
+    blank = torch.zeros(3, 96, 96)
+    draw = transforms.RandomResizedCrop.get_params
+    theirs = np.array([draw(blank, (0.05, 0.14), (3 / 4, 4 / 3)) for _ in range(4000)])
+    for what in (
+        lambda b: b[:, 0],
+        lambda b: b[:, 1],
+        lambda b: b[:, 2] * b[:, 3],
+        lambda b: b[:, 2] / b[:, 3],
+    ):
+        assert stats.ks_2samp(what(ours), what(theirs)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "low", "high"),
+    [
+        (colour.brightness, tv.adjust_brightness, 0.2, 1.8),
+        (colour.contrast, tv.adjust_contrast, 0.2, 1.8),
+        (colour.saturation, tv.adjust_saturation, 0.2, 1.8),
+        (colour.hue, tv.adjust_hue, -0.5, 0.5),
+    ],
+)
+def test_each_jitter_is_torchvisions(mine, theirs, low, high):
+    images = pictures(16, 12).permute(0, 3, 1, 2).float() / 255
+    images[0] = 0.5  # no hue at all
+    factors = torch.linspace(low, high, 16)
+    made = mine(images, factors.view(-1, 1, 1))
+    for i in range(16):
+        assert torch.allclose(made[i], theirs(images[i], factors[i].item()), atol=2e-5), i
+
+
+def test_grey_is_torchvisions():
+    images = pictures(4, 12).permute(0, 3, 1, 2).float() / 255
+    assert torch.allclose(colour.grey(images)[:, None], tv.rgb_to_grayscale(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
+def test_blur_is_a_gaussian_with_repeated_edges(sigma):
+    images = pictures(3, 40).permute(0, 3, 1, 2).float() / 255
+    made = colour.blur(images, torch.full((3,), sigma), 2.0)
+    padded = torch.nn.functional.pad(images, (8, 8, 8, 8), mode="replicate")
+    twin = tv.gaussian_blur(padded, [17, 17], [sigma, sigma])[..., 8:-8, 8:-8]
+    assert torch.allclose(made, twin, atol=1e-5)
+    picture = Image.fromarray(pictures(3, 40)[0].numpy())
+    pil = np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma)), np.float32) / 255
+    assert np.abs(pil.transpose(2, 0, 1) - made[0].numpy()).max() < 0.03  # PIL's is boxes
+
+
+def test_order_of_the_jitter_is_each_images_own():
+    augment = Augment(blur=0.0, grey=0.0, jitter_share=1.0)
+    drawn = draw_colours(augment, 24, torch.Generator().manual_seed(3))
+    images = pictures(24, 12).permute(0, 3, 1, 2).float() / 255
+    made = colour.colour(images.clone(), drawn, augment)
+    twins = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
+    for i in range(24):
+        twin = images[i]
+        for kind in drawn.order[i].tolist():
+            twin = twins[kind](twin, drawn.factors[i, kind].item())
+        assert torch.allclose(made[i], twin, atol=5e-5), i
+    assert len({tuple(order) for order in drawn.order.tolist()}) > 10
+
+
+def test_draws_have_the_papers_distribution():
+    n, augment = 20_000, load_recipe("swav").augment
+    drawn = draw_colours(augment, n, torch.Generator().manual_seed(0))
+    for share, p in ((drawn.jitter, 0.8), (drawn.grey, 0.2), (drawn.sigma > 0, 0.5)):
+        assert abs(share.float().mean().item() - p) < 4 * (p * (1 - p) / n) ** 0.5
+    sigma = drawn.sigma[drawn.sigma > 0].numpy()
+    assert stats.kstest(sigma, stats.uniform(0.1, 1.9).cdf).pvalue > 1e-3
+    torch.manual_seed(0)
+    jitter = transforms.ColorJitter(0.8, 0.8, 0.8, 0.2)
+    params = [
+        jitter.get_params(jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+        for _ in range(4000)
+    ]
+    for kind in range(4):
+        theirs = [p[1 + kind] for p in params]
+        assert stats.ks_2samp(drawn.factors[:, kind].numpy(), theirs).pvalue > 1e-3
+    first = np.bincount(drawn.order[:, 0].numpy(), minlength=4)
+    assert stats.chisquare(first).pvalue > 1e-3
+
+
+def test_crops_come_by_size_crop_after_crop_and_depend_on_seed_and_iteration_alone():
+    recipe = load_recipe("quick")
+    records = pictures(6, 16)
+    maker = CropMaker(recipe, (120.0, 110.0, 100.0), (60.0, 60.0, 60.0))
+    drawn = draw_crops(recipe, 16, 6, seed=1, iteration=7)
+    made = maker(records, drawn)
+    assert [tuple(m.shape) for m in made] == [(12, 3, 16, 16), (12, 3, 12, 12)]
+    again = maker(records, draw_crops(recipe, 16, 6, seed=1, iteration=7))
+    other = maker(records, draw_crops(recipe, 16, 6, seed=1, iteration=8))
+    assert torch.equal(made[0], again[0])
+    assert not torch.equal(made[0], other[0])
+    # A process that holds images 2 and 3 of the batch makes the same crops of them.
+    part = maker(records[2:4], [one.take(slice(2, 4)) for one in drawn])
+    assert torch.allclose(part[0], torch.cat([made[0][2:4], made[0][8:10]]), atol=1e-6)
+
+
+def test_nothing_drawn_is_the_image_itself_normalised():
+    augment = Augment(flip=0.0, jitter_share=0.0, grey=0.0, blur=0.0)
+    recipe = load_recipe("quick").model_copy(update={"augment": augment})
+    records = pictures(2, 16)
+    whole = torch.tensor([[0, 0, 16, 16]] * 2)
+    drawn = draw_crops(recipe, 16, 2, 0, 0)[0]
+    drawn = type(drawn)(16, whole, drawn.flips, drawn.colours)
+    made = CropMaker(recipe, (127.5,) * 3, (51.0,) * 3)(records, [drawn])[0]
+    assert torch.allclose(made, (records.permute(0, 3, 1, 2).float() - 127.5) / 51, atol=1e-3)
+
+
+def test_take_keeps_what_belongs_together():
+    drawn = draw_colours(Augment(), 5, torch.Generator().manual_seed(0))
+    part = drawn.take(slice(1, 3))
+    assert isinstance(part, ColourDraw)
+    assert torch.equal(part.factors, drawn.factors[1:3])
+    assert torch.equal(part.sigma, drawn.sigma[1:3])
+
+
+def test_an_epoch_shows_every_image_once_and_drops_the_rest():
+    order = epoch_order(23, 5, seed=0, epoch=2)
+    assert tuple(order.shape) == (4, 5)
+    assert len(set(order.flatten().tolist())) == 20
+    assert not torch.equal(order, epoch_order(23, 5, seed=0, epoch=3))
