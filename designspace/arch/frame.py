@@ -6,7 +6,7 @@ from typing import Any
 from designspace.errors import InputError
 
 MAX_RESOLUTION = 8192
-MAX_STAGES = 1000
+MAX_STAGES = 16
 
 
 @dataclass(frozen=True)

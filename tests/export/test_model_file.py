@@ -20,7 +20,7 @@ def test_published_models_survive(tmp_path, name):
     d=st.integers(1, 20),
     w_0=st.integers(1, 20).map(lambda k: 8 * k),
     w_a=st.floats(0, 99),
-    w_m=st.floats(1.1, 3),
+    w_m=st.floats(1.5, 3),
     b=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
     g=st.integers(1, 64),
     free=st.booleans(),
