@@ -60,7 +60,7 @@ class Batches:
         self._device = device
         self._side = recipe.resolution
         self._geometry = geometries(recipe)[0]
-        self._arrays = _open(cache.path, device)
+        self._arrays = open_arrays(cache.path, device)
         self._normalize = Normalizer(cache.mean, cache.std, self._side, device)
         self._batch = min(recipe.batch_size, cache.train_images)
         self._chunked = self._arrays.train.nbytes > large
@@ -137,7 +137,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _open(path: Path, device: torch.device) -> Arrays:
+def open_arrays(path: Path, device: torch.device) -> Arrays:
     """Open a cache's arrays once a process: in the device's memory, or mapped where they lie."""
 
     def read(name: str) -> Tensor:
