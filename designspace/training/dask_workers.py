@@ -95,7 +95,13 @@ class DaskWorkers:
         return Done(task, None, f"its worker died ({error})".replace("\n", " ")[:500])
 
 
-def connect(scheduler: str | None, cluster: str | None, options: tuple[str, ...], jobs: int) -> Any:
+def connect(
+    scheduler: str | None,
+    cluster: str | None,
+    options: tuple[str, ...],
+    jobs: int,
+    patience: float = 20.0,
+) -> Any:
     """Connect to a scheduler, or start one with its workers.
 
     Args:
@@ -103,6 +109,7 @@ def connect(scheduler: str | None, cluster: str | None, options: tuple[str, ...]
         cluster: slurm or another system that dask-jobqueue knows, or None.
         options: KEY=VALUE for the cluster: queue=gpu, walltime=04:00:00, memory=16GB.
         jobs: Workers to start where no scheduler is given: cluster jobs, or processes here.
+        patience: Seconds to wait for an answer.
 
     Raises:
         InputError: Dask is not installed, nothing answers at the address, or the cluster system or
@@ -111,7 +118,7 @@ def connect(scheduler: str | None, cluster: str | None, options: tuple[str, ...]
     distributed = _import("distributed")
     if scheduler is not None:
         try:
-            return distributed.Client(scheduler, timeout="20s", set_as_default=False)
+            return distributed.Client(scheduler, timeout=patience, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(
                 f"--scheduler {scheduler}: no Dask scheduler answers: {error}"

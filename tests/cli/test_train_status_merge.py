@@ -1,0 +1,163 @@
+"""The verbs train, status and merge as people call them."""
+
+import json
+import shutil
+
+import pytest
+
+from designspace.runs import Trial, TrialState
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """A run folder of four models at 8 pixels."""
+    path = tmp_path / "run"
+    assert cli("sample", "AnyNetXE@8", "-n", 4, "--flops", "100K:300K", "--out", path).code == 0
+    return path
+
+
+def fill(path, results):
+    """Write trials with these errors (None: failed) into a run folder."""
+    from designspace.runs import RunFolder
+
+    folder = RunFolder.open(path)
+    ids = folder.population().ids
+    states = {True: TrialState.FAILED, False: TrialState.COMPLETE}
+    folder.append_trials(
+        [
+            Trial(ids[i], i, states[e is None], e, (), 1.0, 0, reason="" if e else "out of memory")
+            for i, e in results.items()
+        ]
+    )
+    return folder
+
+
+def test_train_on_the_digits(cli, run, tmp_path):
+    words = ("train", run, "--data", "digits", "--recipe", "quick", "--epochs", 2, "--jobs", 1)
+    outcome = cli(*words, "--limit", 1, "--cache", tmp_path / "home", "--device", "cpu")
+    assert outcome.code == 0, outcome
+    assert outcome.out == "1 of 1 models: 1 complete\n"
+    record = json.loads((run / "trials.jsonl").read_text())
+    assert record["state"] == "complete"
+    assert record["split"] == "held-out 20% of train, seed 0"
+    assert len(record["curve"]) == 2
+    # Run again it needs no options, and has nothing to do.
+    again = cli("train", run, "--only", "0", "--cache", tmp_path / "home")
+    assert again.out == "1 of 1 models: 1 complete\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--recipe is missing"),
+        (("--recipe", "quick"), "--data is missing"),
+        (("--recipe", "quik", "--data", "digits"), "did you mean quick"),
+        (("--recipe", "quick", "--data", "digit"), "did you mean digits"),
+        (("--recipe", "quick", "--data", "folder:nowhere"), "no folder nowhere"),
+        (("--recipe", "quick", "--data", "digits", "--val", "test"), "no test images"),
+        (("--recipe", "quick", "--data", "digits", "--only", "9"), "models 0 to 3"),
+        (("--recipe", "quick", "--data", "digits", "--epochs", "0"), "epochs"),
+        (("--recipe", "quick", "--data", "digits", "--device", "abacus"), "--device abacus"),
+    ],
+)
+def test_train_refuses(refused, run, words, said, tmp_path):
+    message = refused("train", run, *words, "--cache", tmp_path / "home")
+    assert said in message
+    assert not (run / "trials.jsonl").exists()
+
+
+def test_train_refuses_what_is_no_run_folder(refused, tmp_path):
+    assert "no run folder" in refused("train", tmp_path / "x", "--data", "digits")
+    assert "is not a run folder" in refused("train", tmp_path, "--data", "digits")
+
+
+def test_status_accounts_for_every_model(cli, run):
+    fill(run, {0: 10.0, 2: 20.0, 3: None})
+    status = json.loads(cli("status", run, "--json").out)
+    assert status["n"] == 4
+    assert [status[key] for key in ("complete", "diverged", "failed")] == [2, 0, 1]
+    assert (status["running"], status["waiting"], status["at_work"]) == (0, 1, False)
+    assert status["error"] == {"min": 10.0, "mean": 15.0, "median": 15.0, "max": 20.0}
+    assert [f["reason"] for f in status["failures"]] == ["out of memory"]
+    text = cli("status", run).out
+    assert "4 models: 2 complete, 1 failed, 1 waiting" in text
+    assert "model 3 failed: out of memory" in text
+    assert "[10.0 | 15.0], n = 2" in text
+
+
+def test_watching_ends_when_nobody_trains(cli, run):
+    fill(run, {0: 10.0})
+    assert "1 complete" in cli("status", run, "--watch").out
+
+
+def test_the_small_edf_rises_from_the_left_to_1():
+    from designspace.cli.status import small_edf
+
+    rows = [line.partition("│")[2] for line in small_edf([10.0, 12.0, 20.0]) if "│" in line]
+    heights = ["".join(row[i] for row in rows).count("█") for i in range(60)]
+    assert heights == sorted(heights)
+    assert heights[0] == 3
+    assert heights[30] == 6
+    assert heights[-1] == 10
+    assert small_edf([]) == []
+    assert small_edf([5.0, 5.0])[-1].split() == ["5.0", "5.0"]
+
+
+def halves(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    return fill(run, {0: 10.0, 1: 11.0}).path, fill(other, {2: 12.0, 3: 13.0}).path
+
+
+def test_merge_makes_halves_whole(cli, run, tmp_path):
+    one, two = halves(run, tmp_path)
+    outcome = cli("merge", one, two, "--out", tmp_path / "whole", "--json")
+    merged = json.loads(outcome.out)
+    assert (merged["n"], merged["trials"], merged["added"]) == (4, 4, 4)
+    status = json.loads(cli("status", tmp_path / "whole", "--json").out)
+    assert (status["complete"], status["error"]["mean"]) == (4, 11.5)
+    # Again it changes nothing, and into one of them it brings what was missing.
+    again = json.loads(cli("merge", one, two, "--out", tmp_path / "whole", "--json").out)
+    assert (again["added"], again["repeated"]) == (0, 4)
+    into = json.loads(cli("merge", one, two, "--out", one, "--json").out)
+    assert (into["trials"], into["added"]) == (4, 2)
+
+
+def test_merge_keeps_what_disagrees_and_says_so(cli, run, tmp_path):
+    one, two = halves(run, tmp_path)
+    fill(two, {1: 99.0})
+    outcome = cli("merge", one, two, "--out", tmp_path / "whole")
+    assert "trained twice with different results, of which the first stands: 1" in outcome.out
+    records = (tmp_path / "whole" / "trials.jsonl").read_text().splitlines()
+    assert len(records) == 5
+    assert json.loads(cli("status", tmp_path / "whole", "--json").out)["error"]["max"] == 13.0
+
+
+def test_merge_prefers_a_finished_trial_to_a_failed_one(cli, run, tmp_path):
+    one, two = halves(run, tmp_path)
+    extra = tmp_path / "third"
+    shutil.copytree(two, extra)
+    (extra / "trials.jsonl").unlink()
+    fill(extra, {0: None, 2: None})
+    cli("merge", extra, one, two, "--out", tmp_path / "whole")
+    status = json.loads(cli("status", tmp_path / "whole", "--json").out)
+    assert (status["complete"], status["failed"]) == (4, 0)
+
+
+def test_merge_refuses_other_populations(cli, refused, run, tmp_path):
+    other = tmp_path / "seed1"
+    words = ("-n", 4, "--flops", "100K:300K", "--seed", 1, "--out", other)
+    assert cli("sample", "AnyNetXE@8", *words).code == 0
+    said = refused("merge", run, other, "--out", tmp_path / "whole")
+    assert "hold different populations" in said
+
+
+def test_merge_refuses_other_training(refused, run, tmp_path):
+    from designspace.runs import DataRecord, load_recipe
+
+    one, two = halves(run, tmp_path)
+    data = DataRecord("digits", "held-out", "held-out 20%", 0, 10, 9, 9, "c")
+    for path, seed in ((one, 0), (two, 1)):
+        recipe = load_recipe("quick").at(8)
+        fill(path, {}).begin_training(recipe, DataRecord(**{**data.to_dict(), "seed": seed}))
+    assert "seed: 0, 1" in refused("merge", one, two, "--out", tmp_path / "whole")

@@ -1,0 +1,125 @@
+"""Through Dask's own scheduler: a real one, with worker processes."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from designspace.errors import InputError
+from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
+from designspace.training.population import train_population
+from designspace.training.task import run_task
+
+distributed = pytest.importorskip("distributed")
+
+
+def results(folder):
+    return {t.index: (t.id, t.state, t.error, t.curve, t.seed) for t in folder.trials()}
+
+
+def test_two_workers_of_which_one_is_killed(make_run, request_of, observer, inline):
+    here, there = make_run("here", n=4), make_run("there", n=4)
+    request = request_of(recipe=replace(request_of().recipe, epochs=60))
+    train_population(here, request, observer, make_workers=lambda *_: inline())
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    )
+
+    class Killing(DaskWorkers):
+        """Kills a worker process as soon as both are at work."""
+
+        killed = None
+
+        def wait(self, seconds):
+            done = super().wait(0.05)
+            busy = [worker for worker, keys in self._client.processing().items() if keys]
+            if self.killed is None and len(busy) == 2:
+                pids = self._client.run(os.getpid)
+                self.killed = pids[busy[0]]
+                os.kill(self.killed, signal.SIGKILL)
+            return done
+
+    made = []
+
+    def make(request, trials):
+        client = connect(cluster.scheduler_address, None, (), 2)
+        made.append(Killing(client, run_task))
+        return made[0]
+
+    with cluster:
+        elsewhere = replace(request, elsewhere=True)
+        end = train_population(there, elsewhere, observer, make_workers=make)
+    assert made[0].killed is not None
+    assert end.complete == 4
+    assert results(there) == results(here)
+    assert list(there.checkpoints.iterdir()) == []
+
+
+def test_nothing_at_the_address():
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
+        connect("tcp://127.0.0.1:1", None, (), 1, patience=0.5)
+
+
+def test_slurm_jobs_are_what_was_asked_for():
+    pytest.importorskip("dask_jobqueue")
+    cluster = job_cluster("slurm", ("queue=gpu", "walltime=04:00:00", "memory=8GB"))
+    try:
+        script = cluster.job_script()
+    finally:
+        cluster.close()
+    assert "#SBATCH -p gpu" in script
+    assert "#SBATCH -t 04:00:00" in script
+    assert "#SBATCH --cpus-per-task=1" in script
+    assert "--nthreads 1" in script
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "said"),
+    [
+        ("slurmm", (), "did you mean slurm"),
+        ("slurm", ("queue",), "write KEY=VALUE"),
+        ("slurm", ("no_such_option=1",), "no_such_option"),
+    ],
+)
+def test_clusters_that_cannot_be(system, options, said):
+    pytest.importorskip("dask_jobqueue")
+    with pytest.raises(InputError, match=said):
+        job_cluster(system, options)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--backend", "ray"), "known: loky, dask"),
+        (("--scheduler", "tcp://x:1"), "go with --backend dask"),
+        (("--backend", "dask", "--scheduler", "x", "--cluster", "slurm"), "give one of them"),
+        (("--backend", "dask", "--cluster-option", "queue=x"), "goes with --cluster"),
+    ],
+)
+def test_options_that_do_not_go_together(make_run, refused, words, said):
+    run = make_run().path
+    assert said in refused("train", run, "--data", "digits", "--recipe", "quick", *words)
+
+
+def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, observer):
+    """Trials begin when the first worker comes."""
+    cluster = distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    )
+
+    class Late(DaskWorkers):
+        def wait(self, seconds):
+            if not self.slots and self._client.cluster is None:
+                cluster.scale(1)
+            return super().wait(0.1)
+
+    with cluster:
+        folder = make_run(n=1)
+        end = train_population(
+            folder,
+            request_of(elsewhere=True),
+            observer,
+            make_workers=lambda *_: Late(connect(cluster.scheduler_address, None, (), 1), run_task),
+        )
+    assert end.complete == 1

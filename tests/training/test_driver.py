@@ -1,0 +1,184 @@
+"""The driver: every model is accounted for, whatever becomes of its worker."""
+
+from dataclasses import replace
+
+import pytest
+
+from designspace.errors import InputError
+from designspace.runs import DataRecord, Trial, TrialState, journal
+from designspace.training.driver import Driver
+from designspace.training.task import Outcome, TrialTask
+from designspace.training.workers import Done
+
+DATA = DataRecord("digits", "held-out", "val", 0, 10, 10, 10, "c")
+
+
+@pytest.fixture
+def tasks(make_run, recipe, small_population, tmp_path):
+    models = small_population(4)
+    (tmp_path / "checkpoints").mkdir()
+    return [
+        TrialTask(
+            models.ids[i],
+            i,
+            models.model(i),
+            recipe,
+            i,
+            tmp_path,
+            DATA,
+            "cpu",
+            tmp_path / "checkpoints" / f"{i}.pt",
+        )
+        for i in range(4)
+    ]
+
+
+@pytest.fixture
+def drive(make_run, tasks, observer, inline):
+    """Run the driver over four models with what a worker does; return journal and workers."""
+
+    def run(work=None, slots=2, workers=None, tasks=tasks, grace=60.0):
+        folder, workers = make_run(n=4), workers or inline(slots, work)
+        flops = dict.fromkeys(range(4), 100)
+        end = Driver(folder, tasks, flops, (), workers, observer, grace).run()
+        return folder, workers, end
+
+    return run
+
+
+def complete(task):
+    return Outcome(Trial(task.id, task.index, TrialState.COMPLETE, 10.0, (10.0,), 1.0, task.seed))
+
+
+def failed(task, memory=False):
+    trial = Trial(task.id, task.index, TrialState.FAILED, None, (), 1.0, task.seed, reason="why")
+    return Outcome(trial, out_of_memory=memory)
+
+
+def test_all_models_are_trained_in_order(drive, observer):
+    folder, workers, end = drive(complete)
+    assert [trial.index for trial in folder.trials()] == [0, 1, 2, 3]
+    assert (end.total, end.finished, end.complete, end.running) == (4, 4, 4, 0)
+    assert end.seconds_left == 0
+    assert workers.most == 2
+    assert [trial.index for trial in observer.trials] == [0, 1, 2, 3]
+
+
+def test_checkpoints_of_finished_trials_go_those_of_failed_ones_stay(drive, tasks):
+    for task in tasks:
+        task.checkpoint.write_text("state")
+    drive(lambda task: failed(task) if task.index == 2 else complete(task))
+    assert [task.checkpoint.exists() for task in tasks] == [False, False, True, False]
+
+
+def test_a_failed_trial_is_kept_with_its_reason(drive):
+    folder, _, end = drive(lambda task: failed(task) if task.index == 1 else complete(task))
+    assert folder.trials()[1].reason == "why"
+    assert (end.complete, end.failed, end.finished) == (3, 1, 4)
+
+
+def test_a_worker_that_dies_once_costs_nothing(drive, observer):
+    deaths = []
+
+    def work(task):
+        if task.index == 0 and not deaths:
+            deaths.append(1)
+            return Done(task, None, "its worker died (SIGKILL(-9))")
+        return complete(task)
+
+    folder, _, end = drive(work)
+    assert end.complete == 4
+    assert observer.notes == ["model 0: its worker died (SIGKILL(-9)); to be tried again"]
+    assert len(journal.read(folder.trials_file).records) == 4
+
+
+def test_a_model_that_kills_its_workers_is_tried_alone_then_failed(drive, inline):
+    beside = []
+
+    def work(task):
+        if task.index == 1:
+            beside.append(len(workers.tasks))
+            return Done(task, None, "its worker died")
+        return complete(task)
+
+    workers = inline(2, work)
+    folder, _, end = drive(workers=workers)
+    assert len(beside) == 3
+    assert beside[0] > 0
+    assert beside[-1] == 0
+    trial = folder.trials()[1]
+    assert trial.state is TrialState.FAILED
+    assert trial.reason.startswith("its worker died, 3 times, the last time alone")
+    assert (end.complete, end.failed) == (3, 1)
+
+
+def test_out_of_memory_is_tried_again_alone(drive, observer):
+    calls = []
+
+    def work(task):
+        calls.append(task.index)
+        return (
+            failed(task, memory=True) if calls.count(0) == 1 and task.index == 0 else complete(task)
+        )
+
+    end = drive(work, slots=3)[-1]
+    assert end.complete == 4
+    assert calls == [0, 1, 2, 3, 0]
+    assert observer.notes == ["model 0: out of memory; to be tried again alone"]
+
+
+def test_out_of_memory_alone_is_a_failure(drive):
+    folder, _, end = drive(lambda task: failed(task, memory=task.index == 2))
+    assert end.failed == 4
+    assert len(folder.trials()) == 4
+
+
+def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
+    class Hanging:
+        slots, killed = 1, False
+
+        def submit(self, task):
+            self.task = task
+
+        def wait(self, seconds):
+            return [Done(self.task, None, "its worker died")] if self.killed else []
+
+        def kill(self, index):
+            self.killed = True
+
+    limited = [replace(tasks[0], time_limit=0.01)]
+    folder, _, end = drive(workers=Hanging(), tasks=limited, grace=0.01)
+    assert folder.trials()[0].reason == "past its time limit of 0.01 s without a sign"
+    assert end.failed == 1
+
+
+def test_a_journal_that_cannot_be_written_stops_training(drive, make_run):
+    with pytest.raises(InputError, match=r"cannot write .*trials.jsonl"):
+        drive(lambda task: (make_run(n=4).trials_file.mkdir(exist_ok=True), complete(task))[1])
+
+
+def test_a_full_disk_stops_with_what_was_finished_kept(drive, make_run, monkeypatch):
+    write, calls = journal.os.write, []
+
+    def full(handle, data):
+        calls.append(1)
+        if len(calls) > 2:
+            write(handle, bytes(data[:20]))
+            raise OSError(28, "No space left on device")
+        return write(handle, data)
+
+    monkeypatch.setattr(journal.os, "write", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        drive(complete, slots=1)
+    monkeypatch.undo()
+    assert [trial.index for trial in make_run(n=4).trials()] == [0, 1]
+
+
+def test_earlier_trials_count_as_finished(make_run, tasks, observer, inline):
+    before = [complete(tasks[0]).trial, failed(tasks[1]).trial]
+    driver = Driver(
+        make_run(n=4), tasks[2:], dict.fromkeys(range(4), 5), before, inline(1, complete), observer
+    )
+    assert (driver.snapshot().total, driver.snapshot().finished) == (4, 2)
+    end = driver.run()
+    assert (end.finished, end.complete, end.failed) == (4, 3, 1)

@@ -1,0 +1,91 @@
+"""Real worker processes."""
+
+from functools import partial
+
+import pytest
+from work_for_tests import at_once, dies_once, hangs
+
+from designspace.errors import InputError
+from designspace.runs import TrialState
+from designspace.training import devices, population
+from designspace.training.devices import default_jobs, find_devices
+from designspace.training.population import local_workers, train_population
+from designspace.training.workers import LokyWorkers
+
+
+def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(make_run, request_of, observer):
+    folder = make_run(n=5)
+    end = train_population(
+        folder, request_of(jobs=2), observer, make_workers=partial(local_workers, work=dies_once)
+    )
+    assert end.complete == 5
+    assert [note for note in observer.notes if "model 0" in note and "to be tried again" in note]
+    assert len(observer.notes) == 1
+    # The other worker trained its models in one process, undisturbed.
+    processes = [trial.versions["process"] for trial in folder.trials()]
+    assert len(set(processes)) <= 2
+    assert processes[1] != processes[0] or len(set(processes)) == 1
+
+
+def test_a_worker_that_hangs_is_killed(make_run, request_of, observer, monkeypatch):
+    monkeypatch.setattr(population, "Driver", partial(population.Driver, grace=0.0))
+    folder = make_run(n=3)
+    request = request_of(jobs=2, time_limit=4.0)
+    end = train_population(
+        folder, request, observer, make_workers=partial(local_workers, work=hangs)
+    )
+    assert (end.complete, end.failed) == (2, 1)
+    assert folder.trials()[0].state is TrialState.FAILED
+    assert "without a sign" in folder.trials()[0].reason
+
+
+def test_trials_are_spread_over_the_devices(make_run, request_of, observer):
+    def make(request, trials):
+        return LokyWorkers(2, at_once, ("cuda:0", "cuda:1"))
+
+    folder = make_run(n=6)
+    train_population(folder, request_of(), observer, make_workers=make)
+    assert {trial.versions["device"] for trial in folder.trials()} == {"cuda:0", "cuda:1"}
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "found"),
+    [
+        (0, "auto", ("cpu",)),
+        (0, "cpu", ("cpu",)),
+        (2, "auto", ("cuda:0", "cuda:1")),
+        (2, "cuda", ("cuda:0", "cuda:1")),
+        (2, "cuda:1", ("cuda:1",)),
+        (2, "cpu", ("cpu",)),
+    ],
+)
+def test_devices_as_people_name_them(monkeypatch, count, text, found):
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
+    assert find_devices(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cuda", "finds no CUDA device here; use --device cpu"),
+        ("cuda:0", "finds no CUDA device"),
+        ("mps", "no Apple GPU"),
+        ("gpu", "it is auto, cpu, cuda, cuda:N or mps"),
+        ("cuda:x", "it is auto, cpu"),
+    ],
+)
+def test_devices_that_are_not_there(monkeypatch, text, said):
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=said):
+        find_devices(text)
+
+
+def test_trials_at_once_suit_the_devices(monkeypatch):
+    monkeypatch.setattr(devices, "available_cores", lambda: 16)
+    assert default_jobs(("cpu",)) == 16
+    assert default_jobs(("mps",)) == 1
+    assert default_jobs(("cuda:0", "cuda:1")) == 8
+    monkeypatch.setattr(devices, "available_cores", lambda: 2)
+    assert default_jobs(("cuda:0", "cuda:1", "cuda:2")) == 3
