@@ -1,3 +1,35 @@
-"""A toolkit from a space of networks to a network worth pretraining."""
+"""A toolkit from a space of networks to a network worth pretraining.
+
+From Python: `load` reads a run folder into pandas tables; `edf`, `bootstrap`, `compare`,
+`fit_quantized_linear` and `plot_edf` work on plain arrays, of networks trained anywhere.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from designspace.analysis.best import bootstrap
+    from designspace.analysis.compare import compare
+    from designspace.analysis.edf import edf
+    from designspace.analysis.fits import fit_quantized_linear
+    from designspace.analysis.frames import load
+    from designspace.report.plot import plot_edf
 
 __version__ = "0.1.0"
+__all__ = ["bootstrap", "compare", "edf", "fit_quantized_linear", "load", "plot_edf"]
+
+# Loaded when first asked for, so that `import designspace` takes no time.
+_HOMES = {
+    "bootstrap": "analysis.best",
+    "compare": "analysis.compare",
+    "edf": "analysis.edf",
+    "fit_quantized_linear": "analysis.fits",
+    "load": "analysis.frames",
+    "plot_edf": "report.plot",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'designspace' has no attribute {name!r}")
+    return getattr(import_module(f"designspace.{_HOMES[name]}"), name)

@@ -1,0 +1,163 @@
+"""Comparisons that may be looked at after every trial, and stopped, without cheating.
+
+A confidence sequence covers the truth at *all* times at once with probability 1 - alpha, so a
+study may stop the moment it excludes zero. The one here is the hedged-capital sequence of
+Waudby-Smith and Ramdas (2024, "Estimating means of bounded random variables by betting", J. R.
+Stat. Soc. B 86(1), theorem 3, eq. 25 to 27) for means of variables in [0, 1]: two gamblers bet
+predictably that the mean is higher or lower than m; an m at which either has won 2 / alpha is
+excluded for good.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from designspace.analysis.arrays import FloatArray, IntArray, Numbers, level_of, numbers
+from designspace.errors import InputError
+
+_GRID = 2001
+_TRUNCATION = 0.75
+_CHUNK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class ConfidenceSequence:
+    """Intervals for a mean that hold at all times at once.
+
+    Attributes:
+        times: Numbers of observations at which the interval is given, (k,).
+        low: Lower ends, never falling, (k,).
+        high: Upper ends, never rising, (k,).
+        level: Probability that all of them cover the mean.
+    """
+
+    times: IntArray
+    low: FloatArray
+    high: FloatArray
+    level: float
+
+
+@dataclass(frozen=True, eq=False)
+class SequentialComparison:
+    """An always-valid comparison of two populations, pair by pair in sampled order.
+
+    Attributes:
+        pairs: Number of pairs: of the shorter population's size.
+        mean: Confidence sequence of the difference of mean errors, second minus first.
+        superiority: Confidence sequence of the probability that a model of the second beats one of
+            the first, ties counted half.
+        level: Probability that all intervals of both sequences cover.
+        decided_at: Least number of pairs at which either sequence excludes no difference, or None.
+        better: Whether the second is better (True), worse (False) or it is undecided (None).
+    """
+
+    pairs: int
+    mean: ConfidenceSequence
+    superiority: ConfidenceSequence
+    level: float
+    decided_at: int | None
+    better: bool | None
+
+
+def confidence_sequence(values: Numbers, level: float = 0.95) -> ConfidenceSequence:
+    """Return the hedged-capital confidence sequence for the mean of values in [0, 1].
+
+    Args:
+        values: Independent observations in the order in which they were made, (n,).
+        level: Probability that the mean lies in every interval.
+
+    Raises:
+        InputError: A value lies outside 0 to 1.
+    """
+    x = numbers(values, "values")
+    if x.min() < 0 or x.max() > 1:
+        raise InputError("values: must lie in 0 to 1")
+    alpha = 1 - level_of(level)
+    bets = _bets(x, alpha)
+    means = np.linspace(0, 1, _GRID)
+    with np.errstate(divide="ignore"):
+        most_up, most_down = _TRUNCATION / means, _TRUNCATION / (1 - means)
+    threshold = math.log(2 / alpha)
+    up, down = np.zeros(_GRID), np.zeros(_GRID)
+    alive = np.ones(_GRID, dtype=bool)
+    low, high = np.empty(len(x)), np.empty(len(x))
+    for start in range(0, len(x), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        gap = x[part, None] - means
+        bet = bets[part, None]
+        gains = up + np.cumsum(np.log1p(np.minimum(bet, most_up) * gap), axis=0)
+        losses = down + np.cumsum(np.log1p(-np.minimum(bet, most_down) * gap), axis=0)
+        still = np.logical_and.accumulate(np.maximum(gains, losses) < threshold, axis=0) & alive
+        up, down, alive = gains[-1], losses[-1], still[-1]
+        low[part], high[part] = _ends(still, means)
+    return ConfidenceSequence(
+        times=np.arange(1, len(x) + 1),
+        low=np.maximum.accumulate(low),
+        high=np.minimum.accumulate(high),
+        level=level,
+    )
+
+
+def compare_sequentially(
+    first: Numbers, second: Numbers, level: float = 0.95, most: float = 100.0
+) -> SequentialComparison:
+    """Compare two populations so that the answer holds whenever one looks.
+
+    Models are paired by their place in sampled order. The level is shared out over two sequences,
+    one for means and one for who wins a pair: means are what is asked for, winners need no bound on
+    the errors and so decide sooner.
+
+    Args:
+        first: Errors of the first population in sampled order, percent, 0 to `most`.
+        second: Errors of the second.
+        level: Probability that nothing said here, at any time, is wrong.
+        most: Largest possible error, percent.
+
+    Raises:
+        InputError: An error lies outside 0 to `most`.
+    """
+    a, b = numbers(first, "first"), numbers(second, "second")
+    pairs = min(len(a), len(b))
+    a, b = a[:pairs], b[:pairs]
+    if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) > most:
+        raise InputError(f"errors: must lie in 0 to {most:g} percent")
+    each = 1 - (1 - level_of(level)) / 2
+    scaled = confidence_sequence((b - a + most) / (2 * most), each)
+    mean = ConfidenceSequence(
+        scaled.times, (2 * scaled.low - 1) * most, (2 * scaled.high - 1) * most, each
+    )
+    wins = confidence_sequence(np.where(b < a, 1.0, np.where(b == a, 0.5, 0.0)), each)
+    better = (mean.high < 0) | (wins.low > 0.5)
+    worse = (mean.low > 0) | (wins.high < 0.5)
+    decided = np.flatnonzero(better | worse)
+    first_time = int(decided[0]) if len(decided) else None
+    return SequentialComparison(
+        pairs=pairs,
+        mean=mean,
+        superiority=wins,
+        level=level,
+        decided_at=None if first_time is None else first_time + 1,
+        better=None if first_time is None else bool(better[first_time]),
+    )
+
+
+def _bets(x: FloatArray, alpha: float) -> FloatArray:
+    """Predictable plug-in bets (eq. 26): each depends on the observations before it only."""
+    t = np.arange(1, len(x) + 1)
+    means = (0.5 + np.cumsum(x)) / (t + 1)
+    variances = (0.25 + np.cumsum((x - means) ** 2)) / (t + 1)
+    before = np.concatenate([[0.25], variances[:-1]])
+    return np.asarray(np.sqrt(2 * math.log(2 / alpha) / (before * t * np.log(t + 1))))
+
+
+def _ends(
+    alive: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]", means: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Ends of the interval of means that are not excluded, rounded outward to the grid."""
+    some = alive.any(axis=1)
+    first = np.where(some, alive.argmax(axis=1), len(means) - 1)
+    last = np.where(some, len(means) - 1 - alive[:, ::-1].argmax(axis=1), 0)
+    low = means[np.maximum(first - 1, 0)]
+    high = means[np.minimum(last + 1, len(means) - 1)]
+    return np.where(some, low, np.nan), np.where(some, high, np.nan)
