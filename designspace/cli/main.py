@@ -14,6 +14,7 @@ from designspace.cli.derive import derive
 from designspace.cli.explain import explain
 from designspace.cli.export import export
 from designspace.cli.merge import merge
+from designspace.cli.refine import refine
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.cli.status import status
@@ -61,6 +62,7 @@ app.command()(derive)
 app.command()(export)
 app.command()(explain)
 app.command()(analyze)
+app.command()(refine)
 app.command()(demo)
 
 

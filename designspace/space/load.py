@@ -61,7 +61,7 @@ def load_space(text: str) -> Space:
     data = _resolve(path, ())
     if setting is not None:
         data = _apply(data, setting, path)
-    return _make(data, path)
+    return parse_space(data, path)
 
 
 def _find(name: str, folder: Path, known: Any, what: str) -> Path:
@@ -143,7 +143,12 @@ def _apply(data: dict[str, Any], setting: str, path: Path) -> dict[str, Any]:
     return {**data, "name": name, "input": frame, "axes": axes, "reason": reason}
 
 
-def _make(data: dict[str, Any], path: Path) -> Space:
+def parse_space(data: dict[str, Any], path: Path | str) -> Space:
+    """Check a space's plain data, with every key in it, and make the space.
+
+    Raises:
+        InputError: A key is unknown, missing or out of range.
+    """
     checked = validate(SpaceFile, data, path, "space")
     plain = checked.model_dump(exclude={"sample"}, exclude_none=False)
     for axis in plain["axes"].values():

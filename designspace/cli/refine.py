@@ -1,0 +1,72 @@
+"""`designspace refine`: from a study to a narrower space."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def refine(
+    study: Annotated[
+        Path, typer.Argument(help="Folder of `designspace analyze`, or one run folder.")
+    ],
+    out: Annotated[Path, typer.Option(help="The space file to write, such as mine.yaml.")],
+    population: Annotated[
+        str | None, typer.Option(help="Which population of the study; the first unless given.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the space; the file's.")] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Chance of any wrong constraint among all proposed.")
+    ] = 0.05,
+    margin: Annotated[
+        float, typer.Option(help="Percent of error that sharing may cost and count as nothing.")
+    ] = 1.0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Propose constraints that a study speaks for, and write the narrower space.
+
+    Each constraint (sharing, monotone widths or depths, ranges, fixing b, the quantized linear
+    rule) is accepted or rejected by a test suited to it, with Holm's correction over all. The file
+    keeps the evidence, also of what was rejected. Sample it, train, analyze, and refine again.
+
+    Examples:
+
+      designspace refine results/findings --out mine.yaml
+
+      designspace refine results/a --out mine.yaml --margin 0.5 --json
+    """
+    import json
+    from dataclasses import asdict
+
+    from designspace.derive.proposals import Rule
+    from designspace.derive.refine import refine as narrow
+    from designspace.derive.refine import study_run
+    from designspace.errors import InputError
+    from designspace.files import write_text
+
+    if not 0 < alpha < 1:
+        raise InputError(f"--alpha is {alpha:g}; it must be between 0 and 1")
+    if not 0 < margin <= 100:
+        raise InputError(f"--margin is {margin:g}; it must be above 0 percent of error, up to 100")
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out is {out}; it must end in .yaml, as space files do")
+    if out.exists() and not force:
+        raise InputError(f"{out} exists already; choose another --out, or add --force")
+    found = narrow(study_run(study, population), name or out.stem, Rule(alpha, margin))
+    if found.space is not None:
+        write_text(out, found.text())
+    if json_:
+        proposals = [asdict(proposal) for proposal in found.proposals]
+        written = str(out) if found.space is not None else None
+        print(json.dumps({"parent": found.parent.name, "out": written, "proposals": proposals}))
+        return
+    print(f"{found.parent.name}: {found.models} models, {len(found.proposals)} constraints weighed")
+    for proposal in found.proposals:
+        print(f"  {proposal}")
+    if found.space is None:
+        print(
+            "No constraint is shown by this study, so no space was written; more models may tell."
+        )
+    else:
+        print(f"{found.space.name}: {found.space.dimensions} dimensions; written: {out}")

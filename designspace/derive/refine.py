@@ -1,0 +1,132 @@
+"""From a study to a narrower space: the turn of the paper's loop (DDS §3.2 to §3.4)."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from designspace.analysis.load import load_results
+from designspace.analysis.results import Results
+from designspace.derive.proposals import Proposal, Rule, propose
+from designspace.errors import InputError, nearest
+from designspace.files import dump_yaml, read_text
+from designspace.runs import RunFolder
+from designspace.space import Budget, Space, load_space, sample
+from designspace.space.load import parse_space
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """A narrower space and how it came about.
+
+    Attributes:
+        parent: The space that was studied.
+        space: The narrower space, or None where no constraint was accepted.
+        proposals: Every constraint that was weighed, accepted or not, with its evidence.
+        models: Models that the evidence is from.
+    """
+
+    parent: Space
+    space: Space | None
+    proposals: tuple[Proposal, ...]
+    models: int
+
+    @property
+    def accepted(self) -> tuple[Proposal, ...]:
+        """The constraints that the narrower space has."""
+        return tuple(proposal for proposal in self.proposals if proposal.accepted)
+
+    def text(self) -> str:
+        """Return the narrower space as the text of its YAML file."""
+        assert self.space is not None
+        return dump_yaml(
+            dict(self.space.source), f"Narrowed from {self.parent.name} by designspace refine."
+        )
+
+
+def study_run(study: Path, population: str | None) -> Path:
+    """Return the run folder that a study is of: one of an analysis folder's, or the folder itself.
+
+    Raises:
+        InputError: It is neither, or has no population of that name.
+    """
+    file = study / "summary.json"
+    if not file.is_file():
+        if population is not None:
+            raise InputError(f"{study} has no summary.json; --population goes with an analysis")
+        return study
+    try:
+        populations = json.loads(read_text(file, "study"))["populations"]
+        runs = {str(entry["name"]): Path(entry["path"]) for entry in populations}
+        chosen = next(iter(runs)) if population is None else population
+    except (ValueError, KeyError, TypeError, StopIteration):
+        raise InputError(f"{file} is no summary of `designspace analyze`; run it again") from None
+    if chosen not in runs:
+        raise InputError(f"{study} has no population {chosen!r}; {nearest(chosen, list(runs))}")
+    return runs[chosen]
+
+
+def refine(run: Path | str, name: str, rule: Rule) -> Refinement:
+    """Weigh every constraint that a studied space lacks, and add those that the study speaks for.
+
+    Args:
+        run: The studied run folder.
+        name: Name of the narrower space.
+        rule: Level and margin.
+
+    Raises:
+        InputError: The run can't be read, or has no model with an error.
+    """
+    folder = RunFolder.open(run)
+    parent = load_space(str(folder.space_file))
+    results = load_results(run)
+    if not results.counted.any():
+        raise InputError(f"{run} has no trial yet; `designspace train {run}` makes them")
+    proposals = propose(parent, results, rule)
+    budgets = tuple(Budget(**entry) for entry in folder.space().get("sample", {}).get("budget", ()))
+    kept: list[Proposal] = []
+    weighed: list[Proposal] = []
+    for proposal in proposals:
+        if proposal.accepted:
+            problem = _problem(_narrow(parent, name, [*kept, proposal], results), budgets)
+            if problem is None:
+                kept.append(proposal)
+            else:
+                proposal = replace(proposal, verdict="rejected", reason=problem)
+        weighed.append(proposal)
+    space = None
+    if kept:
+        source = _narrow(parent, name, kept, results)
+        source["evidence"] = [str(proposal) for proposal in weighed]
+        space = parse_space(source, f"the space refined from {run}")
+    return Refinement(parent, space, tuple(weighed), int(results.counted.sum()))
+
+
+def _narrow(
+    parent: Space, name: str, proposals: list[Proposal], results: Results
+) -> dict[str, Any]:
+    """The parent's file with the constraints added, and why."""
+    data: dict[str, Any] = {**parent.source, "name": name, "parent": parent.name}
+    for proposal in proposals:
+        change = proposal.change
+        if "family" in change:
+            data |= change
+            continue
+        data["share"] = [*data["share"], *change.get("share", ())]
+        for key in ("monotone", "axes"):
+            data[key] = {**data[key], **change.get(key, {})}
+    claims = "; ".join(proposal.claim for proposal in proposals)
+    data["reason"] = (
+        f"{claims}: what the study {results.name} of {int(results.counted.sum())} models of "
+        f"{parent.name} speaks for."
+    )
+    return data
+
+
+def _problem(source: dict[str, Any], budgets: tuple[Budget, ...]) -> str | None:
+    """Why a space can't be used, or None: it must hold models in the study's budget."""
+    try:
+        sample(parse_space(source, "the narrower space"), 2, budgets)
+    except InputError as error:
+        return f"it would leave no models: {error}"
+    return None
