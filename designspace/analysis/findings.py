@@ -10,6 +10,7 @@ from designspace.analysis.arrays import IntArray
 from designspace.analysis.best import BestInterval, BestOfK, best_of_k, bootstrap_all
 from designspace.analysis.edf import Band, Edf, dkw_band, edf
 from designspace.analysis.fits import LinearFits, Trend, fit_quantized_linear, width_trend
+from designspace.analysis.pairs import DEFAULT_MARGIN, Pair, compare_pairs
 from designspace.analysis.results import Results
 from designspace.runs import TrialState
 
@@ -62,9 +63,10 @@ class PopulationFindings:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is found out about all populations of a report."""
+    """What is found out about all populations of a report, and about every two of them."""
 
     populations: tuple[PopulationFindings, ...]
+    pairs: tuple[Pair, ...]
 
 
 def error_range(populations: Sequence[PopulationFindings]) -> tuple[float, float]:
@@ -80,9 +82,17 @@ def _upper(results: Results) -> float:
     return float(np.quantile(complete if len(complete) else results.counted_errors, 0.98))
 
 
-def find(populations: Sequence[Results]) -> Findings:
-    """Analyse populations, each of which has at least one counted model."""
-    return Findings(tuple(_one(results) for results in populations))
+def find(populations: Sequence[Results], margin: float = DEFAULT_MARGIN) -> Findings:
+    """Analyse populations, each of which has at least one counted model.
+
+    Args:
+        populations: What is known of each.
+        margin: Percent of error that counts as no difference between two of them.
+    """
+    return Findings(
+        populations=tuple(_one(results) for results in populations),
+        pairs=compare_pairs(populations, margin),
+    )
 
 
 def _one(results: Results) -> PopulationFindings:

@@ -1,11 +1,15 @@
 """Comparisons that may be looked at after every trial, and stopped, without cheating.
 
-A confidence sequence covers the truth at *all* times at once with probability 1 - alpha, so a
-study may stop the moment it excludes zero. The one here is the hedged-capital sequence of
-Waudby-Smith and Ramdas (2024, "Estimating means of bounded random variables by betting", J. R.
-Stat. Soc. B 86(1), theorem 3, eq. 25 to 27) for means of variables in [0, 1]: two gamblers bet
-predictably that the mean is higher or lower than m; an m at which either has won 2 / alpha is
-excluded for good.
+A confidence sequence covers the truth at *all* times at once with probability 1 - alpha, so a study
+may stop the moment it excludes zero. The one here is the hedged-capital sequence of Waudby-Smith
+and Ramdas (2024, "Estimating means of bounded random variables by betting", arXiv 2010.09686,
+theorem 3) for means of variables in [0, 1]: two gamblers bet, by what they have seen before, that
+the mean is higher or lower than m:
+
+    K+_t(m) = prod_i (1 + l+_i(m) (x_i - m)),   K-_t(m) = prod_i (1 - l-_i(m) (x_i - m)).
+
+At the true mean each is a martingale from 1, so neither ever reaches 2 / alpha but with probability
+alpha / 2 (Ville); an m at which one does is excluded for good.
 """
 
 import math
@@ -16,7 +20,6 @@ import numpy as np
 from designspace.analysis.arrays import FloatArray, IntArray, Numbers, level_of, numbers
 from designspace.errors import InputError
 
-_GRID = 2001
 _TRUNCATION = 0.75
 _CHUNK = 512
 
@@ -60,12 +63,15 @@ class SequentialComparison:
     better: bool | None
 
 
-def confidence_sequence(values: Numbers, level: float = 0.95) -> ConfidenceSequence:
+def confidence_sequence(
+    values: Numbers, level: float = 0.95, grid: int = 2001
+) -> ConfidenceSequence:
     """Return the hedged-capital confidence sequence for the mean of values in [0, 1].
 
     Args:
         values: Independent observations in the order in which they were made, (n,).
         level: Probability that the mean lies in every interval.
+        grid: Number of candidate means, to which the ends are rounded outward.
 
     Raises:
         InputError: A value lies outside 0 to 1.
@@ -75,22 +81,24 @@ def confidence_sequence(values: Numbers, level: float = 0.95) -> ConfidenceSeque
         raise InputError("values: must lie in 0 to 1")
     alpha = 1 - level_of(level)
     bets = _bets(x, alpha)
-    means = np.linspace(0, 1, _GRID)
+    means = np.linspace(0, 1, grid)
     with np.errstate(divide="ignore"):
         most_up, most_down = _TRUNCATION / means, _TRUNCATION / (1 - means)
     threshold = math.log(2 / alpha)
-    up, down = np.zeros(_GRID), np.zeros(_GRID)
-    alive = np.ones(_GRID, dtype=bool)
+    up, down = np.zeros(grid), np.zeros(grid)
+    too_low, too_high = np.zeros(grid, dtype=bool), np.zeros(grid, dtype=bool)
     low, high = np.empty(len(x)), np.empty(len(x))
     for start in range(0, len(x), _CHUNK):
         part = slice(start, start + _CHUNK)
-        gap = x[part, None] - means
-        bet = bets[part, None]
-        gains = up + np.cumsum(np.log1p(np.minimum(bet, most_up) * gap), axis=0)
-        losses = down + np.cumsum(np.log1p(-np.minimum(bet, most_down) * gap), axis=0)
-        still = np.logical_and.accumulate(np.maximum(gains, losses) < threshold, axis=0) & alive
-        up, down, alive = gains[-1], losses[-1], still[-1]
-        low[part], high[part] = _ends(still, means)
+        gap, bet = x[part, None] - means, bets[part, None]
+        ups = up + np.cumsum(np.log1p(np.minimum(bet, most_up) * gap), axis=0)
+        downs = down + np.cumsum(np.log1p(-np.minimum(bet, most_down) * gap), axis=0)
+        below = np.logical_or.accumulate(ups >= threshold, axis=0) | too_low
+        above = np.logical_or.accumulate(downs >= threshold, axis=0) | too_high
+        # The last candidate of the run that is excluded from below, and from above: outward.
+        low[part] = means[np.maximum(below.argmin(axis=1) - 1, 0)]
+        high[part] = means[::-1][np.maximum(above[:, ::-1].argmin(axis=1) - 1, 0)]
+        up, down, too_low, too_high = ups[-1], downs[-1], below[-1], above[-1]
     return ConfidenceSequence(
         times=np.arange(1, len(x) + 1),
         low=np.maximum.accumulate(low),
@@ -127,7 +135,7 @@ def compare_sequentially(
     mean = ConfidenceSequence(
         scaled.times, (2 * scaled.low - 1) * most, (2 * scaled.high - 1) * most, each
     )
-    wins = confidence_sequence(np.where(b < a, 1.0, np.where(b == a, 0.5, 0.0)), each)
+    wins = confidence_sequence(np.where(b < a, 1.0, np.where(b == a, 0.5, 0.0)), each, 501)
     better = (mean.high < 0) | (wins.low > 0.5)
     worse = (mean.low > 0) | (wins.high < 0.5)
     decided = np.flatnonzero(better | worse)
@@ -143,21 +151,9 @@ def compare_sequentially(
 
 
 def _bets(x: FloatArray, alpha: float) -> FloatArray:
-    """Predictable plug-in bets (eq. 26): each depends on the observations before it only."""
+    """Predictable plug-in bets (§4 there): each depends on the observations before it only."""
     t = np.arange(1, len(x) + 1)
     means = (0.5 + np.cumsum(x)) / (t + 1)
     variances = (0.25 + np.cumsum((x - means) ** 2)) / (t + 1)
     before = np.concatenate([[0.25], variances[:-1]])
     return np.asarray(np.sqrt(2 * math.log(2 / alpha) / (before * t * np.log(t + 1))))
-
-
-def _ends(
-    alive: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]", means: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Ends of the interval of means that are not excluded, rounded outward to the grid."""
-    some = alive.any(axis=1)
-    first = np.where(some, alive.argmax(axis=1), len(means) - 1)
-    last = np.where(some, len(means) - 1 - alive[:, ::-1].argmax(axis=1), 0)
-    low = means[np.maximum(first - 1, 0)]
-    high = means[np.minimum(last + 1, len(means) - 1)]
-    return np.where(some, low, np.nan), np.where(some, high, np.nan)

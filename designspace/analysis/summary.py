@@ -9,6 +9,7 @@ import numpy as np
 
 from designspace.analysis.best import BestInterval
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
+from designspace.analysis.pairs import Pair
 
 SCHEMA = 1
 Table = tuple[tuple[str, ...], list[list[Any]]]
@@ -25,6 +26,7 @@ def summary(findings: Findings) -> dict[str, Any]:
             for p in populations
         },
         "best": {p.name: [_model(p, int(row)) for row in p.best_rows] for p in populations},
+        "comparisons": [_pair(pair) for pair in findings.pairs],
         "fits": {p.name: _fits(p.widths) for p in populations if p.widths is not None},
     }
 
@@ -40,6 +42,7 @@ def tables(findings: Findings) -> dict[str, Table]:
             for name, found in p.bootstrap.items()
         ),
         "best_of_k": _best_of_k_table(findings),
+        "comparisons": _from_maps(_spread(_pair(pair)) for pair in findings.pairs),
         "models": _models_table(findings),
     }
 
@@ -67,6 +70,30 @@ def _population(p: PopulationFindings) -> dict[str, Any]:
         "chance": results.chance,
         "flops": None if flops is None else [int(flops.min()), int(flops.max())],
         "path": results.provenance.path,
+    }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    found, equal = pair.comparison, pair.equivalence
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "verdict": pair.verdict,
+        "n": list(found.n),
+        "mean": asdict(found.mean),
+        "median": asdict(found.median),
+        "minimum": found.minimum,
+        "superiority": asdict(found.superiority),
+        "hedges_g": asdict(found.hedges_g),
+        "ks": found.ks,
+        "p_ks": found.p_ks,
+        "p_mean": found.p_mean,
+        "p_median": found.p_median,
+        "p_minimum": found.p_minimum,
+        "p_mean_holm": pair.p,
+        "margin": equal.margin,
+        "p_equivalent": equal.p,
+        "p_equivalent_holm": pair.p_equivalent,
     }
 
 
@@ -167,6 +194,23 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     flat = {key: value for key, value in record.items() if key != "flops"}
     low, high = record["flops"] or ("", "")
     return {**flat, "flops_low": low, "flops_high": high}
+
+
+def _spread(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One column a number: `mean: {value, low, high}` becomes mean, mean_low, mean_high."""
+    flat: dict[str, Any] = {}
+    for name, entry in record.items():
+        if isinstance(entry, dict):
+            flat |= {
+                name: entry["value"],
+                f"{name}_low": entry["low"],
+                f"{name}_high": entry["high"],
+            }
+        elif isinstance(entry, list):
+            flat |= {f"{name}_first": entry[0], f"{name}_second": entry[1]}
+        else:
+            flat[name] = entry
+    return flat
 
 
 def _from_maps(records: Iterable[Mapping[str, Any]]) -> Table:

@@ -44,4 +44,14 @@ def _warnings(populations: Sequence[PopulationFindings]) -> tuple[str, ...]:
 
 def _sentences(findings: Findings) -> tuple[str, ...]:
     best = min(findings.populations, key=lambda p: p.edf.mean)
-    return (f"{best.name} has the least mean error, {best.edf.mean:.1f} %.",)
+    if not findings.pairs:
+        return (f"{best.name} has a mean error of {best.edf.mean:.1f} %.",)
+    sentences = [f"{best.name} has the least mean error, {best.edf.mean:.1f} %."]
+    shown = [pair for pair in findings.pairs if pair.verdict != "undecided"]
+    # The first letter is a name that people chose: it stays as it is.
+    sentences += [f"{pair.words}." for pair in shown]
+    open_pairs = [pair for pair in findings.pairs if pair.verdict == "undecided"]
+    if open_pairs:
+        names = "; ".join(f"{pair.second} against {pair.first}" for pair in open_pairs)
+        sentences.append(f"Undecided with these numbers of models: {names}.")
+    return tuple(sentences)

@@ -17,6 +17,9 @@ def analyze(
             "the first model without one are set aside: what finishes first is biased.",
         ),
     ] = False,
+    margin: Annotated[
+        float, typer.Option(help="Percent of error that counts as no difference, for equivalence.")
+    ] = 1.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print summary.json instead of lines.")
     ] = False,
@@ -36,11 +39,13 @@ def analyze(
     from designspace.analysis.summary import summary
     from designspace.report.write import write_report
 
-    findings = find(load_all(runs, all_finished))
+    findings = find(load_all(runs, all_finished), margin)
     index = write_report(findings, out)
     if as_json:
         print(json.dumps(summary(findings), indent=1))
         return
     for p in findings.populations:
         print(f"{p.name}: {p.edf.legend} n = {p.edf.n} of {p.accounting.n}")
+    for pair in findings.pairs:
+        print(pair.words)
     print(f"report: {index}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from designspace.analysis.arrays import FloatArray
 from designspace.analysis.best import BestInterval, BestOfK
@@ -51,6 +51,7 @@ def draw_best_of_k(ax: Axes, found: BestOfK, *, label: str = "", index: int = 0)
     ax.fill_between(found.k, found.low, found.high, color=color(index), alpha=0.1, linewidth=0)
     ax.set(xlabel="models tried, k", ylabel="expected best error, %", xscale="log")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(True)
 
 

@@ -41,7 +41,6 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         rows_left_out=any(len(p.results) > MOST_ROWS for p in findings.populations),
         most_rows=MOST_ROWS,
         verdicts=verdicts(findings),
-        comparisons=(),
         version=version,
     )
 

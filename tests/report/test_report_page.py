@@ -1,0 +1,162 @@
+"""The report as a person gets it: whole, self-contained, honest about what is missing, and safe."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import designspace
+from designspace.errors import InputError
+from designspace.runs import RunFolder, Trial, TrialState
+from designspace.space import Budget, load_space, sample, sample_record
+
+BUDGET = (Budget.parse("flops", "150K:400K"),)
+
+
+def run(path, space="AnyNetXA@8", n=12, shift=0.0, states=None, name=None):
+    """A run folder with made-up errors, some models in other states."""
+    found = load_space(space)
+    result = sample(found, n, BUDGET)
+    source = {**found.source, "sample": sample_record(found, result, BUDGET, 0)}
+    if name is not None:
+        source["reason"] = name
+    folder = RunFolder.create(path, source, result.population)
+    rng = np.random.default_rng(1)
+    for i, id_ in enumerate(result.population.ids):
+        word = (states or {}).get(i, "complete")
+        if word is None:
+            continue
+        state = TrialState(word)
+        error = {"complete": 20 + shift + float(rng.normal()), "diverged": 90.0}.get(state.value)
+        folder.append_trials([Trial(id_, i, state, error, (), 2.0, i, {"torch": "2"}, "why")])
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    home = tmp_path_factory.mktemp("report")
+    a = run(home / "a", n=16)
+    b = run(home / "b <script>alert(1)</script>", "RegNetX@8", n=16, shift=-6, name="<b>x</b>")
+    from designspace.analysis.findings import find
+    from designspace.analysis.load import load_all
+    from designspace.report.write import write_report
+
+    write_report(find(load_all([a, b])), home / "out")
+    return home / "out"
+
+
+def test_the_page_asks_no_server_and_names_are_escaped(report):
+    page = (report / "index.html").read_text()
+    assert len(page) < 5_000_000
+    assert "<script>alert(1)" not in page
+    assert "<b>x</b>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    for attribute in re.findall(r"(?:src|href)=\"([^\"]*)\"", page):
+        assert not attribute.startswith(("http", "//")), attribute
+    assert "default-src 'none'" in page
+
+
+def test_the_page_is_well_formed_and_its_pictures_have_words(report):
+    class Reader(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.open_tags = []
+            self.pictures = 0
+
+        def handle_starttag(self, tag, attrs):
+            if tag not in {"meta", "link", "input", "br", "img"}:
+                self.open_tags.append(tag)
+            if tag == "svg":
+                self.pictures += 1
+                assert dict(attrs).get("role") == "img"
+                assert dict(attrs).get("aria-label") or dict(attrs).get("aria-labelledby")
+
+        def handle_startendtag(self, tag, attrs):
+            pass
+
+        def handle_endtag(self, tag):
+            assert self.open_tags.pop() == tag
+
+    reader = Reader()
+    reader.feed((report / "index.html").read_text())
+    assert reader.open_tags == []
+    assert reader.pictures > 4
+
+
+def test_the_verdict_is_in_words_with_its_interval(report):
+    page = (report / "index.html").read_text()
+    assert re.search(r"is better than a \(-\d\.\d\d % of mean error, 95 % interval", page)
+    pair = json.loads((report / "summary.json").read_text())["comparisons"][0]
+    assert pair["verdict"] == "better"
+    assert pair["mean"]["low"] < -6 < pair["mean"]["high"]
+    assert pair["p_mean_holm"] < 0.01
+
+
+def test_numbers_lie_beside_it(report):
+    summary = json.loads((report / "summary.json").read_text())
+    first = summary["populations"][0]
+    assert {"name", "space", "n", "complete", "diverged", "failed", "min", "mean", "median"} <= set(
+        first
+    )
+    assert {"low", "median", "high", "best"} <= set(summary["bootstrap"]["a"]["d1"])
+    rows = list(csv.DictReader((report / "tables" / "models.csv").open()))
+    assert len(rows) == 32
+    kept = [float(r["error"]) for r in rows if r["population"] == "a"]
+    assert min(kept) == pytest.approx(first["min"])
+    for name in ("edf", "best_of_k", "widths", "fit_errors"):
+        assert (report / "figures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (report / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_is_unfinished_or_failed_is_said_and_bounded(tmp_path, cli):
+    path = run(tmp_path / "part", states={2: "failed", 3: "diverged", 7: None})
+    outcome = cli("analyze", path, "--out", tmp_path / "out", "--json")
+    found = json.loads(outcome.out)["populations"][0]
+    # Read in sampled order: models 8 to 11 are trained, but stand after one that is not.
+    assert (found["trained"], found["failed"], found["diverged"], found["counted"]) == (11, 1, 1, 6)
+    assert found["mean_best_case"] < found["mean"] < found["mean_worst_case"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.index("This study is not finished") < page.index("<p>part has")
+
+
+def test_the_same_study_gives_the_same_bytes(tmp_path, cli):
+    path = run(tmp_path / "a")
+    for out in ("one", "two"):
+        assert cli("analyze", path, "--out", tmp_path / out).code == 0
+    for name in ("summary.json", "figures/edf.svg", "index.html"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_bad_input_to_analyze(tmp_path, refused):
+    path = run(tmp_path / "a")
+    (tmp_path / "file").write_text("x")
+    empty = run(tmp_path / "empty", states=dict.fromkeys(range(12)))
+    for words, message in [
+        ((tmp_path / "none",), "no run folder"),
+        ((path, path), "named twice"),
+        ((empty,), "no trial to analyse yet"),
+        ((path, "--margin", -1), "margin is -1"),
+        ((path, "--out", tmp_path / "file"), "in the way"),
+    ]:
+        out = () if "--out" in words else ("--out", tmp_path / "out")
+        second = run(tmp_path / "b") if "--margin" in words else None
+        assert message in refused("analyze", *words, *([second] if second else []), *out)
+
+
+def test_from_python(tmp_path):
+    loaded = designspace.load(run(tmp_path / "a", states={1: "failed", 3: None}))
+    assert list(loaded.trials["state"][:2]) == ["complete", "failed"]
+    assert 3 not in loaded.trials.index
+    assert len(loaded.population) == 12
+    models = loaded.models.dropna(subset="error")
+    found = designspace.bootstrap(models["d"], models["error"])
+    assert found.low <= found.median <= found.high
+    axes = designspace.plot_edf(models["error"], label="a")
+    assert axes.get_legend().get_texts()[0].get_text().startswith("[")
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        designspace.nonsense  # noqa: B018
+    with pytest.raises(InputError, match="no run folder"):
+        designspace.load(tmp_path / "none")
