@@ -29,6 +29,9 @@ lint: $(STAMP)    ## ruff and mypy
 test: lint        ## ruff, mypy and pytest
 	$(BIN)/pytest
 
+bench-train: $(STAMP) ## training speed against a plain loop and the bare step (15 minutes, alone)
+	$(BIN)/python tests/benchmarks/bench_train.py
+
 clean:           ## remove what the tools cache (never results/)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find designspace tests -name __pycache__ -type d -prune -exec rm -rf {} +

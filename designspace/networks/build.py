@@ -29,7 +29,10 @@ def block_params(model: Model) -> BlockParams:
 
 
 def build(
-    model: Model, zero_init_residual: bool = False, device: torch.device | str = "cpu"
+    model: Model,
+    zero_init_residual: bool = False,
+    device: torch.device | str = "cpu",
+    norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
 ) -> RegNet:
     """Build the network with fresh weights from torch's global random state.
 
@@ -41,6 +44,7 @@ def build(
         zero_init_residual: Start the last BatchNorm scale of each block at 0, so that every
             residual branch begins as the identity (Goyal et al. 2017, §5.1).
         device: Where the weights lie; `meta` allocates none.
+        norm_layer: Makes a BatchNorm of a number of channels; its state is torch's.
     """
     with torch.device(device):
         network = RegNet(
@@ -48,6 +52,7 @@ def build(
             num_classes=model.frame.classes,
             stem_width=model.frame.stem_width,
             stem_type=partial(_stem, model.frame.stem_stride),
+            norm_layer=norm_layer,
         )
     if zero_init_residual:
         for module in network.modules():

@@ -109,9 +109,12 @@ class Driver:
 
     def run(self) -> Snapshot:
         """Train until every model has a trial; return how it ended."""
+        self._fill()
         while self._waiting or self._alone or self._running:
+            finished = self._take(self._workers.wait(_TICK))
+            # Workers go on before the disk is waited for.
             self._fill()
-            self._take(self._workers.wait(_TICK))
+            self._write(finished)
             self._end_silent()
             self._show()
         return self.snapshot()
@@ -153,26 +156,27 @@ class Driver:
                 self._killed.add(index)
                 self._workers.kill(index)
 
-    def _take(self, ended: list[Done]) -> None:
-        trials: list[Trial] = []
+    def _take(self, ended: list[Done]) -> list[tuple[TrialTask, Trial]]:
+        finished = []
         for done in ended:
             del self._running[done.task.index]
             self._limits.pop(done.task.index, None)
             alone, self._exclusive = self._exclusive, False
             trial = self._judge(done, alone)
             if trial is not None:
-                trials.append(trial)
-        if not trials:
+                finished.append((done.task, trial))
+        return finished
+
+    def _write(self, finished: list[tuple[TrialTask, Trial]]) -> None:
+        if not finished:
             return
-        self._folder.append_trials(trials)
-        for trial in trials:
+        self._folder.append_trials([trial for _, trial in finished])
+        for task, trial in finished:
             self._states[trial.state] += 1
             self._count += 1
             self._through += self._flops[trial.index]
-        by_index = {done.task.index: done.task for done in ended}
-        for trial in trials:
             if trial.state is not TrialState.FAILED:
-                self._drop_checkpoint(by_index[trial.index])
+                self._drop_checkpoint(task)
             self._observer.trial(trial, self.snapshot())
 
     def _judge(self, done: Done, alone: bool) -> Trial | None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from designspace.arch import Model
 from designspace.networks import build
+from designspace.networks.norm import FoldedBatchNorm
 from designspace.runs import Recipe
 from designspace.training.batches import Batches
 from designspace.training.ema import Average
@@ -42,7 +43,10 @@ class Training:
         """Build and initialise the network; equal seeds give equal weights on every device."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build(model, recipe.zero_init_residual)
+            norm_layer = (
+                FoldedBatchNorm if device.type == "cpu" and not compiled else nn.BatchNorm2d
+            )
+            network = build(model, recipe.zero_init_residual, norm_layer=norm_layer)
         self.network: nn.Module = network.to(device=device, memory_format=torch.channels_last)
         self._forward: Callable[[Tensor], Tensor] = (
             torch.compile(self.network) if compiled else self.network
@@ -77,6 +81,11 @@ class Training:
         Raises:
             Diverged: The loss became non-finite.
         """
+        self.train_epoch(batches, guard)
+        self.curve.append(self.measure(batches))
+
+    def train_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
+        """Take the steps of the next epoch; see `run_epoch`."""
         epoch, steps = self.epochs_done, batches.steps_per_epoch
         look_every = 1 if self._device.type == "cpu" else _LOOK_EVERY
         finite = torch.ones((), dtype=torch.bool, device=self._device)
@@ -97,7 +106,6 @@ class Training:
                     f"the loss became non-finite {about}at step {step + 1} of {steps}, "
                     f"epoch {epoch + 1} of {self._recipe.epochs}"
                 )
-        self.curve.append(self._measure(batches))
 
     def state(self) -> dict[str, Any]:
         """Return all that decides how training goes on, as tensors and plain values."""
@@ -142,8 +150,8 @@ class Training:
         return loss.detach()
 
     @torch.inference_mode()
-    def _measure(self, batches: Batches) -> float:
-        """Top-1 error in percent on the validation images."""
+    def measure(self, batches: Batches) -> float:
+        """Return the top-1 error in percent on the validation images."""
         network = self._average.network if self._average else self.network
         network.eval()
         wrong = torch.zeros((), dtype=torch.int64, device=self._device)
