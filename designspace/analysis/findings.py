@@ -2,14 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from designspace.analysis.accounting import Accounting, account
 from designspace.analysis.arrays import IntArray
+from designspace.analysis.axes import AxisTrend, ParameterPair, axis_trends, best_pairs
 from designspace.analysis.best import BestInterval, BestOfK, best_of_k, bootstrap_all
-from designspace.analysis.edf import Band, Edf, dkw_band, edf
+from designspace.analysis.claims import Claims, judge_claims
+from designspace.analysis.constraints import SharedConstraint, shared_constraints
+from designspace.analysis.edf import (
+    Band,
+    Edf,
+    QuantileInterval,
+    area_under,
+    dkw_band,
+    edf,
+    quantile_interval,
+)
 from designspace.analysis.fits import LinearFits, Trend, fit_quantized_linear, width_trend
+from designspace.analysis.normalized import NormalizedEdfs, normalized_edfs
 from designspace.analysis.pairs import DEFAULT_MARGIN, Pair, compare_pairs
 from designspace.analysis.results import Results
 from designspace.runs import TrialState
@@ -17,6 +30,8 @@ from designspace.runs import TrialState
 BEST = 20
 # More networks than this are fitted at evenly spaced ranks of error, and it is said.
 MOST_FITS = 600
+LEAST_FOR_TRENDS = 8
+_QUANTILES = (0.05, 0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +55,35 @@ class WidthFits:
 
 @dataclass(frozen=True, eq=False)
 class PopulationFindings:
-    """What is found out about one population on its own."""
+    """What is found out about one population on its own.
+
+    Attributes:
+        results: Its models and trials.
+        accounting: How its trials ended.
+        edf: Its error distribution.
+        band: The band around it.
+        quantiles: The 5, 25, 50 and 75 % quantiles of the error, with their intervals.
+        area: Mean height of the EDF over the range of errors of all populations of the report.
+        best_of_k: What a random search finds.
+        bootstrap: Where the best models have each parameter.
+        widths: Quantized-linear fits, where block widths are known.
+        trends: How the error goes with each parameter, the most important first.
+        together: Parameters that go together among the best models.
+        constraints: Which constraints the best models share.
+    """
 
     results: Results
     accounting: Accounting
     edf: Edf
     band: Band
+    quantiles: tuple[QuantileInterval, ...]
+    area: float
     best_of_k: BestOfK
     bootstrap: Mapping[str, BestInterval]
     widths: WidthFits | None
+    trends: tuple[AxisTrend, ...]
+    together: tuple[ParameterPair, ...]
+    constraints: tuple[SharedConstraint, ...]
 
     @property
     def name(self) -> str:
@@ -63,10 +98,21 @@ class PopulationFindings:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is found out about all populations of a report, and about every two of them."""
+    """What is found out about all populations of a report, and about every two of them.
+
+    Attributes:
+        populations: Each on its own, in the order in which they were named.
+        pairs: Every two compared.
+        normalized: All of them at equal complexity, where that can be had.
+        claims: What was claimed beforehand, with verdicts, where there is a claims file.
+        area_range: Errors between which areas under the EDFs are taken.
+    """
 
     populations: tuple[PopulationFindings, ...]
     pairs: tuple[Pair, ...]
+    normalized: NormalizedEdfs | None
+    claims: Claims | None
+    area_range: tuple[float, float]
 
 
 def error_range(populations: Sequence[PopulationFindings]) -> tuple[float, float]:
@@ -82,30 +128,52 @@ def _upper(results: Results) -> float:
     return float(np.quantile(complete if len(complete) else results.counted_errors, 0.98))
 
 
-def find(populations: Sequence[Results], margin: float = DEFAULT_MARGIN) -> Findings:
+def find(
+    populations: Sequence[Results], margin: float = DEFAULT_MARGIN, claims: Path | None = None
+) -> Findings:
     """Analyse populations, each of which has at least one counted model.
 
     Args:
         populations: What is known of each.
         margin: Percent of error that counts as no difference between two of them.
+        claims: A file of claims to judge; see `designspace.analysis.claims`.
+
+    Raises:
+        InputError: The margin is not above 0, or the claims file is wrong.
     """
+    least = min(float(results.counted_errors.min()) for results in populations)
+    most = max(float(results.counted_errors.max()) for results in populations)
+    shown = (least, most if most > least else least + 1.0)
     return Findings(
-        populations=tuple(_one(results) for results in populations),
+        populations=tuple(_one(results, shown) for results in populations),
         pairs=compare_pairs(populations, margin),
+        normalized=normalized_edfs(populations),
+        claims=None if claims is None else judge_claims(claims, populations),
+        area_range=shown,
     )
 
 
-def _one(results: Results) -> PopulationFindings:
+def _one(results: Results, shown: tuple[float, float]) -> PopulationFindings:
     errors = results.counted_errors
     function = edf(errors)
+    parameters, enough = results.counted_parameters(), len(errors) >= LEAST_FOR_TRENDS
     return PopulationFindings(
         results=results,
         accounting=account(results),
         edf=function,
         band=dkw_band(function),
+        quantiles=tuple(quantile_interval(errors, q) for q in _QUANTILES),
+        area=area_under(function, *shown),
         best_of_k=best_of_k(errors),
-        bootstrap=bootstrap_all(results.counted_parameters(), errors),
+        bootstrap=bootstrap_all(parameters, errors),
         widths=_width_fits(results),
+        trends=axis_trends(parameters, errors) if enough else (),
+        together=best_pairs(parameters, errors),
+        constraints=(
+            ()
+            if results.stages is None
+            else shared_constraints(results.stages.take(results.rows), errors)
+        ),
     )
 
 

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
 
+from designspace.analysis.arrays import FloatArray
 from designspace.analysis.compare import Comparison, Equivalence, compare, equivalent, holm
+from designspace.analysis.power import difference_seen, models_to_see
 from designspace.analysis.results import Results
+from designspace.analysis.sequential import SequentialComparison, compare_sequentially
+from designspace.errors import InputError
 
 DEFAULT_MARGIN = 1.0
 # With more populations than this, each is compared with the one named before it alone.
 MOST_FOR_ALL_PAIRS = 8
 _LEVEL = 0.05
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
+Reading = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,10 @@ class Pair:
         p_equivalent: p-value of a difference beyond the margin, corrected likewise.
         verdict: `better` or `worse` where the means differ, else `equivalent` where they are shown
             to lie within the margin, else `undecided`.
+        sequential: The comparison that may be looked at after every pair of trials.
+        seen: Least difference of means that as many models see with 80 % power.
+        needed: Models of each to see a difference as large as the margin with 80 % power, or None
+            where that is beyond reach.
     """
 
     first: str
@@ -37,6 +46,23 @@ class Pair:
     p: float
     p_equivalent: float
     verdict: Verdict
+    sequential: SequentialComparison
+    seen: float
+    needed: int | None
+
+    @property
+    def better(self) -> Reading:
+        """What the study says of "the second is better"."""
+        if self.p >= _LEVEL:
+            return "undecided"
+        return "supported" if self.comparison.mean.value < 0 else "contradicted"
+
+    @property
+    def equal(self) -> Reading:
+        """What the study says of "the two differ by less than the margin"."""
+        if self.p_equivalent < _LEVEL:
+            return "supported"
+        return "contradicted" if self.equivalence.different else "undecided"
 
     @property
     def words(self) -> str:
@@ -69,13 +95,7 @@ def compare_pairs(
     chosen = list(combinations(usable, 2))
     if len(usable) > MOST_FOR_ALL_PAIRS:
         chosen = list(pairwise(usable))
-    found = [
-        (
-            compare(first.counted_errors, second.counted_errors),
-            equivalent(first.counted_errors, second.counted_errors, margin),
-        )
-        for first, second in chosen
-    ]
+    found = [(compare(*errors_of(pair)), equivalent(*errors_of(pair), margin)) for pair in chosen]
     p = holm([comparison.p_mean for comparison, _ in found])
     p_equivalent = holm([equivalence.p for _, equivalence in found])
     return tuple(
@@ -87,9 +107,30 @@ def compare_pairs(
             p=p[i],
             p_equivalent=p_equivalent[i],
             verdict=_verdict(comparison, p[i], p_equivalent[i]),
+            sequential=compare_sequentially(*errors_of(chosen[i])),
+            seen=difference_seen(*_spread(chosen[i])),
+            needed=_needed(margin, chosen[i]),
         )
         for i, (comparison, equivalence) in enumerate(found)
     )
+
+
+def errors_of(pair: tuple[Results, Results]) -> tuple[FloatArray, FloatArray]:
+    """Return the errors of both populations' counted models, in sampled order."""
+    return pair[0].counted_errors, pair[1].counted_errors
+
+
+def _spread(pair: tuple[Results, Results]) -> tuple[tuple[float, float], int]:
+    """Standard deviations, and the size of the smaller population."""
+    a, b = errors_of(pair)
+    return (float(a.std(ddof=1)), float(b.std(ddof=1))), min(len(a), len(b))
+
+
+def _needed(margin: float, pair: tuple[Results, Results]) -> int | None:
+    try:
+        return models_to_see(margin, _spread(pair)[0])
+    except InputError:
+        return None
 
 
 def _verdict(comparison: Comparison, p: float, p_equivalent: float) -> Verdict:

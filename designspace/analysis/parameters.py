@@ -6,7 +6,7 @@ AnyNet: `d1` .. `dk`, `w1` .. `wk`, `b1` .. or one `b` where all models share it
 
 import numpy as np
 
-from designspace.analysis.arrays import FloatArray, IntArray
+from designspace.analysis.arrays import BoolArray, FloatArray, IntArray
 from designspace.arch import RegNets, Stages
 
 
@@ -21,14 +21,21 @@ def parameters(stages: Stages, regnets: RegNets | None = None) -> dict[str, Floa
         columns["b"] = ratios[:, 0].astype(np.float64)
     else:
         columns |= _by_stage("b", ratios)
-    widest = groups.max(axis=1)
-    inner = np.rint(stages.widths / ratios).astype(np.int64)
-    # A shared g is cut down to the 3x3's width where that is narrower (DDS appendix D).
-    if ((groups == widest[:, None]) | (groups == inner)).all():
-        columns["g"] = widest.astype(np.float64)
+    if one_group_width(stages).all():
+        columns["g"] = groups.max(axis=1).astype(np.float64)
     else:
         columns |= _by_stage("g", groups)
     return {**columns, "d": stages.depths.sum(axis=1).astype(np.float64)}
+
+
+def one_group_width(stages: Stages) -> BoolArray:
+    """Return which models have one g for all stages, (n,).
+
+    A shared g is cut down to the width of the 3x3 where that is narrower (DDS appendix D).
+    """
+    groups = stages.group_widths
+    inner = np.rint(stages.widths / stages.bottleneck_ratios).astype(np.int64)
+    return np.asarray(((groups == groups.max(axis=1)[:, None]) | (groups == inner)).all(axis=1))
 
 
 def _by_stage(letter: str, values: IntArray | FloatArray) -> dict[str, FloatArray]:

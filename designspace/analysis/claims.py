@@ -1,0 +1,216 @@
+"""Claims that were written down before the errors were looked at, and what a study says of them.
+
+A claims file is YAML:
+
+    alpha: 0.05
+    claims:
+      - claim: Sharing b costs nothing
+        kind: equivalent          # better, not_worse, equivalent or best_in
+        first: anynetxa           # names of runs; differences are second minus first
+        second: anynetxb
+        margin: 1.0               # percent of error
+      - claim: The best RegNets have b = 1
+        kind: best_in
+        population: regnetx
+        parameter: b
+        low: 1
+        high: 1
+
+`better` with a margin claims that the second is better by at least the margin.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from designspace.analysis.best import bootstrap
+from designspace.analysis.compare import compare, equivalent, holm
+from designspace.analysis.pairs import Reading
+from designspace.analysis.results import Results
+from designspace.errors import InputError, nearest
+from designspace.files import read_yaml, validate
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    claim: str = Field(min_length=1, max_length=300)
+
+
+class _Comparison(_Entry):
+    first: str
+    second: str
+
+
+class _Better(_Comparison):
+    kind: Literal["better"]
+    margin: float = Field(default=0.0, ge=0, le=100)
+
+
+class _Within(_Comparison):
+    kind: Literal["equivalent", "not_worse"]
+    margin: float = Field(gt=0, le=100)
+
+
+class _BestIn(_Entry):
+    kind: Literal["best_in"]
+    population: str
+    parameter: str
+    low: float
+    high: float
+
+
+Entry = Annotated[_Better | _Within | _BestIn, Field(discriminator="kind")]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    claims: list[Entry] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim and its verdict.
+
+    Attributes:
+        claim: The claim in its author's words.
+        test: What was tested, in words.
+        verdict: supported, contradicted or undecided.
+        estimate: What was estimated: difference of means, or the best value of a parameter.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: p-value of the claim, corrected by Holm's method over all claims; None for `best_in`.
+        p_against: p-value of the opposite, corrected likewise; None for `best_in`.
+        n: Models behind it: of the first and the second, or of the population.
+    """
+
+    claim: str
+    test: str
+    verdict: Reading
+    estimate: float
+    low: float
+    high: float
+    p: float | None
+    p_against: float | None
+    n: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Claims:
+    """All claims of a file, with their level: the chance of any false support among them, and of
+    any false contradiction.
+    """
+
+    alpha: float
+    claims: tuple[Claim, ...]
+
+
+def judge_claims(path: Path, populations: Sequence[Results]) -> Claims:
+    """Read a claims file and judge each claim by the populations that it names.
+
+    Raises:
+        InputError: The file is wrong, or a claim names a population or parameter that is not there.
+    """
+    file = validate(_File, read_yaml(path, "claims"), path, "claims")
+    known = {results.name: results for results in populations}
+    drafts = [
+        _best_in(entry, known, f"claims: {path}: claims.{i}")
+        if isinstance(entry, _BestIn)
+        else _difference(entry, known, f"claims: {path}: claims.{i}")
+        for i, entry in enumerate(file.claims)
+    ]
+    tested = [draft for draft in drafts if draft.p is not None and draft.p_against is not None]
+    support = iter(holm([draft.p or 0.0 for draft in tested]))
+    against = iter(holm([draft.p_against or 0.0 for draft in tested]))
+    judged = [
+        draft if draft.p is None else _decided(draft, next(support), next(against), file.alpha)
+        for draft in drafts
+    ]
+    return Claims(file.alpha, tuple(judged))
+
+
+def _difference(entry: _Better | _Within, known: dict[str, Results], where: str) -> Claim:
+    first = _named(known, entry.first, f"{where}.first")
+    second = _named(known, entry.second, f"{where}.second")
+    a, b = first.counted_errors, second.counted_errors
+    if min(len(a), len(b)) < 2:
+        raise InputError(f"{where}: needs two or more counted models of each population")
+    found = compare(a, b)
+    if isinstance(entry, _Better):
+        # A margin is a handicap: the second must beat the first with that much taken off it.
+        shifted = compare(a - entry.margin, b) if entry.margin else found
+        half = shifted.p_mean / 2
+        p, p_against = (half, 1 - half) if shifted.mean.value < 0 else (1 - half, half)
+        test = "permutation test of means, one-sided" + (
+            f", by {entry.margin:g} % or more" if entry.margin else ""
+        )
+    else:
+        within = equivalent(a, b, entry.margin)
+        above, below = 1 - within.p_upper, 1 - within.p_lower
+        if entry.kind == "equivalent":
+            p, p_against = within.p, min(1.0, 2 * min(above, below))
+            test = f"two one-sided tests against ±{entry.margin:g} %"
+        else:
+            p, p_against = within.p_upper, above
+            test = f"one-sided test against +{entry.margin:g} %"
+    return Claim(
+        claim=entry.claim,
+        test=f"{second.name} against {first.name}: {test}",
+        verdict="undecided",
+        estimate=found.mean.value,
+        low=found.mean.low,
+        high=found.mean.high,
+        p=p,
+        p_against=p_against,
+        n=found.n,
+    )
+
+
+def _best_in(entry: _BestIn, known: dict[str, Results], where: str) -> Claim:
+    if entry.high < entry.low:
+        raise InputError(f"{where}: low is {entry.low:g}, high is {entry.high:g}; low comes first")
+    results = _named(known, entry.population, f"{where}.population")
+    columns = results.counted_parameters()
+    if entry.parameter not in columns:
+        raise InputError(
+            f"{where}.parameter: {results.name} has no parameter {entry.parameter!r}; "
+            f"{nearest(entry.parameter, list(columns))}"
+        )
+    found = bootstrap(columns[entry.parameter], results.counted_errors)
+    verdict: Reading = "undecided"
+    if entry.low <= found.low and found.high <= entry.high and not found.few:
+        verdict = "supported"
+    elif found.high < entry.low or found.low > entry.high:
+        verdict = "contradicted"
+    return Claim(
+        claim=entry.claim,
+        test=f"{results.name}: interval of the best {entry.parameter} within {entry.low:g} to "
+        f"{entry.high:g}",
+        verdict=verdict,
+        estimate=found.median,
+        low=found.low,
+        high=found.high,
+        p=None,
+        p_against=None,
+        n=(found.n,),
+    )
+
+
+def _decided(draft: Claim, p: float, p_against: float, alpha: float) -> Claim:
+    verdict: Reading = "undecided"
+    if p < alpha:
+        verdict = "supported"
+    elif p_against < alpha:
+        verdict = "contradicted"
+    return replace(draft, verdict=verdict, p=p, p_against=p_against)
+
+
+def _named(known: dict[str, Results], name: str, where: str) -> Results:
+    if name not in known:
+        raise InputError(f"{where}: no population {name!r}; {nearest(name, list(known))}")
+    return known[name]
