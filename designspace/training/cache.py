@@ -8,6 +8,7 @@ and renamed when it is whole: a build that is killed goes on where it was.
 import hashlib
 import json
 import os
+import tempfile
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -72,9 +73,21 @@ class _Chunk:
 
 
 def default_home() -> Path:
-    """Return the folder that caches lie in unless a person names another."""
+    """Return the folder that caches lie in unless a person names another.
+
+    It is the user's cache folder or, for a user without a home to write in, one of the temporary
+    folder.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "designspace"
+    home = Path(base) if base else Path(os.path.expanduser("~")) / ".cache"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        writable = os.access(home, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        home = Path(tempfile.gettempdir()) / f"designspace-{os.getuid()}"
+    return home / "designspace"
 
 
 def build_cache(

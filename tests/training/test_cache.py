@@ -178,3 +178,14 @@ def test_a_damaged_cache_is_said_in_words(images, tmp_path):
     (cache.path / "meta.json").write_text("{")
     with pytest.raises(InputError, match="is damaged; remove that folder"):
         build_cache(parts_of(images), PLAIN, tmp_path / "home")
+
+
+def test_without_a_home_to_write_in_caches_lie_in_the_temporary_folder(tmp_path, monkeypatch):
+    from designspace.training.cache import default_home
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
+    assert default_home() == tmp_path / "mine" / "designspace"
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    assert default_home().is_relative_to(tmp_path / "tmp")
