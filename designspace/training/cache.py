@@ -8,8 +8,8 @@ and renamed when it is whole: a build that is killed goes on where it was.
 import hashlib
 import json
 import os
-import tempfile
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
