@@ -85,13 +85,6 @@ class TrainingDisplay:
         """Show how far the run is."""
         self._show("training", snapshot.finished, snapshot.total, describe(snapshot))
 
-    def end(self, snapshot: "Snapshot") -> None:
-        """Say how it ended."""
-        parts = [f"{snapshot.complete} complete"]
-        parts += [f"{snapshot.diverged} diverged"] if snapshot.diverged else []
-        parts += [f"{snapshot.failed} failed (--retry tries again)"] if snapshot.failed else []
-        print(f"{snapshot.finished} of {snapshot.total} models: {', '.join(parts)}")
-
     def _show(self, name: str, done: int, total: int, about: str, last: bool = False) -> None:
         if self._bar:
             self._bar.update(
@@ -102,6 +95,14 @@ class TrainingDisplay:
         if now - self._line_at >= _LINE_EVERY:
             self._line_at = now
             print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
+
+
+def summary(snapshot: "Snapshot") -> str:
+    """Return how training ended in one line."""
+    parts = [f"{snapshot.complete} complete"]
+    parts += [f"{snapshot.diverged} diverged"] if snapshot.diverged else []
+    parts += [f"{snapshot.failed} failed (--retry tries again)"] if snapshot.failed else []
+    return f"{snapshot.finished} of {snapshot.total} models: {', '.join(parts)}"
 
 
 def describe(snapshot: "Snapshot") -> str:

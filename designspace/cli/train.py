@@ -40,6 +40,9 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile (for long trials on a GPU).")
     ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="On CUDA too, equal bits in every run; slower.")
+    ] = False,
     download: Annotated[
         bool, typer.Option("--download", help="Fetch the data set when it is missing.")
     ] = False,
@@ -59,6 +62,7 @@ def train(
     cluster_option: Annotated[
         list[str] | None, typer.Option(help="For the batch system: queue=gpu, walltime=04:00:00.")
     ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON at the end.")] = False,
 ) -> None:
     """Train every model of a run folder that has no trial yet, each by the same recipe.
 
@@ -75,7 +79,9 @@ def train(
 
       designspace train results/a --backend dask --scheduler tcp://10.0.0.1:8786
     """
-    from designspace.cli.progress import training_display
+    import json
+
+    from designspace.cli.progress import summary, training_display
     from designspace.errors import InputError
     from designspace.runs import RunFolder, load_recipe
     from designspace.training.board import Board
@@ -108,6 +114,7 @@ def train(
         retry=retry,
         time_limit=time_limit,
         compiled=compiled,
+        exact=exact,
         download=download,
         home=cache,
         elsewhere=backend == "dask",
@@ -116,7 +123,11 @@ def train(
     board = Board(folder.path / "tensorboard") if tensorboard else None
     with training_display(run, board) as display:
         end = train_population(folder, request, display, display.decoded, make_workers)
-        display.end(end)
+    if json_:
+        counts = {key: getattr(end, key) for key in ("total", "complete", "diverged", "failed")}
+        print(json.dumps({"run": str(run), **counts}))
+    else:
+        print(summary(end))
 
 
 def _backend(

@@ -76,9 +76,13 @@ def cut(records: Tensor, rows: Tensor, drawn: Draw, side: int) -> Tensor:
         (height * width * 3, width * 3, 3, width * 3, 1),
     )
     images = windows[rows, drawn.boxes[:, 0], drawn.boxes[:, 1]].view(-1, side, side, 3)
-    if drawn.flips is not None:
+    if drawn.flips is None:
+        return images
+    if images.device.type == "cpu":
         images[drawn.flips] = images[drawn.flips].flip(2)
-    return images
+        return images
+    # A mask as an index would make the processor wait for the device.
+    return torch.where(drawn.flips[:, None, None, None], images.flip(2), images)
 
 
 class Normalizer:

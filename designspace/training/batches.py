@@ -63,7 +63,7 @@ class Batches:
         self._arrays = open_arrays(cache.path, device)
         self._normalize = Normalizer(cache.mean, cache.std, self._side, device)
         self._batch = min(recipe.batch_size, cache.train_images)
-        self._chunked = self._arrays.train.nbytes > large
+        self._chunked = cache.train_bytes > large
         self._window = max(1, _WINDOW // self._arrays.train[0].nbytes // self._batch) * self._batch
 
     @property

@@ -60,6 +60,11 @@ class Cache:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def train_bytes(self) -> int:
+        """Bytes of the training images."""
+        return (self.path / "train.npy").stat().st_size
+
 
 @dataclass(frozen=True)
 class _Chunk:

@@ -2,12 +2,12 @@
 
 import contextlib
 import ctypes
-import os
 import platform
 import sys
 from pathlib import Path
 
 import torch
+from joblib import cpu_count
 
 from designspace import __version__
 from designspace.errors import InputError
@@ -56,24 +56,26 @@ def default_jobs(devices: tuple[str, ...]) -> int:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use, by affinity and by the container's limit."""
+    return int(cpu_count())
 
 
-def prepare(device: torch.device) -> torch.dtype | None:
+def prepare(device: torch.device, exact: bool = False) -> torch.dtype | None:
     """Set this process up for a device; return the type to autocast to, or None for float32.
 
     One thread a trial: trials side by side use the cores better than the threads of one, and sums
-    of one thread come out the same however many trials there are.
+    of one thread come out the same however many trials there are. A CPU is exact always.
+
+    Args:
+        device: Where trials will train.
+        exact: On CUDA, don't choose algorithms by timing them: runs are equal to the last bit.
     """
     torch.set_num_threads(1)
     _keep_memory()
     if device.type != "cuda":
         return None
     torch.cuda.set_device(device)
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = not exact
     torch.backends.cudnn.deterministic = True
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 

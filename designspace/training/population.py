@@ -11,6 +11,7 @@ from designspace.runs import DataRecord, Recipe, RunFolder, Trial, TrialState
 from designspace.runs.live import remove_live
 from designspace.runs.lock import lock
 from designspace.training import devices
+from designspace.training.batches import LARGE
 from designspace.training.cache import Cache, Progress, build_cache, default_home
 from designspace.training.decode import geometries
 from designspace.training.driver import Driver, Observer, Snapshot
@@ -35,6 +36,7 @@ class Request:
         retry: Train failed models again.
         time_limit: Seconds a trial may train, or None.
         compiled: Use torch.compile.
+        exact: On CUDA, equal bits in every run, at some speed.
         download: Fetch the data set when it is missing.
         home: Folder of image caches and downloads, or None for the user's cache folder.
         elsewhere: Workers may be on other machines: they decode their own images and keep their
@@ -51,6 +53,7 @@ class Request:
     retry: bool = False
     time_limit: float | None = None
     compiled: bool = False
+    exact: bool = False
     download: bool = False
     home: Path | None = None
     elsewhere: bool = False
@@ -89,6 +92,11 @@ def train_population(
         folder.check_training(request.recipe)
         todo, done = _select(folder, request, population)
         cache, data = _prepare(request, cache_progress)
+        if cache.train_bytes > LARGE:
+            observer.note(
+                f"{cache.train_bytes / 1e9:.0f} GB of training images: read from {cache.path} in "
+                "shuffled chunks"
+            )
         folder.begin_training(request.recipe, data)
         folder.append_trials([])
         _sweep(make_folder(folder.checkpoints))
@@ -160,6 +168,7 @@ def _task(
         home=request.home,
         time_limit=request.time_limit,
         compiled=request.compiled,
+        exact=request.exact,
     )
 
 

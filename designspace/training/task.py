@@ -42,6 +42,7 @@ class TrialTask:
         home: Folder of a worker's own images and checkpoints, or None for its user's cache folder.
         time_limit: Seconds of training after which the trial fails, or None.
         compiled: Whether torch.compile is used.
+        exact: Whether equal bits matter more than speed on CUDA.
         driver: Process that the worker must not outlive, or None.
     """
 
@@ -57,6 +58,7 @@ class TrialTask:
     home: Path | None = None
     time_limit: float | None = None
     compiled: bool = False
+    exact: bool = False
     driver: int | None = None
 
     @property
@@ -97,7 +99,7 @@ def run_task(task: TrialTask) -> Outcome:
     device = torch.device("cpu")
     try:
         device = torch.device(devices.find_devices(task.device)[0])
-        autocast = devices.prepare(device)
+        autocast = devices.prepare(device, task.exact)
         progress.versions = devices.versions(device, autocast)
         return _train(task, device, autocast, progress)
     except Diverged as stop:

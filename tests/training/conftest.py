@@ -6,9 +6,9 @@ from PIL import Image
 
 from designspace.arch import Frame, Population, Stages, cost
 from designspace.arch.stages import Arch
-from designspace.runs import Recipe, RunFolder
+from designspace.runs import DataRecord, Recipe, RunFolder
 from designspace.training.population import Request
-from designspace.training.task import run_task
+from designspace.training.task import TrialTask, run_task
 from designspace.training.workers import Done
 
 FRAME = Frame(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
@@ -130,3 +130,16 @@ def recipe():
 def small_population():
     """Make n different small networks."""
     return population
+
+
+@pytest.fixture
+def make_task(tmp_path, recipe):
+    """Make the task of model i out of four, its data made up."""
+    models = population(4)
+    data = DataRecord("digits", "held-out", "val", 0, 10, 10, 10, "c")
+
+    def make(i, folder=tmp_path):
+        file = folder / f"{i}.pt"
+        return TrialTask(models.ids[i], i, models.model(i), recipe, i, tmp_path, data, "cpu", file)
+
+    return make

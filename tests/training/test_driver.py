@@ -5,32 +5,16 @@ from dataclasses import replace
 import pytest
 
 from designspace.errors import InputError
-from designspace.runs import DataRecord, Trial, TrialState, journal
+from designspace.runs import Trial, TrialState, journal
 from designspace.training.driver import Driver
-from designspace.training.task import Outcome, TrialTask
+from designspace.training.task import Outcome
 from designspace.training.workers import Done
-
-DATA = DataRecord("digits", "held-out", "val", 0, 10, 10, 10, "c")
 
 
 @pytest.fixture
-def tasks(make_run, recipe, small_population, tmp_path):
-    models = small_population(4)
+def tasks(make_task, tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    return [
-        TrialTask(
-            models.ids[i],
-            i,
-            models.model(i),
-            recipe,
-            i,
-            tmp_path,
-            DATA,
-            "cpu",
-            tmp_path / "checkpoints" / f"{i}.pt",
-        )
-        for i in range(4)
-    ]
+    return [make_task(i, tmp_path / "checkpoints") for i in range(4)]
 
 
 @pytest.fixture

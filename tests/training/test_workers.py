@@ -6,8 +6,7 @@ import pytest
 from work_for_tests import at_once, dies_once, hangs
 
 from designspace.errors import InputError
-from designspace.runs import TrialState
-from designspace.training import devices, population
+from designspace.training import devices
 from designspace.training.devices import default_jobs, find_devices
 from designspace.training.population import local_workers, train_population
 from designspace.training.workers import LokyWorkers
@@ -27,16 +26,21 @@ def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(make_run, requ
     assert processes[1] != processes[0] or len(set(processes)) == 1
 
 
-def test_a_worker_that_hangs_is_killed(make_run, request_of, observer, monkeypatch):
-    monkeypatch.setattr(population, "Driver", partial(population.Driver, grace=0.0))
-    folder = make_run(n=3)
-    request = request_of(jobs=2, time_limit=4.0)
-    end = train_population(
-        folder, request, observer, make_workers=partial(local_workers, work=hangs)
-    )
-    assert (end.complete, end.failed) == (2, 1)
-    assert folder.trials()[0].state is TrialState.FAILED
-    assert "without a sign" in folder.trials()[0].reason
+def test_a_worker_that_hangs_is_killed_and_its_slot_used_again(tmp_path, make_task):
+    workers = LokyWorkers(1, hangs)
+    try:
+        workers.submit(make_task(0))
+        while not (tmp_path / "0.hangs").exists():
+            assert workers.wait(0.05) == []
+        workers.kill(0)
+        (done,) = workers.wait(30)
+        assert done.outcome is None
+        assert done.death.startswith("its worker")
+        workers.submit(make_task(1))
+        (done,) = workers.wait(60)
+        assert done.outcome.trial.index == 1
+    finally:
+        workers.close()
 
 
 def test_trials_are_spread_over_the_devices(make_run, request_of, observer):
