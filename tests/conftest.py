@@ -59,7 +59,8 @@ def study(tmp_path_factory):
 
     from designspace.analysis.findings import find
     from designspace.analysis.load import load_all
-    from designspace.analysis.summary import summary, tables
+    from designspace.analysis.summary import summary
+    from designspace.analysis.tables import tables
     from designspace.runs import RunFolder, Trial, TrialState
     from designspace.space import Budget, load_space, sample, sample_record
 

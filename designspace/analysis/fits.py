@@ -112,37 +112,45 @@ def width_trend(depths: IntArray, widths: IntArray) -> Trend:
 def _fit(observed: FloatArray) -> tuple[float, float, float, float]:
     """Fit one network; returns w_0, w_a, w_m and e_fit."""
     log_widths = np.log(observed)
-    ratios, steps = (axis.ravel() for axis in np.meshgrid(_RATIOS, _STEPS))
-    errors, starts = _errors(log_widths, ratios, steps)
+    pool = _best_by_step(log_widths, _RATIOS[None, :], _STEPS)
     for spread in _REFINEMENTS:
-        best = _best_by_step(errors, steps, 4)
+        errors, ratios, steps, _ = pool
+        best = np.argsort(errors, kind="stable")[:4]
         around = 1 + spread * np.linspace(-1, 1, 9)
-        near_ratios = (ratios[best][:, None, None] * around[:, None]).repeat(9, axis=2).ravel()
-        near_steps = (1 + (steps[best] - 1)[:, None, None] * around).repeat(9, axis=1).ravel()
-        near_errors, near_starts = _errors(log_widths, near_ratios, near_steps)
-        ratios, steps = np.append(ratios, near_ratios), np.append(steps, near_steps)
-        errors, starts = np.append(errors, near_errors), np.append(starts, near_starts)
-    best = _best_by_step(errors, steps, 16)
-    return _on_the_rule(log_widths, ratios[best], steps[best], starts[best])
+        near_steps = (1 + (steps[best][:, None] - 1) * around).ravel()
+        near_ratios = (ratios[best][:, None] * around).repeat(9, axis=0)
+        near = _best_by_step(log_widths, near_ratios, near_steps)
+        pool = np.concatenate([pool, near], axis=1)
+    best = np.argsort(pool[0], kind="stable")[:16]
+    return _on_the_rule(log_widths, *pool[1:, best])
 
 
-def _best_by_step(errors: FloatArray, steps: FloatArray, most: int) -> IntArray:
-    """Return the best grid points, one for each w_m, so that they are not all of one pattern."""
-    order = np.argsort(errors, kind="stable")
-    _, first = np.unique(np.round(steps[order], 2), return_index=True)
-    return order[np.sort(first)[:most]]
+def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray) -> FloatArray:
+    """Return the best ratio for each w_m, so that what is kept is not all of one pattern.
 
+    Args:
+        log_widths: Logarithms of the block widths, (d,).
+        ratios: Ratios w_a / w_0 to try with each step, (k, r), or with all steps alike, (1, r).
+        steps: Values of w_m, (k,).
 
-def _errors(
-    log_widths: FloatArray, ratios: FloatArray, steps: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Least mean |log(predicted / observed)| at each grid point, and the log w_0 that gives it."""
-    log_m = np.log(steps)
+    Returns:
+        Least mean |log(predicted / observed)|, its ratio, w_m, and its log w_0, (4, k).
+    """
+    log_m = np.log(steps)[:, None, None]
     j = np.arange(len(log_widths))
-    rounded = np.rint(np.log1p(ratios[:, None] * j) / log_m[:, None])
-    offset = np.sort(log_widths - rounded * log_m[:, None], axis=1)
-    starts = offset[:, len(j) // 2]
-    return np.abs(offset - starts[:, None]).mean(axis=1), starts
+    offset = np.log1p(ratios[:, :, None] * j) / log_m
+    np.rint(offset, out=offset)
+    offset *= -log_m
+    offset += log_widths
+    offset.sort(axis=2)
+    middle = len(j) // 2
+    starts = offset[:, :, middle]
+    # Sorted, the distances to the median are a difference of two sums.
+    above, below = offset[:, :, -middle or len(j) :].sum(axis=2), offset[:, :, :middle].sum(axis=2)
+    errors = (above - below) / len(j)
+    rows, best = np.arange(len(steps)), errors.argmin(axis=1)
+    own = ratios[np.minimum(rows, len(ratios) - 1), best]
+    return np.stack([errors[rows, best], own, steps, starts[rows, best]])
 
 
 def _on_the_rule(

@@ -1,53 +1,50 @@
-"""Findings as plain data: summary.json, and the tables that lie beside it as CSV."""
+"""Findings as plain data: summary.json, whose schema is in `designspace.analysis.schema`."""
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from designspace.analysis.best import BestInterval
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
+from designspace.analysis.normalized import NormalizedEdfs
 from designspace.analysis.pairs import Pair
+from designspace.analysis.plain import number, plain
+from designspace.analysis.sequential import SequentialComparison
+from designspace.analysis.verdicts import verdicts
 
 SCHEMA = 1
-Table = tuple[tuple[str, ...], list[list[Any]]]
 
 
 def summary(findings: Findings) -> dict[str, Any]:
     """Return all numbers of the report as plain data, as they stand in summary.json."""
     populations = findings.populations
+    words = verdicts(findings)
     return {
         "schema": SCHEMA,
-        "populations": [_population(p) for p in populations],
+        "warnings": list(words.warnings),
+        "verdict": words.paragraph,
+        "populations": [population_record(p) for p in populations],
         "bootstrap": {
-            p.name: {name: _interval(found) for name, found in p.bootstrap.items()}
+            p.name: {name: interval_record(found) for name, found in p.bootstrap.items()}
             for p in populations
         },
         "best": {p.name: [_model(p, int(row)) for row in p.best_rows] for p in populations},
-        "comparisons": [_pair(pair) for pair in findings.pairs],
+        "comparisons": [pair_record(pair) for pair in findings.pairs],
+        "claims": None if findings.claims is None else plain(findings.claims.claims),
         "fits": {p.name: _fits(p.widths) for p in populations if p.widths is not None},
+        "trends": {p.name: plain(p.trends) for p in populations},
+        "together": {p.name: plain(p.together[:20]) for p in populations},
+        "constraints": {
+            p.name: [{**plain(one), "shared": one.shared} for one in p.constraints]
+            for p in populations
+        },
+        "normalized": _normalized(findings, findings.normalized),
+        "area_range": list(findings.area_range),
     }
 
 
-def tables(findings: Findings) -> dict[str, Table]:
-    """Return the CSV tables: name to header and rows."""
-    return {
-        "populations": _from_maps(_flat(_population(p)) for p in findings.populations),
-        "edf": _edf_table(findings),
-        "bootstrap": _from_maps(
-            {"population": p.name, "parameter": name, **_interval(found)}
-            for p in findings.populations
-            for name, found in p.bootstrap.items()
-        ),
-        "best_of_k": _best_of_k_table(findings),
-        "comparisons": _from_maps(_spread(_pair(pair)) for pair in findings.pairs),
-        "models": _models_table(findings),
-    }
-
-
-def _population(p: PopulationFindings) -> dict[str, Any]:
+def population_record(p: PopulationFindings) -> dict[str, Any]:
+    """Return what is known of a population on its own."""
     results, count = p.results, p.accounting
     flops = results.costs.get("flops")
     return {
@@ -61,30 +58,38 @@ def _population(p: PopulationFindings) -> dict[str, Any]:
         "diverged": count.diverged,
         "failed": count.failed,
         "missing": count.missing,
+        "set_aside": count.set_aside,
         "counted": count.counted,
         "min": p.edf.minimum,
         "mean": p.edf.mean,
         "median": p.edf.median,
+        "sd": float(results.counted_errors.std(ddof=1)) if count.counted > 1 else 0.0,
         "mean_best_case": count.mean_best_case,
         "mean_worst_case": count.mean_worst_case,
         "chance": results.chance,
+        "quantiles": plain(p.quantiles),
+        "area": p.area,
+        "band_half_width": p.band.half_width,
         "flops": None if flops is None else [int(flops.min()), int(flops.max())],
         "path": results.provenance.path,
     }
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def pair_record(pair: Pair) -> dict[str, Any]:
+    """Return the comparison of two populations."""
     found, equal = pair.comparison, pair.equivalence
     return {
         "first": pair.first,
         "second": pair.second,
         "verdict": pair.verdict,
+        "better": pair.better,
+        "equal": pair.equal,
         "n": list(found.n),
-        "mean": asdict(found.mean),
-        "median": asdict(found.median),
+        "mean": plain(found.mean),
+        "median": plain(found.median),
         "minimum": found.minimum,
-        "superiority": asdict(found.superiority),
-        "hedges_g": asdict(found.hedges_g),
+        "superiority": plain(found.superiority),
+        "hedges_g": plain(found.hedges_g),
         "ks": found.ks,
         "p_ks": found.p_ks,
         "p_mean": found.p_mean,
@@ -94,17 +99,38 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "margin": equal.margin,
         "p_equivalent": equal.p,
         "p_equivalent_holm": pair.p_equivalent,
+        "difference_seen": pair.seen,
+        "models_needed": pair.needed,
+        "sequential": _sequential(pair.sequential),
     }
 
 
-def _interval(found: BestInterval) -> dict[str, Any]:
+def interval_record(found: BestInterval) -> dict[str, Any]:
+    """Return where the best models have one parameter."""
     return {
-        "low": plain(found.low),
-        "median": plain(found.median),
-        "high": plain(found.high),
-        "best": plain(found.best),
+        "low": number(found.low),
+        "median": number(found.median),
+        "high": number(found.high),
+        "best": number(found.best),
         "carriers": found.carriers,
         "few": found.few,
+    }
+
+
+def _sequential(found: SequentialComparison) -> dict[str, Any]:
+    ends = {
+        name: {
+            "value": None,
+            "low": plain(sequence.low[-1]),
+            "high": plain(sequence.high[-1]),
+        }
+        for name, sequence in (("mean", found.mean), ("superiority", found.superiority))
+    }
+    return {
+        "pairs": found.pairs,
+        **ends,
+        "decided_at": found.decided_at,
+        "better": found.better,
     }
 
 
@@ -121,7 +147,7 @@ def _model(p: PopulationFindings, row: int) -> dict[str, Any]:
     if results.regnets is not None:
         record["regnet"] = results.regnets.regnet(row).to_dict()
     if results.stages is None:
-        record["parameters"] = {k: plain(v[row]) for k, v in results.parameters.items()}
+        record["parameters"] = {k: number(v[row]) for k, v in results.parameters.items()}
     return record
 
 
@@ -131,7 +157,7 @@ def _fits(widths: WidthFits) -> dict[str, Any]:
         "fitted": len(errors),
         "median_error": float(np.median(errors)),
         "median_error_best": float(np.median(errors[:few])),
-        "trend": asdict(widths.trend),
+        "trend": plain(widths.trend),
         "best": [
             {
                 "index": int(widths.rows[i]),
@@ -145,75 +171,24 @@ def _fits(widths: WidthFits) -> dict[str, Any]:
     }
 
 
-def _edf_table(findings: Findings) -> Table:
-    header = ("population", "error", "share_up_to", "band_low", "band_high")
-    rows = [
-        [p.name, *map(float, row)]
-        for p in findings.populations
-        for row in zip(p.edf.errors, p.edf.cumulative, p.band.low, p.band.high, strict=True)
-    ]
-    return header, rows
-
-
-def _best_of_k_table(findings: Findings) -> Table:
-    header = ("population", "k", "expected", "unbiased", "low", "high")
-    rows: list[list[Any]] = []
-    for p in findings.populations:
-        found = p.best_of_k
-        columns = (found.expected, found.unbiased, found.low, found.high)
-        for k, *values in zip(found.k, *columns, strict=True):
-            rows.append([p.name, int(k), *map(float, values)])
-    return header, rows
-
-
-def _models_table(findings: Findings) -> Table:
-    """One line a sampled model, whatever its state, with the parameters of all populations."""
-    costs = list(dict.fromkeys(c for p in findings.populations for c in p.results.costs))
-    names = list(dict.fromkeys(k for p in findings.populations for k in p.results.parameters))
-    header = ("population", "id", "index", "state", "counted", "error", *costs, *names)
-    rows: list[list[Any]] = []
-    for p in findings.populations:
-        r = p.results
-        columns = [r.costs.get(c) for c in costs] + [r.parameters.get(k) for k in names]
-        for i, identifier in enumerate(r.ids):
-            error = "" if math.isnan(r.errors[i]) else float(r.errors[i])
-            values = ["" if column is None else plain(column[i]) for column in columns]
-            rows.append(
-                [p.name, identifier, i, str(r.states[i]), bool(r.counted[i]), error, *values]
-            )
-    return header, rows
-
-
-def plain(value: Any) -> float | int:
-    """Return a number as JSON and CSV should show it: whole ones without a point."""
-    number = float(value)
-    return int(number) if number.is_integer() else number
-
-
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {key: value for key, value in record.items() if key != "flops"}
-    low, high = record["flops"] or ("", "")
-    return {**flat, "flops_low": low, "flops_high": high}
-
-
-def _spread(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One column a number: `mean: {value, low, high}` becomes mean, mean_low, mean_high."""
-    flat: dict[str, Any] = {}
-    for name, entry in record.items():
-        if isinstance(entry, dict):
-            flat |= {
-                name: entry["value"],
-                f"{name}_low": entry["low"],
-                f"{name}_high": entry["high"],
+def _normalized(findings: Findings, found: NormalizedEdfs | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "complexity": found.complexity,
+        "low": found.low,
+        "high": found.high,
+        "bins": found.bins,
+        "populations": {
+            p.name: {
+                "min": function.minimum,
+                "mean": function.mean,
+                "median": function.median,
+                "band_half_width": band.half_width,
+                "left_out": left_out,
             }
-        elif isinstance(entry, list):
-            flat |= {f"{name}_first": entry[0], f"{name}_second": entry[1]}
-        else:
-            flat[name] = entry
-    return flat
-
-
-def _from_maps(records: Iterable[Mapping[str, Any]]) -> Table:
-    listed = list(records)
-    header = tuple(dict.fromkeys(key for record in listed for key in record))
-    return header, [[record.get(key, "") for key in header] for record in listed]
+            for p, function, band, left_out in zip(
+                findings.populations, found.edfs, found.bands, found.left_out, strict=True
+            )
+        },
+    }

@@ -20,6 +20,10 @@ def analyze(
     margin: Annotated[
         float, typer.Option(help="Percent of error that counts as no difference, for equivalence.")
     ] = 1.0,
+    claims: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of claims made beforehand; each gets a verdict."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print summary.json instead of lines.")
     ] = False,
@@ -31,6 +35,8 @@ def analyze(
       designspace analyze results/a results/b --out results/report
 
       designspace analyze results/a --out results/a/report --json
+
+      designspace analyze results/* --out results/study --margin 0.5 --claims claims.yaml
     """
     import json
 
@@ -39,7 +45,7 @@ def analyze(
     from designspace.analysis.summary import summary
     from designspace.report.write import write_report
 
-    findings = find(load_all(runs, all_finished), margin)
+    findings = find(load_all(runs, all_finished), margin, claims)
     index = write_report(findings, out)
     if as_json:
         print(json.dumps(summary(findings), indent=1))

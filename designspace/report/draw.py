@@ -7,11 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from designspace.analysis.arrays import FloatArray
+from designspace.analysis.axes import AxisTrend
 from designspace.analysis.best import BestInterval, BestOfK
 from designspace.analysis.edf import Band, Edf
 from designspace.analysis.fits import Trend
-from designspace.report.style import INK, color, dash
+from designspace.analysis.pairs import Pair
+from designspace.report.style import COLORS, FAINT, INK, color, dash
 from designspace.report.svg import DOTS
+
+# Colour and marker of a verdict: two cues, for those who see no colours.
+_VERDICT_LOOKS = {
+    "better": (COLORS[2], "o"),
+    "worse": (COLORS[1], "s"),
+    "equivalent": (COLORS[0], "D"),
+    "undecided": (INK, "|"),
+}
 
 
 def draw_edf(
@@ -62,15 +72,21 @@ def draw_bootstrap(
     interval: BestInterval,
     *,
     name: str,
+    trend: AxisTrend | None = None,
     error_range: tuple[float, float] | None = None,
     index: int = 0,
 ) -> None:
-    """Draw error against a parameter with the interval of its best values, as in DDS figure 2."""
+    """Draw error against a parameter with the interval of its best values, as in DDS figure 2.
+
+    A trend is drawn as the line through the median errors of its bins.
+    """
     if error_range is not None:
         ax.set_ylim(*error_range)
     ax.axvspan(interval.low, interval.high, color=color(index), alpha=0.18, linewidth=0)
     ax.axvline(interval.median, color=color(index), linewidth=1.6)
     _dots(ax, values, errors, size=2.2, color=INK, alpha=0.45)
+    if trend is not None:
+        ax.plot(trend.centers, trend.medians, color=INK, linewidth=1.0, zorder=4)
     _parameter_axis(ax, name, values)
     ax.set_title(name, fontweight="bold", y=1.0, pad=4)
 
@@ -107,6 +123,42 @@ def draw_fit_errors(
     ax.set(xlabel="rank by error", ylabel="e_fit", title=title)
     ax.set_ylim(bottom=0)
     ax.grid(True)
+
+
+def draw_differences(ax: Axes, pairs: Sequence[Pair]) -> None:
+    """Draw the difference of mean errors of each pair with its interval; the margin is shaded."""
+    margin = pairs[0].equivalence.margin
+    ax.axvspan(-margin, margin, color=FAINT, alpha=0.45, linewidth=0)
+    ax.axvline(0, color=INK, linewidth=0.8)
+    for row, pair in enumerate(pairs):
+        mean = pair.comparison.mean
+        look = _VERDICT_LOOKS[pair.verdict]
+        ax.plot([mean.low, mean.high], [row, row], color=look[0], linewidth=1.6)
+        ax.plot([mean.value], [row], look[1], color=look[0], markersize=5.5)
+    ax.set_yticks(range(len(pairs)), [f"{pair.second} − {pair.first}" for pair in pairs])
+    ax.set_ylim(len(pairs) - 0.4, -0.6)
+    ax.set_xlabel("difference of mean error, %")
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(True, axis="x")
+
+
+def draw_importance(
+    ax: Axes, trends: Sequence[AxisTrend], *, title: str = "", index: int = 0
+) -> None:
+    """Draw how much of the error's variation each parameter explains, the most first."""
+    for row, trend in enumerate(trends):
+        found = trend.importance
+        ax.plot([found.low, found.high], [row, row], color=color(index), linewidth=1.6)
+        ax.plot([found.value], [row], "o", color=color(index), markersize=5)
+    ax.set_yticks(range(len(trends)), [trend.name for trend in trends])
+    ax.set_ylim(len(trends) - 0.4, -0.6)
+    ax.set_xlim(0, 1)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.set(xlabel="of the variation explained", title=title)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(True, axis="x")
 
 
 def _steps(

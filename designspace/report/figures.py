@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,13 +16,17 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from designspace.analysis.findings import Findings, PopulationFindings, error_range
+from designspace.analysis.normalized import NormalizedEdfs
+from designspace.arch import format_quantity
 from designspace.report import draw
 from designspace.report.style import rc
 from designspace.report.svg import Picture, inline_svg, picture, sheet_svg
 
 _PNG_DPI = 150
-# Inches left of, right of, below and above the axes of a panel.
-_MARGINS = (0.56, 0.1, 0.46, 0.26)
+# The most important parameters that the figure of importance shows; the tables have all.
+_SHOWN = 8
+# Inches right of, below and above the axes of a panel.
+_MARGINS = (0.2, 0.46, 0.26)
 Bitmap = NDArray[np.uint8]
 Drawing = Callable[[Axes], None]
 
@@ -46,6 +50,7 @@ class Figure:
         panels: Its drawings, in reading order.
         size: Width and height of a panel, in inches.
         columns: Panels a row in the files; the page flows them as its width allows.
+        left: Inches left of the axes, for labels.
     """
 
     key: str
@@ -54,6 +59,7 @@ class Figure:
     panels: tuple[Panel, ...]
     size: tuple[float, float] = (5.4, 3.7)
     columns: int = 4
+    left: float = 0.56
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,18 @@ class Rendered:
 
 def figures(findings: Findings) -> Iterator[Figure]:
     """Yield the figures in the order of the page."""
+    populations = findings.populations
     yield _edf_figure(findings)
+    if findings.normalized is not None:
+        yield _normalized_figure(findings, findings.normalized)
+    if findings.pairs:
+        yield _differences_figure(findings)
     yield _best_of_k_figure(findings)
-    for index, population in enumerate(findings.populations):
+    for index, population in enumerate(populations):
         yield _bootstrap_figure(population, index)
-    with_widths = [(i, p) for i, p in enumerate(findings.populations) if p.widths is not None]
+    if any(p.trends for p in populations):
+        yield _importance_figure(populations)
+    with_widths = [(i, p) for i, p in enumerate(populations) if p.widths is not None]
     if with_widths:
         yield _widths_figure(with_widths)
         yield _fit_figure(with_widths)
@@ -87,9 +100,7 @@ def render(figure: Figure) -> Rendered:
     """Draw a figure: each panel once, for the page and for the files."""
     columns = min(figure.columns, len(figure.panels))
     with mpl.rc_context(rc(figure.key)):
-        drawn = [
-            _draw(panel, figure.size, f"{figure.key}-{i}") for i, panel in enumerate(figure.panels)
-        ]
+        drawn = [_draw(figure, panel, f"{figure.key}-{i}") for i, panel in enumerate(figure.panels)]
     pictures = [one for one, _ in drawn]
     return Rendered(
         figure=figure,
@@ -101,11 +112,11 @@ def render(figure: Figure) -> Rendered:
     )
 
 
-def _draw(panel: Panel, size: tuple[float, float], key: str) -> tuple[Picture, Bitmap]:
+def _draw(figure: Figure, panel: Panel, key: str) -> tuple[Picture, Bitmap]:
     """Draw one panel as SVG and as a bitmap (height, width, 4)."""
-    width, height = size
-    left, right, bottom, top = _MARGINS
-    canvas = Canvas(figsize=size)
+    (width, height), left = figure.size, figure.left
+    right, bottom, top = _MARGINS
+    canvas = Canvas(figsize=figure.size)
     panel.draw(
         canvas.add_axes(
             (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
@@ -156,10 +167,77 @@ def _edf_figure(findings: Findings) -> Figure:
     return Figure("edf", "edf", caption, (Panel(drawing, f"Error distributions. {words}."),))
 
 
+def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
+    low, high = error_range(findings.populations)
+
+    def drawing(ax: Axes) -> None:
+        parts = zip(findings.populations, found.edfs, found.bands, strict=True)
+        for index, (p, function, band) in enumerate(parts):
+            draw.draw_edf(ax, function, band, label=p.name, index=index, until=high)
+        ax.set(xlim=(low, high), ylabel=f"share at equal {found.complexity}")
+        ax.legend(loc="lower right")
+
+    words = "; ".join(
+        f"{p.name}: mean {function.mean:.1f} %"
+        for p, function in zip(findings.populations, found.edfs, strict=True)
+    )
+    caption = (
+        f"The same at equal complexity (NDS): models weigh so that {found.complexity} are uniform "
+        f"over {format_quantity(found.low)} to {format_quantity(found.high)}, the range that all "
+        f"populations reach, in {found.bins} bins. Bands: bootstrap, 95 % for each whole curve."
+    )
+    panel = Panel(drawing, f"Error distributions at equal {found.complexity}. {words}.")
+    return Figure("edf_normalized", "edf", caption, (panel,))
+
+
+def _differences_figure(findings: Findings) -> Figure:
+    pairs = findings.pairs
+    longest = max(len(pair.first) + len(pair.second) for pair in pairs)
+    margin = pairs[0].equivalence.margin
+    caption = (
+        "Differences of mean error, second minus first, with 95 % intervals: left of zero, the "
+        "second has less error. Circle: shown to be better; square: shown to be worse; diamond: "
+        f"shown to differ by less than the margin of {margin:g} % (shaded); bar: undecided."
+    )
+    return Figure(
+        key="differences",
+        section="compare",
+        caption=caption,
+        panels=(
+            Panel(
+                partial(draw.draw_differences, pairs=pairs),
+                "; ".join(pair.words for pair in pairs),
+            ),
+        ),
+        size=(5.4, 0.8 + 0.27 * len(pairs)),
+        left=min(2.6, 0.4 + 0.075 * longest),
+    )
+
+
+def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
+    shown = [(i, p) for i, p in enumerate(populations) if p.trends]
+    most = max(min(_SHOWN, len(p.trends)) for _, p in shown)
+    panels = tuple(
+        Panel(
+            partial(draw.draw_importance, trends=p.trends[:_SHOWN], title=p.name, index=index),
+            f"{p.name}, variation of the error explained: "
+            + ", ".join(f"{t.name} {t.importance.value:.0%}" for t in p.trends[:_SHOWN]),
+        )
+        for index, p in shown
+    )
+    caption = (
+        "How much of the variation of the error (of its rank) the leading parameters explain, "
+        "each on its own: means of bins, corrected for their number, with 95 % bootstrap intervals."
+    )
+    size = (3.4, 0.8 + 0.17 * most)
+    return Figure("importance", "importance", caption, panels, size, 3)
+
+
 def _best_of_k_figure(findings: Findings) -> Figure:
     def drawing(ax: Axes) -> None:
         for index, p in enumerate(findings.populations):
             draw.draw_best_of_k(ax, p.best_of_k, label=p.name, index=index)
+        ax.set_ylim(*error_range(findings.populations))
         ax.legend(loc="upper right")
 
     words = "; ".join(
@@ -177,6 +255,7 @@ def _best_of_k_figure(findings: Findings) -> Figure:
 def _bootstrap_figure(p: PopulationFindings, index: int) -> Figure:
     errors = p.results.counted_errors
     shown = error_range([p])
+    trends = {trend.name: trend for trend in p.trends}
     panels = []
     for name, values in p.results.counted_parameters().items():
         interval = p.bootstrap[name]
@@ -186,6 +265,7 @@ def _bootstrap_figure(p: PopulationFindings, index: int) -> Figure:
             errors=errors,
             interval=interval,
             name=name,
+            trend=trends.get(name),
             error_range=shown,
             index=index,
         )
@@ -197,7 +277,8 @@ def _bootstrap_figure(p: PopulationFindings, index: int) -> Figure:
     first = next(iter(p.bootstrap.values()))
     caption = (
         f"{p.name}: error against each parameter. Shaded: where the best of {first.draws} redrawn "
-        f"models lies in 95 % of redraws; line: its median (closed form). "
+        f"models lies in 95 % of redraws; coloured line: its "
+        f"median (closed form); thin line: median error in bins. "
         f"{first.carriers} of {first.n} models carry 95 % of the weight."
     )
     key = f"bootstrap_{slug(p.name)}"

@@ -3,8 +3,8 @@
 from typing import Any
 
 from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.plain import number as plain
 from designspace.analysis.results import Results
-from designspace.analysis.summary import plain
 
 # The page holds at most this many rows a population, the best by error; the CSV holds all.
 MOST_ROWS = 1500

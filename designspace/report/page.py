@@ -1,6 +1,7 @@
 """The page: findings and rendered figures into one HTML file that asks no server for anything."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,9 +27,10 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["quantity"] = format_quantity
-    sections: dict[str, list[Rendered]] = {}
+    sections: defaultdict[str, list[Rendered]] = defaultdict(list)
     for one in rendered:
-        sections.setdefault(one.figure.section, []).append(one)
+        sections[one.figure.section].append(one)
+    splits = sorted({s for p in findings.populations for s in p.results.provenance.splits})
     template = environment.get_template("report.html.j2")
     return template.render(
         title=TITLE,
@@ -41,6 +43,7 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         rows_left_out=any(len(p.results) > MOST_ROWS for p in findings.populations),
         most_rows=MOST_ROWS,
         verdicts=verdicts(findings),
+        splits=", ".join(splits),
         version=version,
     )
 

@@ -1,13 +1,13 @@
 """Writing a report folder: index.html, summary.json, tables/*.csv, figures/*.svg and *.png."""
 
-import csv
-import io
 import json
 from pathlib import Path
 
 from designspace import __version__
 from designspace.analysis.findings import Findings
-from designspace.analysis.summary import Table, summary, tables
+from designspace.analysis.schema import summary_schema
+from designspace.analysis.summary import summary
+from designspace.analysis.tables import tables, to_csv
 from designspace.errors import InputError
 from designspace.files import make_folder, write_text
 from designspace.report.figures import figures, render
@@ -31,20 +31,13 @@ def write_report(findings: Findings, folder: Path) -> Path:
         _write_bytes(pictures / f"{one.figure.key}.png", one.png)
     sheets = make_folder(folder / "tables")
     for name, table in tables(findings).items():
-        write_text(sheets / f"{name}.csv", _csv(table))
-    write_text(folder / "summary.json", json.dumps(summary(findings), indent=1) + "\n")
+        write_text(sheets / f"{name}.csv", to_csv(table))
+    numbers = json.dumps(summary(findings), indent=1, allow_nan=False)
+    write_text(folder / "summary.json", numbers + "\n")
+    write_text(folder / "summary.schema.json", json.dumps(summary_schema(), indent=1) + "\n")
     index = folder / "index.html"
     write_text(index, page(findings, rendered, __version__))
     return index
-
-
-def _csv(table: Table) -> str:
-    header, rows = table
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

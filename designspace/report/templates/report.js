@@ -71,21 +71,26 @@
     if (!known) return element("p", { className: "note", textContent: `Its stages are not known. ${row[SHAPE]}` });
     const [depths, widths, ratios, groups] = known;
     const total = depths.reduce((sum, d) => sum + d, 0);
-    const gap = 26, left = 8, height = 150, base = 112;
-    const step = Math.min(22, (664 - gap * (depths.length - 1)) / total);
+    const across = Math.max(320, Math.min(680, body.clientWidth - 20));
+    const gap = 18, left = 8, height = 150, base = 112;
+    /* A stage is at least as wide as its label. */
+    const room = across - 2 * left - gap * (depths.length - 1) - depths.reduce((sum, d) => sum + (d < 3 ? 48 : 0), 0);
+    const step = Math.max(1.5, Math.min(22, room / total));
+    const span = (depth) => Math.max(48, depth * step);
     const words = depths.map((d, i) => `stage ${i + 1}: ${d} blocks of width ${widths[i]}, bottleneck ${ratios[i]}, group width ${groups[i]}`).join("; ");
-    const svg = shape("svg", { viewBox: `0 0 680 ${height}`, role: "img", "aria-label": words });
+    const svg = shape("svg", { viewBox: `0 0 ${across} ${height}`, role: "img", "aria-label": words });
     const tallest = Math.log2(Math.max(...widths) / 4);
     let x = left;
     depths.forEach((depth, i) => {
       const tall = Math.max(6, 96 * Math.log2(widths[i] / 4) / tallest);
+      const start = x + (span(depth) - depth * step) / 2;
       for (let j = 0; j < depth; j += 1)
-        svg.append(shape("rect", { x: x + j * step, y: base - tall, width: Math.max(1, step - 2), height: tall, rx: 2, fill: `var(--c${row[POP] % 6})` }));
-      const middle = x + depth * step / 2;
+        svg.append(shape("rect", { x: start + j * step, y: base - tall, width: Math.max(1, step - Math.min(2, step / 3)), height: tall, rx: 2, fill: `var(--c${row[POP] % 6})` }));
+      const middle = x + span(depth) / 2;
       const line = (y, text) => svg.append(shape("text", { x: middle, y, "text-anchor": "middle", "font-size": 11, fill: "var(--ink)" }, text));
       line(base + 15, `${depth} × ${widths[i]}`);
       line(base + 29, `b${ratios[i]} g${groups[i]}`);
-      x += depth * step + gap + Math.max(0, 40 - depth * step) / 2;
+      x += span(depth) + gap;
     });
     return svg;
   };

@@ -1,0 +1,95 @@
+"""The report in a browser: no complaint, no request, sorting, drawing, keys, 400 pixels, dark."""
+
+import pytest
+from chromium_pipe import Page, find_chromium
+from test_report_page import run
+
+if find_chromium() is None:
+    pytest.skip("no Chromium on this machine (apt-get install chromium)", allow_module_level=True)
+
+COLUMN = "[...document.querySelectorAll('#models tbody tr')].map((r) => r.cells[{}].textContent)"
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    from designspace.analysis.findings import find
+    from designspace.analysis.load import load_all
+    from designspace.report.write import write_report
+
+    home = tmp_path_factory.mktemp("browser")
+    a = run(home / "a", n=30, states={3: "diverged", 4: "failed"})
+    b = run(home / "a long <b>name</b> of a run, as people give them", "RegNetX@8", n=30, shift=-2)
+    return write_report(find(load_all([a, b])), home / "out")
+
+
+@pytest.fixture
+def browse(tmp_path):
+    pages = []
+
+    def opened(index, **options):
+        pages.append(Page(tmp_path / str(len(pages)), **options))
+        pages[-1].open(index)
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        page.close()
+
+
+def test_sorting_finding_drawing_without_complaint_or_request(index, browse):
+    page = browse(index)
+    errors = [float(text) for text in page.run(COLUMN.format(2))]
+    assert errors == sorted(errors)
+    assert len(errors) == 25
+    page.run("document.querySelector('#models th[data-column=\"5\"] button').click()")
+    assert page.run(COLUMN.format(2))[0] == "90.00"
+    assert page.run("document.querySelector('#models th[data-column=\"5\"]').ariaSort") == (
+        "descending"
+    )
+    page.run("document.querySelector('#models th[data-column=\"1\"] button').click()")
+    page.run("document.getElementById('next').click()")
+    assert page.run("document.getElementById('shown').textContent") == "26–50 of 60"
+    page.run("document.getElementById('state').value = 'failed'")
+    page.run("document.getElementById('state').dispatchEvent(new Event('change'))")
+    assert page.run(COLUMN.format(0)) == ["4"]
+    page.run("document.querySelector('#models tbody tr').click()")
+    assert page.run("document.querySelectorAll('.network rect').length") > 3
+    assert page.run("document.querySelector('.network svg').getAttribute('aria-label')").startswith(
+        "stage 1: "
+    )
+    assert page.complaints == []
+    assert [url for url in page.requests if not url.startswith("data:")] == [index.as_uri()]
+
+
+def test_it_can_be_used_from_the_keyboard(index, browse):
+    page = browse(index)
+    page.press("Tab", 9)
+    assert page.run("document.activeElement.className") == "skip"
+    page.run("document.querySelector('#models td button').focus()")
+    page.press("Enter", 13)
+    assert page.run("document.querySelectorAll('.network svg').length") == 1
+    page.press("Enter", 13)
+    assert page.run("document.querySelectorAll('.network svg').length") == 0
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_nothing_overflows(index, browse, width):
+    page = browse(index, width=width)
+    page.run("for (const part of document.querySelectorAll('details')) part.open = true")
+    page.run("document.querySelector('#models td button').click()")
+    assert page.run("document.documentElement.scrollWidth") <= width
+    wide = (
+        "[...document.querySelectorAll('main *')].filter((e) => !e.closest('.scroll, svg') && "
+        f"e.getBoundingClientRect().right > {width} + 1).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert page.run(wide) == []
+
+
+def test_dark_follows_the_system_and_the_button(index, browse):
+    page = browse(index, dark=True)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.run(ground)
+    assert dark == "rgb(20, 23, 26)"
+    page.run("document.getElementById('theme').click()")
+    assert page.run("document.getElementById('theme').textContent") == "Theme: light"
+    assert page.run(ground) != dark
