@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from designspace.training.board import Board
     from designspace.training.driver import Snapshot
 
-# Seconds between plain lines.
-_LINE_EVERY = 10.0
+# Seconds between plain lines that bring news, and between any.
+_NEWS_EVERY, _LINE_EVERY = 10.0, 60.0
 
 
 @contextmanager
@@ -53,7 +53,7 @@ class TrainingDisplay:
             for name in (("decoding images", "training") if bar else ())
             if bar
         }
-        self._line_at = 0.0
+        self._line_at, self._shown = -_LINE_EVERY, ("", -1)
         self._decoding_began: tuple[float, int] | None = None
 
     def decoded(self, done: int, total: int) -> None:
@@ -92,8 +92,9 @@ class TrainingDisplay:
             )
             return
         now = time.monotonic()
-        if now - self._line_at >= _LINE_EVERY:
-            self._line_at = now
+        news = self._shown != (name, done)
+        if now - self._line_at >= (_NEWS_EVERY if news else _LINE_EVERY):
+            self._line_at, self._shown = now, (name, done)
             print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
 
 

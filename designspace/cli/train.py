@@ -52,7 +52,9 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")
     ] = False,
-    backend: Annotated[str, typer.Option(help="loky (this machine) or dask.")] = "loky",
+    backend: Annotated[
+        str | None, typer.Option(help="loky (this machine) or dask, as the options below suggest.")
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:8786.")
     ] = None,
@@ -75,9 +77,11 @@ def train(
 
       designspace train results/a --data folder:cifar10 --recipe cifar --jobs 2
 
-      designspace train results/a --only 0-249          (the other half elsewhere; then merge)
+      designspace train results/a --only 0-249
 
-      designspace train results/a --backend dask --scheduler tcp://10.0.0.1:8786
+      designspace train results/a --scheduler tcp://10.0.0.1:8786
+
+      designspace train results/a --cluster slurm --jobs 32 --cluster-option queue=gpu
     """
     import json
 
@@ -92,6 +96,7 @@ def train(
         train_population,
     )
 
+    backend = backend or ("dask" if scheduler or cluster else "loky")
     folder = RunFolder.open(run)
     before, before_data = folder.recipe(), folder.data()
     if recipe is None and before is None:
@@ -142,8 +147,10 @@ def _backend(
     if scheduler and cluster:
         raise InputError("--scheduler and --cluster: give one of them")
     if backend == "loky":
-        if scheduler or cluster or options:
+        if scheduler or cluster:
             raise InputError("--scheduler and --cluster go with --backend dask")
+        if options:
+            raise InputError("--cluster-option goes with --cluster")
         return local_workers
     if options and not cluster:
         raise InputError("--cluster-option goes with --cluster")

@@ -145,7 +145,8 @@ class Driver:
     def _start(self, task: TrialTask) -> None:
         self._tries[task.index] = self._tries.get(task.index, 0) + 1
         self._running[task.index] = time.time()
-        if task.time_limit is not None:
+        # A worker elsewhere may decode images first, for hours.
+        if task.time_limit is not None and task.cache is not None:
             self._limits[task.index] = time.monotonic() + task.time_limit + self._grace
         self._workers.submit(task)
 

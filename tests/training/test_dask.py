@@ -92,8 +92,9 @@ def test_clusters_that_cannot_be(system, options, said):
     ("words", "said"),
     [
         (("--backend", "ray"), "known: loky, dask"),
-        (("--scheduler", "tcp://x:1"), "go with --backend dask"),
-        (("--backend", "dask", "--scheduler", "x", "--cluster", "slurm"), "give one of them"),
+        (("--backend", "loky", "--scheduler", "tcp://x:1"), "go with --backend dask"),
+        (("--scheduler", "x", "--cluster", "slurm"), "give one of them"),
+        (("--cluster-option", "queue=x"), "goes with --cluster"),
         (("--backend", "dask", "--cluster-option", "queue=x"), "goes with --cluster"),
     ],
 )
