@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.accounting import count
+from designspace.analysis.imported import IMPORT_FILE, read_imported
 from designspace.analysis.parameters import parameters
 from designspace.analysis.results import MISSING, Provenance, Results
 from designspace.errors import InputError
@@ -25,6 +26,8 @@ def load_results(path: Path | str, all_finished: bool = False) -> Results:
     Raises:
         InputError: It is neither, a file in it is damaged, or a trial is of another population.
     """
+    if (Path(path) / IMPORT_FILE).is_file():
+        return read_imported(Path(path), all_finished)
     folder = RunFolder.open(path)
     space = folder.space()
     population = folder.population()

@@ -13,6 +13,7 @@ from designspace.cli.demo import demo
 from designspace.cli.derive import derive
 from designspace.cli.explain import explain
 from designspace.cli.export import export
+from designspace.cli.import_ import import_
 from designspace.cli.merge import merge
 from designspace.cli.refine import refine
 from designspace.cli.sample import sample
@@ -61,6 +62,7 @@ app.command()(complexity)
 app.command()(derive)
 app.command()(export)
 app.command()(explain)
+app.command("import")(import_)
 app.command()(analyze)
 app.command()(refine)
 app.command()(demo)
