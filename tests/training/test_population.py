@@ -205,7 +205,7 @@ def command(make_run, request_of, images, tmp_path):
 
 def wait_for_checkpoints(folder, process, count):
     """Wait until so many trials are in flight, each past its first epoch."""
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while len(list(folder.checkpoints.glob("*.pt"))) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
@@ -220,7 +220,7 @@ def test_kill_9_of_the_driver_then_the_same_command(command, request_of, train, 
     _wait_until_gone(process.pid)
     assert len(results(RunFolder(folder.path))) < 3
     again, _ = command("killed")
-    out, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
     assert out == "3 of 3 models: 3 complete\n"
     undisturbed = make_run("undisturbed")
@@ -238,7 +238,7 @@ def test_status_while_at_work_then_ctrl_c_stops_at_once(command, cli):
     assert [flight["index"] for flight in status["in_flight"]] == [0, 1]
     # As a terminal does it: to the whole group, workers too.
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"`designspace train {folder.path}` goes on from here" in err
     assert "Traceback" not in err
@@ -249,7 +249,7 @@ def test_status_while_at_work_then_ctrl_c_stops_at_once(command, cli):
 
 
 def _wait_until_gone(group):
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     while True:
         try:
             os.killpg(group, 0)

@@ -1,5 +1,6 @@
 """Real worker processes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -7,6 +8,7 @@ from work_for_tests import at_once, dies_once, hangs
 
 from designspace.errors import InputError
 from designspace.training import devices
+from designspace.training import workers as module
 from designspace.training.devices import default_jobs, find_devices
 from designspace.training.population import local_workers, train_population
 from designspace.training.workers import LokyWorkers
@@ -43,13 +45,24 @@ def test_a_worker_that_hangs_is_killed_and_its_slot_used_again(tmp_path, make_ta
         workers.close()
 
 
-def test_trials_are_spread_over_the_devices(make_run, request_of, observer):
-    def make(request, trials):
-        return LokyWorkers(2, at_once, ("cuda:0", "cuda:1"))
+class Threads(ThreadPoolExecutor):
+    """Threads in the place of loky's processes."""
 
-    folder = make_run(n=6)
-    train_population(folder, request_of(), observer, make_workers=make)
-    assert {trial.versions["device"] for trial in folder.trials()} == {"cuda:0", "cuda:1"}
+    def shutdown(self, wait, kill_workers):
+        super().shutdown(wait)
+
+
+def test_trials_are_spread_over_the_devices(make_task, monkeypatch):
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Threads)
+    workers = LokyWorkers(3, at_once, ("cuda:0", "cuda:1"))
+    for index in range(3):
+        workers.submit(make_task(index))
+    done = []
+    while len(done) < 3:
+        done += workers.wait(5)
+    workers.close()
+    places = {d.task.index: d.outcome.trial.versions["device"] for d in done}
+    assert places == {0: "cuda:0", 1: "cuda:1", 2: "cuda:0"}
 
 
 @pytest.mark.parametrize(
