@@ -14,7 +14,7 @@ from designspace.analysis.compare import Estimate, holm
 MOST_BINS = 8
 _REPEATS = 400
 _CHUNK = 1 << 21
-_MOST_DRAWS = 1 << 25
+_MOST_DRAWS = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,15 +195,16 @@ def _by_bin(values: FloatArray, place: IntArray) -> FloatArray:
     return np.array([np.median(values[place == k]) for k in range(int(place.max()) + 1)])
 
 
-def _between(weights: FloatArray, place: IntArray, errors: FloatArray) -> FloatArray:
+def _between(weights: FloatArray, place: IntArray, values: FloatArray) -> FloatArray:
     """Share of the weighted variance that lies between bins, a row of weights each."""
-    indicator = np.zeros((len(place), int(place.max()) + 1))
-    indicator[np.arange(len(place)), place] = 1.0
-    total = weights.sum(axis=1)
-    counts = weights @ indicator
-    sums = weights @ (indicator * errors[:, None])
-    mean = weights @ errors / total
-    square = weights @ errors**2 / total - mean**2
+    rows, bins = len(weights), int(place.max()) + 1
+    cells = (place + bins * np.arange(rows)[:, None]).ravel()
+    counts = np.bincount(cells, weights.ravel(), minlength=rows * bins).reshape(rows, bins)
+    weighted = (weights * values).ravel()
+    sums = np.bincount(cells, weighted, minlength=rows * bins).reshape(rows, bins)
+    total = counts.sum(axis=1)
+    mean = sums.sum(axis=1) / total
+    square = weights @ values**2 / total - mean**2
     with np.errstate(divide="ignore", invalid="ignore"):
         between = np.where(counts > 0, sums**2 / counts, 0.0).sum(axis=1) / total - mean**2
         shares = np.where(square > 0, between / square, 0.0)

@@ -151,12 +151,11 @@ def _difference(entry: _Better | _Within, known: dict[str, Results], where: str)
         )
     else:
         within = equivalent(a, b, entry.margin)
-        above, below = 1 - within.p_upper, 1 - within.p_lower
         if entry.kind == "equivalent":
-            p, p_against = within.p, min(1.0, 2 * min(above, below))
+            p, p_against = within.p, within.p_different
             test = f"two one-sided tests against ±{entry.margin:g} %"
         else:
-            p, p_against = within.p_upper, above
+            p, p_against = within.p_upper, 1 - within.p_upper
             test = f"one-sided test against +{entry.margin:g} %"
     return Claim(
         claim=entry.claim,

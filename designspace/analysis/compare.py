@@ -106,9 +106,9 @@ class Equivalence:
         return self.p_upper < self.alpha
 
     @property
-    def different(self) -> bool:
-        """Whether the difference is shown to be larger than the margin."""
-        return self.low > self.margin or self.high < -self.margin
+    def p_different(self) -> float:
+        """p-value against "the means lie within the margin", two-sided: the opposite claim."""
+        return min(1.0, 2 * min(1 - self.p_lower, 1 - self.p_upper))
 
 
 def compare(

@@ -122,6 +122,7 @@ class Pair(_Part):
     margin: float
     p_equivalent: float
     p_equivalent_holm: float
+    p_different_holm: float = Field(description='against "they differ by less than the margin"')
     difference_seen: float = Field(description="least difference seen with 80 % power at this n")
     models_needed: int | None = Field(description="of each, to see the margin with 80 % power")
     sequential: Sequential

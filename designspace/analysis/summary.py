@@ -99,6 +99,7 @@ def pair_record(pair: Pair) -> dict[str, Any]:
         "margin": equal.margin,
         "p_equivalent": equal.p,
         "p_equivalent_holm": pair.p_equivalent,
+        "p_different_holm": pair.p_different,
         "difference_seen": pair.seen,
         "models_needed": pair.needed,
         "sequential": _sequential(pair.sequential),
