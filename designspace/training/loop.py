@@ -1,6 +1,7 @@
 """One network, trained by a recipe: nothing in the step but forward, backward and optimizer."""
 
 import math
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,6 +20,8 @@ from designspace.training.schedule import learning_rate
 
 # Steps between two looks at the loss where a look would make the processor wait for the device.
 _LOOK_EVERY = 50
+# torch has one random state a process; a Dask worker may run trials in several threads.
+_SEEDING = threading.Lock()
 
 
 class Diverged(Exception):
@@ -41,13 +44,16 @@ class Training:
         compiled: bool = False,
     ) -> None:
         """Build and initialise the network; equal seeds give equal weights on every device."""
-        with torch.random.fork_rng(devices=[]):
+        with _SEEDING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             norm_layer = (
                 FoldedBatchNorm if device.type == "cpu" and not compiled else nn.BatchNorm2d
             )
             network = build(model, recipe.zero_init_residual, norm_layer=norm_layer)
         self.network: nn.Module = network.to(device=device, memory_format=torch.channels_last)
+        if compiled:
+            # What was compiled for the models before counts against a limit, past which none is.
+            torch.compiler.reset()
         self._forward: Callable[[Tensor], Tensor] = (
             torch.compile(self.network) if compiled else self.network
         )
