@@ -148,7 +148,6 @@ class Trend(_Part):
     name: str
     rank_correlation: Interval
     p: float = Field(description="of no monotone trend, Holm over the parameters")
-    importance: Interval = Field(description="share of the variance of the error's rank explained")
     centers: list[float] = Field(description="median parameter value in each bin")
     medians: list[float] = Field(description="median error in each bin")
     counts: list[int]
@@ -236,8 +235,11 @@ class Summary(_Part):
     claims: list[Claim] | None
     fits: dict[str, Fits]
     trends: dict[str, list[Trend]]
+    importance: dict[str, dict[str, Interval]] = Field(
+        description="share of the variance of the error's rank that a parameter alone explains"
+    )
     together: dict[str, list[Together]]
-    constraints: dict[str, list[Constraint]]
+    shared_constraints: dict[str, list[Constraint]]
     normalized: Normalized | None
     area_range: tuple[float, float]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from designspace.analysis.axes import AxisTrend
 from designspace.analysis.best import BestInterval
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
 from designspace.analysis.normalized import NormalizedEdfs
@@ -32,9 +33,12 @@ def summary(findings: Findings) -> dict[str, Any]:
         "comparisons": [pair_record(pair) for pair in findings.pairs],
         "claims": None if findings.claims is None else plain(findings.claims.claims),
         "fits": {p.name: _fits(p.widths) for p in populations if p.widths is not None},
-        "trends": {p.name: plain(p.trends) for p in populations},
+        "trends": {p.name: [_trend(trend) for trend in p.trends] for p in populations},
+        "importance": {
+            p.name: {trend.name: plain(trend.importance) for trend in p.trends} for p in populations
+        },
         "together": {p.name: plain(p.together[:20]) for p in populations},
-        "constraints": {
+        "shared_constraints": {
             p.name: [{**plain(one), "shared": one.shared} for one in p.constraints]
             for p in populations
         },
@@ -116,6 +120,12 @@ def interval_record(found: BestInterval) -> dict[str, Any]:
         "carriers": found.carriers,
         "few": found.few,
     }
+
+
+def _trend(found: AxisTrend) -> dict[str, Any]:
+    record = plain(found)
+    del record["importance"]  # has its own key
+    return dict(record)
 
 
 def _sequential(found: SequentialComparison) -> dict[str, Any]:
