@@ -226,7 +226,9 @@ def normalized_band(
         counts = np.bincount(cell[place == index], minlength=len(edges))
         total = int(counts.sum())
         drawn = rng.multinomial(total, counts / total, size=repeats) - counts
-        distance += np.cumsum(drawn, axis=1) / (bins * total)
+        # Redrawn from few models the spread is too small by (total - 1) / total.
+        few = math.sqrt(total / max(1, total - 1))
+        distance += np.cumsum(drawn, axis=1) * few / (bins * total)
     half = float(np.quantile(np.abs(distance).max(axis=1), level_of(level)))
     return _band(function, half, level, f"bootstrap within {bins} complexity bins")
 

@@ -6,11 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.analysis.arrays import FloatArray
-from designspace.analysis.edf import Band, Edf, edf, normalized_band, normalized_weights
+from designspace.analysis.edf import (
+    Band,
+    Edf,
+    bin_of,
+    edf,
+    normalized_band,
+    normalized_weights,
+)
 from designspace.analysis.results import Results
-from designspace.errors import InputError
 
 _BINS = (10, 8, 6, 5, 4, 3, 2)
+# With fewer models in a bin, the bootstrap band covers less than it says.
+_LEAST_IN_BIN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +29,7 @@ class NormalizedEdfs:
         complexity: What was held equal: flops, params or acts.
         low: Lower end of the range that all populations reach.
         high: Upper end.
-        bins: Number of equal bins, the most of 10, 8, 6, 5, 4, 3, 2 that leaves none empty.
+        bins: Number of equal bins, the most of 10, 8, 6, 5, 4, 3, 2 with five models in each.
         edfs: One a population.
         bands: Bootstrap band of each.
         left_out: Counted models of each that lie outside the range.
@@ -41,7 +49,7 @@ def normalized_edfs(
 ) -> NormalizedEdfs | None:
     """Compare populations at equal complexity, or return None where they have no range in common.
 
-    None too where a cost is not known, or where two bins would leave one empty.
+    None too where a cost is not known, or where two bins would leave one with few models.
     """
     if not all(complexity in results.costs for results in populations):
         return None
@@ -70,8 +78,4 @@ def normalized_edfs(
 
 
 def _fills(costs: FloatArray, bins: int, low: float, high: float) -> bool:
-    try:
-        normalized_weights(costs, bins, low, high)
-    except InputError:
-        return False
-    return True
+    return int(np.bincount(bin_of(costs, bins, low, high), minlength=bins).min()) >= _LEAST_IN_BIN
