@@ -139,6 +139,8 @@ def _anynet_claims(space: Space, results: Results) -> list[_Claim]:
         )
     if "b" in space.share:
         claims += _one_value(space, "b", stages.bottleneck_ratios[:, 0], results)
+    if "g" in space.share:  # the widest stage's: in narrower ones it is cut down to the width
+        claims += _one_value(space, "g", stages.group_widths.max(axis=1).astype(float), results)
     if {"b", "g"} <= set(space.share) and set(space.monotone.items()) >= _RISING:
         claims.append(_quantized_linear(space, results))
     return claims
@@ -147,6 +149,7 @@ def _anynet_claims(space: Space, results: Results) -> list[_Claim]:
 def _regnet_claims(space: Space, results: Results) -> list[_Claim]:
     columns = results.counted_parameters()
     claims = _one_value(space, "b", columns["b"], results)
+    claims += _one_value(space, "g", columns["g"], results)
     for axis in _RANGED:
         if axis in space.tie or len(space.axes[axis]) == 1:
             continue

@@ -147,3 +147,15 @@ def test_a_run_without_trials_is_said(tmp_path):
     (run / "trials.jsonl").unlink()
     with pytest.raises(InputError, match="no trial yet"):
         refine(run, "x", Rule())
+
+
+def test_a_planted_group_width_is_fixed_and_none_is_where_none_is_planted(tmp_path):
+    def others_are_worse(population):
+        return 4.0 * (population.regnets.g != 8)
+
+    run = study(tmp_path / "run", "RegNetX@16", others_are_worse, n=240)
+    found = refine(run, "mine", Rule())
+    assert "g = 8" in accepted(found)
+    assert found.space.axes["g"].values.tolist() == [8]
+    same = refine(study(tmp_path / "same", "RegNetX@16", lambda population: 0), "x", Rule())
+    assert not any(claim.startswith(("b", "g")) for claim in accepted(same))
