@@ -18,6 +18,7 @@ from designspace.errors import InputError
 _RATIOS = np.concatenate([[0.0], np.geomspace(0.01, 32, 55)])
 _STEPS = np.concatenate([np.linspace(1.1, 3.5, 40), np.linspace(3.75, 8, 6)])
 _REFINEMENTS = (0.12, 0.03)
+_LEAST_START = float(np.log(8))
 _NUDGES = np.array([-0.06, -0.03, 0.0, 0.03, 0.06])
 
 
@@ -142,12 +143,11 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
     np.rint(offset, out=offset)
     offset *= -log_m
     offset += log_widths
-    offset.sort(axis=2)
     middle = len(j) // 2
-    starts = offset[:, :, middle]
-    # Sorted, the distances to the median are a difference of two sums.
-    above, below = offset[:, :, -middle or len(j) :].sum(axis=2), offset[:, :, :middle].sum(axis=2)
-    errors = (above - below) / len(j)
+    # No w_0 is below 8, so neither is the start, whatever the median.
+    starts = np.maximum(np.partition(offset, middle, axis=2)[:, :, middle], _LEAST_START)
+    offset -= starts[:, :, None]
+    errors = np.abs(offset, out=offset).mean(axis=2)
     rows, best = np.arange(len(steps)), errors.argmin(axis=1)
     own = ratios[np.minimum(rows, len(ratios) - 1), best]
     return np.stack([errors[rows, best], own, steps, starts[rows, best]])
