@@ -32,6 +32,9 @@ test: lint        ## ruff, mypy and pytest
 bench-train: $(STAMP) ## training speed against a plain loop and the bare step (15 minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_train.py
 
+bench-analysis: $(STAMP) ## speed of the analysis against its obvious twins (three minutes)
+	$(BIN)/python tests/benchmarks/bench_analysis.py
+
 clean:           ## remove what the tools cache (never results/)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find designspace tests -name __pycache__ -type d -prune -exec rm -rf {} +
