@@ -112,9 +112,13 @@ def _lead(findings: Findings) -> list[str]:
 
 
 def _steps(findings: Findings) -> list[str]:
-    """Each population against the one named before it; what is undecided in one sentence."""
+    """Each population against the one named before it, or all pairs of a few populations.
+
+    What is undecided goes into one sentence.
+    """
     names = list(pairwise(p.name for p in findings.populations))
-    steps = [pair for pair in findings.pairs if (pair.first, pair.second) in names]
+    few = len(findings.populations) <= 3
+    steps = [pair for pair in findings.pairs if few or (pair.first, pair.second) in names]
     sentences = [f"{pair.words}." for pair in steps if pair.verdict != "undecided"]
     unclear = [pair for pair in steps if pair.verdict == "undecided"]
     if unclear:
