@@ -19,7 +19,9 @@ _RATIOS = np.concatenate([[0.0], np.geomspace(0.01, 32, 55)])
 _STEPS = np.concatenate([np.linspace(1.1, 3.5, 40), np.linspace(3.75, 8, 6)])
 _REFINEMENTS = (0.12, 0.03)
 _LEAST_START = float(np.log(8))
-_NUDGES = np.array([-0.06, -0.03, 0.0, 0.03, 0.06])
+# Multiples of 8 that w_0 is shifted by, and how far w_a and w_m - 1 are varied.
+_LOOKS = (((0, 1), 0.06), ((-1, 0, 1), 0.15), ((0,), 0.04))
+_KEPT = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,22 +158,24 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
 def _on_the_rule(
     log_widths: FloatArray, ratios: FloatArray, steps: FloatArray, starts: FloatArray
 ) -> tuple[float, float, float, float]:
-    """Put w_0 on multiples of 8, look a little around, and measure by the exact rule.
+    """Put w_0 on multiples of 8, look around, and measure by the exact rule.
 
-    The grid knows nothing of the rounding of widths to multiples of 8, which matters to narrow
-    networks; so w_m and w_a are varied here once more.
+    The grid knows nothing of the rounding to multiples of 8, which matters to narrow networks; so
+    all three are varied here, around the grid's best and then around the best of those.
     """
     start = np.exp(starts)
-    below = np.maximum(8, np.floor(start / 8) * 8)
-    initial = np.concatenate([below, below + 8])
-    slope = np.concatenate([ratios * start, ratios * start])
-    shape = (len(initial), len(_NUDGES), len(_NUDGES))
-    w_0 = np.broadcast_to(initial[:, None, None], shape).ravel().astype(np.int64)
-    w_a = (slope[:, None, None] * (1 + _NUDGES[:, None]) * np.ones(shape)).ravel()
-    step = 1 + (np.tile(steps, 2) - 1)[:, None, None] * (1 + _NUDGES)
-    w_m = (step * np.ones(shape)).ravel()
-    depth = np.full(len(w_0), len(log_widths), dtype=np.int64)
-    predicted = quantized_widths(depth, w_0, w_a, w_m)
-    errors = np.abs(np.log(predicted) - log_widths).mean(axis=1)
-    best = int(np.argmin(errors))
-    return float(w_0[best]), float(w_a[best]), float(w_m[best]), float(errors[best])
+    below = np.floor(start / 8) * 8
+    pool = np.stack([below, ratios * start, steps])
+    for shifts, reach in _LOOKS:
+        nudges = reach * np.linspace(-1, 1, 5)
+        w_0 = np.maximum(8, pool[0] + 8 * np.array(shifts)[:, None])[:, :, None, None]
+        w_a = (pool[1][:, None] * (1 + nudges))[:, :, None]
+        w_m = (1 + (pool[2][:, None] - 1) * (1 + nudges))[:, None, :]
+        near = np.stack([part.ravel() for part in np.broadcast_arrays(w_0, w_a, w_m)])
+        depth = np.full(near.shape[1], len(log_widths), dtype=np.int64)
+        predicted = quantized_widths(depth, near[0].astype(np.int64), near[1], near[2])
+        errors = np.abs(np.log(predicted) - log_widths).mean(axis=1)
+        order = np.argsort(errors, kind="stable")[:_KEPT]
+        pool = near[:, order]
+    w_0, w_a, w_m = pool[:, 0]
+    return float(w_0), float(w_a), float(w_m), float(errors[order[0]])
