@@ -16,7 +16,7 @@ from designspace.arch import quantized_widths
 from designspace.errors import InputError
 
 _RATIOS = np.concatenate([[0.0], np.geomspace(0.01, 32, 55)])
-_STEPS = np.concatenate([np.linspace(1.1, 3.5, 40), np.linspace(3.75, 8, 6)])
+_STEPS = np.concatenate([np.linspace(1.1, 3.5, 60), np.linspace(3.75, 8, 6)])
 _REFINEMENTS = (0.12, 0.03)
 _LEAST_START = float(np.log(8))
 # Multiples of 8 that w_0 is shifted by, and how far w_a and w_m - 1 are varied.
@@ -124,7 +124,7 @@ def _fit(observed: FloatArray) -> tuple[float, float, float, float]:
         near_ratios = (ratios[best][:, None] * around).repeat(9, axis=0)
         near = _best_by_step(log_widths, near_ratios, near_steps)
         pool = np.concatenate([pool, near], axis=1)
-    best = np.argsort(pool[0], kind="stable")[:16]
+    best = np.argsort(pool[0], kind="stable")[:24]
     return _on_the_rule(log_widths, *pool[1:, best])
 
 
