@@ -24,7 +24,7 @@ class Accounting:
         trained: Models with a finished trial, whatever its state.
         complete: Trained to the last epoch.
         diverged: Loss became non-finite; counted with chance error.
-        failed: Crashed; not counted, bounded below.
+        failed: Crashed; not counted. The bounds are over those among the models that were read.
         missing: No trial yet.
         set_aside: Finished trials after the first model without one, not counted.
         counted: Models that the statistics speak of.
@@ -73,8 +73,10 @@ def account(results: Results) -> Accounting:
     states, errors = results.states, results.counted_errors
     tally = {state.value: int((states == state.value).sum()) for state in TrialState}
     missing = int((states == MISSING).sum())
-    first_gap = int(np.argmax(states == MISSING)) if missing else len(states)
-    failed = int((states[:first_gap] == TrialState.FAILED.value).sum())
+    read = int(np.argmax(states == MISSING)) if missing else len(states)
+    if results.counted[read:].any():  # all finished trials are counted
+        read = len(states)
+    failed = int((states[:read] == TrialState.FAILED.value).sum())
     total = len(errors) + failed
     best, mean = (float(errors.min()), float(errors.mean())) if len(errors) else (np.nan, np.nan)
     worst = max(results.chance, float(errors.max(initial=0.0)))

@@ -3,10 +3,14 @@
 import math
 from collections.abc import Callable
 
+from scipy.special import nctdtr, ndtr, stdtrit
+
 from designspace.analysis.arrays import level_of
 from designspace.errors import InputError
 
 _MOST_MODELS = 10**7
+# Standard errors beyond which a difference is as good as infinite.
+_FAR = 1000.0
 
 
 def power_to_see(difference: float, sd: tuple[float, float], n: int, alpha: float = 0.05) -> float:
@@ -18,12 +22,10 @@ def power_to_see(difference: float, sd: tuple[float, float], n: int, alpha: floa
         n: Models in each.
         alpha: Level of the test.
     """
-    from scipy.stats import nct, t
-
     error, freedom = _error(sd, n)
-    bound = float(t.ppf(1 - level_of(alpha, "alpha") / 2, freedom))
-    shift = abs(difference) / error
-    return float(nct.sf(bound, freedom, shift) + nct.cdf(-bound, freedom, shift))
+    bound = stdtrit(freedom, 1 - level_of(alpha, "alpha") / 2)
+    shift = min(abs(difference) / error, _FAR)
+    return float(1 - nctdtr(freedom, shift, bound) + nctdtr(freedom, shift, -bound))
 
 
 def power_to_equate(margin: float, sd: tuple[float, float], n: int, alpha: float = 0.05) -> float:
@@ -32,11 +34,9 @@ def power_to_equate(margin: float, sd: tuple[float, float], n: int, alpha: float
     Both statistics share one standard error, whose own randomness is left out: exact as n grows,
     and a little low below some twenty models.
     """
-    from scipy.stats import norm, t
-
     error, freedom = _error(sd, n)
-    bound = float(t.ppf(1 - level_of(alpha, "alpha"), freedom))
-    return max(0.0, 2 * float(norm.cdf(margin / error - bound)) - 1)
+    bound = stdtrit(freedom, 1 - level_of(alpha, "alpha"))
+    return max(0.0, 2 * float(ndtr(margin / error - bound)) - 1)
 
 
 def models_to_see(
