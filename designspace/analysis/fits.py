@@ -15,7 +15,7 @@ from designspace.analysis.arrays import FloatArray, IntArray, Numbers
 from designspace.arch import quantized_widths
 from designspace.errors import InputError
 
-_RATIOS = np.concatenate([[0.0], np.geomspace(0.01, 32, 55)])
+_RATIOS = np.concatenate([[0.0], np.geomspace(0.01, 32, 40)])
 _STEPS = np.concatenate([np.linspace(1.1, 3.5, 60), np.linspace(3.75, 8, 6)])
 _REFINEMENTS = (0.12, 0.03)
 _LEAST_START = float(np.log(8))
