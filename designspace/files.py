@@ -1,5 +1,6 @@
 """Reading and writing the files that people open: safe YAML, checked shapes, atomic writes."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -58,7 +59,12 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_YAML_DEPTH:
                 raise InputError(f"{what}: {path}, line {line}: nested too deep")
+        _refuse_duplicates(yaml.compose(text, Loader=yaml.SafeLoader))
         data = yaml.safe_load(text)
+    except InputError:
+        raise
+    except _DuplicateKey as error:
+        raise InputError(f"{what}: {path}, {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -137,9 +143,67 @@ def dump_yaml(data: dict[str, Any], header: str = "") -> str:
     )
 
 
+def seal(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data with a `fingerprint` of all the rest, by which a later edit is noticed."""
+    return {**data, "fingerprint": _fingerprint(data)}
+
+
+def unseal(data: dict[str, Any], path: Path, what: str) -> dict[str, Any]:
+    """Return sealed data without its fingerprint; data that never had one is taken as it is.
+
+    Raises:
+        InputError: The data was changed after it was sealed.
+    """
+    rest = {key: value for key, value in data.items() if key != "fingerprint"}
+    if data.get("fingerprint", (expected := _fingerprint(rest))) != expected:
+        raise InputError(
+            f"{what}: {path} was edited after it was written, and the results beside it are of "
+            "what it said before; undo the edit, or start another run folder"
+        )
+    return rest
+
+
+def _fingerprint(data: dict[str, Any]) -> str:
+    # As it reads back: YAML may spell a number otherwise than it came.
+    plain = yaml.safe_load(dump_yaml(data))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Where pydantic's own words would puzzle a person.
+_MESSAGES = {
+    "string_pattern_mismatch": "must be letters, digits, dots, dashes or underscores, up to 100",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "dict_type": "must be a map of keys to values",
+    "model_type": "must be a map of keys to values",
+    "model_attributes_type": "must be a map of keys to values",
+    "finite_number": "must be a finite number",
+}
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+class _DuplicateKey(Exception):
+    """A key stands twice in one map; the message says which, and where."""
+
+
+def _refuse_duplicates(node: yaml.Node | None) -> None:
+    """YAML's loader would silently take the last of two equal keys."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1 if key.start_mark else 0
+                    raise _DuplicateKey(f"line {line}: the key {key.value!r} stands twice")
+                seen.add(key.value)
+            _refuse_duplicates(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_duplicates(value)
 
 
 def _describe(problem: Any, schema: type[BaseModel]) -> str:
@@ -151,9 +215,13 @@ def _describe(problem: Any, schema: type[BaseModel]) -> str:
         known = _keys_at(schema, problem["loc"][:-1])
         hint = f"; {nearest(str(problem['loc'][-1]), known)}" if known else ""
         return f"{path}: unknown key{hint}"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = _MESSAGES.get(kind) or problem["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be").format(**problem.get("ctx", {}))
+    where = f"{path}: " if path else ""
+    if isinstance(value, dict):  # the rule is about several keys, which the message names
+        return f"{where}{message}"
     shown = json.dumps(value, default=str)
-    return f"{path}: {message}; found {shown if len(shown) <= 80 else shown[:77] + '...'}"
+    return f"{where}{message}; found {shown if len(shown) <= 80 else shown[:77] + '...'}"
 
 
 def _keys_at(schema: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

@@ -70,7 +70,7 @@ def derive(
 
     from designspace.derive.rules import find_rule
     from designspace.errors import InputError
-    from designspace.export.model_file import write_model
+    from designspace.export.model_file import replaceable, write_model
     from designspace.files import make_folder
 
     if not 1 <= batch <= 10**6:
@@ -88,6 +88,8 @@ def derive(
     else:
         made = _from_model(options, from_)
     make_folder(out.parent)
+    if out.exists():
+        replaceable(out)
     write_model(made.model, out)
     if json_:
         print(json.dumps(_record(made, batch, out)))

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. One verb per arrow of the data flow."""
 
+import errno
 import signal
 import sys
 from typing import Any
@@ -37,8 +38,15 @@ class _House(TyperGroup):
         except InputError as error:
             print(f"designspace: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            words = f"{error.strerror}: free some space, and run it again"
+            print(f"designspace: {words}", file=sys.stderr)
+            raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
-            print("\ndesignspace: interrupted; what was finished is kept", file=sys.stderr)
+            words = stop.args[0] if stop.args else "interrupted; what was finished is kept"
+            print(f"\ndesignspace: {words}", file=sys.stderr)
             raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
 
 
@@ -50,7 +58,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="From a space of networks to a network worth pretraining: "
     "sample, train, analyze, refine, derive, export.",
 )
 app.command()(spaces)

@@ -37,8 +37,8 @@ def training_display(run: Path, board: "Board | None" = None) -> Iterator["Train
     try:
         with bar:
             yield TrainingDisplay(bar if console.is_terminal else None, board)
-    except KeyboardInterrupt:
-        print(f"\nStopped. `designspace train {run}` goes on from here.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        stop.args = (f"stopped; `designspace train {run}` goes on from here",)
         raise
 
 

@@ -162,7 +162,9 @@ class Found:
         counts = [regnet.arch().num_stages for regnet in candidates]
         if around.num_stages not in counts:
             raise InputError(
-                f"{self.folder}: no RegNet of {self.population} has {around.num_stages} stages"
+                f"{self.folder}: no RegNet that fits {self.population} has {around.num_stages} "
+                "stages: too few models, or too short a schedule, to tell. Train more models or "
+                "epochs, or leave --from out"
             )
         place = counts.index(around.num_stages)
         if place:

@@ -134,3 +134,15 @@ def _model(checked: ModelFile) -> Model:
                     f"{exact}: the file was edited (drop `cost`, or mend the stages)"
                 )
     return model
+
+
+def replaceable(path: Path) -> None:
+    """Allow an existing file to be written over where it is a model file itself.
+
+    Raises:
+        InputError: It is something else, which a person would miss.
+    """
+    try:
+        read_model(path)
+    except InputError:
+        raise InputError(f"{path} exists and is no model file; choose another --out") from None

@@ -9,7 +9,7 @@ import numpy as np
 from designspace.arch import Cost, Frame, Population, RegNet, RegNets, Stages
 from designspace.arch.stages import Arch
 from designspace.errors import InputError
-from designspace.files import dump_yaml, make_folder, read_yaml, write_text
+from designspace.files import dump_yaml, make_folder, read_yaml, seal, unseal, write_text
 from designspace.runs import journal
 from designspace.runs.data import DataRecord, parse_data
 from designspace.runs.recipe import Recipe, parse_recipe
@@ -111,12 +111,16 @@ class RunFolder:
         header = (
             "The space as resolved, and what was sampled from it (written by designspace sample)."
         )
-        write_text(folder.space_file, dump_yaml(space, header))
+        write_text(folder.space_file, dump_yaml(seal(space), header))
         return folder
 
     def space(self) -> dict[str, Any]:
-        """Return the resolved space and its `sample` map as plain data."""
-        return read_yaml(self.space_file, "space")
+        """Return the resolved space and its `sample` map as plain data.
+
+        Raises:
+            InputError: The file is damaged, or was edited after it was written.
+        """
+        return unseal(read_yaml(self.space_file, "space"), self.space_file, "space")
 
     def frame(self) -> Frame:
         """Return what lies around the stages of every model here."""
@@ -172,7 +176,7 @@ class RunFolder:
         """Return the recipe that this run is trained with, or None before the first training."""
         if not self.recipe_file.exists():
             return None
-        plain = read_yaml(self.recipe_file, "recipe")
+        plain = unseal(read_yaml(self.recipe_file, "recipe"), self.recipe_file, "recipe")
         plain.pop("data", None)
         return parse_recipe(plain, self.recipe_file)
 
@@ -190,10 +194,18 @@ class RunFolder:
             InputError: As `check_training`.
         """
         self.check_training(recipe, data)
-        if not self.recipe_file.exists():
+        if not self.recipe_file.exists() or not self.begun:
             header = "What this run is trained with (written by designspace train)."
             plain = {**recipe.to_dict(), "data": data.to_dict()}
-            write_text(self.recipe_file, dump_yaml(plain, header))
+            write_text(self.recipe_file, dump_yaml(seal(plain), header))
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of the training is worth keeping: a trial, or a checkpoint of one."""
+        journal_file, checkpoints = self.trials_file, self.path / "checkpoints"
+        return (journal_file.exists() and journal_file.stat().st_size > 0) or (
+            checkpoints.is_dir() and any(checkpoints.iterdir())
+        )
 
     def check_training(self, recipe: Recipe, data: DataRecord | None = None) -> None:
         """Hold what is asked for against what this run was trained with before.
@@ -202,6 +214,8 @@ class RunFolder:
             InputError: It was trained with another recipe, other data, split or seed: its errors
                 could not be compared. The message says what differs.
         """
+        if not self.begun:
+            return
         before, before_data = self.recipe(), self.data()
         differing = before.differences(recipe) if before else []
         if before_data is not None and data is not None:

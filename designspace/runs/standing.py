@@ -78,7 +78,7 @@ def standing(folder: RunFolder) -> Standing:
     Raises:
         InputError: A file of the run is damaged.
     """
-    n = int(folder.space().get("sample", {}).get("n") or len(folder.population()))
+    n = len(folder.population())
     live, trials = read_live(folder), folder.trials()
     if live is not None:
         # A model may have been finished since the driver last spoke.

@@ -150,7 +150,7 @@ def parse_space(data: dict[str, Any], path: Path | str) -> Space:
         InputError: A key is unknown, missing or out of range.
     """
     checked = validate(SpaceFile, data, path, "space")
-    plain = checked.model_dump(exclude={"sample"}, exclude_none=False)
+    plain = checked.model_dump(exclude={"sample", "fingerprint"}, exclude_none=False)
     for axis in plain["axes"].values():
         if axis["counted_as"] is None:
             del axis["counted_as"]

@@ -40,7 +40,7 @@ class Tally:
         refused = ", ".join(f"{count:,} by {rule}" for rule, count in self.refused.items() if count)
         share = 100 * self.accepted / max(1, self.tried)
         return (
-            f"{self.tried:,} candidates tried, {self.accepted:,} accepted ({share:.2g}%); "
+            f"{self.tried:,} candidates tried, {self.accepted:,} accepted ({share:.3g}%); "
             f"refused: {refused or 'none'}"
         )
 

@@ -114,6 +114,7 @@ class SpaceFile(_Strict):
     caps: dict[Literal["params", "acts"], CapFile] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
     sample: dict[str, Any] | None = None
+    fingerprint: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "SpaceFile":

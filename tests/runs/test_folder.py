@@ -122,3 +122,27 @@ def test_what_is_no_run_folder_is_said(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="in the way"):
         make(tmp_path / "file")
+
+
+def test_an_edited_space_is_noticed(tmp_path):
+    folder = make(tmp_path / "run")
+    text = folder.space_file.read_text()
+    folder.space_file.write_text(text.replace("seed: 0", "seed: 5"))
+    with pytest.raises(InputError, match=r"space\.yaml was edited after it was written"):
+        folder.population()
+    folder.space_file.write_text(text)
+    assert len(folder.population()) == 4
+
+
+def test_an_edited_recipe_is_noticed_and_one_that_began_nothing_may_change(tmp_path, cli, refused):
+    folder = make(tmp_path / "run", n=1)
+    words = ("train", folder.path, "--data", "digits", "--jobs", 1, "--epochs")
+    assert cli(*words, 1, "--recipe", "quick").code == 0
+    text = folder.recipe_file.read_text()
+    folder.recipe_file.write_text(text.replace("epochs: 1\n", "epochs: 2\n"))
+    assert "recipe.yaml was edited" in refused("train", folder.path)
+    folder.recipe_file.write_text(text)
+    assert "trained otherwise" in refused(*words, 2, "--recipe", "quick")
+    folder.trials_file.write_text("")
+    assert cli(*words, 2, "--recipe", "quick").code == 0
+    assert len(folder.trials()[0].curve) == 2
