@@ -58,6 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="From a space of networks to a network worth pretraining: "
     "sample, train, analyze, refine, derive, export.",
 )
 app.command()(spaces)
