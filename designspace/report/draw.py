@@ -109,6 +109,7 @@ def draw_widths(
     label = f"{trend.slope:.3g} (j + 1)"
     ax.plot(blocks, [trend.slope * j for j in blocks], color=INK, linestyle=":", label=label)
     ax.set(xlabel="block", ylabel="width", yscale="log", title=title)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_minor_formatter(lambda value, _: "")
     ax.legend(loc="lower right")
@@ -121,6 +122,8 @@ def draw_fit_errors(
     """Draw e_fit against the rank of error."""
     _dots(ax, ranks, errors, size=3.0, color=color(index), alpha=0.7)
     ax.set(xlabel="rank by error", ylabel="e_fit", title=title)
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_ylim(bottom=0)
     ax.grid(True)
 

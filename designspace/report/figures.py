@@ -304,7 +304,7 @@ def _widths_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
         "Width of each block of the best models (the best one bold), and the line through the "
         "origin that they follow best. In the paper (400MF, ImageNet) it was 48 (j + 1)."
     )
-    return Figure("widths", "widths", caption, tuple(panels), (3.4, 2.6), 3)
+    return Figure("widths", "widths", caption, tuple(panels), (3.4, 2.6), 3, left=0.66)
 
 
 def _fit_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
@@ -324,4 +324,4 @@ def _fit_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
         "How far a quantized linear function is from each model's block widths (e_fit, mean "
         "|log ratio|; 0 is exact), against the model's rank by error."
     )
-    return Figure("fit_errors", "widths", caption, tuple(panels), (3.4, 2.3), 3)
+    return Figure("fit_errors", "widths", caption, tuple(panels), (3.4, 2.3), 3, left=0.66)

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,8 +13,6 @@ from designspace.analysis.verdicts import verdicts
 from designspace.arch import format_quantity
 from designspace.report.figures import Rendered
 from designspace.report.models import MOST_ROWS, model_table
-
-TITLE = "Design spaces compared"
 
 
 def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
@@ -27,13 +25,16 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["quantity"] = format_quantity
+    environment.filters["said"] = said
     sections: defaultdict[str, list[Rendered]] = defaultdict(list)
     for one in rendered:
         sections[one.figure.section].append(one)
     splits = sorted({s for p in findings.populations for s in p.results.provenance.splits})
     template = environment.get_template("report.html.j2")
     return template.render(
-        title=TITLE,
+        title="Design spaces compared"
+        if len(findings.populations) > 1
+        else "A design space measured",
         findings=findings,
         figures=sections,
         markup=Markup,
@@ -46,6 +47,21 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         splits=", ".join(splits),
         version=version,
     )
+
+
+def said(value: Any) -> str:
+    """Return a value of a recipe or a sample as a person writes it: budgets, maps, lists, words."""
+    if isinstance(value, Mapping):
+        low, high = value.get("low"), value.get("high")
+        if isinstance(low, int | float) and isinstance(high, int | float):
+            measure = value.get("measure", "")
+            return f"{measure} {format_quantity(low)} to {format_quantity(high)}"
+        return ", ".join(f"{key} {said(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(said, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _source(environment: Environment, name: str) -> str:

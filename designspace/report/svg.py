@@ -8,7 +8,9 @@ from designspace.report.style import COLORS, FAINT, INK
 
 DOTS = "dots"
 _USE = re.compile(r'<use xlink:href="#[^"]+" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')
+_TAG = re.compile(r"<[^>]*>")
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_FONT = re.compile(r"font: (?:(\d+|bold) )?([\d.]+)px [^;\"]*")
 _XLINK = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 
 
@@ -30,25 +32,29 @@ def picture(svg: str, key: str) -> Picture:
     """
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(rf'<g id="{DOTS}-([\d.]+)">(.*?)</g>\s*</g>', _dots, svg, flags=re.DOTALL)
-    svg = _NUMBER.sub(lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
-    svg = re.sub(r"font: (?:(\d+|bold) )?([\d.]+)px [^;\"]*", _font, svg)
     svg = re.sub(r">\s+<", "><", svg)
     head, body = svg[svg.index("<svg") :].split(">", 1)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
     assert box is not None
     body = body[: body.rindex("</svg>")]
     used = set(re.findall(r'"#([^"]+)"', body)) | set(re.findall(r"url\(#([^)]+)\)", body))
-    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", body)
-    body = re.sub(r'"#([^"]+)"', rf'"#{key}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{key}-\1)", body)
-    return Picture(body, float(box[1]), float(box[2]))
+
+    def tidy(tag: str) -> str:
+        tag = _FONT.sub(_font, _NUMBER.sub(_rounded, tag))
+        tag = re.sub(r' id="([^"]+)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", tag)
+        tag = re.sub(r'"#([^"]+)"', rf'"#{key}-\1"', tag)
+        return re.sub(r"url\(#([^)]+)\)", rf"url(#{key}-\1)", tag)
+
+    # Within tags only: numbers and names in the text stand as they are.
+    return Picture(_TAG.sub(lambda m: tidy(m[0]), body), float(box[1]), float(box[2]))
 
 
 def inline_svg(drawn: Picture, alt: str) -> str:
     """Return the SVG for a page: no fixed size, the page's ink, alt text."""
-    body = drawn.body.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
-    for number, value in enumerate(COLORS):
-        body = body.replace(value.lower(), f"var(--c{number})")
+    names = {INK: "var(--ink)", FAINT: "var(--faint)"}
+    names |= {value.lower(): f"var(--c{number})" for number, value in enumerate(COLORS)}
+    colors = re.compile("|".join(names))
+    body = _TAG.sub(lambda m: colors.sub(lambda found: names[found[0]], m[0]), drawn.body)
     words = escape(alt)
     return (
         f'<svg viewBox="0 0 {drawn.width:g} {drawn.height:g}" role="img" aria-label="{words}">'
@@ -72,6 +78,10 @@ def sheet_svg(drawn: list[Picture], columns: int) -> str:
         'font-family="DejaVu Sans, Verdana, sans-serif">'
         f'<rect width="100%" height="100%" fill="#ffffff"/>{cells}</svg>\n'
     )
+
+
+def _rounded(match: "re.Match[str]") -> str:
+    return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _font(match: "re.Match[str]") -> str:

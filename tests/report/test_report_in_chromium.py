@@ -57,6 +57,7 @@ def test_sorting_finding_drawing_without_complaint_or_request(index, browse):
     assert page.run("document.querySelector('.network svg').getAttribute('aria-label')").startswith(
         "stage 1: "
     )
+    assert ": failed, rank –, " in page.run("document.querySelector('.network p').textContent")
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith("data:")] == [index.as_uri()]
 

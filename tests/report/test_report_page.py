@@ -1,10 +1,12 @@
 """The report as a person gets it: whole, self-contained, honest about what is missing, and safe."""
 
 import csv
+import html
 import json
 import re
 from html.parser import HTMLParser
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -119,7 +121,7 @@ def test_what_is_unfinished_or_failed_is_said_and_bounded(tmp_path, cli):
     assert (found["trained"], found["failed"], found["diverged"], found["counted"]) == (11, 1, 1, 6)
     assert found["mean_best_case"] < found["mean"] < found["mean_worst_case"]
     page = (tmp_path / "out" / "index.html").read_text()
-    assert page.index("This study is not finished") < page.index("<p>part has")
+    assert page.index("This study is not finished") < page.index("<strong>part has")
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path, cli):
@@ -150,8 +152,12 @@ def test_from_python(tmp_path):
     loaded = designspace.load(run(tmp_path / "a", states={1: "failed", 3: None}))
     assert list(loaded.trials["state"][:2]) == ["complete", "failed"]
     assert 3 not in loaded.trials.index
+    assert loaded.trials.loc[1, "reason"] == "why"
+    assert loaded.trials["seconds"].sum() == 22
     assert len(loaded.population) == 12
-    models = loaded.models.dropna(subset="error")
+    assert loaded.population["d1"].dtype == np.int64
+    models = loaded.models
+    assert list(models.index) == [0, 2, *range(4, 12)]
     found = designspace.bootstrap(models["d"], models["error"])
     assert found.low <= found.median <= found.high
     axes = designspace.plot_edf(models["error"], label="a")
@@ -160,3 +166,37 @@ def test_from_python(tmp_path):
         designspace.nonsense  # noqa: B018
     with pytest.raises(InputError, match="no run folder"):
         designspace.load(tmp_path / "none")
+
+
+def test_numbers_and_names_stand_in_a_picture_as_they_are():
+    import io
+
+    from matplotlib.figure import Figure
+
+    from designspace.report.plot import plot_edf
+    from designspace.report.style import rc
+    from designspace.report.svg import inline_svg, picture
+
+    name = "lr 0.0125, font: 9px serif, #0072b2, url(#x) & <b>"
+    with mpl.rc_context(rc("x")):
+        figure = Figure(figsize=(3, 3))
+        ax = plot_edf([0.01, 0.02, 0.03], label=name, ax=figure.add_subplot())
+        ax.set_xticks([0.015, 0.025])
+        text = io.StringIO()
+        figure.savefig(text, format="svg")
+    found = inline_svg(picture(text.getvalue(), "x"), name)
+    words = [html.unescape(word) for word in re.findall(r"<text[^>]*>([^<]+)</text>", found)]
+    assert f"[0.0 | 0.0] {name}" in words
+    assert {"0.015", "0.025"} <= set(words)
+    assert "#1a1b1c" not in found
+    assert not re.search(r"<path[^>]* d=\"[^\"]*\d\.\d{3}", found)
+
+
+def test_recipes_and_samples_are_told_in_words():
+    from designspace.report.page import said
+
+    assert said([{"measure": "flops", "low": 1.8e5, "high": 2.2e5}]) == "flops 180K to 220K"
+    assert said({"tried": 3, "refused": {"duplicate": 0, "cap": 2}}) == (
+        "tried 3, refused duplicate 0, cap 2"
+    )
+    assert (said([]), said(True), said(5e-05), said("any")) == ("none", "yes", "5e-05", "any")

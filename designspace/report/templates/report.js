@@ -68,7 +68,7 @@
   /* A network as blocks from input to output: a stage's blocks side by side, as high as they are wide. */
   const draw = (row) => {
     const known = stages[row.place];
-    if (!known) return element("p", { className: "note", textContent: `Its stages are not known. ${row[SHAPE]}` });
+    if (!known) return element("p", { className: "note", textContent: "Its stages are not known." });
     const [depths, widths, ratios, groups] = known;
     const total = depths.reduce((sum, d) => sum + d, 0);
     const across = Math.max(320, Math.min(680, body.clientWidth - 20));
@@ -98,8 +98,10 @@
     const opened = line.classList.toggle("open");
     toggle.setAttribute("aria-expanded", String(opened));
     if (!opened) { line.nextSibling.remove(); return; }
-    const cell = element("td", { colSpan: heads.length, className: "network" }, draw(row));
-    line.after(element("tr", {}, cell));
+    const words = `${row[ID]}: ${row[STATE]}, rank ${row[RANK] ?? "–"}, ${quantity(row[FLOPS])} flops, ${quantity(row[PARAMS])} params, ${quantity(row[ACTS])} acts; ${row[SHAPE]}`;
+    const note = element("p", { className: "note", textContent: words });
+    const cell = element("td", { colSpan: heads.length, className: "network" }, draw(row), note);
+    line.after(element("tr", { className: "drawn" }, cell));
   };
   const lineOf = (row) => {
     const toggle = element("button", { type: "button", textContent: row[INDEX] });
@@ -144,6 +146,12 @@
   state.addEventListener("change", again);
   previous.addEventListener("click", () => { page -= 1; show(); });
   next.addEventListener("click", () => { page += 1; show(); });
-  window.addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
+  /* On paper everything is open; afterwards as it was. */
+  let closed = [];
+  window.addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const part of closed) part.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const part of closed) part.open = false; });
   show();
 })();
