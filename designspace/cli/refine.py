@@ -26,9 +26,10 @@ def refine(
 ) -> None:
     """Propose constraints that a study speaks for, and write the narrower space.
 
-    Each constraint (sharing, monotone widths or depths, ranges, fixing b, the quantized linear
-    rule) is accepted or rejected by a test suited to it, with Holm's correction over all. The file
-    keeps the evidence, also of what was rejected. Sample it, train, analyze, and refine again.
+    Each constraint (sharing, monotone widths or depths, ranges, fixing b or g, the quantized
+    linear rule) is accepted, rejected or left undecided by a test suited to it, with Holm's
+    correction over all. The file keeps the evidence, also of what was rejected. Sample it, train,
+    analyze, and refine again.
 
     Examples:
 
@@ -53,17 +54,30 @@ def refine(
         raise InputError(f"--out is {out}; it must end in .yaml, as space files do")
     if out.exists() and not force:
         raise InputError(f"{out} exists already; choose another --out, or add --force")
-    found = narrow(study_run(study, population), name or out.stem, Rule(alpha, margin))
+    run = study_run(study, population)
+    found = narrow(run, name or out.stem, Rule(alpha, margin))
     if found.space is not None:
         write_text(out, found.text())
+    written = None if found.space is None else str(out)
     if json_:
         proposals = [asdict(proposal) for proposal in found.proposals]
-        written = str(out) if found.space is not None else None
-        print(json.dumps({"parent": found.parent.name, "out": written, "proposals": proposals}))
+        record = {
+            "parent": found.parent.name,
+            "run": str(run),
+            "models": found.models,
+            "sampled": found.sampled,
+            "out": written,
+            "proposals": proposals,
+        }
+        print(json.dumps(record))
         return
-    print(f"{found.parent.name}: {found.models} models, {len(found.proposals)} constraints weighed")
+    trained = "" if found.models == found.sampled else f" of {found.sampled} sampled"
+    print(
+        f"{found.parent.name} ({run}): {found.models} models{trained}, family-wise level {alpha:g}"
+    )
     for proposal in found.proposals:
-        print(f"  {proposal}")
+        print(f"{proposal.verdict:9}  {proposal.claim}: {proposal.reason}")
+        print(f"{'':9}  {proposal.numbers()}")
     if found.space is None:
         print(
             "No constraint is shown by this study, so no space was written; more models may tell."

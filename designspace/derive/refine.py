@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from designspace.analysis.imported import IMPORT_FILE
 from designspace.analysis.load import load_results
-from designspace.analysis.results import Results
+from designspace.analysis.results import STATES, Results
 from designspace.derive.proposals import Proposal, Rule, propose
 from designspace.errors import InputError, nearest
 from designspace.files import dump_yaml, read_text
@@ -24,12 +27,14 @@ class Refinement:
         space: The narrower space, or None where no constraint was accepted.
         proposals: Every constraint that was weighed, accepted or not, with its evidence.
         models: Models that the evidence is from.
+        sampled: Models of the population, trained or not.
     """
 
     parent: Space
     space: Space | None
     proposals: tuple[Proposal, ...]
     models: int
+    sampled: int
 
     @property
     def accepted(self) -> tuple[Proposal, ...]:
@@ -39,8 +44,12 @@ class Refinement:
     def text(self) -> str:
         """Return the narrower space as the text of its YAML file."""
         assert self.space is not None
-        return dump_yaml(
-            dict(self.space.source), f"Narrowed from {self.parent.name} by designspace refine."
+        source = dict(self.space.source)
+        evidence = {"evidence": source.pop("evidence")}
+        header = f"Narrowed from {self.parent.name} by designspace refine; the evidence is below."
+        # Long sentences read best one below the other.
+        return dump_yaml(source, header) + yaml.safe_dump(
+            evidence, default_flow_style=False, allow_unicode=True, width=100
         )
 
 
@@ -54,15 +63,25 @@ def study_run(study: Path, population: str | None) -> Path:
     if not file.is_file():
         if population is not None:
             raise InputError(f"{study} has no summary.json; --population goes with an analysis")
+        if study.is_dir() and not (study / "space.yaml").is_file():
+            raise InputError(
+                f"{study} has no summary.json and is no run folder; "
+                f"`designspace analyze RUN … --out {study}` writes one"
+            )
         return study
     try:
         populations = json.loads(read_text(file, "study"))["populations"]
         runs = {str(entry["name"]): Path(entry["path"]) for entry in populations}
         chosen = next(iter(runs)) if population is None else population
-    except (ValueError, KeyError, TypeError, StopIteration):
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
         raise InputError(f"{file} is no summary of `designspace analyze`; run it again") from None
     if chosen not in runs:
         raise InputError(f"{study} has no population {chosen!r}; {nearest(chosen, list(runs))}")
+    if not runs[chosen].is_dir():
+        raise InputError(
+            f"{file} is of {runs[chosen]}, which is not there; name the run folder itself, or "
+            "start from the folder that `designspace analyze` was started from"
+        )
     return runs[chosen]
 
 
@@ -75,20 +94,22 @@ def refine(run: Path | str, name: str, rule: Rule) -> Refinement:
         rule: Level and margin.
 
     Raises:
-        InputError: The run can't be read, or has no model with an error.
+        InputError: The run can't be read, has no model with an error, or the name won't do.
     """
+    if (Path(run) / IMPORT_FILE).is_file():
+        raise InputError(f"{run} was imported: it has errors, but no space that could be narrowed")
     folder = RunFolder.open(run)
     parent = load_space(str(folder.space_file))
     results = load_results(run)
-    if not results.counted.any():
-        raise InputError(f"{run} has no trial yet; `designspace train {run}` makes them")
+    _check(parent, name, results, run)
     proposals = propose(parent, results, rule)
     budgets = tuple(Budget(**entry) for entry in folder.space().get("sample", {}).get("budget", ()))
     kept: list[Proposal] = []
     weighed: list[Proposal] = []
-    for proposal in proposals:
+    # The quantized linear rule replaces the axes d and w, so it comes before their ranges.
+    for proposal in sorted(proposals, key=lambda one: "family" not in one.change):
         if proposal.accepted:
-            problem = _problem(_narrow(parent, name, [*kept, proposal], results), budgets)
+            problem = _problem(parent, name, kept, proposal, results, budgets)
             if problem is None:
                 kept.append(proposal)
             else:
@@ -99,7 +120,20 @@ def refine(run: Path | str, name: str, rule: Rule) -> Refinement:
         source = _narrow(parent, name, kept, results)
         source["evidence"] = [str(proposal) for proposal in weighed]
         space = parse_space(source, f"the space refined from {run}")
-    return Refinement(parent, space, tuple(weighed), int(results.counted.sum()))
+    return Refinement(parent, space, tuple(weighed), int(results.counted.sum()), len(results))
+
+
+def _check(parent: Space, name: str, results: Results, run: Path | str) -> None:
+    """Refuse what no verdict should be blamed for."""
+    if not results.counted.any():
+        states = ", ".join(f"{int((results.states == s).sum())} {s}" for s in STATES)
+        raise InputError(
+            f"{run} has no trial that counts yet (of {len(results)} models: {states}); "
+            f"`designspace train {run}` makes them"
+        )
+    if name == parent.name:
+        raise InputError(f"{name!r} is the name of the studied space; choose another --name")
+    parse_space({**parent.source, "name": name}, "the narrower space")
 
 
 def _narrow(
@@ -110,7 +144,9 @@ def _narrow(
     for proposal in proposals:
         change = proposal.change
         if "family" in change:
-            data |= change
+            kept = {axis: data["axes"][axis] for axis in ("b", "g")}
+            axes = {**change["axes"], **kept}
+            data |= {"family": change["family"], "axes": axes, "share": [], "monotone": {}}
             continue
         data["share"] = [*data["share"], *change.get("share", ())]
         for key in ("monotone", "axes"):
@@ -123,8 +159,20 @@ def _narrow(
     return data
 
 
-def _problem(source: dict[str, Any], budgets: tuple[Budget, ...]) -> str | None:
-    """Why a space can't be used, or None: it must hold models in the study's budget."""
+def _problem(
+    parent: Space,
+    name: str,
+    kept: list[Proposal],
+    proposal: Proposal,
+    results: Results,
+    budgets: tuple[Budget, ...],
+) -> str | None:
+    """Why a constraint can't join those kept, or None: some models in the budget must be left."""
+    for one in kept:
+        taken = {"d", "w"} if "family" in one.change else set(one.change.get("axes", ()))
+        if taken & set(proposal.change.get("axes", ())):
+            return f"what is accepted already takes its place: {one.claim}"
+    source = _narrow(parent, name, [*kept, proposal], results)
     try:
         sample(parse_space(source, "the narrower space"), 2, budgets)
     except InputError as error:
