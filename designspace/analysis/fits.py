@@ -140,7 +140,7 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
         Least mean |log(predicted / observed)|, its ratio, w_m, and its log w_0, (4, k).
     """
     log_m = np.log(steps)[:, None, None]
-    j = np.arange(len(log_widths))
+    j, share = np.arange(len(log_widths)), np.full(len(log_widths), 1 / len(log_widths))
     offset = np.log1p(ratios[:, :, None] * j) / log_m
     np.rint(offset, out=offset)
     offset *= -log_m
@@ -149,7 +149,7 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
     # No w_0 is below 8, so neither is the start, whatever the median.
     starts = np.maximum(np.partition(offset, middle, axis=2)[:, :, middle], _LEAST_START)
     offset -= starts[:, :, None]
-    errors = np.abs(offset, out=offset).mean(axis=2)
+    errors = np.abs(offset, out=offset) @ share
     rows, best = np.arange(len(steps)), errors.argmin(axis=1)
     own = ratios[np.minimum(rows, len(ratios) - 1), best]
     return np.stack([errors[rows, best], own, steps, starts[rows, best]])
@@ -163,7 +163,7 @@ def _on_the_rule(
     The grid knows nothing of the rounding to multiples of 8, which matters to narrow networks; so
     all three are varied here, around the grid's best and then around the best of those.
     """
-    start = np.exp(starts)
+    start, share = np.exp(starts), np.full(len(log_widths), 1 / len(log_widths))
     below = np.floor(start / 8) * 8
     pool = np.stack([below, ratios * start, steps])
     for shifts, reach in _LOOKS:
@@ -174,7 +174,7 @@ def _on_the_rule(
         near = np.stack([part.ravel() for part in np.broadcast_arrays(w_0, w_a, w_m)])
         depth = np.full(near.shape[1], len(log_widths), dtype=np.int64)
         predicted = quantized_widths(depth, near[0].astype(np.int64), near[1], near[2])
-        errors = np.abs(np.log(predicted) - log_widths).mean(axis=1)
+        errors = np.abs(np.log(predicted) - log_widths) @ share
         order = np.argsort(errors, kind="stable")[:_KEPT]
         pool = near[:, order]
     w_0, w_a, w_m = pool[:, 0]
