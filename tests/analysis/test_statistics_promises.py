@@ -191,7 +191,7 @@ def test_a_confidence_sequence_covers_at_all_times_at_once():
 
 @given(
     d=st.integers(8, 30),
-    w_0=st.integers(6, 20).map(lambda v: 8 * v),
+    w_0=st.integers(2, 20).map(lambda v: 8 * v),
     w_a=st.floats(8, 60),
     w_m=st.floats(1.8, 3),
 )
@@ -199,8 +199,8 @@ def test_a_confidence_sequence_covers_at_all_times_at_once():
 def test_a_network_on_the_rule_is_fitted_well(d, w_0, w_a, w_m):
     arch = RegNet(d, w_0, round(w_a, 1), round(w_m, 2), 1.0, 8).arch()
     found = fit_quantized_linear(np.repeat(arch.widths, arch.depths))
-    # Not zero: widths are rounded to 8, and the fit's grid is finite.
-    assert found.error[0] < 0.06
+    # Not zero: the fit's grid is finite. The most over 4,000 random ones was 0.018.
+    assert found.error[0] < 0.03
 
 
 def test_widths_that_go_down_are_no_line():
