@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.imported import COSTS, About, Imported
+from designspace.analysis.plain import readable
 from designspace.arch.stages import group_compatible
 from designspace.errors import InputError, nearest
 from designspace.files import read_text
@@ -319,7 +320,7 @@ def _scale(reading: Reading) -> float:
 
 
 def _short(name: str) -> str:
-    return name.lower() if name.lower() in COSTS else name
+    return name.lower() if name.lower() in COSTS else readable(name).strip()
 
 
 def _dig(record: Any, key: str) -> Any:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from designspace.analysis.accounting import count
 from designspace.analysis.arrays import FloatArray
 from designspace.analysis.parameters import parameters
+from designspace.analysis.plain import readable
 from designspace.analysis.results import STATES, Provenance, Results
 from designspace.arch import RegNet, RegNets, Stages
 from designspace.errors import InputError, nearest
@@ -113,10 +114,10 @@ def read_imported(folder: Path, all_finished: bool = False) -> Results:
         free = {name: values for name, values in known.items() if not _is_body(name)}
         known = {**_own(stages, regnets), **free}
     return Results(
-        name=folder.resolve().name,
-        space=about.name,
+        name=readable(folder.resolve().name),
+        space=readable(about.name),
         family=about.family if regnets is None else "regnet",
-        ids=tuple(row["id"] for row in rows),
+        ids=tuple(readable(row["id"]) for row in rows),
         states=states,
         errors=errors,
         chance=about.chance,
@@ -126,7 +127,7 @@ def read_imported(folder: Path, all_finished: bool = False) -> Results:
         regnets=regnets,
         counted=count(states, errors, all_finished),
         provenance=Provenance(
-            path=str(folder),
+            path=readable(str(folder)),
             splits=(about.split,),
             notes=(f"imported from {about.source}; error is {about.error}", *about.notes),
         ),

@@ -10,6 +10,7 @@ import numpy as np
 from designspace.analysis.accounting import count
 from designspace.analysis.imported import IMPORT_FILE, read_imported
 from designspace.analysis.parameters import parameters
+from designspace.analysis.plain import readable
 from designspace.analysis.results import MISSING, Provenance, Results
 from designspace.errors import InputError
 from designspace.runs import RunFolder, Trial, TrialState
@@ -45,8 +46,8 @@ def load_results(path: Path | str, all_finished: bool = False) -> Results:
             errors[trial.index] = trial.error
     cost = population.cost
     return Results(
-        name=folder.name,
-        space=str(space.get("name", folder.name)),
+        name=readable(folder.name),
+        space=readable(str(space.get("name", folder.name))),
         family=str(space.get("family", "anynet")),
         ids=population.ids,
         states=states,
@@ -65,7 +66,7 @@ def load_results(path: Path | str, all_finished: bool = False) -> Results:
 
 
 def load_all(paths: Sequence[Path | str], all_finished: bool = False) -> tuple[Results, ...]:
-    """Read several populations; names are made distinct by their parents' names where needed.
+    """Read several populations; names are made distinct by their parents' names as far as needed.
 
     Raises:
         InputError: One of them can't be read, is named twice, or holds no error yet.
@@ -82,14 +83,19 @@ def load_all(paths: Sequence[Path | str], all_finished: bool = False) -> tuple[R
                 f"{int((results.states != MISSING).sum())} of {len(results)} models have one"
                 + ("; `designspace train` makes them" if (results.states == MISSING).any() else "")
             )
-    names = [results.name for results in loaded]
-    renamed = []
-    for results, place in zip(loaded, places, strict=True):
-        name = results.name
-        if names.count(name) > 1:
-            name = f"{place.parent.name}/{name}"
-        renamed.append(replace(results, name=name))
-    return tuple(renamed)
+    names = _distinct(places)
+    return tuple(replace(results, name=name) for results, name in zip(loaded, names, strict=True))
+
+
+def _distinct(places: Sequence[Path]) -> list[str]:
+    """The shortest ends of some paths that tell each from those of the same name."""
+    names = [readable(place.name) for place in places]
+    for length in range(2, max(len(place.parts) for place in places) + 1):
+        names = [
+            readable("/".join(place.parts[-length:])) if names.count(name) > 1 else name
+            for name, place in zip(names, places, strict=True)
+        ]
+    return names
 
 
 def _chance(trials: tuple[Trial, ...], classes: int) -> float:
@@ -105,7 +111,7 @@ def _provenance(folder: RunFolder, space: dict[str, Any], trials: tuple[Trial, .
     keys = sorted({key for trial in trials for key in trial.versions})
     seeds = [trial.seed for trial in trials]
     return Provenance(
-        path=str(folder.path),
+        path=readable(str(folder.path)),
         sample=space.get("sample", {}),
         recipe={} if recipe is None else recipe.to_dict(),
         splits=tuple(sorted({trial.split for trial in trials})),

@@ -128,7 +128,7 @@ def draw_fit_errors(
     ax.grid(True)
 
 
-def draw_differences(ax: Axes, pairs: Sequence[Pair]) -> None:
+def draw_differences(ax: Axes, pairs: Sequence[Pair], labels: Sequence[str]) -> None:
     """Draw the difference of mean errors of each pair with its interval; the margin is shaded."""
     margin = pairs[0].equivalence.margin
     ax.axvspan(-margin, margin, color=FAINT, alpha=0.45, linewidth=0)
@@ -138,7 +138,7 @@ def draw_differences(ax: Axes, pairs: Sequence[Pair]) -> None:
         look = _VERDICT_LOOKS[pair.verdict]
         ax.plot([mean.low, mean.high], [row, row], color=look[0], linewidth=1.6)
         ax.plot([mean.value], [row], look[1], color=look[0], markersize=5.5)
-    ax.set_yticks(range(len(pairs)), [f"{pair.second} − {pair.first}" for pair in pairs])
+    ax.set_yticks(range(len(pairs)), labels)
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     ax.set_xlabel("difference of mean error, %")
     ax.spines["left"].set_visible(False)

@@ -2,8 +2,9 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import matplotlib as mpl
@@ -25,6 +26,8 @@ from designspace.report.svg import Picture, inline_svg, picture, sheet_svg
 _PNG_DPI = 150
 # The most important parameters that the figure of importance shows; the tables have all.
 _SHOWN = 8
+# Characters of a name that a legend or a panel's title has room for.
+_LABEL = 32
 # Inches right of, below and above the axes of a panel.
 _MARGINS = (0.2, 0.46, 0.26)
 Bitmap = NDArray[np.uint8]
@@ -86,8 +89,8 @@ def figures(findings: Findings) -> Iterator[Figure]:
     if findings.pairs:
         yield _differences_figure(findings)
     yield _best_of_k_figure(findings)
-    for index, population in enumerate(populations):
-        yield _bootstrap_figure(population, index)
+    for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
+        yield _bootstrap_figure(population, index, f"bootstrap_{key}")
     if any(p.trends for p in populations):
         yield _importance_figure(populations)
     with_widths = [(i, p) for i, p in enumerate(populations) if p.widths is not None]
@@ -99,7 +102,9 @@ def figures(findings: Findings) -> Iterator[Figure]:
 def render(figure: Figure) -> Rendered:
     """Draw a figure: each panel once, for the page and for the files."""
     columns = min(figure.columns, len(figure.panels))
-    with mpl.rc_context(rc(figure.key)):
+    with mpl.rc_context(rc(figure.key)), warnings.catch_warnings():
+        # Names in other scripts: the page's own fonts draw them, only the PNG shows boxes.
+        warnings.filterwarnings("ignore", r"Glyph \d+")
         drawn = [_draw(figure, panel, f"{figure.key}-{i}") for i, panel in enumerate(figure.panels)]
     pictures = [one for one, _ in drawn]
     return Rendered(
@@ -141,9 +146,22 @@ def _sheet_png(bitmaps: list[Bitmap], columns: int) -> bytes:
     return png.getvalue()
 
 
-def slug(name: str) -> str:
-    """Return a name as it can stand in a file name and an identifier."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-").lower()[:60] or "population"
+def _keys(findings: Findings) -> list[str]:
+    """The populations' names as they can stand in file names and identifiers, made distinct."""
+    keys: list[str] = []
+    for p in findings.populations:
+        key = re.sub(r"[^A-Za-z0-9_-]+", "-", p.name).strip("-").lower()[:60] or "population"
+        number, distinct = 1, key
+        while distinct in keys:
+            number += 1
+            distinct = f"{key}-{number}"
+        keys.append(distinct)
+    return keys
+
+
+def _label(name: str) -> str:
+    """A name as it fits into a legend; captions and tables have it whole."""
+    return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
 
 
 def _edf_figure(findings: Findings) -> Figure:
@@ -151,7 +169,7 @@ def _edf_figure(findings: Findings) -> Figure:
 
     def drawing(ax: Axes) -> None:
         for index, p in enumerate(findings.populations):
-            draw.draw_edf(ax, p.edf, p.band, label=p.name, index=index, until=high)
+            draw.draw_edf(ax, p.edf, p.band, label=_label(p.name), index=index, until=high)
         ax.set_xlim(low, high)
         ax.legend(loc="lower right")
 
@@ -173,7 +191,7 @@ def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
     def drawing(ax: Axes) -> None:
         parts = zip(findings.populations, found.edfs, found.bands, strict=True)
         for index, (p, function, band) in enumerate(parts):
-            draw.draw_edf(ax, function, band, label=p.name, index=index, until=high)
+            draw.draw_edf(ax, function, band, label=_label(p.name), index=index, until=high)
         ax.set(xlim=(low, high), ylabel=f"share at equal {found.complexity}")
         ax.legend(loc="lower right")
 
@@ -191,8 +209,15 @@ def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
 
 
 def _differences_figure(findings: Findings) -> Figure:
-    pairs = findings.pairs
-    longest = max(len(pair.first) + len(pair.second) for pair in pairs)
+    pairs = [
+        replace(pair, first=_label(pair.first), second=_label(pair.second))
+        for pair in findings.pairs
+    ]
+    labels = [f"{pair.second} − {pair.first}" for pair in pairs]
+    height = 0.27
+    if max(map(len, labels)) > _LABEL:
+        labels, height = [f"{pair.second}\n− {pair.first}" for pair in pairs], 0.4
+    longest = max(len(line) for label in labels for line in label.split("\n"))
     margin = pairs[0].equivalence.margin
     caption = (
         "Differences of mean error, second minus first, with 95 % intervals: left of zero, the "
@@ -205,12 +230,12 @@ def _differences_figure(findings: Findings) -> Figure:
         caption=caption,
         panels=(
             Panel(
-                partial(draw.draw_differences, pairs=pairs),
-                "; ".join(pair.words for pair in pairs),
+                partial(draw.draw_differences, pairs=pairs, labels=labels),
+                "; ".join(pair.words for pair in findings.pairs),
             ),
         ),
-        size=(5.4, 0.8 + 0.27 * len(pairs)),
-        left=min(2.6, 0.4 + 0.075 * longest),
+        size=(5.4, 0.8 + height * len(pairs)),
+        left=0.3 + 0.08 * longest,
     )
 
 
@@ -219,7 +244,9 @@ def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
     most = max(min(_SHOWN, len(p.trends)) for _, p in shown)
     panels = tuple(
         Panel(
-            partial(draw.draw_importance, trends=p.trends[:_SHOWN], title=p.name, index=index),
+            partial(
+                draw.draw_importance, trends=p.trends[:_SHOWN], title=_label(p.name), index=index
+            ),
             f"{p.name}, variation of the error explained: "
             + ", ".join(f"{t.name} {t.importance.value:.0%}" for t in p.trends[:_SHOWN]),
         )
@@ -236,7 +263,7 @@ def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
 def _best_of_k_figure(findings: Findings) -> Figure:
     def drawing(ax: Axes) -> None:
         for index, p in enumerate(findings.populations):
-            draw.draw_best_of_k(ax, p.best_of_k, label=p.name, index=index)
+            draw.draw_best_of_k(ax, p.best_of_k, label=_label(p.name), index=index)
         ax.set_ylim(*error_range(findings.populations))
         ax.legend(loc="upper right")
 
@@ -252,7 +279,7 @@ def _best_of_k_figure(findings: Findings) -> Figure:
     return Figure("best_of_k", "search", caption, (Panel(drawing, f"Best of k. {words}."),))
 
 
-def _bootstrap_figure(p: PopulationFindings, index: int) -> Figure:
+def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
     errors = p.results.counted_errors
     shown = error_range([p])
     trends = {trend.name: trend for trend in p.trends}
@@ -281,7 +308,6 @@ def _bootstrap_figure(p: PopulationFindings, index: int) -> Figure:
         f"median (closed form); thin line: median error in bins. "
         f"{first.carriers} of {first.n} models carry 95 % of the weight."
     )
-    key = f"bootstrap_{slug(p.name)}"
     return Figure(key, "bootstrap", caption, tuple(panels), (2.5, 1.95), 4)
 
 
@@ -293,7 +319,11 @@ def _widths_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
         assert stages is not None
         networks = [stages.block_widths(int(row)).astype(float) for row in widths.best_rows]
         drawing = partial(
-            draw.draw_widths, networks=networks, trend=widths.trend, title=p.name, index=index
+            draw.draw_widths,
+            networks=networks,
+            trend=widths.trend,
+            title=_label(p.name),
+            index=index,
         )
         alt = (
             f"{p.name}: block widths of the {len(networks)} best models follow the line "
@@ -316,7 +346,7 @@ def _fit_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
             draw.draw_fit_errors,
             ranks=widths.ranks,
             errors=widths.fits.error,
-            title=p.name,
+            title=_label(p.name),
             index=index,
         )
         panels.append(Panel(drawing, f"{p.name}: e_fit of {len(widths.fits)} models by rank"))

@@ -31,7 +31,7 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         sections[one.figure.section].append(one)
     splits = sorted({s for p in findings.populations for s in p.results.provenance.splits})
     template = environment.get_template("report.html.j2")
-    return template.render(
+    text = template.render(
         title="Design spaces compared"
         if len(findings.populations) > 1
         else "A design space measured",
@@ -47,6 +47,8 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         splits=", ".join(splits),
         version=version,
     )
+    # A journal may hold half a character; no page could be written with it.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def said(value: Any) -> str:

@@ -18,7 +18,8 @@ def index(tmp_path_factory):
 
     home = tmp_path_factory.mktemp("browser")
     a = run(home / "a", n=30, states={3: "diverged", 4: "failed"})
-    b = run(home / "a long <b>name</b> of a run, as people give them", "RegNetX@8", n=30, shift=-2)
+    name = "a long <b>name</b> of a run, as people give them to say how and when it was trained"
+    b = run(home / name, "RegNetX@8", n=30, shift=-2)
     return write_report(find(load_all([a, b])), home / "out")
 
 

@@ -3,8 +3,11 @@
 import csv
 import html
 import json
+import os
 import re
+import warnings
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -200,3 +203,27 @@ def test_recipes_and_samples_are_told_in_words():
         "tried 3, refused duplicate 0, cap 2"
     )
     assert (said([]), said(True), said(5e-05), said("any")) == ("none", "yes", "5e-05", "any")
+
+
+def test_names_of_folders_can_be_anything(tmp_path, cli):
+    first = [b"\xff\x1b[1m", "日本 $x^2$ 🙂".encode()]
+    places = [tmp_path / os.fsdecode(name) for name in first]
+    places += [tmp_path / "one" / "same" / "run", tmp_path / "two" / "same" / "run"]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        run(place, "RegNetX@8", n=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        outcome = cli("analyze", *places, "--out", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome.err
+    names = [p["name"] for p in json.loads(outcome.out)["populations"]]
+    assert names == ["\ufffd\ufffd[1m", "日本 $x^2$ 🙂", "one/same/run", "two/same/run"]
+    drawn = sorted(path.name for path in (tmp_path / "out" / "figures").glob("bootstrap_*.svg"))
+    assert drawn == [
+        "bootstrap_1m.svg",
+        "bootstrap_one-same-run.svg",
+        "bootstrap_two-same-run.svg",
+        "bootstrap_x-2.svg",
+    ]
+    for path in (tmp_path / "out" / "figures").glob("*.svg"):
+        ElementTree.fromstring(path.read_text())

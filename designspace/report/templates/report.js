@@ -111,7 +111,7 @@
     swatch.style.borderColor = `var(--c${row[POP] % 6})`;
     const line = element("tr", {},
       element("td", {}, toggle),
-      element("td", { className: "left" }, swatch, names[row[POP]]),
+      element("td", { className: "left name" }, swatch, names[row[POP]]),
       element("td", { textContent: row[ERROR] === null ? "–" : row[ERROR].toFixed(2) }),
       element("td", { className: "minor", textContent: row[RANK] ?? "–" }),
       element("td", { className: "left minor", textContent: row[STATE] }),
