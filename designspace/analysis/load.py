@@ -1,5 +1,6 @@
 """From folders on disk to `Results`: run folders, and folders that `designspace import` made."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,5 +122,13 @@ def _provenance(folder: RunFolder, space: dict[str, Any], trials: tuple[Trial, .
             for key in keys
         },
         seconds=float(sum(trial.seconds for trial in trials)),
+        reasons=_reasons(trials),
         notes=tuple(str(space[key]) for key in ("reason",) if space.get(key)),
     )
+
+
+def _reasons(trials: tuple[Trial, ...]) -> dict[str, int]:
+    """Why trials were not completed, each with how many of them; the most frequent first."""
+    ended = [trial for trial in trials if trial.state is not TrialState.COMPLETE]
+    whys = (f"{trial.state.value}: {trial.reason or 'no reason given'}" for trial in ended)
+    return dict(Counter(whys).most_common())

@@ -27,6 +27,7 @@ class Provenance:
         seeds: First and last seed of the trials.
         versions: Library versions and devices that the trials ran with, each with its values.
         seconds: Training time of all trials.
+        reasons: Why trials failed or diverged, as "state: reason", with how many did; most first.
         notes: What else a reader must know, such as the source of an import.
     """
 
@@ -37,6 +38,7 @@ class Provenance:
     seeds: tuple[int, ...] = ()
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: float = 0.0
+    reasons: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -124,7 +124,7 @@ def draw_fit_errors(
     ax.set(xlabel="rank by error", ylabel="e_fit", title=title)
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=-0.03 * max(float(errors.max()), 1e-3))  # dots at zero are whole
     ax.grid(True)
 
 

@@ -124,6 +124,7 @@ def test_what_is_unfinished_or_failed_is_said_and_bounded(tmp_path, cli):
     assert (found["trained"], found["failed"], found["diverged"], found["counted"]) == (11, 1, 1, 6)
     assert found["mean_best_case"] < found["mean"] < found["mean_worst_case"]
     page = (tmp_path / "out" / "index.html").read_text()
+    assert "part: 1 failed: why; 1 diverged: why." in page
     assert page.index("This study is not finished") < page.index("<strong>part has")
 
 
