@@ -16,6 +16,7 @@ from designspace.cli.explain import explain
 from designspace.cli.export import export
 from designspace.cli.import_ import import_
 from designspace.cli.merge import merge
+from designspace.cli.pretrain import pretrain
 from designspace.cli.refine import refine
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
@@ -69,6 +70,7 @@ app.command()(merge)
 app.command()(complexity)
 app.command()(derive)
 app.command()(export)
+app.command()(pretrain)
 app.command()(explain)
 app.command("import")(import_)
 app.command()(analyze)

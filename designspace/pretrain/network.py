@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.regnet import RegNet
 
 from designspace.arch import Model
 from designspace.errors import InputError
@@ -16,9 +17,9 @@ from designspace.networks import build
 from designspace.pretrain.recipe import Head, SwavRecipe
 
 
-def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> nn.Module:
+def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> RegNet:
     """Build a network without its classifier: (n, 3, side, side) to pooled features (n, width)."""
-    network: nn.Module = build(model, zero_init_residual, device)
+    network = build(model, zero_init_residual, device)
     network.fc = nn.Identity()
     return network
 
@@ -42,6 +43,8 @@ class SwavNetwork(nn.Module):
     One pass of the trunk for each size of crop; the head sees the crops of all sizes at once, so
     that its BatchNorm does too.
     """
+
+    trunk: RegNet
 
     def __init__(self, model: Model, recipe: SwavRecipe, device: str = "cpu") -> None:
         """Build with fresh weights from torch's global random state; `meta` allocates none."""
@@ -72,15 +75,15 @@ class SwavNetwork(nn.Module):
         """Return the trunk's pooled features, (n, width)."""
         if self._segments is None or not torch.is_grad_enabled():
             return self.trunk(images)  # type: ignore[no-any-return]
-        x = self.trunk.stem(images)  # type: ignore[operator]
-        stages = list(self.trunk.trunk_output.children())  # type: ignore[union-attr]
+        x = self.trunk.stem(images)
+        stages = list(self.trunk.trunk_output.children())
         for stage, cuts in zip(stages, self._segments, strict=True):
             blocks = list(stage.children())
             for first, last in zip((0, *cuts[:-1]), cuts, strict=True):
                 part = nn.Sequential(*blocks[first:last])
                 contexts = partial(_contexts, part)
                 x = checkpoint(part, x, use_reentrant=False, context_fn=contexts)
-        return torch.flatten(self.trunk.avgpool(x), 1)  # type: ignore[operator]
+        return torch.flatten(self.trunk.avgpool(x), 1)
 
     @torch.no_grad()
     def normalize_prototypes(self) -> None:

@@ -185,6 +185,10 @@ class SwavRecipe(_Strict):
                 f"assign is {self.assign}; it must be at most the {self.crops[0].count} crops of "
                 "the first group"
             )
+        if self.record is not None and self.record < self.side:
+            raise ValueError(
+                f"record is {self.record}; it must be at least the largest crop, {self.side}"
+            )
         if self.warmup_epochs and self.warmup_iterations:
             raise ValueError("give warmup_epochs or warmup_iterations, not both")
         if self.queue is not None and self.queue.length % self.batch_size:

@@ -1,0 +1,303 @@
+"""A whole pretraining: data, iterations, journal, checkpoints, and going on where it was."""
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.files import make_folder
+from designspace.pretrain.crops import CropMaker, draw_crops, epoch_order
+from designspace.pretrain.features import extract
+from designspace.pretrain.folder import DataStamp, PretrainFolder
+from designspace.pretrain.knn import knn_accuracy
+from designspace.pretrain.network import check_depth
+from designspace.pretrain.recipe import SwavRecipe
+from designspace.pretrain.training import Pretraining
+from designspace.pretrain.watch import advice, alarms, not_finite
+from designspace.pretrain.world import World, join
+from designspace.runs.lock import lock
+from designspace.training.batches import Arrays, open_arrays
+from designspace.training.cache import Cache, build_cache, default_home
+from designspace.training.decode import Geometry
+from designspace.training.devices import available_cores, prepare
+from designspace.training.sources import load_source
+from designspace.training.splits import split
+
+# Iterations that are written to the journal, and looked at, at once.
+_FLUSH = 10
+# Seconds between two checkpoints in a long epoch.
+_SAVE_EVERY = 300.0
+# Images that k-NN accuracy is measured with while training, all of them training images.
+_BANK, _QUERIES = 10_000, 2_000
+
+
+class Diverged(Exception):
+    """The loss became non-finite; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How it goes: the last loss and learning rate, speed since the run went on, time left."""
+
+    loss: float
+    rate: float
+    images_per_second: float
+    seconds_left: float
+
+
+class Observer(Protocol):
+    """Who is told how it goes; the command line draws it."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know."""
+
+    def decoded(self, done: int, total: int) -> None:
+        """So many images are in the cache."""
+
+    def step(self, done: int, total: int, at: Progressed) -> None:
+        """So many iterations are done."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch is in the journal."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of `designspace pretrain`.
+
+    Attributes:
+        model: The trunk.
+        recipe: As chosen and overridden.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        seed: Seed of weights, order and crops.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: On the CPU, or None for as many as cores (shared among local processes).
+        download: Fetch the data set when it is missing.
+        home: Folder of image caches and downloads, or None for the user's cache folder.
+    """
+
+    model: Model
+    recipe: SwavRecipe
+    data: str
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    download: bool = False
+    home: Path | None = None
+
+
+def pretrain_trunk(path: Path, request: Request, observer: Observer) -> dict[str, Any]:
+    """Pretrain a trunk in a folder, from where it was left.
+
+    Returns:
+        The record of the last epoch; empty in processes other than the first.
+
+    Raises:
+        InputError: The request doesn't fit the data, the folder or this machine.
+        Diverged: The loss became non-finite.
+    """
+    recipe = request.recipe
+    check_depth(request.model, recipe)
+    if request.seed < 0 or (request.threads is not None and request.threads < 1):
+        raise InputError("--seed must be 0 or more, --threads 1 or more")
+    with join(request.device) as world:
+        autocast = prepare(world.device)
+        if world.device.type == "cpu":
+            torch.set_num_threads(request.threads or max(1, available_cores() // world.size))
+        folder = PretrainFolder(make_folder(path))
+        held = lock(folder.lock_file, f"the folder {path}") if world.first else nullcontext()
+        with held:
+            cache = _cache(request, world, observer)
+            if cache.train_images < recipe.batch_size:
+                raise InputError(
+                    f"data {request.data}: {cache.train_images} training images are fewer than a "
+                    f"batch of {recipe.batch_size}; lower --batch-size"
+                )
+            if world.first:
+                folder.begin(request.model, recipe, _stamp(request, cache))
+                for text in advice(recipe):
+                    observer.note(text)
+            world.wait()
+            training = Pretraining(
+                request.model,
+                recipe,
+                cache.train_images // recipe.batch_size,
+                request.seed,
+                world,
+                autocast,
+            )
+            return _Run(folder, request, training, cache, world, observer).train()
+
+
+class _Run:
+    """The loop over iterations."""
+
+    def __init__(
+        self,
+        folder: PretrainFolder,
+        request: Request,
+        training: Pretraining,
+        cache: Cache,
+        world: World,
+        observer: Observer,
+    ) -> None:
+        self._folder, self._training, self._world = folder, training, world
+        self._recipe, self._seed, self._observer = request.recipe, request.seed, observer
+        self._arrays: Arrays = open_arrays(cache.path, world.device)
+        self._cache = cache
+        self._maker = CropMaker(self._recipe, cache.mean, cache.std)
+        self._per_epoch = cache.train_images // self._recipe.batch_size
+        self._total = self._per_epoch * self._recipe.epochs
+        self._share = world.share(self._recipe.batch_size)
+        self._pending: list[tuple[int, Tensor, float]] = []
+        self._began = self._saved_at = time.monotonic()
+        self._first = 0
+        self._cutting = self._stepping = 0.0
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end; return the last epoch's record."""
+        state, notes = self._folder.load(self._world.device)
+        for text in notes if self._world.first else ():
+            self._observer.note(text)
+        if state is not None:
+            self._training.restore(state)
+        self._first = self._training.iteration
+        while self._training.iteration < self._total:
+            self._epoch()
+        if not self._world.first:
+            return {}
+        trunk = self._training.network.trunk.state_dict()
+        self._folder.write_trunk({key: value.cpu() for key, value in trunk.items()})
+        return self._folder.epochs()[-1]
+
+    def _epoch(self) -> None:
+        training, recipe = self._training, self._recipe
+        epoch = training.epoch
+        order = epoch_order(len(self._arrays.train), recipe.batch_size, self._seed, epoch)
+        training.network.train()
+        self._cutting = self._stepping = 0.0
+        start, began = training.iteration, time.monotonic()
+        for rows in order[start % self._per_epoch :]:
+            self._iterate(rows[self._share])
+            if len(self._pending) >= _FLUSH:
+                self._flush()
+                if self._overdue():
+                    self._save()
+        self._flush()
+        seconds = time.monotonic() - began
+        record = {"epoch": epoch + 1, "iteration": training.iteration, **training.watch.summary()}
+        record["crop_share"] = self._cutting / max(self._cutting + self._stepping, 1e-9)
+        record["images_per_second"] = recipe.batch_size * (training.iteration - start) / seconds
+        training.watch.reset()
+        if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
+            record["knn"] = self._knn() if self._world.first else 0.0
+        record["alarms"] = alarms(recipe, self._per_epoch, training.iteration, record)
+        if self._world.first:
+            self._folder.append_epoch(record)
+            self._observer.epoch(record)
+        self._save()
+
+    def _iterate(self, rows: Tensor) -> None:
+        training, recipe = self._training, self._recipe
+        before = time.monotonic()
+        records = self._arrays.train[rows.to(self._arrays.train.device)].to(self._world.device)
+        side = records.shape[1]
+        drawn = draw_crops(recipe, side, recipe.batch_size, self._seed, training.iteration)
+        crops = self._maker(records, [one.take(self._share) for one in drawn])
+        cut = time.monotonic()
+        loss, rate = training.step(crops)
+        self._pending.append((training.iteration, loss, rate))
+        self._cutting += cut - before
+        self._stepping += time.monotonic() - cut
+
+    def _flush(self) -> None:
+        """Write iterations to the journal and look whether they are sound."""
+        records = []
+        for iteration, loss, rate in self._pending:
+            value = loss.item()
+            if not math.isfinite(value):
+                epoch = (iteration - 1) // self._per_epoch
+                raise Diverged(not_finite(iteration - 1, epoch, rate))
+            records.append({"iteration": iteration, "loss": value, "lr": rate})
+        self._pending.clear()
+        if records and self._world.first:
+            self._folder.append_steps(records)
+            last, done = records[-1], self._training.iteration
+            each = (time.monotonic() - self._began) / (done - self._first)
+            speed, left = self._recipe.batch_size / each, (self._total - done) * each
+            self._observer.step(
+                done, self._total, Progressed(last["loss"], last["lr"], speed, left)
+            )
+
+    def _overdue(self) -> bool:
+        """Whether a checkpoint is due; the processes' clocks differ, so they settle it together."""
+        late = float(time.monotonic() - self._saved_at > _SAVE_EVERY)
+        return self._world.sum(torch.tensor(late, device=self._world.device)).item() > 0
+
+    def _save(self) -> None:
+        state = self._training.state()
+        if self._world.first:
+            self._folder.save(state)
+        self._world.wait()
+        self._saved_at = time.monotonic()
+
+    def _knn(self) -> float:
+        """Accuracy of k-NN, in percent, on training images that lie in a fixed random order."""
+        total = len(self._arrays.train)
+        queries = min(_QUERIES, total // 5)
+        rows = min(total, queries + _BANK)
+        trunk = self._training.network.trunk
+        features = extract(
+            trunk,
+            self._arrays.train[:rows],
+            self._recipe.side,
+            self._cache.mean,
+            self._cache.std,
+            self._world.device,
+        )
+        trunk.train()
+        labels = self._arrays.train_labels[:rows].to(features.device)
+        classes = int(labels.max()) + 1
+        return knn_accuracy(
+            features[queries:], labels[queries:], features[:queries], labels[:queries], classes
+        )
+
+
+def _cache(request: Request, world: World, observer: Observer) -> Cache:
+    """Decode the images once; the other processes wait for the first."""
+    home = request.home or default_home()
+    side = request.recipe.record_side
+    geometry = Geometry(side, side)
+    source = load_source(request.data, request.download and world.first, home / "data")
+    parts = split(source, "test" if source.test is not None else "held-out")
+
+    def build() -> Cache:
+        told = observer.decoded if world.first else None
+        return build_cache(parts, (geometry, geometry), home / "images", available_cores(), told)
+
+    if world.first:
+        cache = build()
+        world.wait()
+        return cache
+    world.wait()
+    return build()
+
+
+def _stamp(request: Request, cache: Cache) -> DataStamp:
+    kind, colon, path = request.data.partition(":")
+    source = f"{kind}:{Path(path).expanduser().resolve()}" if colon else request.data
+    return DataStamp(
+        source=source,
+        images=cache.train_images,
+        content=cache.content,
+        mean=list(cache.mean),
+        std=list(cache.std),
+        seed=request.seed,
+    )

@@ -1,0 +1,225 @@
+"""Pretraining as a whole: journal, checkpoints, kill -9 and going on, alarms, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from designspace.arch import Arch, Frame, Model
+from designspace.errors import InputError
+from designspace.export.model_file import write_model
+from designspace.export.weights import read_weights
+from designspace.pretrain import watch
+from designspace.pretrain.folder import PretrainFolder
+from designspace.pretrain.knn import knn_accuracy
+from designspace.pretrain.recipe import load_recipe
+
+SMALL = Model(
+    "small",
+    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
+    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model, a recipe with a queue, and a shared image cache."""
+    home = tmp_path_factory.mktemp("pretrain")
+    write_model(SMALL, home / "model.yaml")
+    recipe = load_recipe("quick").to_dict()
+    recipe |= {"queue": {"length": 256, "from_epoch": 1}, "epochs": 4, "knn_every": 2}
+    (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return home
+
+
+def words(place, out, *more):
+    return [
+        "pretrain",
+        str(place / "model.yaml"),
+        "--data",
+        "digits",
+        "--recipe",
+        str(place / "recipe.yaml"),
+        "--out",
+        str(place / out),
+        "--cache",
+        str(place / "cache"),
+        "--threads",
+        "1",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    """A run that was not interrupted."""
+    command = [sys.executable, "-m", "designspace", *words(place, "whole")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "loss" in done.stdout
+    return PretrainFolder(place / "whole")
+
+
+def test_journals_hold_every_iteration_and_epoch(whole):
+    steps, epochs = whole.steps(), whole.epochs()
+    assert [s["iteration"] for s in steps] == list(range(1, 45))  # 1438 // 128 * 4
+    assert [e["epoch"] for e in epochs] == [1, 2, 3, 4]
+    mean = sum(s["loss"] for s in steps[33:]) / 11
+    assert epochs[3]["loss"] == pytest.approx(mean)
+    assert [("knn" in e) for e in epochs] == [False, True, False, True]
+    assert 0 < epochs[3]["knn"] <= 100
+    assert steps[29]["lr"] == pytest.approx(0.8)
+
+
+def test_trunk_file_fits_the_model(whole):
+    weights = read_weights(whole.trunk_file, SMALL)
+    assert not weights.classifier
+
+
+def test_killed_and_run_again_gives_the_same_losses_and_weights(place, whole):
+    out = PretrainFolder(place / "killed")
+    command = [sys.executable, "-m", "designspace", *words(place, "killed")]
+    for epochs in (1, 3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if out.path.is_dir() and len(out.epochs()) >= epochs:
+                break
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "loss" in again.stdout
+    assert out.steps() == whole.steps()
+    clocked = ("images_per_second", "crop_share")
+    for mine, theirs in zip(out.epochs(), whole.epochs(), strict=True):
+        assert {k: v for k, v in mine.items() if k not in clocked} == {
+            k: v for k, v in theirs.items() if k not in clocked
+        }
+    a, _ = out.load(torch.device("cpu"))
+    b, _ = whole.load(torch.device("cpu"))
+    assert torch.equal(a["queue"]["rows"], b["queue"]["rows"])
+    for key, tensor in a["network"].items():
+        assert torch.equal(tensor, b["network"][key]), key
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(place, whole, cli):
+    out = PretrainFolder(place / "torn")
+    subprocess.run(["cp", "-r", str(whole.path), str(out.path)], check=True)
+    file = out.path / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    done = cli(*words(place, "torn"))
+    assert done.code == 0
+    assert "checkpoint.pt is damaged" in done.err
+    assert "the one before it is used" in done.err
+    assert out.steps() == whole.steps()
+
+
+def test_another_pretraining_in_the_folder_is_refused(place, whole, refused):
+    said = refused(*words(place, "whole", "--lr", "0.1"))
+    assert "lr: 0.1, 0.8" in said
+    assert "choose another --out" in said
+    assert "seed: 5, 0" in refused(*words(place, "whole", "--seed", "5"))
+
+
+def test_bad_requests_are_refused(place, refused):
+    assert "fewer than a batch" in refused(
+        "pretrain", place / "model.yaml", "--data", "digits", "--batch-size", "4096",
+        "--out", place / "x", "--cache", place / "cache",
+    )  # fmt: skip
+    assert "multiple of batch_size, 100" in refused(*words(place, "x", "--batch-size", "100"))
+    assert "no CUDA device" in refused(*words(place, "x", "--device", "cuda")) or (
+        torch.cuda.is_available()
+    )
+    assert "--out is missing" in refused("pretrain", place / "model.yaml", "--data", "digits")
+    assert "--data is missing" in refused("pretrain", place / "model.yaml")
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(place, cli, monkeypatch):
+    from designspace.pretrain import training
+
+    plain, calls = training.swapped_prediction, []
+
+    def breaking(*args):
+        calls.append(1)
+        return plain(*args) * (float("nan") if len(calls) > 15 else 1.0)
+
+    monkeypatch.setattr(training, "swapped_prediction", breaking)
+    done = cli(*words(place, "nan"))
+    assert done.code == 1
+    assert "non-finite at iteration 16 (epoch 2, learning rate" in done.err
+    assert "smaller --lr" in done.err
+    assert "Traceback" not in done.err
+    kept = PretrainFolder(place / "nan")
+    assert [s["iteration"] for s in kept.steps()][-1] == 11
+    assert kept.load(torch.device("cpu"))[0]["iteration"] == 11
+
+
+def test_alarms_name_collapse_in_plain_words():
+    recipe = load_recipe("quick")
+    fine = {"loss": 3.0, "prototypes_used": 60, "feature_std": 0.4, "crop_share": 0.2}
+    assert watch.alarms(recipe, 11, 100, fine) == {}
+    stuck = watch.alarms(recipe, 11, 100, {**fine, "loss": 4.1588})
+    assert "stays at ln 64 = 4.159" in stuck["stuck"]
+    assert watch.alarms(recipe, 11, 20, {**fine, "loss": 4.1588}) == {}  # still warming up
+    assert (
+        "only 1 of 64"
+        in watch.alarms(recipe, 11, 100, {**fine, "prototypes_used": 1})["prototypes"]
+    )
+    assert (
+        "nearly all the same"
+        in watch.alarms(recipe, 11, 100, {**fine, "feature_std": 0.01})["spread"]
+    )
+    assert "waits for data" in watch.alarms(recipe, 11, 100, {**fine, "crop_share": 0.7})["starved"]
+
+
+def test_more_prototypes_than_embeddings_is_told():
+    recipe = load_recipe("quick")
+    assert watch.advice(recipe) == []
+    said = watch.advice(recipe.model_copy(update={"prototypes": 3000}))
+    assert "3000 prototypes share 128 embeddings" in said[0]
+
+
+def test_knn_votes_are_weighted():
+    bank = torch.tensor([[1.0, 0.0], [0.99, 0.1], [0.0, 1.0], [-1.0, 0.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    queries = torch.tensor([[1.0, 0.05], [0.1, 1.0]])
+    assert knn_accuracy(bank, labels, queries, torch.tensor([0, 1]), 2, k=1) == 100
+    assert knn_accuracy(bank, labels, queries, torch.tensor([1, 1]), 2, k=1) == 50
+
+
+def test_slow_twin_of_knn():
+    g = torch.Generator().manual_seed(0)
+    bank, queries = torch.randn(80, 5, generator=g), torch.randn(30, 5, generator=g)
+    labels, truth = (torch.randint(0, 3, (n,), generator=g) for n in (80, 30))
+    right = 0
+    for q, t in zip(queries, truth, strict=True):
+        near = sorted(
+            (
+                (torch.cosine_similarity(q, b, dim=0).item(), int(y))
+                for b, y in zip(bank, labels, strict=True)
+            ),
+            reverse=True,
+        )[:7]
+        votes = [
+            sum(torch.exp(torch.tensor(s / 0.1)).item() for s, y in near if y == c)
+            for c in range(3)
+        ]
+        right += votes.index(max(votes)) == int(t)
+    assert knn_accuracy(bank, labels, queries, truth, 3, k=7) == pytest.approx(100 * right / 30)
+
+
+def test_damaged_recipe_of_a_run_is_refused(place, whole, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("recipe: {name: x}\n")
+    with pytest.raises(InputError, match="missing"):
+        PretrainFolder(tmp_path).recipe()
+
+
+def test_json_end_is_the_last_epoch(place, whole, cli):
+    done = cli(*words(place, "whole", "--json"))
+    assert json.loads(done.out)["epoch"] == 4
