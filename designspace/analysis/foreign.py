@@ -84,10 +84,30 @@ def read_foreign(path: Path, reading: Reading, format: str | None = None) -> Imp
         form = format or _form_of(records[0], path)
         read: Callable[[dict[str, Any], str, Reading], _Row]
         read = _pycls_row if form == "pycls" else _nds_row
-        rows = [read(record, f"{path}: model {i}", reading) for i, record in enumerate(records)]
+        rows = [
+            _shaped(read, record, f"{path}: model {i}", reading) for i, record in enumerate(records)
+        ]
         metric = reading.error or _JSON_METRICS[form]
         notes = []
     return _imported(rows, path, reading, metric, notes)
+
+
+def _shaped(
+    read: Callable[[dict[str, Any], str, Reading], _Row],
+    record: dict[str, Any],
+    where: str,
+    reading: Reading,
+) -> _Row:
+    """Read one model; what is shaped otherwise than its format says is the file's fault."""
+    try:
+        with np.errstate(divide="raise", invalid="raise"):
+            return read(record, where, reading)
+    except (AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"import: {where}: not a model as this format writes it ({error})"
+        ) from None
 
 
 def _text(path: Path) -> str:
@@ -217,14 +237,28 @@ def _by_stage(*lists: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _from_csv(text: str, path: Path, reading: Reading) -> tuple[list[_Row], str, list[str]]:
+def _table(text: str, path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The header and the rows of a table whose columns are parted by commas, semicolons or tabs."""
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    lines = csv.DictReader(
+        io.StringIO(text, newline=""), restkey="(more)", restval="", delimiter=delimiter
+    )
     try:
-        rows = list(csv.DictReader(io.StringIO(text), restkey="(more)", restval=""))
+        rows = list(lines)
     except csv.Error as error:
         raise InputError(f"import: {path}: not CSV: {error}") from None
+    header = list(lines.fieldnames or [])
     if not rows:
         raise InputError(f"import: {path}: needs a header line and a model a line")
-    header = [name for name in rows[0] if name is not None and name != "(more)"]
+    twice = [name for i, name in enumerate(header) if name in header[:i]]
+    if twice:
+        raise InputError(f"import: {path}: column {twice[0]!r} is there twice")
+    return header, rows
+
+
+def _from_csv(text: str, path: Path, reading: Reading) -> tuple[list[_Row], str, list[str]]:
+    header, rows = _table(text, path)
     column, sign = _metric(header, path, reading)
     known = {name.lower(): name for name in header}
     label = next((known[name] for name in _NAMES if name in known), None)
@@ -296,11 +330,11 @@ def _imported(
             f"import: {path}: all errors are at most 1; add --fraction if they are 0 to 1"
         )
     names = list(dict.fromkeys(name for row in rows for name in row.numbers))
-    given = [row.id for row in rows]
+    given = [readable(row.id) for row in rows]
     distinct = len(set(given)) == len(given) and all(given)
     about = About(
-        name=reading.name or path.stem,
-        source=path.name,
+        name=readable(reading.name or path.stem),
+        source=readable(path.name),
         error=metric,
         chance=chance,
         split="as imported",

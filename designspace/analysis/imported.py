@@ -31,6 +31,8 @@ MODELS_FILE = "models.csv"
 COSTS = ("flops", "params", "acts")
 _REGNET = ("d", "w_0", "w_a", "w_m", "b", "g")
 _MOST_STAGES = 16
+# Beyond these, numbers that are called d1 or w1 are no depths and widths of networks.
+_MOST_BLOCKS, _MOST_WIDTH = 10_000, 10_000_000
 
 
 class About(BaseModel):
@@ -167,6 +169,8 @@ def _stages(columns: Mapping[str, FloatArray]) -> Stages | None:
     depths, widths = array("d", 1), array("w", 1)
     ratios, groups = array("b", 1), array("g", 1)
     if min(depths.min(), widths.min(), groups.min()) < 1 or ratios.min() <= 0:
+        return None
+    if depths.sum(axis=1).max() > _MOST_BLOCKS or widths.max() > _MOST_WIDTH:
         return None
     inner = np.rint(widths / ratios)
     groups = np.minimum(groups, np.maximum(inner, 1))

@@ -30,9 +30,13 @@ def import_(
 ) -> None:
     """Take in models that were trained elsewhere, for `designspace analyze`.
 
-    The error is that after the last epoch where the file has it. Columns d1, d2, … and w1, w2, …
-    (with b1, …, g1, …) are read as stages; all other numbers as parameters. No pickle is ever
-    opened.
+    The error is that after the last epoch where the file has it. A table has a column of errors, and
+    may have any others (parted by commas, semicolons or tabs): d1, d2, … and w1, w2, … (with
+    b1, …, g1, …) are read as stages, d, w_0, w_a, w_m, b, g as RegNets, flops, params and acts as
+    costs, all other numbers as parameters. No pickle is ever opened.
+
+    The folder holds import.yaml (source, which error, chance error) and models.csv (id, state,
+    error and what else is known), which may be written by hand as well.
 
     Examples:
 

@@ -54,6 +54,7 @@ class Figure:
         size: Width and height of a panel, in inches.
         columns: Panels a row in the files; the page flows them as its width allows.
         left: Inches left of the axes, for labels.
+        population: Index of the population that all of it is of, if it is of one.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Figure:
     size: tuple[float, float] = (5.4, 3.7)
     columns: int = 4
     left: float = 0.56
+    population: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def figures(findings: Findings) -> Iterator[Figure]:
         yield _differences_figure(findings)
     yield _best_of_k_figure(findings)
     for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
-        yield _bootstrap_figure(population, index, f"bootstrap_{key}")
+        if population.bootstrap:
+            yield _bootstrap_figure(population, index, f"bootstrap_{key}")
     if any(p.trends for p in populations):
         yield _importance_figure(populations)
     with_widths = [(i, p) for i, p in enumerate(populations) if p.widths is not None]
@@ -308,7 +311,9 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
         f"median (closed form); thin line: median error in bins. "
         f"{first.carriers} of {first.n} models carry 95 % of the weight."
     )
-    return Figure(key, "bootstrap", caption, tuple(panels), (2.5, 1.95), 4)
+    return Figure(
+        key, "bootstrap", caption, tuple(panels), (2.5, 1.95), columns=4, population=index
+    )
 
 
 def _widths_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:

@@ -136,6 +136,25 @@ def test_any_csv_goes_all_the_way_to_a_report(tmp_path, cli):
     assert "imported from t.csv; error is 100 - top1" in page
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_errors_alone_are_enough(tmp_path, cli, mark):
+    text = f"note{mark}error\n" + "".join(f"a{mark}{30 + i}\n" for i in range(9))
+    found, _ = written(tmp_path, cli, text, name="t.csv")
+    assert found.errors.tolist() == list(range(30, 39))
+    if mark == ",":
+        out = tmp_path / "out"
+        outcome = cli("analyze", tmp_path / "in", "--out", out)
+        assert outcome.code == 0, outcome.err
+        assert sorted(path.stem for path in (out / "figures").glob("*.svg")) == ["best_of_k", "edf"]
+        assert "[30.0 | 34.0]" in (out / "index.html").read_text()
+
+
+def test_numbers_that_can_be_no_network_are_parameters(tmp_path, cli):
+    found, _ = written(tmp_path, cli, "error,d1,w1\n5,1e18,8\n6,2,8\n", name="t.csv")
+    assert found.stages is None
+    assert found.parameters["d1"].tolist() == [1e18, 2]
+
+
 def test_stages_in_a_csv_are_networks(tmp_path, cli):
     text = "error,d1,d2,w1,w2,g\n" + "\n".join(
         f"{30 + i},{1 + i},2,{16 + 8 * i},64,8" for i in range(9)
@@ -179,6 +198,10 @@ def test_a_pickle_is_never_opened(tmp_path, refused):
         ("[1, 2]", (), "list of models"),
         ('[{"x": 1}]', (), "neither a pycls sweep"),
         ("[{", (), "not JSON"),
+        ("error,error\n5,6\n", (), "column 'error' is there twice"),
+        ('[{"cfg": [], "test_epoch": 5}]', (), "not a model as this format writes it"),
+        ('[{"cfg": {"MODEL": 5}, "test_epoch": {}}]', (), "model 0: not a model"),
+        (json.dumps([nds_job(0, bot_muls=[0, 1, 1, 1], num_gs=[0, 1, 1, "x"])]), (), "not a model"),
         ("error\n5\n", ("--format", "xml"), "--format"),
         ("error\n5\n", ("--error", "error", "--accuracy", "error"), "not both"),
     ],
