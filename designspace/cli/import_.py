@@ -30,8 +30,8 @@ def import_(
 ) -> None:
     """Take in models that were trained elsewhere, for `designspace analyze`.
 
-    The error is that after the last epoch where the file has it. A table has a column of errors, and
-    may have any others (parted by commas, semicolons or tabs): d1, d2, … and w1, w2, … (with
+    The error is that after the last epoch where the file has it. A table has a column of errors
+    and may have any others (parted by commas, semicolons or tabs): d1, d2, … and w1, w2, … (with
     b1, …, g1, …) are read as stages, d, w_0, w_a, w_m, b, g as RegNets, flops, params and acts as
     costs, all other numbers as parameters. No pickle is ever opened.
 

@@ -1,6 +1,7 @@
 """Writing a report folder: index.html, summary.json, tables/*.csv, figures/*.svg and *.png."""
 
 import json
+import re
 from pathlib import Path
 
 from designspace import __version__
@@ -12,6 +13,9 @@ from designspace.errors import InputError
 from designspace.files import make_folder, write_text
 from designspace.report.figures import figures, render
 from designspace.report.page import page
+
+# Figures that not every report has: those of an earlier one in the same folder are removed.
+_OPTIONAL = re.compile(r"bootstrap_.+|edf_normalized|differences|importance|widths|fit_errors")
 
 
 def write_report(findings: Findings, folder: Path) -> Path:
@@ -26,6 +30,9 @@ def write_report(findings: Findings, folder: Path) -> Path:
     make_folder(folder)
     pictures = make_folder(folder / "figures")
     rendered = [render(figure) for figure in figures(findings)]
+    for path in pictures.iterdir():
+        if path.suffix in (".svg", ".png") and _OPTIONAL.fullmatch(path.stem):
+            path.unlink()
     for one in rendered:
         write_text(pictures / f"{one.figure.key}.svg", one.svg)
         _write_bytes(pictures / f"{one.figure.key}.png", one.png)

@@ -129,11 +129,18 @@ def test_what_is_unfinished_or_failed_is_said_and_bounded(tmp_path, cli):
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path, cli):
-    path = run(tmp_path / "a")
+    path = run(tmp_path / "a", n=6)
     for out in ("one", "two"):
         assert cli("analyze", path, "--out", tmp_path / out).code == 0
     for name in ("summary.json", "figures/edf.svg", "index.html"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    # A report over an earlier one leaves none of its figures, and no file of others is touched.
+    (tmp_path / "one" / "figures" / "differences.svg").write_text("old")
+    (tmp_path / "one" / "figures" / "mine.svg").write_text("kept")
+    assert cli("analyze", run(tmp_path / "b", n=6), "--out", tmp_path / "one").code == 0
+    names = {path.name for path in (tmp_path / "one" / "figures").iterdir()}
+    assert {"mine.svg", "bootstrap_b.svg"} <= names
+    assert not {"differences.svg", "bootstrap_a.svg"} & names
 
 
 def test_bad_input_to_analyze(tmp_path, refused):
