@@ -5,6 +5,8 @@ import html
 import json
 import os
 import re
+import subprocess
+import sys
 import warnings
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -173,6 +175,7 @@ def test_from_python(tmp_path):
     assert found.low <= found.median <= found.high
     axes = designspace.plot_edf(models["error"], label="a")
     assert axes.get_legend().get_texts()[0].get_text().startswith("[")
+    assert {*designspace.__all__} <= {*dir(designspace)}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         designspace.nonsense  # noqa: B018
     with pytest.raises(InputError, match="no run folder"):
@@ -235,3 +238,12 @@ def test_names_of_folders_can_be_anything(tmp_path, cli):
     ]
     for path in (tmp_path / "out" / "figures").glob("*.svg"):
         ElementTree.fromstring(path.read_text())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    script = (
+        "import sys, designspace; "
+        "print({'numpy', 'pandas', 'torch', 'matplotlib', 'scipy'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
