@@ -27,9 +27,9 @@ _PNG_DPI = 150
 # The most important parameters that the figure of importance shows; the tables have all.
 _SHOWN = 8
 # Characters of a name that a legend or a panel's title has room for.
-_LABEL = 32
-# Inches right of, below and above the axes of a panel.
-_MARGINS = (0.2, 0.46, 0.26)
+_LABEL = 26
+# Inches right of and above the axes of a panel.
+_RIGHT, _TOP = 0.2, 0.26
 Bitmap = NDArray[np.uint8]
 Drawing = Callable[[Axes], None]
 
@@ -54,6 +54,7 @@ class Figure:
         size: Width and height of a panel, in inches.
         columns: Panels a row in the files; the page flows them as its width allows.
         left: Inches left of the axes, for labels.
+        bottom: Inches below the axes.
         population: Index of the population that all of it is of, if it is of one.
     """
 
@@ -61,9 +62,10 @@ class Figure:
     section: str
     caption: str
     panels: tuple[Panel, ...]
-    size: tuple[float, float] = (5.4, 3.7)
+    size: tuple[float, float] = (4.8, 3.4)
     columns: int = 4
     left: float = 0.56
+    bottom: float = 0.46
     population: int | None = None
 
 
@@ -122,12 +124,16 @@ def render(figure: Figure) -> Rendered:
 
 def _draw(figure: Figure, panel: Panel, key: str) -> tuple[Picture, Bitmap]:
     """Draw one panel as SVG and as a bitmap (height, width, 4)."""
-    (width, height), left = figure.size, figure.left
-    right, bottom, top = _MARGINS
+    (width, height), left, bottom = figure.size, figure.left, figure.bottom
     canvas = Canvas(figsize=figure.size)
     panel.draw(
         canvas.add_axes(
-            (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
+            (
+                left / width,
+                bottom / height,
+                1 - (left + _RIGHT) / width,
+                1 - (bottom + _TOP) / height,
+            )
         )
     )
     FigureCanvasSVG(canvas)
@@ -237,7 +243,7 @@ def _differences_figure(findings: Findings) -> Figure:
                 "; ".join(pair.words for pair in findings.pairs),
             ),
         ),
-        size=(5.4, 0.8 + height * len(pairs)),
+        size=(4.8, 0.8 + height * len(pairs)),
         left=0.3 + 0.08 * longest,
     )
 
@@ -312,7 +318,14 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
         f"{first.carriers} of {first.n} models carry 95 % of the weight."
     )
     return Figure(
-        key, "bootstrap", caption, tuple(panels), (2.5, 1.95), columns=4, population=index
+        key=key,
+        section="bootstrap",
+        caption=caption,
+        panels=tuple(panels),
+        size=(2.2, 1.65),
+        left=0.46,
+        bottom=0.26,
+        population=index,
     )
 
 
