@@ -74,11 +74,13 @@ def draw_bootstrap(
     name: str,
     trend: AxisTrend | None = None,
     error_range: tuple[float, float] | None = None,
+    unit: str = "",
     index: int = 0,
 ) -> None:
     """Draw error against a parameter with the interval of its best values, as in DDS figure 2.
 
-    A trend is drawn as the line through the median errors of its bins.
+    A trend is drawn as the line through the median errors of its bins. `unit` says above the panel
+    what its vertical axis is.
     """
     if error_range is not None:
         ax.set_ylim(*error_range)
@@ -89,6 +91,7 @@ def draw_bootstrap(
         ax.plot(trend.centers, trend.medians, color=INK, linewidth=1.0, zorder=4)
     _parameter_axis(ax, name, values)
     ax.set_title(name, fontweight="bold", y=1.0, pad=4)
+    ax.set_title(unit, loc="right", fontsize=8, y=1.0, pad=4)
 
 
 def draw_widths(

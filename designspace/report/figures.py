@@ -292,7 +292,7 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
     errors = p.results.counted_errors
     shown = error_range([p])
     trends = {trend.name: trend for trend in p.trends}
-    panels = []
+    panels: list[Panel] = []
     for name, values in p.results.counted_parameters().items():
         interval = p.bootstrap[name]
         drawing = partial(
@@ -303,6 +303,7 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
             name=name,
             trend=trends.get(name),
             error_range=shown,
+            unit="" if panels else "error, %",
             index=index,
         )
         alt = (
