@@ -52,7 +52,7 @@ def to_csv(table: Table) -> str:
     header, rows = table
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([_harmless(name) for name in header])
     writer.writerows([_harmless(value) for value in row] for row in rows)
     return text.getvalue()
 

@@ -9,7 +9,6 @@ from typing import Any
 # Okabe and Ito's palette, less its yellow (too light on white) and black (unseen on black).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
 INK = "#1a1b1c"
 FAINT = "#c8c9ca"
 
@@ -52,11 +51,6 @@ def color(index: int) -> str:
 def dash(index: int) -> Any:
     """Line style of the index-th population, a second cue beside colour."""
     return DASHES[(index + index // len(COLORS)) % len(DASHES)]
-
-
-def marker(index: int) -> str:
-    """Marker of the index-th population."""
-    return MARKERS[index % len(MARKERS)]
 
 
 def rc(salt: str) -> Any:

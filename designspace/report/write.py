@@ -38,7 +38,10 @@ def write_report(findings: Findings, folder: Path) -> Path:
         _write_bytes(pictures / f"{one.figure.key}.png", one.png)
     sheets = make_folder(folder / "tables")
     for name, table in tables(findings).items():
-        write_text(sheets / f"{name}.csv", to_csv(table))
+        if table[1]:
+            write_text(sheets / f"{name}.csv", to_csv(table))
+        else:
+            (sheets / f"{name}.csv").unlink(missing_ok=True)
     numbers = json.dumps(summary(findings), indent=1, allow_nan=False)
     write_text(folder / "summary.json", numbers + "\n")
     write_text(folder / "summary.schema.json", json.dumps(summary_schema(), indent=1) + "\n")

@@ -1,5 +1,6 @@
 """What others measured is read as it is, never executed, and analysed like one's own."""
 
+import csv
 import json
 import pickle
 
@@ -147,6 +148,15 @@ def test_errors_alone_are_enough(tmp_path, cli, mark):
         assert outcome.code == 0, outcome.err
         assert sorted(path.stem for path in (out / "figures").glob("*.svg")) == ["best_of_k", "edf"]
         assert "[30.0 | 34.0]" in (out / "index.html").read_text()
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path, cli):
+    text = "id,error,=1+1\n" + "".join(f"@m{i},{30 + i},{i}\n" for i in range(6))
+    written(tmp_path, cli, text, name="t.csv")
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+    for path in (tmp_path / "out" / "tables").glob("*.csv"):
+        cells = [cell for row in csv.reader(path.open()) for cell in row]
+        assert not [cell for cell in cells if cell[:1] in ("=", "@")], path
 
 
 def test_numbers_that_can_be_no_network_are_parameters(tmp_path, cli):

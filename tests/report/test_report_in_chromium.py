@@ -59,6 +59,11 @@ def test_sorting_finding_drawing_without_complaint_or_request(index, browse):
         "stage 1: "
     )
     assert ": failed, rank –, " in page.run("document.querySelector('.network p').textContent")
+    for words, shown in [("give 7", "1–"), ("no such model", "no model fits")]:
+        page.run("document.getElementById('state').value = ''")
+        page.run(f"document.getElementById('find').value = '{words}'")
+        page.run("document.getElementById('find').dispatchEvent(new Event('input'))")
+        assert page.run("document.getElementById('shown').textContent").startswith(shown)
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith("data:")] == [index.as_uri()]
 

@@ -138,8 +138,10 @@ def test_the_same_study_gives_the_same_bytes(tmp_path, cli):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     # A report over an earlier one leaves none of its figures, and no file of others is touched.
     (tmp_path / "one" / "figures" / "differences.svg").write_text("old")
+    (tmp_path / "one" / "tables" / "comparisons.csv").write_text("old")
     (tmp_path / "one" / "figures" / "mine.svg").write_text("kept")
     assert cli("analyze", run(tmp_path / "b", n=6), "--out", tmp_path / "one").code == 0
+    assert not (tmp_path / "one" / "tables" / "comparisons.csv").exists()
     names = {path.name for path in (tmp_path / "one" / "figures").iterdir()}
     assert {"mine.svg", "bootstrap_b.svg"} <= names
     assert not {"differences.svg", "bootstrap_a.svg"} & names
