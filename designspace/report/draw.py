@@ -15,6 +15,8 @@ from designspace.analysis.pairs import Pair
 from designspace.report.style import COLORS, FAINT, INK, color, dash
 from designspace.report.svg import DOTS
 
+# More dots than these are a bitmap: each would take its bytes in the page.
+_MOST_DOTS = 1500
 # Colour and marker of a verdict: two cues, for those who see no colours.
 _VERDICT_LOOKS = {
     "better": (COLORS[2], "o"),
@@ -85,7 +87,7 @@ def draw_bootstrap(
     if error_range is not None:
         ax.set_ylim(*error_range)
     ax.axvspan(interval.low, interval.high, color=color(index), alpha=0.18, linewidth=0)
-    ax.axvline(interval.median, color=color(index), linewidth=1.6)
+    ax.axvline(interval.median, color=color(index), linewidth=1.6, zorder=5)
     _dots(ax, values, errors, size=2.2, color=INK, alpha=0.45)
     if trend is not None:
         ax.plot(trend.centers, trend.medians, color=INK, linewidth=1.0, zorder=4)
@@ -180,11 +182,13 @@ def _steps(
 
 
 def _dots(ax: Axes, x: Any, y: Any, *, size: float, color: str, alpha: float) -> None:
-    """Draw a cloud of round dots; large clouds as a bitmap."""
+    """Draw a cloud of round dots; large clouds as a bitmap, and fainter."""
+    many = len(y) > _MOST_DOTS
+    alpha *= max(0.04, _MOST_DOTS / len(y)) if many else 1.0
     (line,) = ax.plot(
         x, y, "o", markersize=size, color=color, alpha=alpha, markeredgewidth=0, zorder=3
     )
-    if len(y) > 1500:
+    if many:
         line.set_rasterized(True)
     else:
         line.set_gid(f"{DOTS}-{size}")

@@ -94,7 +94,7 @@ def figures(findings: Findings) -> Iterator[Figure]:
         yield _differences_figure(findings)
     yield _best_of_k_figure(findings)
     for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
-        if population.bootstrap:
+        if population.results.counted_parameters(varying=True):
             yield _bootstrap_figure(population, index, f"bootstrap_{key}")
     if any(p.trends for p in populations):
         yield _importance_figure(populations)
@@ -293,7 +293,7 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
     shown = error_range([p])
     trends = {trend.name: trend for trend in p.trends}
     panels: list[Panel] = []
-    for name, values in p.results.counted_parameters().items():
+    for name, values in p.results.counted_parameters(varying=True).items():
         interval = p.bootstrap[name]
         drawing = partial(
             draw.draw_bootstrap,
@@ -313,9 +313,9 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
         panels.append(Panel(drawing, alt))
     first = next(iter(p.bootstrap.values()))
     caption = (
-        f"{p.name}: error against each parameter. Shaded: where the best of {first.draws} redrawn "
-        f"models lies in 95 % of redraws; coloured line: its "
-        f"median (closed form); thin line: median error in bins. "
+        f"{p.name}: error against each parameter that varies. Shaded: where the best of "
+        f"{first.draws} redrawn models lies in 95 % of redraws; coloured line: its median "
+        f"(closed form); thin line: median error in bins. "
         f"{first.carriers} of {first.n} models carry 95 % of the weight."
     )
     return Figure(

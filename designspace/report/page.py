@@ -45,6 +45,7 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         most_rows=MOST_ROWS,
         verdicts=verdicts(findings),
         splits=", ".join(splits),
+        imported=not all(p.results.provenance.seeds for p in findings.populations),
         version=version,
     )
     # A journal may hold half a character; no page could be written with it.

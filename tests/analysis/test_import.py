@@ -135,6 +135,7 @@ def test_any_csv_goes_all_the_way_to_a_report(tmp_path, cli):
     assert outcome.code == 0, outcome.err
     page = (tmp_path / "out" / "index.html").read_text()
     assert "imported from t.csv; error is 100 - top1" in page
+    assert "after the last epoch" not in page
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
