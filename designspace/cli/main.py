@@ -12,6 +12,7 @@ from designspace.cli.analyze import analyze
 from designspace.cli.complexity import complexity
 from designspace.cli.demo import demo
 from designspace.cli.derive import derive
+from designspace.cli.evaluate import evaluate
 from designspace.cli.explain import explain
 from designspace.cli.export import export
 from designspace.cli.import_ import import_
@@ -71,6 +72,7 @@ app.command()(complexity)
 app.command()(derive)
 app.command()(export)
 app.command()(pretrain)
+app.command()(evaluate)
 app.command()(explain)
 app.command("import")(import_)
 app.command()(analyze)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,7 +45,12 @@ class Batches:
     """The data of a trial."""
 
     def __init__(
-        self, cache: Cache, recipe: Recipe, device: torch.device, large: int = LARGE
+        self,
+        cache: Cache,
+        recipe: Recipe,
+        device: torch.device,
+        large: int = LARGE,
+        rows: Tensor | None = None,
     ) -> None:
         """Open the cache.
 
@@ -54,6 +59,7 @@ class Batches:
             recipe: With its resolution resolved.
             device: Where batches are wanted.
             large: Bytes of training images above which they are read in chunks.
+            rows: The training images to use, for all of them None; they are copied to memory.
         """
         assert recipe.resolution is not None
         self._recipe = recipe
@@ -62,7 +68,14 @@ class Batches:
         self._geometry = geometries(recipe)[0]
         self._arrays = open_arrays(cache.path, device)
         self._normalize = Normalizer(cache.mean, cache.std, self._side, device)
-        self._batch = min(recipe.batch_size, cache.train_images)
+        if rows is not None:
+            train, labels = self._arrays.train, self._arrays.train_labels
+            self._arrays = replace(
+                self._arrays,
+                train=train[rows.to(train.device)],
+                train_labels=labels[rows.to(labels.device)],
+            )
+        self._batch = min(recipe.batch_size, len(self._arrays.train))
         self._chunked = cache.train_bytes > large
         self._window = max(1, _WINDOW // self._arrays.train[0].nbytes // self._batch) * self._batch
 

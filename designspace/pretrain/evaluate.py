@@ -1,0 +1,340 @@
+"""What a trunk has learned, beside the same trunk with random weights and supervised training.
+
+Every score is written to a journal as soon as it is known: an evaluation that is interrupted goes
+on where it was, and comparisons that were made before aren't made again.
+"""
+
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from designspace.errors import InputError
+from designspace.files import make_folder, write_text
+from designspace.pretrain.crops import mixed_seed
+from designspace.pretrain.features import extract
+from designspace.pretrain.fit import Fit, fine_tuning, fit, from_scratch, low_shot
+from designspace.pretrain.knn import knn_accuracy
+from designspace.pretrain.network import trunk_of
+from designspace.pretrain.probe import linear_accuracy
+from designspace.pretrain.subject import Subject
+from designspace.runs import Recipe, journal
+from designspace.training.batches import Arrays, Batches, open_arrays
+from designspace.training.cache import Cache, Progress, build_cache, default_home
+from designspace.training.decode import geometries
+from designspace.training.devices import available_cores, find_devices, prepare
+from designspace.training.sources import load_source
+from designspace.training.splits import split
+
+TASKS = ("knn", "linear", "lowshot", "finetune", "features")
+# Images of this side and more are cut at random boxes, and seen with a margin, as ImageNet's.
+_LARGE = 64
+# Share of the labelled images that each seed of k-NN draws as its bank, so that seeds differ.
+_BANK = 0.9
+_PRETRAINED, _RANDOM, _SCRATCH = "pretrained", "random trunk", "supervised from scratch"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asks of `designspace evaluate`.
+
+    Attributes:
+        task: One of TASKS.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        seeds: Repetitions of each score.
+        shares: Shares of the labels, for lowshot.
+        scratch_epochs: Of supervised training, or None for what suits the number of images.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: On the CPU, or None for as many as cores.
+        download: Fetch the data set when it is missing.
+        home: Folder of image caches and downloads, or None for the user's cache folder.
+    """
+
+    task: str
+    data: str
+    seeds: int = 3
+    shares: tuple[float, ...] = (0.01, 0.1)
+    scratch_epochs: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    download: bool = False
+    home: Path | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line of an evaluation.
+
+    Attributes:
+        task: knn, linear, lowshot or finetune.
+        share: Share of the labels that was used.
+        labels: Number of labelled images.
+        what: Which trunk, trained how.
+        accuracies: Top-1 accuracy in percent on the validation images, of each seed.
+        mean: Their mean.
+        low: Lower end of the mean's 95 % interval over seeds (Student's t); None for one seed.
+        high: Its upper end.
+        images: Number of validation images.
+        split: Which they are, in words.
+    """
+
+    task: str
+    share: float
+    labels: int
+    what: str
+    accuracies: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+    images: int
+    split: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**asdict(self), "accuracies": list(self.accuracies)}
+
+
+# Called with the words of what comes next.
+Told = Callable[[str], None]
+
+
+class Evaluation:
+    """A trunk, labelled images, and the scores so far."""
+
+    def __init__(
+        self, subject: Subject, options: Options, out: Path, told: Told, progress: Progress | None
+    ) -> None:
+        """Decode the images.
+
+        Args:
+            subject: What is evaluated.
+            options: How.
+            out: Folder of the journal of scores and the lists of labelled images.
+            told: Told what is done next.
+            progress: Told how many images are decoded.
+
+        Raises:
+            InputError: An option is wrong, or doesn't fit the data or this machine.
+        """
+        _check(options)
+        self._device = torch.device(find_devices(options.device)[0])
+        prepare(self._device)
+        if self._device.type == "cpu":
+            torch.set_num_threads(options.threads or available_cores())
+        self._subject, self._options, self._told = subject, options, told
+        self._out = make_folder(out)
+        home = options.home or default_home()
+        source = load_source(options.data, options.download, home / "data")
+        self._classes = len(source.classes)
+        parts = split(source, "test" if source.test is not None else "held-out")
+        self._split = parts.words
+        self._recipe = _images_of(subject.side)
+        cache = build_cache(
+            parts, geometries(self._recipe), home / "images", available_cores(), progress
+        )
+        # Whatever the data, images come to the trunk as they did in pretraining.
+        self._cache: Cache = replace(cache, mean=subject.mean, std=subject.std)
+        self._arrays: Arrays = open_arrays(cache.path, self._device)
+        self._journal = self._out / "scores.jsonl"
+        self._known = {
+            r["key"]: float(r["accuracy"]) for r in journal.read(self._journal, "scores").records
+        }
+        self._features: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def run(self) -> list[Score]:
+        """Do the task; return its scores, the pretrained trunk's first."""
+        task = self._options.task
+        if task == "lowshot":
+            return [s for share in self._options.shares for s in self._low_shot(share)]
+        everything = {seed: self._labelled(1.0, seed) for seed in range(self._options.seeds)}
+        count = len(everything[0])
+        scratch = from_scratch(count, self._options.scratch_epochs)
+        rows: list[tuple[str, Callable[[int], float]]]
+        if task == "finetune":
+            tuning = fine_tuning(count)
+            rows = [
+                (_PRETRAINED, lambda seed: self._fit(True, everything[seed], tuning, seed)),
+                (_RANDOM, lambda seed: self._fit(False, everything[seed], tuning, seed)),
+            ]
+        else:
+            judge = self._nearest if task == "knn" else self._linear
+            rows = [
+                (_PRETRAINED, lambda seed: judge(True, everything[seed], seed)),
+                (_RANDOM, lambda seed: judge(False, everything[seed], seed)),
+            ]
+        rows.append(
+            (
+                f"{_SCRATCH}, {scratch.epochs} epochs",
+                lambda seed: self._fit(False, everything[seed], scratch, seed),
+            )
+        )
+        return [self._score(task, 1.0, count, what, one) for what, one in rows]
+
+    def save_features(self, file: Path) -> tuple[int, int]:
+        """Write the features of all images as an NPZ file; return how many and how wide."""
+        known, told = self._trunk_features(self._subject.trunk(), "features")
+        arrays = {
+            "train": known.cpu().numpy(),
+            "train_labels": self._arrays.train_labels.cpu().numpy(),
+            "val": told.cpu().numpy(),
+            "val_labels": self._arrays.val_labels.cpu().numpy(),
+        }
+        try:
+            with file.open("wb") as handle:
+                np.savez(handle, **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            raise InputError(f"cannot write {file}: {error.strerror}") from None
+        return len(known) + len(told), known.shape[1]
+
+    def _low_shot(self, share: float) -> list[Score]:
+        labelled = {seed: self._labelled(share, seed) for seed in range(self._options.seeds)}
+        count = len(labelled[0])
+        for seed, rows in labelled.items():
+            listed = "\n".join(str(row) for row in rows.tolist())
+            write_text(self._out / f"labels-{share:g}-seed{seed}.txt", listed + "\n")
+        tuning, scratch = low_shot(share, count), from_scratch(count, self._options.scratch_epochs)
+        judged: list[tuple[str, Callable[[int], float]]] = [
+            (
+                f"{_PRETRAINED}, fine-tuned",
+                lambda seed: self._fit(True, labelled[seed], tuning, seed),
+            ),
+            (f"{_PRETRAINED}, linear", lambda seed: self._linear(True, labelled[seed], seed)),
+            (f"{_RANDOM}, fine-tuned", lambda seed: self._fit(False, labelled[seed], tuning, seed)),
+            (f"{_RANDOM}, linear", lambda seed: self._linear(False, labelled[seed], seed)),
+            (
+                f"{_SCRATCH}, {scratch.epochs} epochs",
+                lambda seed: self._fit(False, labelled[seed], scratch, seed),
+            ),
+        ]
+        return [self._score("lowshot", share, count, what, one) for what, one in judged]
+
+    def _score(
+        self, task: str, share: float, count: int, what: str, one: Callable[[int], float]
+    ) -> Score:
+        subject = self._subject
+        who = subject.digest if what.startswith(_PRETRAINED) else str(subject.model.arch)
+        found = []
+        for seed in range(self._options.seeds):
+            # Supervised training is the same whatever it stands beside.
+            kind = "" if what.startswith(_SCRATCH) else task
+            told = [kind, share, what, seed, who, self._cache.content, self._split, subject.side]
+            key = "; ".join(map(str, told))
+            if key not in self._known:
+                self._told(f"{task}: {what}, {count} labels, seed {seed}")
+                self._known[key] = one(seed)
+                record = {"key": key, "accuracy": self._known[key], "what": what, "seed": seed}
+                journal.append(self._journal, [{**record, "source": subject.source}])
+            found.append(self._known[key])
+        mean, margin = statistics.fmean(found), _margin(found)
+        return Score(
+            task=task,
+            share=share,
+            labels=count,
+            what=what,
+            accuracies=tuple(found),
+            mean=mean,
+            low=None if margin is None else max(0.0, mean - margin),
+            high=None if margin is None else min(100.0, mean + margin),
+            images=len(self._arrays.val),
+            split=self._split,
+        )
+
+    def _labelled(self, share: float, seed: int) -> Tensor:
+        """Rows of the images whose labels are used: a share of each class, by the seed alone."""
+        labels = self._arrays.train_labels.cpu()
+        if share >= 1:
+            return torch.arange(len(labels))
+        generator = torch.Generator().manual_seed(mixed_seed(seed, 2))
+        rows = []
+        for label in range(self._classes):
+            own = torch.nonzero(labels == label)[:, 0]
+            order = torch.randperm(len(own), generator=generator)
+            rows.append(own[order[: max(1, round(share * len(own)))]])
+        return torch.cat(rows).sort().values
+
+    def _linear(self, pretrained: bool, rows: Tensor, seed: int) -> float:
+        known, told = self._features_of(pretrained, seed)
+        rows = rows.to(known.device)
+        labels = self._arrays.train_labels.to(known.device)
+        return linear_accuracy(
+            known[rows], labels[rows], told, self._arrays.val_labels, self._classes, seed
+        )
+
+    def _nearest(self, pretrained: bool, rows: Tensor, seed: int) -> float:
+        known, told = self._features_of(pretrained, seed)
+        generator = torch.Generator().manual_seed(mixed_seed(seed, 3))
+        drawn = torch.randperm(len(rows), generator=generator)[: max(1, round(_BANK * len(rows)))]
+        bank = rows[drawn].to(known.device)
+        labels = self._arrays.train_labels.to(known.device)
+        return knn_accuracy(known[bank], labels[bank], told, self._arrays.val_labels, self._classes)
+
+    def _fit(self, pretrained: bool, rows: Tensor, schedule: Fit, seed: int) -> float:
+        recipe = replace(self._recipe, batch_size=schedule.batch)
+        some = None if len(rows) == len(self._arrays.train) else rows
+        batches = Batches(self._cache, recipe, self._device, rows=some)
+        model = self._subject.model.at(classes=self._classes)
+        weights = self._subject.weights if pretrained else None
+        return fit(model, weights, batches, schedule, seed, self._device)
+
+    def _features_of(self, pretrained: bool, seed: int) -> tuple[Tensor, Tensor]:
+        """Features of all images; random trunks are another for each seed."""
+        if pretrained:
+            return self._trunk_features(self._subject.trunk(), _PRETRAINED)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            trunk = trunk_of(self._subject.model)
+        return self._trunk_features(trunk, f"{_RANDOM} {seed}")
+
+    def _trunk_features(self, trunk: nn.Module, name: str) -> tuple[Tensor, Tensor]:
+        if name not in self._features:
+            trunk.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            subject = self._subject
+            known, told = (
+                extract(trunk, records, subject.side, subject.mean, subject.std, self._device)
+                for records in (self._arrays.train, self._arrays.val)
+            )
+            self._features[name] = (known, told)
+        return self._features[name]
+
+
+def _check(options: Options) -> None:
+    if options.task not in TASKS:
+        raise InputError(f"--task {options.task}: no such task; it is {', '.join(TASKS)}")
+    if options.seeds < 1:
+        raise InputError(f"--seeds is {options.seeds}; it must be at least 1")
+    for share in options.shares:
+        if not 0 < share <= 1:
+            raise InputError(f"--labels {share:g}; it must be a share above 0 and up to 1")
+    if options.threads is not None and options.threads < 1:
+        raise InputError(f"--threads is {options.threads}; it must be at least 1")
+
+
+def _images_of(side: int) -> Recipe:
+    """How images are decoded and augmented for a trunk that sees a side."""
+    large = side >= _LARGE
+    return Recipe(
+        name="evaluation",
+        epochs=1,
+        batch_size=256,
+        lr=0.1,
+        augmentation="resized-crop-flip" if large else "crop-flip",
+        pad=side // 8,
+        resolution=side,
+        eval_resize=8 / 7 if large else 1.0,
+    )
+
+
+def _margin(values: list[float]) -> float | None:
+    """Half the width of the mean's 95 % interval, or None for one value."""
+    if len(values) < 2:
+        return None
+    from scipy import stats
+
+    quantile = float(stats.t.ppf(0.975, len(values) - 1))
+    return quantile * statistics.stdev(values) / math.sqrt(len(values))
