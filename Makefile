@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint bench-train bench-analysis clean
+.PHONY: help install demo test lint bench-train bench-analysis bench-pretrain clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -31,6 +31,9 @@ test: lint        ## ruff, mypy and pytest
 
 bench-train: $(STAMP) ## training speed against a plain loop and the bare step (15 minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_train.py
+
+bench-pretrain: $(STAMP) ## speed of crops, loss and a full step of pretraining (five minutes, alone)
+	$(BIN)/python tests/benchmarks/bench_pretrain.py
 
 bench-analysis: $(STAMP) ## speed of the analysis against its obvious twins (three minutes)
 	$(BIN)/python tests/benchmarks/bench_analysis.py

@@ -122,12 +122,15 @@ def hue(images: Tensor, shifts: Tensor) -> Tensor:
         (green - blue) / safe,
         torch.where(highest == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    turned = angle + 6 * shifts
+    turned = angle.add_(6 * shifts)
     made = torch.empty_like(images)
-    # V - C * clamp(min(k, 4 - k), 0, 1) is the channel of HSV whose hue lies k sixths away.
+    # V - C * clamp(min(k, 4 - k), 0, 1) is the channel of HSV whose hue lies k sixths away; the
+    # remainder k of 6 is taken by floor, which is several times as fast.
     for channel, start in enumerate((5.0, 3.0, 1.0)):
-        k = torch.remainder(turned + start, 6.0)
-        made[:, channel] = highest - chroma * torch.minimum(k, 4.0 - k).clamp_(0, 1)
+        k = turned + start
+        k.sub_(torch.floor(k / 6).mul_(6))
+        k = torch.minimum(k, 4.0 - k).clamp_(0, 1)
+        torch.addcmul(highest, chroma, k, value=-1, out=made[:, channel])
     return made
 
 

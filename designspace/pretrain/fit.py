@@ -63,10 +63,14 @@ def low_shot(share: float, images: int) -> Fit:
 
 
 def fine_tuning(images: int) -> Fit:
-    """SEER's fine-tuning: 35 epochs, 0.0125 at batch 256, a tenth after 30, label smoothing 0.1."""
+    """SEER's fine-tuning: 35 epochs, 0.0125 at batch 256, a tenth after 30, label smoothing 0.1.
+
+    Few images are seen oftener, for 1000 steps at least.
+    """
     batch = min(256, images)
     rate = 0.0125 * batch / 256
-    return Fit("fine-tuning", 35, batch, rate, rate, 1e-4, (30 / 35,), 0.1, 0.1)
+    epochs = max(35, math.ceil(1000 / (images // batch)))
+    return Fit("fine-tuning", epochs, batch, rate, rate, 1e-4, (30 / 35,), 0.1, 0.1)
 
 
 def from_scratch(images: int, epochs: int | None = None) -> Fit:
