@@ -13,7 +13,9 @@ alpha / 2 (Ville); an m at which one does is excluded for good.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -148,6 +150,39 @@ def compare_sequentially(
         decided_at=None if first_time is None else first_time + 1,
         better=None if first_time is None else bool(better[first_time]),
     )
+
+
+def decision(errors: Mapping[str, Mapping[int, float | None]], level: float = 0.95) -> str | None:
+    """Say that a study may stop, since every other run is told from the first one.
+
+    Models are taken in sampled order, as far as all runs have a trial: who is finished first is not
+    the same as who comes first. Pairs of which one failed are left out.
+
+    Args:
+        errors: Of each run, the first one first: error by index, None where the trial failed.
+        level: Probability that nothing said here, however often it is asked for, is wrong.
+
+    Returns:
+        What was decided, in words, or None where more trials are needed.
+    """
+    (name, first), *others = errors.items()
+    each = 1 - (1 - level) / len(others)
+    words = []
+    for other, second in others:
+        common = range(next(i for i in count() if i not in first or i not in second))
+        pairs = [(first[i], second[i]) for i in common]
+        whole = [pair for pair in pairs if None not in pair]
+        if not whole:
+            return None
+        a, b = np.array(whole).T
+        found = compare_sequentially(a, b, each)
+        if found.better is None:
+            return None
+        words.append(
+            f"{other} is {'better' if found.better else 'worse'} than {name}, decided by "
+            f"{found.decided_at} pairs of models"
+        )
+    return f"may stop, at level {level:g}: {'; '.join(words)}"
 
 
 def _bets(x: FloatArray, alpha: float) -> FloatArray:

@@ -4,13 +4,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from designspace.runs import Trial
+    from designspace.runs import RunFolder, Trial
     from designspace.training.board import Board
     from designspace.training.driver import Snapshot
 
@@ -19,8 +18,10 @@ _NEWS_EVERY, _LINE_EVERY = 10.0, 60.0
 
 
 @contextmanager
-def training_display(run: Path, board: "Board | None" = None) -> Iterator["TrainingDisplay"]:
-    """Show training as it goes; on Ctrl-C, say how to go on."""
+def training_display(
+    runs: str, board: "Board | None" = None, several: bool = False
+) -> Iterator["TrainingDisplay"]:
+    """Show the training of runs, named as typed; on Ctrl-C, say how to go on."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -36,18 +37,26 @@ def training_display(run: Path, board: "Board | None" = None) -> Iterator["Train
     )
     try:
         with bar:
-            yield TrainingDisplay(bar if console.is_terminal else None, board)
+            yield TrainingDisplay(bar if console.is_terminal else None, board, several)
     except KeyboardInterrupt as stop:
-        stop.args = (f"stopped; `designspace train {run}` goes on from here",)
+        stop.args = (f"stopped; `designspace train {runs}` goes on from here",)
         raise
 
 
 class TrainingDisplay:
     """Draws what the driver tells."""
 
-    def __init__(self, bar: "Progress | None", board: "Board | None" = None) -> None:
-        """Draw on a bar, or print lines without one; hand trials to a board where there is one."""
-        self._bar, self._board = bar, board
+    def __init__(
+        self, bar: "Progress | None", board: "Board | None" = None, several: bool = False
+    ) -> None:
+        """Draw on a bar, or print lines without one.
+
+        Args:
+            bar: On a terminal.
+            board: Gets every trial, where there is one.
+            several: Whether models need the name of their run.
+        """
+        self._bar, self._board, self._several = bar, board, several
         self._tasks = {
             name: bar.add_task(name, total=None, visible=False, about="")
             for name in (("decoding images", "training") if bar else ())
@@ -73,12 +82,13 @@ class TrainingDisplay:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def trial(self, trial: "Trial", snapshot: "Snapshot") -> None:
-        """A trial is in the journal."""
+    def trial(self, folder: "RunFolder", trial: "Trial", snapshot: "Snapshot") -> None:
+        """A trial is in the journal of a run."""
         if self._board:
-            self._board.write(trial)
+            self._board.write(folder.path / "tensorboard", trial)
         if trial.reason:
-            self.note(f"model {trial.index} {trial.state}: {trial.reason}")
+            of = f" of {folder.name}" if self._several else ""
+            self.note(f"model {trial.index}{of} {trial.state}: {trial.reason}")
         self.tick(snapshot)
 
     def tick(self, snapshot: "Snapshot") -> None:

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from designspace.runs import Recipe, RunFolder
     from designspace.training.population import Request
     from designspace.training.workers import Workers
 
 
 def train(
-    run: Annotated[Path, typer.Argument(help="Run folder that `designspace sample` wrote.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run folders that `designspace sample` wrote; they take turns."
+        ),
+    ],
     data: Annotated[
         str | None,
         typer.Option(help="digits, cifar10, cifar100, folder:PATH or imagenet:PATH."),
@@ -33,6 +39,13 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     only: Annotated[str | None, typer.Option(help="Models to train: 0-249,300.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many of them.")] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop as soon as every other run is told from the first, at a level that allows "
+            "looking after every trial: 0.95."
+        ),
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Train failed models again.")] = False,
     time_limit: Annotated[
         float | None, typer.Option(help="Seconds of training after which a trial fails.")
@@ -66,10 +79,11 @@ def train(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON at the end.")] = False,
 ) -> None:
-    """Train every model of a run folder that has no trial yet, each by the same recipe.
+    """Train every model of one or more run folders that has no trial yet, by the same recipe.
 
     Interrupt it as you like: the same command goes on where it was, in the middle of a trial too.
     Run again, it needs no options: data, recipe, split and seed are those of the first time.
+    Several runs take turns, so that whenever you stop, all are equally long.
 
     Examples:
 
@@ -79,60 +93,112 @@ def train(
 
       designspace train results/a --only 0-249
 
+      designspace train results/a results/b --until 0.95
+
       designspace train results/a --scheduler tcp://10.0.0.1:8786
 
       designspace train results/a --cluster slurm --jobs 32 --cluster-option queue=gpu
     """
     import json
+    import shlex
+    from dataclasses import asdict
 
     from designspace.cli.progress import summary, training_display
-    from designspace.errors import InputError
-    from designspace.runs import RunFolder, load_recipe
+    from designspace.runs import RunFolder
     from designspace.training.board import Board
     from designspace.training.population import (
         Request,
         first_indices,
         parse_indices,
-        train_population,
+        train_runs,
     )
 
+    folders = [RunFolder.open(run) for run in runs]
     backend = backend or ("dask" if scheduler or cluster else "loky")
-    folder = RunFolder.open(run)
-    before, before_data = folder.recipe(), folder.data()
+    indices = None if only is None else parse_indices(only)
+
+    def request(folder: RunFolder) -> Request:
+        chosen, source, split, number = _as_before(folder, recipe, data, val, seed)
+        some = indices
+        if limit is not None:
+            some = first_indices(limit, indices, len(folder.population()))
+        return Request(
+            data=source,
+            recipe=chosen.override(epochs, batch_size, lr),
+            val=split,
+            seed=number,
+            indices=some,
+            jobs=jobs,
+            device=device,
+            retry=retry,
+            time_limit=time_limit,
+            compiled=compiled,
+            exact=exact,
+            download=download,
+            home=cache,
+            elsewhere=backend == "dask",
+        )
+
+    requests = [(folder, request(folder)) for folder in folders]
+    make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
+    may_stop = _until(folders, until)
+    board = Board() if tensorboard else None
+    with training_display(shlex.join(map(str, runs)), board, len(runs) > 1) as display:
+        ends = train_runs(requests, display, display.decoded, make_workers, may_stop)
+    if json_:
+        keys = ("total", "complete", "diverged", "failed")
+        counts = [
+            {"run": str(run), **{key: asdict(end)[key] for key in keys}}
+            for run, end in zip(runs, ends, strict=True)
+        ]
+        print(json.dumps(counts[0] if len(runs) == 1 else counts))
+        return
+    for run, end in zip(runs, ends, strict=True):
+        print((f"{run}: " if len(runs) > 1 else "") + summary(end))
+
+
+def _as_before(
+    folder: "RunFolder", recipe: str | None, data: str | None, val: str | None, seed: int | None
+) -> "tuple[Recipe, str, str, int]":
+    """Fill in what isn't given from how the run was trained before."""
+    from designspace.errors import InputError
+    from designspace.runs import load_recipe
+
+    before, record = folder.recipe(), folder.data()
     if recipe is None and before is None:
         raise InputError("--recipe is missing; try dds, or quick for a first look")
-    if data is None and before_data is None:
+    if data is None and record is None:
         raise InputError("--data is missing; try digits, or folder:PATH for your own images")
     chosen = load_recipe(recipe) if recipe is not None else before
     assert chosen is not None
-    indices = None if only is None else parse_indices(only)
-    if limit is not None:
-        indices = first_indices(limit, indices, len(folder.population()))
-    request = Request(
-        data=data or (before_data.source if before_data else ""),
-        recipe=chosen.override(epochs, batch_size, lr),
-        val=val or (before_data.val if before_data else "held-out"),
-        seed=seed if seed is not None else (before_data.seed if before_data else 0),
-        indices=indices,
-        jobs=jobs,
-        device=device,
-        retry=retry,
-        time_limit=time_limit,
-        compiled=compiled,
-        exact=exact,
-        download=download,
-        home=cache,
-        elsewhere=backend == "dask",
+    return (
+        chosen,
+        data or (record.source if record else ""),
+        val or (record.val if record else "held-out"),
+        seed if seed is not None else (record.seed if record else 0),
     )
-    make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
-    board = Board(folder.path / "tensorboard") if tensorboard else None
-    with training_display(run, board) as display:
-        end = train_population(folder, request, display, display.decoded, make_workers)
-    if json_:
-        counts = {key: getattr(end, key) for key in ("total", "complete", "diverged", "failed")}
-        print(json.dumps({"run": str(run), **counts}))
-    else:
-        print(summary(end))
+
+
+def _until(folders: "list[RunFolder]", level: float | None) -> "Callable[[], str | None]":
+    """Return what says that training may stop, or why it may not be asked for."""
+    from designspace.errors import InputError
+
+    if level is None:
+        return lambda: None
+    if len(folders) < 2:
+        raise InputError("--until compares runs: name two or more")
+    if not 0.5 <= level < 1:
+        raise InputError(f"--until is {level:g}; it is a level from 0.5 to below 1, such as 0.95")
+    from designspace.analysis.sequential import decision
+
+    def may_stop() -> str | None:
+        errors = {
+            str(folder.path): {trial.index: trial.error for trial in folder.trials()}
+            for folder in folders
+        }
+        return decision(errors, level)
+
+    return may_stop
 
 
 def _backend(

@@ -1,4 +1,4 @@
-"""TensorBoard event files of a run: the error of each model after each epoch."""
+"""TensorBoard event files: the error of each model after each epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from designspace.runs import Trial
 class Board:
     """Writes a folder of events for each model, so that TensorBoard lists them as runs."""
 
-    def __init__(self, path: Path) -> None:
-        """Write below a folder.
+    def __init__(self) -> None:
+        """Find the writer.
 
         Raises:
             InputError: The `tensorboard` package, which torch writes with, is not installed.
@@ -23,11 +23,10 @@ class Board:
                 "--tensorboard needs TensorBoard: pip install 'designspace-regnet[tensorboard]'"
             ) from None
         self._make: Any = SummaryWriter
-        self._path = path
 
-    def write(self, trial: Trial) -> None:
-        """Write the curve of a finished trial, and how it ended."""
-        with self._make(log_dir=str(self._path / f"{trial.index:05d}")) as writer:
+    def write(self, path: Path, trial: Trial) -> None:
+        """Write the curve of a finished trial, and how it ended, below a folder."""
+        with self._make(log_dir=str(path / f"{trial.index:05d}")) as writer:
             for epoch, error in enumerate(trial.curve, start=1):
                 writer.add_scalar("error", error, epoch)
             writer.add_scalar("seconds", trial.seconds, len(trial.curve))

@@ -50,7 +50,7 @@ class DaskWorkers:
     def submit(self, task: TrialTask) -> None:
         """Hand a task to the scheduler."""
         self._sent += 1
-        key = f"trial-{task.index}-{task.seed}-{self._sent}"
+        key = f"trial-{task.run}-{task.index}-{task.seed}-{self._sent}"
         future = self._client.submit(self._work, task, key=key, pure=False)
         self._running[future] = task
         future.add_done_callback(lambda _: self._news.set())
@@ -69,10 +69,10 @@ class DaskWorkers:
         self._news.clear()
         return [self._collect(future) for future in list(self._running) if future.done()]
 
-    def kill(self, index: int) -> None:
+    def kill(self, task: TrialTask) -> None:
         """Give a task up; a worker that hangs in it is Dask's to restart."""
-        for future, task in self._running.items():
-            if task.index == index:
+        for future, other in self._running.items():
+            if other.place == task.place:
                 future.cancel(force=True)
 
     def close(self) -> None:

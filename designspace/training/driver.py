@@ -6,7 +6,7 @@ It alone writes to the run folder (but for checkpoints), so that workers may be 
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,86 +52,129 @@ class Snapshot:
         return self.complete + self.diverged + self.failed
 
 
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What is to be done in one run.
+
+    Attributes:
+        folder: Where its journal is.
+        tasks: What is to be trained.
+        done: Trials of earlier calls that count among those asked for.
+        flops: Multiply-adds of each model by index, to estimate the time that is left.
+    """
+
+    folder: RunFolder
+    tasks: Sequence[TrialTask]
+    done: Sequence[Trial]
+    flops: Sequence[int]
+
+
 class Observer(Protocol):
     """Who is told how it goes; the command line draws it."""
 
     def note(self, text: str) -> None:
         """Something that a person should know."""
 
-    def trial(self, trial: Trial, snapshot: Snapshot) -> None:
-        """A trial was written to the journal."""
+    def trial(self, folder: RunFolder, trial: Trial, snapshot: Snapshot) -> None:
+        """A trial was written to the journal of a run; the snapshot is of all runs."""
 
     def tick(self, snapshot: Snapshot) -> None:
         """Time has passed."""
 
 
+class _Account:
+    """What has become of the models of one run, or of several together."""
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self.states = Counter(trial.state for trial in share.done)
+        self.total = self.states.total() + len(share.tasks)
+        self.todo = sum(share.flops[task.index] for task in share.tasks)
+        self.through = 0
+        self.count = 0
+
+    def add(self, trial: Trial) -> None:
+        self.states[trial.state] += 1
+        self.count += 1
+        self.through += self.share.flops[trial.index]
+
+
 class Driver:
-    """Trains the models of one run folder that are asked for and not finished."""
+    """Trains the models of one run or of several that are asked for and not finished.
+
+    Several runs take turns, model 0 of each first, so that an interruption leaves all of them
+    equally long.
+    """
 
     def __init__(
         self,
-        folder: RunFolder,
-        tasks: Iterable[TrialTask],
-        flops: dict[int, int],
-        done: Iterable[Trial],
+        shares: Sequence[Share],
         workers: Workers,
         observer: Observer,
+        until: Callable[[], str | None] = lambda: None,
         grace: float = _GRACE,
     ) -> None:
         """Prepare.
 
         Args:
-            folder: Where the journal is.
-            tasks: What is to be trained, in order.
-            flops: Multiply-adds of each model by index, to estimate the time that is left.
-            done: Trials of earlier calls that count among those asked for.
+            shares: What is to be done in each run; the tasks of share i have run i.
             workers: Where tasks go.
             observer: Who is told.
+            until: Asked before the first and after each trial; words end the training there, and
+                are passed on. Trials in flight keep their checkpoints.
             grace: Seconds past its time limit after which a silent worker is killed.
         """
-        self._grace = grace
-        self._folder, self._workers, self._observer = folder, workers, observer
-        self._waiting = deque(tasks)
+        self._accounts = [_Account(share) for share in shares]
+        self._workers, self._observer = workers, observer
+        self._until, self._grace = until, grace
+        tasks = [task for share in shares for task in share.tasks]
+        self._waiting = deque(sorted(tasks, key=lambda task: (task.index, task.run)))
         self._alone: deque[TrialTask] = deque()
-        self._running: dict[int, float] = {}
-        self._limits: dict[int, float] = {}
-        self._killed: set[int] = set()
-        self._tries: dict[int, int] = {}
+        self._running: dict[tuple[int, int], float] = {}
+        self._limits: dict[tuple[int, int], tuple[TrialTask, float]] = {}
+        self._killed: set[tuple[int, int]] = set()
+        self._tries: Counter[tuple[int, int]] = Counter()
         self._exclusive = False
-        self._states = Counter(trial.state for trial in done)
-        self._flops = flops
-        self._total = self._states.total() + len(self._waiting)
-        self._todo = sum(flops[task.index] for task in self._waiting)
-        self._through = 0
-        self._count = 0
         self._started = time.monotonic()
         self._live_at = 0.0
 
-    def run(self) -> Snapshot:
-        """Train until every model has a trial; return how it ended."""
-        self._fill()
-        while self._waiting or self._alone or self._running:
+    def run(self) -> tuple[Snapshot, ...]:
+        """Train until every model has a trial, or it may stop; return how each run ended."""
+        ended = self._may_stop()
+        if not ended:
+            self._fill()
+        while not ended and (self._waiting or self._alone or self._running):
             finished = self._take(self._workers.wait(_TICK))
             # Workers go on before the disk is waited for.
             self._fill()
-            self._write(finished)
+            ended = self._write(finished) and self._may_stop()
             self._end_silent()
             self._show()
-        return self.snapshot()
+        return tuple(self.snapshot(run) for run in range(len(self._accounts)))
 
-    def snapshot(self) -> Snapshot:
-        """Return how far the run is."""
+    def snapshot(self, run: int | None = None) -> Snapshot:
+        """Return how far one run is, or all of them together."""
+        accounts = self._accounts if run is None else [self._accounts[run]]
+        states = sum((account.states for account in accounts), Counter[TrialState]())
         elapsed = max(time.monotonic() - self._started, 1e-9)
-        left = elapsed * (self._todo - self._through) / self._through if self._through else None
+        # Runs take turns, so that what is left of one takes as long as what is left of all.
+        through = sum(account.through for account in self._accounts)
+        todo = sum(account.todo for account in self._accounts)
         return Snapshot(
-            total=self._total,
-            complete=self._states[TrialState.COMPLETE],
-            diverged=self._states[TrialState.DIVERGED],
-            failed=self._states[TrialState.FAILED],
-            running=len(self._running),
-            per_hour=3600 * self._count / elapsed,
-            seconds_left=left,
+            total=sum(account.total for account in accounts),
+            complete=states[TrialState.COMPLETE],
+            diverged=states[TrialState.DIVERGED],
+            failed=states[TrialState.FAILED],
+            running=sum(run in (None, place[0]) for place in self._running),
+            per_hour=3600 * sum(account.count for account in accounts) / elapsed,
+            seconds_left=elapsed * (todo - through) / through if through else None,
         )
+
+    def _may_stop(self) -> bool:
+        words = self._until()
+        if words is not None:
+            self._observer.note(words)
+        return words is not None
 
     def _fill(self) -> None:
         if self._exclusive:
@@ -143,59 +186,62 @@ class Driver:
             self._start(self._alone.popleft())
 
     def _start(self, task: TrialTask) -> None:
-        self._tries[task.index] = self._tries.get(task.index, 0) + 1
-        self._running[task.index] = time.time()
+        self._tries[task.place] += 1
+        self._running[task.place] = time.time()
         # A worker elsewhere may decode images first, for hours.
         if task.time_limit is not None and task.cache is not None:
-            self._limits[task.index] = time.monotonic() + task.time_limit + self._grace
+            limit = time.monotonic() + task.time_limit + self._grace
+            self._limits[task.place] = (task, limit)
         self._workers.submit(task)
 
     def _end_silent(self) -> None:
-        for index, limit in list(self._limits.items()):
+        for task, limit in list(self._limits.values()):
             if time.monotonic() > limit:
-                del self._limits[index]
-                self._killed.add(index)
-                self._workers.kill(index)
+                del self._limits[task.place]
+                self._killed.add(task.place)
+                self._workers.kill(task)
 
     def _take(self, ended: list[Done]) -> list[tuple[TrialTask, Trial]]:
         finished = []
         for done in ended:
-            del self._running[done.task.index]
-            self._limits.pop(done.task.index, None)
+            del self._running[done.task.place]
+            self._limits.pop(done.task.place, None)
             alone, self._exclusive = self._exclusive, False
             trial = self._judge(done, alone)
             if trial is not None:
                 finished.append((done.task, trial))
         return finished
 
-    def _write(self, finished: list[tuple[TrialTask, Trial]]) -> None:
-        if not finished:
-            return
-        self._folder.append_trials([trial for _, trial in finished])
+    def _write(self, finished: list[tuple[TrialTask, Trial]]) -> bool:
+        """Write the journals, tell the observer; say whether there was anything to write."""
+        for run, account in enumerate(self._accounts):
+            trials = [trial for task, trial in finished if task.run == run]
+            if trials:
+                account.share.folder.append_trials(trials)
         for task, trial in finished:
-            self._states[trial.state] += 1
-            self._count += 1
-            self._through += self._flops[trial.index]
+            account = self._accounts[task.run]
+            account.add(trial)
             if trial.state is not TrialState.FAILED:
                 self._drop_checkpoint(task)
-            self._observer.trial(trial, self.snapshot())
+            self._observer.trial(account.share.folder, trial, self.snapshot())
+        return bool(finished)
 
     def _judge(self, done: Done, alone: bool) -> Trial | None:
         """Return the trial of a task that is through, or None where it is to be tried again."""
         task, outcome = done.task, done.outcome
         if outcome is not None:
             for note in outcome.notes:
-                self._observer.note(f"model {task.index}: {note}")
+                self._note(task, note)
             if not outcome.out_of_memory or alone:
                 return outcome.trial
-            self._observer.note(f"model {task.index}: out of memory; to be tried again alone")
+            self._note(task, "out of memory; to be tried again alone")
             self._alone.append(task)
             return None
-        if task.index in self._killed:
+        if task.place in self._killed:
             return _failed(task, f"past its time limit of {task.time_limit:g} s without a sign")
-        tries = self._tries[task.index]
+        tries = self._tries[task.place]
         if tries < _TRIES:
-            self._observer.note(f"model {task.index}: {done.death}; to be tried again")
+            self._note(task, f"{done.death}; to be tried again")
             if tries == _TRIES - 1:
                 self._alone.append(task)
             else:
@@ -204,22 +250,27 @@ class Driver:
         reason = f"{done.death}, {tries} times, the last time alone; was it out of memory?"
         return _failed(task, reason)
 
+    def _note(self, task: TrialTask, words: str) -> None:
+        of = f" of {self._accounts[task.run].share.folder.name}" if len(self._accounts) > 1 else ""
+        self._observer.note(f"model {task.index}{of}: {words}")
+
     def _drop_checkpoint(self, task: TrialTask) -> None:
         if task.checkpoint is not None:
             with contextlib.suppress(OSError):
                 task.checkpoint.unlink(missing_ok=True)
 
     def _show(self) -> None:
-        snapshot = self.snapshot()
-        self._observer.tick(snapshot)
+        self._observer.tick(self.snapshot())
         now = time.monotonic()
-        if now - self._live_at >= _LIVE_EVERY:
-            self._live_at = now
-            live = Live(
-                snapshot.total, snapshot.per_hour, snapshot.seconds_left, dict(self._running)
-            )
+        if now - self._live_at < _LIVE_EVERY:
+            return
+        self._live_at = now
+        for run, account in enumerate(self._accounts):
+            snapshot = self.snapshot(run)
+            running = {index: since for (of, index), since in self._running.items() if of == run}
+            live = Live(snapshot.total, snapshot.per_hour, snapshot.seconds_left, running)
             with contextlib.suppress(InputError):  # a full disk stops at the journal, not here
-                write_live(self._folder, live)
+                write_live(account.share.folder, live)
 
 
 def _failed(task: TrialTask, reason: str) -> Trial:

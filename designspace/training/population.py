@@ -1,6 +1,7 @@
 """Training a population: what is asked for, held against what is there, then driven to its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from designspace.training import devices
 from designspace.training.batches import LARGE
 from designspace.training.cache import Cache, Progress, build_cache, default_home
 from designspace.training.decode import geometries
-from designspace.training.driver import Driver, Observer, Snapshot
+from designspace.training.driver import Driver, Observer, Share, Snapshot
 from designspace.training.sources import load_source
 from designspace.training.splits import split
 from designspace.training.task import TrialTask, run_task, trial_seed
@@ -65,49 +66,67 @@ def local_workers(request: Request, jobs: int, work: Work = run_task) -> Workers
     return LokyWorkers(min(request.jobs or devices.default_jobs(places), jobs), work, places)
 
 
-def train_population(
-    folder: RunFolder,
-    request: Request,
+def train_runs(
+    runs: Sequence[tuple[RunFolder, Request]],
     observer: Observer,
     cache_progress: Progress | None = None,
     make_workers: Callable[[Request, int], Workers] = local_workers,
-) -> Snapshot:
-    """Train the models of a run folder that have no trial yet.
+    until: Callable[[], str | None] = lambda: None,
+) -> tuple[Snapshot, ...]:
+    """Train the models of one or more run folders that have no trial yet, the runs in turns.
 
     Args:
-        folder: Holds the population; gets recipe.yaml and trials.jsonl.
-        request: What is asked for.
+        runs: Folders that hold populations, each with what is asked for; they get recipe.yaml and
+            trials.jsonl. Jobs and device are those of the first.
         observer: Told how it goes.
         cache_progress: Told how many images are decoded.
-        make_workers: Makes the workers, given the request and the number of trials to come.
+        make_workers: Makes the workers, given a request and the number of trials to come.
+        until: Asked after each trial; words end the training there.
+
+    Returns:
+        How each run ended.
 
     Raises:
-        InputError: The request doesn't fit the data, the folder or this machine; or the journal
-            can't be written. Every trial that was finished before is kept.
+        InputError: A request doesn't fit the data, its folder or this machine; or a journal can't
+            be written. Every trial that was finished before is kept.
     """
-    _check(request)
-    with lock(folder.lock_file, f"the run folder {folder.path}"):
-        population = folder.population()
-        request = replace(request, recipe=request.recipe.at(population.frame.resolution))
-        folder.check_training(request.recipe)
-        todo, done = _select(folder, request, population)
-        cache, data = _prepare(request, cache_progress)
-        if cache.train_bytes > LARGE:
-            observer.note(
-                f"{cache.train_bytes / 1e9:.0f} GB of training images: read from {cache.path} in "
-                "shuffled chunks"
-            )
-        folder.begin_training(request.recipe, data)
-        folder.append_trials([])
-        _sweep(make_folder(folder.checkpoints))
-        tasks = [_task(folder, request, population, data, cache, index) for index in todo]
-        flops = dict(enumerate(population.cost.flops.tolist()))
-        workers = make_workers(request, max(1, len(tasks)))
+    _check_apart([folder for folder, _ in runs])
+    for _, request in runs:
+        _check(request)
+    with ExitStack() as locks:
+        for folder, _ in runs:
+            locks.enter_context(lock(folder.lock_file, f"the run folder {folder.path}"))
+        images = _Images(observer, cache_progress)
+        shares = [_share(i, folder, request, images) for i, (folder, request) in enumerate(runs)]
+        trials = sum(len(share.tasks) for share in shares)
+        workers = make_workers(runs[0][1], max(1, trials))
         try:
-            return Driver(folder, tasks, flops, done, workers, observer).run()
+            return Driver(shares, workers, observer, until).run()
         finally:
             workers.close()
-            remove_live(folder)
+            for folder, _ in runs:
+                remove_live(folder)
+
+
+def _share(run: int, folder: RunFolder, request: Request, images: "_Images") -> Share:
+    """Hold what is asked for against what a folder holds; begin its training."""
+    population = folder.population()
+    request = replace(request, recipe=request.recipe.at(population.frame.resolution))
+    folder.check_training(request.recipe)
+    todo, done = _select(folder, request, population)
+    cache, data = images.prepare(request)
+    folder.begin_training(request.recipe, data)
+    folder.append_trials([])
+    _sweep(make_folder(folder.checkpoints))
+    tasks = [_task(run, folder, request, population, data, cache, index) for index in todo]
+    return Share(folder, tasks, done, population.cost.flops.tolist())
+
+
+def _check_apart(folders: list[RunFolder]) -> None:
+    places = [folder.path.resolve() for folder in folders]
+    for i, place in enumerate(places):
+        if place in places[:i]:
+            raise InputError(f"the run folder {folders[i].path} is given twice")
 
 
 def _check(request: Request) -> None:
@@ -121,32 +140,54 @@ def _check(request: Request) -> None:
         devices.find_devices(request.device)
 
 
-def _prepare(request: Request, progress: Progress | None) -> tuple[Cache, DataRecord]:
-    """Find, split and decode the images."""
-    home = request.home or default_home()
-    source = load_source(request.data, request.download, home / "data")
-    parts = split(source, request.val)
-    cache = build_cache(
-        parts, geometries(request.recipe), home / "images", devices.available_cores(), progress
-    )
-    spec = request.data
-    kind, colon, path = spec.partition(":")
-    if colon:
-        spec = f"{kind}:{Path(path).expanduser().resolve()}"
-    record = DataRecord(
-        source=spec,
-        val=parts.choice,
-        split=parts.words,
-        seed=request.seed,
-        classes=len(source.classes),
-        train_images=cache.train_images,
-        val_images=cache.val_images,
-        content=cache.content,
-    )
-    return cache, record
+class _Images:
+    """Finds, splits and decodes images, once for all runs that train on the same ones."""
+
+    def __init__(self, observer: Observer, progress: Progress | None) -> None:
+        self._observer, self._progress = observer, progress
+        self._known: dict[tuple[object, ...], tuple[Cache, DataRecord]] = {}
+
+    def prepare(self, request: Request) -> tuple[Cache, DataRecord]:
+        """Return the images that a request asks for, and the record of them."""
+        sizes = geometries(request.recipe)
+        key = (request.data, request.download, request.val, request.home, sizes)
+        if key not in self._known:
+            self._known[key] = self._decode(request)
+        cache, record = self._known[key]
+        return cache, replace(record, seed=request.seed)
+
+    def _decode(self, request: Request) -> tuple[Cache, DataRecord]:
+        home = request.home or default_home()
+        source = load_source(request.data, request.download, home / "data")
+        parts = split(source, request.val)
+        sizes, cores = geometries(request.recipe), devices.available_cores()
+        cache = build_cache(parts, sizes, home / "images", cores, self._progress)
+        if cache.train_bytes > LARGE:
+            self._observer.note(
+                f"{cache.train_bytes / 1e9:.0f} GB of training images: read from {cache.path} in "
+                "shuffled chunks"
+            )
+        record = DataRecord(
+            source=_absolute(request.data),
+            val=parts.choice,
+            split=parts.words,
+            seed=request.seed,
+            classes=len(source.classes),
+            train_images=cache.train_images,
+            val_images=cache.val_images,
+            content=cache.content,
+        )
+        return cache, record
+
+
+def _absolute(data: str) -> str:
+    """Write the path of a data set so that it holds from any folder."""
+    kind, colon, path = data.partition(":")
+    return f"{kind}:{Path(path).expanduser().resolve()}" if colon else data
 
 
 def _task(
+    run: int,
     folder: RunFolder,
     request: Request,
     population: Population,
@@ -169,6 +210,7 @@ def _task(
         time_limit=request.time_limit,
         compiled=request.compiled,
         exact=request.exact,
+        run=run,
     )
 
 

@@ -44,6 +44,7 @@ class TrialTask:
         compiled: Whether torch.compile is used.
         exact: Whether equal bits matter more than speed on CUDA.
         driver: Process that the worker must not outlive, or None.
+        run: Which of the runs that are trained together it belongs to.
     """
 
     id: str
@@ -60,6 +61,12 @@ class TrialTask:
     compiled: bool = False
     exact: bool = False
     driver: int | None = None
+    run: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its run and its index there: one task at a time has this place."""
+        return self.run, self.index
 
     @property
     def key(self) -> str:

@@ -42,8 +42,8 @@ class Workers(Protocol):
     def wait(self, seconds: float) -> list[Done]:
         """Return what has come to an end, waiting so long for the first."""
 
-    def kill(self, index: int) -> None:
-        """End the worker of a model; the model comes back from `wait` with its death."""
+    def kill(self, task: TrialTask) -> None:
+        """End the worker of a task; the task comes back from `wait` with its death."""
 
     def close(self) -> None:
         """End all workers, at once."""
@@ -80,11 +80,11 @@ class LokyWorkers:
         finished = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
         return [self._collect(future) for future in finished]
 
-    def kill(self, index: int) -> None:
-        """Kill the worker of a model; the model comes back from `wait` with its death."""
-        for task, slot in self._running.values():
+    def kill(self, task: TrialTask) -> None:
+        """Kill the worker of a task; the task comes back from `wait` with its death."""
+        for other, slot in self._running.values():
             executor = self._executors[slot]
-            if task.index == index and executor is not None:
+            if other.place == task.place and executor is not None:
                 executor.shutdown(wait=False, kill_workers=True)
 
     def close(self) -> None:

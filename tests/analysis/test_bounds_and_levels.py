@@ -15,7 +15,7 @@ from designspace.analysis.edf import dkw_band, edf, normalized_weights
 from designspace.analysis.fits import fit_quantized_linear, width_trend
 from designspace.analysis.pairs import compare_pairs
 from designspace.analysis.results import Provenance, Results
-from designspace.analysis.sequential import compare_sequentially
+from designspace.analysis.sequential import compare_sequentially, decision
 
 CHANCE = 90.0
 STATES = ("complete", "diverged", "failed", "missing")
@@ -277,3 +277,17 @@ def test_failed_models_are_left_out_of_comparisons():
     assert pair.comparison.n == (3, 3)
     assert pair.comparison.mean.value == pytest.approx(1)
     assert compare_pairs([a, results([40.0], name="one")], 1.0) == ()
+
+
+def test_a_decision_waits_for_every_run_in_sampled_order():
+    rng = np.random.default_rng(1)
+    a, b, c = (dict(enumerate(rng.normal(mean, 2, 60))) for mean in (50, 40, 60))
+    words = decision({"a": a, "b": b, "c": c})
+    assert words.startswith("may stop, at level 0.95: b is better than a, decided by ")
+    assert "; c is worse than a, decided by " in words
+    # Runs that are alike are never told apart; a gap in sampled order ends what may be used.
+    assert decision({"a": a, "b": b, "d": a}) is None
+    assert decision({"a": a, "b": {i: e for i, e in b.items() if i != 2}}) is None
+    # Failed trials leave their pairs out.
+    assert decision({"a": {**a, 0: None}, "b": b}) is not None
+    assert decision({"a": {}, "b": b}) is None

@@ -59,7 +59,7 @@ class Silent:
     def note(self, text):
         print(text, file=sys.stderr)
 
-    def trial(self, trial, snapshot): ...
+    def trial(self, folder, trial, snapshot): ...
 
     def tick(self, snapshot): ...
 
@@ -188,7 +188,7 @@ class Kept:
 
 def ours(folder, images: Path, home: Path, epochs: int, n: int, workers: Kept) -> float:
     """Train the first n models of a run anew; return the seconds it took."""
-    from designspace.training.population import Request, train_population
+    from designspace.training.population import Request, train_runs
 
     folder.trials_file.unlink(missing_ok=True)
     request = Request(
@@ -200,7 +200,7 @@ def ours(folder, images: Path, home: Path, epochs: int, n: int, workers: Kept) -
         home=home,
     )
     began = time.perf_counter()
-    end = train_population(folder, request, Silent(), make_workers=lambda *_: workers)
+    (end,) = train_runs([(folder, request)], Silent(), make_workers=lambda *_: workers)
     assert end.complete == n, end
     return time.perf_counter() - began
 
@@ -326,7 +326,7 @@ def nothing(task):
 
 def empty_trials(home: Path, options) -> list[Row]:
     """Question 4."""
-    from designspace.training.population import Request, train_population
+    from designspace.training.population import Request, train_runs
     from designspace.training.workers import LokyWorkers
 
     n = options.empty
@@ -334,14 +334,14 @@ def empty_trials(home: Path, options) -> list[Row]:
     memory: list[int] = []
 
     class Watching(Silent):
-        def trial(self, trial, snapshot):
+        def trial(self, folder, trial, snapshot):
             if snapshot.finished in (n // 10, n):
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
     request = Request(data="digits", recipe=the_recipe(1), device="cpu", home=home)
     began = time.perf_counter()
-    end = train_population(
-        folder, request, Watching(), make_workers=lambda *_: LokyWorkers(2, nothing)
+    (end,) = train_runs(
+        [(folder, request)], Watching(), make_workers=lambda *_: LokyWorkers(2, nothing)
     )
     seconds = time.perf_counter() - began
     assert end.complete == n

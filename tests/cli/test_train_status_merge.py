@@ -71,6 +71,27 @@ def test_train_refuses_what_is_no_run_folder(refused, tmp_path):
     assert "is not a run folder" in refused("train", tmp_path, "--data", "digits")
 
 
+def test_several_runs_stop_when_they_are_told_apart(cli, refused, run, tmp_path):
+    other, home = tmp_path / "other", ("--cache", tmp_path / "home")
+    words = ("-n", 40, "--flops", "100K:300K", "--out")
+    assert cli("sample", "AnyNetXE@8", *words, other).code == 0
+    assert cli("sample", "AnyNetXE@8", *words, run).code == 0
+    fill(run, {i: 20.0 + i % 3 for i in range(39)})
+    fill(other, {i: 60.0 + i % 3 for i in range(39)})
+    train = ("train", run, other, "--data", "digits", "--recipe", "quick", *home)
+    outcome = cli(*train, "--until", 0.95)
+    assert outcome.code == 0, outcome
+    assert "may stop, at level 0.95" in outcome.err
+    assert f"{other} is worse than {run}" in outcome.err
+    assert outcome.out == "".join(f"{r}: 39 of 40 models: 39 complete\n" for r in (run, other))
+    assert [end["complete"] for end in json.loads(cli(*train, "--until", 0.95, "--json").out)] == [
+        39,
+        39,
+    ]
+    assert "name two or more" in refused("train", run, *train[3:], "--until", 0.95)
+    assert "--until is 95" in refused(*train, "--until", 95)
+
+
 def test_status_accounts_for_every_model(cli, run):
     fill(run, {0: 10.0, 2: 20.0, 3: None})
     status = json.loads(cli("status", run, "--json").out)

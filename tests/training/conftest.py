@@ -7,7 +7,7 @@ from PIL import Image
 from designspace.arch import Frame, Population, Stages, cost
 from designspace.arch.stages import Arch
 from designspace.runs import DataRecord, Recipe, RunFolder
-from designspace.training.population import Request
+from designspace.training.population import Request, train_runs
 from designspace.training.task import TrialTask, run_task
 from designspace.training.workers import Done
 
@@ -24,7 +24,7 @@ class Silent:
     def note(self, text):
         self.notes.append(text)
 
-    def trial(self, trial, snapshot):
+    def trial(self, folder, trial, snapshot):
         self.trials.append(trial)
 
     def tick(self, snapshot):
@@ -47,7 +47,7 @@ class Inline:
         outcome = self.work(task)
         return [outcome if isinstance(outcome, Done) else Done(task, outcome)]
 
-    def kill(self, index):
+    def kill(self, task):
         raise AssertionError("nothing to kill")
 
     def close(self):
@@ -118,6 +118,17 @@ def observer():
 def inline():
     """Workers that work in this process."""
     return Inline
+
+
+@pytest.fixture
+def train_one():
+    """Train one run; return how it ended."""
+
+    def train(folder, request, observer, **more):
+        (end,) = train_runs([(folder, request)], observer, **more)
+        return end
+
+    return train
 
 
 @pytest.fixture

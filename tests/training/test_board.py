@@ -10,7 +10,7 @@ from designspace.runs import Trial, TrialState
 from designspace.training.board import Board
 
 
-def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_the_package_it_says_what_to_install(monkeypatch):
     original = builtins.__import__
 
     def missing(name, *args, **kwargs):
@@ -20,7 +20,7 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(InputError, match=r"pip install 'designspace-regnet\[tensorboard\]'"):
-        Board(tmp_path)
+        Board()
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="needs tensorboard")
@@ -28,7 +28,7 @@ def test_the_curve_is_written(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     trial = Trial("abc", 7, TrialState.COMPLETE, 20.0, (50.0, 20.0), 1.5, 0)
-    Board(tmp_path).write(trial)
+    Board().write(tmp_path, trial)
     events = EventAccumulator(str(tmp_path / "00007"))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("error")] == [(1, 50.0), (2, 20.0)]

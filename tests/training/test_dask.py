@@ -8,7 +8,6 @@ import pytest
 
 from designspace.errors import InputError
 from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
-from designspace.training.population import train_population
 from designspace.training.task import run_task
 
 distributed = pytest.importorskip("distributed")
@@ -18,10 +17,10 @@ def results(folder):
     return {t.index: (t.id, t.state, t.error, t.curve, t.seed) for t in folder.trials()}
 
 
-def test_two_workers_of_which_one_is_killed(make_run, request_of, observer, inline):
+def test_two_workers_of_which_one_is_killed(make_run, request_of, train_one, observer, inline):
     here, there = make_run("here", n=4), make_run("there", n=4)
     request = request_of(recipe=replace(request_of().recipe, epochs=60))
-    train_population(here, request, observer, make_workers=lambda *_: inline())
+    train_one(here, request, observer, make_workers=lambda *_: inline())
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
     )
@@ -49,7 +48,7 @@ def test_two_workers_of_which_one_is_killed(make_run, request_of, observer, inli
 
     with cluster:
         elsewhere = replace(request, elsewhere=True)
-        end = train_population(there, elsewhere, observer, make_workers=make)
+        end = train_one(there, elsewhere, observer, make_workers=make)
     assert made[0].killed is not None
     assert end.complete == 4
     assert results(there) == results(here)
@@ -103,7 +102,7 @@ def test_options_that_do_not_go_together(make_run, refused, words, said):
     assert said in refused("train", run, "--data", "digits", "--recipe", "quick", *words)
 
 
-def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, observer):
+def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, train_one, observer):
     """Trials begin when the first worker comes."""
     cluster = distributed.LocalCluster(
         n_workers=0, threads_per_worker=1, dashboard_address=None, silence_logs=50
@@ -117,7 +116,7 @@ def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, observ
 
     with cluster:
         folder = make_run(n=1)
-        end = train_population(
+        end = train_one(
             folder,
             request_of(elsewhere=True),
             observer,

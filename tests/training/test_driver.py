@@ -6,7 +6,7 @@ import pytest
 
 from designspace.errors import InputError
 from designspace.runs import Trial, TrialState, journal
-from designspace.training.driver import Driver
+from designspace.training.driver import Driver, Share
 from designspace.training.task import Outcome
 from designspace.training.workers import Done
 
@@ -23,8 +23,8 @@ def drive(make_run, tasks, observer, inline):
 
     def run(work=None, slots=2, workers=None, tasks=tasks, grace=60.0):
         folder, workers = make_run(n=4), workers or inline(slots, work)
-        flops = dict.fromkeys(range(4), 100)
-        end = Driver(folder, tasks, flops, (), workers, observer, grace).run()
+        share = Share(folder, tasks, (), [100] * 4)
+        (end,) = Driver([share], workers, observer, grace=grace).run()
         return folder, workers, end
 
     return run
@@ -127,7 +127,7 @@ def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
         def wait(self, seconds):
             return [Done(self.task, None, "its worker died")] if self.killed else []
 
-        def kill(self, index):
+        def kill(self, task):
             self.killed = True
 
     limited = [replace(tasks[0], time_limit=0.01)]
@@ -160,9 +160,50 @@ def test_a_full_disk_stops_with_what_was_finished_kept(drive, make_run, monkeypa
 
 def test_earlier_trials_count_as_finished(make_run, tasks, observer, inline):
     before = [complete(tasks[0]).trial, failed(tasks[1]).trial]
-    driver = Driver(
-        make_run(n=4), tasks[2:], dict.fromkeys(range(4), 5), before, inline(1, complete), observer
-    )
+    share = Share(make_run(n=4), tasks[2:], before, [5] * 4)
+    driver = Driver([share], inline(1, complete), observer)
     assert (driver.snapshot().total, driver.snapshot().finished) == (4, 2)
-    end = driver.run()
+    (end,) = driver.run()
     assert (end.finished, end.complete, end.failed) == (4, 3, 1)
+
+
+def test_several_runs_take_turns_the_shortest_first(make_run, tasks, observer, inline):
+    one, two = make_run("one", n=4), make_run("two", n=4)
+    others = [replace(task, run=1) for task in tasks]
+    order = []
+
+    def work(task):
+        order.append(task.place)
+        return complete(task)
+
+    shares = [
+        Share(one, tasks[2:], [complete(task).trial for task in tasks[:2]], [5] * 4),
+        Share(two, others, (), [7] * 4),
+    ]
+    ends = Driver(shares, inline(1, work), observer).run()
+    assert order == [(1, 0), (1, 1), (0, 2), (1, 2), (0, 3), (1, 3)]
+    assert [(end.total, end.complete) for end in ends] == [(4, 4), (4, 4)]
+    assert [trial.index for trial in one.trials()] == [2, 3]
+    assert [trial.index for trial in two.trials()] == [0, 1, 2, 3]
+
+
+def test_models_of_several_runs_are_told_apart(make_run, tasks, observer, inline):
+    work = lambda task: Done(task, None, "its worker died")  # noqa: E731
+    shares = [Share(make_run(n, n=4), [replace(tasks[0], run=i)], (), [5] * 4)
+              for i, n in enumerate(("one", "two"))]  # fmt: skip
+    ends = Driver(shares, inline(2, work), observer).run()
+    assert [end.failed for end in ends] == [1, 1]
+    assert "model 0 of two: its worker died; to be tried again" in observer.notes
+
+
+def test_it_may_stop_before_all_are_trained(make_run, tasks, observer, inline):
+    folder = make_run(n=4)
+    share = Share(folder, tasks, (), [5] * 4)
+    enough = lambda: "enough" if len(folder.trials()) == 2 else None  # noqa: E731
+    (end,) = Driver([share], inline(1, complete), observer, enough).run()
+    assert (end.total, end.complete) == (4, 2)
+    assert observer.notes == ["enough"]
+    # Asked again it does not begin.
+    again = Share(folder, tasks[2:], folder.trials(), [5] * 4)
+    (end,) = Driver([again], inline(1, complete), observer, enough).run()
+    assert (end.complete, end.running) == (2, 0)

@@ -13,7 +13,7 @@ import pytest
 from designspace.errors import InputError
 from designspace.runs import RunFolder, TrialState, journal
 from designspace.runs.lock import lock
-from designspace.training.population import first_indices, parse_indices, train_population
+from designspace.training.population import first_indices, parse_indices, train_runs
 
 
 def results(folder):
@@ -21,21 +21,21 @@ def results(folder):
 
 
 @pytest.fixture
-def train(observer, inline):
+def train(train_one, observer, inline):
     """Train a folder in this process."""
 
     def run(folder, request):
-        return train_population(folder, request, observer, make_workers=lambda *_: inline())
+        return train_one(folder, request, observer, make_workers=lambda *_: inline())
 
     return run
 
 
 def test_one_worker_two_workers_and_this_process_give_the_same_bits(
-    make_run, request_of, train, observer
+    make_run, request_of, train, train_one, observer
 ):
     here, two = make_run("here"), make_run("two")
     train(here, request_of())
-    end = train_population(two, request_of(jobs=2), observer)
+    end = train_one(two, request_of(jobs=2), observer)
     assert end.complete == 3
     assert results(here) == results(two)
     assert len(results(here)) == 3
@@ -116,6 +116,23 @@ def test_requests_that_cannot_be(make_run, request_of, train, changes, said):
 def test_a_recipe_for_another_resolution_is_refused(make_run, request_of, train, recipe):
     with pytest.raises(InputError, match="trains at 32 pixels, the space is for 8"):
         train(make_run(), request_of(recipe=replace(recipe, resolution=32)))
+
+
+def test_several_runs_train_as_each_would_alone(make_run, request_of, train, observer, inline):
+    alone, one, two = make_run("alone"), make_run("one"), make_run("two", n=2)
+    train(alone, request_of(seed=3))
+    runs = [(one, request_of(seed=3)), (two, request_of())]
+    ends = train_runs(runs, observer, make_workers=lambda *_: inline(2))
+    assert [end.complete for end in ends] == [3, 2]
+    assert results(one) == results(alone)
+    assert (one.data().seed, two.data().seed) == (3, 0)
+
+
+def test_a_run_given_twice(make_run, request_of, observer):
+    folder = make_run()
+    twice = RunFolder(folder.path / ".." / folder.name)
+    with pytest.raises(InputError, match="is given twice"):
+        train_runs([(folder, request_of()), (twice, request_of())], observer)
 
 
 def test_an_unwritable_folder_is_met_before_training(make_run, request_of, train, observer):

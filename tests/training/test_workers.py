@@ -10,13 +10,15 @@ from designspace.errors import InputError
 from designspace.training import devices
 from designspace.training import workers as module
 from designspace.training.devices import default_jobs, find_devices
-from designspace.training.population import local_workers, train_population
+from designspace.training.population import local_workers
 from designspace.training.workers import LokyWorkers
 
 
-def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(make_run, request_of, observer):
+def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(
+    make_run, request_of, train_one, observer
+):
     folder = make_run(n=5)
-    end = train_population(
+    end = train_one(
         folder, request_of(jobs=2), observer, make_workers=partial(local_workers, work=dies_once)
     )
     assert end.complete == 5
@@ -34,7 +36,7 @@ def test_a_worker_that_hangs_is_killed_and_its_slot_used_again(tmp_path, make_ta
         workers.submit(make_task(0))
         while not (tmp_path / "0.hangs").exists():
             assert workers.wait(0.05) == []
-        workers.kill(0)
+        workers.kill(make_task(0))
         (done,) = workers.wait(30)
         assert done.outcome is None
         assert done.death.startswith("its worker")
