@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from designspace.cli.agree import agree
 from designspace.cli.analyze import analyze
 from designspace.cli.complexity import complexity
 from designspace.cli.demo import demo
@@ -76,6 +77,7 @@ app.command()(evaluate)
 app.command()(explain)
 app.command("import")(import_)
 app.command()(analyze)
+app.command()(agree)
 app.command()(refine)
 app.command()(demo)
 

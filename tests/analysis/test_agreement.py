@@ -1,0 +1,111 @@
+"""How far errors can be trusted: intervals that cover, variances that are found again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from designspace.analysis.agreement import agreement, repeatability
+from designspace.errors import InputError
+from designspace.runs import RunFolder, Trial, TrialState
+
+
+def test_the_interval_of_a_rank_correlation_covers_it():
+    """Normal errors with correlation 0.8 have a Spearman correlation of 6 / pi * asin(0.8 / 2)."""
+    rng, truth, covered = np.random.default_rng(0), 6 / np.pi * np.arcsin(0.4), 0
+    for _ in range(500):
+        a = rng.normal(size=16)
+        found = agreement(a, 0.8 * a + 0.6 * rng.normal(size=16))
+        covered += found.low <= truth <= found.high
+        assert found.low < found.spearman < found.high
+    assert covered / 500 > 0.92
+
+
+def test_equal_and_opposite_orders():
+    errors = np.arange(10.0)
+    alike, opposite = agreement(errors, errors**2), agreement(errors, 5 - errors)
+    assert (alike.spearman, alike.kendall) == (pytest.approx(1), pytest.approx(1))
+    assert (opposite.spearman, opposite.kendall) == (pytest.approx(-1), pytest.approx(-1))
+    assert opposite.shift == pytest.approx(5 - 9)
+
+
+def test_seeds_and_models_are_told_apart():
+    """Planted: 3 between models, 1 between seeds; the interval covers their share 0.9."""
+    rng, covered, spreads = np.random.default_rng(1), 0, []
+    for _ in range(500):
+        models = 3 * rng.normal(size=(8, 1))
+        found = repeatability(50 + models + rng.normal(size=(8, 3)))
+        covered += found.low <= 0.9 <= found.high
+        spreads.append((found.model_sd**2, found.seed_sd**2))
+    assert 0.925 < covered / 500 < 0.975
+    assert np.mean(spreads, axis=0) == pytest.approx([9, 1], rel=0.1)
+
+
+def test_nothing_but_seeds_and_nothing_but_models():
+    rng = np.random.default_rng(2)
+    assert repeatability(rng.normal(size=(200, 3))).share < 0.1
+    same = repeatability(np.repeat([[1.0], [2.0], [4.0]], 3, axis=1))
+    assert (same.share, same.seed_sd) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ([1, 2, 3, 4], [1, 2, 3, 4], "at least 5"),
+        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6], "give both for each model"),
+        ([1, 1, 1, 1, 1], [1, 2, 3, 4, 5], "rank nothing"),
+        ([1, 2, 3, 4, float("nan")], [1, 2, 3, 4, 5], "finite"),
+    ],
+)
+def test_errors_that_cannot_be_compared(first, second, said):
+    with pytest.raises(InputError, match=said):
+        agreement(first, second)
+
+
+def test_one_seed_is_not_enough():
+    with pytest.raises(InputError, match="two models and two seeds"):
+        repeatability(np.ones((5, 1)))
+
+
+def test_the_command(cli, refused, tmp_path):
+    from dataclasses import replace
+
+    from designspace.runs import DataRecord, load_recipe
+
+    data = DataRecord("digits", "held-out", "held-out 20%", 0, 10, 9, 9, "c")
+    recipe, errors = load_recipe("quick").at(8), np.array([10, 14, 11, 20, 17, 12.0])
+    trainings = {
+        "short": (recipe, 0, errors),
+        "seed1": (recipe, 1, errors + [0.5, -0.5] * 3),
+        "long": (replace(recipe, epochs=50), 0, errors / 2),
+    }
+    for name, (how, seed, found) in trainings.items():
+        path = tmp_path / name
+        assert cli("sample", "RegNetX@8", "-n", 6, "--flops", "100K:300K", "--out", path).code == 0
+        folder = RunFolder.open(path)
+        folder.begin_training(how, replace(data, seed=seed))
+        ids = folder.population().ids
+        folder.append_trials(
+            [
+                Trial(ids[i], i, TrialState.COMPLETE, float(error), (), 1.0, seed)
+                for i, error in enumerate(found)
+            ]
+        )
+    paths = [tmp_path / name for name in trainings]
+    said = json.loads(cli("agree", *paths, "--json").out)
+    assert said["repeated"] == ["short", "seed1"]
+    assert said["seeds"]["seed_sd"] == pytest.approx(0.5 / 2**0.5)
+    (long,) = said["schedules"]
+    assert (long["run"], long["n"]) == ("long", 6)
+    assert long["spearman"] == pytest.approx(1)
+    text = cli("agree", *paths).out
+    assert "long ranks 6 models of short with a rank correlation of 1.00" in text
+    assert "6 models with 2 seeds" in text
+    assert "two or more runs" in refused("agree", paths[0])
+    other = tmp_path / "other"
+    words = ("-n", 6, "--flops", "100K:300K", "--seed", 5, "--out", other)
+    assert cli("sample", "AnyNetXE@8", *words).code == 0
+    folder = RunFolder.open(other)
+    ids = folder.population().ids
+    folder.append_trials([Trial(ids[0], 0, TrialState.COMPLETE, 9.0, (), 1.0, 0)])
+    assert "are they of one population?" in refused("agree", paths[0], other)
