@@ -43,8 +43,10 @@ def analyze(
     from designspace.analysis.findings import find
     from designspace.analysis.load import load_all
     from designspace.analysis.summary import summary
+    from designspace.cli.options import check_margin
     from designspace.report.write import write_report
 
+    check_margin(margin)
     findings = find(load_all(runs, all_finished), margin, claims)
     index = write_report(findings, out)
     if as_json:

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 _BUDGET = "180K:220K"
+# Fewer give no interval to derive a network from.
+_LEAST = 2
 _SPACES = ("AnyNetXA@8", "AnyNetXE@8", "RegNetX@8")
 
 
@@ -28,6 +30,12 @@ def demo(
 
       designspace demo --models 8 --out /tmp/look --jobs 1
     """
+    from designspace.errors import InputError
+    from designspace.runs.asked import check_jobs
+
+    if models < _LEAST:
+        raise InputError(f"--models is {models}; it must be at least {_LEAST}")
+    check_jobs(jobs)
     runs = {space: out / space.split("@")[0].lower() for space in _SPACES}
     at_once = [] if jobs is None else ["--jobs", jobs]
     findings, model, exported = out / "analysis", out / "model.yaml", out / "export"

@@ -1,8 +1,10 @@
 """The command line: parse, call, print. One verb per arrow of the data flow."""
 
 import errno
+import io
 import signal
 import sys
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -52,6 +54,27 @@ class _House(TyperGroup):
             print(f"\ndesignspace: {words}", file=sys.stderr)
             raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb, and refuse blank words for all verbs alike.
+
+        An unset variable leaves one (`--out "$DIR"`), and as a path it would mean this folder.
+        """
+        name, command, words = super().resolve_command(ctx, args)
+        options = {
+            word
+            for found in getattr(command, "params", ())
+            if _takes_value(found)
+            for word in found.opts
+        }
+        for before, word in pairwise([str(name), *words]):
+            option, equals, value = word.partition("=")
+            if equals and option in options and not value.strip():
+                raise InputError(f"{option} is empty; give a value, or leave it out")
+            if not word.strip():
+                what = before if before in options else f"what stands after {before}"
+                raise InputError(f"{what} is empty; give a value, or leave it out")
+        return name, command, words
+
 
 app = typer.Typer(
     name="designspace",
@@ -86,6 +109,10 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line with the given words, or those of the process."""
     signal.signal(signal.SIGTERM, _terminate)
     app(args=argv, prog_name="designspace")
+
+
+def _takes_value(parameter: Any) -> bool:
+    return not getattr(parameter, "is_flag", False)
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -40,6 +40,7 @@ def refine(
     import json
     from dataclasses import asdict
 
+    from designspace.cli.options import check_margin
     from designspace.derive.proposals import Rule
     from designspace.derive.refine import refine as narrow
     from designspace.derive.refine import study_run
@@ -48,8 +49,7 @@ def refine(
 
     if not 0 < alpha < 1:
         raise InputError(f"--alpha is {alpha:g}; it must be between 0 and 1")
-    if not 0 < margin <= 100:
-        raise InputError(f"--margin is {margin:g}; it must be above 0 percent of error, up to 100")
+    check_margin(margin)
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out is {out}; it must end in .yaml, as space files do")
     if out.exists() and not force:

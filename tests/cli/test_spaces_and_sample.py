@@ -116,3 +116,33 @@ def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
     assert process.returncode == code
     assert "Traceback" not in err
     assert "interrupted" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sample", "AnyNetXA@8", "--out", ""), "--out is empty"),
+        (("sample", "AnyNetXA@8", "--out", " "), "--out is empty"),
+        (("sample", "AnyNetXA@8", "--out="), "--out is empty"),
+        (("sample", "", "--out", "x"), "what stands after sample is empty"),
+        (("train", "", "--data", "digits"), "what stands after train is empty"),
+        (("merge", "a", "b", "--out", "\t"), "--out is empty"),
+        (("analyze", "a", "--json", "", "--out", "x"), "what stands after --json is empty"),
+        (("derive", "--from", "RegNetY-16GF", "--scale", "2", "--out", ""), "--out is empty"),
+        (("export", "RegNetY-16GF", "--out", ""), "--out is empty"),
+        (("refine", "a", "--out", " "), "--out is empty"),
+        (("import", "a.csv", "--out", ""), "--out is empty"),
+        (("demo", "--out", ""), "--out is empty"),
+        (("pretrain", "RegNetY-16GF", "--data", "digits", "--out", ""), "--out is empty"),
+        (("evaluate", "a", "--out", ""), "--out is empty"),
+        (("demo", "--models", "1"), "--models is 1; it must be at least 2"),
+        (("demo", "--jobs", "0"), "--jobs is 0"),
+        (("analyze", "a", "--margin", "nan"), "--margin is nan"),
+        (("analyze", "a", "--margin", "-1"), "--margin is -1"),
+        (("analyze", "a", "--margin", "inf"), "--margin is inf"),
+    ],
+)
+def test_mistakes_are_met_at_once_and_leave_nothing(refused, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(*words)
+    assert list(tmp_path.iterdir()) == []
