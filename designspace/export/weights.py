@@ -6,6 +6,7 @@ with a list, never dropped.
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ _WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "classy_s
 _INSIDE = ("base_model", "model", "trunk", "network")
 _PREFIXES = ("module.", "model.", "_orig_mod.", "trunk.")
 _PARTS = re.compile(r"\.block\d+-part\d+(?=\.)")
+# What torch says of a pickle that asks for more than arrays.
+_OBJECTS = re.compile(r"GLOBAL|Unsupported class|allowed global|reduce", re.IGNORECASE)
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _LISTED = 8
 
 
@@ -126,17 +130,36 @@ def _load(path: Path) -> Any:
             return load_file(path)
         import torch
 
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # files of torch before 1.6 can't be mapped
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles; what matters is said below
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError:  # files of torch before 1.6 can't be mapped
+                return torch.load(path, map_location="cpu", weights_only=True)
     except ImportError:
         raise InputError(
             f"reading {path} needs safetensors: pip install 'designspace-regnet[export]'"
         ) from None
     except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"weights: {path} is no checkpoint that can be read: {first}") from None
+        raise InputError(
+            f"weights: {path} is no checkpoint that can be read: {_unreadable(path, error)}"
+        ) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Say why in a person's words: torch's own speak of options that are not ours to give."""
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if path.suffix == ".safetensors":
+        return "no safetensors file, or a damaged one"
+    saved = "save arrays alone, by torch.save(model.state_dict(), FILE) or as safetensors"
+    if _OBJECTS.search(str(error)):
+        return f"it holds Python objects, which could run code and are never opened; {saved}"
+    with path.open("rb") as file:
+        pickled = _PICKLE.match(file.read(2)) is not None
+    if pickled:
+        return f"a pickle that torch.save did not write, or a damaged one, is not opened; {saved}"
+    return "neither a file of torch.save nor a .safetensors file, or a damaged one"
 
 
 def _tensors(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], bool]":

@@ -1,5 +1,8 @@
 """Checkpoints between the libraries' key names, both ways, and what does not fit."""
 
+from pickle import dumps
+
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -162,14 +165,30 @@ def test_files_that_are_no_checkpoints(tmp_path, name, content, message):
         read_weights(tmp_path / name, Y)
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (print, ("run!",))
+class Evil:
+    def __reduce__(self):
+        return (print, ("run!",))
 
-    torch.save({"state_dict": Evil()}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match="no checkpoint that can be read"):
+
+@pytest.mark.parametrize("write", [torch.save, lambda data, path: path.write_bytes(dumps(data))])
+@pytest.mark.parametrize("data", [{"state_dict": Evil()}, {"w": np.ones(2)}, Evil()])
+def test_python_objects_in_a_checkpoint_are_not_opened(tmp_path, capsys, write, data):
+    write(data, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"(objects, .* never|a pickle .* not) opened") as e:
         read_weights(tmp_path / "w.pth", Y)
+    assert "weights_only" not in str(e.value)
+    assert "run!" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["README.md", "w.npz", "w.safetensors", "w.pth"])
+def test_files_of_other_kinds_get_words_of_ours(tmp_path, name):
+    (tmp_path / name).write_text("# A title\n\nmuch text, no arrays\n" * 50)
+    with pytest.raises(
+        InputError, match=r"no checkpoint that can be read: (neither|no safet)"
+    ) as e:
+        read_weights(tmp_path / name, Y)
+    assert "weights_only" not in str(e.value)
+    assert "\n" not in str(e.value)
 
 
 def test_a_checkpoint_of_something_else(tmp_path):
