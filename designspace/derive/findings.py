@@ -21,6 +21,8 @@ from designspace.files import read_text, validate
 from designspace.runs import RunFolder
 from designspace.space import load_space
 
+SUMMARY_FILE = "summary.json"
+_REMEDY = "it was damaged or edited: run `designspace analyze` again"
 NAMES = ("d", "w_0", "w_a", "w_m", "b", "g")
 
 
@@ -57,7 +59,9 @@ class _Best(_Loose):
     regnet: dict[str, Any] | None = None
 
 
-class _Summary(_Loose):
+class Summary(_Loose):
+    """What is read of summary.json; the rest of it is for other readers."""
+
     populations: list[_Population]
     bootstrap: dict[str, dict[str, _Interval]] = {}
     best: dict[str, list[_Best]] = {}
@@ -206,25 +210,20 @@ def read_findings(folder: Path, population: str | None = None) -> Found:
     Raises:
         InputError: The folder is not one of `designspace analyze`, or holds no such population.
     """
-    path = folder / "summary.json"
+    path = folder / SUMMARY_FILE
     if not path.is_file():
         raise InputError(
-            f"{folder} holds no summary.json; `designspace analyze RUN … --out {folder}` writes one"
+            f"{folder} holds no {SUMMARY_FILE}; `designspace analyze RUN … --out {folder}` "
+            "writes one"
         )
-    try:
-        data = json.loads(read_text(path, "findings"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"findings: {path}: not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"findings: {path}: must be a map")
-    summary = validate(_Summary, data, path, "findings")
+    summary = read_summary(path)
     chosen = _choose(summary, population, path)
     run = Path(chosen.path) if chosen.path else None
     if run is not None and not (run / "space.yaml").is_file():
         run = None
     best = summary.best.get(chosen.name, [])
     if not best:
-        raise InputError(f"findings: {path}: best.{chosen.name}: no models")
+        raise damaged(path, f"best.{chosen.name}: no models")
     regnets, intervals, few = _parameters(summary, chosen, path)
     return Found(
         folder=folder,
@@ -242,10 +241,35 @@ def read_findings(folder: Path, population: str | None = None) -> Found:
     )
 
 
-def _choose(summary: _Summary, wished: str | None, path: Path) -> _Population:
+def read_summary(path: Path) -> Summary:
+    """Read the summary.json of an analysis.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    text = read_text(path, "findings")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise damaged(path, "must be a map")
+    try:
+        summary = validate(Summary, data, path, "findings")
+    except InputError as error:
+        raise InputError(f"{error}; {_REMEDY}") from None
+    if not summary.populations:
+        raise damaged(path, "populations: none")
+    return summary
+
+
+def damaged(path: Path, what: str) -> InputError:
+    """Return the error for a summary.json that is not as `designspace analyze` writes it."""
+    return InputError(f"findings: {path}: {what}; {_REMEDY}")
+
+
+def _choose(summary: Summary, wished: str | None, path: Path) -> _Population:
     names = [population.name for population in summary.populations]
-    if not names:
-        raise InputError(f"findings: {path}: populations: none")
     if wished is not None:
         if wished not in names:
             raise InputError(f"{path} has no population {wished!r}; {nearest(wished, names)}")
@@ -254,7 +278,7 @@ def _choose(summary: _Summary, wished: str | None, path: Path) -> _Population:
 
 
 def _parameters(
-    summary: _Summary, chosen: _Population, path: Path
+    summary: Summary, chosen: _Population, path: Path
 ) -> tuple[tuple[RegNet, ...], dict[str, tuple[float, float, float]], bool]:
     """Return the best RegNets, the interval of each parameter, and whether few carry them."""
     best = summary.best[chosen.name]
@@ -262,7 +286,7 @@ def _parameters(
         found = summary.bootstrap.get(chosen.name, {})
         missing = [name for name in NAMES if name not in found]
         if missing:
-            raise InputError(f"findings: {path}: bootstrap.{chosen.name}.{missing[0]}: missing")
+            raise damaged(path, f"bootstrap.{chosen.name}.{missing[0]}: missing")
         regnets = tuple(_regnet(one.regnet, path) for one in best if one.regnet)
         intervals = {k: (found[k].low, found[k].median, found[k].high) for k in NAMES}
         return regnets, intervals, any(found[name].few for name in NAMES)
@@ -286,7 +310,7 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNet:
             g=int(values["g"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"findings: {path}: {error}") from None
+        raise damaged(path, str(error)) from None
 
 
 def _frame(run: Path | None, space: str) -> Frame | None:

@@ -1,6 +1,5 @@
 """From a study to a narrower space: the turn of the paper's loop (DDS §3.2 to §3.4)."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import yaml
 from designspace.analysis.imported import IMPORT_FILE
 from designspace.analysis.load import load_results
 from designspace.analysis.results import STATES, Results
+from designspace.derive.findings import SUMMARY_FILE, damaged, read_summary
 from designspace.derive.proposals import Proposal, Rule, propose
 from designspace.errors import InputError, nearest
-from designspace.files import dump_yaml, read_text
+from designspace.files import dump_yaml
 from designspace.runs import RunFolder
 from designspace.space import Budget, Space, load_space, sample
 from designspace.space.load import parse_space
@@ -59,30 +59,29 @@ def study_run(study: Path, population: str | None) -> Path:
     Raises:
         InputError: It is neither, or has no population of that name.
     """
-    file = study / "summary.json"
+    file = study / SUMMARY_FILE
     if not file.is_file():
         if population is not None:
-            raise InputError(f"{study} has no summary.json; --population goes with an analysis")
+            raise InputError(f"{study} has no {SUMMARY_FILE}; --population goes with an analysis")
         if study.is_dir() and not (study / "space.yaml").is_file():
             raise InputError(
-                f"{study} has no summary.json and is no run folder; "
+                f"{study} has no {SUMMARY_FILE} and is no run folder; "
                 f"`designspace analyze RUN … --out {study}` writes one"
             )
         return study
-    try:
-        populations = json.loads(read_text(file, "study"))["populations"]
-        runs = {str(entry["name"]): Path(entry["path"]) for entry in populations}
-        chosen = next(iter(runs)) if population is None else population
-    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
-        raise InputError(f"{file} is no summary of `designspace analyze`; run it again") from None
+    runs = {found.name: found.path for found in read_summary(file).populations}
+    chosen = next(iter(runs)) if population is None else population
     if chosen not in runs:
         raise InputError(f"{study} has no population {chosen!r}; {nearest(chosen, list(runs))}")
-    if not runs[chosen].is_dir():
+    path = runs[chosen]
+    if path is None:
+        raise damaged(file, f"populations: {chosen} has no path")
+    if not Path(path).is_dir():
         raise InputError(
-            f"{file} is of {runs[chosen]}, which is not there; name the run folder itself, or "
+            f"{file} is of {path}, which is not there; name the run folder itself, or "
             "start from the folder that `designspace analyze` was started from"
         )
-    return runs[chosen]
+    return Path(path)
 
 
 def refine(run: Path | str, name: str, rule: Rule) -> Refinement:

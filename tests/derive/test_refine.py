@@ -170,8 +170,20 @@ def test_a_study_is_found_by_name(tmp_path, cli, refused):
         "refine", tmp_path / "study", "--population", "rum", "--out", tmp_path / "b.yaml"
     )
     assert "did you mean run" in message
-    (tmp_path / "study" / "summary.json").write_text("{}")
-    assert "no summary" in refused("refine", tmp_path / "study", "--out", tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"populations": []}', '{"populations": [{"name": 3}]}', "9" * 5000],
+)
+def test_a_broken_summary_has_one_remedy_everywhere(tmp_path, refused, text):
+    (tmp_path / "summary.json").write_text(text)
+    said = refused("refine", tmp_path, "--out", tmp_path / "b.yaml")
+    assert "summary.json: " in said
+    assert "run `designspace analyze` again" in said
+    words = ("--from", tmp_path, "--flops", "1G", "--out", tmp_path / "m.yaml")
+    assert refused("derive", *words) == said
+    assert refused("export", tmp_path, "--best", 1, "--out", tmp_path / "x") == said
 
 
 def test_a_study_that_can_not_be_refined_is_refused(tmp_path, refused):
@@ -194,7 +206,8 @@ def test_a_study_that_can_not_be_refined_is_refused(tmp_path, refused):
     out = tmp_path / "y.yaml"
     (tmp_path / "empty").mkdir()
     assert "has no summary.json" in refused("refine", tmp_path / "empty", "--out", out)
-    gone = {"populations": [{"name": "a", "path": str(tmp_path / "moved")}]}
+    one = {"name": "a", "space": "s", "family": "anynet", "n": 4, "mean": 1.0}
+    gone = {"populations": [{**one, "path": str(tmp_path / "moved")}]}
     (tmp_path / "empty" / "summary.json").write_text(json.dumps(gone))
     assert "which is not there" in refused("refine", tmp_path / "empty", "--out", out)
     assert not out.exists()
