@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from designspace.arch import Frame
 from designspace.space.axis import Axis, choice, log_uniform, uniform
 from designspace.space.space import ANYNET_AXES, REGNET_AXES
 
@@ -25,6 +26,19 @@ class InputFile(_Strict):
     stem_width: int = Field(ge=1, le=100_000)
     stem_stride: int = Field(ge=1, le=2)
     strides: list[Annotated[int, Field(ge=1, le=2)]] = Field(min_length=1, max_length=16)
+
+    @model_validator(mode="after")
+    def _check(self) -> "InputFile":
+        """A stride of 2 does nothing on one pixel: where several do, the list is mistaken."""
+        sides = Frame(**{**self.model_dump(), "strides": tuple(self.strides)}).stage_resolutions()
+        idle = [i for i, side in enumerate(sides[:-1]) if side == 1 and self.strides[i] == 2]
+        if len(idle) > 1:
+            raise ValueError(
+                f"strides: {len(sides) - 1} stages; an image of {self.resolution} pixels is down "
+                f"to one before stage {idle[0] + 1}, and strides of 2 do nothing from there: give "
+                "one stride a stage, fewer of them 2"
+            )
+        return self
 
 
 class RangeAxis(_Strict):
