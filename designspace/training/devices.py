@@ -11,6 +11,7 @@ from joblib import cpu_count
 
 from designspace import __version__
 from designspace.errors import InputError
+from designspace.runs.asked import check_device
 
 # Small networks leave most of a GPU idle; what does not fit is tried again alone.
 _TRIALS_PER_GPU = 4
@@ -25,6 +26,7 @@ def find_devices(text: str) -> tuple[str, ...]:
     Raises:
         InputError: The name is unknown, or this machine has no such device.
     """
+    check_device(text)
     if text == "auto":
         gpus = tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
         return gpus or (("mps",) if torch.backends.mps.is_available() else ("cpu",))
@@ -34,9 +36,7 @@ def find_devices(text: str) -> tuple[str, ...]:
         if not torch.backends.mps.is_available():
             raise InputError("--device mps: this machine has no Apple GPU that torch can use")
         return ("mps",)
-    kind, _, number = text.partition(":")
-    if kind != "cuda" or (number and not number.isdecimal()):
-        raise InputError(f"--device {text}: unknown; it is auto, cpu, cuda, cuda:N or mps")
+    number = text.partition(":")[2]
     count = torch.cuda.device_count()
     if count == 0:
         raise InputError(f"--device {text}: torch finds no CUDA device here; use --device cpu")

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.errors import InputError
+from designspace.runs.asked import check_val
 from designspace.training.sources import Items, Source
-
-VAL_CHOICES = ("held-out", "test")
 
 # The split stays the same when a run is repeated with another seed: errors stay comparable.
 _SPLIT_SEED = 0
@@ -39,8 +38,7 @@ def split(source: Source, choice: str) -> Split:
     Raises:
         InputError: There is no such choice, no test set, or too few images.
     """
-    if choice not in VAL_CHOICES:
-        raise InputError(f"--val {choice}: no such choice; it is {' or '.join(VAL_CHOICES)}")
+    check_val(choice)
     if choice == "test":
         if source.test is None:
             raise InputError(f"data {source.spec} has no test images; use --val held-out")
