@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -15,6 +16,8 @@ from designspace.analysis.pairs import Pair
 from designspace.report.style import COLORS, FAINT, INK, color, dash
 from designspace.report.svg import DOTS
 
+# A curve rises in so many levels at most, finer than any screen: each takes its bytes in the page.
+_LEVELS = 2000
 # More dots than these are a bitmap: each would take its bytes in the page.
 _MOST_DOTS = 1500
 # Colour and marker of a verdict: two cues, for those who see no colours.
@@ -35,7 +38,8 @@ def draw_edf(
     index: int = 0,
     until: float | None = None,
 ) -> None:
-    """Draw an EDF as the exact step function, with its band, and the papers' legend.
+    """Draw an EDF as the exact step function (of many steps those that can be told apart), with
+    its band, and the papers' legend.
 
     Args:
         ax: Where to draw.
@@ -45,12 +49,11 @@ def draw_edf(
         index: Which colour and line style.
         until: Error up to which the curve is drawn on at height 1, past its last model.
     """
-    x, y = _steps(function.errors, function.cumulative, until)
+    x, (y,) = _steps(function.errors, until, function.cumulative)
     text = f"{function.legend} {label}".strip()
     ax.plot(x, y, color=color(index), linestyle=dash(index), label=text, solid_capstyle="butt")
     if band is not None:
-        _, low = _steps(band.errors, band.low, until)
-        x, high = _steps(band.errors, band.high, until)
+        x, (low, high) = _steps(band.errors, until, band.low, band.high)
         ax.fill_between(x, low, high, color=color(index), alpha=0.11, linewidth=0)
     ax.set(xlabel="error, %", ylabel="share of models below", ylim=(0, 1.02))
     ax.grid(True)
@@ -170,15 +173,15 @@ def draw_importance(
 
 
 def _steps(
-    errors: FloatArray, heights: FloatArray, until: float | None
-) -> tuple[list[float], list[float]]:
-    """The corners of a step function that is 0 up to the first error."""
-    ends = [*errors[1:], max(errors[-1], until or errors[-1])]
-    x, y = [float(errors[0])], [0.0]
-    for start, end, height in zip(errors, ends, heights, strict=True):
-        x += [float(start), float(end)]
-        y += [float(height), float(height)]
-    return x, y
+    errors: FloatArray, until: float | None, *heights: FloatArray
+) -> tuple[list[float], list[list[float]]]:
+    """The corners of step functions that are 0 up to the first error; of many, those to be seen."""
+    levels = np.floor(np.stack(heights) * _LEVELS)
+    seen = np.append(True, (np.diff(levels, axis=1) != 0).any(axis=0))
+    starts = errors[seen]
+    ends = np.append(starts[1:], max(errors[-1], until or errors[-1]))
+    x = [float(errors[0]), *np.stack([starts, ends], axis=1).ravel().tolist()]
+    return x, [[0.0, *np.repeat(one[seen], 2).tolist()] for one in heights]
 
 
 def _dots(ax: Axes, x: Any, y: Any, *, size: float, color: str, alpha: float) -> None:

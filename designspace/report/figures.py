@@ -20,6 +20,7 @@ from designspace.analysis.findings import Findings, PopulationFindings, error_ra
 from designspace.analysis.normalized import NormalizedEdfs
 from designspace.arch import format_quantity
 from designspace.report import draw
+from designspace.report.glyphs import lacking, make_legible
 from designspace.report.style import rc
 from designspace.report.svg import Picture, inline_svg, picture, sheet_svg
 
@@ -71,12 +72,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A figure as the page and the files need it: inline SVG a panel, one SVG and one PNG file."""
+    """A figure as the page and the files need it: inline SVG a panel, one SVG and one PNG file.
+
+    `coded` tells whether the PNG has codes in place of characters that no font here has.
+    """
 
     figure: Figure
     inline: tuple[str, ...]
     svg: str
     png: bytes = field(repr=False)
+    coded: bool
 
     @property
     def small(self) -> bool:
@@ -108,22 +113,23 @@ def render(figure: Figure) -> Rendered:
     """Draw a figure: each panel once, for the page and for the files."""
     columns = min(figure.columns, len(figure.panels))
     with mpl.rc_context(rc(figure.key)), warnings.catch_warnings():
-        # Names in other scripts: the page's own fonts draw them, only the PNG shows boxes.
+        # Names in other scripts: whoever looks at an SVG has fonts for them, or boxes.
         warnings.filterwarnings("ignore", r"Glyph \d+")
         drawn = [_draw(figure, panel, f"{figure.key}-{i}") for i, panel in enumerate(figure.panels)]
-    pictures = [one for one, _ in drawn]
+    pictures = [one for one, _, _ in drawn]
     return Rendered(
         figure=figure,
         inline=tuple(
             inline_svg(one, panel.alt) for one, panel in zip(pictures, figure.panels, strict=True)
         ),
         svg=sheet_svg(pictures, columns),
-        png=_sheet_png([bitmap for _, bitmap in drawn], columns),
+        png=_sheet_png([bitmap for _, bitmap, _ in drawn], columns),
+        coded=any(coded for _, _, coded in drawn),
     )
 
 
-def _draw(figure: Figure, panel: Panel, key: str) -> tuple[Picture, Bitmap]:
-    """Draw one panel as SVG and as a bitmap (height, width, 4)."""
+def _draw(figure: Figure, panel: Panel, key: str) -> tuple[Picture, Bitmap, bool]:
+    """Draw one panel as SVG and as a bitmap (height, width, 4); tell whether that has codes."""
     (width, height), left, bottom = figure.size, figure.left, figure.bottom
     canvas = Canvas(figsize=figure.size)
     panel.draw(
@@ -139,11 +145,12 @@ def _draw(figure: Figure, panel: Panel, key: str) -> tuple[Picture, Bitmap]:
     FigureCanvasSVG(canvas)
     text = io.StringIO()
     canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    coded = bool(lacking(text.getvalue())) and make_legible(canvas)
     canvas.set(dpi=_PNG_DPI, facecolor="white")
     agg = FigureCanvasAgg(canvas)
     agg.draw()  # type: ignore[no-untyped-call]
     bitmap = np.array(agg.buffer_rgba())  # type: ignore[no-untyped-call]
-    return picture(text.getvalue(), key), bitmap
+    return picture(text.getvalue(), key), bitmap, coded
 
 
 def _sheet_png(bitmaps: list[Bitmap], columns: int) -> bytes:

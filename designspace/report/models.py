@@ -6,8 +6,18 @@ from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.plain import number as plain
 from designspace.analysis.results import Results
 
-# The page holds at most this many rows a population, the best by error; the CSV holds all.
-MOST_ROWS = 1500
+# The page holds at most this many rows; the CSV holds all.
+MOST_ROWS = 5000
+
+
+def rows_shown(findings: Findings) -> int | None:
+    """Return how many models of each population the page's table has, the best by error, or None
+    where it has all of them.
+    """
+    populations = findings.populations
+    if sum(len(p.results) for p in populations) <= MOST_ROWS:
+        return None
+    return max(1, MOST_ROWS // len(populations))
 
 
 def model_table(findings: Findings) -> dict[str, Any]:
@@ -19,7 +29,7 @@ def model_table(findings: Findings) -> dict[str, Any]:
     rows: list[list[Any]] = []
     stages: list[list[Any] | None] = []
     for number, p in enumerate(findings.populations):
-        for index, rank in _order(p)[:MOST_ROWS]:
+        for index, rank in _order(p)[: rows_shown(findings)]:
             rows.append(_row(p.results, number, index, rank))
             stages.append(_stages(p.results, index))
     names = [p.name for p in findings.populations]

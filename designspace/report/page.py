@@ -12,7 +12,7 @@ from designspace.analysis.findings import Findings
 from designspace.analysis.verdicts import verdicts
 from designspace.arch import format_quantity
 from designspace.report.figures import Rendered
-from designspace.report.models import MOST_ROWS, model_table
+from designspace.report.models import model_table, rows_shown
 
 
 def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
@@ -41,8 +41,8 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         style=Markup(_source(environment, "report.css")),
         script=Markup(_source(environment, "report.js")),
         data=Markup(_script_safe(model_table(findings))),
-        rows_left_out=any(len(p.results) > MOST_ROWS for p in findings.populations),
-        most_rows=MOST_ROWS,
+        coded=any(one.coded for one in rendered),
+        rows_shown=rows_shown(findings),
         verdicts=verdicts(findings),
         splits=", ".join(splits),
         imported=not all(p.results.provenance.seeds for p in findings.populations),

@@ -9,6 +9,7 @@ from typing import Any
 # Okabe and Ito's palette, less its yellow (too light on white) and black (unseen on black).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+FAMILY = "DejaVu Sans"
 INK = "#1a1b1c"
 FAINT = "#c8c9ca"
 
@@ -25,7 +26,7 @@ _RC: dict[str, Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [FAMILY],
     "font.size": 9,
     "grid.color": FAINT,
     "grid.linewidth": 0.5,

@@ -249,3 +249,106 @@ def test_importing_the_package_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_letters_without_a_font_stand_as_codes_in_bitmaps_and_it_is_said(
+    tmp_path, cli, monkeypatch
+):
+    from designspace.report import glyphs
+
+    monkeypatch.setattr(glyphs, "installed", lambda: ())
+    places = [run(tmp_path / name, "RegNetX@8", n=6) for name in ("日本語語語 é", "plain")]
+    seen = []
+    make = glyphs.make_legible
+
+    def made(figure):
+        coded = make(figure)
+        seen.append(all_words(figure))
+        return coded
+
+    monkeypatch.setattr("designspace.report.figures.make_legible", made)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cli("analyze", *places, "--out", tmp_path / "out").code == 0
+    assert any(r"\u65e5\u672c\u8a9e\u8a9e… é" in words for words in seen)
+    assert any(r"plain − \u65e5\u672c\u8a9e\u8a9e… é" in words for words in seen)
+    for words in seen:
+        assert not glyphs.lacking(words)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "日本語語語 é" in page
+    assert r"codes such as <code>\u65e5" in page
+    assert "日本語語語 é" in (tmp_path / "out" / "figures" / "edf.svg").read_text()
+    assert cli("analyze", places[1], "--out", tmp_path / "one").code == 0
+    assert "codes such as" not in (tmp_path / "one" / "index.html").read_text()
+
+
+def all_words(figure):
+    """All text of a figure, as the next drawing has it."""
+    from matplotlib.text import Text
+
+    figure.canvas.draw()
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_a_font_that_has_the_letters_is_taken(monkeypatch):
+    from matplotlib.figure import Figure
+
+    from designspace.report import glyphs
+
+    monkeypatch.setattr(glyphs, "installed", lambda: ("STIXGeneral",))
+    figure = Figure()
+    script_b, kanji = "\U0001d4d1", "日"
+    text = figure.text(0, 0, script_b)
+    if not glyphs.lacking(script_b) or glyphs.lacking("é−"):
+        pytest.skip("another DejaVu")
+    assert glyphs.make_legible(figure) is False
+    assert text.get_fontfamily() == ["DejaVu Sans", "STIXGeneral"]
+    text.set_text(script_b + kanji)
+    assert glyphs.make_legible(figure) is True
+    assert text.get_text() == script_b + r"\u65e5"
+
+
+def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
+    from designspace.analysis.findings import find
+    from designspace.analysis.foreign import Reading, read_foreign
+    from designspace.analysis.imported import write_imported
+    from designspace.analysis.load import load_all
+    from designspace.report.write import write_report
+
+    rng = np.random.default_rng(0)
+    rows = [f"{e:.3f},{d},{w}" for e, d, w in rng.normal(50, 5, (20_000, 3))]
+    (tmp_path / "many.csv").write_text("\n".join(["error,depth,width", *rows]))
+    write_imported(read_foreign(tmp_path / "many.csv", Reading(), None), tmp_path / "many")
+    index = write_report(find(load_all([tmp_path / "many"])), tmp_path / "out")
+    assert index.stat().st_size < 2_000_000
+    page = index.read_text()
+    assert "The table holds the best 5000 models of each population by error; " in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    assert len(data["rows"]) == 5000
+    errors = [row[5] for row in data["rows"]]
+    assert errors == sorted(errors)
+    assert len((tmp_path / "out" / "tables" / "models.csv").read_text().splitlines()) == 20_001
+
+
+def test_a_thinned_curve_is_nowhere_off_by_more_than_can_be_seen():
+    from matplotlib.figure import Figure
+
+    from designspace.analysis.edf import dkw_band, edf
+    from designspace.report.draw import draw_edf
+
+    errors = np.random.default_rng(0).normal(50, 5, 30_000).round(3)
+    function = edf(errors)
+    ax = Figure().add_subplot()
+    draw_edf(ax, function, dkw_band(function))
+    x, y = ax.lines[0].get_data()
+    assert len(x) < 4100
+    at = np.random.default_rng(1).uniform(20, 80, 2000)
+    drawn = y[np.maximum(0, np.searchsorted(x, at, side="right") - 1)]
+    true = np.array([(errors < e).mean() for e in at])
+    inside = at >= x[0]
+    assert np.abs(drawn - true)[inside].max() <= 1 / 2000 + 1e-9
+    assert y[-1] == 1.0
+    few = edf(errors[:500])
+    ax = Figure().add_subplot()
+    draw_edf(ax, few)
+    assert len(ax.lines[0].get_xdata()) == 2 * len(few.errors) + 1
