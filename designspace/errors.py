@@ -18,3 +18,17 @@ def nearest(word: str, known: list[str], most: int = 3) -> str:
     if close:
         return f"did you mean {' or '.join(folded[name] for name in close)}?"
     return f"known: {', '.join(known)}"
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with what can't be seen written as escapes: names may hold line
+    ends, and marks that recolour a terminal or turn its writing around.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return a text, or its beginning and three dots where it is longer than a line of a message
+    should be.
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."

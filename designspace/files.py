@@ -3,76 +3,79 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, nearest, printable, shortened
 
-MAX_YAML_BYTES = 1 << 20
+MAX_YAML_LENGTH = 1 << 18
 _MAX_YAML_DEPTH = 40
+_MAX_YAML_VALUES = 10_000
+_MAX_DIGITS = 100
+
+_PLAIN = ("bool", "float", "int", "null")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-def read_text(path: Path, what: str) -> str:
-    """Read a UTF-8 file.
+def read_text(path: Path, what: str, most: int | None = None) -> str:
+    """Read a UTF-8 file of at most so many characters.
 
     Raises:
-        InputError: It is missing, a folder, unreadable, or not UTF-8 text.
+        InputError: It is missing, a folder, unreadable, too long, or not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read() if most is None else file.read(most + 1)
     except FileNotFoundError:
         raise InputError(f"{what}: no file {path}") from None
     except IsADirectoryError:
         raise InputError(f"{what}: {path} is a folder, not a file") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{what}: {path} is not UTF-8 text (byte {error.start})") from None
+        raise InputError(
+            f"{what}: {path} is not UTF-8 text (byte {error.start}); save it as plain text"
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{what}: cannot read {path}: {reason}") from None
+    if most is not None and len(text) > most:
+        raise InputError(
+            f"{what}: {path} is longer than {most:,} characters; is it the right file?"
+        )
+    return text
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """Read a YAML map with the safe loader; aliases, over-large and over-deep files are refused.
+    """Read a YAML map of plain values: no tags, no aliases, text as keys, in bounded time.
 
     Raises:
-        InputError: The file is unreadable, is not YAML, has a tag or an alias, or is no map.
+        InputError: The file is unreadable, is not YAML, holds more than plain values, or is no map.
     """
-    text = read_text(path, what)
-    if len(text) > MAX_YAML_BYTES:
-        raise InputError(f"{what}: {path} is larger than {MAX_YAML_BYTES} bytes")
+    text = read_text(path, what, MAX_YAML_LENGTH)
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            if isinstance(event, yaml.AliasEvent):
-                raise InputError(
-                    f"{what}: {path}, line {line}: aliases (*{event.anchor}) are not accepted; "
-                    "write the value out"
-                )
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > _MAX_YAML_DEPTH:
-                raise InputError(f"{what}: {path}, line {line}: nested too deep")
-        _refuse_duplicates(yaml.compose(text, Loader=yaml.SafeLoader))
-        data = yaml.safe_load(text)
-    except InputError:
-        raise
-    except _DuplicateKey as error:
-        raise InputError(f"{what}: {path}, {error}") from None
+        data = _Reader(text).get_single_data()
+    except _Refused as error:
+        raise InputError(f"{what}: {path}, line {error.line}: {error}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(
+            f"{what}: {path}, line {line}: a character that is no text, U+{error.character:04X}"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
-        raise InputError(f"{what}: {path}{where}: {problem}") from None
+        raise InputError(f"{what}: {path}{where}: {printable(problem)}") from None
     except (ValueError, RecursionError, OverflowError) as error:
-        raise InputError(f"{what}: {path}: {error}") from None
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise InputError(f"{what}: {path}: {printable(str(error))}") from None
+    if not isinstance(data, dict):
         raise InputError(f"{what}: {path} must be a map of keys to values at its top level")
     return data
 
@@ -86,7 +89,9 @@ def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what:
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        problems = [_describe(problem, schema) for problem in error.errors()[:5]]
+        problems = [
+            shortened(printable(_describe(problem, schema)), 300) for problem in error.errors()[:5]
+        ]
         more = error.error_count() - len(problems)
         if more > 0:
             problems.append(f"and {more} more")
@@ -94,16 +99,25 @@ def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        InputError: As `write_bytes`.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary neighbour, fsync, rename.
 
     Raises:
-        InputError: The folder does not exist or cannot be written.
+        InputError: The folder does not exist or cannot be written, or the disk is full.
     """
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
@@ -128,6 +142,22 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise InputError(f"cannot make folder {path}: {error.strerror}") from None
     return path
+
+
+def refuse_links_out(folder: Path, names: Iterable[str]) -> None:
+    """Refuse links of those names by which writing into a folder would reach another place.
+
+    Folders come from strangers, too, and what lies behind their links is not theirs.
+
+    Raises:
+        InputError: There is such a link; it is named.
+    """
+    home = folder.resolve()
+    for path in (folder / name for name in names):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise InputError(
+                f"{path} is a link out of its folder, to {path.readlink()}; put a copy in its place"
+            )
 
 
 def dump_yaml(data: dict[str, Any], header: str = "") -> str:
@@ -165,7 +195,7 @@ def unseal(data: dict[str, Any], path: Path, what: str) -> dict[str, Any]:
 
 def _fingerprint(data: dict[str, Any]) -> str:
     # As it reads back: YAML may spell a number otherwise than it came.
-    plain = yaml.safe_load(dump_yaml(data))
+    plain = _Reader(dump_yaml(data)).get_single_data()
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -178,6 +208,8 @@ _MESSAGES = {
     "model_type": "must be a map of keys to values",
     "model_attributes_type": "must be a map of keys to values",
     "finite_number": "must be a finite number",
+    "string_too_short": "must not be empty",
+    "union_tag_not_found": "must have the key {discriminator}",
 }
 
 
@@ -186,28 +218,67 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-class _DuplicateKey(Exception):
-    """A key stands twice in one map; the message says which, and where."""
+class _Refused(Exception):
+    """Something that YAML has and our files don't; the message says what, `line` where."""
+
+    def __init__(self, message: str, mark: yaml.Mark | None) -> None:
+        super().__init__(message)
+        self.line = mark.line + 1 if mark else 0
 
 
-def _refuse_duplicates(node: yaml.Node | None) -> None:
-    """YAML's loader would silently take the last of two equal keys."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    line = key.start_mark.line + 1 if key.start_mark else 0
-                    raise _DuplicateKey(f"line {line}: the key {key.value!r} stands twice")
-                seen.add(key.value)
-            _refuse_duplicates(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_duplicates(value)
+class _Reader(yaml.SafeLoader):
+    """Builds plain values, and stops at what would be none or take long."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._values = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise _Refused(f"aliases (*{event.anchor}) are not accepted; write the value out", mark)
+        if getattr(event, "tag", None) is not None:
+            raise _Refused("tags (!) are not accepted; write the plain value", mark)
+        self._values += 1
+        if self._values > _MAX_YAML_VALUES:
+            raise _Refused(f"more than {_MAX_YAML_VALUES:,} values; is it the right file?", mark)
+        self._depth += 1
+        if self._depth > _MAX_YAML_DEPTH:
+            raise _Refused("nested too deep", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        _check_node(node)
+        return node
+
+
+# Dates, merged maps and `=` are text here.
+_Reader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0].rpartition(":")[2] in _PLAIN]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _check_node(node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag.endswith(":int") and len(node.value) > _MAX_DIGITS:
+            raise _Refused(f"a number of {len(node.value):,} digits", node.start_mark)
+        if _SURROGATE.search(node.value):
+            raise _Refused("an escape that is no character", node.start_mark)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
+            raise _Refused("a key that is no text; write it in quotes", key.start_mark)
+        if key.value in seen:  # YAML's loader would silently take the last
+            shown = shortened(printable(key.value))
+            raise _Refused(f"the key {shown!r} stands twice", key.start_mark)
+        seen.add(key.value)
 
 
 def _describe(problem: Any, schema: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+    path = ".".join(shortened(str(part)) for part in problem["loc"])
     kind, value = problem["type"], problem.get("input")
     if kind == "missing":
         return f"{path}: missing"
@@ -215,13 +286,14 @@ def _describe(problem: Any, schema: type[BaseModel]) -> str:
         known = _keys_at(schema, problem["loc"][:-1])
         hint = f"; {nearest(str(problem['loc'][-1]), known)}" if known else ""
         return f"{path}: unknown key{hint}"
-    message = _MESSAGES.get(kind) or problem["msg"].removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be").format(**problem.get("ctx", {}))
+    if kind in _MESSAGES:
+        message = _MESSAGES[kind].format(**problem.get("ctx", {}))
+    else:
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     where = f"{path}: " if path else ""
     if isinstance(value, dict):  # the rule is about several keys, which the message names
         return f"{where}{message}"
-    shown = json.dumps(value, default=str)
-    return f"{where}{message}; found {shown if len(shown) <= 80 else shown[:77] + '...'}"
+    return f"{where}{message}; found {shortened(json.dumps(value, default=str))}"
 
 
 def _keys_at(schema: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

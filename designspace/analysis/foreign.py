@@ -18,7 +18,7 @@ import numpy as np
 from designspace.analysis.imported import COSTS, About, Imported
 from designspace.analysis.plain import readable
 from designspace.arch.stages import group_compatible
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, nearest, shortened
 from designspace.files import read_text
 from designspace.runs import TrialState
 
@@ -106,7 +106,7 @@ def _shaped(
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"import: {where}: not a model as this format writes it ({error})"
+            f"import: {where}: not a model as this format writes it ({shortened(str(error))})"
         ) from None
 
 
@@ -124,7 +124,7 @@ def _text(path: Path) -> str:
                 )
     except OSError as error:
         raise InputError(f"import: cannot read {path}: {error.strerror}") from None
-    return read_text(path, "import").removeprefix("\ufeff")
+    return read_text(path, "import", _MOST_BYTES).removeprefix("\ufeff")
 
 
 def _is_json(text: str) -> bool:
@@ -134,7 +134,7 @@ def _is_json(text: str) -> bool:
 def _json_records(text: str, path: Path) -> list[dict[str, Any]]:
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits, too
         raise InputError(f"import: {path}: not JSON: {error}") from None
     if isinstance(data, dict):  # NDS keeps some populations as {"top": [...], "mid": [...]}
         data = [entry for part in data.values() if isinstance(part, list) for entry in part]
@@ -150,7 +150,7 @@ def _form_of(record: dict[str, Any], path: Path) -> str:
         return "nds"
     raise InputError(
         f"import: {path}: neither a pycls sweep (cfg, test_epoch) nor an NDS summary (net, "
-        f"min_test_top1); its models have {', '.join(sorted(map(str, record))[:8])}"
+        f"min_test_top1); its models have {shortened(', '.join(sorted(map(str, record))[:8]))}"
     )
 
 
@@ -253,7 +253,7 @@ def _table(text: str, path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise InputError(f"import: {path}: needs a header line and a model a line")
     twice = [name for i, name in enumerate(header) if name in header[:i]]
     if twice:
-        raise InputError(f"import: {path}: column {twice[0]!r} is there twice")
+        raise InputError(f"import: {path}: column {shortened(repr(twice[0]))} is there twice")
     return header, rows
 
 
@@ -275,7 +275,9 @@ def _from_csv(text: str, path: Path, reading: Reading) -> tuple[list[_Row], str,
         where = f"import: {path}, line {i + 2}"
         value = _parse(row[column])
         if value is None and row[column].strip():
-            raise InputError(f"{where}: {column} is {row[column]!r}; it must be a number or empty")
+            raise InputError(
+                f"{where}: {column} is {shortened(repr(row[column]))}; it must be a number or empty"
+            )
         word = row[state].strip().lower() if state else ""
         measured = None if value is None else sign * value + (0 if sign > 0 else _scale(reading))
         numbers = {_short(n): v for n in numeric if (v := _parse(row[n])) is not None}
@@ -299,7 +301,7 @@ def _metric(header: list[str], path: Path, reading: Reading) -> tuple[str, int]:
                 return known[name], sign
     raise InputError(
         f"import: {path}: no column of errors; name it with --error or --accuracy; "
-        f"there are {', '.join(header[:12])}"
+        f"there are {shortened(', '.join(header[:12]))}"
     )
 
 
@@ -370,7 +372,7 @@ def _last(value: Any, where: str) -> float | None:
     if value is None:
         return None
     if not _is_number(value):
-        raise InputError(f"import: {where}: {value!r} is not a number")
+        raise InputError(f"import: {where}: {shortened(repr(value))} is not a number")
     return float(value)
 
 

@@ -26,7 +26,7 @@ from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.cli.status import status
 from designspace.cli.train import train
-from designspace.errors import InputError
+from designspace.errors import InputError, printable
 
 
 class _Terminated(KeyboardInterrupt):
@@ -41,12 +41,13 @@ class _House(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            print(f"designspace: {error}", file=sys.stderr)
+            print(f"designspace: {printable(str(error))}", file=sys.stderr)
             raise typer.Exit(2) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            words = f"{error.strerror}: free some space, and run it again"
+            where = f"{printable(str(error.filename))}: " if error.filename else ""
+            words = f"{where}{error.strerror}: free some space, and run it again"
             print(f"designspace: {words}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
@@ -108,6 +109,9 @@ app.command()(demo)
 def main(argv: list[str] | None = None) -> None:
     """Run the command line with the given words, or those of the process."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack letters that names have
+            stream.reconfigure(errors="backslashreplace")
     app(args=argv, prog_name="designspace")
 
 

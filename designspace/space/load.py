@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from designspace.arch import Frame
-from designspace.errors import InputError, nearest
-from designspace.files import read_yaml, validate
+from designspace.errors import InputError, nearest, shortened
+from designspace.files import read_yaml, refuse_links_out, validate
 from designspace.space.schema import SettingFile, SpaceFile
 from designspace.space.space import ANYNET_AXES, REGNET_AXES, Cap, Space
 
 _INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
 _MERGED = ("input", "axes", "monotone", "tie", "caps")
 _SUFFIXES = (".yaml", ".yml")
+_MOST_PARENTS = 50
 
 
 def shipped_folder() -> Path:
@@ -70,7 +71,8 @@ def _find(name: str, folder: Path, known: Any, what: str) -> Path:
     path = folder / f"{name}.yaml"
     if "/" in name or "\\" in name or not name or not path.is_file():
         raise InputError(
-            f"no {what} {name!r}; {nearest(name, known())} (or the path of a .yaml file)"
+            f"no {what} {shortened(repr(name))}; {nearest(name, known())} "
+            "(or the path of a .yaml file)"
         )
     return path
 
@@ -82,11 +84,16 @@ def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
     missing = [key for key in _INHERITED if key not in data]
     if not missing or parent is None:
         return data
+    shown = shortened(repr(parent))
     if not isinstance(parent, str):
-        raise InputError(f"space: {path}: parent: must be the name of a space; found {parent!r}")
+        raise InputError(f"space: {path}: parent: must be the name of a space; found {shown}")
     chain = (*below, str(name))
+    if len(chain) > _MOST_PARENTS:
+        raise InputError(f"space: {path}: more than {_MOST_PARENTS} parents above one another")
     if parent in chain:
-        raise InputError(f"space: {path}: parent: {' -> '.join([*chain, parent])} is a circle")
+        raise InputError(
+            f"space: {path}: parent: {shortened(' -> '.join([*chain, parent]))} is a circle"
+        )
     base = _resolve(_parent_file(parent, path), chain)
     if data.get("family", base.get("family")) != base.get("family"):
         base = {key: base[key] for key in ("input",) if key in base}
@@ -102,18 +109,20 @@ def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
 
 def _parent_file(parent: str, child: Path) -> Path:
     """A parent lies beside its child, or is a shipped space; a path is not followed."""
+    shown = shortened(repr(parent))
     if any(mark in parent for mark in "/\\"):
         raise InputError(
-            f"space: {child}: parent: {parent!r} must be a name, not a path: a shipped space or a "
+            f"space: {child}: parent: {shown} must be a name, not a path: a shipped space or a "
             "file in the same folder"
         )
     beside = child.parent / f"{parent}.yaml"
-    if beside.is_file() and beside.resolve().parent == child.parent.resolve():
+    refuse_links_out(child.parent, [beside.name])
+    if beside.is_file():
         return beside
     base, _, setting = parent.partition("@")
     if setting:
         raise InputError(
-            f"space: {child}: parent {parent!r} has a setting, so this file must state every key "
+            f"space: {child}: parent {shown} has a setting, so this file must state every key "
             f"itself ({', '.join(_INHERITED)})"
         )
     try:

@@ -11,6 +11,9 @@ from designspace.space.space import ANYNET_AXES, REGNET_AXES
 MAX_VALUES = 100_000
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+_Counted = Annotated[int, Field(ge=1, le=10**9)]
+# Values of an axis; what is smaller or larger no network has, and no float tells apart.
+_LEAST, _MOST = 1e-6, 1e6
 _INTEGER_AXES = ("d", "w", "g", "w_0")
 
 
@@ -45,10 +48,10 @@ class RangeAxis(_Strict):
     """A range with a step."""
 
     distribution: Literal["log_uniform", "uniform"]
-    low: float = Field(gt=0, le=1e6)
-    high: float = Field(gt=0, le=1e6)
-    step: float = Field(gt=0, le=1e6)
-    counted_as: int | None = Field(default=None, ge=1)
+    low: float = Field(ge=_LEAST, le=_MOST)
+    high: float = Field(ge=_LEAST, le=_MOST)
+    step: float = Field(ge=_LEAST, le=_MOST)
+    counted_as: _Counted | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "RangeAxis":
@@ -79,14 +82,15 @@ class ChoiceAxis(_Strict):
 
     distribution: Literal["choice"]
     values: list[_Number] = Field(min_length=1, max_length=1000)
-    counted_as: int | None = Field(default=None, ge=1)
+    counted_as: _Counted | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "ChoiceAxis":
         if len(set(self.values)) != len(self.values):
             raise ValueError("a value stands twice")
-        if min(self.values) <= 0:
-            raise ValueError("values must be above 0")
+        for value in self.values:
+            if not _LEAST <= value <= _MOST:
+                raise ValueError(f"values must be {_LEAST:g} to {_MOST:g}; found {value:g}")
         return self
 
     def axis(self) -> Axis:
