@@ -2,18 +2,67 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.arch import Cost, Frame, Population, RegNet, RegNets, Stages
 from designspace.arch.stages import Arch
 from designspace.errors import InputError
-from designspace.files import dump_yaml, make_folder, read_yaml, seal, unseal, write_text
+from designspace.files import (
+    dump_yaml,
+    make_folder,
+    read_yaml,
+    refuse_links_out,
+    seal,
+    unseal,
+    validate,
+    write_text,
+)
 from designspace.runs import journal
 from designspace.runs.data import DataRecord, parse_data
+from designspace.runs.lock import lock
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.trial import Trial, TrialState
+
+# What is written, or removed, in a run folder.
+_OURS = (
+    "space.yaml",
+    "population.jsonl",
+    "recipe.yaml",
+    "trials.jsonl",
+    "checkpoints",
+    "running.json",
+    "tensorboard",
+    ".lock",
+)
+
+
+class _Loose(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class _Range(_Loose):
+    measure: str
+    low: float = Field(ge=0)
+    high: float = Field(ge=0)
+
+
+class _Sampled(_Loose):
+    n: int | None = Field(default=None, ge=1, le=10**7)
+    seed: int | None = None
+    hash: str | None = None
+    budget: list[_Range] = []
+
+
+class _Resolved(_Loose):
+    """What everything here relies on in space.yaml; the rest is the business of room space."""
+
+    name: str = Field(min_length=1)
+    family: Literal["anynet", "regnet"]
+    input: dict[str, Any]
+    sample: _Sampled = _Sampled()
 
 
 @dataclass(frozen=True)
@@ -62,9 +111,10 @@ class RunFolder:
         """Return an existing run folder.
 
         Raises:
-            InputError: There is no such folder, or it holds no population.
+            InputError: There is no such folder, it holds no population, or a link leads out of it.
         """
         folder = RunFolder(Path(path))
+        folder.refuse_links()
         if not folder.path.is_dir():
             raise InputError(f"no run folder {path}; `designspace sample … --out {path}` makes one")
         for file in (folder.space_file, folder.population_file):
@@ -88,9 +138,25 @@ class RunFolder:
             population: What was sampled.
 
         Raises:
-            InputError: The folder holds another space, budget or seed, or more models than these.
+            InputError: The folder holds another space, budget or seed, or more models than these;
+                or another process is at work in it.
         """
         folder = RunFolder(make_folder(Path(path)))
+        folder.refuse_links()
+        with lock(folder.lock_file, f"the run folder {folder.path}"):
+            folder._create(space, population)
+        return folder
+
+    def refuse_links(self) -> None:
+        """Refuse a folder with links by which its files would be those of another place.
+
+        Raises:
+            InputError: There is such a link.
+        """
+        refuse_links_out(self.path, _OURS)
+
+    def _create(self, space: dict[str, Any], population: Population) -> None:
+        folder, path = self, self.path
         if folder.space_file.exists():
             before, now = folder.space().get("sample", {}), space["sample"]
             if before.get("hash") != now["hash"]:
@@ -112,7 +178,6 @@ class RunFolder:
             "The space as resolved, and what was sampled from it (written by designspace sample)."
         )
         write_text(folder.space_file, dump_yaml(seal(space), header))
-        return folder
 
     def space(self) -> dict[str, Any]:
         """Return the resolved space and its `sample` map as plain data.
@@ -120,14 +185,17 @@ class RunFolder:
         Raises:
             InputError: The file is damaged, or was edited after it was written.
         """
-        return unseal(read_yaml(self.space_file, "space"), self.space_file, "space")
+        data = unseal(read_yaml(self.space_file, "space"), self.space_file, "space")
+        validate(_Resolved, data, self.space_file, "space")
+        return data
 
     def frame(self) -> Frame:
         """Return what lies around the stages of every model here."""
-        data = self.space().get("input")
-        if not isinstance(data, dict):
-            raise InputError(f"{self.space_file}: input: missing")
-        return Frame.from_dict(data)
+        around = self.space()["input"]
+        try:
+            return Frame.from_dict(around)
+        except InputError as error:
+            raise InputError(f"{self.space_file}: input: {error}") from None
 
     def population(self) -> Population:
         """Read the population.
@@ -158,8 +226,15 @@ class RunFolder:
                     regnets.append(RegNet(**record["regnet"]))
                 for key in ("flops", "params", "acts"):
                     record[key] = int(record[key])
-            except (KeyError, TypeError, ValueError) as error:
+                    if not 0 <= record[key] < 2**63:
+                        raise InputError(f"{key} is {record[key]:g}, which no network has")
+            except InputError as error:
                 raise InputError(f"{where}: {error}") from None
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise InputError(
+                    f"{where}: {error!r}; a model has id, index, arch, flops, params, acts; "
+                    "run the same `designspace sample` again to restore it"
+                ) from None
         if regnets and len(regnets) != len(archs):
             raise InputError(f"{self.population_file}: only {len(regnets)} lines have a regnet")
         counts = {

@@ -47,6 +47,13 @@ def read_live(folder: RunFolder) -> Live | None:
     try:
         data = json.loads((folder.path / _FILE).read_text(encoding="utf-8"))
         running = {int(index): float(since) for index, since in data["running"].items()}
-        return Live(**{**data, "running": running})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        left = data["seconds_left"]
+        return Live(
+            total=int(data["total"]),
+            per_hour=float(data["per_hour"]),
+            seconds_left=None if left is None else float(left),
+            running=running,
+            written=float(data["written"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Live(total=0, per_hour=0.0, seconds_left=None, running={})

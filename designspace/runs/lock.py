@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from designspace.errors import InputError
@@ -23,10 +23,12 @@ def lock(path: Path, what: str, wait: bool = False) -> Iterator[None]:
         wait: Wait for the holder instead of refusing.
 
     Raises:
-        InputError: Another process holds it (named), or the file can't be written.
+        InputError: Another process holds it (named), or the file can't be written or locked.
     """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # A link is not followed: what it leads to would be overwritten.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(path, flags, 0o644)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
     try:
@@ -37,8 +39,11 @@ def lock(path: Path, what: str, wait: bool = False) -> Iterator[None]:
             raise InputError(
                 f"{what} is in use by {holder}; wait for it or stop it, then try again"
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except OSError as error:
+            raise InputError(f"cannot lock {path}: {error.strerror}") from None
+        with suppress(OSError):  # who holds it is told where the disk has room for it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)

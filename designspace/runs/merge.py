@@ -39,6 +39,8 @@ def merge(sources: list[RunFolder], out: RunFolder) -> Merged:
     Raises:
         InputError: The folders differ in what makes their errors comparable; it says in what.
     """
+    if out.path.is_dir():
+        out.refuse_links()
     for source in sources[1:]:
         _compare(sources[0], source)
     if not out.space_file.exists():

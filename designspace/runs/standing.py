@@ -62,7 +62,8 @@ class Standing:
                 "max": errors[-1] if errors else None,
             },
             "in_flight": [
-                {"index": index, "seconds": round(now - since, 1)} for index, since in running
+                {"index": index, "seconds": max(0.0, round(now - since, 1))}
+                for index, since in running
             ],
             "failures": [
                 {"index": t.index, "id": t.id, "state": t.state.value, "reason": t.reason}

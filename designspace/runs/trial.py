@@ -75,24 +75,31 @@ class Trial:
             state = TrialState(record["state"])
             error = None if record.get("error") is None else float(record["error"])
             trial = Trial(
-                id=str(record["id"]),
+                id=_text(record["id"]),
                 index=int(record["index"]),
                 state=state,
                 error=error,
                 curve=tuple(float(e) for e in record.get("curve") or ()),
                 seconds=float(record.get("seconds") or 0.0),
                 seed=int(record.get("seed") or 0),
-                versions={str(k): str(v) for k, v in (record.get("versions") or {}).items()},
-                reason=str(record.get("reason") or ""),
-                split=str(record.get("split") or "val"),
+                versions={_text(k): _text(v) for k, v in (record.get("versions") or {}).items()},
+                reason=_text(record.get("reason") or ""),
+                split=_text(record.get("split") or "val"),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error_:
             raise InputError(
                 f"{where}: {error_!r}; a trial has id, index, state "
                 f"({', '.join(s.value for s in TrialState)}), error, curve, seconds, seed, versions"
             ) from None
+        if not all(map(math.isfinite, (trial.seconds, *trial.curve, error or 0.0))):
+            raise InputError(f"{where}: seconds, curve and error must be finite numbers")
         if state is not TrialState.FAILED and (
             error is None or not math.isfinite(error) or not 0 <= error <= 100
         ):
             raise InputError(f"{where}: error is {error}; a {state} trial has 0 to 100 percent")
         return trial
+
+
+def _text(value: Any) -> str:
+    """Text that can be written: JSON may hold halves of characters, which UTF-8 has not."""
+    return str(value).encode("utf-8", errors="replace").decode()

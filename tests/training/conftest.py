@@ -66,7 +66,7 @@ def make_run(tmp_path):
     """Make a run folder of n small networks."""
 
     def make(name="run", n=3):
-        sample = {"n": n, "budget": {}, "seed": 0, "hash": f"tiny{n}"}
+        sample = {"n": n, "budget": [], "seed": 0, "hash": f"tiny{n}"}
         space = {"name": "tiny", "family": "anynet", "input": FRAME.to_dict(), "sample": sample}
         return RunFolder.create(tmp_path / name, space, population(n))
 
