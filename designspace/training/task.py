@@ -165,6 +165,8 @@ def _train(
     training = Training(task.model, task.recipe, task.seed, device, autocast, task.compiled)
     progress.curve = training.curve
     state = checkpoint.load(file, task.key, device)
+    if state is None and file.exists():
+        progress.notes.append(f"{file} is damaged or of another trial; training begins anew")
     if state is not None:
         progress.before = float(state["seconds"])
         training.restore(state)
