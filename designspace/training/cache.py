@@ -86,6 +86,8 @@ def default_home() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     home = Path(base) if base else Path(os.path.expanduser("~")) / ".cache"
     try:
+        if not home.is_absolute():  # nobody's: the system doesn't know this user's home
+            raise OSError
         home.mkdir(parents=True, exist_ok=True)
         writable = os.access(home, os.W_OK | os.X_OK)
     except OSError:
@@ -162,7 +164,7 @@ def _build(
     make_folder(folder)
     for name, (items, geometry) in parts.items():
         _reserve(folder / f"{name}.npy", (len(items), geometry.side, geometry.side, 3))
-        np.save(folder / f"{name}_labels.npy", items.labels)
+        _save_labels(folder / f"{name}_labels.npy", items)
     done = folder / "done.jsonl"
     chunks = {
         (c.part, c.start): c for c in (_Chunk(**r) for r in journal.read(done, "cache").records)
@@ -193,6 +195,13 @@ def _build(
         )
     write_text(folder / "meta.json", json.dumps(_describe(parts, chunks), indent=1) + "\n")
     done.unlink()
+
+
+def _save_labels(path: Path, items: Items) -> None:
+    try:
+        np.save(path, items.labels)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:

@@ -2,13 +2,20 @@
 
 import hashlib
 import os
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from designspace.errors import printable
 from designspace.runs import Recipe
+
+# Larger images are refused: they take a gigabyte, and may be made to.
+_MOST_PIXELS = 1 << 27
+# Of images that are longer than so many times their width, the middle is taken.
+_LONGEST = 8
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ def geometries(recipe: Recipe) -> tuple[Geometry, Geometry]:
 
 def fit(image: Image.Image, geometry: Geometry) -> NDArray[np.uint8]:
     """Resize, crop and pad one image to (side, side, 3)."""
+    image = _middle(image)
     width, height = image.size
     shorter = min(width, height)
     if shorter != geometry.resize:
@@ -73,14 +81,46 @@ def decode_file(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bytes
         ValueError: It can't be read as an image; the message says why.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            # What is refused is said here; the rest is of no use to a person.
+            warnings.simplefilter("ignore")
             digest = hashlib.file_digest(file, "sha256").digest()
+            if file.tell() == 0:
+                raise ValueError("empty file")
             file.seek(0, os.SEEK_SET)
             with Image.open(file) as image:
+                _check_size(image)
                 # A JPEG decoder can halve its work while both sides stay at twice the need.
                 image.draft("RGB", (2 * geometry.resize, 2 * geometry.resize))
-                return fit(image.convert("RGB"), geometry), digest
+                return fit(_in_colour(image), geometry), digest
     except UnidentifiedImageError:
         raise ValueError("not an image") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None
+    except Exception as error:  # the decoders raise a dozen kinds for a damaged file
+        raise ValueError(printable(str(error)) or type(error).__name__) from None
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"{width} x {height} pixels; at most {_MOST_PIXELS:,} are decoded")
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """Return an image in RGB; of an animation, its first picture."""
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels, whose range is not known; save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        # Pillow would cut the values off at 255.
+        wide = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Cut very long images, whose longer side would be resized to millions of pixels."""
+    width, height = image.size
+    most = _LONGEST * min(width, height)
+    if max(width, height) <= most:
+        return image
+    left, top = max(0, width - most) // 2, max(0, height - most) // 2
+    return image.crop((left, top, left + min(width, most), top + min(height, most)))

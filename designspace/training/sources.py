@@ -1,6 +1,7 @@
 """Where images come from: the built-in digits, torchvision's data sets, folders of classes."""
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, nearest, printable
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _KINDS = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH")
@@ -78,6 +79,10 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
     Raises:
         InputError: There is no such data set, or its folders are not as they should be.
     """
+    if printable(spec) != spec:
+        raise InputError(
+            f"data {printable(spec)}: the path holds what is no text; rename the folder"
+        )
     kind, colon, path = spec.partition(":")
     if kind == "digits" and not colon:
         return _digits(spec)
@@ -156,6 +161,16 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(e.name for e in folder.iterdir() if e.is_dir() and e.name[0] != "."))
 
 
+def _refuse_again(spec: str, folder: str, seen: set[str]) -> None:
+    """Links may lead elsewhere, but not in circles."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        raise InputError(
+            f"data {spec}: {folder} is reached twice; remove the link that leads back to it"
+        )
+    seen.add(real)
+
+
 def _list_images(spec: str, root: Path, part: str, classes: tuple[str, ...]) -> Items:
     files: list[str] = []
     stamps: list[tuple[int, int]] = []
@@ -163,16 +178,20 @@ def _list_images(spec: str, root: Path, part: str, classes: tuple[str, ...]) -> 
     for label, name in enumerate(classes):
         before = len(files)
         folder = root / part / name
+        seen: set[str] = set()
         for top, below, names in os.walk(folder, followlinks=True):
+            _refuse_again(spec, top, seen)
             below.sort()
             for file in sorted(n for n in names if n.lower().endswith(_EXTENSIONS)):
                 path = os.path.join(top, file)
                 try:
-                    stat = os.stat(path)
+                    found = os.stat(path)
                 except OSError as error:
                     raise InputError(f"data {spec}: {path}: {error.strerror}") from None
+                if not stat.S_ISREG(found.st_mode):
+                    raise InputError(f"data {spec}: {path} is not a file; remove it")
                 files.append(os.path.relpath(path, root))
-                stamps.append((stat.st_size, stat.st_mtime_ns))
+                stamps.append((found.st_size, found.st_mtime_ns))
         if len(files) == before and part == "train":
             raise InputError(
                 f"data {spec}: no images in {folder}; known kinds: {', '.join(_EXTENSIONS)}"
