@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from designspace.arch.frame import Frame
 from designspace.arch.stages import IntArray, Stages
+from designspace.errors import InputError
 
+# Counts are exact as long as they fit into 64 bits.
+_MOST = 2.0**62
 # Small enough that the working set of a chunk stays in the second-level cache.
 _CHUNK = 4096
 
@@ -45,13 +48,34 @@ class Cost:
 
 
 def cost(stages: Stages, frame: Frame) -> Cost:
-    """Count the cost of every model at the frame's resolution, exactly, in int64."""
+    """Count the cost of every model at the frame's resolution, exactly, in int64.
+
+    Raises:
+        InputError: The networks are so large that their multiply-adds may not fit.
+    """
     n = len(stages)
+    _check_range(stages, frame)
     if n <= _CHUNK:
         return _cost(stages, frame)
     return Cost.concatenate(
         [_cost(stages.take(slice(i, i + _CHUNK)), frame) for i in range(0, n, _CHUNK)]
     )
+
+
+def _check_range(stages: Stages, frame: Frame) -> None:
+    """Hold a coarse upper bound of all counts against what 64 bits hold."""
+    if not len(stages):
+        return
+    width = float(max(stages.widths.max(), frame.stem_width))
+    inner = width / float(stages.bottleneck_ratios.min())
+    blocks = float(stages.depths.max()) * stages.num_stages + 1
+    area = float(frame.stage_resolutions()[0]) ** 2
+    bound = 4 * blocks * inner * (2 * width + 9 * float(stages.group_widths.max())) * area
+    if bound + width * frame.classes > _MOST:
+        raise InputError(
+            f"networks of up to {bound:.0e} multiply-adds can't be counted in 64 bits; lower "
+            "widths, depths or the resolution"
+        )
 
 
 def _cost(stages: Stages, frame: Frame) -> Cost:
