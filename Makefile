@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint bench-train bench-analysis bench-pretrain clean
+.PHONY: help install demo test lint faults bench-train bench-analysis bench-pretrain clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "designspace needs Python 3.11 or newer; found: $$($(PYTHON) --version). Try: make install PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dask,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dask,export,detect,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)    ## the whole main job on built-in images: sample, train, analyze, derive, export
@@ -28,6 +28,9 @@ lint: $(STAMP)    ## ruff and mypy
 
 test: lint        ## ruff, mypy and pytest
 	$(BIN)/pytest
+
+faults: $(STAMP)  ## kill -9, full disks, damaged and hostile files: every fault (minutes)
+	$(BIN)/pytest tests/faults --faults --durations=15
 
 bench-train: $(STAMP) ## training speed against a plain loop and the bare step (15 minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_train.py

@@ -3,6 +3,19 @@
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import settings
+
+
+def pytest_addoption(parser):
+    """`make faults` gives --faults: every fault as often as the README says, not a quick share."""
+    parser.addoption("--faults", action="store_true", help="faults in full counts (minutes)")
+
+
+def pytest_configure(config):
+    """With --faults, hypothesis tries a thousand cases where a test doesn't say how many."""
+    settings.register_profile("faults", max_examples=1000, deadline=None)
+    if config.getoption("--faults"):
+        settings.load_profile("faults")
 
 
 @dataclass(frozen=True)
