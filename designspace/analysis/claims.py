@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from designspace.analysis.best import bootstrap
 from designspace.analysis.compare import compare, equivalent, holm
@@ -33,34 +33,45 @@ from designspace.analysis.results import Results
 from designspace.errors import InputError, nearest
 from designspace.files import read_yaml, validate
 
+# A folder named 2024 is a number to YAML.
+_Name = Annotated[str, Field(coerce_numbers_to_str=True)]
+# Not yes, and not "1".
+_Number = Annotated[float, Field(strict=True)]
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    claim: str = Field(min_length=1, max_length=300)
+    claim: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
 class _Comparison(_Entry):
-    first: str
-    second: str
+    first: _Name
+    second: _Name
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Comparison":
+        if self.first == self.second:
+            raise ValueError(f"first and second are both {self.first}; they must be two")
+        return self
 
 
 class _Better(_Comparison):
     kind: Literal["better"]
-    margin: float = Field(default=0.0, ge=0, le=100)
+    margin: _Number = Field(default=0.0, ge=0, le=100)
 
 
 class _Within(_Comparison):
     kind: Literal["equivalent", "not_worse"]
-    margin: float = Field(gt=0, le=100)
+    margin: _Number = Field(gt=0, le=100)
 
 
 class _BestIn(_Entry):
     kind: Literal["best_in"]
-    population: str
-    parameter: str
-    low: float
-    high: float
+    population: _Name
+    parameter: _Name
+    low: _Number
+    high: _Number
 
 
 Entry = Annotated[_Better | _Within | _BestIn, Field(discriminator="kind")]
@@ -69,7 +80,7 @@ Entry = Annotated[_Better | _Within | _BestIn, Field(discriminator="kind")]
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    alpha: float = Field(default=0.05, gt=0, lt=1)
+    alpha: _Number = Field(default=0.05, gt=0, lt=1)
     claims: list[Entry] = Field(min_length=1)
 
 
