@@ -1,5 +1,6 @@
 """What may be asked of a training: rules that need no torch, so that a mistake is met at once."""
 
+import os
 from pathlib import Path
 
 from designspace.errors import InputError, nearest
@@ -74,10 +75,11 @@ def parse_source(spec: str) -> tuple[str, str]:
     if kind in ("folder", "imagenet"):
         if not path:
             raise InputError(f"data {spec!r}: give the folder, as in {kind}:PATH")
-        if not Path(path).expanduser().is_dir():
-            raise InputError(f"data {spec}: no folder {Path(path).expanduser()}")
+        folder = os.path.expanduser(path)
+        if not os.path.isdir(folder):
+            raise InputError(f"data {spec}: no folder {folder}")
         return kind, path
-    if Path(spec).is_dir():
+    if os.path.isdir(spec):
         raise InputError(f"no data set {spec!r}; for a folder of images write folder:{spec}")
     raise InputError(f"no data set {spec!r}; {nearest(spec, list(_DATA))}")
 

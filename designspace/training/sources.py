@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.errors import InputError, nearest, printable
+from designspace.errors import InputError, printable
+from designspace.runs.asked import parse_source
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-_KINDS = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH")
 _IMAGENET_CLASSES = 1000
 
 
@@ -83,18 +83,12 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
         raise InputError(
             f"data {printable(spec)}: the path holds what is no text; rename the folder"
         )
-    kind, colon, path = spec.partition(":")
-    if kind == "digits" and not colon:
+    kind, path = parse_source(spec)
+    if kind == "digits":
         return _digits(spec)
     if kind in ("cifar10", "cifar100"):
         return _cifar(spec, kind, Path(path) if path else home or Path("."), download)
-    if kind in ("folder", "imagenet"):
-        if not path:
-            raise InputError(f"data {spec!r}: give the folder, as in {kind}:PATH")
-        return _folder(spec, kind, Path(path).expanduser())
-    if Path(spec).is_dir():
-        raise InputError(f"no data set {spec!r}; for a folder of images write folder:{spec}")
-    raise InputError(f"no data set {spec!r}; {nearest(spec, list(_KINDS))}")
+    return _folder(spec, kind, Path(path).expanduser())
 
 
 def _digits(spec: str) -> Source:
@@ -125,8 +119,6 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
 
 
 def _folder(spec: str, kind: str, root: Path) -> Source:
-    if not root.is_dir():
-        raise InputError(f"data {spec}: no folder {root}")
     if not (root / "train").is_dir():
         archives = " (unpack the archives first)" if any(root.glob("ILSVRC*.tar*")) else ""
         raise InputError(

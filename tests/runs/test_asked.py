@@ -25,6 +25,8 @@ FINE = {
         ({"data": "digits:/x"}, "no data set"),
         ({"data": "folder:"}, "give the folder"),
         ({"data": "imagenet:/nowhere"}, "no folder /nowhere"),
+        ({"data": f"folder:{'x' * 5000}"}, "no folder xxx"),
+        ({"data": "x" * 5000}, "no data set"),
         ({"data": "/"}, "write folder:/"),
         ({"val": "foo"}, "--val foo"),
         ({"seed": -1}, "--seed is -1"),
