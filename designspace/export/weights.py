@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "classy_state_dict")
 _INSIDE = ("base_model", "model", "trunk", "network")
 _PREFIXES = ("module.", "model.", "_orig_mod.", "trunk.")
+_HEADS = ("projection_head.", "prototypes.")
 _PARTS = re.compile(r"\.block\d+-part\d+(?=\.)")
 # What torch says of a pickle that asks for more than arrays.
 _OBJECTS = re.compile(r"GLOBAL|Unsupported class|allowed global|reduce", re.IGNORECASE)
@@ -181,13 +182,31 @@ def _tensors(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], bool]":
     state = {key: value for key, value in data.items() if isinstance(value, torch.Tensor)}
     if not state:
         raise InputError(f"weights: {path} holds no arrays")
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    state = _stripped(state)
+    trunk = _without_heads(state)
+    if trunk:
+        heads = heads or len(trunk) < len(state)
+        state = _stripped(trunk)
     if any(key.startswith("encoder.stages.") for key in state):
         state = {f"regnet.{key}": value for key, value in state.items()}
     # VISSL's sharded trunks group blocks: res4.block3-part0.block3-0.
     return {_PARTS.sub("", key): value for key, value in state.items()}, heads
+
+
+def _stripped(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Return arrays under names without the prefixes that all of them have."""
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def _without_heads(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Return the trunk's arrays where SwAV keeps its heads beside them: theirs by name, ours where
+    the trunk has a name of its own.
+    """
+    named = {key: value for key, value in state.items() if key.startswith("trunk.")}
+    return named or {k: v for k, v in state.items() if not k.startswith(_HEADS)}
 
 
 def _style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> tuple[str, list[str]]:
