@@ -61,6 +61,7 @@ def status(
 def lines(found: "Standing") -> list[str]:
     """Return the whole account as lines of text."""
     from designspace.cli.progress import duration
+    from designspace.errors import printable
     from designspace.runs import TrialState
 
     data = found.to_dict()
@@ -84,7 +85,7 @@ def lines(found: "Standing") -> list[str]:
         shown.append(f"  model {trial.index} {trial.state}: {trial.reason}")
     more = data["diverged"] + data["failed"] - _NAMED
     shown += [f"  and {more} more (--json has all)"] if more > 0 else []
-    return shown + small_edf(found.errors)
+    return [*map(printable, shown), *small_edf(found.errors)]
 
 
 def small_edf(errors: list[float]) -> list[str]:

@@ -55,7 +55,7 @@ def export_best(
     done, entries = [], []
     for best in models:
         say(f"rank {best.rank} of {len(models)}")
-        name = f"{best.rank:02d}-{best.id}"
+        name = f"{best.rank:02d}-{best.model.arch.id}"  # the id in a file could be a path
         made = export(best.model.at(*size), targets, out / name, options, say)
         done.append(made)
         entries.append(_entry(best, made, run, out))

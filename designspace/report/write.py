@@ -9,8 +9,7 @@ from designspace.analysis.findings import Findings
 from designspace.analysis.schema import summary_schema
 from designspace.analysis.summary import summary
 from designspace.analysis.tables import tables, to_csv
-from designspace.errors import InputError
-from designspace.files import make_folder, write_text
+from designspace.files import make_folder, refuse_links_out, write_bytes, write_text
 from designspace.report.figures import figures, render
 from designspace.report.page import page
 
@@ -27,7 +26,7 @@ def write_report(findings: Findings, folder: Path) -> Path:
     Raises:
         InputError: The folder cannot be written.
     """
-    make_folder(folder)
+    refuse_links_out(make_folder(folder), ("figures", "tables"))
     pictures = make_folder(folder / "figures")
     rendered = [render(figure) for figure in figures(findings)]
     for path in pictures.iterdir():
@@ -35,7 +34,7 @@ def write_report(findings: Findings, folder: Path) -> Path:
             path.unlink()
     for one in rendered:
         write_text(pictures / f"{one.figure.key}.svg", one.svg)
-        _write_bytes(pictures / f"{one.figure.key}.png", one.png)
+        write_bytes(pictures / f"{one.figure.key}.png", one.png)
     sheets = make_folder(folder / "tables")
     for name, table in tables(findings).items():
         if table[1]:
@@ -48,10 +47,3 @@ def write_report(findings: Findings, folder: Path) -> Path:
     index = folder / "index.html"
     write_text(index, page(findings, rendered, __version__))
     return index
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None

@@ -1,10 +1,10 @@
 """Joining the trials of one population that were trained in several places."""
 
-import shutil
+import os
 from dataclasses import dataclass
 
 from designspace.errors import InputError
-from designspace.files import make_folder
+from designspace.files import make_folder, read_text, write_text
 from designspace.runs.folder import RunFolder
 from designspace.runs.lock import lock
 from designspace.runs.trial import Trial, TrialState
@@ -45,9 +45,10 @@ def merge(sources: list[RunFolder], out: RunFolder) -> Merged:
         _compare(sources[0], source)
     if not out.space_file.exists():
         make_folder(out.path)
-        for file in (sources[0].space_file, sources[0].population_file, sources[0].recipe_file):
+        # space.yaml last: a folder that has it is whole.
+        for file in (sources[0].population_file, sources[0].recipe_file, sources[0].space_file):
             if file.exists():
-                shutil.copyfile(file, out.path / file.name)
+                write_text(out.path / file.name, read_text(file, "merge"))
     _compare(sources[0], out)
     with lock(out.lock_file, f"the run folder {out.path}"):
         return _join(sources, out)
@@ -58,7 +59,7 @@ def _join(sources: list[RunFolder], out: RunFolder) -> Merged:
     added: list[Trial] = []
     repeated, differing = 0, set()
     for source in sources:
-        if source.path.resolve() == out.path.resolve():
+        if os.path.realpath(source.path) == os.path.realpath(out.path):
             continue
         for trial in source.trials():
             before = known.get(trial.index)

@@ -1,5 +1,6 @@
 """Training a population: what is asked for, held against what is there, then driven to its end."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from designspace.training.sources import load_source
 from designspace.training.splits import split
 from designspace.training.task import TrialTask, run_task, trial_seed
 from designspace.training.workers import LokyWorkers, Work, Workers
+
+# What a worker that was killed leaves of a checkpoint: the model's number and its own.
+_HALF_WRITTEN = re.compile(r"\d{5}\.\d+")
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,7 @@ def _task(
 def _sweep(checkpoints: Path) -> None:
     """Remove what killed workers left half written."""
     for file in checkpoints.iterdir():
-        if file.suffix != ".pt":
+        if _HALF_WRITTEN.fullmatch(file.name):
             file.unlink(missing_ok=True)
 
 

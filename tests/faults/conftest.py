@@ -8,7 +8,16 @@ import pytest
 import yaml
 from disturbed import Command
 
+from designspace.arch import Arch, Frame, Model
+from designspace.export.model_file import write_model
 from designspace.runs import RunFolder, load_recipe
+
+# A trunk that is pretrained in seconds.
+SMALL = Model(
+    "small",
+    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
+    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
+)
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +32,7 @@ class Study:
     """A small study on the digits.
 
     Attributes:
-        home: Folder of all below.
+        home: Folder of all below, and of recipe.yaml, cache and small.yaml, a small trunk.
         sampled: A run folder that is not trained yet.
         trained: One that was trained without disturbance.
     """
@@ -55,6 +64,7 @@ def small_study(tmp_path_factory):
     home = tmp_path_factory.mktemp("faults")
     recipe = {**load_recipe("quick").to_dict(), "name": "short", "epochs": 5}
     (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    write_model(SMALL, home / "small.yaml")
     made = Study(home, home / "sampled", home / "trained")
     words = ("--flops", "100K:300K", "-n", 4, "--out", made.sampled)
     assert Command("sample", "AnyNetXE@8", *words).end().code == 0

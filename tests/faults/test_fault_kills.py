@@ -12,17 +12,9 @@ import torch
 import yaml
 from disturbed import Command, clear
 
-from designspace.arch import Arch, Frame, Model
-from designspace.export.model_file import write_model
 from designspace.pretrain.folder import PretrainFolder
 from designspace.pretrain.recipe import load_recipe
 from designspace.runs.lock import is_locked
-
-SMALL = Model(
-    "small",
-    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
-)
 
 
 def strike(kills, start, fresh, whole, longest, seed=0):
@@ -87,17 +79,16 @@ def test_kill_9_of_workers(small_study, times):
 
 
 @pytest.fixture(scope="module")
-def pretraining(tmp_path_factory):
+def pretraining(small_study, tmp_path_factory):
     """Return a function that gives the words of a pretraining, and the folder of a whole one."""
     home = tmp_path_factory.mktemp("pretraining")
-    write_model(SMALL, home / "model.yaml")
     recipe = load_recipe("quick").to_dict()
     recipe |= {"queue": {"length": 256, "from_epoch": 1}, "epochs": 4, "knn_every": 2}
     (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
     def words(out):
         return (
-            *("pretrain", home / "model.yaml", "--data", "digits"),
+            *("pretrain", small_study.home / "small.yaml", "--data", "digits"),
             *("--recipe", home / "recipe.yaml", "--out", home / out),
             *("--cache", home / "cache", "--threads", 1, "--device", "cpu"),
         )

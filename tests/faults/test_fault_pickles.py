@@ -10,11 +10,7 @@ import pytest
 import torch
 from disturbed import Command, clear
 
-from designspace.arch import Arch, Frame, Model
-from designspace.export.model_file import write_model
 from designspace.training import checkpoint
-
-TINY = Model("tiny", Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8)), Frame(16, 10, 8, 1, (2, 2)))
 
 
 class Payload:
@@ -76,15 +72,15 @@ def test_the_payload_would_run(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w.torch"])
-def test_weights_of_export_and_evaluate(kind, name, marker, tmp_path, refused):
-    write_model(TINY, tmp_path / "model.yaml")
+def test_weights_of_export_and_evaluate(kind, name, marker, tmp_path, refused, small_study):
+    model = small_study.home / "small.yaml"
     path = tmp_path / name
     path.write_bytes(disguises(marker)[kind])
     words = ("--weights", path, "--to", "vissl", "--no-verify", "--out", tmp_path / "out")
-    said = refused("export", tmp_path / "model.yaml", *words)
+    said = refused("export", model, *words)
     clear(said, path, "no checkpoint that can be read", "safetensors")
     assert len(said) < 600, said
-    words = ("--model", tmp_path / "model.yaml", "--task", "knn", "--data", "digits")
+    words = ("--model", model, "--task", "knn", "--data", "digits")
     said = refused("evaluate", path, *words)
     clear(said, path, "no checkpoint that can be read", "safetensors")
 
@@ -112,10 +108,9 @@ def test_training_tells_of_it_and_begins_that_trial_anew(marker, small_study, tm
 
 
 def test_pretraining_tells_of_it_and_begins_anew(marker, small_study, tmp_path, refused):
-    write_model(TINY, tmp_path / "model.yaml")
     out = tmp_path / "out"
     words = (
-        *("pretrain", tmp_path / "model.yaml", "--data", "digits", "--recipe", "quick"),
+        *("pretrain", small_study.home / "small.yaml", "--data", "digits", "--recipe", "quick"),
         *("--epochs", 1, "--cache", small_study.home / "cache", "--device", "cpu", "--out", out),
     )
     assert Command(*words).end().code == 0
