@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 
-from scipy.special import nctdtr, ndtr, stdtrit
+from scipy.special import ndtr, stdtrit
+from scipy.stats import nct
 
 from designspace.analysis.arrays import level_of
 from designspace.errors import InputError
@@ -25,7 +26,8 @@ def power_to_see(difference: float, sd: tuple[float, float], n: int, alpha: floa
     error, freedom = _error(sd, n)
     bound = stdtrit(freedom, 1 - level_of(alpha, "alpha") / 2)
     shift = min(abs(difference) / error, _FAR)
-    return float(1 - nctdtr(freedom, shift, bound) + nctdtr(freedom, shift, -bound))
+    other = nct.cdf(-bound, freedom, shift)  # scipy has no number for it where it is next to 0
+    return min(1.0, float(nct.sf(bound, freedom, shift)) + (0.0 if math.isnan(other) else other))
 
 
 def power_to_equate(margin: float, sd: tuple[float, float], n: int, alpha: float = 0.05) -> float:

@@ -157,6 +157,11 @@ def test_power_is_what_simulation_gives():
     rng = np.random.default_rng(6)
     n = models_to_see(1.0, (2.0, 2.0))
     assert power_to_see(1.0, (2.0, 2.0), n) >= 0.8 > power_to_see(1.0, (2.0, 2.0), n - 1)
+    # However far out in its tails, the distribution has a number.
+    for far in (0.1, 1.0, 5.0, 90.0):
+        for models in (2, 30, 100, 500, 10_000):
+            powers = [power_to_see(far, (0.1, 0.1), models, alpha) for alpha in (0.001, 0.05)]
+            assert 0 <= powers[0] <= powers[1] <= 1
     simulated = [
         equivalent(rng.normal(0, 2, 60), rng.normal(0, 2, 60), 1.2).equivalent for _ in range(800)
     ]
