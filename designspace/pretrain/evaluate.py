@@ -4,27 +4,34 @@ Every score is written to a journal as soon as it is known: an evaluation that i
 on where it was, and comparisons that were made before aren't made again.
 """
 
-import math
-import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from designspace.errors import InputError
-from designspace.files import make_folder, write_text
+from designspace.files import write_text
 from designspace.pretrain.crops import mixed_seed
 from designspace.pretrain.features import extract
 from designspace.pretrain.fit import Fit, fine_tuning, fit, from_scratch, low_shot
 from designspace.pretrain.knn import knn_accuracy
 from designspace.pretrain.network import trunk_of
 from designspace.pretrain.probe import linear_accuracy
+from designspace.pretrain.scores import (
+    ACCURACY,
+    PRETRAINED,
+    RANDOM,
+    SCRATCH,
+    Line,
+    Score,
+    ScoreBook,
+    Told,
+)
 from designspace.pretrain.subject import Subject
-from designspace.runs import Recipe, journal
+from designspace.runs import Recipe
 from designspace.training.batches import Arrays, Batches, open_arrays
 from designspace.training.cache import Cache, Progress, build_cache, default_home
 from designspace.training.decode import geometries
@@ -32,12 +39,11 @@ from designspace.training.devices import available_cores, find_devices, prepare
 from designspace.training.sources import load_source
 from designspace.training.splits import split
 
-TASKS = ("knn", "linear", "lowshot", "finetune", "features")
+TASKS = ("knn", "linear", "lowshot", "finetune", "detect", "features")
 # Images of this side and more are cut at random boxes, and seen with a margin, as ImageNet's.
 _LARGE = 64
 # Share of the labelled images that each seed of k-NN draws as its bank, so that seeds differ.
 _BANK = 0.9
-_PRETRAINED, _RANDOM, _SCRATCH = "pretrained", "random trunk", "supervised from scratch"
 
 
 @dataclass(frozen=True)
@@ -67,43 +73,6 @@ class Options:
     home: Path | None = None
 
 
-@dataclass(frozen=True)
-class Score:
-    """One line of an evaluation.
-
-    Attributes:
-        task: knn, linear, lowshot or finetune.
-        share: Share of the labels that was used.
-        labels: Number of labelled images.
-        what: Which trunk, trained how.
-        accuracies: Top-1 accuracy in percent on the validation images, of each seed.
-        mean: Their mean.
-        low: Lower end of the mean's 95 % interval over seeds (Student's t); None for one seed.
-        high: Its upper end.
-        images: Number of validation images.
-        split: Which they are, in words.
-    """
-
-    task: str
-    share: float
-    labels: int
-    what: str
-    accuracies: tuple[float, ...]
-    mean: float
-    low: float | None
-    high: float | None
-    images: int
-    split: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {**asdict(self), "accuracies": list(self.accuracies)}
-
-
-# Called with the words of what comes next.
-Told = Callable[[str], None]
-
-
 class Evaluation:
     """A trunk, labelled images, and the scores so far."""
 
@@ -127,8 +96,8 @@ class Evaluation:
         prepare(self._device)
         if self._device.type == "cpu":
             torch.set_num_threads(options.threads or available_cores())
-        self._subject, self._options, self._told = subject, options, told
-        self._out = make_folder(out)
+        self._subject, self._options = subject, options
+        self._out, self._book = out, ScoreBook(out, options.seeds, told)
         home = options.home or default_home()
         source = load_source(options.data, options.download, home / "data")
         self._classes = len(source.classes)
@@ -141,40 +110,13 @@ class Evaluation:
         # Whatever the data, images come to the trunk as they did in pretraining.
         self._cache: Cache = replace(cache, mean=subject.mean, std=subject.std)
         self._arrays: Arrays = open_arrays(cache.path, self._device)
-        self._journal = self._out / "scores.jsonl"
-        self._known = {
-            r["key"]: float(r["accuracy"]) for r in journal.read(self._journal, "scores").records
-        }
         self._features: dict[str, tuple[Tensor, Tensor]] = {}
 
     def run(self) -> list[Score]:
         """Do the task; return its scores, the pretrained trunk's first."""
-        task = self._options.task
-        if task == "lowshot":
-            return [s for share in self._options.shares for s in self._low_shot(share)]
-        everything = {seed: self._labelled(1.0, seed) for seed in range(self._options.seeds)}
-        count = len(everything[0])
-        scratch = from_scratch(count, self._options.scratch_epochs)
-        rows: list[tuple[str, Callable[[int], float]]]
-        if task == "finetune":
-            tuning = fine_tuning(count)
-            rows = [
-                (_PRETRAINED, lambda seed: self._fit(True, everything[seed], tuning, seed)),
-                (_RANDOM, lambda seed: self._fit(False, everything[seed], tuning, seed)),
-            ]
-        else:
-            judge = self._nearest if task == "knn" else self._linear
-            rows = [
-                (_PRETRAINED, lambda seed: judge(True, everything[seed], seed)),
-                (_RANDOM, lambda seed: judge(False, everything[seed], seed)),
-            ]
-        rows.append(
-            (
-                f"{_SCRATCH}, {scratch.epochs} epochs",
-                lambda seed: self._fit(False, everything[seed], scratch, seed),
-            )
-        )
-        return [self._score(task, 1.0, count, what, one) for what, one in rows]
+        scores = self._scores()
+        self._book.keep(scores)
+        return scores
 
     def save_features(self, file: Path) -> tuple[int, int]:
         """Write the features of all images as an NPZ file; return how many and how wide."""
@@ -192,6 +134,34 @@ class Evaluation:
             raise InputError(f"cannot write {file}: {error.strerror}") from None
         return len(known) + len(told), known.shape[1]
 
+    def _scores(self) -> list[Score]:
+        task = self._options.task
+        if task == "lowshot":
+            return [s for share in self._options.shares for s in self._low_shot(share)]
+        everything = {seed: self._labelled(1.0, seed) for seed in range(self._options.seeds)}
+        count = len(everything[0])
+        scratch = from_scratch(count, self._options.scratch_epochs)
+        rows: list[tuple[str, Callable[[int], float]]]
+        if task == "finetune":
+            tuning = fine_tuning(count)
+            rows = [
+                (PRETRAINED, lambda seed: self._fit(True, everything[seed], tuning, seed)),
+                (RANDOM, lambda seed: self._fit(False, everything[seed], tuning, seed)),
+            ]
+        else:
+            judge = self._nearest if task == "knn" else self._linear
+            rows = [
+                (PRETRAINED, lambda seed: judge(True, everything[seed], seed)),
+                (RANDOM, lambda seed: judge(False, everything[seed], seed)),
+            ]
+        rows.append(
+            (
+                f"{SCRATCH}, {scratch.epochs} epochs",
+                lambda seed: self._fit(False, everything[seed], scratch, seed),
+            )
+        )
+        return [self._score(task, 1.0, count, what, one) for what, one in rows]
+
     def _low_shot(self, share: float) -> list[Score]:
         labelled = {seed: self._labelled(share, seed) for seed in range(self._options.seeds)}
         count = len(labelled[0])
@@ -201,14 +171,14 @@ class Evaluation:
         tuning, scratch = low_shot(share, count), from_scratch(count, self._options.scratch_epochs)
         judged: list[tuple[str, Callable[[int], float]]] = [
             (
-                f"{_PRETRAINED}, fine-tuned",
+                f"{PRETRAINED}, fine-tuned",
                 lambda seed: self._fit(True, labelled[seed], tuning, seed),
             ),
-            (f"{_PRETRAINED}, linear", lambda seed: self._linear(True, labelled[seed], seed)),
-            (f"{_RANDOM}, fine-tuned", lambda seed: self._fit(False, labelled[seed], tuning, seed)),
-            (f"{_RANDOM}, linear", lambda seed: self._linear(False, labelled[seed], seed)),
+            (f"{PRETRAINED}, linear", lambda seed: self._linear(True, labelled[seed], seed)),
+            (f"{RANDOM}, fine-tuned", lambda seed: self._fit(False, labelled[seed], tuning, seed)),
+            (f"{RANDOM}, linear", lambda seed: self._linear(False, labelled[seed], seed)),
             (
-                f"{_SCRATCH}, {scratch.epochs} epochs",
+                f"{SCRATCH}, {scratch.epochs} epochs",
                 lambda seed: self._fit(False, labelled[seed], scratch, seed),
             ),
         ]
@@ -218,32 +188,22 @@ class Evaluation:
         self, task: str, share: float, count: int, what: str, one: Callable[[int], float]
     ) -> Score:
         subject = self._subject
-        who = subject.digest if what.startswith(_PRETRAINED) else str(subject.model.arch)
-        found = []
-        for seed in range(self._options.seeds):
-            # Supervised training is the same whatever it stands beside.
-            kind = "" if what.startswith(_SCRATCH) else task
-            told = [kind, share, what, seed, who, self._cache.content, self._split, subject.side]
-            key = "; ".join(map(str, told))
-            if key not in self._known:
-                self._told(f"{task}: {what}, {count} labels, seed {seed}")
-                self._known[key] = one(seed)
-                record = {"key": key, "accuracy": self._known[key], "what": what, "seed": seed}
-                journal.append(self._journal, [{**record, "source": subject.source}])
-            found.append(self._known[key])
-        mean, margin = statistics.fmean(found), _margin(found)
-        return Score(
+        who = subject.digest if what.startswith(PRETRAINED) else str(subject.model.arch)
+        # Supervised training is the same whatever it stands beside.
+        kind = "" if what.startswith(SCRATCH) else task
+        line = Line(
             task=task,
+            data=self._options.data,
             share=share,
             labels=count,
             what=what,
-            accuracies=tuple(found),
-            mean=mean,
-            low=None if margin is None else max(0.0, mean - margin),
-            high=None if margin is None else min(100.0, mean + margin),
             images=len(self._arrays.val),
             split=self._split,
+            source=subject.source,
+            identity=(kind, who, self._cache.content, self._split, subject.side),
         )
+        (score,) = self._book.score(line, lambda seed: {ACCURACY: one(seed)})
+        return score
 
     def _labelled(self, share: float, seed: int) -> Tensor:
         """Rows of the images whose labels are used: a share of each class, by the seed alone."""
@@ -285,11 +245,11 @@ class Evaluation:
     def _features_of(self, pretrained: bool, seed: int) -> tuple[Tensor, Tensor]:
         """Features of all images; random trunks are another for each seed."""
         if pretrained:
-            return self._trunk_features(self._subject.trunk(), _PRETRAINED)
+            return self._trunk_features(self._subject.trunk(), PRETRAINED)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             trunk = trunk_of(self._subject.model)
-        return self._trunk_features(trunk, f"{_RANDOM} {seed}")
+        return self._trunk_features(trunk, f"{RANDOM} {seed}")
 
     def _trunk_features(self, trunk: nn.Module, name: str) -> tuple[Tensor, Tensor]:
         if name not in self._features:
@@ -328,13 +288,3 @@ def _images_of(side: int) -> Recipe:
         resolution=side,
         eval_resize=8 / 7 if large else 1.0,
     )
-
-
-def _margin(values: list[float]) -> float | None:
-    """Half the width of the mean's 95 % interval, or None for one value."""
-    if len(values) < 2:
-        return None
-    from scipy import stats
-
-    quantile = float(stats.t.ppf(0.975, len(values) - 1))
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))

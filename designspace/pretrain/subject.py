@@ -30,6 +30,7 @@ class Subject:
         std: Deviation of each channel.
         source: Where it comes from, in words.
         data: What it was pretrained on, as a person named it, or None where that isn't known.
+        notes: What a person should know of it, such as a damaged checkpoint.
     """
 
     model: Model
@@ -39,6 +40,7 @@ class Subject:
     std: tuple[float, ...]
     source: str
     data: str | None = None
+    notes: tuple[str, ...] = ()
 
     def trunk(self) -> nn.Module:
         """Build the trunk with its weights."""
@@ -89,7 +91,7 @@ def _pretrained(folder: PretrainFolder, model: Model | None, side: int | None) -
             f"{folder.path} holds {trained.name}, another network than {model.name}; leave --model "
             "out"
         )
-    state, _ = folder.load(torch.device("cpu"))
+    state, notes = folder.load(torch.device("cpu"))
     if state is None:
         raise InputError(f"{folder.path} has no whole checkpoint yet; let `pretrain` go on")
     prefix = "trunk."
@@ -107,4 +109,5 @@ def _pretrained(folder: PretrainFolder, model: Model | None, side: int | None) -
         tuple(data.std),
         source,
         data.source,
+        tuple(notes),
     )

@@ -65,7 +65,7 @@ def test_each_score_stands_beside_random_and_supervised(place, cli):
         "supervised from scratch, 2 epochs",
     ]
     for score in scores:
-        a = score["accuracies"]
+        a = score["values"]
         assert len(a) == 2
         assert score["images"] == 359
         assert score["mean"] == pytest.approx(statistics.fmean(a))
@@ -81,7 +81,7 @@ def test_run_again_it_repeats_nothing_and_supervised_training_is_shared(place, c
     assert "seed" not in again.err
     knn = cli(*words(place, "--task", "knn", "--json"))
     assert "supervised" not in knn.err
-    assert json.loads(knn.out)[2]["accuracies"] == json.loads(first.out)[2]["accuracies"]
+    assert json.loads(knn.out)[2]["values"] == json.loads(first.out)[2]["values"]
 
 
 def test_lowshot_writes_its_labels_and_tells_every_comparison(place, cli):
