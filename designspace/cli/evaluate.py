@@ -1,22 +1,28 @@
 """`designspace evaluate`: what a pretrained trunk has learned."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from designspace.pretrain.evaluate import Score
+    from designspace.pretrain.scores import Score
+    from designspace.pretrain.subject import Subject
 
 
 def evaluate(
     checkpoint: Annotated[
         Path, typer.Argument(help="Folder of `designspace pretrain`, or a file of weights.")
     ],
-    task: Annotated[str, typer.Option(help="knn, linear, lowshot, finetune or features.")] = "knn",
+    task: Annotated[
+        str, typer.Option(help="knn, linear, lowshot, finetune, detect or features.")
+    ] = "knn",
     data: Annotated[
         str | None,
-        typer.Option(help="digits, cifar10, cifar100, folder:PATH or imagenet:PATH."),
+        typer.Option(
+            help="digits, cifar10, cifar100, folder:PATH, imagenet:PATH; for detect coco:PATH, or "
+            "pasted:digits, pasted:folder:PATH, … (scenes made by pasting)."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="For a file of weights: a published name, or a model.yaml.")
@@ -28,6 +34,15 @@ def evaluate(
     ] = None,
     scratch_epochs: Annotated[
         int | None, typer.Option(help="Epochs of supervised training from scratch.")
+    ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="For detect: small, published, or auto (by data and device).")
+    ] = "auto",
+    iterations: Annotated[
+        int | None, typer.Option(help="For detect, in place of the schedule's.")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="For detect, in place of the schedule's.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the scores; for features, the .npz file.")
@@ -47,7 +62,8 @@ def evaluate(
     """Score a pretrained trunk, beside a random one and supervised training from scratch.
 
     All three see the same labels. Scores are top-1 accuracy on images that neither saw: the test
-    images, or those held out. They are kept in `scores.jsonl`: run again, it goes on where it was.
+    images, or those held out; for detect, COCO's average precision of boxes and masks. They are
+    kept in `scores.jsonl`: run again, it goes on where it was.
 
     Examples:
 
@@ -57,54 +73,89 @@ def evaluate(
 
       designspace evaluate trunk.pth --model RegNetY-16GF --task linear --data folder:PATH
 
+      designspace evaluate results/mine --task detect --data pasted:digits
+
       designspace evaluate results/mine --task features --out features.npz
     """
     import json
-    import sys
 
     from designspace.cli.models import resolve_model
+    from designspace.cli.pretraining_page import update_page
     from designspace.errors import InputError
-    from designspace.pretrain.evaluate import Evaluation, Options
     from designspace.pretrain.subject import load_subject
 
     subject = load_subject(checkpoint, resolve_model(model) if model else None, side)
+    for note in subject.notes:
+        _told(note)
     chosen = data or subject.data
     if chosen is None:
         raise InputError("--data is missing; try digits, or folder:PATH for your own images")
-    options = Options(
-        task=task,
-        data=chosen,
-        seeds=seeds,
-        shares=tuple(labels) if labels else Options.shares,
-        scratch_epochs=scratch_epochs,
-        device=device,
-        threads=threads,
-        download=download,
-        home=cache,
-    )
     beside = checkpoint if checkpoint.is_dir() else checkpoint.parent
     folder = out if out is not None and task != "features" else beside / "evaluation"
-
-    def told(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    evaluation = Evaluation(subject, options, folder, told, None)
-    if task == "features":
+    common: dict[str, Any] = {
+        "data": chosen,
+        "seeds": seeds,
+        "device": device,
+        "threads": threads,
+        "download": download,
+        "home": cache,
+    }
+    if task == "detect":
+        rest = {"schedule": schedule, "iterations": iterations, "lr": lr}
+        scores = _detect(subject, folder, {**common, **rest})
+    elif task == "features":
         file = out or folder / "features.npz"
-        count, width = evaluation.save_features(file)
-        made = {"file": str(file), "images": count, "width": width}
-        print(json.dumps(made) if json_ else f"{file}: {count} images, {width} features each")
+        made = _features(subject, folder, file, common)
+        width = made["width"]
+        print(
+            json.dumps(made) if json_ else f"{file}: {made['images']} images, {width} features each"
+        )
         return
-    scores = evaluation.run()
+    else:
+        shares = {"shares": tuple(labels)} if labels else {}
+        scores = _classify(
+            subject, folder, {**common, **shares, "task": task, "scratch_epochs": scratch_epochs}
+        )
+    if checkpoint.is_dir() and out is None:
+        update_page(checkpoint, device, cache)
     if json_:
         print(json.dumps([score.to_dict() for score in scores]))
         return
-    print(f"{subject.source} on {chosen}: top-1 accuracy in percent")
+    print(f"{subject.source} on {scores[0].data}: percent, and the mean's 95 % interval over seeds")
     for score in scores:
         print(_line(score))
+
+
+def _told(text: str) -> None:
+    import sys
+
+    print(text, file=sys.stderr, flush=True)
+
+
+def _classify(subject: "Subject", folder: Path, options: dict[str, Any]) -> "list[Score]":
+    from designspace.pretrain.evaluate import Evaluation, Options
+
+    return Evaluation(subject, Options(**options), folder, _told, None).run()
+
+
+def _features(
+    subject: "Subject", folder: Path, file: Path, options: dict[str, Any]
+) -> dict[str, Any]:
+    from designspace.pretrain.evaluate import Evaluation, Options
+
+    made = Evaluation(subject, Options(task="features", **options), folder, _told, None)
+    count, width = made.save_features(file)
+    return {"file": str(file), "images": count, "width": width}
+
+
+def _detect(subject: "Subject", folder: Path, options: dict[str, Any]) -> "list[Score]":
+    from designspace.pretrain.detection.task import Detection, DetectOptions
+
+    return Detection(subject, DetectOptions(**options), folder, _told).run()
 
 
 def _line(score: "Score") -> str:
     interval = "" if score.low is None else f"  [{score.low:.1f}, {score.high:.1f}]"
     labels = f"{score.labels} labels" + (f" ({score.share:.0%})" if score.share < 1 else "")
-    return f"  {score.task:<9}{labels:<20}{score.what:<40}{score.mean:6.1f}{interval}"
+    metric = "" if score.metric == "top-1 accuracy" else f"{score.metric:<10}"
+    return f"  {score.task:<9}{labels:<20}{metric}{score.what:<40}{score.mean:6.1f}{interval}"

@@ -17,20 +17,12 @@ from designspace.report.models import model_table, rows_shown
 
 def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
     """Return the report as HTML; every name that people chose is escaped."""
-    environment = Environment(
-        loader=PackageLoader("designspace.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["quantity"] = format_quantity
-    environment.filters["said"] = said
+    made = environment()
     sections: defaultdict[str, list[Rendered]] = defaultdict(list)
     for one in rendered:
         sections[one.figure.section].append(one)
     splits = sorted({s for p in findings.populations for s in p.results.provenance.splits})
-    template = environment.get_template("report.html.j2")
+    template = made.get_template("report.html.j2")
     text = template.render(
         title="Design spaces compared"
         if len(findings.populations) > 1
@@ -38,8 +30,8 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         findings=findings,
         figures=sections,
         markup=Markup,
-        style=Markup(_source(environment, "report.css")),
-        script=Markup(_source(environment, "report.js")),
+        style=Markup(source(made, "report.css")),
+        script=Markup(source(made, "theme.js") + source(made, "report.js")),
         data=Markup(_script_safe(model_table(findings))),
         coded=any(one.coded for one in rendered),
         rows_shown=rows_shown(findings),
@@ -48,7 +40,25 @@ def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:
         imported=not all(p.results.provenance.seeds for p in findings.populations),
         version=version,
     )
-    # A journal may hold half a character; no page could be written with it.
+    return writable(text)
+
+
+def environment() -> Environment:
+    """Return what turns the templates of this room into pages."""
+    made = Environment(
+        loader=PackageLoader("designspace.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["quantity"] = format_quantity
+    made.filters["said"] = said
+    return made
+
+
+def writable(text: str) -> str:
+    """Return a page that can be written: a journal may hold half a character."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -67,7 +77,8 @@ def said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _source(environment: Environment, name: str) -> str:
+def source(environment: Environment, name: str) -> str:
+    """Return a style sheet or a script as it stands."""
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
 

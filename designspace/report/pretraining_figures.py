@@ -1,0 +1,231 @@
+"""The figures of a page about a pretraining: curves, scores, and strips of pictures."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import imsave
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from designspace.analysis.arrays import FloatArray
+from designspace.analysis.pretraining import (
+    Pictures,
+    PretrainingFindings,
+    ScoreGroup,
+    ScoreLine,
+)
+from designspace.report.figures import Figure, Panel
+from designspace.report.style import COLORS, INK
+
+# Pixels that a picture has at least in a strip: small ones are enlarged by whole numbers.
+_LEAST = 32
+# Metrics that have no panel of their own; the table has them.
+_QUIET = ("AP50", "AP75")
+_LOOKS = {"pretrained": (COLORS[0], "o"), "random": (INK, "s"), "scratch": (COLORS[1], "D")}
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of pictures: a PNG file, what it shows for those who don't see it, and words."""
+
+    png: bytes
+    alt: str
+    words: str
+
+
+def pretraining_figures(findings: PretrainingFindings) -> list[Figure]:
+    """Return the drawn figures in the order of the page."""
+    made = [_curves_figure(findings)]
+    groups = [g for g in findings.scores if not g.metric.endswith(_QUIET)]
+    return [*made, _scores_figure(groups)] if groups else made
+
+
+def neighbour_strips(pictures: Pictures) -> list[Strip]:
+    """One strip a query: the query, a gap, its nearest neighbours."""
+    strips = []
+    for number, (rows, same) in enumerate(
+        zip(pictures.neighbours, pictures.same, strict=True), start=1
+    ):
+        words = f"{int(same.sum())} of {len(same)} of its class"
+        alt = f"Image {number} and its {len(same)} nearest neighbours, {words}"
+        strips.append(Strip(_png(pictures.pictures, [rows[:1], rows[1:]]), alt, words))
+    return strips
+
+
+def prototype_strips(pictures: Pictures) -> list[Strip]:
+    """One strip a prototype: the images nearest to it, best first."""
+    strips = []
+    for number, (rows, size) in enumerate(
+        zip(pictures.prototypes, pictures.sizes, strict=True), start=1
+    ):
+        shown = int((rows >= 0).sum())
+        words = f"nearest to {int(size)} images"
+        alt = f"The {shown} images that lie nearest to prototype {number}, {words}"
+        strips.append(Strip(_png(pictures.pictures, [rows]), alt, words))
+    return strips
+
+
+def _png(pictures: NDArray[np.uint8], parts: Sequence[NDArray[np.int64]]) -> bytes:
+    """Lay pictures side by side, half a picture between parts; what is missing is see-through."""
+    side = pictures.shape[1]
+    gap = np.zeros((side, side // 2, 4), np.uint8)
+    tiles: list[NDArray[np.uint8]] = []
+    for number, rows in enumerate(parts):
+        tiles += [gap] if number else []
+        for row in rows:
+            tile = np.zeros((side, side, 4), np.uint8)
+            if row >= 0:
+                tile[..., :3], tile[..., 3] = pictures[row], 255
+            tiles.append(tile)
+    factor = -(-_LEAST // side)
+    whole = np.hstack(tiles).repeat(factor, axis=0).repeat(factor, axis=1)
+    file = io.BytesIO()
+    imsave(file, whole, format="png")
+    return file.getvalue()
+
+
+def _curves_figure(findings: PretrainingFindings) -> Figure:
+    c, k = findings.curves, int(findings.recipe["prototypes"])
+    chance = f"ln {k}"
+
+    def loss(ax: Axes) -> None:
+        ax.fill_between(c.at, c.loss_low, c.loss_high, color=COLORS[0], alpha=0.18, linewidth=0)
+        ax.plot(c.at, c.loss, color=COLORS[0])
+        _level(ax, findings.chance, chance)
+        _epochs(ax, "loss")
+
+    panels = [
+        Panel(
+            loss,
+            f"Loss against epochs, from {c.loss[0]:.2f} to {c.loss[-1]:.2f}; "
+            f"{chance} is {findings.chance:.2f}",
+        ),
+        Panel(
+            partial(_line, x=c.at, y=c.rate, name="learning rate", index=1),
+            f"Learning rate against epochs: at most {c.rate.max():.3g}, {c.rate[-1]:.3g} at the "
+            "end",
+        ),
+    ]
+    if len(c.knn):
+        panels.append(
+            Panel(
+                partial(_line, x=c.knn_epoch, y=c.knn, name="k-NN accuracy, %", index=2, dots=True),
+                f"k-NN accuracy on training images, from {c.knn[0]:.1f} to {c.knn[-1]:.1f} %",
+            )
+        )
+    panels += [
+        Panel(
+            partial(_line, x=c.epoch, y=c.spread, name="spread", index=3, level=(1.0, "even")),
+            f"Spread of the embeddings, from {c.spread[0]:.2f} to {c.spread[-1]:.2f}; 1 is even",
+        ),
+        Panel(
+            partial(
+                _line,
+                x=c.epoch,
+                y=c.used,
+                name="prototypes in use",
+                index=4,
+                level=(float(k), f"all {k}"),
+            ),
+            f"Prototypes in use, from {c.used[0]:.0f} to {c.used[-1]:.0f} of {k}",
+        ),
+        Panel(
+            partial(_line, x=c.epoch, y=c.speed, name="images a second", index=5),
+            f"Images a second, {np.median(c.speed):.0f} in the median epoch",
+        ),
+    ]
+    caption = (
+        f"Training, epoch by epoch. Loss: means of {len(c.loss)} spans of iterations, shaded "
+        f"between least and greatest; dotted, {chance}, where it stays if the codes carry nothing. "
+        "k-NN: on training images, with labels that training doesn't see. Spread: deviation of the "
+        "embeddings, 1 where they fill the sphere evenly, 0 where all are the same. Prototypes in "
+        "use: those that are nearest to any image of the epoch."
+    )
+    return Figure("curves", "curves", caption, tuple(panels), (3.1, 2.1), 3, left=0.62)
+
+
+def _line(
+    ax: Axes,
+    x: FloatArray,
+    y: FloatArray,
+    name: str,
+    index: int,
+    dots: bool = False,
+    level: tuple[float, str] | None = None,
+) -> None:
+    ax.plot(x, y, "o-" if dots or len(x) == 1 else "-", color=COLORS[index], markersize=3)
+    ax.set_ylim(bottom=0)
+    if level is not None:
+        _level(ax, *level)
+    _epochs(ax, name)
+
+
+def _level(ax: Axes, height: float, name: str) -> None:
+    """Draw a height by which to read a curve."""
+    ax.axhline(height, color=INK, linestyle=":", linewidth=1.0, label=name)
+    ax.set_ylim(top=max(ax.get_ylim()[1], 1.12 * height))
+    ax.legend(loc="best", fontsize=8)
+
+
+def _epochs(ax: Axes, name: str) -> None:
+    ax.set_xlabel("epoch")
+    ax.set_title(name, fontweight="bold", y=1.0, pad=4)
+    ax.set_xlim(left=0)
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.grid(True)
+
+
+def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
+    most = max(len(group.lines) for group in groups)
+    panels = tuple(
+        Panel(
+            partial(_draw_scores, lines=group.lines, title=_short(group)),
+            f"{group.title}: " + "; ".join(f"{one.what} {one.mean:.1f} %" for one in group.lines),
+        )
+        for group in groups
+    )
+    caption = (
+        "What evaluations found, in percent, with 95 % intervals over seeds (none for one seed). "
+        "Circle: the pretrained trunk; square: the same trunk from random weights; diamond: "
+        "supervised training from scratch on the same labels."
+    )
+    return Figure(
+        "scores", "scores", caption, panels, (3.6, 0.85 + 0.24 * most), 2, left=1.35, bottom=0.42
+    )
+
+
+def _draw_scores(ax: Axes, lines: Sequence[ScoreLine], title: str) -> None:
+    for row, line in enumerate(lines):
+        color, marker = _LOOKS[line.kind]
+        if line.low is not None and line.high is not None:
+            ax.plot([line.low, line.high], [row, row], color=color, linewidth=1.6)
+        ax.plot([line.mean], [row], marker, color=color, markersize=5.5)
+    ax.set_yticks(range(len(lines)), [_named(line) for line in lines])
+    ax.set_ylim(len(lines) - 0.4, -0.6)
+    ax.set_title(title, fontweight="bold", y=1.0, pad=4)
+    ax.set_xlabel("percent")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(True, axis="x")
+
+
+def _named(line: ScoreLine) -> str:
+    """Few words for the axis; the table has them all."""
+    how = line.what.partition(", ")[2]
+    how = f", {how}" if how in ("linear", "fine-tuned") else ""
+    return {"pretrained": "pretrained", "random": "random", "scratch": "from scratch"}[
+        line.kind
+    ] + how
+
+
+def _short(group: ScoreGroup) -> str:
+    share = f" {group.share:.3g}" if group.share < 1 else ""
+    metric = "" if group.metric == "top-1 accuracy" else f", {group.metric}"
+    return f"{group.task}{share}{metric}"
