@@ -25,6 +25,14 @@ def pretrain(
         int | None, typer.Option(help="Override the recipe's; rates follow in proportion.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Override the recipe's peak.")] = None,
+    shard: Annotated[
+        bool | None,
+        typer.Option(
+            "--shard/--no-shard",
+            help="Split parameters, gradients and momentum over the processes (FSDP2), or keep "
+            "them whole in each (DDP); as the recipe says.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and crops.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[
@@ -60,6 +68,9 @@ def pretrain(
       designspace pretrain RegNetY-256GF --recipe seer-256gf --dry-run
 
       torchrun --nproc-per-node 2 -m designspace pretrain model.yaml --data digits --out results/two
+
+    Several processes write their checkpoints together, each its own part (`checkpoint/` in place of
+    `checkpoint.pt`); another number of processes goes on from either, to rounding.
     """
     import json
     import sys
@@ -69,7 +80,7 @@ def pretrain(
     from designspace.pretrain.recipe import load_recipe
 
     trunk = resolve_model(model)
-    chosen = load_recipe(recipe).override(epochs, batch_size, lr)
+    chosen = load_recipe(recipe).override(epochs, batch_size, lr, shard)
     if dry_run:
         from designspace.pretrain.plan import DEFAULT_TERAFLOPS, plan
 
@@ -106,7 +117,7 @@ def pretrain(
         raise typer.Exit(1) from None
     if json_:
         print(json.dumps(end))
-    elif end:
+    else:
         print(f"{out}: loss {end['loss']:.4f} after {end['epoch']} epochs; trunk in {out}/trunk.pt")
 
 
@@ -126,7 +137,7 @@ def _described(made: "Plan") -> str:
         f"  iterations         {made.iterations:>18,} of {made.batch_size:,} images; "
         f"{made.images:,} images an epoch",
         f"  GPUs               {made.gpus:>18,} with {made.batch_per_gpu} images each, "
-        f"{made.precision} precision, {again}",
+        f"{made.precision} precision, {again}{', sharded' if memory.gathered else ''}",
         "  memory a GPU (GiB)",
         f"    parameters       {_gib(memory.parameters)}",
         f"    gradients        {_gib(memory.gradients)}",
@@ -134,7 +145,8 @@ def _described(made: "Plan") -> str:
         f"    gathered         {_gib(memory.gathered)}" if memory.gathered else "",
         f"    activations      {_gib(memory.activations)}   all kept",
         f"                     {_gib(memory.activations_checkpointed)}   computed again",
-        f"    in all           {_gib(memory.total)}",
+        f"    in all           {_gib(memory.total)}   (activations "
+        f"{'computed again' if made.checkpointed else 'all kept'})",
         f"  sent an iteration  {_gib(made.communicated)}   GiB by each GPU",
         f"  at {made.teraflops:g} Tflop/s a GPU: "
         f"{format_quantity(made.images_per_second)} images/s, {made.days:.2f} days "

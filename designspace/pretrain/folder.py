@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class DataStamp(BaseModel):
     """The data that a trunk was pretrained on, as it stands in recipe.yaml.
 
     Attributes:
+from designspace.pretrain.world import World
         source: How the person named it.
         images: Number of images.
         content: Hash of the images.
@@ -66,14 +68,6 @@ class PretrainFolder:
     def trunk_file(self) -> Path:
         """The trunk's weights in torchvision's names, when training is through."""
         return self.path / "trunk.pt"
-
-    @property
-    def _checkpoint(self) -> Path:
-        return self.path / "checkpoint.pt"
-
-    @property
-    def _before(self) -> Path:
-        return self.path / "checkpoint.before.pt"
 
     @property
     def started(self) -> bool:
@@ -123,18 +117,31 @@ class PretrainFolder:
         data = self._described().get("data") or {}
         return validate(DataStamp, data, self.path / "recipe.yaml", "pretraining recipe: data")
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Keep a state, and the one before it.
+    def save(self, state: dict[str, Any], world: World) -> None:
+        """Keep a state, and the one before it; every process must call it.
+
+        One process writes one file, several write a folder together. Either kind is read by any
+        number of processes, and goes when there are two of the other.
 
         Raises:
             InputError: The disk is full or not writable; the checkpoint before is kept.
         """
-        fresh = self.path / "checkpoint.new.pt"
+        together = world.group is not None
+        now, before = self._kept(together)
+        fresh = now.with_name(f"checkpoint.new{now.suffix}")
         try:
-            checkpoint.save(fresh, self._key(), state)
-            if self._checkpoint.exists():
-                os.replace(self._checkpoint, self._before)
-            os.replace(fresh, self._checkpoint)
+            if together:
+                snapshot.write(fresh, self._key(), state, world)
+            else:
+                checkpoint.save(fresh, self._key(), state)
+            if world.first:
+                if now.exists():
+                    _remove(before)
+                    os.replace(now, before)
+                os.replace(fresh, now)
+                if before.exists():
+                    for other in self._kept(not together):
+                        _remove(other)
         except OSError as error:
             raise InputError(f"cannot write {fresh}: {error.strerror or error}") from None
 
@@ -145,20 +152,46 @@ class PretrainFolder:
         except OSError as error:
             raise InputError(f"cannot write {self.trunk_file}: {error.strerror or error}") from None
 
-    def load(self, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
-        """Return the newest whole state, if any, and what a person should know of it."""
+    def load(
+        self, device: torch.device, like: dict[str, Any] | None = None, world: World | None = None
+    ) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return the newest whole state, if any, and what a person should know of it.
+
+        Args:
+            device: Where whole tensors go.
+            like: A state whose tensors lie as the wanted ones may; None for whole tensors.
+            world: The processes, each of which must call it; None for this one alone.
+        """
+        world, key = world or World(device), self._key()
+        alone = None
+        alone_notes: list[str] = []
+        for path in self._kept(together=False):
+            alone = checkpoint.load(path, key, device)
+            if alone is not None:
+                break
+            if path.exists():
+                alone_notes.append(_damaged(path))
+        newest = -1 if alone is None else int(alone["iteration"])
         notes: list[str] = []
-        for path in (self._checkpoint, self._before):
-            state = checkpoint.load(path, self._key(), device)
+        world.wait()
+        for path in self._kept(together=True):
+            done = snapshot.iteration(path, key)
+            if done is not None and done <= newest:
+                break
+            state = None if done is None else snapshot.read(path, like, world, device)
             if state is not None:
                 return state, notes
             if path.exists():
-                notes.append(
-                    f"{path} is damaged or of another pretraining; the one before it is used"
-                )
-        if notes:
+                notes.append(_damaged(path))
+        notes += alone_notes
+        if notes and alone is None:
             notes.append("no whole checkpoint is left: training begins anew")
-        return None, notes
+        return alone, notes
+
+    def _kept(self, together: bool) -> tuple[Path, Path]:
+        """The checkpoint of one process, or of several together, and the one before it."""
+        suffix = "" if together else ".pt"
+        return self.path / f"checkpoint{suffix}", self.path / f"checkpoint.before{suffix}"
 
     def append_steps(self, records: list[dict[str, Any]]) -> None:
         """Write iterations to the journal."""
@@ -186,3 +219,14 @@ class PretrainFolder:
         data = self.data()
         told = [self.model().arch.to_dict(), self.recipe().to_dict(), data.content, data.seed]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged or of another pretraining; the one before it is used"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from torchvision.models.regnet import RegNet
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.networks import build
+from designspace.pretrain.parts import local
 from designspace.pretrain.recipe import Head, SwavRecipe
 
 
@@ -68,7 +69,7 @@ class SwavNetwork(nn.Module):
             order of the crops.
         """
         features = torch.cat([self.features(images) for images in crops])
-        embeddings = functional.normalize(self.head(features), dim=1)
+        embeddings = functional.normalize(self.head(features).float(), dim=1)
         return embeddings, self.prototypes(embeddings)
 
     def features(self, images: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ class SwavNetwork(nn.Module):
     @torch.no_grad()
     def normalize_prototypes(self) -> None:
         """Scale every prototype to length 1."""
-        weight = self.prototypes.weight
+        weight = local(self.prototypes.weight)
         weight.copy_(functional.normalize(weight, dim=1))
 
 

@@ -28,7 +28,9 @@ class Memory:
         parameters: Weights, float32; its share where they are sharded.
         gradients: As many.
         optimizer: Momentum, as many.
-        gathered: The largest block's whole weights, where they are sharded; else 0.
+        gathered: Where they are sharded, what the largest block needs beside its part: its whole
+            weights and the next block's, its gradients, and those again in float32 as they are
+            averaged. Else 0.
         activations: For the backward pass, when all are kept.
         activations_checkpointed: The same when runs of blocks are computed again.
         total: With the activations that the recipe keeps.
@@ -64,8 +66,9 @@ class Plan:
         checkpointed: Whether activations are computed again in the backward pass.
         precision: mixed (float16 or bfloat16 beside float32 weights) or float32.
         memory: On one GPU.
-        communicated: Bytes that each GPU sends an iteration for gradients (ring all-reduce), or
-            for parameters and gradients where they are sharded.
+        communicated: Bytes that each GPU sends an iteration for gradients (ring all-reduce), or,
+            where they are sharded, for parameters (gathered forward and backward for each size of
+            crop) and gradients (averaged and scattered for each size of crop).
         teraflops: Stated arithmetic of one GPU, 10^12 operations a second.
         images_per_second: Over all GPUs.
         days: Of the whole run.
@@ -140,7 +143,11 @@ def plan(
     rate = gpus * teraflops * 1e12 / operations
     parameters = trunk + head + prototypes
     batch = recipe.batch_size // gpus
-    volume = _FLOAT * parameters * (gpus - 1) / gpus
+    # A ring all-reduce is a scatter and a gather. Sharded, each size of crop gathers parameters
+    # for its forward and its backward pass and scatters gradients in float32.
+    size = _HALF if precision == "mixed" else _FLOAT
+    sizes = len({group.size for group in recipe.crops})
+    each = sizes * (2 * size + _FLOAT) if recipe.shard else 2 * _FLOAT
     return Plan(
         model=model.name,
         recipe=recipe.name,
@@ -158,8 +165,7 @@ def plan(
         checkpointed=checkpointed,
         precision=precision,
         memory=_memory(model, recipe, network, batch, gpus, precision),
-        # Sharded: gathered for the forward and the backward pass, gradients scattered.
-        communicated=round(volume * (3 if recipe.shard else 2)),
+        communicated=round(each * parameters * (gpus - 1) / gpus),
         teraflops=teraflops,
         images_per_second=rate,
         days=iterations * recipe.batch_size / rate / 86400,
@@ -191,7 +197,8 @@ def _memory(
     checkpointed = size * (fewer + largest)
     activations = size * kept
     parts = [network.head, *(b for s in network.trunk.trunk_output for b in s)]
-    gathered = size * max(_count(part) for part in parts) if recipe.shard else 0
+    largest_part = max(_count(part) for part in parts)
+    gathered = (3 * size + _FLOAT) * largest_part if recipe.shard else 0
     used = activations if recipe.checkpoint_after is None else checkpointed
     return Memory(
         parameters=held,

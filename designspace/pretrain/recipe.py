@@ -138,7 +138,8 @@ class SwavRecipe(_Strict):
         sync_bn_group: Processes that share BatchNorm statistics; 0 for all.
         checkpoint_after: Blocks of each stage after which activations are kept, the others being
             computed again in the backward pass; "block" keeps each block's; None keeps all.
-        shard: Split parameters, gradients and momentum over the processes (FSDP).
+        shard: Split parameters, gradients and momentum over the processes (FSDP2) instead of
+            keeping them whole in each (DDP); no difference where there is one process.
         images: Images that the published run saw an epoch, for planning.
         gpus: GPUs of the published run, for planning.
         knn_every: Epochs between two measurements of k-NN accuracy; 0 for none.
@@ -220,7 +221,8 @@ class SwavRecipe(_Strict):
     def differences(self, other: "SwavRecipe") -> list[str]:
         """Name what differs in what is trained, as `what: this, other`."""
         mine, theirs = self.to_dict(), other.to_dict()
-        told = ("name", "about", "images", "gpus", "knn_every")
+        # How it is spread over processes and memory changes nothing but rounding.
+        told = ("name", "about", "images", "gpus", "knn_every", "shard", "checkpoint_after")
         return [
             f"{k}: {mine[k]}, {theirs[k]}" for k in mine if k not in told and mine[k] != theirs[k]
         ]
@@ -230,6 +232,7 @@ class SwavRecipe(_Strict):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
+        shard: bool | None = None,
     ) -> "SwavRecipe":
         """Return the recipe with what was given on the command line, checked again.
 
@@ -246,6 +249,8 @@ class SwavRecipe(_Strict):
         for name in ("lr", "start_lr", "final_lr"):
             data[name] = data[name] * factor
         data["epochs"] = epochs or self.epochs
+        if shard is not None:
+            data["shard"] = shard
         return parse_recipe(data, "the command line")
 
 

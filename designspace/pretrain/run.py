@@ -19,6 +19,7 @@ from designspace.pretrain.folder import DataStamp, PretrainFolder
 from designspace.pretrain.knn import knn_accuracy
 from designspace.pretrain.network import check_depth
 from designspace.pretrain.recipe import SwavRecipe
+from designspace.pretrain.parts import whole
 from designspace.pretrain.training import Pretraining
 from designspace.pretrain.watch import advice, alarms, not_finite
 from designspace.pretrain.world import World, join
@@ -163,18 +164,23 @@ class _Run:
 
     def train(self) -> dict[str, Any]:
         """Train to the end; return the last epoch's record."""
-        state, notes = self._folder.load(self._world.device)
+        parted = self._training.state() if self._world.group is not None else None
+        state, notes = self._folder.load(self._world.device, parted, self._world)
         for text in notes if self._world.first else ():
             self._observer.note(text)
         if state is not None:
             self._training.restore(state)
         self._first = self._training.iteration
+        weights = {}
+        for key, value in self._training.network.trunk.state_dict().items():
+            tensor = whole(value)  # every process takes part
+            if self._world.first:
+                weights[key] = tensor.cpu()
         while self._training.iteration < self._total:
             self._epoch()
         if not self._world.first:
             return {}
-        trunk = self._training.network.trunk.state_dict()
-        self._folder.write_trunk({key: value.cpu() for key, value in trunk.items()})
+        self._folder.write_trunk(weights)
         return self._folder.epochs()[-1]
 
     def _epoch(self) -> None:
@@ -197,7 +203,7 @@ class _Run:
         record["images_per_second"] = recipe.batch_size * (training.iteration - start) / seconds
         training.watch.reset()
         if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
-            record["knn"] = self._knn() if self._world.first else 0.0
+            record["knn"] = self._knn()
         record["alarms"] = alarms(recipe, self._per_epoch, training.iteration, record)
         if self._world.first:
             self._folder.append_epoch(record)
@@ -242,25 +248,28 @@ class _Run:
         return self._world.sum(torch.tensor(late, device=self._world.device)).item() > 0
 
     def _save(self) -> None:
-        state = self._training.state()
-        if self._world.first:
-            self._folder.save(state)
-        self._world.wait()
+        self._folder.save(self._training.state(), self._world)
         self._saved_at = time.monotonic()
 
     def _knn(self) -> float:
-        """Accuracy of k-NN, in percent, on training images that lie in a fixed random order."""
-        total = len(self._arrays.train)
+        """Accuracy of k-NN, in percent, on training images that lie in a fixed random order.
+
+        Each process extracts the features of its share of the images.
+        """
+        total, world = len(self._arrays.train), self._world
         queries = min(_QUERIES, total // 5)
         rows = min(total, queries + _BANK)
         trunk = self._training.network.trunk
-        features = extract(
+        part = -(-rows // world.size)
+        own = torch.arange(world.rank * part, (world.rank + 1) * part).clamp(max=rows - 1)
+        shared = extract(
             trunk,
-            self._arrays.train[:rows],
+            self._arrays.train[own.to(self._arrays.train.device)],
             self._recipe.side,
             self._cache.mean,
             self._cache.std,
-            self._world.device,
+        features = torch.cat(world.gather(shared))[:rows]
+            world.device,
         )
         trunk.train()
         labels = self._arrays.train_labels[:rows].to(features.device)

@@ -1,20 +1,25 @@
 """One pretraining in progress: the step of SwAV, and all that must be kept to go on."""
 
 import math
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
 from designspace.arch import Model
 from designspace.pretrain.larc import Larc
 from designspace.pretrain.loss import swapped_prediction
 from designspace.pretrain.network import SwavNetwork
+from designspace.pretrain.parts import fill, local, whole
 from designspace.pretrain.queue import EmbeddingQueue
 from designspace.pretrain.recipe import SwavRecipe
 from designspace.pretrain.schedule import learning_rate
+from designspace.pretrain.shard import sharded_network
 from designspace.pretrain.sinkhorn import codes
 from designspace.pretrain.world import World, share_statistics
 
@@ -24,6 +29,8 @@ class Pretraining:
 
     All that is random follows from the seed and the iteration, so that no random state needs to be
     kept. `state` and `restore` carry the rest: training goes on bit for bit where it was.
+
+    Several processes hold the whole network each (DDP), or parts of it (FSDP2: `recipe.shard`).
     """
 
     def __init__(
@@ -35,25 +42,31 @@ class Pretraining:
         world: World,
         autocast: torch.dtype | None = None,
     ) -> None:
-        """Build and initialise; equal seeds give equal weights on every device and process."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = SwavNetwork(model, recipe)
+        """Build and initialise; equal seeds give equal weights on every device and process.
+
+        Args:
+            model: The trunk.
+            recipe: How it is trained.
+            per_epoch: Iterations an epoch.
+            seed: Seed of the weights.
+            world: The processes.
+            autocast: What to compute in beside float32 weights; None for float32 alone. Sharded,
+                only bfloat16 is taken up: float16 would need scaled gradients in parts.
+        """
         self._recipe, self._per_epoch, self._world = recipe, per_epoch, world
-        self._device, self._autocast = world.device, autocast
-        network.to(device=world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        share_statistics(network, world, recipe.sync_bn_group)
-        self.network = network
-        self._forward: nn.Module = network
-        if world.group is not None:
-            places = [world.device] if world.device.type == "cuda" else None
-            self._forward = DistributedDataParallel(
-                network, device_ids=places, broadcast_buffers=False
-            )
-        self._optimizer = _optimizer(network, recipe)
+        self._device = world.device
+        self._sharded = recipe.shard and world.group is not None
+        self._autocast = None if self._sharded else autocast
+        if self._sharded:
+            reduced = autocast if autocast is torch.bfloat16 else None
+            self.network = sharded_network(model, recipe, seed, world, reduced)
+        else:
+            self.network = _whole_network(model, recipe, seed, world)
+        self._forward = self.network if self._sharded else _replicated(self.network, world)
+        self._optimizer = _optimizer(self.network, recipe)
         self._scaler = torch.amp.GradScaler(
             world.device.type,
-            enabled=autocast is torch.float16 and world.device.type == "cuda",
+            enabled=self._autocast is torch.float16 and world.device.type == "cuda",
         )
         world.share(recipe.batch_size)
         self._queue = self._new_queue()
@@ -100,7 +113,7 @@ class Pretraining:
         for crop in range(recipe.assign):
             own = scores[crop].detach()
             if queue is not None and queue.full:
-                weight = self.network.prototypes.weight
+                weight = whole(self.network.prototypes.weight)
                 own = torch.cat([queue.rows(crop) @ weight.T, own.float()])
             assigned = codes(
                 own, recipe.sinkhorn.epsilon, recipe.sinkhorn.iterations, self._world.group
@@ -111,30 +124,54 @@ class Pretraining:
         return torch.stack(made)
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how training goes on; every process must call it."""
+        """Return all that decides how training goes on; every process must call it.
+
+        What the processes hold in parts (the queue; sharded, parameters and momentum too) stays in
+        parts, as DTensors.
+        """
         return {
             "iteration": self.iteration,
             "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "momentum": self._momentum(),
             "scaler": self._scaler.state_dict(),
-            "queue": self._whole_queue(),
+            "queue": self._queue_state(),
             "watch": self.watch.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state, also one of another number of processes."""
+        """Go on from a state: whole, or in parts that lie as this one's."""
         self.iteration = int(state["iteration"])
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        fill(self.network.state_dict(), state["network"])
+        momentum = state["momentum"] if "momentum" in state else self._old_momentum(state)
+        own = self._momentum()
+        fill(own, momentum)
+        for name, p in self.network.named_parameters():
+            self._optimizer.state[p]["momentum_buffer"] = own[name]
         self._scaler.load_state_dict(state["scaler"])
         self.watch.restore(state["watch"])
         if self._queue is not None:
-            rows, batch = state["queue"]["rows"], self._recipe.batch_size
-            share = self._world.share(batch)
-            crops, length, dim = rows.shape
-            own = rows.view(crops, length // batch, batch, dim)[:, :, share]
-            filled = int(state["queue"]["filled"]) // self._world.size
-            self._queue.restore({"rows": own.reshape(crops, -1, dim), "filled": filled})
+            rows, filled = state["queue"]["rows"], int(state["queue"]["filled"])
+            crops, dim = self._recipe.assign, self._recipe.head.dim
+            if not isinstance(rows, DTensor):
+                batch = self._recipe.batch_size
+                rows = rows.reshape(crops, -1, batch, dim)[:, :, self._world.share(batch)]
+            queue = local(rows).reshape(crops, -1, dim)
+            self._queue.restore({"rows": queue, "filled": filled // self._world.size})
+
+    def _momentum(self) -> dict[str, Tensor]:
+        """Momentum by parameter; where no step was taken yet it is 0, which comes to the same."""
+        return {
+            name: self._optimizer.state[p].get("momentum_buffer", torch.zeros_like(p.detach()))
+            for name, p in self.network.named_parameters()
+        }
+
+    def _old_momentum(self, state: dict[str, Any]) -> dict[str, Tensor]:
+        """Momentum as version 0.1.0 kept it: by the number of the parameter."""
+        kept = state["optimizer"]["state"]
+        return {
+            name: kept[i]["momentum_buffer"] if i in kept else torch.zeros(p.shape)
+            for i, (name, p) in enumerate(self.network.named_parameters())
+        }
 
     def _new_queue(self) -> EmbeddingQueue | None:
         recipe = self._recipe
@@ -143,18 +180,20 @@ class Pretraining:
         length = recipe.queue.length // self._world.size
         return EmbeddingQueue(recipe.assign, length, recipe.head.dim, self._device)
 
-    def _whole_queue(self) -> dict[str, Any] | None:
-        """The queue of all processes, as one process would hold it: batch after batch."""
+    def _queue_state(self) -> dict[str, Any] | None:
+        """The queue as (crops, batches, images of a batch, dim), in parts by images."""
         if self._queue is None:
             return None
         state = self._queue.state()
-        rows = state["rows"]
+        rows, filled = state["rows"], state["filled"]
         assert isinstance(rows, Tensor)
+        assert isinstance(filled, int)
         part = self._recipe.batch_size // self._world.size
-        crops, length, dim = rows.shape
-        parts = [r.view(crops, length // part, part, dim) for r in self._world.gather(rows)]
-        whole = torch.cat(parts, dim=2).reshape(crops, -1, dim)
-        return {"rows": whole, "filled": self._queue.filled * self._world.size}
+        rows = rows.view(len(rows), -1, part, rows.shape[2])
+        if self._world.group is not None:
+            mesh = DeviceMesh.from_group(self._world.group, self._device.type)
+            rows = DTensor.from_local(rows, mesh, [Shard(2)])
+        return {"rows": rows, "filled": filled * self._world.size}
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self._autocast is None:
@@ -216,6 +255,28 @@ class Watch:
         self._loss, self._spread = state["loss"].to(device), state["spread"].to(device)
         wins = state["wins"].to(device)
         self._wins = wins if self._world.first else torch.zeros_like(wins)
+
+
+def _whole_network(model: Model, recipe: SwavRecipe, seed: int, world: World) -> SwavNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SwavNetwork(model, recipe)
+    network.to(device=world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    share_statistics(network, world, recipe.sync_bn_group)
+    return network
+
+
+def _replicated(network: SwavNetwork, world: World) -> nn.Module:
+    """The network, with gradients averaged over the processes where there are several."""
+    if world.group is None:
+        return network
+    places = [world.device] if world.device.type == "cuda" else None
+    with warnings.catch_warnings():
+        # Newer versions of torch have another name for it, older ones don't know that one.
+        warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+        return DistributedDataParallel(
+            network, device_ids=places, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
 
 
 def _optimizer(network: nn.Module, recipe: SwavRecipe) -> torch.optim.Optimizer:

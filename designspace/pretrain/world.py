@@ -90,7 +90,10 @@ def join(device: str) -> Iterator[World]:
     if on_gpu and here >= len(places):
         raise InputError(f"{here + 1} processes or more on a machine with {len(places)} GPUs")
     place = torch.device(places[here] if on_gpu else places[0])
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    if on_gpu:
+        torch.cuda.set_device(place)
+    # gloo beside NCCL carries the plans of checkpoints.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         yield World(place, dist.get_rank(), size, dist.group.WORLD)
     finally:
@@ -125,44 +128,43 @@ def share_statistics(network: nn.Module, world: World, group_size: int) -> nn.Mo
     return network
 
 
-class SharedBatchNorm(nn.Module):
+class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm over the batches of several processes, where torch's own asks for a GPU."""
 
     def __init__(
         self, norm: nn.BatchNorm1d | nn.BatchNorm2d, group: dist.ProcessGroup, size: int
     ) -> None:
         """Take over a layer's parameters and statistics, under the same names."""
-        super().__init__()
+        super().__init__(norm.num_features, norm.eps, norm.momentum)
         self.weight, self.bias = norm.weight, norm.bias
-        self.register_buffer("running_mean", norm.running_mean)
-        self.register_buffer("running_var", norm.running_var)
-        self.register_buffer("num_batches_tracked", norm.num_batches_tracked)
-        self.momentum, self.eps = norm.momentum or 0.0, norm.eps
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
         self._group, self._size = group, size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (n, channels, …); every process must hold equally many elements."""
+        """Normalise (n, channels, …) in float32; every process must hold equally many elements."""
         dims = [0, *range(2, x.dim())]
         shape = [1, -1, *(1 for _ in dims[1:])]
+        exact = x.float()
         if self.training:
             count = x.numel() // x.shape[1] * self._size
-            mean = _sum_over(x.sum(dims), self._group) / count
-            centred = x - mean.view(shape)
+            mean = _sum_over(exact.sum(dims), self._group) / count
+            centred = exact - mean.view(shape)
             var = _sum_over(centred.square().sum(dims), self._group) / count
             self._follow(mean.detach(), var.detach() * count / (count - 1))
         else:
             mean, var = self.running_mean, self.running_var  # type: ignore[assignment]
-            centred = x - mean.view(shape)
+            centred = exact - mean.view(shape)
         scale = (var + self.eps).rsqrt() * self.weight
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, var: Tensor) -> None:
-        assert isinstance(self.num_batches_tracked, Tensor)
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         for kept, new in ((self.running_mean, mean), (self.running_var, var)):
             assert isinstance(kept, Tensor)
-            kept.lerp_(new, self.momentum)
+            kept.lerp_(new, self.momentum or 0.0)
 
 
 class _Sum(torch.autograd.Function):

@@ -5,13 +5,14 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from scipy import stats
+from torch.nn import functional
 from torchvision import transforms
 from torchvision.transforms import functional as tv
 
 from designspace.pretrain import colour
 from designspace.pretrain.colour import ColourDraw, draw_colours
 from designspace.pretrain.crops import CropMaker, draw_crops, epoch_order
-from designspace.pretrain.recipe import Augment, load_recipe
+from designspace.pretrain.recipe import Augment, load_recipe, parse_recipe
 from designspace.training.augment import cut_resized, resized_boxes
 
 
@@ -147,6 +148,92 @@ def test_nothing_drawn_is_the_image_itself_normalised():
     drawn = type(drawn)(16, whole, drawn.flips, drawn.colours)
     made = CropMaker(recipe, (127.5,) * 3, (51.0,) * 3)(records, [drawn])[0]
     assert torch.allclose(made, (records.permute(0, 3, 1, 2).float() - 127.5) / 51, atol=1e-3)
+
+
+def papers(side):
+    """SwAV's recipe for small images; large crops of 7/8 of a record's side, as in the papers."""
+    data = load_recipe("swav").to_dict()
+    large = {"count": 2, "size": side * 7 // 8, "scale": [0.14, 1.0]}
+    small = {"count": 1, "size": side * 3 // 8, "scale": [0.05, 0.14]}
+    return parse_recipe({**data, "crops": [large, small], "record": side}, "test")
+
+
+def test_a_whole_crop_is_torchvisions_on_the_same_draws():
+    n, side, recipe = 24, 32, papers(32)
+    records, mean, std = pictures(n, side), (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)
+    drawn = draw_crops(recipe, side, n, seed=0, iteration=0)
+    made = CropMaker(recipe, mean, std)(records, drawn)
+    made = [*made[0].split(n), *made[1].split(n)]
+    jitter = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
+    for one, crops in zip(drawn, made, strict=True):
+        size, colours = one.size, one.colours
+        for i in range(n):
+            image = records[i].permute(2, 0, 1).float() / 255
+            box = one.boxes[i].tolist()
+            image = tv.resized_crop(image, *box, [size, size], antialias=False)
+            image = tv.hflip(image) if one.flips[i] else image
+            if colours.jitter[i]:
+                for kind in colours.order[i].tolist():
+                    image = jitter[kind](image, colours.factors[i, kind].item())
+            if colours.grey[i]:
+                image = tv.rgb_to_grayscale(image, 3)
+            if colours.sigma[i] > 0:
+                reach = min(8, size - 1)
+                padded = functional.pad(image[None], (reach,) * 4, mode="replicate")[0]
+                kernel = [2 * reach + 1] * 2
+                image = tv.gaussian_blur(padded, kernel, [colours.sigma[i].item()] * 2)
+                image = image[:, reach:-reach, reach:-reach]
+            twin = tv.normalize(image, [m / 255 for m in mean], [s / 255 for s in std])
+            assert torch.allclose(crops[i], twin, atol=2e-3), i
+
+
+def measures(crops):
+    """What a pipeline may change: brightness, contrast, colour, sharpness, left against right."""
+    half = crops.shape[-1] // 2
+    steps = (crops[..., 1:] - crops[..., :-1]).abs().mean(dim=(1, 2, 3))
+    spread = crops.std(dim=(2, 3)).mean(1)
+    return {
+        "brightness": crops.mean(dim=(1, 2, 3)),
+        "contrast": spread,
+        "colour": (crops[:, 0] - crops[:, 2]).mean(dim=(1, 2)),
+        "sharpness": steps / (spread + 0.01),
+        "sides": (crops[..., :half].mean(dim=(1, 2, 3)) - crops[..., half:].mean(dim=(1, 2, 3))),
+    }
+
+
+def test_crops_are_distributed_as_the_papers_pipeline():
+    """SwAV's per-image transforms, on PIL images, against ours on one picture."""
+    n, side, recipe = 2000, 40, papers(40)
+    picture = pictures(1, side, seed=5)
+    zero, one = (0.0,) * 3, (255.0,) * 3
+    drawn = draw_crops(recipe, side, n, seed=3, iteration=0)
+    ours = CropMaker(recipe, zero, one)(picture.expand(n, -1, -1, -1), drawn[1:])
+    as_file = Image.fromarray(picture[0].numpy())
+
+    def blur(image):
+        sigma = float(np.random.default_rng(len(theirs[-1])).uniform(0.1, 2.0))
+        return image.filter(ImageFilter.GaussianBlur(sigma))
+
+    theirs: list[list] = []
+    torch.manual_seed(0)
+    for group in recipe.crops:
+        pipeline = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(group.size, scale=group.scale),
+                transforms.RandomHorizontalFlip(0.5),
+                transforms.RandomApply([transforms.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.8),
+                transforms.RandomGrayscale(0.2),
+                transforms.RandomApply([blur], p=0.5),
+                transforms.ToTensor(),
+            ]
+        )
+        theirs.append([])
+        for _ in range(n):
+            theirs[-1].append(pipeline(as_file))
+    for mine, other in zip(ours, theirs, strict=True):
+        a, b = measures(mine), measures(torch.stack(other))
+        for name in a:
+            assert stats.ks_2samp(a[name].numpy(), b[name].numpy()).pvalue > 1e-3, name
 
 
 def test_take_keeps_what_belongs_together():
