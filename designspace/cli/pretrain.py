@@ -97,6 +97,7 @@ def pretrain(
         raise InputError("--out is missing; name the folder of the run")
 
     from designspace.cli.pretraining import pretraining_display
+    from designspace.cli.pretraining_page import update_page
     from designspace.pretrain.run import Diverged, Request, pretrain_trunk
 
     request = Request(
@@ -115,10 +116,14 @@ def pretrain(
     except Diverged as error:
         print(f"designspace: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+    if not end:
+        return  # a process other than the first
+    page = update_page(out, device, cache)
     if json_:
         print(json.dumps(end))
     else:
         print(f"{out}: loss {end['loss']:.4f} after {end['epoch']} epochs; trunk in {out}/trunk.pt")
+        print(f"report: {page}")
 
 
 def _described(made: "Plan") -> str:

@@ -14,17 +14,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.model_file import read_model, write_model
-from designspace.files import dump_yaml, make_folder, read_yaml, validate, write_text
+from designspace.files import (
+    dump_yaml,
+    make_folder,
+    read_yaml,
+    refuse_links_out,
+    validate,
+    write_text,
+)
+from designspace.pretrain import snapshot
 from designspace.pretrain.recipe import SwavRecipe, parse_recipe
+from designspace.pretrain.world import World
 from designspace.runs import journal
 from designspace.training import checkpoint
+
+# What is written in the folder of a pretraining.
+_OURS = ("model.yaml", "recipe.yaml", "steps.jsonl", "epochs.jsonl", "evaluation", ".lock")
 
 
 class DataStamp(BaseModel):
     """The data that a trunk was pretrained on, as it stands in recipe.yaml.
 
     Attributes:
-from designspace.pretrain.world import World
         source: How the person named it.
         images: Number of images.
         content: Hash of the images.
@@ -80,7 +91,7 @@ class PretrainFolder:
         Raises:
             InputError: Something else was begun here.
         """
-        make_folder(self.path)
+        refuse_links_out(make_folder(self.path), _OURS)
         if not self.started:
             write_model(model, self.path / "model.yaml")
             written = {"recipe": recipe.to_dict(), "data": data.model_dump()}
@@ -144,6 +155,7 @@ class PretrainFolder:
                         _remove(other)
         except OSError as error:
             raise InputError(f"cannot write {fresh}: {error.strerror or error}") from None
+        world.wait()
 
     def write_trunk(self, state: dict[str, torch.Tensor]) -> None:
         """Write the trunk's weights by themselves."""
@@ -173,7 +185,6 @@ class PretrainFolder:
                 alone_notes.append(_damaged(path))
         newest = -1 if alone is None else int(alone["iteration"])
         notes: list[str] = []
-        world.wait()
         for path in self._kept(together=True):
             done = snapshot.iteration(path, key)
             if done is not None and done <= newest:

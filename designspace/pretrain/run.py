@@ -16,20 +16,18 @@ from designspace.files import make_folder
 from designspace.pretrain.crops import CropMaker, draw_crops, epoch_order
 from designspace.pretrain.features import extract
 from designspace.pretrain.folder import DataStamp, PretrainFolder
+from designspace.pretrain.images import decoded
 from designspace.pretrain.knn import knn_accuracy
 from designspace.pretrain.network import check_depth
-from designspace.pretrain.recipe import SwavRecipe
 from designspace.pretrain.parts import whole
+from designspace.pretrain.recipe import SwavRecipe
 from designspace.pretrain.training import Pretraining
 from designspace.pretrain.watch import advice, alarms, not_finite
 from designspace.pretrain.world import World, join
 from designspace.runs.lock import lock
 from designspace.training.batches import Arrays, open_arrays
-from designspace.training.cache import Cache, build_cache, default_home
-from designspace.training.decode import Geometry
+from designspace.training.cache import Cache, default_home
 from designspace.training.devices import available_cores, prepare
-from designspace.training.sources import load_source
-from designspace.training.splits import split
 
 # Iterations that are written to the journal, and looked at, at once.
 _FLUSH = 10
@@ -171,13 +169,13 @@ class _Run:
         if state is not None:
             self._training.restore(state)
         self._first = self._training.iteration
+        while self._training.iteration < self._total:
+            self._epoch()
         weights = {}
         for key, value in self._training.network.trunk.state_dict().items():
             tensor = whole(value)  # every process takes part
             if self._world.first:
                 weights[key] = tensor.cpu()
-        while self._training.iteration < self._total:
-            self._epoch()
         if not self._world.first:
             return {}
         self._folder.write_trunk(weights)
@@ -268,9 +266,9 @@ class _Run:
             self._recipe.side,
             self._cache.mean,
             self._cache.std,
-        features = torch.cat(world.gather(shared))[:rows]
             world.device,
         )
+        features = torch.cat(world.gather(shared))[:rows]
         trunk.train()
         labels = self._arrays.train_labels[:rows].to(features.device)
         classes = int(labels.max()) + 1
@@ -282,14 +280,11 @@ class _Run:
 def _cache(request: Request, world: World, observer: Observer) -> Cache:
     """Decode the images once; the other processes wait for the first."""
     home = request.home or default_home()
-    side = request.recipe.record_side
-    geometry = Geometry(side, side)
-    source = load_source(request.data, request.download and world.first, home / "data")
-    parts = split(source, "test" if source.test is not None else "held-out")
 
     def build() -> Cache:
         told = observer.decoded if world.first else None
-        return build_cache(parts, (geometry, geometry), home / "images", available_cores(), told)
+        download = request.download and world.first
+        return decoded(request.data, request.recipe, home, download, told)
 
     if world.first:
         cache = build()
