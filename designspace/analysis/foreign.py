@@ -4,8 +4,6 @@ All are text; a pickle is never opened. The error is always that after the last 
 has it, as everywhere here, although pycls' own analysis takes the least over epochs.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from designspace.analysis.imported import COSTS, About, Imported
+from designspace.analysis.imported import COSTS, About, Imported, read_table
 from designspace.analysis.plain import readable
 from designspace.arch.stages import group_compatible
 from designspace.errors import InputError, nearest, shortened
@@ -240,15 +238,7 @@ def _by_stage(*lists: Sequence[float]) -> dict[str, float]:
 def _table(text: str, path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """The header and the rows of a table whose columns are parted by commas, semicolons or tabs."""
     first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    lines = csv.DictReader(
-        io.StringIO(text, newline=""), restkey="(more)", restval="", delimiter=delimiter
-    )
-    try:
-        rows = list(lines)
-    except csv.Error as error:
-        raise InputError(f"import: {path}: not CSV: {error}") from None
-    header = list(lines.fieldnames or [])
+    header, rows = read_table(text, path, max(",;\t", key=first.count))
     if not rows:
         raise InputError(f"import: {path}: needs a header line and a model a line")
     twice = [name for i, name in enumerate(header) if name in header[:i]]

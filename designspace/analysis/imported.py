@@ -87,6 +87,22 @@ def write_imported(imported: Imported, folder: Path) -> None:
     write_text(folder / IMPORT_FILE, dump_yaml(imported.about.model_dump(), header))
 
 
+def read_table(
+    text: str, path: Path, delimiter: str = ","
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the header of a table, and its rows by column; cells that a row lacks are empty.
+
+    Raises:
+        InputError: It is no CSV.
+    """
+    lines = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
+    try:
+        rows = list(lines)
+    except csv.Error as error:
+        raise InputError(f"import: {path}: not CSV: {error}") from None
+    return list(lines.fieldnames or []), rows
+
+
 def read_imported(folder: Path, all_finished: bool = False) -> Results:
     """Read a folder that `write_imported` wrote, or that a person wrote by hand.
 
@@ -97,11 +113,11 @@ def read_imported(folder: Path, all_finished: bool = False) -> Results:
         About, read_yaml(folder / IMPORT_FILE, "import"), folder / IMPORT_FILE, "import"
     )
     path = folder / MODELS_FILE
-    rows = list(csv.DictReader(io.StringIO(read_text(path, "import"))))
-    if not rows or not {"id", "state", "error"} <= set(rows[0]):
+    header, rows = read_table(read_text(path, "import"), path)
+    if not rows or not {"id", "state", "error"} <= set(header):
         raise InputError(f"import: {path}: needs a header with id, state, error, and models below")
     states = np.array([_state(row["state"], i, path) for i, row in enumerate(rows)], dtype="U8")
-    columns = {name: _column(rows, name, path) for name in rows[0] if name not in ("id", "state")}
+    columns = {name: _column(rows, name, path) for name in header if name not in ("id", "state")}
     errors = columns.pop("error")
     bad = np.flatnonzero((errors < 0) | (errors > 100))
     if len(bad):

@@ -272,3 +272,25 @@ def test_any_value_in_a_table_of_others(value, tmp_path_factory):
         text = json.dumps(data, default=str)
         path.write_bytes(text.encode("utf-8", errors="replace"))
         attempt(lambda path: read_foreign(path, Reading()), path)
+
+
+CELLS = st.one_of(
+    st.sampled_from(["", "5", "1e999", "nan", "-1", "complete", "id", "error", "d1", "w1", "g"]),
+    st.text(max_size=6),
+)
+
+
+@ANY
+@given(rows=st.lists(st.lists(CELLS, max_size=6), max_size=6), mark=st.sampled_from(",;\t\r\n"))
+def test_any_text_as_a_table(rows, mark, tmp_path_factory):
+    """What `import` reads, and what it wrote and somebody edited."""
+    from designspace.analysis.foreign import Reading, read_foreign
+    from designspace.analysis.imported import read_imported
+
+    folder = tmp_path_factory.mktemp("any")
+    text = "\n".join(mark.join(row) for row in rows)
+    for name, head in (("table.csv", f"error{mark}x\n"), ("models.csv", "id,state,error,d1,w1\n")):
+        (folder / name).write_bytes((head + text).encode("utf-8", errors="replace"))
+    (folder / "import.yaml").write_text("name: x\n")
+    attempt(lambda path: read_foreign(path, Reading()), folder / "table.csv")
+    attempt(lambda path: read_imported(path.parent), folder / "models.csv")
