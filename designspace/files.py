@@ -152,9 +152,9 @@ def refuse_links_out(folder: Path, names: Iterable[str]) -> None:
     Raises:
         InputError: There is such a link; it is named.
     """
-    home = folder.resolve()
+    home = Path(os.path.realpath(folder))
     for path in (folder / name for name in names):
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
             raise InputError(
                 f"{path} is a link out of its folder, to {path.readlink()}; put a copy in its place"
             )

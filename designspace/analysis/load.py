@@ -1,5 +1,6 @@
 """From folders on disk to `Results`: run folders, and folders that `designspace import` made."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -72,7 +73,7 @@ def load_all(paths: Sequence[Path | str], all_finished: bool = False) -> tuple[R
     Raises:
         InputError: One of them can't be read, is named twice, or holds no error yet.
     """
-    places = [Path(path).resolve() for path in paths]
+    places = [Path(os.path.realpath(path)) for path in paths]
     for i, place in enumerate(places):
         if place in places[:i]:
             raise InputError(f"{paths[i]} is named twice; give each run once")

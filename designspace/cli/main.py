@@ -26,7 +26,14 @@ from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.cli.status import status
 from designspace.cli.train import train
-from designspace.errors import InputError, printable
+from designspace.errors import InputError, printable, shortened
+
+# What a machine says of full disks, and of paths that a person must name otherwise or open up.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_WAY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+# Characters of a message: what it quotes may be as long as a file.
+_LONGEST = 4000
 
 
 class _Terminated(KeyboardInterrupt):
@@ -44,11 +51,11 @@ class _House(TyperGroup):
             print(f"designspace: {printable(str(error))}", file=sys.stderr)
             raise typer.Exit(2) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in (*_NO_ROOM, *_NO_WAY):
                 raise
-            where = f"{printable(str(error.filename))}: " if error.filename else ""
-            words = f"{where}{error.strerror}: free some space, and run it again"
-            print(f"designspace: {words}", file=sys.stderr)
+            where = f"{shortened(printable(str(error.filename)))}: " if error.filename else ""
+            remedy = ": free some space, and run it again" if error.errno in _NO_ROOM else ""
+            print(f"designspace: {where}{error.strerror}{remedy}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
             words = stop.args[0] if stop.args else "interrupted; what was finished is kept"

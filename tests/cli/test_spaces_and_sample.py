@@ -146,3 +146,26 @@ def test_mistakes_are_met_at_once_and_leave_nothing(refused, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert said in refused(*words)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sample", "{long}", "--out", "x"),
+        ("sample", "AnyNetXA@8", "-n", "2", "--out", "{long}"),
+        ("train", "{long}", "--data", "digits"),
+        ("status", "loop/x"),
+        ("analyze", "{long}"),
+        ("analyze", "loop"),
+        ("complexity", "{long}"),
+        ("derive", "--from", "{long}", "--flops", "1G", "--out", "m.yaml"),
+        ("export", "loop", "--out", "x"),
+        ("refine", "{long}", "--out", "a.yaml"),
+        ("import", "{long}", "--out", "z"),
+    ],
+)
+def test_paths_that_no_machine_takes(refused, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    refused(*(word.format(long="x" * 5000) for word in words))
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
