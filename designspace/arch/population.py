@@ -1,15 +1,16 @@
 """A population: n models of one space, as arrays, with their cost and content hashes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from designspace.arch.cost import Cost
+from designspace.arch.cost import Cost, cost
 from designspace.arch.frame import Frame
 from designspace.arch.model import Model
 from designspace.arch.regnet import RegNet, RegNets
 from designspace.arch.stages import Arch, Stages
+from designspace.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,36 @@ class Population:
     def __post_init__(self) -> None:
         assert len(self.stages) == len(self.cost)
         assert self.regnets is None or len(self.regnets) == len(self.stages)
+
+    @staticmethod
+    def of(models: Sequence[Model]) -> "Population":
+        """Put single models side by side.
+
+        Raises:
+            InputError: There are none, two are equal, or their input, stem, strides or classes
+                differ.
+        """
+        if not models:
+            raise InputError("no models given")
+        first, seen = models[0], dict[Arch, str]()
+        for model in models:
+            if model.frame != first.frame:
+                raise InputError(
+                    f"{model.name} and {first.name} differ in input, stem, strides or classes: "
+                    f"{model.frame.to_dict()} and {first.frame.to_dict()}; one recipe can't train "
+                    "both"
+                )
+            if model.arch in seen:
+                raise InputError(f"{model.name} and {seen[model.arch]} are the same network")
+            seen[model.arch] = model.name
+        stages = Stages.from_archs([model.arch for model in models])
+        regnets = [model.regnet for model in models if model.regnet is not None]
+        return Population(
+            frame=first.frame,
+            stages=stages,
+            cost=cost(stages, first.frame),
+            regnets=RegNets.from_list(regnets) if len(regnets) == len(models) else None,
+        )
 
     def __len__(self) -> int:
         return len(self.stages)

@@ -18,6 +18,7 @@ from designspace.cli.derive import derive
 from designspace.cli.evaluate import evaluate
 from designspace.cli.explain import explain
 from designspace.cli.export import export
+from designspace.cli.gather import gather
 from designspace.cli.import_ import import_
 from designspace.cli.merge import merge
 from designspace.cli.pretrain import pretrain
@@ -97,6 +98,7 @@ app = typer.Typer(
 )
 app.command()(spaces)
 app.command()(sample)
+app.command()(gather)
 app.command()(train)
 app.command()(status)
 app.command()(merge)

@@ -1,0 +1,55 @@
+"""`designspace gather`: a run folder of networks that a person names."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def gather(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Published names, or model.yaml files.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to write, such as results/mine.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a run folder of given networks, to train and compare them as a population is.
+
+    They must have one input size, stem and number of classes. Model i is the i-th that is named.
+
+    Examples:
+
+      designspace gather model.yaml other.yaml --out results/mine
+
+      designspace train results/mine --data digits --recipe quick
+    """
+    import hashlib
+    import json
+
+    from designspace.arch import Population
+    from designspace.cli.models import resolve_model
+    from designspace.runs import RunFolder
+
+    found = [resolve_model(model) for model in models]
+    population = Population.of(found)
+    names = [model.name for model in found]
+    content = ":".join([*population.ids, json.dumps(population.frame.to_dict())])
+    space = {
+        "name": "given",
+        "reason": f"Networks that were named: {', '.join(names)}.",
+        "family": "anynet" if population.regnets is None else "regnet",
+        "input": population.frame.to_dict(),
+        "sample": {
+            "n": len(found),
+            "budget": [],
+            "seed": 0,
+            "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
+        },
+    }
+    folder = RunFolder.create(out, space, population)
+    if json_:
+        print(json.dumps({"out": str(out), "models": names, "ids": population.ids}))
+        return
+    for name, arch in zip(names, population.archs(), strict=True):
+        print(f"{arch.id}  {name}")
+    print(f"{len(found)} models in {folder.population_file}")
