@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint faults bench-train bench-analysis bench-pretrain clean
+.PHONY: help install demo test lint faults bench-train bench-analysis bench-pretrain reference reference-report clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -40,6 +40,15 @@ bench-pretrain: $(STAMP) ## speed of crops, loss and a full step of pretraining 
 
 bench-analysis: $(STAMP) ## speed of the analysis against its obvious twins (three minutes)
 	$(BIN)/python tests/benchmarks/bench_analysis.py
+
+# Where the images of the reference study are: cifar10, or folder:PATH.
+DATA ?= cifar10
+
+reference: $(STAMP) ## the reference study, on from where it was (a day on two cores; DATA=folder:PATH)
+	PATH="$(CURDIR)/$(BIN):$$PATH" results/reference/study.sh "$(DATA)"
+
+reference-report: $(STAMP) ## the kept journals of the reference study analysed again, in seconds
+	PATH="$(CURDIR)/$(BIN):$$PATH" results/reference/study.sh none 1 report
 
 clean:           ## remove what the tools cache (never results/)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
