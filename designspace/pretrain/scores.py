@@ -128,10 +128,11 @@ class ScoreBook:
 
     def keep(self, scores: Sequence[Score]) -> None:
         """Put scores into the folder's table, in place of what it said of the same lines."""
-        table = {_place(score): score for score in read_table(self._folder)}
-        table |= {_place(score): score.to_dict() for score in scores}
-        text = json.dumps(list(table.values()), indent=1, allow_nan=False)
-        write_text(self._folder / _TABLE, text + "\n")
+        before = {_place(score): score for score in read_table(self._folder)}
+        table = before | {_place(score): score.to_dict() for score in scores}
+        if table != before:
+            text = json.dumps(list(table.values()), indent=1, allow_nan=False)
+            write_text(self._folder / _TABLE, text + "\n")
 
 
 def read_table(folder: Path) -> list[dict[str, Any]]:

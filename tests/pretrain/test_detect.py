@@ -387,7 +387,7 @@ def test_the_task_scores_beside_a_random_trunk_and_goes_on(place, cli, monkeypat
     assert scores[6]["what"].startswith("random trunk (= supervised from scratch)")
     assert all("pasting" in s["split"] and s["data"] == "pasted:digits" for s in scores)
     assert all(len(s["values"]) == 2 for s in scores)
-    assert "scaled down: 2 iterations of 8 images, shorter side 64" in done.err
+    assert "scaled down: 2 iterations of 8 images, shorter side 48" in done.err
     again = cli(*words(place, *more))
     assert again.out == done.out
     assert "seed" not in again.err

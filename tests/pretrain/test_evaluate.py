@@ -84,6 +84,18 @@ def test_run_again_it_repeats_nothing_and_supervised_training_is_shared(place, c
     assert json.loads(knn.out)[2]["values"] == json.loads(first.out)[2]["values"]
 
 
+def test_the_page_of_the_pretraining_has_the_scores_and_is_not_made_twice(place, cli):
+    done = cli(*words(place, "--task", "linear"))
+    index = place / "run" / "report" / "index.html"
+    page = index.read_text()
+    assert "Linear, top-1 accuracy on digits: " in page
+    assert page.count("data:image/png") > 15
+    assert "Image 1 and its 10 nearest neighbours" in page
+    before = index.stat().st_mtime_ns
+    assert cli(*words(place, "--task", "linear")).out == done.out
+    assert index.stat().st_mtime_ns == before
+
+
 def test_lowshot_writes_its_labels_and_tells_every_comparison(place, cli):
     done = cli(*words(place, "--task", "lowshot", "--labels", "0.05"))
     assert done.code == 0, done.err

@@ -30,7 +30,7 @@ from designspace.training.splits import split
 SCHEDULES = ("auto", "small", "published")
 # Pasted scenes: how many, their side and that of what is pasted, over the side that the trunk saw.
 _SCENES = (512, 128)
-_SIDE, _SMALLEST, _LARGEST = 4, 0.75, 1.5
+_SIDE, _SMALLEST, _LARGEST = 3, 0.75, 1.5
 # Trains a random trunk with the labels: this one task has no other training from scratch.
 UNTRAINED = f"{RANDOM} (= {SCRATCH})"
 
@@ -181,6 +181,7 @@ def _pasted(source: str, options: DetectOptions, side: int) -> tuple[Scenes, Sce
         side=_SIDE * side,
         smallest=round(_SMALLEST * side),
         largest=largest,
+        most=4,
         ink=source == "digits",
     )
     told = (
