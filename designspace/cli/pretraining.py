@@ -37,8 +37,8 @@ def pretraining_display(run: Path) -> Iterator["PretrainingDisplay"]:
     try:
         with bar:
             yield PretrainingDisplay(bar if console.is_terminal else None)
-    except KeyboardInterrupt:
-        print(f"\nStopped. The same command goes on in {run} from here.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        stop.args = (f"stopped; the same command goes on in {run} from here",)
         raise
 
 

@@ -309,7 +309,7 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNet:
             b=float(values["b"]),
             g=int(values["g"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise damaged(path, str(error)) from None
 
 

@@ -174,7 +174,7 @@ HOSTILE = [
     float("nan"),
     "",
     "x",
-    "9" * 5000,
+    "9" * 200,
     [],
     {},
     [[]],
@@ -230,3 +230,20 @@ def test_any_value_of_a_run_folder_replaced_by_hand(run, name, times):
             if message is not None:
                 assert str(run.path) in message, (place, value, message)
                 assert "\n" not in message, (place, value)
+
+
+def test_any_value_of_a_summary_replaced_by_hand(study, tmp_path, times):
+    """What `derive --from` and `export --best` read."""
+    from designspace.derive.findings import read_findings
+
+    _, analysis = study
+    summary = json.loads((analysis / "summary.json").read_text())
+    kept = {key: summary[key] for key in ("populations", "bootstrap", "best")}
+    kept["best"] = {name: entries[:2] for name, entries in kept["best"].items()}
+    for number, place in enumerate(places(kept)):
+        for value in HOSTILE[number % times(1, 7) :: times(1, 7)]:
+            (tmp_path / "summary.json").write_text(json.dumps(replaced(kept, place, value)))
+            found, message = tried(read_findings, tmp_path)
+            if found is not None:
+                _, message = tried(found.models, 2)
+            assert message is None or "\n" not in message, (place, value)
