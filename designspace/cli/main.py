@@ -49,7 +49,7 @@ class _House(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            print(f"designspace: {printable(str(error))}", file=sys.stderr)
+            print(f"designspace: {shortened(printable(str(error)), _LONGEST)}", file=sys.stderr)
             raise typer.Exit(2) from None
         except OSError as error:
             if error.errno not in (*_NO_ROOM, *_NO_WAY):
