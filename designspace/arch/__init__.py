@@ -1,7 +1,7 @@
 """What a model is: stages, RegNet parameters, cost, the published models. NumPy only."""
 
 from designspace.arch.catalog import CATALOG, published
-from designspace.arch.cost import Cost, cost
+from designspace.arch.cost import Cost, cost, countable
 from designspace.arch.frame import Frame
 from designspace.arch.model import Model
 from designspace.arch.population import Population
@@ -20,6 +20,7 @@ __all__ = [
     "RegNets",
     "Stages",
     "cost",
+    "countable",
     "format_quantity",
     "group_compatible",
     "parse_quantity",

@@ -62,20 +62,32 @@ def cost(stages: Stages, frame: Frame) -> Cost:
     )
 
 
+def countable(stages: Stages, frame: Frame) -> NDArray[np.bool_]:
+    """Return of which models 64 bits surely hold all counts, by a coarse upper bound of each."""
+    return _bounds(stages, frame, axis=1) <= _MOST
+
+
 def _check_range(stages: Stages, frame: Frame) -> None:
-    """Hold a coarse upper bound of all counts against what 64 bits hold."""
-    if not len(stages):
+    # One bound over all models is quickly had, and mostly enough.
+    if not len(stages) or _bounds(stages, frame, axis=None) <= _MOST:
         return
-    width = float(max(stages.widths.max(), frame.stem_width))
-    inner = width / float(stages.bottleneck_ratios.min())
-    blocks = float(stages.depths.max()) * stages.num_stages + 1
-    area = float(frame.stage_resolutions()[0]) ** 2
-    bound = 4 * blocks * inner * (2 * width + 9 * float(stages.group_widths.max())) * area
-    if bound + width * frame.classes > _MOST:
+    bounds = _bounds(stages, frame, axis=1)
+    if bounds.max() > _MOST:
         raise InputError(
-            f"networks of up to {bound:.0e} multiply-adds can't be counted in 64 bits; lower "
-            "widths, depths or the resolution"
+            f"a network of up to {bounds.max():.0e} multiply-adds can't be counted in 64 bits; "
+            "lower widths, depths or the resolution"
         )
+
+
+def _bounds(stages: Stages, frame: Frame, axis: int | None) -> NDArray[np.float64]:
+    """Upper bounds of all counts: of each model (axis 1), or of any (None)."""
+    width = np.maximum(stages.widths.max(axis=axis, initial=0), frame.stem_width).astype(np.float64)
+    inner = width / stages.bottleneck_ratios.min(axis=axis, initial=1.0)
+    blocks = stages.depths.max(axis=axis, initial=0) * float(stages.num_stages) + 1
+    groups = stages.group_widths.max(axis=axis, initial=0).astype(np.float64)
+    area = float(frame.stage_resolutions()[0]) ** 2
+    bound = 4 * blocks * inner * (2 * width + 9 * groups) * area + width * frame.classes
+    return np.asarray(bound, np.float64)
 
 
 def _cost(stages: Stages, frame: Frame) -> Cost:

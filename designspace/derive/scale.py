@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import Cost, Frame, Model, RegNets, Stages, cost, group_compatible
+from designspace.arch import Cost, Frame, Model, RegNets, Stages, cost, countable, group_compatible
 from designspace.arch.stages import FloatArray, IntArray
 from designspace.derive.rules import Rule
 
@@ -51,6 +51,25 @@ class Scaled:
                 values[rows] = getattr(counted, name)
         return Cost(**parts)
 
+    @property
+    def countable(self) -> NDArray[np.bool_]:
+        """Which can be counted; factors may lead to networks beyond all numbers."""
+        made = np.zeros(len(self), np.bool_)
+        for resolution in np.unique(self.resolutions):
+            rows = np.flatnonzero(self.resolutions == resolution)
+            made[rows] = countable(self.stages.take(rows), self._frame(int(resolution)))
+        return made
+
+    def take(self, rows: NDArray[np.bool_]) -> "Scaled":
+        """Select networks by a mask."""
+        return Scaled(
+            self.factors[rows],
+            self.stages.take(rows),
+            None if self.regnets is None else self.regnets.take(rows),
+            self.resolutions[rows],
+            self.parent,
+        )
+
     def model(self, i: int, name: str) -> Model:
         """Return number i as a network without provenance."""
         regnet = None if self.regnets is None else self.regnets.regnet(i)
@@ -66,20 +85,15 @@ def scale(parent: Model, rule: Rule, factors: FloatArray) -> Scaled:
     depth, width, side = (np.array(f) for f in zip(*map(rule.factors, factors), strict=True))
     resolutions = _resolutions(parent.frame.resolution, side)
     if parent.regnet is None:
-        stages = _scaled_stages(parent, depth, width)
-        return Scaled(factors, stages, None, resolutions, parent)
+        made = Scaled(factors, _scaled_stages(parent, depth, width), None, resolutions, parent)
+        return made.take(made.countable)
     regnets, possible = _scaled_regnets(parent, depth, width)
     se = np.full(len(regnets), parent.arch.se_ratio)
     stages, fits = regnets.stages(parent.frame.num_stages, se)
     rows, regnets = np.flatnonzero(possible)[fits], regnets.take(fits)
     sane = stages.widths.max(axis=1, initial=0) <= _MAX_WIDTH
-    return Scaled(
-        factors[rows[sane]],
-        stages.take(sane),
-        regnets.take(sane),
-        resolutions[rows[sane]],
-        parent,
-    )
+    made = Scaled(factors[rows], stages, regnets, resolutions[rows], parent)
+    return made.take(sane & made.countable)
 
 
 def _scaled_regnets(

@@ -18,7 +18,7 @@ from designspace.derive.derivation import (
 )
 from designspace.derive.rules import RULES, find_rule
 from designspace.derive.scale import scale
-from designspace.derive.target import Target
+from designspace.derive.target import Target, solve
 from designspace.errors import InputError
 
 WIDTH = RULES["width"]
@@ -199,3 +199,18 @@ def test_scaling_any_regnet_gives_a_sound_network_or_says_why_not(regnet, factor
     assert made.arch.num_stages == parent.arch.num_stages
     assert made.arch == made.regnet.arch(0.25)
     assert dict(made.provenance)["parent"] == "any"
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_every_rule_finds_a_network_of_a_third_of_the_parents_cost(rule):
+    parent = published("RegNetY-16GF")
+    measure = {"resolution": "acts", "depth": "params"}.get(rule, "acts")
+    target = Target(measure, getattr(parent, measure) / 3)
+    scaled, best = solve(parent, RULES[rule], target)
+    assert getattr(scaled.cost, measure)[best] == pytest.approx(target.value, rel=0.3)
+
+
+def test_out_of_any_reach_is_told_by_every_rule():
+    for rule in RULES.values():
+        with pytest.raises(InputError, match="1 multiply-adds is out of reach of RegNetY-16GF"):
+            solve(published("RegNetY-16GF"), rule, Target("flops", 1.0))
