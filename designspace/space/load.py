@@ -4,6 +4,7 @@ What a file leaves out it takes from its parent, so that it says just how it nar
 has every key stands alone, as those in run folders do.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from designspace.arch import Frame
 from designspace.errors import InputError, nearest, shortened
 from designspace.files import read_yaml, refuse_links_out, validate
-from designspace.space.schema import SettingFile, SpaceFile
+from designspace.space.schema import NAME_PATTERN, SettingFile, SpaceFile
 from designspace.space.space import ANYNET_AXES, REGNET_AXES, Cap, Space
 
 _INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
@@ -110,7 +111,7 @@ def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
 def _parent_file(parent: str, child: Path) -> Path:
     """A parent lies beside its child, or is a shipped space; a path is not followed."""
     shown = shortened(repr(parent))
-    if any(mark in parent for mark in "/\\"):
+    if not re.fullmatch(NAME_PATTERN, parent):
         raise InputError(
             f"space: {child}: parent: {shown} must be a name, not a path: a shipped space or a "
             "file in the same folder"

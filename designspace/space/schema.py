@@ -9,7 +9,8 @@ from designspace.space.axis import Axis, choice, log_uniform, uniform
 from designspace.space.space import ANYNET_AXES, REGNET_AXES
 
 MAX_VALUES = 100_000
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
+_Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Counted = Annotated[int, Field(ge=1, le=10**9)]
 # Values of an axis; what is smaller or larger no network has, and no float tells apart.
