@@ -3,7 +3,7 @@
 from designspace.arch.catalog import CATALOG, published
 from designspace.arch.cost import Cost, cost, countable
 from designspace.arch.frame import Frame
-from designspace.arch.model import Model
+from designspace.arch.model import NAME_PATTERN, Model, check_name, model_name
 from designspace.arch.population import Population
 from designspace.arch.regnet import RegNet, RegNets, quantized_widths
 from designspace.arch.stages import Arch, Stages, group_compatible
@@ -11,6 +11,7 @@ from designspace.arch.units import format_quantity, parse_quantity
 
 __all__ = [
     "CATALOG",
+    "NAME_PATTERN",
     "Arch",
     "Cost",
     "Frame",
@@ -19,10 +20,12 @@ __all__ = [
     "RegNet",
     "RegNets",
     "Stages",
+    "check_name",
     "cost",
     "countable",
     "format_quantity",
     "group_compatible",
+    "model_name",
     "parse_quantity",
     "published",
     "quantized_widths",

@@ -1,5 +1,6 @@
 """One network, whole: a name, its body, its frame, and the RegNet parameters behind it, if any."""
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,6 +9,28 @@ from designspace.arch.frame import Frame
 from designspace.arch.regnet import RegNet
 from designspace.arch.stages import Arch, Stages
 from designspace.errors import InputError
+
+# Names stand in files, folders and code of many libraries.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$"
+
+
+def model_name(*parts: object) -> str:
+    """Return a name of a model that is made of others' names, whatever letters those have."""
+    text = re.sub(r"[^A-Za-z0-9._@+-]+", "-", "-".join(map(str, parts))).strip("-._@+")
+    return text[-100:].lstrip("-._@+") or "model"
+
+
+def check_name(name: str) -> None:
+    """Hold a name that a person chose against the pattern.
+
+    Raises:
+        InputError: It is none that all libraries' files can have.
+    """
+    if not re.match(NAME_PATTERN, name) or name.endswith("\n"):
+        raise InputError(
+            f"{name!r} can't name a network: letters, digits and ._@+- only, up to 100, a letter "
+            "or digit first"
+        )
 
 
 @dataclass(frozen=True)

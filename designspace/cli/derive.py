@@ -68,6 +68,7 @@ def derive(
     """
     import json
 
+    from designspace.arch import check_name
     from designspace.derive.rules import find_rule
     from designspace.errors import InputError
     from designspace.export.model_file import replaceable, write_model
@@ -75,6 +76,8 @@ def derive(
 
     if not 1 <= batch <= 10**6:
         raise InputError(f"--batch is {batch}; it must be 1 to 1000000")
+    if name is not None:
+        check_name(name)
     target = _target({"flops": flops, "params": params, "acts": acts}, scale)
     options = _Options(
         _family(family), find_rule(rule), target, scale, name, imagenet, resolution, classes

@@ -11,6 +11,7 @@ from designspace.arch import (
     Model,
     RegNet,
     format_quantity,
+    model_name,
     parse_quantity,
     published,
 )
@@ -198,7 +199,7 @@ def _named(
     nominal = regime(parent)
     if target is None:
         stands_for = None if nominal is None else nominal * factor
-        default = f"{parent.name}-x{factor:g}"
+        default = model_name(parent.name, f"x{factor:g}")
     else:
         stands_for = target.value if target.measure == "flops" else None
         default = f"{family}-{target_suffix(target)}-derived"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from designspace.arch import Arch, Frame, Model, RegNet
+from designspace.arch import Arch, Frame, Model, RegNet, model_name
 from designspace.derive.fitted import fitted_regnet
 from designspace.errors import InputError, nearest
 from designspace.files import read_text, validate
@@ -139,7 +139,7 @@ class Found:
     def _model(self, one: _Best, frame: Frame) -> Model:
         origin = (*self.origin(), ("id", one.id), ("index", str(one.index)))
         regnet = _regnet(one.regnet, self.folder) if one.regnet else None
-        name = f"{self.population}-{one.index}"
+        name = model_name(self.population, one.index)
         return Model(name, Arch.from_dict(one.arch), frame, regnet, origin)
 
     def typical(self, frame: Frame | None, se_ratio: float) -> tuple[Model, list[str]]:
@@ -176,7 +176,7 @@ class Found:
                 f"The medians together give {counts[0]} stages where {around.num_stages} are "
                 f"wanted; the model of rank {place} by error is taken instead."
             )
-        name = f"best-of-{self.population}"
+        name = model_name("best-of", self.population)
         model = Model.from_regnet(name, candidates[place], se_ratio, around)
         return replace(model, provenance=self.origin()), steps
 

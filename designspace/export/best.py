@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from designspace.arch import Model
+from designspace.arch import Model, model_name
 from designspace.derive.findings import BestModel, read_findings
 from designspace.errors import InputError
 from designspace.export.target import Target
@@ -94,7 +94,7 @@ def best_models(
     best = []
     for rank, trial in enumerate(trials[:most], start=1):
         assert trial.error is not None
-        model = people.model(trial.index, f"{run.name}-{trial.index}")
+        model = people.model(trial.index, model_name(run.name, trial.index))
         provenance = (*origin, ("id", trial.id), ("index", str(trial.index)))
         best.append(
             BestModel(

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from designspace.arch import Arch, Frame, Model, RegNet
+from designspace.arch import NAME_PATTERN, Arch, Frame, Model, RegNet
 from designspace.errors import InputError
 from designspace.files import dump_yaml, read_yaml, validate, write_text
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$"
 _Positive = Annotated[int, Field(ge=1, le=10**7)]
 _Ratio = Annotated[float, Field(ge=1 / 64, le=64)]
 

@@ -65,6 +65,8 @@ def test_prediction_and_ratio(cli, tmp_path):
         (["--from", "RegNetY-16GF", "--scale", "2", "--batch", "0"], "--batch is 0"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--resolution", "0"], "resolution is 0"),
         (["--from", "RegNetY-16GF", "--scale", "1e8"], "gives no network"),
+        (["--from", "RegNetY-16GF", "--scale", "2", "--name", "../x"], "can't name a network"),
+        (["--from", "RegNetY-16GF", "--scale", "2", "--name", "é"], "can't name a network"),
     ],
 )
 def test_mistakes_are_said_in_one_line(refused, tmp_path, words, message):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -110,6 +111,22 @@ def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
     assert [m["id"] for m in json.loads(first)["models"]] == [
         m["id"] for m in json.loads(second)["models"]
     ]
+
+
+def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
+    run, _ = study
+    strange = tmp_path / "mit ü 日本"
+    shutil.copytree(run, strange)
+    assert cli("analyze", strange, "--out", tmp_path / "study").code == 0
+    for source in (strange, tmp_path / "study"):
+        done = cli("export", source, "--best", 1, "--to", "vissl", "--out", tmp_path / "x y")
+        assert done.code == 0, done
+        (model,) = (tmp_path / "x y").glob("01-*/model.yaml")
+        assert cli("complexity", model).code == 0
+    words = ("--from", tmp_path / "study", "--flops", "400K", "--out", tmp_path / "m.yaml")
+    assert cli("derive", *words).code == 0
+    assert cli("derive", "--from", tmp_path / "m.yaml", "--scale", 2, *words[4:]).code == 0
+    assert cli("complexity", tmp_path / "m.yaml").code == 0
 
 
 def test_wilson_covers_the_truth():
