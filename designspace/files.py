@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,6 +79,33 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{what}: {path} must be a map of keys to values at its top level")
     return data
+
+
+def shipped_names(package: str) -> list[str]:
+    """Return the names of the YAML files in the folder `recipes` of a package of ours."""
+    names = (entry.name for entry in (resources.files(package) / "recipes").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def read_named(name: str, package: str, what: str) -> tuple[dict[str, Any], str]:
+    """Read a recipe that comes with a package of ours, or a person's own by the path of its file.
+
+    Returns:
+        Its data, and what the file is called in messages.
+
+    Raises:
+        InputError: There is no such recipe, or its file can't be read.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(Path(name), what), name
+    known = shipped_names(package)
+    if name not in known:
+        raise InputError(
+            f"no {what} {shortened(repr(name))}; {nearest(name, known)} "
+            "(or the path of a .yaml file)"
+        )
+    with resources.as_file(resources.files(package) / "recipes" / f"{name}.yaml") as path:
+        return read_yaml(path, what), path.name
 
 
 def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what: str) -> Schema:

@@ -3,14 +3,12 @@
 Every constant of the shipped recipes and its source stands in its file, under `about`.
 """
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from designspace.errors import InputError, nearest
-from designspace.files import read_yaml, validate
+from designspace.files import read_named, shipped_names, validate
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Rate = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
@@ -248,7 +246,7 @@ class SwavRecipe(_Strict):
             factor = lr / self.lr
         for name in ("lr", "start_lr", "final_lr"):
             data[name] = data[name] * factor
-        data["epochs"] = epochs or self.epochs
+        data["epochs"] = self.epochs if epochs is None else epochs
         if shard is not None:
             data["shard"] = shard
         return parse_recipe(data, "the command line")
@@ -265,9 +263,7 @@ def parse_recipe(data: dict[str, Any], path: Path | str) -> SwavRecipe:
 
 def shipped_recipes() -> list[str]:
     """Return the names of the recipes that come with the package."""
-    folder = resources.files(_PACKAGE) / "recipes"
-    names = (entry.name for entry in folder.iterdir())
-    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    return shipped_names(_PACKAGE)
 
 
 def load_recipe(name: str) -> SwavRecipe:
@@ -276,13 +272,4 @@ def load_recipe(name: str) -> SwavRecipe:
     Raises:
         InputError: There is no such recipe, or its file is wrong.
     """
-    if name.endswith((".yaml", ".yml")):
-        return parse_recipe(read_yaml(Path(name), "pretraining recipe"), name)
-    known = shipped_recipes()
-    if name not in known:
-        raise InputError(
-            f"no pretraining recipe {name!r}; {nearest(name, known)} (or the path of a .yaml file)"
-        )
-    file = resources.files(_PACKAGE) / "recipes" / f"{name}.yaml"
-    with resources.as_file(file) as path:
-        return parse_recipe(read_yaml(path, "pretraining recipe"), path.name)
+    return parse_recipe(*read_named(name, _PACKAGE, "pretraining recipe"))

@@ -1,15 +1,15 @@
 """The short schedule as data: a frozen recipe, read from YAML, varied with `override`."""
 
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from designspace.errors import InputError, nearest
-from designspace.files import read_yaml, validate
+from designspace.errors import InputError
+from designspace.files import read_named, shipped_names, validate
 
+_PACKAGE = "designspace.runs"
 Augmentation = Literal["none", "crop", "crop-flip", "resized-crop-flip"]
 
 
@@ -134,12 +134,7 @@ def parse_recipe(data: dict[str, Any], path: Path | str) -> Recipe:
 
 def shipped_recipes() -> list[str]:
     """Return the names of the recipes that come with the package."""
-    folder = resources.files("designspace.runs") / "recipes"
-    return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yaml")
-    )
+    return shipped_names(_PACKAGE)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -148,14 +143,4 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         InputError: There is no such recipe, or its file is wrong.
     """
-    if name.endswith((".yaml", ".yml")):
-        return parse_recipe(read_yaml(Path(name), "recipe"), name)
-    known = shipped_recipes()
-    if name not in known:
-        raise InputError(
-            f"no recipe {name!r}; {nearest(name, known)} (or the path of a .yaml file)"
-        )
-    with resources.as_file(
-        resources.files("designspace.runs") / "recipes" / f"{name}.yaml"
-    ) as path:
-        return parse_recipe(read_yaml(path, "recipe"), path.name)
+    return parse_recipe(*read_named(name, _PACKAGE, "recipe"))
