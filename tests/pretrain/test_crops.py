@@ -11,7 +11,7 @@ from torchvision.transforms import functional as tv
 
 from designspace.pretrain import colour
 from designspace.pretrain.colour import ColourDraw, draw_colours
-from designspace.pretrain.crops import CropMaker, draw_crops, epoch_order
+from designspace.pretrain.crops import CropMaker, cut_one, draw_crops, epoch_order
 from designspace.pretrain.recipe import Augment, load_recipe, parse_recipe
 from designspace.training.augment import cut_resized, resized_boxes
 
@@ -36,6 +36,17 @@ def test_cut_is_torchvisions_crop_resize_flip(whole, side):
         )
         twin = twin.flip(2) if flips[i] else twin
         assert torch.allclose(made[i], twin, atol=0.02), i  # of 255
+
+
+@pytest.mark.parametrize(("whole", "side"), [(32, 16), (64, 72)])
+def test_one_crop_is_cut_as_many_are(whole, side):
+    images, g = pictures(20, whole), torch.Generator().manual_seed(1)
+    boxes = resized_boxes(whole, 20, g, (0.01, 0.5))
+    flips = torch.rand(20, generator=g) < 0.5
+    made = cut_resized(images, boxes, flips, side).permute(0, 3, 1, 2) / 255
+    for i in range(20):
+        one = cut_one(images[i], boxes[i], bool(flips[i]), side)[0]
+        assert torch.allclose(one, made[i], atol=1e-4), i
 
 
 def test_boxes_are_distributed_as_torchvisions():
@@ -66,8 +77,11 @@ def test_boxes_are_distributed_as_torchvisions():
 def test_each_jitter_is_torchvisions(mine, theirs, low, high):
     images = pictures(16, 12).permute(0, 3, 1, 2).float() / 255
     images[0] = 0.5  # no hue at all
+    images[1, :2, :3], images[1, 1:, 3:6], images[1, ::2, 6:9] = 0.7, 0.2, 0.4  # equal channels
+    images[2, :, :4] = torch.eye(3)[:, None].repeat(1, 1, 4)  # the corners of the circle
     factors = torch.linspace(low, high, 16)
-    made = mine(images, factors.view(-1, 1, 1))
+    made = images.clone()
+    mine(made, factors)
     for i in range(16):
         assert torch.allclose(made[i], theirs(images[i], factors[i].item()), atol=2e-5), i
 
@@ -80,7 +94,7 @@ def test_grey_is_torchvisions():
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
 def test_blur_is_a_gaussian_with_repeated_edges(sigma):
     images = pictures(3, 40).permute(0, 3, 1, 2).float() / 255
-    made = colour.blur(images, torch.full((3,), sigma), 2.0)
+    made = colour.blur(images, torch.full((3,), sigma))
     padded = torch.nn.functional.pad(images, (8, 8, 8, 8), mode="replicate")
     twin = tv.gaussian_blur(padded, [17, 17], [sigma, sigma])[..., 8:-8, 8:-8]
     assert torch.allclose(made, twin, atol=1e-5)
@@ -93,7 +107,8 @@ def test_order_of_the_jitter_is_each_images_own():
     augment = Augment(blur=0.0, grey=0.0, jitter_share=1.0)
     drawn = draw_colours(augment, 24, torch.Generator().manual_seed(3))
     images = pictures(24, 12).permute(0, 3, 1, 2).float() / 255
-    made = colour.colour(images.clone(), drawn, augment)
+    made = images.clone()
+    colour.colour(made, drawn, augment)
     twins = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     for i in range(24):
         twin = images[i]
@@ -158,8 +173,9 @@ def papers(side):
     return parse_recipe({**data, "crops": [large, small], "record": side}, "test")
 
 
-def test_a_whole_crop_is_torchvisions_on_the_same_draws():
-    n, side, recipe = 24, 32, papers(32)
+@pytest.mark.parametrize("side", [32, 80])
+def test_a_whole_crop_is_torchvisions_on_the_same_draws(side):
+    n, recipe = 24, papers(side)
     records, mean, std = pictures(n, side), (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)
     drawn = draw_crops(recipe, side, n, seed=0, iteration=0)
     made = CropMaker(recipe, mean, std)(records, drawn)

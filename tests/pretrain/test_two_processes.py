@@ -298,7 +298,9 @@ def started(words):
 def test_torchrun_and_kill(tmp_path, cli):
     """torchrun trains as one process does; kill -9 changes nothing, nor does going on alone."""
     write_model(SMALL, tmp_path / "model.yaml")
-    chosen = load_recipe("quick").to_dict() | {"queue": {"length": 256}, "epochs": 2, **SHARDED}
+    # Few large batches: on busy cores two processes that wait for each other are slow.
+    few = {"batch_size": 512, "queue": {"length": 512}, "epochs": 2}
+    chosen = load_recipe("quick").to_dict() | few | SHARDED
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(chosen))
     words = [
         "pretrain", str(tmp_path / "model.yaml"), "--data", "digits", "--threads", "1",
@@ -331,12 +333,12 @@ def test_torchrun_and_kill(tmp_path, cli):
         [s["loss"] for s in PretrainFolder(tmp_path / name).steps()]
         for name in ("one", "two", "killed", "alone")
     )
-    assert len(a) == len(b) == len(d) == 22
+    assert len(a) == len(b) == len(d) == 4
     assert c == b
     # Rounding grows from step to step.
     assert b[0] == pytest.approx(a[0], abs=1e-5)
-    assert b[:3] == pytest.approx(a[:3], abs=1e-3)
-    assert d[:12] == pytest.approx(b[:12], abs=1e-3)
+    assert b[:2] == pytest.approx(a[:2], abs=1e-3)
+    assert d[:3] == pytest.approx(b[:3], abs=1e-3)
     for other in (b, d):
         assert other == pytest.approx(a, abs=5e-2)
     own = torch.load(tmp_path / "two" / "trunk.pt", weights_only=True)["state_dict"]
