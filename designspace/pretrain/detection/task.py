@@ -118,7 +118,7 @@ class Detection:
             images=len(val),
             split=val.name,
             source=subject.source,
-            identity=("detect", who, train.content, val.content, self._schedule),
+            identity=("detect", who, train.content, val.content, self._schedule.digest),
         )
         return self._book.score(line, one, METRICS)
 

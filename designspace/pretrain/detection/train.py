@@ -1,5 +1,6 @@
 """Training a detector, and what it finds."""
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -49,6 +50,11 @@ class Schedule:
     steps: tuple[float, ...] = (60 / 90, 80 / 90)
     weight_decay: float = 1e-4
 
+    @property
+    def digest(self) -> str:
+        """Hash of all that it says."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
     def rate(self, iteration: int) -> float:
         """Return the learning rate of an iteration, from 0."""
         rate = self.lr * 0.1 ** sum(iteration >= step * self.iterations for step in self.steps)
@@ -68,13 +74,13 @@ def published_schedule() -> Schedule:
 
 
 def small_schedule(side: int) -> Schedule:
-    """Scaled down for two cores: images of a side, an eighth of the channels, 300 iterations of 8.
+    """Scaled down for two cores: images of a side, an eighth of the channels, 200 iterations of 8.
 
     The rate and its steps are the published ones' for this batch, the warm-up is longer in
     proportion.
     """
-    size = Detector(32, 128, 2, 64, 32, (64, 64), 20, (side,), 2 * side)
-    return Schedule("scaled down", size, 300, 8, 0.01, 30)
+    size = Detector(32, 128, 2, 64, 16, (64, 64), 20, (side,), 2 * side)
+    return Schedule("scaled down", size, 200, 8, 0.01, 20)
 
 
 def train_detector(
