@@ -6,6 +6,7 @@ quantized-linear fits to their best models.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from designspace.analysis.imported import IMPORT_FILE
 from designspace.arch import Arch, Frame, Model, RegNet, model_name
 from designspace.derive.fitted import fitted_regnet
 from designspace.errors import InputError, nearest
@@ -218,8 +220,8 @@ def read_findings(folder: Path, population: str | None = None) -> Found:
         )
     summary = read_summary(path)
     chosen = _choose(summary, population, path)
-    run = Path(chosen.path) if chosen.path else None
-    if run is not None and not (run / "space.yaml").is_file():
+    run = find_run(chosen.path, folder)
+    if run is not None and not (run / "space.yaml").is_file():  # it was imported
         run = None
     best = summary.best.get(chosen.name, [])
     if not best:
@@ -261,6 +263,20 @@ def read_summary(path: Path) -> Summary:
     if not summary.populations:
         raise damaged(path, "populations: none")
     return summary
+
+
+def find_run(path: str | None, folder: Path) -> Path | None:
+    """Return where a run of an analysis lies, or None.
+
+    Its path holds from where `designspace analyze` was started: that is here, or some folder above
+    the analysis, wherever both were moved together.
+    """
+    if path is None:
+        return None
+    here = Path(os.path.realpath(folder))
+    places = (base / path for base in (Path(), *here.parents))
+    marks = ("space.yaml", IMPORT_FILE)
+    return next((p for p in places if any((p / mark).is_file() for mark in marks)), None)
 
 
 def damaged(path: Path, what: str) -> InputError:

@@ -9,7 +9,7 @@ import yaml
 from designspace.analysis.imported import IMPORT_FILE
 from designspace.analysis.load import load_results
 from designspace.analysis.results import STATES, Results
-from designspace.derive.findings import SUMMARY_FILE, damaged, read_summary
+from designspace.derive.findings import SUMMARY_FILE, damaged, find_run, read_summary
 from designspace.derive.proposals import Proposal, Rule, propose
 from designspace.errors import InputError, nearest
 from designspace.files import dump_yaml
@@ -76,12 +76,13 @@ def study_run(study: Path, population: str | None) -> Path:
     path = runs[chosen]
     if path is None:
         raise damaged(file, f"populations: {chosen} has no path")
-    if not Path(path).is_dir():
+    run = find_run(path, study)
+    if run is None:
         raise InputError(
             f"{file} is of {path}, which is not there; name the run folder itself, or "
             "start from the folder that `designspace analyze` was started from"
         )
-    return Path(path)
+    return run
 
 
 def refine(run: Path | str, name: str, rule: Rule) -> Refinement:

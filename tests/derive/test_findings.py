@@ -167,3 +167,17 @@ def test_findings_whose_run_is_gone_take_the_shipped_space(study, tmp_path):
     path.write_text(json.dumps(data))
     with pytest.raises(InputError, match="--imagenet"):
         read_findings(tmp_path / "moved").typical(None, 0.0)
+
+
+def test_a_study_may_be_read_from_anywhere_and_moved_whole(study, cli, tmp_path, monkeypatch):
+    run, _ = study
+    home = tmp_path / "home"
+    shutil.copytree(run, home / "runs" / "r")
+    monkeypatch.chdir(home)
+    assert cli("analyze", "runs/r", "--out", "study/report").code == 0
+    home = home.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert read_findings(home / "study" / "report").run == home / "runs" / "r"
+    assert cli("refine", home / "study" / "report", "--out", "a.yaml").code == 0
+    (home / "runs" / "r" / "space.yaml").unlink()
+    assert read_findings(home / "study" / "report").run is None
