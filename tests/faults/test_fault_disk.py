@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -274,3 +275,21 @@ def test_images_dated_in_the_future_and_before_1970(small_study, tmp_path):
     words = [f"folder:{tmp_path}/images" if word == "digits" else word for word in words]
     outcome = Command(*words).end()
     assert outcome.code == 0, outcome
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere", ""])
+def test_a_home_that_cannot_be_written(home, small_study, tmp_path):
+    """A user of a cluster without a home, or one that the system doesn't know."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL", "HOME"))}
+    environment = {**kept, "TMPDIR": str(tmp_path), **({"HOME": home} if home else {})}
+    run = small_study.copy(f"homeless{len(home)}")
+    plain = small_study.train(run, "--limit", 1, "--epochs", 1)
+    words = [word for word in plain if word not in ("--cache", small_study.home / "cache")]
+    for verb in (words, ["analyze", run, "--out", tmp_path / "report"]):
+        command = [sys.executable, "-m", "designspace", *map(str, verb)]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "~").exists()
