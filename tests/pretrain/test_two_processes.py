@@ -24,6 +24,7 @@ from designspace.pretrain.crops import CropMaker, draw_crops
 from designspace.pretrain.folder import DataStamp, PretrainFolder
 from designspace.pretrain.parts import whole
 from designspace.pretrain.recipe import load_recipe, parse_recipe
+from designspace.pretrain.run import Request, pretrain_trunk
 from designspace.pretrain.sinkhorn import codes
 from designspace.pretrain.training import Pretraining
 from designspace.pretrain.world import World, share_statistics
@@ -271,14 +272,19 @@ def test_batch_norm_shares_statistics_in_groups(tmp_path):
     assert not torch.allclose(means[0], means[2], atol=1e-3)
 
 
-def run_command(words, environment):
-    from designspace.cli.main import main
+class Silent:
+    """Hears how it goes and says nothing."""
 
-    os.environ.update(environment)
-    main(words)
+    def __getattr__(self, name):
+        return lambda *args: None
 
 
-def started(words):
+def run(out, request, environment=None):
+    os.environ.update(environment or {})
+    pretrain_trunk(out, request, Silent())
+
+
+def started(out, request):
     """Start two processes with the environment that torchrun gives them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -286,7 +292,7 @@ def started(words):
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     processes = [
         mp.get_context(START).Process(
-            target=run_command, args=(words, {**shared, "RANK": str(r), "LOCAL_RANK": str(r)})
+            target=run, args=(out, request, {**shared, "RANK": str(r), "LOCAL_RANK": str(r)})
         )
         for r in range(2)
     ]
@@ -295,7 +301,7 @@ def started(words):
     return processes
 
 
-def test_torchrun_and_kill(tmp_path, cli):
+def test_torchrun_and_kill(tmp_path):
     """torchrun trains as one process does; kill -9 changes nothing, nor does going on alone."""
     write_model(SMALL, tmp_path / "model.yaml")
     # Few large batches: on busy cores two processes that wait for each other are slow.
@@ -306,15 +312,17 @@ def test_torchrun_and_kill(tmp_path, cli):
         "pretrain", str(tmp_path / "model.yaml"), "--data", "digits", "--threads", "1",
         "--recipe", str(tmp_path / "recipe.yaml"), "--cache", str(tmp_path / "cache"),
     ]  # fmt: skip
-    one = cli(*words, "--out", tmp_path / "one")
-    assert one.code == 0, one.err
+    request = Request(
+        SMALL, parse_recipe(chosen, "test"), "digits", threads=1, home=tmp_path / "cache"
+    )
+    run(tmp_path / "one", request)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command = [*torchrun, "--standalone", "-m", "designspace", *words]
     done = subprocess.run([*command, "--out", tmp_path / "two"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trunk in") == 1
     killed = PretrainFolder(tmp_path / "killed")
-    processes = started([*words, "--out", str(killed.path)])
+    processes = started(killed.path, request)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and all(p.is_alive() for p in processes):
         if (killed.path / "checkpoint").is_dir():
@@ -324,11 +332,10 @@ def test_torchrun_and_kill(tmp_path, cli):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     shutil.copytree(killed.path, tmp_path / "alone")
-    for process in (again := started([*words, "--out", str(killed.path)])):
+    for process in (again := started(killed.path, request)):
         process.join()
     assert [p.exitcode for p in again] == [0, 0]
-    alone = cli(*words, "--out", tmp_path / "alone")
-    assert alone.code == 0, alone.err
+    run(tmp_path / "alone", request)
     a, b, c, d = (
         [s["loss"] for s in PretrainFolder(tmp_path / name).steps()]
         for name in ("one", "two", "killed", "alone")
