@@ -62,10 +62,12 @@ def test_a_full_disk_is_said_and_the_same_command_then_makes_it(
     for size in sizes if times(1, 0) else (0, 2000):
         outcome = Command(*words, before=partial(limit_files, size)).end()
         assert outcome.code in (0, 2), (size, outcome)
-        if outcome.code:
-            clear(outcome.err)
-            assert any(reason in outcome.err for reason in FULL), (size, outcome)
-    assert Command(*words).end().code == 0
+        if not outcome.code:  # there was room for it
+            break
+        clear(outcome.err)
+        assert any(reason in outcome.err for reason in FULL), (size, outcome)
+    else:
+        assert Command(*words).end().code == 0
     if verb not in ("import", "export"):
         assert Command(*verbs(small_study, table, model, twin)[verb]).end().code == 0
         assert tree(out) == tree(twin)
@@ -84,7 +86,7 @@ def tree(folder):
 def test_training_on_a_full_disk(small_study, times):
     """The journal is what matters: a checkpoint that can't be written is told, and not missed."""
     place = small_study.copy("full")
-    sizes = [0, 300, 1000, 1500, 3000] if times(1, 0) else [1000]
+    sizes = [0, 700, 1500] if times(1, 0) else [1000]
     for size in sizes:
         outcome = Command(*small_study.train(place), before=partial(limit_files, size)).end()
         assert outcome.code in (0, 2), outcome
@@ -99,7 +101,7 @@ def test_training_on_a_full_disk(small_study, times):
 def test_pretraining_on_a_full_disk(small_study, table, model, tmp_path, times):
     out = tmp_path / "out"
     words = verbs(small_study, table, model, out)["pretrain"]
-    for size in (100, 10_000, 1_000_000) if times(1, 0) else (10_000,):
+    for size in (100, 100_000) if times(1, 0) else (10_000,):
         outcome = Command(*words, before=partial(limit_files, size)).end()
         assert outcome.code == 2, outcome
         said = clear(outcome.err)
