@@ -77,6 +77,8 @@ def lines(found: "Standing") -> list[str]:
         shown.append(f"{found.live.per_hour:.0f} models an hour, {left} left")
     else:
         shown.append("training; no model is finished yet")
+    if found.torn:
+        shown.append("the last line of trials.jsonl is torn; its model is trained again")
     shown += [
         f"  model {flight['index']} is in training for {duration(flight['seconds'])}"
         for flight in data["in_flight"][:_NAMED]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from designspace.runs import journal
 from designspace.runs.folder import RunFolder
 from designspace.runs.live import Live, read_live
 from designspace.runs.trial import Trial, TrialState
@@ -20,12 +21,14 @@ class Standing:
         n: Models in the population.
         trials: The standing trial of each model that has one.
         live: What the driver says of itself, or None where none is at work.
+        torn: Whether the journal's last line is torn: its model is trained again.
     """
 
     name: str
     n: int
     trials: tuple[Trial, ...]
     live: Live | None
+    torn: bool = False
 
     def count(self, state: TrialState) -> int:
         """Return how many models ended so."""
@@ -52,6 +55,7 @@ class Standing:
             "running": len(running),
             "waiting": self.n - len(self.trials) - len(running),
             "at_work": live is not None,
+            "torn_line": self.torn,
             "models_per_hour": live.per_hour if live else None,
             "seconds_left": live.seconds_left if live else None,
             "seconds_trained": round(sum(trial.seconds for trial in self.trials), 3),
@@ -86,4 +90,6 @@ def standing(folder: RunFolder) -> Standing:
         done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
         running = {index: since for index, since in live.running.items() if index not in done}
         live = Live(live.total, live.per_hour, live.seconds_left, running, live.written)
-    return Standing(folder.name, n, trials, live)
+    # A driver at work may be writing that line just now.
+    torn = live is None and journal.read(folder.trials_file, "trials").torn_line is not None
+    return Standing(folder.name, n, trials, live, torn)

@@ -116,12 +116,13 @@ def test_every_byte_of_what_was_resolved_changed(run, name, times):
         assert before[0].items() <= found[0].items(), place
 
 
-def test_a_journal_full_of_zeros_after_a_power_cut(run, refused):
+def test_a_journal_full_of_zeros_after_a_power_cut(run, refused, cli):
     """As file systems leave it that lost the last block: the length is there, the bytes are not."""
     path = run.trials_file
     whole = path.read_bytes()
     path.write_bytes(whole[:-40] + b"\0" * 40)
     assert len(run.trials()) == 3
+    assert "the last line of trials.jsonl is torn" in cli("status", run.path).out
     journal.append(path, [])
     assert b"\0" not in path.read_bytes()
     path.write_bytes(whole[:40] + b"\0" * 40 + whole[80:])
