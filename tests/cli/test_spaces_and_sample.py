@@ -135,7 +135,7 @@ def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
         (("demo", "--out", ""), "--out is empty"),
         (("pretrain", "RegNetY-16GF", "--data", "digits", "--out", ""), "--out is empty"),
         (("evaluate", "a", "--out", ""), "--out is empty"),
-        (("demo", "--models", "1"), "--models is 1; it must be at least 2"),
+        (("demo", "--models", "0"), "--models is 0; it must be at least 1"),
         (("demo", "--jobs", "0"), "--jobs is 0"),
         (("analyze", "a", "--margin", "nan"), "--margin is nan"),
         (("analyze", "a", "--margin", "-1"), "--margin is -1"),
