@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from designspace.runs import Recipe, RunFolder
+    from designspace.training.driver import Snapshot
     from designspace.training.population import Request
     from designspace.training.workers import Workers
 
@@ -83,7 +84,8 @@ def train(
 
     Interrupt it as you like: the same command goes on where it was, in the middle of a trial too.
     Run again, it needs no options: data, recipe, split and seed are those of the first time.
-    Several runs take turns, so that whenever you stop, all are equally long.
+    Several runs take turns, so that whenever you stop, all are equally long. It exits 1 where every
+    model of a run failed.
 
     Examples:
 
@@ -99,62 +101,77 @@ def train(
 
       designspace train results/a --cluster slurm --jobs 32 --cluster-option queue=gpu
     """
-    import json
     import shlex
-    from dataclasses import asdict
 
-    from designspace.cli.progress import summary, training_display
+    from designspace.cli.progress import training_display
     from designspace.runs import RunFolder
-    from designspace.training.board import Board
-    from designspace.training.population import (
-        Request,
-        first_indices,
-        parse_indices,
-        train_runs,
-    )
+    from designspace.runs.asked import check_asked, chosen_models
 
     folders = [RunFolder.open(run) for run in runs]
     backend = backend or ("dask" if scheduler or cluster else "loky")
-    indices = None if only is None else parse_indices(only)
-
-    def request(folder: RunFolder) -> Request:
+    asked = []
+    # What can be refused is refused before torch is loaded, which takes seconds.
+    for folder in folders:
         chosen, source, split, number = _as_before(folder, recipe, data, val, seed)
-        some = indices
-        if limit is not None:
-            some = first_indices(limit, indices, len(folder.population()))
-        return Request(
-            data=source,
-            recipe=chosen.override(epochs, batch_size, lr),
-            val=split,
-            seed=number,
-            indices=some,
-            jobs=jobs,
-            device=device,
-            retry=retry,
-            time_limit=time_limit,
-            compiled=compiled,
-            exact=exact,
-            download=download,
-            home=cache,
-            elsewhere=backend == "dask",
+        check_asked(
+            data=source, val=split, seed=number, jobs=jobs, device=device, time_limit=time_limit
         )
+        some = chosen_models(only, limit, len(folder.population()), folder.path)
+        asked.append((source, chosen.override(epochs, batch_size, lr), split, number, some))
 
-    requests = [(folder, request(folder)) for folder in folders]
-    make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
     may_stop = _until(folders, until)
+    make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
+
+    from designspace.training.board import Board
+    from designspace.training.population import Request, train_runs
+
+    requests = [
+        (
+            folder,
+            Request(
+                data=source,
+                recipe=chosen,
+                val=split,
+                seed=number,
+                indices=some,
+                jobs=jobs,
+                device=device,
+                retry=retry,
+                time_limit=time_limit,
+                compiled=compiled,
+                exact=exact,
+                download=download,
+                home=cache,
+                elsewhere=backend == "dask",
+            ),
+        )
+        for folder, (source, chosen, split, number, some) in zip(folders, asked, strict=True)
+    ]
     board = Board() if tensorboard else None
     with training_display(shlex.join(map(str, runs)), board, len(runs) > 1) as display:
         ends = train_runs(requests, display, display.decoded, make_workers, may_stop)
-    if json_:
-        keys = ("total", "complete", "diverged", "failed")
-        counts = [
-            {"run": str(run), **{key: asdict(end)[key] for key in keys}}
-            for run, end in zip(runs, ends, strict=True)
-        ]
-        print(json.dumps(counts[0] if len(runs) == 1 else counts))
+    _tell(runs, ends, json_)
+    if any(end.failed == end.total > 0 for end in ends):
+        raise typer.Exit(1)
+
+
+def _tell(runs: list[Path], ends: "tuple[Snapshot, ...]", as_json: bool) -> None:
+    """Print how each run ended."""
+    import json
+
+    from designspace.cli.progress import summary
+
+    several = len(runs) > 1
+    if not as_json:
+        for run, end in zip(runs, ends, strict=True):
+            print((f"{run}: " if several else "") + summary(end))
         return
-    for run, end in zip(runs, ends, strict=True):
-        print((f"{run}: " if len(runs) > 1 else "") + summary(end))
+    counts = [
+        {"run": str(run)}
+        | {key: getattr(end, key) for key in ("total", "complete", "diverged", "failed")}
+        for run, end in zip(runs, ends, strict=True)
+    ]
+    print(json.dumps(counts if several else counts[0]))
 
 
 def _as_before(
@@ -206,7 +223,6 @@ def _backend(
 ) -> "Callable[[Request, int], Workers]":
     """Return what makes the workers; the options of Dask need its backend."""
     from designspace.errors import InputError, nearest
-    from designspace.training.population import local_workers
 
     if backend not in ("loky", "dask"):
         raise InputError(f"--backend {backend}: unknown; {nearest(backend, ['loky', 'dask'])}")
@@ -217,6 +233,8 @@ def _backend(
             raise InputError("--scheduler and --cluster go with --backend dask")
         if options:
             raise InputError("--cluster-option goes with --cluster")
+        from designspace.training.population import local_workers
+
         return local_workers
     if options and not cluster:
         raise InputError("--cluster-option goes with --cluster")

@@ -10,6 +10,7 @@ from designspace.arch import Population
 from designspace.errors import InputError
 from designspace.files import make_folder
 from designspace.runs import DataRecord, Recipe, RunFolder, Trial, TrialState
+from designspace.runs.asked import check_asked
 from designspace.runs.live import remove_live
 from designspace.runs.lock import lock
 from designspace.training import devices
@@ -134,12 +135,14 @@ def _check_apart(folders: list[RunFolder]) -> None:
 
 
 def _check(request: Request) -> None:
-    if request.seed < 0:
-        raise InputError(f"--seed is {request.seed}; it must be 0 or more")
-    if request.jobs is not None and request.jobs < 1:
-        raise InputError(f"--jobs is {request.jobs}; it must be at least 1")
-    if request.time_limit is not None and not request.time_limit > 0:
-        raise InputError(f"--time-limit is {request.time_limit:g}; it must be above 0 seconds")
+    check_asked(
+        data=request.data,
+        val=request.val,
+        seed=request.seed,
+        jobs=request.jobs,
+        device=request.device,
+        time_limit=request.time_limit,
+    )
     if not request.elsewhere:
         devices.find_devices(request.device)
 
@@ -247,29 +250,3 @@ def _select(
         trials = {i: t for i, t in trials.items() if t.state is not TrialState.FAILED}
     wanted = sorted(set(asked))
     return [i for i in wanted if i not in trials], [trials[i] for i in wanted if i in trials]
-
-
-def parse_indices(text: str) -> tuple[int, ...]:
-    """Read model numbers as people write them: 0-249, 7,12-15.
-
-    Raises:
-        InputError: It is not such a list.
-    """
-    found: list[int] = []
-    for part in text.replace(" ", "").split(","):
-        first, dash, last = part.partition("-")
-        low = int(first) if first.isdecimal() else -1
-        high = (int(last) if last.isdecimal() else -1) if dash else low
-        if not 0 <= low <= high < 10**7:
-            raise InputError(
-                f"--only {text!r}: {part!r} is not a number or a range low-high, as in 0-249,300"
-            )
-        found += range(low, high + 1)
-    return tuple(found)
-
-
-def first_indices(limit: int, indices: tuple[int, ...] | None, size: int) -> tuple[int, ...]:
-    """Return the first `limit` of the models asked for."""
-    if limit < 1:
-        raise InputError(f"--limit is {limit}; it must be at least 1")
-    return tuple(sorted(set(range(size) if indices is None else indices)))[:limit]

@@ -66,6 +66,13 @@ def test_train_refuses(refused, run, words, said, tmp_path):
     assert not (run / "trials.jsonl").exists()
 
 
+def test_training_of_which_nothing_is_left_exits_1(cli, run, tmp_path):
+    words = ("--data", "digits", "--recipe", "quick", "--cache", tmp_path / "home", "--jobs", 1)
+    outcome = cli("train", run, *words, "--limit", 1, "--time-limit", 1e-6)
+    assert outcome.code == 1
+    assert outcome.out == "1 of 1 models: 0 complete, 1 failed (--retry tries again)\n"
+
+
 def test_train_refuses_what_is_no_run_folder(refused, tmp_path):
     assert "no run folder" in refused("train", tmp_path / "x", "--data", "digits")
     assert "is not a run folder" in refused("train", tmp_path, "--data", "digits")

@@ -13,7 +13,7 @@ import pytest
 from designspace.errors import InputError
 from designspace.runs import RunFolder, TrialState, journal
 from designspace.runs.lock import lock
-from designspace.training.population import first_indices, parse_indices, train_runs
+from designspace.training.population import train_runs
 
 
 def results(folder):
@@ -181,17 +181,6 @@ def test_failed_trials_are_trained_again_when_asked(make_run, request_of, train)
     assert all(trial.state is TrialState.COMPLETE for trial in folder.trials())
     # Nothing is dropped: the failures stay in the journal.
     assert len(journal.read(folder.trials_file).records) == 6
-
-
-def test_which_models_to_train():
-    assert parse_indices("0-3,7, 5") == (0, 1, 2, 3, 7, 5)
-    assert first_indices(2, (5, 1, 9), 10) == (1, 5)
-    assert first_indices(4, None, 3) == (0, 1, 2)
-    for text in ("", "a", "3-1", "1-", "-2", "1,,2"):
-        with pytest.raises(InputError, match="--only"):
-            parse_indices(text)
-    with pytest.raises(InputError, match="--limit"):
-        first_indices(0, None, 3)
 
 
 # The command itself, in a process of its own.
