@@ -1,5 +1,6 @@
 """Fixtures that many rooms' tests use."""
 
+import signal
 from dataclasses import dataclass
 
 import pytest
@@ -16,6 +17,12 @@ def pytest_configure(config):
     settings.register_profile("faults", max_examples=1000, deadline=None)
     if config.getoption("--faults"):
         settings.load_profile("faults")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let processes that tests start hear Ctrl-C, also where a shell started all this with `&`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
