@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from designspace.errors import InputError, nearest, printable, shortened
 
 MAX_YAML_LENGTH = 1 << 18
+# Names of `tempfile`, behind the name that was to be.
+_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
 _MAX_YAML_DEPTH = 40
 _MAX_YAML_VALUES = 10_000
 _MAX_DIGITS = 100
@@ -155,6 +157,13 @@ def write_bytes(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what `write_bytes` left in a folder when its process was killed in the middle."""
+    for path in folder.iterdir():
+        if _HALF_WRITTEN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:

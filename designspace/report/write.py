@@ -9,7 +9,13 @@ from designspace.analysis.findings import Findings
 from designspace.analysis.schema import summary_schema
 from designspace.analysis.summary import summary
 from designspace.analysis.tables import tables, to_csv
-from designspace.files import make_folder, refuse_links_out, write_bytes, write_text
+from designspace.files import (
+    make_folder,
+    refuse_links_out,
+    remove_half_written,
+    write_bytes,
+    write_text,
+)
 from designspace.report.figures import figures, render
 from designspace.report.page import page
 
@@ -46,4 +52,6 @@ def write_report(findings: Findings, folder: Path) -> Path:
     write_text(folder / "summary.schema.json", json.dumps(summary_schema(), indent=1) + "\n")
     index = folder / "index.html"
     write_text(index, page(findings, rendered, __version__))
+    for place in (pictures, sheets, folder):
+        remove_half_written(place)
     return index

@@ -137,6 +137,8 @@ def test_any_value_in_any_place(load, data, tmp_path_factory):
         how = data.draw(st.sampled_from(["replace", "replace", "replace", "remove", "rename"]))
         if how == "replace":
             inner[place[-1]] = data.draw(VALUES)
+        elif not inner:
+            break
         elif how == "remove":
             del inner[place[-1]]
         elif isinstance(inner, dict):

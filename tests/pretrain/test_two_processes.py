@@ -35,8 +35,9 @@ SMALL = Model(
     Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
 )
 CPU = torch.device("cpu")
-# Forking saves seconds of imports; where there is a GPU, torch's threads forbid it.
-START = "spawn" if torch.cuda.is_available() else "fork"
+# Torch's threads forbid to fork a process that has trained; a server that has imported all may.
+START = "forkserver"
+mp.set_forkserver_preload(["designspace.pretrain.run", "sklearn.datasets"])
 SHARDED = {"shard": True, "checkpoint_after": [[], [2]]}
 DATA = DataStamp(source="x", images=32, content="x", mean=[120.0] * 3, std=[60.0] * 3, seed=0)
 
