@@ -13,6 +13,7 @@ from torchvision.models.regnet import BlockParams, RegNet, ResBottleneckBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
 from designspace.arch import Model
+from designspace.networks.fused import FusedBatchNorm, FusedBlock, fuse_relu
 
 
 def block_params(model: Model) -> BlockParams:
@@ -32,7 +33,7 @@ def build(
     model: Model,
     zero_init_residual: bool = False,
     device: torch.device | str = "cpu",
-    norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d,
+    fused: bool = False,
 ) -> RegNet:
     """Build the network with fresh weights from torch's global random state.
 
@@ -44,15 +45,17 @@ def build(
         zero_init_residual: Start the last BatchNorm scale of each block at 0, so that every
             residual branch begins as the identity (Goyal et al. 2017, §5.1).
         device: Where the weights lie; `meta` allocates none.
-        norm_layer: Makes a BatchNorm of a number of channels; its state is torch's.
+        fused: Of blocks that train faster on a CPU, with the same state and, up to rounding, the
+            same results.
     """
     with torch.device(device):
         network = RegNet(
             block_params(model),
             num_classes=model.frame.classes,
             stem_width=model.frame.stem_width,
-            stem_type=partial(_stem, model.frame.stem_stride),
-            norm_layer=norm_layer,
+            stem_type=partial(_stem, model.frame.stem_stride, fused),
+            block_type=FusedBlock if fused else ResBottleneckBlock,
+            norm_layer=FusedBatchNorm if fused else nn.BatchNorm2d,
         )
     if zero_init_residual:
         for module in network.modules():
@@ -63,12 +66,13 @@ def build(
 
 def _stem(
     stride: int,
+    fused: bool,
     width_in: int,
     width_out: int,
     norm_layer: Callable[..., nn.Module],
     activation_layer: Callable[..., nn.Module],
 ) -> Conv2dNormActivation:
-    return Conv2dNormActivation(
+    stem = Conv2dNormActivation(
         width_in,
         width_out,
         kernel_size=3,
@@ -76,3 +80,4 @@ def _stem(
         norm_layer=norm_layer,
         activation_layer=activation_layer,
     )
+    return fuse_relu(stem) if fused else stem

@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from designspace.arch import Model
 from designspace.networks import build
-from designspace.networks.norm import FoldedBatchNorm
 from designspace.runs import Recipe
 from designspace.training.batches import Batches
 from designspace.training.ema import Average
@@ -46,10 +45,8 @@ class Training:
         """Build and initialise the network; equal seeds give equal weights on every device."""
         with _SEEDING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            norm_layer = (
-                FoldedBatchNorm if device.type == "cpu" and not compiled else nn.BatchNorm2d
-            )
-            network = build(model, recipe.zero_init_residual, norm_layer=norm_layer)
+            fused = device.type == "cpu" and not compiled
+            network = build(model, recipe.zero_init_residual, fused=fused)
         self.network: nn.Module = network.to(device=device, memory_format=torch.channels_last)
         if compiled:
             # What was compiled for the models before counts against a limit, past which none is.
