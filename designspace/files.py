@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from designspace.errors import InputError, nearest, printable, shortened
 
 MAX_YAML_LENGTH = 1 << 18
-# Names of `tempfile`, behind the name that was to be.
+# What `tempfile` or `half_written` put behind the name that a file is to have.
 _HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
 _MAX_YAML_DEPTH = 40
 _MAX_YAML_VALUES = 10_000
@@ -159,8 +159,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
+def half_written(path: Path) -> Path:
+    """Name a file of this process that is to be renamed to `path` when it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid():08d}")
+
+
 def remove_half_written(folder: Path) -> None:
-    """Remove what `write_bytes` left in a folder when its process was killed in the middle."""
+    """Remove what processes left in a folder that were killed while they wrote into it."""
     for path in folder.iterdir():
         if _HALF_WRITTEN.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -101,7 +101,7 @@ def trust(runs: Sequence[Results], level: float = 0.95) -> Trust:
     an error for them.
 
     Raises:
-        InputError: Too few models are common.
+        InputError: Too few models are common, or two runs of one recipe have the same seeds.
     """
     first, *others = runs
     same = [run for run in others if run.provenance.recipe == first.provenance.recipe]
@@ -111,6 +111,11 @@ def trust(runs: Sequence[Results], level: float = 0.95) -> Trust:
             a, b = _common(first, run)
             schedules.append((run.name, agreement(a, b, level)))
     repeated = (first, *same)
+    seeds_of = [run.provenance.seeds for run in repeated]
+    for i, run in enumerate(repeated):
+        if seeds_of[i] and seeds_of[i] in seeds_of[:i]:
+            before = repeated[seeds_of.index(seeds_of[i])].name
+            raise InputError(f"{before} and {run.name} have the same seeds: they show no chance")
     seeds = repeatability(_common(*repeated).T, level) if same else None
     return Trust(first.name, tuple(schedules), tuple(run.name for run in repeated), seeds)
 

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from designspace.cli.options import Cache, Device, Download, Threads
+
 if TYPE_CHECKING:
+    from designspace.cli.progress import Display
     from designspace.pretrain.scores import Score
     from designspace.pretrain.subject import Subject
 
@@ -47,16 +50,10 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the scores; for features, the .npz file.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads on the CPU; as many as cores.")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch the data set when it is missing.")
-    ] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of decoded images and downloads.")
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    download: Download = False,
+    cache: Cache = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a pretrained trunk, beside a random one and supervised training from scratch.
@@ -81,12 +78,11 @@ def evaluate(
 
     from designspace.cli.models import resolve_model
     from designspace.cli.pretraining_page import update_page
+    from designspace.cli.progress import Display, terminal
     from designspace.errors import InputError
     from designspace.pretrain.subject import load_subject
 
     subject = load_subject(checkpoint, resolve_model(model) if model else None, side)
-    for note in subject.notes:
-        _told(note)
     chosen = data or subject.data
     if chosen is None:
         raise InputError("--data is missing; try digits, or folder:PATH for your own images")
@@ -100,22 +96,25 @@ def evaluate(
         "download": download,
         "home": cache,
     }
-    if task == "detect":
-        rest = {"schedule": schedule, "iterations": iterations, "lr": lr}
-        scores = _detect(subject, folder, {**common, **rest})
-    elif task == "features":
-        file = out or folder / "features.npz"
-        made = _features(subject, folder, file, common)
-        width = made["width"]
-        print(
-            json.dumps(made) if json_ else f"{file}: {made['images']} images, {width} features each"
-        )
+    scores: list[Score] = []
+    with terminal("stopped; the same command goes on from here") as bar:
+        display = Display(bar)
+        for note in subject.notes:
+            display.note(note)
+        if task == "features":
+            file = out or folder / "features.npz"
+            made = _features(subject, folder, file, common, display)
+        elif task == "detect":
+            rest = {"schedule": schedule, "iterations": iterations, "lr": lr}
+            scores = _detect(subject, folder, {**common, **rest}, display)
+        else:
+            shares = {"shares": tuple(labels)} if labels else {}
+            rest = {"task": task, "scratch_epochs": scratch_epochs}
+            scores = _classify(subject, folder, {**common, **shares, **rest}, display)
+    if task == "features":
+        told = f"{made['file']}: {made['images']} images, {made['width']} features each"
+        print(json.dumps(made) if json_ else told)
         return
-    else:
-        shares = {"shares": tuple(labels)} if labels else {}
-        scores = _classify(
-            subject, folder, {**common, **shares, "task": task, "scratch_epochs": scratch_epochs}
-        )
     if checkpoint.is_dir() and out is None:
         update_page(checkpoint, device, cache)
     if json_:
@@ -126,32 +125,32 @@ def evaluate(
         print(_line(score))
 
 
-def _told(text: str) -> None:
-    import sys
-
-    print(text, file=sys.stderr, flush=True)
-
-
-def _classify(subject: "Subject", folder: Path, options: dict[str, Any]) -> "list[Score]":
+def _classify(
+    subject: "Subject", folder: Path, options: dict[str, Any], display: "Display"
+) -> "list[Score]":
     from designspace.pretrain.evaluate import Evaluation, Options
 
-    return Evaluation(subject, Options(**options), folder, _told, None).run()
+    return Evaluation(subject, Options(**options), folder, display.note, display.decoded).run()
 
 
 def _features(
-    subject: "Subject", folder: Path, file: Path, options: dict[str, Any]
+    subject: "Subject", folder: Path, file: Path, options: dict[str, Any], display: "Display"
 ) -> dict[str, Any]:
     from designspace.pretrain.evaluate import Evaluation, Options
 
-    made = Evaluation(subject, Options(task="features", **options), folder, _told, None)
+    wanted = Options(task="features", **options)
+    made = Evaluation(subject, wanted, folder, display.note, display.decoded)
     count, width = made.save_features(file)
     return {"file": str(file), "images": count, "width": width}
 
 
-def _detect(subject: "Subject", folder: Path, options: dict[str, Any]) -> "list[Score]":
+def _detect(
+    subject: "Subject", folder: Path, options: dict[str, Any], display: "Display"
+) -> "list[Score]":
     from designspace.pretrain.detection.task import Detection, DetectOptions
 
-    return Detection(subject, DetectOptions(**options), folder, _told).run()
+    wanted = DetectOptions(**options)
+    return Detection(subject, wanted, folder, display.note, display.decoded).run()
 
 
 def _line(score: "Score") -> str:

@@ -1,4 +1,16 @@
-"""Rules of options that several verbs share."""
+"""Options that several verbs share, and their rules."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; as many as cores.")]
+Download = Annotated[
+    bool, typer.Option("--download", help="Fetch the data set when it is missing.")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder of decoded images and downloads.")]
 
 
 def check_margin(margin: float) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from designspace.cli.options import Cache, Device, Download, Threads
+
 if TYPE_CHECKING:
     from designspace.pretrain.plan import Plan
 
@@ -34,16 +36,10 @@ def pretrain(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and crops.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads on the CPU; as many as cores.")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch the data set when it is missing.")
-    ] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of decoded images and downloads.")
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    download: Download = False,
+    cache: Cache = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")
     ] = False,
@@ -96,8 +92,9 @@ def pretrain(
     if out is None:
         raise InputError("--out is missing; name the folder of the run")
 
-    from designspace.cli.pretraining import pretraining_display
+    from designspace.cli.pretraining import PretrainingDisplay
     from designspace.cli.pretraining_page import update_page
+    from designspace.cli.progress import terminal
     from designspace.pretrain.run import Diverged, Request, pretrain_trunk
 
     request = Request(
@@ -111,8 +108,8 @@ def pretrain(
         home=cache,
     )
     try:
-        with pretraining_display(out) as display:
-            end = pretrain_trunk(out, request, display)
+        with terminal(f"stopped; the same command goes on in {out} from here") as bar:
+            end = pretrain_trunk(out, request, PretrainingDisplay(bar))
     except Diverged as error:
         print(f"designspace: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

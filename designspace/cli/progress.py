@@ -18,10 +18,8 @@ _NEWS_EVERY, _LINE_EVERY = 10.0, 60.0
 
 
 @contextmanager
-def training_display(
-    runs: str, board: "Board | None" = None, several: bool = False
-) -> Iterator["TrainingDisplay"]:
-    """Show the training of runs, named as typed; on Ctrl-C, say how to go on."""
+def terminal(stopped: str) -> Iterator["Progress | None"]:
+    """Give a bar where there is a terminal; on Ctrl-C, say how to go on."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -37,33 +35,28 @@ def training_display(
     )
     try:
         with bar:
-            yield TrainingDisplay(bar if console.is_terminal else None, board, several)
+            yield bar if console.is_terminal else None
     except KeyboardInterrupt as stop:
-        stop.args = (f"stopped; `designspace train {runs}` goes on from here",)
+        stop.args = (stopped,)
         raise
 
 
-class TrainingDisplay:
-    """Draws what the driver tells."""
+class Display:
+    """Draws on a bar, or prints lines without one."""
 
-    def __init__(
-        self, bar: "Progress | None", board: "Board | None" = None, several: bool = False
-    ) -> None:
-        """Draw on a bar, or print lines without one.
-
-        Args:
-            bar: On a terminal.
-            board: Gets every trial, where there is one.
-            several: Whether models need the name of their run.
-        """
-        self._bar, self._board, self._several = bar, board, several
-        self._tasks = {
-            name: bar.add_task(name, total=None, visible=False, about="")
-            for name in (("decoding images", "training") if bar else ())
-            if bar
-        }
+    def __init__(self, bar: "Progress | None") -> None:
+        """Begin with nothing shown."""
+        self._bar = bar
+        self._task = bar.add_task("", total=None, visible=False, about="") if bar else None
         self._line_at, self._shown = -_LINE_EVERY, ("", -1)
         self._decoding_began: tuple[float, int] | None = None
+
+    def note(self, text: str) -> None:
+        """Print something that a person should know."""
+        if self._bar:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     def decoded(self, done: int, total: int) -> None:
         """So many images are in the cache."""
@@ -73,14 +66,42 @@ class TrainingDisplay:
         since, first = self._decoding_began
         rate = (done - first) / max(now - since, 1e-9)
         left = f"{rate:.0f} images/s, {duration((total - done) / rate)} left" if rate else ""
-        self._show("decoding images", done, total, left, last=done == total)
+        self.show("decoding images", done, total, left, last=done == total)
 
-    def note(self, text: str) -> None:
-        """Print something that a person should know."""
-        if self._bar:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+    def show(self, name: str, done: int, total: int, about: str, last: bool = False) -> None:
+        """Show how far something is, in place of what was shown before."""
+        if self._bar and self._task is not None:
+            self._bar.update(
+                self._task,
+                description=name,
+                completed=done,
+                total=total,
+                about=about,
+                visible=not last,
+            )
+            return
+        now = time.monotonic()
+        news = self._shown != (name, done)
+        if now - self._line_at >= (_NEWS_EVERY if news else _LINE_EVERY):
+            self._line_at, self._shown = now, (name, done)
+            print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
+
+
+class TrainingDisplay(Display):
+    """Draws what the driver of trials tells."""
+
+    def __init__(
+        self, bar: "Progress | None", board: "Board | None" = None, several: bool = False
+    ) -> None:
+        """Begin.
+
+        Args:
+            bar: On a terminal.
+            board: Gets every trial, where there is one.
+            several: Whether models need the name of their run.
+        """
+        super().__init__(bar)
+        self._board, self._several = board, several
 
     def trial(self, folder: "RunFolder", trial: "Trial", snapshot: "Snapshot") -> None:
         """A trial is in the journal of a run."""
@@ -93,19 +114,7 @@ class TrainingDisplay:
 
     def tick(self, snapshot: "Snapshot") -> None:
         """Show how far the run is."""
-        self._show("training", snapshot.finished, snapshot.total, describe(snapshot))
-
-    def _show(self, name: str, done: int, total: int, about: str, last: bool = False) -> None:
-        if self._bar:
-            self._bar.update(
-                self._tasks[name], completed=done, total=total, about=about, visible=not last
-            )
-            return
-        now = time.monotonic()
-        news = self._shown != (name, done)
-        if now - self._line_at >= (_NEWS_EVERY if news else _LINE_EVERY):
-            self._line_at, self._shown = now, (name, done)
-            print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
+        self.show("training", snapshot.finished, snapshot.total, describe(snapshot))
 
 
 def summary(snapshot: "Snapshot") -> str:

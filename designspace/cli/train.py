@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from designspace.cli.options import Cache, Device, Download
+
 if TYPE_CHECKING:
     from designspace.runs import Recipe, RunFolder
     from designspace.training.driver import Snapshot
@@ -37,7 +39,7 @@ def train(
     jobs: Annotated[
         int | None, typer.Option(help="Trials at once; one a core, or 4 a GPU, unless given.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     only: Annotated[str | None, typer.Option(help="Models to train: 0-249,300.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many of them.")] = None,
     until: Annotated[
@@ -57,12 +59,8 @@ def train(
     exact: Annotated[
         bool, typer.Option("--exact", help="On CUDA too, equal bits in every run; slower.")
     ] = False,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch the data set when it is missing.")
-    ] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of decoded images and downloads.")
-    ] = None,
+    download: Download = False,
+    cache: Cache = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")
     ] = False,
@@ -103,7 +101,7 @@ def train(
     """
     import shlex
 
-    from designspace.cli.progress import training_display
+    from designspace.cli.progress import TrainingDisplay, terminal
     from designspace.runs import RunFolder
     from designspace.runs.asked import check_asked, chosen_models
 
@@ -148,7 +146,9 @@ def train(
         for folder, (source, chosen, split, number, some) in zip(folders, asked, strict=True)
     ]
     board = Board() if tensorboard else None
-    with training_display(shlex.join(map(str, runs)), board, len(runs) > 1) as display:
+    again = shlex.join(map(str, runs))
+    with terminal(f"stopped; `designspace train {again}` goes on from here") as bar:
+        display = TrainingDisplay(bar, board, len(runs) > 1)
         ends = train_runs(requests, display, display.decoded, make_workers, may_stop)
     _tell(runs, ends, json_)
     if any(end.failed == end.total > 0 for end in ends):

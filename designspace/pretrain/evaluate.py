@@ -37,7 +37,7 @@ from designspace.training.cache import Cache, Progress, build_cache, default_hom
 from designspace.training.decode import geometries
 from designspace.training.devices import available_cores, find_devices, prepare
 from designspace.training.sources import load_source
-from designspace.training.splits import split
+from designspace.training.splits import split_unseen
 
 TASKS = ("knn", "linear", "lowshot", "finetune", "detect", "features")
 # Images of this side and more are cut at random boxes, and seen with a margin, as ImageNet's.
@@ -93,15 +93,13 @@ class Evaluation:
         """
         _check(options)
         self._device = torch.device(find_devices(options.device)[0])
-        prepare(self._device)
-        if self._device.type == "cpu":
-            torch.set_num_threads(options.threads or available_cores())
+        prepare(self._device, threads=options.threads or available_cores())
         self._subject, self._options = subject, options
         self._out, self._book = out, ScoreBook(out, options.seeds, told)
         home = options.home or default_home()
         source = load_source(options.data, options.download, home / "data")
         self._classes = len(source.classes)
-        parts = split(source, "test" if source.test is not None else "held-out")
+        parts = split_unseen(source)
         self._split = parts.words
         self._recipe = _images_of(subject.side)
         cache = build_cache(

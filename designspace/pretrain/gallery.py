@@ -13,7 +13,7 @@ from torch.nn import functional
 from designspace.errors import InputError
 from designspace.pretrain.features import extract
 from designspace.pretrain.folder import PretrainFolder
-from designspace.pretrain.network import projection, trunk_of
+from designspace.pretrain.network import part_of, projection, trunk_of
 from designspace.training.batches import open_arrays
 from designspace.training.cache import Cache
 
@@ -53,12 +53,12 @@ def look(folder: PretrainFolder, cache: Cache, device: torch.device) -> Arrays |
     arrays = open_arrays(cache.path, device)
     records, labels = arrays.train[:_IMAGES], arrays.train_labels[:_IMAGES].cpu()
     trunk = trunk_of(folder.model())
-    trunk.load_state_dict(_part(state["network"], "trunk."))
+    trunk.load_state_dict(part_of(state["network"], "trunk."))
     trunk.to(device=device, memory_format=torch.channels_last)
     mean, std = tuple(data.mean), tuple(data.std)
     features = extract(trunk, records, recipe.side, mean, std, device)
     head = projection(features.shape[1], recipe.head).eval()
-    head.load_state_dict(_part(state["network"], "head."))
+    head.load_state_dict(part_of(state["network"], "head."))
     embeddings = functional.normalize(head.to(device)(features), dim=1)
     directions = functional.normalize(state["network"]["prototypes.weight"].to(device), dim=1)
     scores = (embeddings @ directions.T).cpu()
@@ -99,10 +99,6 @@ def read_gallery(folder: PretrainFolder) -> Arrays | None:
 def gallery_file(folder: PretrainFolder) -> Path:
     """Return where the pictures of a pretraining are kept."""
     return folder.path / "gallery.npz"
-
-
-def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _shown(features: Tensor, labels: Tensor, scores: Tensor) -> Arrays:

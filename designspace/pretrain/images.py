@@ -7,7 +7,7 @@ from designspace.training.cache import Cache, Progress, build_cache
 from designspace.training.decode import Geometry
 from designspace.training.devices import available_cores
 from designspace.training.sources import load_source
-from designspace.training.splits import split
+from designspace.training.splits import split_unseen
 
 
 def decoded(
@@ -27,5 +27,5 @@ def decoded(
     """
     geometry = Geometry(recipe.record_side, recipe.record_side)
     source = load_source(data, download, home / "data")
-    parts = split(source, "test" if source.test is not None else "held-out")
+    parts = split_unseen(source)
     return build_cache(parts, (geometry, geometry), home / "images", available_cores(), progress)

@@ -1,6 +1,6 @@
 """The network of pretraining: a trunk, a projection head and prototypes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -23,6 +23,11 @@ def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu"
     network = build(model, zero_init_residual, device)
     network.fc = nn.Identity()
     return network
+
+
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the entries of a state whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def projection(width: int, head: Head) -> nn.Sequential:

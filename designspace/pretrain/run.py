@@ -24,6 +24,7 @@ from designspace.pretrain.recipe import SwavRecipe
 from designspace.pretrain.training import Pretraining
 from designspace.pretrain.watch import advice, alarms, not_finite
 from designspace.pretrain.world import World, join
+from designspace.runs.asked import absolute_source
 from designspace.runs.lock import lock
 from designspace.training.batches import Arrays, open_arrays
 from designspace.training.cache import Cache, default_home
@@ -107,9 +108,8 @@ def pretrain_trunk(path: Path, request: Request, observer: Observer) -> dict[str
     if request.seed < 0 or (request.threads is not None and request.threads < 1):
         raise InputError("--seed must be 0 or more, --threads 1 or more")
     with join(request.device) as world:
-        autocast = prepare(world.device)
-        if world.device.type == "cpu":
-            torch.set_num_threads(request.threads or max(1, available_cores() // world.size))
+        threads = request.threads or max(1, available_cores() // world.size)
+        autocast = prepare(world.device, threads=threads)
         folder = PretrainFolder(make_folder(path))
         held = lock(folder.lock_file, f"the folder {path}") if world.first else nullcontext()
         with held:
@@ -295,10 +295,8 @@ def _cache(request: Request, world: World, observer: Observer) -> Cache:
 
 
 def _stamp(request: Request, cache: Cache) -> DataStamp:
-    kind, colon, path = request.data.partition(":")
-    source = f"{kind}:{Path(path).expanduser().resolve()}" if colon else request.data
     return DataStamp(
-        source=source,
+        source=absolute_source(request.data),
         images=cache.train_images,
         content=cache.content,
         mean=list(cache.mean),

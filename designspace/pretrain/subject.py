@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.weights import read_weights
 from designspace.pretrain.folder import PretrainFolder
-from designspace.pretrain.network import trunk_of
+from designspace.pretrain.network import part_of, trunk_of
 
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -48,7 +49,7 @@ class Subject:
         made.load_state_dict(dict(self.weights))
         return made
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of the weights."""
         made = hashlib.sha256()
@@ -94,12 +95,7 @@ def _pretrained(folder: PretrainFolder, model: Model | None, side: int | None) -
     state, notes = folder.load(torch.device("cpu"))
     if state is None:
         raise InputError(f"{folder.path} has no whole checkpoint yet; let `pretrain` go on")
-    prefix = "trunk."
-    weights = {
-        key.removeprefix(prefix): value
-        for key, value in state["network"].items()
-        if key.startswith(prefix)
-    }
+    weights = part_of(state["network"], "trunk.")
     source = f"{folder.path}, iteration {state['iteration']}"
     return Subject(
         trained,

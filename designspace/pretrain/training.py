@@ -142,9 +142,8 @@ class Pretraining:
         """Go on from a state: whole, or in parts that lie as this one's."""
         self.iteration = int(state["iteration"])
         fill(self.network.state_dict(), state["network"])
-        momentum = state["momentum"] if "momentum" in state else self._old_momentum(state)
         own = self._momentum()
-        fill(own, momentum)
+        fill(own, state["momentum"])
         for name, p in self.network.named_parameters():
             self._optimizer.state[p]["momentum_buffer"] = own[name]
         self._scaler.load_state_dict(state["scaler"])
@@ -163,14 +162,6 @@ class Pretraining:
         return {
             name: self._optimizer.state[p].get("momentum_buffer", torch.zeros_like(p.detach()))
             for name, p in self.network.named_parameters()
-        }
-
-    def _old_momentum(self, state: dict[str, Any]) -> dict[str, Tensor]:
-        """Momentum as version 0.1.0 kept it: by the number of the parameter."""
-        kept = state["optimizer"]["state"]
-        return {
-            name: kept[i]["momentum_buffer"] if i in kept else torch.zeros(p.shape)
-            for i, (name, p) in enumerate(self.network.named_parameters())
         }
 
     def _new_queue(self) -> EmbeddingQueue | None:

@@ -84,6 +84,12 @@ def parse_source(spec: str) -> tuple[str, str]:
     raise InputError(f"no data set {spec!r}; {nearest(spec, list(_DATA))}")
 
 
+def absolute_source(spec: str) -> str:
+    """Write the path of a data set so that it holds from any folder."""
+    kind, colon, path = spec.partition(":")
+    return f"{kind}:{Path(path).expanduser().resolve()}" if colon else spec
+
+
 def chosen_models(
     only: str | None, limit: int | None, size: int, where: Path | str
 ) -> tuple[int, ...] | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from designspace.files import half_written
+
 _FORMAT = 1
 
 
@@ -25,7 +27,7 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     Raises:
         OSError: It can't be written.
     """
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = half_written(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

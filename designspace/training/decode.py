@@ -89,10 +89,8 @@ def decode_file(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bytes
                 raise ValueError("empty file")
             file.seek(0, os.SEEK_SET)
             with Image.open(file) as image:
-                _check_size(image)
                 # A JPEG decoder can halve its work while both sides stay at twice the need.
-                image.draft("RGB", (2 * geometry.resize, 2 * geometry.resize))
-                return fit(_in_colour(image), geometry), digest
+                return fit(in_colour(image, 2 * geometry.resize), geometry), digest
     except UnidentifiedImageError:
         raise ValueError("not an image") from None
     except Exception as error:  # the decoders raise a dozen kinds for a damaged file
@@ -105,8 +103,19 @@ def _check_size(image: Image.Image) -> None:
         raise ValueError(f"{width} x {height} pixels; at most {_MOST_PIXELS:,} are decoded")
 
 
-def _in_colour(image: Image.Image) -> Image.Image:
-    """Return an image in RGB; of an animation, its first picture."""
+def in_colour(image: Image.Image, least: int | None = None) -> Image.Image:
+    """Return an opened image in RGB; of an animation, its first picture.
+
+    Args:
+        image: Not yet decoded.
+        least: Pixels that both sides must have at least, where fewer than all will do.
+
+    Raises:
+        ValueError: It is too large, or its pixels have no known range.
+    """
+    _check_size(image)
+    if least is not None:
+        image.draft("RGB", (least, least))
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixels, whose range is not known; save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):

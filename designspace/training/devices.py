@@ -60,7 +60,7 @@ def available_cores() -> int:
     return int(cpu_count())
 
 
-def prepare(device: torch.device, exact: bool = False) -> torch.dtype | None:
+def prepare(device: torch.device, exact: bool = False, threads: int = 1) -> torch.dtype | None:
     """Set this process up for a device; return the type to autocast to, or None for float32.
 
     One thread a trial: trials side by side use the cores better than the threads of one, and sums
@@ -69,8 +69,9 @@ def prepare(device: torch.device, exact: bool = False) -> torch.dtype | None:
     Args:
         device: Where trials will train.
         exact: On CUDA, don't choose algorithms by timing them: runs are equal to the last bit.
+        threads: More than one where a single training has the CPU to itself.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads if device.type == "cpu" else 1)
     _keep_memory()
     if device.type != "cuda":
         return None

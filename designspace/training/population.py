@@ -1,6 +1,5 @@
 """Training a population: what is asked for, held against what is there, then driven to its end."""
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -8,9 +7,9 @@ from pathlib import Path
 
 from designspace.arch import Population
 from designspace.errors import InputError
-from designspace.files import make_folder
+from designspace.files import make_folder, remove_half_written
 from designspace.runs import DataRecord, Recipe, RunFolder, Trial, TrialState
-from designspace.runs.asked import check_asked
+from designspace.runs.asked import absolute_source, check_asked
 from designspace.runs.live import remove_live
 from designspace.runs.lock import lock
 from designspace.training import devices
@@ -24,7 +23,6 @@ from designspace.training.task import TrialTask, run_task, trial_seed
 from designspace.training.workers import LokyWorkers, Work, Workers
 
 # What a worker that was killed leaves of a checkpoint: the model's number and its own.
-_HALF_WRITTEN = re.compile(r"\d{5}\.\d+")
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def _share(run: int, folder: RunFolder, request: Request, images: "_Images") -> 
     cache, data = images.prepare(request)
     folder.begin_training(request.recipe, data)
     folder.append_trials([])
-    _sweep(make_folder(folder.checkpoints))
+    remove_half_written(make_folder(folder.checkpoints))
     tasks = [_task(run, folder, request, population, data, cache, index) for index in todo]
     return Share(folder, tasks, done, population.cost.flops.tolist())
 
@@ -175,7 +173,7 @@ class _Images:
                 "shuffled chunks"
             )
         record = DataRecord(
-            source=_absolute(request.data),
+            source=absolute_source(request.data),
             val=parts.choice,
             split=parts.words,
             seed=request.seed,
@@ -185,12 +183,6 @@ class _Images:
             content=cache.content,
         )
         return cache, record
-
-
-def _absolute(data: str) -> str:
-    """Write the path of a data set so that it holds from any folder."""
-    kind, colon, path = data.partition(":")
-    return f"{kind}:{Path(path).expanduser().resolve()}" if colon else data
 
 
 def _task(
@@ -219,13 +211,6 @@ def _task(
         exact=request.exact,
         run=run,
     )
-
-
-def _sweep(checkpoints: Path) -> None:
-    """Remove what killed workers left half written."""
-    for file in checkpoints.iterdir():
-        if _HALF_WRITTEN.fullmatch(file.name):
-            file.unlink(missing_ok=True)
 
 
 def _select(

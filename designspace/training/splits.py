@@ -57,6 +57,15 @@ def split(source: Source, choice: str) -> Split:
     )
 
 
+def split_unseen(source: Source) -> Split:
+    """Split for training whose end is measured, not chosen by: by the test images, where any are.
+
+    Raises:
+        InputError: As `split`.
+    """
+    return split(source, "test" if source.test is not None else "held-out")
+
+
 def _shuffled(items: Items) -> Items:
     return items.take(np.random.default_rng(_SPLIT_SEED).permutation(len(items)))
 

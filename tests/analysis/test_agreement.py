@@ -1,6 +1,7 @@
 """How far errors can be trusted: intervals that cover, variances that are found again."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -102,6 +103,8 @@ def test_the_command(cli, refused, tmp_path):
     assert "long ranks 6 models of short with a rank correlation of 1.00" in text
     assert "6 models with 2 seeds" in text
     assert "two or more runs" in refused("agree", paths[0])
+    again = shutil.copytree(paths[0], tmp_path / "again")
+    assert "short and again have the same seeds" in refused("agree", paths[0], again)
     other = tmp_path / "other"
     words = ("-n", 6, "--flops", "100K:300K", "--seed", 5, "--out", other)
     assert cli("sample", "AnyNetXE@8", *words).code == 0

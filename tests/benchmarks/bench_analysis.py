@@ -13,20 +13,18 @@ which the line says.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from bench_train import Row, make_run
+from bench_train import make_run
+from rows import Row, report
 
 SPACES = ("AnyNetXA", "AnyNetXB", "AnyNetXC", "AnyNetXD", "AnyNetXE", "RegNetX")
 REPEATS = 10_000
@@ -227,19 +225,7 @@ def main() -> None:
             "report": lambda: reports(home, options),
         }
         rows = [row for key, part in parts.items() if options.only in (None, key) for row in part()]
-    machine = {
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "load": os.getloadavg(),
-        "options": {k: str(v) for k, v in vars(options).items()},
-    }
-    print(f"{'':<52}{'median':>9} {'':<12}{'least to greatest':>20}{'n':>4}  wanted")
-    print("\n".join(row.line() for row in rows))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1)
-    options.out.write_text(text + "\n")
-    print(f"written to {options.out}")
+    report(rows, options)
 
 
 if __name__ == "__main__":

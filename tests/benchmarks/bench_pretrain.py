@@ -11,17 +11,13 @@ Images are smooth noise: no part of the work depends on what they show.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from bench_train import Row
+from rows import Row, report
 from torch import nn
 
 from designspace.arch import Arch, Frame, Model
@@ -237,20 +233,7 @@ def main() -> None:
     prepare(torch.device("cpu"))
     parts = {"crops": crops, "loss": loss, "whole": whole}
     rows = [r for key, part in parts.items() if options.only in (None, key) for r in part(options)]
-    machine = {
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "load": os.getloadavg(),
-        "options": {k: str(v) for k, v in vars(options).items()},
-    }
-    print(f"{'':<52}{'median':>9} {'':<12}{'least to greatest':>20}{'n':>4}  wanted")
-    print("\n".join(row.line() for row in rows))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1)
-    options.out.write_text(text + "\n")
-    print(f"written to {options.out}")
+    report(rows, options, {"torch": torch.__version__})
 
 
 if __name__ == "__main__":

@@ -17,40 +17,19 @@ their content doesn't matter to speed.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rows import Row, report
 
 SPACE, BUDGET = "RegNetX@32", "1M:2M"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: what was measured in n rounds, against what is wanted."""
-
-    what: str
-    unit: str
-    values: list[float]
-    wanted: str = ""
-    kept: bool | None = None
-
-    def line(self) -> str:
-        low, middle, high = min(self.values), statistics.median(self.values), max(self.values)
-        verdict = {None: "", True: "yes", False: "NO"}[self.kept]
-        spread = f"{low:.4g} to {high:.4g}"
-        return (
-            f"{self.what:<52}{middle:>9.4g} {self.unit:<12}{spread:>20}{len(self.values):>4}"
-            f"  {self.wanted:<8}{verdict}"
-        )
 
 
 class Silent:
@@ -378,20 +357,7 @@ def main() -> None:
         }
         make_run(home / "run", options.models)
         rows = [row for key, part in parts.items() if options.only in (None, key) for row in part()]
-    machine = {
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "space": SPACE,
-        "budget": BUDGET,
-        "options": {k: str(v) for k, v in vars(options).items()},
-    }
-    print(f"{'':<52}{'median':>9} {'':<12}{'least to greatest':>20}{'n':>4}  wanted")
-    print("\n".join(row.line() for row in rows))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1)
-    options.out.write_text(text + "\n")
-    print(f"written to {options.out}")
+    report(rows, options, {"space": SPACE, "budget": BUDGET})
 
 
 if __name__ == "__main__":

@@ -7,17 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from disturbed import Command
+from small import SMALL
 
-from designspace.arch import Arch, Frame, Model
 from designspace.export.model_file import write_model
 from designspace.runs import RunFolder, load_recipe
-
-# A trunk that is pretrained in seconds.
-SMALL = Model(
-    "small",
-    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
-)
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,7 @@ def test_a_link_out_of_the_run_folder_is_refused(name, small_study, tmp_path, re
 
 def test_training_removes_none_but_its_own_files(small_study, tmp_path):
     place = Path(shutil.copytree(small_study.trained, tmp_path / "own"))
-    (place / "checkpoints" / "00001.4711").write_text("half a checkpoint")
+    (place / "checkpoints" / ".00001.pt.00004711").write_text("half a checkpoint")
     (place / "checkpoints" / "notes.txt").write_text("mine")
     assert Command(*small_study.train(place)).end().code == 0
     assert [path.name for path in (place / "checkpoints").iterdir()] == ["notes.txt"]

@@ -9,16 +9,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from small import SMALL
 
 from designspace.arch import Arch, Frame, Model
 from designspace.export.model_file import write_model
 from designspace.pretrain.recipe import load_recipe
-
-SMALL = Model(
-    "small",
-    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
-)
 
 
 @pytest.fixture(scope="module")

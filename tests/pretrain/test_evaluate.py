@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
+from small import SMALL
 
 from designspace.arch import Arch, Frame, Model
 from designspace.errors import InputError
@@ -16,12 +17,6 @@ from designspace.pretrain.evaluate import Evaluation, Options
 from designspace.pretrain.fit import fine_tuning, from_scratch, low_shot
 from designspace.pretrain.probe import linear_accuracy
 from designspace.pretrain.subject import load_subject
-
-SMALL = Model(
-    "small",
-    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
-)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import time
 import pytest
 import torch
 import yaml
+from small import SMALL
 
-from designspace.arch import Arch, Frame, Model
 from designspace.errors import InputError
 from designspace.export.model_file import write_model
 from designspace.export.weights import read_weights
@@ -19,12 +19,6 @@ from designspace.pretrain import watch
 from designspace.pretrain.folder import PretrainFolder
 from designspace.pretrain.knn import knn_accuracy
 from designspace.pretrain.recipe import load_recipe
-
-SMALL = Model(
-    "small",
-    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
-)
 
 
 @pytest.fixture(scope="module")

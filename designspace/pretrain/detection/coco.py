@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from designspace.errors import InputError
 from designspace.files import read_text, validate
 from designspace.pretrain.detection.scenes import Pixels, Scenes
+from designspace.training.decode import in_colour
 
 _WHAT = "COCO annotations"
 _NAMED = 3
@@ -239,7 +240,7 @@ def _inside(file: Path, root: Path, path: Path) -> None:
 def _decoded(file: Path, image: dict[str, Any], path: Path) -> Pixels:
     try:
         with Image.open(file) as opened:
-            pixels = np.asarray(opened.convert("RGB"))
+            pixels = np.asarray(in_colour(opened))
     except UnidentifiedImageError:
         raise InputError(f"{file} is not an image") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

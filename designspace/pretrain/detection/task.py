@@ -21,11 +21,11 @@ from designspace.pretrain.detection.train import (
 from designspace.pretrain.scores import PRETRAINED, RANDOM, SCRATCH, Line, Score, ScoreBook, Told
 from designspace.pretrain.subject import Subject
 from designspace.training.batches import open_arrays
-from designspace.training.cache import build_cache, default_home
+from designspace.training.cache import Progress, build_cache, default_home
 from designspace.training.decode import Geometry
 from designspace.training.devices import available_cores, find_devices, prepare
 from designspace.training.sources import load_source
-from designspace.training.splits import split
+from designspace.training.splits import split_unseen
 
 SCHEDULES = ("auto", "small", "published")
 # Pasted scenes: how many, their side and that of what is pasted, over the side that the trunk saw.
@@ -65,7 +65,14 @@ class DetectOptions:
 class Detection:
     """A trunk, scenes, and the scores so far."""
 
-    def __init__(self, subject: Subject, options: DetectOptions, out: Path, told: Told) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        options: DetectOptions,
+        out: Path,
+        told: Told,
+        progress: Progress | None = None,
+    ) -> None:
         """Read or make the scenes, and say by which schedule detectors will be trained.
 
         Args:
@@ -73,6 +80,7 @@ class Detection:
             options: How.
             out: Folder of the journal of scores.
             told: Told what is done next.
+            progress: Told how many images are decoded.
 
         Raises:
             InputError: An option is wrong, the data are, or pycocotools is missing.
@@ -80,9 +88,9 @@ class Detection:
         _check(options)
         need_pycocotools()
         self._device = torch.device(find_devices(options.device)[0])
-        prepare(self._device, exact=True)  # images differ in size: timing algorithms doesn't pay
-        if self._device.type == "cpu":
-            torch.set_num_threads(options.threads or available_cores())
+        threads = options.threads or available_cores()
+        # Images differ in size: timing algorithms doesn't pay.
+        prepare(self._device, exact=True, threads=threads)
         self._subject, self._told = subject, told
         kind, _, rest = options.data.partition(":")
         if kind == "coco":
@@ -92,7 +100,7 @@ class Detection:
         else:
             source = rest if kind == "pasted" else options.data
             self._data = f"pasted:{source or 'digits'}"
-            self._parts = _pasted(source or "digits", options, subject.side)
+            self._parts = _pasted(source or "digits", options, subject.side, progress)
         self._schedule = _schedule(options, kind, self._device, subject.side)
         told(_described(self._schedule, self._data, self._parts))
         self._book = ScoreBook(out, options.seeds, told)
@@ -168,14 +176,17 @@ def _described(schedule: Schedule, data: str, parts: tuple[Scenes, Scenes]) -> s
     )
 
 
-def _pasted(source: str, options: DetectOptions, side: int) -> tuple[Scenes, Scenes]:
+def _pasted(
+    source: str, options: DetectOptions, side: int, progress: Progress | None
+) -> tuple[Scenes, Scenes]:
     """Scenes of a source: training images are pasted for training, the others for measuring."""
     home = options.home or default_home()
     found = load_source(source, options.download, home / "data")
-    parts = split(found, "test" if found.test is not None else "held-out")
+    parts = split_unseen(found)
     largest = round(_LARGEST * side)
     square = Geometry(largest, largest)
-    cache = build_cache(parts, (square, square), home / "images", available_cores())
+    sizes, cores = (square, square), available_cores()
+    cache = build_cache(parts, sizes, home / "images", cores, progress)
     arrays = open_arrays(cache.path, torch.device("cpu"))
     how = Pasting(
         side=_SIDE * side,
