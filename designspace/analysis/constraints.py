@@ -9,7 +9,7 @@ import numpy as np
 from designspace.analysis.arrays import BoolArray, FloatArray, IntArray
 from designspace.analysis.compare import Estimate, holm
 from designspace.analysis.parameters import one_group_width
-from designspace.arch import Stages
+from designspace.arch import BOTTLENECK, Stages
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,10 @@ def _constraints(stages: Stages) -> Iterator[tuple[str, BoolArray]]:
             yield f"{words} never decrease but in the last stage", but_last
         for i in range(count - 1):
             yield f"{letter}{i + 2} ≥ {letter}{i + 1}", rises[:, i]
-    ratios = stages.bottleneck_ratios
-    yield "one b for all stages", np.asarray(np.ptp(ratios, axis=1) == 0)
-    yield "one g for all stages", one_group_width(stages)
-    for value in np.unique(ratios):
-        yield f"b = {value:g} in all stages", np.asarray(np.all(ratios == value, axis=1))
+    ours = stages.block == BOTTLENECK
+    for letter, kind in ({"b": stages.bottleneck_ratios} if ours else stages.extras).items():
+        yield f"one {letter} for all stages", np.asarray(np.ptp(kind, axis=1) == 0)
+        if ours:
+            yield "one g for all stages", one_group_width(stages)
+        for value in np.unique(kind):
+            yield f"{letter} = {value:g} in all stages", np.asarray(np.all(kind == value, axis=1))

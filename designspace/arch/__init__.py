@@ -1,5 +1,13 @@
 """What a model is: stages, RegNet parameters, cost, the published models. NumPy only."""
 
+from designspace.arch.blocks import (
+    BOTTLENECK,
+    Block,
+    BlockAxis,
+    find_block,
+    installed_blocks,
+    require_bottleneck,
+)
 from designspace.arch.catalog import CATALOG, published
 from designspace.arch.cost import Cost, cost, countable
 from designspace.arch.frame import Frame
@@ -10,9 +18,12 @@ from designspace.arch.stages import Arch, Stages, group_compatible
 from designspace.arch.units import format_quantity, parse_quantity
 
 __all__ = [
+    "BOTTLENECK",
     "CATALOG",
     "NAME_PATTERN",
     "Arch",
+    "Block",
+    "BlockAxis",
     "Cost",
     "Frame",
     "Model",
@@ -23,10 +34,13 @@ __all__ = [
     "check_name",
     "cost",
     "countable",
+    "find_block",
     "format_quantity",
     "group_compatible",
+    "installed_blocks",
     "model_name",
     "parse_quantity",
     "published",
     "quantized_widths",
+    "require_bottleneck",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.arch.blocks import BOTTLENECK, find_block
 from designspace.arch.frame import Frame
 from designspace.arch.stages import IntArray, Stages
 from designspace.errors import InputError
@@ -55,10 +56,11 @@ def cost(stages: Stages, frame: Frame) -> Cost:
     """
     n = len(stages)
     _check_range(stages, frame)
+    count = _cost if stages.block == BOTTLENECK else find_block(stages.block).cost
     if n <= _CHUNK:
-        return _cost(stages, frame)
+        return count(stages, frame)
     return Cost.concatenate(
-        [_cost(stages.take(slice(i, i + _CHUNK)), frame) for i in range(0, n, _CHUNK)]
+        [count(stages.take(slice(i, i + _CHUNK)), frame) for i in range(0, n, _CHUNK)]
     )
 
 
@@ -87,6 +89,10 @@ def _bounds(stages: Stages, frame: Frame, axis: int | None) -> NDArray[np.float6
     groups = stages.group_widths.max(axis=axis, initial=0).astype(np.float64)
     area = float(frame.stage_resolutions()[0]) ** 2
     bound = 4 * blocks * inner * (2 * width + 9 * groups) * area + width * frame.classes
+    for values in stages.extras.values():
+        # What another block makes of an axis is not known here: an expansion multiplies its cost,
+        # the side of a kernel does so twice.
+        bound = bound * np.maximum(values.max(axis=axis, initial=1.0), 1.0) ** 2
     return np.asarray(bound, np.float64)
 
 

@@ -38,8 +38,8 @@ class Population:
         """Put single models side by side.
 
         Raises:
-            InputError: There are none, two are equal, or their input, stem, strides or classes
-                differ.
+            InputError: There are none, two are equal, or their blocks, input, stem, strides or
+                classes differ.
         """
         if not models:
             raise InputError("no models given")
@@ -50,6 +50,11 @@ class Population:
                     f"{model.name} and {first.name} differ in input, stem, strides or classes: "
                     f"{model.frame.to_dict()} and {first.frame.to_dict()}; one recipe can't train "
                     "both"
+                )
+            if model.arch.block != first.arch.block:
+                raise InputError(
+                    f"{model.name} is made of {model.arch.block} blocks and {first.name} of "
+                    f"{first.arch.block} blocks; a population has one kind"
                 )
             if model.arch in seen:
                 raise InputError(f"{model.name} and {seen[model.arch]} are the same network")

@@ -1,18 +1,21 @@
 """AnyNet bodies: depth, width, bottleneck ratio and group width of each stage.
 
+A body of another block than RegNet's (`arch.blocks`) has that block's axes as extras.
+
 `Stages` holds n bodies as arrays, one row a model; `Arch` is one of them as plain values. Every
 rule is written once, for arrays: a single model is a population of one.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.arch.blocks import BOTTLENECK
 from designspace.errors import InputError
 
 IntArray = NDArray[np.int64]
@@ -32,6 +35,8 @@ class Arch:
         bottleneck_ratios: Block width over the width of its 3x3 convolution.
         group_widths: Channels a group in each stage's 3x3 convolution.
         se_ratio: Squeeze width over the block's input width; 0 for X blocks, which have none.
+        block: What the stages are made of.
+        extras: Another block's axes, by name, each with a value for every stage.
     """
 
     depths: tuple[int, ...]
@@ -39,14 +44,16 @@ class Arch:
     bottleneck_ratios: tuple[float, ...]
     group_widths: tuple[int, ...]
     se_ratio: float = 0.0
+    block: str = BOTTLENECK
+    extras: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.depths)
-        for name in ("widths", "bottleneck_ratios", "group_widths"):
-            if len(getattr(self, name)) != n:
+        lists = [("widths", self.widths), ("bottleneck_ratios", self.bottleneck_ratios)]
+        for name, values in (*lists, ("group_widths", self.group_widths), *self.extras):
+            if len(values) != n:
                 raise InputError(
-                    f"{name} has {len(getattr(self, name))} values for {n} depths; "
-                    "give one value a stage"
+                    f"{name} has {len(values)} values for {n} depths; give one value a stage"
                 )
         if n == 0:
             raise InputError("depths is empty; a network has at least one stage")
@@ -81,14 +88,18 @@ class Arch:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as it stands in files."""
-        return {
+        """Return plain data, as it stands in files; RegNet's block goes without saying."""
+        data = {
             "depths": list(self.depths),
             "widths": list(self.widths),
             "bottleneck_ratios": [_plain(b) for b in self.bottleneck_ratios],
             "group_widths": list(self.group_widths),
             "se_ratio": _plain(self.se_ratio),
         }
+        if self.block == BOTTLENECK:
+            return data
+        extras = {name: [_plain(value) for value in values] for name, values in self.extras}
+        return {**data, "block": self.block, "extras": extras}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Arch":
@@ -104,6 +115,11 @@ class Arch:
                 bottleneck_ratios=tuple(float(b) for b in data["bottleneck_ratios"]),
                 group_widths=tuple(int(g) for g in data["group_widths"]),
                 se_ratio=float(data.get("se_ratio") or 0.0),
+                block=str(data.get("block", BOTTLENECK)),
+                extras=tuple(
+                    (str(name), tuple(float(value) for value in values))
+                    for name, values in data.get("extras", {}).items()
+                ),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             if isinstance(error, InputError):
@@ -116,19 +132,22 @@ class Arch:
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """n AnyNet bodies as arrays: (n, stages), and se_ratios (n,)."""
+    """n AnyNet bodies of one block as arrays: (n, stages), and se_ratios (n,)."""
 
     depths: IntArray
     widths: IntArray
     bottleneck_ratios: FloatArray
     group_widths: IntArray
     se_ratios: FloatArray
+    block: str = BOTTLENECK
+    extras: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.depths.shape
         assert len(shape) == 2
         assert self.widths.shape == self.bottleneck_ratios.shape == self.group_widths.shape == shape
         assert self.se_ratios.shape == shape[:1]
+        assert all(values.shape == shape for values in self.extras.values())
 
     def __len__(self) -> int:
         return len(self.depths)
@@ -140,25 +159,34 @@ class Stages:
 
     @staticmethod
     def from_archs(archs: Sequence[Arch]) -> "Stages":
-        """Stack single models, which must have equal numbers of stages."""
+        """Stack single models of one block, which must have equal numbers of stages."""
+        first = archs[0] if archs else None
+        names = [name for name, _ in first.extras] if first else []
+        assert all(arch.block == (first and first.block) for arch in archs)
+        extras = [dict(arch.extras) for arch in archs]
         return Stages(
             depths=np.array([a.depths for a in archs], dtype=np.int64),
             widths=np.array([a.widths for a in archs], dtype=np.int64),
             bottleneck_ratios=np.array([a.bottleneck_ratios for a in archs], dtype=np.float64),
             group_widths=np.array([a.group_widths for a in archs], dtype=np.int64),
             se_ratios=np.array([a.se_ratio for a in archs], dtype=np.float64),
+            block=first.block if first else BOTTLENECK,
+            extras={name: np.array([e[name] for e in extras], np.float64) for name in names},
         )
 
     @staticmethod
     def concatenate(parts: Sequence["Stages"]) -> "Stages":
-        """Join populations with equal numbers of stages, in order."""
-        return Stages(
-            *(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True))
-        )
+        """Join populations of one block with equal numbers of stages, in order."""
+        block, names = parts[0].block, list(parts[0].extras)
+        assert all(part.block == block and list(part.extras) == names for part in parts)
+        arrays = [np.concatenate(alike) for alike in zip(*map(_arrays, parts), strict=True)]
+        extras = {name: np.concatenate([part.extras[name] for part in parts]) for name in names}
+        return _stages(arrays, block, extras)
 
     def take(self, rows: NDArray[Any] | slice) -> "Stages":
         """Select models by index, mask or slice."""
-        return Stages(*(array[rows] for array in _arrays(self)))
+        extras = {name: values[rows] for name, values in self.extras.items()}
+        return _stages([array[rows] for array in _arrays(self)], self.block, extras)
 
     def arch(self, i: int) -> Arch:
         """Return model i as plain values."""
@@ -168,6 +196,8 @@ class Stages:
             bottleneck_ratios=tuple(self.bottleneck_ratios[i].tolist()),
             group_widths=tuple(self.group_widths[i].tolist()),
             se_ratio=float(self.se_ratios[i]),
+            block=self.block,
+            extras=tuple((name, tuple(v[i].tolist())) for name, v in self.extras.items()),
         )
 
     def block_widths(self, i: int) -> IntArray:
@@ -208,6 +238,11 @@ def _arrays(stages: Stages) -> tuple[NDArray[Any], ...]:
         stages.group_widths,
         stages.se_ratios,
     )
+
+
+def _stages(arrays: list[NDArray[Any]], block: str, extras: Mapping[str, FloatArray]) -> Stages:
+    depths, widths, bottleneck_ratios, group_widths, se_ratios = arrays
+    return Stages(depths, widths, bottleneck_ratios, group_widths, se_ratios, block, extras)
 
 
 def _plain(value: float) -> float | int:

@@ -10,6 +10,7 @@ from designspace.analysis.best import bootstrap
 from designspace.analysis.fits import fit_quantized_linear
 from designspace.analysis.parameters import one_group_width
 from designspace.analysis.results import Results
+from designspace.arch import BOTTLENECK
 from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
 
@@ -60,9 +61,11 @@ def candidates(space: Space, results: Results) -> list[Candidate]:
     for axis, columns in values.items():
         if axis in space.tie or len(space.axes[axis]) == 1:
             continue
-        if axis in ("b", "g") and axis not in single:
+        # Few values, each a kind of its own: b and g, and all axes of another block.
+        kind = axis in ("b", "g") or (space.block != BOTTLENECK and axis not in _WORDS)
+        if kind and axis not in single:
             continue
-        if axis in ("b", "g"):
+        if kind:
             found += _one_value(space, axis, columns[:, 0], results.counted_errors)
         if len(space.axes[axis]) > 2:
             found.append(_range(space, axis, columns, results.counted_errors))
@@ -75,6 +78,9 @@ def _values(space: Space, results: Results) -> dict[str, FloatArray]:
         return {name: v[:, None] for name, v in results.counted_parameters().items()}
     assert results.stages is not None
     stages = results.stages.take(results.rows)
+    if stages.block != BOTTLENECK:
+        sizes = {"d": stages.depths.astype(np.float64), "w": stages.widths.astype(np.float64)}
+        return {**sizes, **stages.extras}
     # A shared g is cut where the 3x3 is narrower (DDS appendix D): the widest is what was drawn.
     groups = stages.group_widths.max(axis=1, keepdims=True)
     return {
@@ -91,9 +97,13 @@ def _by_degrees(space: Space, results: Results) -> list[Candidate]:
     stages = results.stages.take(results.rows)
     every = np.ones(len(results.rows), dtype=bool)
     found = []
-    ratios, groups = stages.bottleneck_ratios, stages.group_widths
-    alike = {"b": np.ptp(ratios, axis=1) == 0, "g": one_group_width(stages)}
-    for axis, array in (("b", ratios), ("g", groups)):
+    kinds: dict[str, FloatArray | IntArray] = dict(stages.extras)
+    if stages.block == BOTTLENECK:
+        kinds = {"b": stages.bottleneck_ratios, "g": stages.group_widths}
+    alike = {axis: np.ptp(array, axis=1) == 0 for axis, array in kinds.items()}
+    if stages.block == BOTTLENECK:
+        alike["g"] = one_group_width(stages)
+    for axis, array in kinds.items():
         if axis in space.share or len(space.axes[axis]) == 1:
             continue
         octaves = np.log2(array.max(axis=1) / array.min(axis=1)) * ~alike[axis]

@@ -16,7 +16,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from designspace.analysis.imported import IMPORT_FILE
-from designspace.arch import Arch, Frame, Model, RegNet, model_name
+from designspace.arch import (
+    BOTTLENECK,
+    Arch,
+    Frame,
+    Model,
+    RegNet,
+    model_name,
+    require_bottleneck,
+)
 from designspace.derive.fitted import fitted_regnet
 from designspace.errors import InputError, nearest
 from designspace.files import read_text, validate
@@ -226,6 +234,8 @@ def read_findings(folder: Path, population: str | None = None) -> Found:
     best = summary.best.get(chosen.name, [])
     if not best:
         raise damaged(path, f"best.{chosen.name}: no models")
+    block = str((best[0].arch or {}).get("block", BOTTLENECK))
+    require_bottleneck(block, f"{path}: {chosen.name}: derive")
     regnets, intervals, few = _parameters(summary, chosen, path)
     return Found(
         folder=folder,

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models.regnet import BlockParams, RegNet, ResBottleneckBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
-from designspace.arch import Model
+from designspace.arch import BOTTLENECK, Model, find_block
 from designspace.networks.fused import FusedBatchNorm, FusedBlock, fuse_relu
 
 
@@ -39,6 +39,7 @@ def build(
 
     Convolutions start from N(0, 2 / (k * k * output channels)), the classifier from N(0, 0.01^2)
     with zero bias, BatchNorm from scale 1 and shift 0, as in pycls. State keys are torchvision's.
+    Another block than RegNet's is built by the package that brings it, as any module, never fused.
 
     Args:
         model: What to build.
@@ -49,6 +50,8 @@ def build(
             same results.
     """
     with torch.device(device):
+        if model.arch.block != BOTTLENECK:
+            return find_block(model.arch.block).network(model, zero_init_residual)
         network = RegNet(
             block_params(model),
             num_classes=model.frame.classes,

@@ -5,6 +5,7 @@ from typing import Any
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.plain import number as plain
 from designspace.analysis.results import Results
+from designspace.arch import BOTTLENECK, Stages
 
 # The page holds at most this many rows; the CSV holds all.
 MOST_ROWS = 5000
@@ -24,7 +25,7 @@ def model_table(findings: Findings) -> dict[str, Any]:
     """Return columns, rows and stages of the models that the page's table shows.
 
     A row is [population index, model index, id, state, rank or null, error or null, flops, params,
-    acts, parameters as text]; `stages` holds [depths, widths, ratios, group widths] a row, or null.
+    acts, parameters as text]; `stages` holds [depths, widths, what blocks are like] a row, or null.
     """
     rows: list[list[Any]] = []
     stages: list[list[Any] | None] = []
@@ -66,10 +67,9 @@ def _row(results: Results, number: int, index: int, rank: int | None) -> list[An
 def _describe(results: Results, index: int) -> str:
     if results.stages is not None and results.regnets is None:
         s = results.stages
-        return " ".join(
-            f"{d}×{w}"
-            for d, w in zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
-        )
+        shapes = zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
+        kinds = [f" ({words})" if s.block != BOTTLENECK else "" for words in _kinds(s, index)]
+        return " ".join(f"{d}×{w}{kind}" for (d, w), kind in zip(shapes, kinds, strict=True))
     return " ".join(
         f"{name}={plain(round(float(values[index]), 2))}"
         for name, values in results.parameters.items()
@@ -80,9 +80,13 @@ def _stages(results: Results, index: int) -> list[Any] | None:
     if results.stages is None:
         return None
     s = results.stages
+    return [s.depths[index].tolist(), s.widths[index].tolist(), _kinds(s, index)]
+
+
+def _kinds(s: Stages, index: int) -> list[str]:
+    """What each stage's blocks are like beside their width, such as `b4 g16`."""
+    axes = {"b": s.bottleneck_ratios, "g": s.group_widths} if s.block == BOTTLENECK else s.extras
     return [
-        s.depths[index].tolist(),
-        s.widths[index].tolist(),
-        [plain(b) for b in s.bottleneck_ratios[index]],
-        s.group_widths[index].tolist(),
+        " ".join(f"{name}{plain(float(values[index, i]))}" for name, values in axes.items())
+        for i in range(s.num_stages)
     ]

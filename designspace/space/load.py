@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from designspace.arch import Frame
+from designspace.arch import BOTTLENECK, Frame
 from designspace.errors import InputError, nearest, shortened
 from designspace.files import read_yaml, refuse_links_out, validate
 from designspace.space.schema import NAME_PATTERN, SettingFile, SpaceFile
-from designspace.space.space import ANYNET_AXES, REGNET_AXES, Cap, Space
+from designspace.space.space import Cap, Space, axes_of
 
 _INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
+# Comes from the parent too; a file that stands alone may leave it out, for RegNet's.
+_BLOCK = "block"
 _MERGED = ("input", "axes", "monotone", "tie", "caps")
 _SUFFIXES = (".yaml", ".yml")
 _MOST_PARENTS = 50
@@ -98,7 +100,7 @@ def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
     base = _resolve(_parent_file(parent, path), chain)
     if data.get("family", base.get("family")) != base.get("family"):
         base = {key: base[key] for key in ("input",) if key in base}
-    merged = {key: base[key] for key in _INHERITED if key in base}
+    merged = {key: base[key] for key in (*_INHERITED, _BLOCK) if key in base}
     for key, value in data.items():
         before = merged.get(key)
         if key in _MERGED and isinstance(before, dict) and isinstance(value, dict):
@@ -166,25 +168,24 @@ def parse_space(data: dict[str, Any], path: Path | str) -> Space:
             del axis["counted_as"]
     if not plain["evidence"]:
         del plain["evidence"]
+    if plain["block"] == BOTTLENECK:
+        del plain["block"]
     return Space(
         name=checked.name,
         parent=checked.parent,
         reason=" ".join(checked.reason.split()),
         family=checked.family,
         frame=Frame.from_dict(checked.input.model_dump()),
-        axes={name: checked.axes[name].axis() for name in _axis_order(checked)},
+        # The order that uniform numbers are dealt in must not depend on the file's.
+        axes={name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)},
         share=tuple(checked.share),
         monotone={str(name): way for name, way in checked.monotone.items()},
         tie={str(name): str(other) for name, other in checked.tie.items()},
         caps=tuple(_cap(checked, measure) for measure in checked.caps),
         se_ratio=checked.se_ratio,
+        block=checked.block,
         source=plain,
     )
-
-
-def _axis_order(checked: SpaceFile) -> tuple[str, ...]:
-    """The order that uniform numbers are dealt in; it must not depend on the file's."""
-    return ANYNET_AXES if checked.family == "anynet" else REGNET_AXES
 
 
 def _cap(checked: SpaceFile, measure: Any) -> Cap:

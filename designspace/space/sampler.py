@@ -198,6 +198,7 @@ class _Search:
                 stages.widths,
                 stages.bottleneck_ratios,
                 stages.group_widths,
+                *stages.extras.values(),
             )
         )
 

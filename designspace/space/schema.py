@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from designspace.arch import Frame
+from designspace.arch import BOTTLENECK, Frame, find_block
+from designspace.errors import shortened
 from designspace.space.axis import Axis, choice, log_uniform, uniform
-from designspace.space.space import ANYNET_AXES, REGNET_AXES
+from designspace.space.space import axes_of
 
 MAX_VALUES = 100_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
@@ -125,10 +126,11 @@ class SpaceFile(_Strict):
     reason: str = Field(min_length=1)
     evidence: list[str] = []
     family: Literal["anynet", "regnet"]
+    block: Annotated[str, Field(pattern=NAME_PATTERN)] = BOTTLENECK
     input: InputFile
     axes: dict[str, AxisFile]
-    share: list[Literal["d", "w", "b", "g"]] = []
-    monotone: dict[Literal["d", "w", "b", "g"], Literal["increasing", "decreasing"]] = {}
+    share: list[str] = []
+    monotone: dict[str, Literal["increasing", "decreasing"]] = {}
     tie: dict[Literal["w_a"], Literal["w_0"]] = {}
     caps: dict[Literal["params", "acts"], CapFile] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
@@ -137,12 +139,21 @@ class SpaceFile(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "SpaceFile":
-        wanted = ANYNET_AXES if self.family == "anynet" else REGNET_AXES
+        if self.family == "regnet" and self.block != BOTTLENECK:
+            raise ValueError(f"block: {self.block} goes with family anynet")
+        wanted = axes_of(self.family, self.block)
         if set(self.axes) != set(wanted):
+            of = "" if self.block == BOTTLENECK else f" of {self.block} blocks"
             raise ValueError(
-                f"axes: an {self.family} has exactly the axes {', '.join(wanted)}; found "
+                f"axes: an {self.family}{of} has exactly the axes {', '.join(wanted)}; found "
                 f"{', '.join(self.axes) or 'none'}"
             )
+        for key, names in (("share", self.share), ("monotone", list(self.monotone))):
+            unknown = [name for name in names if name not in wanted]
+            if unknown and self.family == "anynet":
+                raise ValueError(
+                    f"{key}: no axis {shortened(unknown[0])}; the axes are {', '.join(wanted)}"
+                )
         if self.family == "regnet" and (self.share or self.monotone):
             raise ValueError("share and monotone are for anynet; a regnet's stages follow one rule")
         if self.family == "anynet" and self.tie:
@@ -167,6 +178,20 @@ class SpaceFile(_Strict):
                 raise ValueError("axes.b: values must be 1/64 to 64")
             if name == "d" and made[-1] > 1000:
                 raise ValueError(f"axes.d: at most 1000 blocks; found {made[-1]:g}")
+        if self.block == BOTTLENECK:
+            return
+        if self.se_ratio:
+            raise ValueError(f"se_ratio: is of RegNet's block; {self.block} must state 0")
+        for own in find_block(self.block).axes:
+            made = self.axes[own.name].axis().values
+            if own.whole and (made % 1).any():
+                raise ValueError(
+                    f"axes.{own.name}: values must be whole; found {made[made % 1 > 0][0]}"
+                )
+            if not own.low <= made[0] <= made[-1] <= own.high:
+                raise ValueError(
+                    f"axes.{own.name}: {own.about}: values must be {own.low:g} to {own.high:g}"
+                )
 
 
 class SettingInput(_Strict):

@@ -11,13 +11,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import Cost, Frame, RegNets, Stages, group_compatible
+from designspace.arch import BOTTLENECK, Cost, Frame, RegNets, Stages, find_block, group_compatible
 from designspace.arch.stages import FloatArray
 from designspace.space.axis import Axis, monotone_count
 
 Family = Literal["anynet", "regnet"]
 ANYNET_AXES = ("d", "w", "b", "g")
 REGNET_AXES = ("d", "w_0", "w_a", "w_m", "b", "g")
+
+
+def axes_of(family: Family, block: str = BOTTLENECK) -> tuple[str, ...]:
+    """Return the axes that a family has, in the order that uniform numbers are dealt in.
+
+    Raises:
+        InputError: No installed package brings the block.
+    """
+    if family == "regnet":
+        return REGNET_AXES
+    if block == BOTTLENECK:
+        return ANYNET_AXES
+    return ("d", "w", *(axis.name for axis in find_block(block).axes))
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class Space:
         tie: RegNet axes that take another axis' value, such as w_a = w_0.
         caps: Upper bounds on params and acts as functions of flops.
         se_ratio: Squeeze-and-excitation ratio of all networks; 0 for X blocks.
+        block: What the stages are made of; an AnyNet of another block than RegNet's has that
+            block's axes in place of b and g.
         source: The file's plain data as resolved, which run folders keep.
     """
 
@@ -84,12 +99,13 @@ class Space:
     tie: Mapping[str, str]
     caps: tuple[Cap, ...]
     se_ratio: float
+    block: str
     source: Mapping[str, Any]
 
     @cached_property
     def hash(self) -> str:
         """Hash of all that decides what is drawn: 16 hexadecimal digits; names don't count."""
-        content = {
+        content: dict[str, Any] = {
             "family": self.family,
             "input": self.frame.to_dict(),
             "axes": {
@@ -102,6 +118,8 @@ class Space:
             "caps": [[c.measure, c.constant, c.factor, c.power] for c in self.caps],
             "se_ratio": self.se_ratio,
         }
+        if self.block != BOTTLENECK:
+            content["block"] = self.block
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -156,11 +174,14 @@ class Space:
 
     def _anynets(self, picked: dict[str, FloatArray]) -> Candidates:
         rows, stages = len(picked["d"]), self.frame.num_stages
-        d, w, b, g = (np.broadcast_to(picked[name], (rows, stages)) for name in ANYNET_AXES)
-        widths, groups = group_compatible(w.astype(np.int64), b, g.astype(np.int64))
+        values = {name: np.broadcast_to(v, (rows, stages)) for name, v in picked.items()}
+        depths, widths = (values.pop(name).astype(np.int64) for name in ("d", "w"))
+        ones = np.ones((rows, stages))
+        ratios, groups = values.pop("b", ones), values.pop("g", ones).astype(np.int64)
+        widths, groups = group_compatible(widths, ratios, groups)
         se = np.full(rows, self.se_ratio)
         return Candidates(
-            stages=Stages(d.astype(np.int64), widths, b, groups, se),
+            stages=Stages(depths, widths, ratios, groups, se, self.block, values),
             regnets=None,
             fits=np.ones(rows, dtype=bool),
         )

@@ -52,7 +52,7 @@
   const draw = (row) => {
     const known = stages[row.place];
     if (!known) return element("p", { className: "note", textContent: "Its stages are not known." });
-    const [depths, widths, ratios, groups] = known;
+    const [depths, widths, kinds] = known;
     const total = depths.reduce((sum, d) => sum + d, 0);
     const across = Math.max(320, Math.min(680, body.clientWidth - 20));
     const gap = 18, left = 8, height = 150, base = 112;
@@ -60,7 +60,7 @@
     const room = across - 2 * left - gap * (depths.length - 1) - depths.reduce((sum, d) => sum + (d < 3 ? 48 : 0), 0);
     const step = Math.max(1.5, Math.min(22, room / total));
     const span = (depth) => Math.max(48, depth * step);
-    const words = depths.map((d, i) => `stage ${i + 1}: ${d} blocks of width ${widths[i]}, bottleneck ${ratios[i]}, group width ${groups[i]}`).join("; ");
+    const words = depths.map((d, i) => `stage ${i + 1}: ${d} blocks of width ${widths[i]}, ${kinds[i]}`).join("; ");
     const svg = shape("svg", { viewBox: `0 0 ${across} ${height}`, role: "img", "aria-label": words });
     const tallest = Math.log2(Math.max(...widths) / 4);
     let x = left;
@@ -72,7 +72,7 @@
       const middle = x + span(depth) / 2;
       const line = (y, text) => svg.append(shape("text", { x: middle, y, "text-anchor": "middle", "font-size": 11, fill: "var(--ink)" }, text));
       line(base + 15, `${depth} × ${widths[i]}`);
-      line(base + 29, `b${ratios[i]} g${groups[i]}`);
+      line(base + 29, kinds[i]);
       x += span(depth) + gap;
     });
     return svg;

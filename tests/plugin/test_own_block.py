@@ -1,0 +1,195 @@
+"""A design space of a third party's own block, brought by one file and an entry point."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import designspace
+from designspace.arch import Arch, Frame, Model, Population, find_block
+from designspace.errors import InputError
+from designspace.networks import build
+from designspace.space import load_space, sample
+
+HERE = Path(__file__).parent
+SPACE = HERE / "InvertedResiduals.yaml"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """What pip would install: the file, and metadata with its entry point."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "inverted_residual.py").write_text((HERE / "inverted_residual.py").read_text())
+    info = folder / "inverted_residual-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: inverted-residual\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[designspace.blocks]\n"
+        "inverted-residual = inverted_residual:BLOCK\n"
+        "broken = inverted_residual.none:BLOCK\n"
+        "missing = inverted_residual:NOTHING\n"
+        "misnamed = inverted_residual:BLOCK\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def installed(package, monkeypatch):
+    monkeypatch.syspath_prepend(str(package))
+    find_block.cache_clear()
+    yield
+    find_block.cache_clear()
+
+
+def run(package, where, *arguments):
+    environment = os.environ | {
+        "PYTHONPATH": f"{package}{os.pathsep}{Path(designspace.__file__).parents[1]}"
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "designspace", *map(str, arguments)],
+        cwd=where,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def edited(tmp_path, *changes):
+    text = SPACE.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def counted(network, side):
+    """Multiply-adds with biases, and activations, as hooks on the built network count them."""
+    flops = acts = 0
+
+    def look(module, inputs, output):
+        nonlocal flops, acts
+        acts += output.numel()
+        if isinstance(module, nn.Conv2d):
+            flops += output.numel() * module.weight[0].numel()
+        else:
+            flops += output.numel() * (module.in_features + 1)
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(look)
+    network.eval()(torch.zeros(1, 3, side, side))
+    return flops, acts
+
+
+def test_costs_are_those_of_the_built_networks(installed):
+    population = sample(load_space(str(SPACE)), 40, seed=1).population
+    kinds = population.stages.extras
+    assert set(np.unique(kinds["t"])) == {1, 2, 3, 6}
+    assert (kinds["k"] == kinds["k"][:, :1]).all()  # shared
+    assert set(np.unique(kinds["k"])) == {3, 5}
+    for i in range(0, 40, 3):
+        model = population.model(i)
+        network = build(model)
+        assert counted(network, model.frame.resolution) == (model.flops, model.acts)
+        assert sum(p.numel() for p in network.parameters()) == model.params
+
+
+def test_a_body_survives_its_file_and_has_a_name_of_its_own(installed):
+    population = sample(load_space(str(SPACE)), 5).population
+    for arch in population.archs():
+        again = Arch.from_dict(json.loads(json.dumps(arch.to_dict())))
+        assert again == arch
+        assert again.id == arch.id
+        other = dataclasses.replace(arch, extras=(("t", (1.0, 1.0)), ("k", (7.0, 7.0))))
+        assert other.id != arch.id
+
+
+def test_sampling_depends_on_the_block_but_not_on_n(installed, tmp_path):
+    space = load_space(str(SPACE))
+    few, many = sample(space, 4, seed=3).population, sample(space, 30, seed=3).population
+    assert many.ids[:4] == few.ids
+    wider = load_space(str(edited(tmp_path, ("[1, 2, 3, 6]", "[1, 2, 3, 4]"))))
+    assert wider.hash != space.hash
+
+
+def test_residual_branches_start_at_zero_if_asked(installed):
+    model = sample(load_space(str(SPACE)), 1).population.model(0)
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 8, 8)
+    outputs = [build(model, zero)(images) for zero in (False, True)]
+    assert not torch.allclose(*outputs)
+
+
+def test_the_same_commands_do_all_of_it(package, tmp_path):
+    """Sampled, trained, reported and refined as RegNets are; what knows RegNet's block says so."""
+    listed = run(package, tmp_path, "spaces")
+    assert "`block:` in a space: broken, inverted-residual" in listed.stdout
+    made = run(package, tmp_path, "sample", SPACE, "-n", 4, "--flops", "50k:1M", "--out", "ir")
+    assert made.returncode == 0, made.stderr
+    trained = run(
+        package, tmp_path, "train", "ir", "--data", "digits", "--recipe", "quick", "--epochs", "1"
+    )
+    assert trained.returncode == 0, trained.stderr
+    analysed = run(package, tmp_path, "analyze", "ir", "--out", "report")
+    assert analysed.returncode == 0, analysed.stderr
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert {"d1", "w1", "t1", "t2", "k"} <= set(summary["bootstrap"]["ir"])
+    assert summary["best"]["ir"][0]["arch"]["block"] == "inverted-residual"
+    page = (tmp_path / "report" / "index.html").read_text()
+    best = summary["best"]["ir"][0]["arch"]
+    stage = f"{best['depths'][0]}\\u00d7{best['widths'][0]} (t{best['extras']['t'][0]} "
+    assert stage in page or stage.replace("\\u00d7", "×") in page
+    refined = run(package, tmp_path, "refine", "report", "--out", "narrower.yaml")
+    assert refined.returncode == 0, refined.stderr
+    assert "one t for all stages" in refined.stdout
+    derived = run(package, tmp_path, "derive", "--from", "report", "--flops", "1M", "--out", "m")
+    assert derived.returncode == 2
+    assert "RegNet's bottleneck block only" in derived.stderr
+
+
+def test_where_the_package_is_missing_the_message_says_which(tmp_path):
+    with pytest.raises(InputError, match=r"no installed package brings the block .*designspace"):
+        load_space(str(SPACE))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  t: {d", "  z: {d", "exactly the axes d, w, t, k; found d, w, z, k"),
+        ("[3, 5]", "[3, 13]", r"axes\.k: side of the depthwise kernel: values must be 1 to 11"),
+        ("[3, 5]", "[3, 4.5]", r"axes\.k: values must be whole; found 4\.5"),
+        ("share: [k]", "share: [g]", "share: no axis g; the axes are d, w, t, k"),
+        ("family: anynet", "family: regnet", "goes with family anynet"),
+        ("share: [k]", "se_ratio: 0.25", "must state 0"),
+        ("inverted-residual", "missing", "NOTHING"),
+        ("inverted-residual", "broken", "can't be loaded: ModuleNotFoundError"),
+        ("inverted-residual", "misnamed", "of the same name"),
+        ("inverted-residual", "inverted", "did you mean inverted-residual"),
+    ],
+)
+def test_mistakes_are_explained(installed, tmp_path, old, new, message):
+    with pytest.raises(InputError, match=message):
+        load_space(str(edited(tmp_path, (old, new))))
+
+
+def test_blocks_do_not_mix(installed):
+    own = sample(load_space(str(SPACE)), 1).population.model(0)
+    plain = Model("plain", Arch((1, 1), (8, 8), (1.0, 1.0), (8, 8)), own.frame)
+    with pytest.raises(InputError, match="a population has one kind"):
+        Population.of([own, plain])
+
+
+def test_networks_too_large_to_count_are_refused(installed):
+    frame = Frame(resolution=4096, strides=(1,), stem_stride=1)
+    arch = Arch((1000,), (10**6,), (1.0,), (1,), 0.0, "inverted-residual", (("t", (12.0,)),))
+    with pytest.raises(InputError, match="64 bits"):
+        _ = Model("huge", arch, frame).flops
