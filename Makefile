@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint faults bench-train bench-analysis bench-pretrain reference reference-report clean
+.PHONY: help install demo test lint faults bench-train bench-analysis bench-pretrain reference reference-report docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -50,6 +50,11 @@ reference: $(STAMP) ## the reference study, on from where it was (a day on two c
 reference-report: $(STAMP) ## the kept journals of the reference study analysed again, in seconds
 	PATH="$(CURDIR)/$(BIN):$$PATH" results/reference/study.sh none 1 report
 
+docs: $(STAMP)    ## pages of the API from its docstrings, in .docs/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/pdoc --docformat google --output-directory .docs \
+	  $(addprefix designspace.,arch space runs networks training analysis derive report export pretrain)
+
 clean:           ## remove what the tools cache (never results/)
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist .docs
 	find designspace tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,6 +4,19 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+from designspace.arch import Model
+from designspace.export.names import identifier
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def rebuild(model: Model, folder: Path) -> "nn.Module":
+    """Build a network with the function of its name in the module that was written."""
+    name = identifier(model)
+    return cast("nn.Module", getattr(load(folder / f"{name}.py"), name)())
 
 
 def load(path: Path) -> ModuleType:

@@ -5,17 +5,13 @@ comes out otherwise. Its networks have four stages, and stride 2 everywhere.
 """
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from designspace.arch import Arch, Model, RegNet
 from designspace.derive.fitted import fitted_regnet
 from designspace.errors import InputError
 from designspace.export.names import describe, identifier
+from designspace.export.python_code import rebuild
 from designspace.export.target import Target
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _STAGES = 4
 
@@ -91,19 +87,12 @@ def {name}(pretrained: bool = False, num_classes: int = {model.frame.classes}, *
     return {f"{name}.py": text}
 
 
-def _rebuild(model: Model, folder: Path) -> "nn.Module":
-    from designspace.export.python_code import load
-
-    name = identifier(model)
-    return cast("nn.Module", getattr(load(folder / f"{name}.py"), name)())
-
-
 TIMM = Target(
     name="timm",
     library="timm",
     made=_made,
     files=_files,
-    rebuild=_rebuild,
+    rebuild=rebuild,
     keys="timm",
     weights=lambda model: f"{identifier(model)}.safetensors",
 )

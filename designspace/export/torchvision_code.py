@@ -4,15 +4,10 @@
 random RegNets come out otherwise.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
 from designspace.arch import Model
 from designspace.export.names import describe, identifier
+from designspace.export.python_code import rebuild
 from designspace.export.target import Target, same
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _STEM = '''
 def _stem(width_in, width_out, norm_layer, activation_layer):
@@ -49,19 +44,12 @@ def {name}(num_classes: int = {frame.classes}, **kwargs) -> RegNet:
     return {f"{name}.py": text.replace(")\n\ndef", ")\n\n\ndef")}
 
 
-def _rebuild(model: Model, folder: Path) -> "nn.Module":
-    from designspace.export.python_code import load
-
-    name = identifier(model)
-    return cast("nn.Module", getattr(load(folder / f"{name}.py"), name)())
-
-
 TORCHVISION = Target(
     name="torchvision",
     library="torchvision",
     made=same,
     files=_files,
-    rebuild=_rebuild,
+    rebuild=rebuild,
     keys="torchvision",
     weights=lambda model: f"{identifier(model)}.safetensors",
 )
