@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint faults bench-train bench-analysis bench-pretrain reference reference-report docs clean
+.PHONY: help install demo test lint faults bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -31,6 +31,17 @@ test: lint        ## ruff, mypy and pytest
 
 faults: $(STAMP)  ## kill -9, full disks, damaged and hostile files: every fault (minutes)
 	$(BIN)/pytest tests/faults --faults --durations=15
+
+bench: $(STAMP) $(VENV)/.bench ## side by side with the peers, one table (25 minutes, alone; PYCLS=checkout; QUICK=1: 2 minutes)
+	$(BIN)/python tests/benchmarks/bench.py $(if $(QUICK),--quick)
+
+# Peers that nothing else needs. Rows whose peer can't be had are skipped, and say so.
+$(VENV)/.bench: pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' && touch $@ || \
+	  echo "optuna and plotly could not be installed: their rows will be skipped" >&2
+
+newcomer: $(STAMP) ## a fresh clone set up and used as the README says (minutes, 6 GB of disk)
+	$(BIN)/pytest tests/test_newcomer.py --newcomer
 
 bench-train: $(STAMP) ## training speed against a plain loop and the bare step (15 minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_train.py

@@ -8,8 +8,11 @@ from hypothesis import settings
 
 
 def pytest_addoption(parser):
-    """`make faults` gives --faults: every fault as often as the README says, not a quick share."""
+    """`make faults` gives --faults: every fault as often as the README says, not a quick share;
+    `make newcomer` gives --newcomer: a fresh clone with an environment of its own.
+    """
     parser.addoption("--faults", action="store_true", help="faults in full counts (minutes)")
+    parser.addoption("--newcomer", action="store_true", help="set up a fresh clone, and use it")
 
 
 def pytest_configure(config):

@@ -16,24 +16,39 @@ def blocks():
     return re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.M | re.S)
 
 
-def test_the_readme_runs_from_top_to_bottom(cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def run_readme(folder, command):
+    """Do what the README says, in order, in a folder; return how many commands that were.
+
+    Args:
+        folder: Where files are written.
+        command: Called with the words of each command behind `designspace`.
+    """
     ran = 0
     for language, text in blocks():
         if language == "yaml":
             name = re.search(r"^name: (\w+)", text, re.M)[1]
-            (tmp_path / f"{name}.yaml").write_text(text)
-        elif language == "python":
-            exec(compile(text, "README.md", "exec"), {})
-        else:
+            (folder / f"{name}.yaml").write_text(text)
+        elif language == "":
             for line in text.splitlines():
                 if line.startswith("designspace ") and not ELSEWHERE.search(line):
                     for long, short in SMALLER.items():
                         line = line.replace(long, short)
-                    outcome = cli(*line.split()[1:])
-                    assert outcome.code == 0, (line, outcome)
+                    command(line.split()[1:])
                     ran += 1
-    assert ran >= 12
+    return ran
+
+
+def test_the_readme_runs_from_top_to_bottom(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def command(words):
+        outcome = cli(*words)
+        assert outcome.code == 0, (words, outcome)
+
+    assert run_readme(tmp_path, command) >= 12
+    for language, text in blocks():
+        if language == "python":
+            exec(compile(text, "README.md", "exec"), {})
 
 
 def test_pictures_and_files_that_it_names_exist():

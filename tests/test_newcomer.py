@@ -1,0 +1,99 @@
+"""The newcomer's path: a fresh clone, an environment of its own, the README from top to bottom.
+
+It takes minutes and 6 GB of disk, so it runs where it is asked for: `make newcomer`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_readme import run_readme
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def clone(request, tmp_path_factory):
+    """A clone of the last commit, set up by `make install` with nothing but Python and make."""
+    if not request.config.getoption("--newcomer"):
+        pytest.skip("needs --newcomer: it sets up a fresh clone, which takes minutes")
+    folder = tmp_path_factory.mktemp("newcomer") / "designspace"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    make(folder, "install")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def surroundings():
+    """The environment without this one's Python, and without a home."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "HOME")}
+    own = str(Path(sys.prefix) / "bin")
+    path = os.pathsep.join(p for p in kept["PATH"].split(os.pathsep) if p != own)
+    return {**kept, "PATH": path, "HOME": "/nonexistent"}
+
+
+def make(folder, target):
+    python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    done = subprocess.run(
+        ["make", target, f"PYTHON={python}"],
+        cwd=folder,
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_the_readme_runs_in_a_fresh_clone(clone):
+    before = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True
+    )
+    assert before.stdout == ""
+
+    def command(words):
+        done = subprocess.run(
+            [clone / ".venv/bin/designspace", *words],
+            cwd=clone,
+            env=surroundings(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, (words, done.stderr[-3000:])
+
+    assert run_readme(clone, command) >= 12
+
+
+def test_the_demo_runs_in_a_fresh_clone(clone):
+    make(clone, "demo")
+    assert (clone / "results" / "demo").is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
+def test_another_user_without_a_home_can_use_it(clone, tmp_path):
+    """Nothing is kept in the home or beside the code: there is no right to write there."""
+    place = Path("/tmp") / f"designspace-nobody-{os.getpid()}"
+    place.mkdir(mode=0o777)
+    place.chmod(0o777)
+    # May read what root may, where Python lies in root's home; may write nothing.
+    nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups".split()
+    nobody += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    for words in (
+        "sample AnyNetXA@8 -n 2 --flops 300k:1M --out r",
+        "train r --data digits --recipe quick --epochs 1",
+        "analyze r --out report",
+        "derive --family regnety --flops 400M --out model.yaml",
+        "export model.yaml --to torchvision --out exported",
+    ):
+        done = subprocess.run(
+            [*nobody, clone / ".venv/bin/designspace", *words.split()],
+            cwd=place,
+            env=surroundings(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, (words, done.stderr[-3000:])
+    shutil.rmtree(place)
