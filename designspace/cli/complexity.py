@@ -6,7 +6,12 @@ import typer
 
 
 def complexity(
-    model: Annotated[str, typer.Argument(help="A published name, or a model.yaml.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A published name, a model.yaml, or a model of a run (RUN:INDEX, RUN:best)."
+        ),
+    ],
     resolution: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
     classes: Annotated[int | None, typer.Option(help="Outputs of the classifier.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -21,6 +26,8 @@ def complexity(
       designspace complexity RegNetY-256GF
 
       designspace complexity model.yaml --resolution 96 --json
+
+      designspace complexity results/a:best
     """
     import json
 

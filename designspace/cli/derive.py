@@ -27,7 +27,8 @@ def derive(
         str | None,
         typer.Option(
             "--from",
-            help="A published name, a model.yaml, or a folder of `designspace analyze`. "
+            help="A published name, a model.yaml, a model of a run (RUN:INDEX, RUN:best), or a "
+            "folder of `designspace analyze`. "
             "Without it: the family's published model nearest to the target.",
         ),
     ] = None,
@@ -62,7 +63,7 @@ def derive(
 
       designspace derive --family regnety --flops 1.5M --from results/report --out m.yaml
 
-      designspace derive --from m.yaml --scale 4 --rule fast --out big.yaml
+      designspace derive --from results/a:best --scale 4 --rule fast --out big.yaml
 
       designspace derive --from results/report --flops 1.5M --search 500 --out m.yaml
     """
@@ -179,7 +180,7 @@ def _from_model(options: _Options, text: str | None) -> "Derivation":
 
     words = []
     if text is not None:
-        parent = resolve_model(text)
+        parent = resolve_model(text, "derive")
     else:
         if options.family is None or options.target is None:
             raise InputError(

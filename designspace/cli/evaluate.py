@@ -82,7 +82,7 @@ def evaluate(
     from designspace.errors import InputError
     from designspace.pretrain.subject import load_subject
 
-    subject = load_subject(checkpoint, resolve_model(model) if model else None, side)
+    subject = load_subject(checkpoint, resolve_model(model, "evaluate") if model else None, side)
     chosen = data or subject.data
     if chosen is None:
         raise InputError("--data is missing; try digits, or folder:PATH for your own images")

@@ -6,7 +6,12 @@ import typer
 
 
 def explain(
-    model: Annotated[str, typer.Argument(help="A published name, or a model.yaml.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A published name, a model.yaml, or a model of a run (RUN:INDEX, RUN:best)."
+        ),
+    ],
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what a network is, how its stages follow from its parameters, and where it comes from.
@@ -24,7 +29,7 @@ def explain(
     from designspace.cli.models import resolve_model
     from designspace.derive.explain import explain as tell
 
-    found = resolve_model(model)
+    found = resolve_model(model, "explain")
     parts = tell(found)
     if json_:
         print(json.dumps({"name": found.name, **found.summary(), "explanation": dict(parts)}))

@@ -13,8 +13,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A model.yaml, a published name, or with --best a run folder or a folder of "
-            "`designspace analyze`."
+            help="A model.yaml, a published name, a model of a run (RUN:INDEX, RUN:best), or with "
+            "--best a run folder or a folder of `designspace analyze`."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the files.")],

@@ -8,7 +8,10 @@ import typer
 
 def gather(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Published names, or model.yaml files.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Published names, model.yaml files, or models of runs."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder to write, such as results/mine.")],
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -19,7 +22,7 @@ def gather(
 
     Examples:
 
-      designspace gather model.yaml other.yaml --out results/mine
+      designspace gather model.yaml results/a:best results/a:7 --out results/mine
 
       designspace train results/mine --data digits --recipe quick
     """

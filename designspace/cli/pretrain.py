@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    model: Annotated[str, typer.Argument(help="A model.yaml, or a published name.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model.yaml, a published name, or a model of a run (RUN:INDEX, RUN:best)."
+        ),
+    ],
     recipe: Annotated[
         str,
         typer.Option(help="quick, swav, swav-small-batch, seer-256gf, …, or a .yaml file."),
@@ -75,7 +80,7 @@ def pretrain(
     from designspace.errors import InputError
     from designspace.pretrain.recipe import load_recipe
 
-    trunk = resolve_model(model)
+    trunk = resolve_model(model, "pretrain")
     chosen = load_recipe(recipe).override(epochs, batch_size, lr, shard)
     if dry_run:
         from designspace.pretrain.plan import DEFAULT_TERAFLOPS, plan

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from designspace.arch import Model
+from designspace.arch import Model, require_bottleneck
 from designspace.errors import InputError
 from designspace.export import onnx_graph, proof
 from designspace.export.model_file import write_model
@@ -82,9 +82,10 @@ def export(
     A target that can't be written is reported in `refused`; the others are written all the same.
 
     Raises:
-        InputError: The folder or the checkpoint is at fault.
+        InputError: The folder or the checkpoint is at fault, or the block is not RegNet's.
         RuntimeError: A proof failed: a mistake of our own.
     """
+    require_bottleneck(model.arch.block, f"{model.name}: export")
     job = _Job(model, make_folder(folder), options or Options(), say)
     write_model(model, folder / "model.yaml")
     job.files.append(folder / "model.yaml")
