@@ -44,6 +44,8 @@ if [ "$part" != report ]; then
 fi
 [ "$part" = train ] && exit
 
+trained() { [ -f "$1/trials.jsonl" ]; }
+
 if [ "$part" = all ]; then
     # 2. How far to trust it: 16 models of two populations five times as long, 8 with three seeds.
     for run in anynetxa regnetx; do
@@ -54,12 +56,41 @@ if [ "$part" = all ]; then
             designspace train "seeds/$run-$seed" --data "$data" --recipe cifar --jobs "$jobs" --epochs 3 --seed $seed --only "$(spread "$run" 4)"
         done
     done
+
+    # 3. The loop: what AnyNetXA alone shows, its own narrower space, and whether that is better.
+    designspace analyze anynetxa --out loop/findings
+    [ -f loop/refined.yaml ] || designspace refine loop/findings --out loop/refined.yaml --name refined
+    if [ -f loop/refined.yaml ]; then
+        designspace sample loop/refined.yaml -n 64 $setting --out loop/refined
+        designspace train loop/refined --data "$data" --recipe cifar --jobs "$jobs" --epochs 3
+    fi
 fi
 
-# 3. The verdicts.
+# 4. The verdicts.
 designspace analyze $runs --claims claims.yaml --out report
 for run in anynetxa regnetx; do
-    [ -d "long/$run" ] || continue
-    designspace agree "$run" "long/$run" --json > "report/$run-long.json"
-    designspace agree "$run" "seeds/$run-1" "seeds/$run-2" --json > "report/$run-seeds.json"
+    if trained "long/$run"; then designspace agree "$run" "long/$run" --json > "report/$run-long.json"; fi
+    if trained "seeds/$run-2"; then
+        designspace agree "$run" "seeds/$run-1" "seeds/$run-2" --json > "report/$run-seeds.json"
+    fi
 done
+if trained loop/refined; then designspace analyze anynetxa loop/refined --out loop/report; fi
+
+# 5. Models of four times the budget: from the findings, the published shape, the best model drawn.
+#    Chosen above all, so the test set may be opened now: it is the one place where it is.
+if [ "$part" = all ]; then
+    mkdir -p derived
+    designspace derive --family regnety --from report --population regnety --flops 4M --name from-findings --out derived/from-findings.yaml
+    designspace derive --from regnety-400mf.yaml --flops 4M --name from-published --out derived/from-published.yaml
+    designspace derive --from regnety:best --flops 4M --name from-best-drawn --out derived/from-best-drawn.yaml
+    for seed in 0 1 2; do
+        designspace gather derived/from-findings.yaml derived/from-published.yaml derived/from-best-drawn.yaml --out "derived/seed-$seed"
+    done
+    for seed in 0 1 2; do
+        designspace train "derived/seed-$seed" --data "$data" --recipe cifar --jobs "$jobs" --epochs 3 --seed $seed --val test
+    done
+    designspace export derived/from-findings.yaml --to vissl --to torchvision --out exported/from-findings
+    designspace export regnety --best 5 --to vissl --to torchvision --out exported/best-drawn
+    designspace derive --family regnety --flops 256G --imagenet --out derived/regnety-256gf.yaml
+    designspace export derived/regnety-256gf.yaml --to vissl --to torchvision --out exported/regnety-256gf
+fi
