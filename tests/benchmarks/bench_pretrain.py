@@ -167,6 +167,21 @@ class _Images(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.images[row].numpy()))
 
 
+def lightly_difference() -> float:
+    """How far our loss of a batch of scores is from lightly's."""
+    from lightly.loss import SwaVLoss
+
+    chosen = recipe(32, 16, 32, 128)
+    drawn = torch.Generator().manual_seed(0)
+    embeddings = nn.functional.normalize(torch.randn(6, 128, 128, generator=drawn), dim=2)
+    prototypes = nn.functional.normalize(torch.randn(3000, 128, generator=drawn), dim=1)
+    scores, settings = embeddings @ prototypes.T, chosen.sinkhorn
+    assigned = [codes(scores[i], settings.epsilon, settings.iterations) for i in range(2)]
+    mine = swapped_prediction(scores, torch.stack(assigned), chosen.temperature)
+    lightlys = SwaVLoss(chosen.temperature, settings.iterations, settings.epsilon)
+    return abs(float(mine) - float(lightlys(list(scores[:2]), list(scores[2:]))))
+
+
 def whole(options) -> list[Row]:
     """A full step against lightly's example."""
     try:
@@ -176,7 +191,7 @@ def whole(options) -> list[Row]:
     except ImportError:
         print("lightly is not installed: the full step has nothing to stand against")
         return []
-    batch, steps = 128, options.steps
+    batch, steps = options.batch, options.steps
     chosen, images = recipe(32, 16, 32, batch), pictures(batch * (steps + 1), 32)
     cores = available_cores()
     torch.set_num_threads(cores)
@@ -227,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="steps of a round of the full step")
+    parser.add_argument("--batch", type=int, default=128, help="images of a full step")
     parser.add_argument("--only", choices=["crops", "loss", "whole"])
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/pretrain.json"))
     options = parser.parse_args()

@@ -11,8 +11,8 @@ Four questions, answered in one run on this machine:
 
 Each side is measured in a process of its own where it could disturb the other, after its imports
 and a first pass; sides alternate, and what is reported is the median of n rounds with the least and
-the greatest. The images are made up (10 classes of 32x32 JPEG files) unless a folder is given:
-their content doesn't matter to speed.
+the greatest. The images are made up (10 classes of 32x32 JPEG files, each a pattern of its class
+under noise) unless a folder is given: their content doesn't matter to speed.
 """
 
 import argparse
@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,17 @@ def make_images(root: Path, train: int, test: int) -> None:
     from PIL import Image
 
     generator = np.random.default_rng(0)
+    patterns = generator.uniform(-1, 1, (10, 8, 8, 3))
     for part, count in (("train", train), ("test", test)):
         for label in range(10):
             folder = root / part / f"class{label}"
             folder.mkdir(parents=True)
             for i in range(count // 10):
-                coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                image = Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC)
+                noise = generator.uniform(-1, 1, (8, 8, 3))
+                coarse = 127.5 + 127.5 * (0.6 * patterns[label] + 0.4 * noise)
+                image = Image.fromarray(coarse.astype(np.uint8)).resize(
+                    (32, 32), Image.Resampling.BICUBIC
+                )
                 image.save(folder / f"{i:05d}.jpg", quality=90)
 
 
@@ -76,11 +81,29 @@ def the_recipe(epochs: int):
     return replace(load_recipe("cifar"), epochs=epochs, warmup_epochs=0.05)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a side's round took, in seconds, and the error of each model in percent."""
+
+    seconds: float
+    errors: tuple[float, ...]
+
+
+def ask(script: str, *words) -> Trained:
+    """Train in a process of its own, which prints what it took as JSON."""
+    argv = [sys.executable, script, "--train", *map(str, words)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    return Trained(told["seconds"], tuple(told["errors"]))
+
+
 # The plain loop.
 
 
-def plain(images: Path, models, epochs: int, workers: int, channels_last: bool) -> list[float]:
-    """Train models one after the other as people write it; return the seconds of each."""
+def plain(
+    images: Path, models, epochs: int, workers: int, channels_last: bool, seed: int
+) -> Trained:
+    """Train models one after the other as people write it."""
     import torch
     from torch import nn
     from torch.utils.data import DataLoader
@@ -96,7 +119,8 @@ def plain(images: Path, models, epochs: int, workers: int, channels_last: bool) 
     test = datasets.ImageFolder(str(images / "test"), transforms.Compose(normalize))
     size = recipe.batch_size
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    seconds = []
+    seconds, errors = 0.0, []
+    torch.manual_seed(seed)
     for model in models:
         began = time.perf_counter()
         keep = {"num_workers": workers, "persistent_workers": workers > 0}
@@ -120,28 +144,41 @@ def plain(images: Path, models, epochs: int, workers: int, channels_last: bool) 
                 optimizer.step()
                 step += 1
             network.eval()
+            wrong = 0
             with torch.inference_mode():
                 for inputs, labels in test_loader:
-                    (network(inputs.to(memory_format=layout)).argmax(1) != labels).sum().item()
-        seconds.append(time.perf_counter() - began)
-    return seconds
+                    found = network(inputs.to(memory_format=layout)).argmax(1)
+                    wrong += (found != labels).sum().item()
+        errors.append(100 * wrong / len(test))
+        seconds += time.perf_counter() - began
+    return Trained(seconds, tuple(errors))
 
 
-def plain_process(images: Path, run: Path, n: int, epochs: int, workers: int, last: bool) -> float:
-    """Train n models by the plain loop in a process of its own; return the seconds they took."""
-    words = [images, run, n, epochs, workers, int(last)]
-    argv = [sys.executable, __file__, "--plain", *map(str, words)]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+def plain_process(
+    images: Path, run: Path, n: int, epochs: int, workers: int, last: bool, seed: int = 0
+) -> Trained:
+    """Train n models by the plain loop in a process of its own."""
+    return ask(__file__, images, run, n, epochs, workers, int(last), seed)
 
 
-def plain_main(images: str, run: str, n: str, epochs: str, workers: str, last: str) -> None:
+def plain_main(
+    images: str, run: str, n: str, epochs: str, workers: str, last: str, seed: str
+) -> None:
     """What that process does."""
     from designspace.runs import RunFolder
 
     population = RunFolder.open(run).population()
     models = [population.model(i) for i in range(int(n))]
-    print(sum(plain(Path(images), models, int(epochs), int(workers), last == "1")))
+    trained = plain(Path(images), models, int(epochs), int(workers), last == "1", int(seed))
+    print(json.dumps(asdict(trained)))
+
+
+def best_workers(train: Callable[[int], Trained], choices: tuple[int, ...] = (0, 1, 2)) -> int:
+    """Return with how many loader processes a loop is fastest."""
+    if len(choices) == 1:
+        return choices[0]
+    tried = {workers: train(workers).seconds for workers in choices}
+    return min(tried, key=lambda workers: tried[workers])
 
 
 # Ours.
@@ -165,8 +202,10 @@ class Kept:
     def close(self) -> None: ...
 
 
-def ours(folder, images: Path, home: Path, epochs: int, n: int, workers: Kept) -> float:
-    """Train the first n models of a run anew; return the seconds it took."""
+def ours(
+    folder, images: Path, home: Path, epochs: int, n: int, workers: Kept, seed: int = 0
+) -> Trained:
+    """Train the first n models of a run anew."""
     from designspace.training.population import Request, train_runs
 
     folder.trials_file.unlink(missing_ok=True)
@@ -174,14 +213,16 @@ def ours(folder, images: Path, home: Path, epochs: int, n: int, workers: Kept) -
         data=f"folder:{images}",
         recipe=the_recipe(epochs),
         val="test",
+        seed=seed,
         indices=tuple(range(n)),
         device="cpu",
         home=home,
     )
     began = time.perf_counter()
     (end,) = train_runs([(folder, request)], Silent(), make_workers=lambda *_: workers)
+    seconds = time.perf_counter() - began
     assert end.complete == n, end
-    return time.perf_counter() - began
+    return Trained(seconds, tuple(trial.error for trial in folder.trials()))
 
 
 def against_plain(images: Path, home: Path, options) -> list[Row]:
@@ -193,21 +234,16 @@ def against_plain(images: Path, home: Path, options) -> list[Row]:
     one, two = Kept(1, run_task), Kept(2, run_task)
     for workers in (one, two):  # start the processes, decode the images
         ours(folder, images, home, epochs, 2, workers)
-    tried = {w: plain_process(images, folder.path, 1, epochs, w, False) for w in (0, 1, 2)}
-    best = min(tried, key=lambda w: tried[w])
-    tried_last = {w: plain_process(images, folder.path, 1, epochs, w, True) for w in (0, 1, 2)}
-    best_last = min(tried_last, key=lambda w: tried_last[w])
+    best = best_workers(lambda w: plain_process(images, folder.path, 1, epochs, w, False))
+    best_last = best_workers(lambda w: plain_process(images, folder.path, 1, epochs, w, True))
     hours: dict[str, list[float]] = {"plain": [], "plain last": [], "one": [], "two": []}
     for _ in range(options.rounds):
         count = options.plain_models
-        hours["plain"].append(
-            plain_process(images, folder.path, count, epochs, best, False) / count
-        )
-        hours["two"].append(ours(folder, images, home, epochs, n, two) / n)
-        hours["plain last"].append(
-            plain_process(images, folder.path, count, epochs, best_last, True) / count
-        )
-        hours["one"].append(ours(folder, images, home, epochs, n, one) / n)
+        for key, workers, last in (("plain", best, False), ("plain last", best_last, True)):
+            theirs = plain_process(images, folder.path, count, epochs, workers, last)
+            hours[key].append(theirs.seconds / count)
+            key, mine = ("one", one) if last else ("two", two)
+            hours[key].append(ours(folder, images, home, epochs, n, mine).seconds / n)
     one.end()
     two.end()
     rate = {key: [3600 / seconds for seconds in values] for key, values in hours.items()}
@@ -361,7 +397,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--plain"]:
+    if sys.argv[1:2] == ["--train"]:
         plain_main(*sys.argv[2:])
     elif sys.argv[1:2] == ["--bare"]:
         bare_main(*sys.argv[2:])

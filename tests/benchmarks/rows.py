@@ -27,19 +27,26 @@ class Row:
         )
 
 
-def report(rows: list[Row], options, facts: dict[str, str] | None = None) -> None:
-    """Print the table, and write it with what it was measured on to `options.out`."""
-    machine = {
+def machine() -> dict[str, object]:
+    """What it is measured on, and how busy that was."""
+    return {
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "load": os.getloadavg(),
+    }
+
+
+def report(rows: list[Row], options, facts: dict[str, str] | None = None) -> None:
+    """Print the table, and write it with what it was measured on to `options.out`."""
+    about = {
+        **machine(),
         **(facts or {}),
         "options": {k: str(v) for k, v in vars(options).items()},
     }
     print(f"{'':<52}{'median':>9} {'':<12}{'least to greatest':>20}{'n':>4}  wanted")
     print("\n".join(row.line() for row in rows))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1)
+    text = json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=1)
     options.out.write_text(text + "\n")
     print(f"written to {options.out}")
