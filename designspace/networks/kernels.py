@@ -15,18 +15,14 @@ import numpy as np
 from numba import carray, cfunc
 from numba.types import boolean, float64, intp, void, voidptr
 
+from designspace.networks.compiled import OPTIONS, kept
+
 _Kernel = Callable[..., None]
 
 
 def _compiled(*arguments: Any) -> Callable[[_Kernel], _Kernel]:
     def compile_one(function: _Kernel) -> _Kernel:
-        # Sums stay in the order of the loops and NaN is honoured; only a product and its sum may
-        # become one instruction.
-        options: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
-        try:
-            made = cfunc(void(*arguments), cache=True, **options)(function)
-        except RuntimeError:  # nowhere to keep the machine code: each process compiles it again
-            made = cfunc(void(*arguments), **options)(function)
+        made = kept(lambda cache: cfunc(void(*arguments), cache=cache, **OPTIONS)(function))
         call: _Kernel = made.ctypes
         return call
 

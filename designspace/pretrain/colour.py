@@ -15,8 +15,6 @@ from designspace.pretrain.recipe import Augment
 # ITU-R 601-2, as PIL and torchvision turn colours to grey.
 _LUMA = (0.2989, 0.587, 0.114)
 _JITTERS = 4
-# One number for each image, (n,), or one for all.
-Numbers = Tensor | float
 # So large that the product with any difference of two channels is at least 1; no chroma at all.
 _MANY, _TINY = 1e30, 1e-12
 
@@ -72,9 +70,6 @@ def draw_colours(augment: Augment, n: int, generator: torch.Generator) -> Colour
 
 def colour(images: Tensor, drawn: ColourDraw, augment: Augment) -> None:
     """Jitter, grey and blur images (n, 3, side, side) from 0 to 1, in place."""
-    if len(images) == 1:
-        _colour_one(images, drawn, augment)
-        return
     for place in range(_JITTERS):
         turns = drawn.order[:, place]
         for kind in sorted(set(turns.tolist())):
@@ -84,19 +79,6 @@ def colour(images: Tensor, drawn: ColourDraw, augment: Augment) -> None:
     _change(images, torch.nonzero(drawn.grey)[:, 0], _make_grey)
     rows = torch.nonzero(drawn.sigma > 0)[:, 0]
     _change(images, rows, _make_blurred, drawn.sigma[rows])
-
-
-def _colour_one(images: Tensor, drawn: ColourDraw, augment: Augment) -> None:
-    """The same for one image, with numbers in place of tensors of one number."""
-    if drawn.jitter.item():
-        factors = drawn.factors[0].tolist()
-        for kind in drawn.order[0].tolist():
-            if augment.jitter[kind]:
-                _JITTER[kind](images, factors[kind])
-    if drawn.grey.item():
-        _make_grey(images)
-    if drawn.sigma.item() > 0:
-        _make_blurred(images, drawn.sigma)
 
 
 def _change(images: Tensor, rows: Tensor, change: Callable[..., None], *numbers: Tensor) -> None:
@@ -124,25 +106,25 @@ def grey(images: Tensor) -> Tensor:
     return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
-def brightness(images: Tensor, factors: Numbers) -> None:
+def brightness(images: Tensor, factors: Tensor) -> None:
     """Multiply images by factors, in place."""
     images.mul_(_wide(factors)).clamp_(0, 1)
 
 
-def contrast(images: Tensor, factors: Numbers) -> None:
+def contrast(images: Tensor, factors: Tensor) -> None:
     """Scale distances from each image's mean brightness by factors, in place."""
     means = images.mean(dim=(2, 3))
     shifts = (1 - factors) * (means @ means.new_tensor(_LUMA))
     images.mul_(_wide(factors)).add_(_wide(shifts)).clamp_(0, 1)
 
 
-def saturation(images: Tensor, factors: Numbers) -> None:
+def saturation(images: Tensor, factors: Tensor) -> None:
     """Scale distances from each pixel's brightness by factors, in place."""
     torch.lerp(grey(images)[:, None], images, _wide(factors), out=images)
     images.clamp_(0, 1)
 
 
-def hue(images: Tensor, shifts: Numbers) -> None:
+def hue(images: Tensor, shifts: Tensor) -> None:
     """Turn the hue by shifts, in turns of the colour circle, in place.
 
     Choices between channels are written as arithmetic, several times as fast as masks: two swaps
@@ -162,7 +144,7 @@ def hue(images: Tensor, shifts: Numbers) -> None:
     angle = middle.sub_(lower).div_(torch.clamp_min(chroma, _TINY, out=lower))
     angle.add_(first, alpha=-6).add_(first.mul_(12).sub_(2).mul_(second)).abs_()
     turns = 6 * shifts
-    angle.add_(turns if isinstance(turns, float) else turns.view(-1, 1, 1))
+    angle.add_(turns.view(-1, 1, 1))
     spare = torch.div(angle, 6, out=first).floor_()
     angle.sub_(spare, alpha=6)
     # Each channel of HSV rises from the lowest value to the highest within a sixth, and falls.
@@ -176,9 +158,9 @@ def hue(images: Tensor, shifts: Numbers) -> None:
         torch.addcmul(start, chroma, spare, value=sign, out=channel)
 
 
-def _wide(numbers: Numbers) -> Numbers:
+def _wide(numbers: Tensor) -> Tensor:
     """Numbers that stand before images."""
-    return numbers if isinstance(numbers, float) else numbers.view(-1, 1, 1, 1)
+    return numbers.view(-1, 1, 1, 1)
 
 
 _JITTER = (brightness, contrast, saturation, hue)
@@ -186,8 +168,6 @@ _JITTER = (brightness, contrast, saturation, hue)
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Blur with Gaussians of the given deviations (n,), edges repeated as PIL does.
-
-    Shifted images are added up, which takes half the time of a convolution on a CPU.
 
     Args:
         images: (n, 3, side, side).
@@ -198,8 +178,6 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     taps = torch.arange(reach + 1)
     kernel = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2) * (taps <= reaches[:, None])
     kernel /= 2 * kernel.sum(1, keepdim=True) - kernel[:, :1]
-    # A number is faster than a tensor of one.
-    numbers = kernel[0].tolist() if len(sigma) == 1 else []
     weights = kernel.to(images.device)[..., None, None, None].unbind(1)
     for dim, sides in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
         side = images.shape[dim]
@@ -209,9 +187,6 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
         for tap in range(1, reach + 1):
             before, after = (padded.narrow(dim, reach + s * tap, side) for s in (-1, 1))
             torch.add(before, after, out=pair)
-            if numbers:
-                made.add_(pair, alpha=numbers[tap])
-            else:
-                made.addcmul_(pair, weights[tap])
+            made.addcmul_(pair, weights[tap])
         images = made
     return images

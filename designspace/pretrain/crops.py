@@ -14,9 +14,6 @@ from designspace.pretrain.colour import ColourDraw, colour, draw_colours
 from designspace.pretrain.recipe import SwavRecipe
 from designspace.training.augment import cut_resized, resized_boxes
 
-# Side from which crops are made one by one on a CPU.
-_LARGE = 64
-
 
 @dataclass(frozen=True)
 class CropDraw:
@@ -64,68 +61,45 @@ class CropMaker:
         Returns:
             One tensor a size, (count * n, 3, size, size), channels last: crop after crop.
         """
-        sizes = list(dict.fromkeys(one.size for one in drawn))
-        return [self._of_size(records, [one for one in drawn if one.size == s]) for s in sizes]
-
-    def _of_size(self, records: Tensor, drawn: list[CropDraw]) -> Tensor:
-        n, size, device = len(records), drawn[0].size, records.device
-        mean, std = self._mean.to(device), self._std.to(device)
-        shape = (len(drawn) * n, 3, size, size)
-        made = torch.empty(shape, device=device, memory_format=torch.channels_last)
-        # On a CPU large crops one by one, each of which stays in its cache from first to last.
-        few = 1 if device.type == "cpu" and size >= _LARGE else n
-        for crop, one in enumerate(drawn):
-            for first in range(0, n, few):
-                some = one.take(slice(first, first + few))
-                images = _cut(records[first : first + few], some)
-                colour(images, some.colours, self._augment)
-                start = crop * n + first
-                made[start : start + few].copy_(images.sub_(mean).div_(std))
+        make = self.one_by_one if records.device.type == "cpu" else self.batched
+        made = []
+        for size in dict.fromkeys(one.size for one in drawn):
+            alike = [one for one in drawn if one.size == size]
+            shape = (len(alike) * len(records), 3, size, size)
+            crops = torch.empty(shape, device=records.device, memory_format=torch.channels_last)
+            for part, one in zip(torch.split(crops, len(records)), alike, strict=True):
+                make(records, one, part)
+            made.append(crops)
         return made
 
+    def batched(self, records: Tensor, drawn: CropDraw, made: Tensor) -> None:
+        """Make one crop of all images at once, by torch, into (n, 3, size, size)."""
+        device = records.device
+        boxes, flips = drawn.boxes.to(device), drawn.flips.to(device)
+        cut = cut_resized(records, boxes, flips, drawn.size)
+        images = cut.permute(0, 3, 1, 2).contiguous().div_(255)
+        colour(images, drawn.colours, self._augment)
+        made.copy_(images.sub_(self._mean.to(device)).div_(self._std.to(device)))
 
-def _cut(records: Tensor, drawn: CropDraw) -> Tensor:
-    """Cut and resize crops, (n, 3, size, size) from 0 to 1."""
-    if len(records) == 1 and records.device.type == "cpu":
-        return cut_one(records[0], drawn.boxes[0], bool(drawn.flips[0]), drawn.size)
-    device = records.device
-    made = cut_resized(records, drawn.boxes.to(device), drawn.flips.to(device), drawn.size)
-    return made.permute(0, 3, 1, 2).contiguous().div_(255)
+    def one_by_one(self, records: Tensor, drawn: CropDraw, made: Tensor) -> None:
+        """Make the same on a CPU, image after image, by compiled loops."""
+        from designspace.pretrain.crop_kernels import make_crops
 
-
-def cut_one(record: Tensor, box: Tensor, flip: bool, size: int) -> Tensor:
-    """Cut and resize one crop as `cut_resized` does, rows first and then columns.
-
-    Two passes over contiguous memory take half the time of picking four neighbours for each pixel.
-
-    Args:
-        record: (side, side, 3) uint8, on the CPU.
-        box: Row, column, height and width in pixels.
-        flip: Whether it is mirrored.
-        size: Side of the result.
-
-    Returns:
-        (1, 3, size, size) from 0 to 1.
-    """
-    top, left, height, width = box.tolist()
-    part = record[top : top + height, left : left + width].to(torch.float32).div_(255)
-    rows = _between(part.reshape(height, width * 3), size, False)
-    turned = rows.view(size, width, 3).permute(1, 2, 0).reshape(width, 3 * size)
-    columns = _between(turned, size, flip)
-    return columns.view(size, 3, size).permute(1, 2, 0).contiguous()[None]
-
-
-def _between(lines: Tensor, size: int, flip: bool) -> Tensor:
-    """Resize (length, n) to (size, n), linear between the centres of lines."""
-    length = len(lines)
-    places = (torch.arange(size) + 0.5).mul_(length / size).sub_(0.5).clamp_(0, length - 1)
-    if flip:
-        places = places.flip(0)
-    first = places.floor()
-    before = first.to(torch.int64)
-    after = (before + 1).clamp_(max=length - 1)
-    shares = (places - first)[:, None]
-    return torch.lerp(lines.index_select(0, before), lines.index_select(0, after), shares)
+        colours = drawn.colours
+        make_crops(
+            np.ascontiguousarray(records.numpy()),
+            drawn.boxes.numpy(),
+            drawn.flips.numpy(),
+            colours.jitter.numpy(),
+            colours.order.numpy(),
+            colours.factors.numpy(),
+            np.array(self._augment.jitter, np.float32),
+            colours.grey.numpy(),
+            colours.sigma.numpy(),
+            self._mean.flatten().numpy(),
+            self._std.flatten().numpy(),
+            made.permute(0, 2, 3, 1).numpy(),
+        )
 
 
 def epoch_order(images: int, batch: int, seed: int, epoch: int) -> Tensor:

@@ -1,4 +1,6 @@
-"""Multi-crop on batches against torchvision's transforms, on the same draws and in distribution."""
+"""Multi-crop, batched and one by one, against torchvision: on the same draws, in distribution."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from torchvision.transforms import functional as tv
 
 from designspace.pretrain import colour
 from designspace.pretrain.colour import ColourDraw, draw_colours
-from designspace.pretrain.crops import CropMaker, cut_one, draw_crops, epoch_order
+from designspace.pretrain.crops import CropMaker, draw_crops, epoch_order
 from designspace.pretrain.recipe import Augment, load_recipe, parse_recipe
 from designspace.training.augment import cut_resized, resized_boxes
 
@@ -38,15 +40,22 @@ def test_cut_is_torchvisions_crop_resize_flip(whole, side):
         assert torch.allclose(made[i], twin, atol=0.02), i  # of 255
 
 
-@pytest.mark.parametrize(("whole", "side"), [(32, 16), (64, 72)])
-def test_one_crop_is_cut_as_many_are(whole, side):
-    images, g = pictures(20, whole), torch.Generator().manual_seed(1)
-    boxes = resized_boxes(whole, 20, g, (0.01, 0.5))
-    flips = torch.rand(20, generator=g) < 0.5
-    made = cut_resized(images, boxes, flips, side).permute(0, 3, 1, 2) / 255
-    for i in range(20):
-        one = cut_one(images[i], boxes[i], bool(flips[i]), side)[0]
-        assert torch.allclose(one, made[i], atol=1e-4), i
+@pytest.mark.parametrize("side", [16, 40, 96])
+def test_crops_one_by_one_are_those_of_batches(side):
+    """The loops of a CPU against torch on whole batches, its twin; boxes down to one pixel."""
+    n, recipe = 40, papers(side)
+    records, maker = pictures(n, side), CropMaker(recipe, (120.0, 110.0, 100.0), (60.0, 50.0, 70.0))
+    for one in draw_crops(recipe, side, n, seed=2, iteration=5):
+        boxes = one.boxes.clone()
+        boxes[0], boxes[1] = torch.tensor([3, 4, 1, 1]), torch.tensor([side - 1, 0, 1, side])
+        boxes[2] = torch.tensor([0, side - 1, side, 1])
+        one = dataclasses.replace(one, boxes=boxes)
+        made = torch.zeros(2, n, 3, one.size, one.size).unbind()
+        made = [m.contiguous(memory_format=torch.channels_last) for m in made]
+        maker.batched(records, one, made[0])
+        maker.one_by_one(records, one, made[1])
+        assert torch.allclose(*made, atol=2e-3)
+        assert (made[0] - made[1]).abs().mean() < 2e-5
 
 
 def test_boxes_are_distributed_as_torchvisions():
@@ -173,13 +182,19 @@ def papers(side):
     return parse_recipe({**data, "crops": [large, small], "record": side}, "test")
 
 
+@pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("side", [32, 80])
-def test_a_whole_crop_is_torchvisions_on_the_same_draws(side):
+def test_a_whole_crop_is_torchvisions_on_the_same_draws(side, batched):
     n, recipe = 24, papers(side)
     records, mean, std = pictures(n, side), (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)
     drawn = draw_crops(recipe, side, n, seed=0, iteration=0)
-    made = CropMaker(recipe, mean, std)(records, drawn)
-    made = [*made[0].split(n), *made[1].split(n)]
+    maker = CropMaker(recipe, mean, std)
+    made = [torch.empty(n, 3, one.size, one.size) for one in drawn]
+    if batched:
+        for one, crops in zip(drawn, made, strict=True):
+            maker.batched(records, one, crops)
+    else:
+        made = [crops for of_size in maker(records, drawn) for crops in of_size.split(n)]
     jitter = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     for one, crops in zip(drawn, made, strict=True):
         size, colours = one.size, one.colours
