@@ -96,7 +96,7 @@ def race(
             rate[name],
             within_noise(done[""], done[name]),
             goal,
-            "two workers",
+            "two workers, images decoded once before; its own processes are up",
         )
         for name, (_, goal) in peers.items()
     ]
