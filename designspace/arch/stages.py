@@ -224,8 +224,10 @@ def group_compatible(
     """
     inner = np.maximum(1, (widths / bottleneck_ratios).astype(np.int64))
     groups = np.minimum(group_widths, inner)
-    expansion = np.maximum(1, np.rint(1 / bottleneck_ratios)).astype(np.int64)
-    unit = np.lcm(groups, expansion)
+    unit = groups
+    if bottleneck_ratios.min(initial=1.0) < 1:
+        expansion = np.maximum(1, np.rint(1 / bottleneck_ratios)).astype(np.int64)
+        unit = np.lcm(groups, expansion)
     inner = np.maximum(1, np.rint(inner / unit)).astype(np.int64) * unit
     return np.rint(inner * bottleneck_ratios).astype(np.int64), groups
 

@@ -6,11 +6,15 @@ counts, and a monotone constraint can be sampled exactly instead of by rejection
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch.stages import FloatArray, IntArray
+
+# Parts of the guide table, a power of 2 so that no rounding decides; steps that bisection beats.
+_PARTS, _MOST_STEPS = 4096, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,24 @@ class Axis:
 
     def draw(self, uniforms: FloatArray) -> FloatArray:
         """Map uniform numbers in [0, 1), any shape, to values by the inverse distribution."""
-        return self.values[_invert(np.cumsum(self.probabilities), uniforms)]
+        cumulated, starts, steps = self._guide
+        if steps > _MOST_STEPS:
+            return self.values[_invert(cumulated[:-1], uniforms)]
+        index = starts[(uniforms * _PARTS).astype(np.int32)]
+        for _ in range(steps):
+            index += cumulated[index] <= uniforms
+        return self.values[np.minimum(index, len(self) - 1)]
+
+    @cached_property
+    def _guide(self) -> tuple[FloatArray, NDArray[np.int32], int]:
+        """Cumulated probabilities, where to begin to look in them for a uniform number of each of
+        equal parts of [0, 1), and how many steps it takes from there at most: what bisection finds,
+        in half the time (Chen and Asau 1974).
+        """
+        cumulated = np.cumsum(self.probabilities)
+        edges = np.arange(_PARTS + 1) / _PARTS
+        starts = np.searchsorted(cumulated, edges, side="right").astype(np.int32)
+        return np.append(cumulated, np.inf), starts[:-1], int(np.diff(starts).max())
 
     def draw_monotone(self, uniforms: FloatArray, decreasing: bool = False) -> FloatArray:
         """Map uniforms (n, s) to sequences of s independent draws, given that they are monotone.

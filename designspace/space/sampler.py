@@ -19,7 +19,7 @@ from designspace.space.budget import Budget
 from designspace.space.space import Space
 
 DEFAULT_MAX_CANDIDATES = 2_000_000
-_BLOCK = 16_384
+_BLOCK = 8192
 
 
 @dataclass(frozen=True)

@@ -176,9 +176,11 @@ class Space:
         rows, stages = len(picked["d"]), self.frame.num_stages
         values = {name: np.broadcast_to(v, (rows, stages)) for name, v in picked.items()}
         depths, widths = (values.pop(name).astype(np.int64) for name in ("d", "w"))
-        ones = np.ones((rows, stages))
-        ratios, groups = values.pop("b", ones), values.pop("g", ones).astype(np.int64)
-        widths, groups = group_compatible(widths, ratios, groups)
+        if self.block == BOTTLENECK:
+            ratios, groups = values.pop("b"), values.pop("g").astype(np.int64)
+            widths, groups = group_compatible(widths, ratios, groups)
+        else:
+            ratios, groups = np.ones((rows, stages)), np.ones((rows, stages), np.int64)
         se = np.full(rows, self.se_ratio)
         return Candidates(
             stages=Stages(depths, widths, ratios, groups, se, self.block, values),

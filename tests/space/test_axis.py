@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from designspace.space.axis import choice, log_uniform, monotone_count, uniform
+from designspace.space.axis import Axis, choice, log_uniform, monotone_count, uniform
 
 
 def test_log_uniform_has_a_log_linear_distribution_function():
@@ -53,3 +53,27 @@ def test_draws_stay_in_range_at_the_ends_of_the_unit_interval():
     ends = np.array([[0.0, 0.0], [np.nextafter(1, 0), np.nextafter(1, 0)]])
     assert axis.draw(ends).tolist() == [[1, 1], [4, 4]]
     assert axis.draw_monotone(ends).tolist() == [[1, 1], [4, 4]]
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        log_uniform(8, 1024, 8),
+        log_uniform(1, 16, 1),
+        choice([1, 2, 4]),
+        choice([7]),
+        uniform(1.5, 3, 0.001),
+        uniform(1, 50_000, 1),  # more values than the guide table has parts
+        Axis(np.arange(3.0), np.array([0.0, 1e-9, 1 - 1e-9])),
+    ],
+    ids=lambda axis: f"{len(axis)} values",
+)
+def test_drawing_by_the_guide_table_is_bisection(axis):
+    cumulated = np.cumsum(axis.probabilities)
+    edges = np.concatenate([cumulated[:-1], np.arange(4096) / 4096])
+    near = np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges, 1), [1 - 2**-53]])
+    uniforms = np.concatenate(
+        [near[(near >= 0) & (near < 1)], np.random.default_rng(0).random(99_999)]
+    )
+    index = np.searchsorted(cumulated, uniforms, side="right").clip(max=len(axis) - 1)
+    assert np.array_equal(axis.draw(uniforms), axis.values[index])
