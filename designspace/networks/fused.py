@@ -132,7 +132,7 @@ class _Fused(torch.autograd.Function):
             momentum,
             eps,
         )
-        ctx.save_for_backward(images, made, weight, mean, inverse)
+        ctx.save_for_backward(images, made, weight, bias, mean, inverse)
         ctx.add, ctx.relu = add, relu
         return made
 
@@ -141,7 +141,7 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from designspace.networks.kernels import slopes_of_normalise
 
-        images, made, weight, mean, inverse = ctx.saved_tensors
+        images, made, weight, bias, mean, inverse = ctx.saved_tensors
         slopes = gradients[0].contiguous(memory_format=_ORDER)
         on_images = torch.empty_like(images)
         on_identity = torch.empty_like(images) if ctx.add else None
@@ -151,6 +151,7 @@ class _Fused(torch.autograd.Function):
             images.data_ptr(),
             made.data_ptr(),
             weight.data_ptr(),
+            bias.data_ptr(),
             mean.data_ptr(),
             inverse.data_ptr(),
             on_images.data_ptr(),

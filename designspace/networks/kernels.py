@@ -50,8 +50,7 @@ def normalise(
 ) -> None:
     """Write relu(batch_norm(rows) + identity) and what the way back needs.
 
-    The variance is that of a second pass, around the mean (Ioffe and Szegedy 2015, algorithm 1);
-    the running variance is the unbiased one, as in torch.
+    Ioffe and Szegedy 2015, algorithm 1; the running variance is the unbiased one, as in torch.
 
     Args:
         rows_at: Values, (count, columns); column j is of channel j % channels.
@@ -80,43 +79,38 @@ def normalise(
     mean = carray(mean_at, channels, np.float32)
     inverse = carray(inverse_at, channels, np.float32)
     values = count * (columns // channels)
-    fours = count - count % 4
 
-    sums = np.zeros(columns, np.float32)
-    for i in range(0, fours, 4):
-        for j in range(columns):
-            sums[j] += (rows[i, j] + rows[i + 1, j]) + (rows[i + 2, j] + rows[i + 3, j])
-    for i in range(fours, count):
-        for j in range(columns):
-            sums[j] += rows[i, j]
-    for c in range(channels):
-        total = 0.0
-        for j in range(c, columns, channels):
-            total += sums[j]
-        mean[c] = total / values
-
-    centre = np.empty(columns, np.float32)
-    for j in range(columns):
-        centre[j] = mean[j % channels]
-        sums[j] = 0
-    for i in range(0, fours, 4):
+    # One pass for both moments: around the first row, whose values are as near to the mean as any,
+    # so that little is lost where squares are subtracted.
+    centre = rows[0]
+    sums, squares = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
+    pairs = count - count % 2
+    for i in range(0, pairs, 2):
         for j in range(columns):
             first, second = rows[i, j] - centre[j], rows[i + 1, j] - centre[j]
-            third, fourth = rows[i + 2, j] - centre[j], rows[i + 3, j] - centre[j]
-            sums[j] += (first * first + second * second) + (third * third + fourth * fourth)
-    for i in range(fours, count):
+            sums[j] += first + second
+            squares[j] += first * first + second * second
+    for i in range(pairs, count):
         for j in range(columns):
             first = rows[i, j] - centre[j]
-            sums[j] += first * first
+            sums[j] += first
+            squares[j] += first * first
 
     scale, shift = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for c in range(channels):
-        total = 0.0
+        total, spread = 0.0, 0.0
         for j in range(c, columns, channels):
-            total += sums[j]
-        inverse[c] = 1 / np.sqrt(total / values + eps)
+            total += np.float64(centre[j]) * count + sums[j]
+        middle = total / values
+        for j in range(c, columns, channels):
+            # Within a column around its own mean, and from there to the channel's.
+            own = np.float64(sums[j]) / count
+            spread += squares[j] - count * own * own + count * (centre[j] + own - middle) ** 2
+        spread = max(spread, 0.0)
+        mean[c] = middle
+        inverse[c] = 1 / np.sqrt(spread / values + eps)
         running_mean[c] += momentum * (mean[c] - running_mean[c])
-        running_var[c] += momentum * (total / (values - 1) - running_var[c])
+        running_var[c] += momentum * (spread / (values - 1) - running_var[c])
         for j in range(c, columns, channels):
             scale[j] = weight[c] * inverse[c]
             shift[j] = bias[c] - scale[j] * mean[c]
@@ -131,12 +125,13 @@ def normalise(
             made[i, j] = zero if relu and value < zero else value
 
 
-@_compiled(*[voidptr] * 10, *[intp] * 3, *[boolean] * 2)
+@_compiled(*[voidptr] * 11, *[intp] * 3, *[boolean] * 2)
 def slopes_of_normalise(
     slopes_at: Any,
     rows_at: Any,
     made_at: Any,
     weight_at: Any,
+    bias_at: Any,
     mean_at: Any,
     inverse_at: Any,
     on_rows_at: Any,
@@ -154,8 +149,9 @@ def slopes_of_normalise(
     Args:
         slopes_at: Slopes of the result, (count, columns).
         rows_at: As given.
-        made_at: The result.
+        made_at: The result; not read where nothing was added.
         weight_at: As given.
+        bias_at: As given.
         mean_at: As written.
         inverse_at: As written.
         on_rows_at: Slopes of the rows, written.
@@ -173,29 +169,40 @@ def slopes_of_normalise(
     made = carray(made_at, (count, columns), np.float32)
     on_rows = carray(on_rows_at, (count, columns), np.float32)
     on_identity = carray(on_identity_at, (count, columns), np.float32)
-    weight, mean = carray(weight_at, channels, np.float32), carray(mean_at, channels, np.float32)
+    weight, bias = carray(weight_at, channels, np.float32), carray(bias_at, channels, np.float32)
+    mean = carray(mean_at, channels, np.float32)
     inverse = carray(inverse_at, channels, np.float32)
     on_weight = carray(on_weight_at, channels, np.float32)
     on_bias = carray(on_bias_at, channels, np.float32)
     values = count * (columns // channels)
     zero = np.float32(0)
 
-    centre = np.empty(columns, np.float32)
+    centre, by_slope = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    shift = np.empty(columns, np.float32)
     for j in range(columns):
-        centre[j] = mean[j % channels]
+        c = j % channels
+        centre[j] = mean[c]
+        by_slope[j] = weight[c] * inverse[c]
+        shift[j] = bias[c] - by_slope[j] * mean[c]
     sums, products = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
     for i in range(count):
-        for j in range(columns):
-            slope = slopes[i, j] if not relu or made[i, j] > zero else zero
-            if add:
+        if add:
+            for j in range(columns):
+                slope = slopes[i, j] if not relu or made[i, j] > zero else zero
                 on_identity[i, j] = slope
-            sums[j] += slope
-            products[j] += slope * (rows[i, j] - centre[j])
+                sums[j] += slope
+                products[j] += slope * (rows[i, j] - centre[j])
+        else:
+            # What went into the ReLU is computed again, which is faster than reading its result.
+            for j in range(columns):
+                passed = not relu or by_slope[j] * rows[i, j] + shift[j] > zero
+                slope = slopes[i, j] if passed else zero
+                sums[j] += slope
+                products[j] += slope * (rows[i, j] - centre[j])
 
     # scale * (slope - mean of slopes - normalised * mean of slope * normalised), gathered as one
     # sum of products of the slope and of the value.
-    by_slope, by_value = np.empty(columns, np.float32), np.empty(columns, np.float32)
-    constant = np.empty(columns, np.float32)
+    by_value, constant = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for c in range(channels):
         total, product = 0.0, 0.0
         for j in range(c, columns, channels):
@@ -206,10 +213,15 @@ def slopes_of_normalise(
         scale = weight[c] * inverse[c]
         value = -scale * inverse[c] * inverse[c] * product / values
         for j in range(c, columns, channels):
-            by_slope[j] = scale
             by_value[j] = value
             constant[j] = -scale * total / values - value * mean[c]
     for i in range(count):
-        for j in range(columns):
-            slope = slopes[i, j] if not relu or made[i, j] > zero else zero
-            on_rows[i, j] = by_slope[j] * slope + by_value[j] * rows[i, j] + constant[j]
+        if add:
+            for j in range(columns):
+                slope = on_identity[i, j]
+                on_rows[i, j] = by_slope[j] * slope + by_value[j] * rows[i, j] + constant[j]
+        else:
+            for j in range(columns):
+                passed = not relu or by_slope[j] * rows[i, j] + shift[j] > zero
+                slope = slopes[i, j] if passed else zero
+                on_rows[i, j] = by_slope[j] * slope + by_value[j] * rows[i, j] + constant[j]

@@ -53,7 +53,7 @@ def test_values_slopes_and_statistics_are_torchs(channels, batch, side, offset, 
         )
     assert found[1][0].is_contiguous(memory_format=ORDER)
     for mine, other in zip(found[1], found[0], strict=True):
-        scale = other.abs().max().clamp(min=1e-6).item()
+        scale = other.abs().max().clamp(min=0.1).item()
         assert (mine - other).abs().max().item() <= 2e-5 * (1 + offset / 3) * scale
 
 
