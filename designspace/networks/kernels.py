@@ -12,12 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc
+from numba import carray, cfunc, njit
 from numba.types import boolean, float64, intp, void, voidptr
 
 from designspace.networks.compiled import OPTIONS, kept
 
 _Kernel = Callable[..., None]
+
+
+def _loops(function: Any) -> Any:
+    return kept(lambda cache: njit(cache=cache, **OPTIONS)(function))
 
 
 def _compiled(*arguments: Any) -> Callable[[_Kernel], _Kernel]:
@@ -27,6 +31,64 @@ def _compiled(*arguments: Any) -> Callable[[_Kernel], _Kernel]:
         return call
 
     return compile_one
+
+
+@_loops
+def _moments(rows: Any) -> Any:
+    """Sums of the values of each column and of their squares, around the first row.
+
+    Its values are as near to the mean as any, so that little is lost where squares are subtracted.
+    """
+    count, columns = rows.shape
+    centre = rows[0]
+    sums, squares = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
+    pairs = count - count % 2
+    for i in range(0, pairs, 2):
+        for j in range(columns):
+            first, second = rows[i, j] - centre[j], rows[i + 1, j] - centre[j]
+            sums[j] += first + second
+            squares[j] += first * first + second * second
+    for i in range(pairs, count):
+        for j in range(columns):
+            first = rows[i, j] - centre[j]
+            sums[j] += first
+            squares[j] += first * first
+    return centre, sums, squares
+
+
+@_loops
+def _masked_sums(
+    slopes: Any,
+    rows: Any,
+    made: Any,
+    scale: Any,
+    shift: Any,
+    centre: Any,
+    on_identity: Any,
+    kind: Any,
+) -> Any:
+    """Sums over each column of the slopes of what went into the ReLU, and of their products with
+    the values around the mean; those slopes are written where an identity was added.
+    """
+    count, columns = rows.shape
+    add, relu = kind
+    zero = np.float32(0)
+    sums, products = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
+    for i in range(count):
+        if add:
+            for j in range(columns):
+                slope = slopes[i, j] if not relu or made[i, j] > zero else zero
+                on_identity[i, j] = slope
+                sums[j] += slope
+                products[j] += slope * (rows[i, j] - centre[j])
+        else:
+            # What went into the ReLU is computed again, which is faster than reading its result.
+            for j in range(columns):
+                passed = not relu or scale[j] * rows[i, j] + shift[j] > zero
+                slope = slopes[i, j] if passed else zero
+                sums[j] += slope
+                products[j] += slope * (rows[i, j] - centre[j])
+    return sums, products
 
 
 @_compiled(*[voidptr] * 9, *[intp] * 3, *[boolean] * 2, *[float64] * 2)
@@ -80,22 +142,7 @@ def normalise(
     inverse = carray(inverse_at, channels, np.float32)
     values = count * (columns // channels)
 
-    # One pass for both moments: around the first row, whose values are as near to the mean as any,
-    # so that little is lost where squares are subtracted.
-    centre = rows[0]
-    sums, squares = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
-    pairs = count - count % 2
-    for i in range(0, pairs, 2):
-        for j in range(columns):
-            first, second = rows[i, j] - centre[j], rows[i + 1, j] - centre[j]
-            sums[j] += first + second
-            squares[j] += first * first + second * second
-    for i in range(pairs, count):
-        for j in range(columns):
-            first = rows[i, j] - centre[j]
-            sums[j] += first
-            squares[j] += first * first
-
+    centre, sums, squares = _moments(rows)
     scale, shift = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for c in range(channels):
         total, spread = 0.0, 0.0
@@ -184,21 +231,8 @@ def slopes_of_normalise(
         centre[j] = mean[c]
         by_slope[j] = weight[c] * inverse[c]
         shift[j] = bias[c] - by_slope[j] * mean[c]
-    sums, products = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
-    for i in range(count):
-        if add:
-            for j in range(columns):
-                slope = slopes[i, j] if not relu or made[i, j] > zero else zero
-                on_identity[i, j] = slope
-                sums[j] += slope
-                products[j] += slope * (rows[i, j] - centre[j])
-        else:
-            # What went into the ReLU is computed again, which is faster than reading its result.
-            for j in range(columns):
-                passed = not relu or by_slope[j] * rows[i, j] + shift[j] > zero
-                slope = slopes[i, j] if passed else zero
-                sums[j] += slope
-                products[j] += slope * (rows[i, j] - centre[j])
+    kind = (add, relu)
+    sums, products = _masked_sums(slopes, rows, made, by_slope, shift, centre, on_identity, kind)
 
     # scale * (slope - mean of slopes - normalised * mean of slope * normalised), gathered as one
     # sum of products of the slope and of the value.

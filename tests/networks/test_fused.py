@@ -78,22 +78,28 @@ def test_a_whole_network_is_the_same(se_ratio, training):
     """The same weights from the same seed, the same state keys, outputs, and slopes."""
     stages = Arch((2, 1), (16, 24), (4.0, 2.0), (2, 4), se_ratio)
     model = Model("m", stages, Frame(16, 5, 8, 1, (1, 2)))
-    images = torch.randn(64, 3, 16, 16).to(memory_format=ORDER)
+    images = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    images = images.to(memory_format=ORDER)
     networks, outputs = [], []
-    for fused in (False, True):
+    for kind in ("plain", "fused", "exact"):
         torch.manual_seed(0)
-        network = build(model, fused=fused).to(memory_format=ORDER).train(training)
-        outputs.append(network(images))
+        network = build(model, fused=kind == "fused").to(memory_format=ORDER).train(training)
+        network, inputs = (
+            (network.double(), images.double()) if kind == "exact" else (network, images)
+        )
+        outputs.append(network(inputs))
         outputs[-1].square().sum().backward()
         networks.append(network)
-    plain, ours = networks
+    plain, ours, exact = networks
     assert any(isinstance(module, FusedBatchNorm) for module in ours.modules())
     assert list(ours.state_dict()) == list(plain.state_dict())
-    assert torch.allclose(*outputs, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+    truth = dict(exact.named_parameters())
     for (name, theirs), mine in zip(plain.named_parameters(), ours.parameters(), strict=True):
         assert torch.equal(mine, theirs), name
-        scale = theirs.grad.abs().max().item()
-        assert torch.allclose(mine.grad, theirs.grad, rtol=1e-3, atol=1e-4 * scale), name
+        # Rounding puts a few values on the other side of a ReLU's corner, with torch's layers too.
+        wanted = truth[name].grad
+        assert (mine.grad - wanted).norm() <= 0.02 * wanted.norm(), name
 
 
 def test_other_memory_orders_and_types_are_torchs_to_the_bit():
