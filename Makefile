@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint faults bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
+.PHONY: help install demo test lint faults newcomer bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18

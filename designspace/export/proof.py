@@ -103,8 +103,8 @@ def prove(target: Target, model: Model, theirs: "nn.Module", folder: Path) -> Pr
         f"{rebuilt.flops:,} multiply-adds",
         f"{rebuilt.acts:,} activations",
     )
-    assert target.library is not None
-    return Proof(target.name, f"{target.library} {_version(target.library)}", checks)
+    assert target.package is not None
+    return Proof(target.name, f"{target.package} {_version(target.package)}", checks)
 
 
 def compare_outputs(
@@ -204,9 +204,9 @@ def require(target: Target) -> None:
     Raises:
         InputError: It is not installed.
     """
-    if target.library is not None and not installed(target.library):
+    if target.package is not None and not installed(target.package):
         raise InputError(
-            f"--verify: {target.library} is not installed: pip install 'designspace-regnet[export]'"
+            f"--verify: {target.package} is not installed: pip install 'designspace-regnet[export]'"
         )
 
 

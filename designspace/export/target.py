@@ -17,7 +17,7 @@ class Target:
 
     Attributes:
         name: What people write behind --to; also the folder that its files go to.
-        library: Import name of the library that rebuilds the files, or None where it can't be
+        package: Import name of the library that rebuilds the files, or None where it can't be
             installed any more.
         made: The model that the library makes of what `files` writes; it equals its argument
             where that can be represented.
@@ -31,7 +31,7 @@ class Target:
     """
 
     name: str
-    library: str | None
+    package: str | None
     made: Callable[[Model], Model]
     files: Callable[[Model], dict[str, str]]
     rebuild: "Callable[[Model, Path], nn.Module] | None" = None

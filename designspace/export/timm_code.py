@@ -89,7 +89,7 @@ def {name}(pretrained: bool = False, num_classes: int = {model.frame.classes}, *
 
 TIMM = Target(
     name="timm",
-    library="timm",
+    package="timm",
     made=_made,
     files=_files,
     rebuild=rebuild,

@@ -46,7 +46,7 @@ def {name}(num_classes: int = {frame.classes}, **kwargs) -> RegNet:
 
 TORCHVISION = Target(
     name="torchvision",
-    library="torchvision",
+    package="torchvision",
     made=same,
     files=_files,
     rebuild=rebuild,

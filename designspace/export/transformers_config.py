@@ -101,7 +101,7 @@ def _rebuild(model: Model, folder: Path) -> "nn.Module":
 
 TRANSFORMERS = Target(
     name="transformers",
-    library="transformers",
+    package="transformers",
     made=_made,
     files=_files,
     rebuild=_rebuild,

@@ -203,7 +203,7 @@ def _check(model: Model, folder: Path) -> list[str]:
 
 VISSL = Target(
     name="vissl",
-    library=None,
+    package=None,
     made=same,
     files=_files,
     check=_check,

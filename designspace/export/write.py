@@ -179,13 +179,13 @@ class _Job:
             self.notes.append(f"{target.name}: its trunks have no classifier; fc was left out")
 
     def _prove(self, target: Target, model: Model, folder: Path) -> None:
-        if target.library is not None and not proof.installed(target.library):
+        if target.package is not None and not proof.installed(target.package):
             self.notes.append(
-                f"{target.name}: written but not verified, {target.library} is not installed"
+                f"{target.name}: written but not verified, {target.package} is not installed"
             )
             return
         self.say(f"verifying {target.name}")
-        if target.library is None:
+        if target.package is None:
             self.proofs.append(proof.check_keys(target, model, folder))
             return
         theirs = proof.rebuild(target, model, folder)

@@ -9,6 +9,13 @@ _Made = TypeVar("_Made")
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
+def loops(function: Any) -> Any:
+    """Compile a function at its first call, for each kind of arguments; the GIL is let go."""
+    from numba import njit
+
+    return kept(lambda cache: njit(cache=cache, nogil=True, **OPTIONS)(function))
+
+
 def kept(compile_one: Callable[[bool], _Made]) -> _Made:
     """Compile with numba's cache, or, where there is nowhere to keep machine code, without.
 

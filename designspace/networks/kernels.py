@@ -12,16 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit
+from numba import carray, cfunc
 from numba.types import boolean, float64, intp, void, voidptr
 
-from designspace.networks.compiled import OPTIONS, kept
+from designspace.networks.compiled import OPTIONS, kept, loops
 
 _Kernel = Callable[..., None]
-
-
-def _loops(function: Any) -> Any:
-    return kept(lambda cache: njit(cache=cache, **OPTIONS)(function))
 
 
 def _compiled(*arguments: Any) -> Callable[[_Kernel], _Kernel]:
@@ -33,7 +29,7 @@ def _compiled(*arguments: Any) -> Callable[[_Kernel], _Kernel]:
     return compile_one
 
 
-@_loops
+@loops
 def _moments(rows: Any) -> Any:
     """Sums of the values of each column and of their squares, around the first row.
 
@@ -56,7 +52,7 @@ def _moments(rows: Any) -> Any:
     return centre, sums, squares
 
 
-@_loops
+@loops
 def _masked_sums(
     slopes: Any,
     rows: Any,

@@ -6,11 +6,10 @@ would read again. What it computes is `crops.CropMaker.batched`, its twin on who
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.networks.compiled import OPTIONS, kept
+from designspace.networks.compiled import loops
 
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
 # ITU-R 601-2, as in `colour`.
@@ -19,16 +18,12 @@ _LANES = 16
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-def _loops(function: Any) -> Any:
-    return kept(lambda cache: numba.njit(cache=cache, nogil=True, **OPTIONS)(function))
-
-
-@_loops
+@loops
 def _clamped(value: Any) -> Any:
     return min(max(value, _ZERO), _ONE)
 
 
-@_loops
+@loops
 def _places(length: int, size: int, flip: bool) -> Any:
     """Which two of `length` pixels each of `size` lies between, and how far along."""
     before = np.empty(size, np.int64)
@@ -42,7 +37,7 @@ def _places(length: int, size: int, flip: bool) -> Any:
     return before, share
 
 
-@_loops
+@loops
 def _cut(record: Any, box: Any, flip: bool, made: Any) -> None:
     """Cut a box out of a record, (whole, whole * 3), and resize it to (3, size, size).
 
@@ -67,12 +62,12 @@ def _cut(record: Any, box: Any, flip: bool, made: Any) -> None:
                 made[c, y, x] = first + along[x] * (line[3 * columns[x] + c + step] - first)
 
 
-@_loops
+@loops
 def _grey(image: Any, i: int) -> Any:
     return _RED * image[0, i] + _GREEN * image[1, i] + _BLUE * image[2, i]
 
 
-@_loops
+@loops
 def _jitter(image: Any, kind: int, factor: float) -> None:
     """Change the colours of an image, (3, pixels), in place, as torchvision does on floats."""
     pixels = image.shape[1]
@@ -99,7 +94,7 @@ def _jitter(image: Any, kind: int, factor: float) -> None:
         _turn_hue(image[0], image[1], image[2], factor)
 
 
-@_loops
+@loops
 def _saturate(reds: Any, greens: Any, blues: Any, factor: float) -> None:
     for i in range(len(reds)):
         red, green, blue = reds[i], greens[i], blues[i]
@@ -109,14 +104,14 @@ def _saturate(reds: Any, greens: Any, blues: Any, factor: float) -> None:
         blues[i] = _clamped(grey + factor * (blue - grey))
 
 
-@_loops
+@loops
 def _fall(k: Any) -> Any:
     """How far below the highest a channel lies, in chromas, k sixths round the circle."""
     k -= np.float32(6) * np.floor(k * np.float32(1 / 6))
     return max(min(min(k, np.float32(4) - k), _ONE), _ZERO)
 
 
-@_loops
+@loops
 def _turn_hue(reds: Any, greens: Any, blues: Any, shift: float) -> None:
     """Turn the hue by a share of the colour circle, in place.
 
@@ -141,7 +136,7 @@ def _turn_hue(reds: Any, greens: Any, blues: Any, shift: float) -> None:
         blues[i] = highest - chroma * _fall(hue + np.float32(1))
 
 
-@_loops
+@loops
 def _blur(image: Any, sigma: float) -> None:
     """Blur an image, (3, side, side), by a Gaussian, in place; edges are repeated.
 
@@ -175,7 +170,7 @@ def _blur(image: Any, sigma: float) -> None:
                 _weighted(image[c, y], before, after, weights[tap], False)
 
 
-@_loops
+@loops
 def _weighted(made: Any, one: Any, other: Any, weight: float, first: bool) -> None:
     """Add the weighted sum of two lines, or begin with it."""
     for x in range(len(made)):
@@ -183,7 +178,7 @@ def _weighted(made: Any, one: Any, other: Any, weight: float, first: bool) -> No
         made[x] = value if first else made[x] + value
 
 
-@_loops
+@loops
 def make_crops(
     records: NDArray[np.uint8],
     boxes: NDArray[np.int64],
