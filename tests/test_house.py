@@ -107,3 +107,16 @@ def test_every_verb_has_help_with_an_example():
     for command in app.registered_commands:
         assert "designspace " in (command.callback.__doc__ or ""), command.callback
         assert "Example" in command.callback.__doc__, command.callback
+
+
+def test_no_six_lines_stand_twice():
+    seen = {}
+    for path in MODULES:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        lines = [line for line in lines if line and not line.startswith(("import ", "from "))]
+        for i in range(len(lines) - 5):
+            run = tuple(lines[i : i + 6])
+            # Brackets alone say nothing.
+            if sum(any(letter.isalnum() for letter in line) for line in run) == 6:
+                assert run not in seen, f"{path} repeats {seen[run]}: {run}"
+                seen[run] = path

@@ -101,11 +101,6 @@ class Equivalence:
         return self.p < self.alpha
 
     @property
-    def not_worse(self) -> bool:
-        """Whether the second is shown to be worse by less than the margin, if at all."""
-        return self.p_upper < self.alpha
-
-    @property
     def p_different(self) -> float:
         """p-value against "the means lie within the margin", two-sided: the opposite claim."""
         return min(1.0, 2 * min(1 - self.p_lower, 1 - self.p_upper))

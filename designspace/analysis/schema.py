@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Reading = Literal["supported", "contradicted", "undecided"]
+from designspace.analysis.claims import Claim
+from designspace.analysis.pairs import Reading
 
 
 class _Part(BaseModel):
@@ -126,20 +127,6 @@ class Pair(_Part):
     difference_seen: float = Field(description="least difference seen with 80 % power at this n")
     models_needed: int | None = Field(description="of each, to see the margin with 80 % power")
     sequential: Sequential
-
-
-class Claim(_Part):
-    """A claim that was written down beforehand, with its verdict."""
-
-    claim: str
-    test: str
-    verdict: Reading
-    estimate: float
-    low: float
-    high: float
-    p: float | None
-    p_against: float | None
-    n: list[int]
 
 
 class Trend(_Part):

@@ -10,7 +10,12 @@ from designspace.analysis.best import best_of_k, best_weights, bootstrap
 from designspace.analysis.compare import compare, equivalent, holm, minimum_test
 from designspace.analysis.edf import dkw_band, edf, normalized_weights, quantile_interval
 from designspace.analysis.fits import fit_quantized_linear
-from designspace.analysis.power import models_to_see, power_to_equate, power_to_see
+from designspace.analysis.power import (
+    models_to_equate,
+    models_to_see,
+    power_to_equate,
+    power_to_see,
+)
 from designspace.analysis.sequential import compare_sequentially, confidence_sequence
 from designspace.arch import RegNet
 from designspace.errors import InputError
@@ -157,6 +162,8 @@ def test_power_is_what_simulation_gives():
     rng = np.random.default_rng(6)
     n = models_to_see(1.0, (2.0, 2.0))
     assert power_to_see(1.0, (2.0, 2.0), n) >= 0.8 > power_to_see(1.0, (2.0, 2.0), n - 1)
+    n = models_to_equate(1.0, (2.0, 2.0))
+    assert power_to_equate(1.0, (2.0, 2.0), n) >= 0.8 > power_to_equate(1.0, (2.0, 2.0), n - 1)
     # However far out in its tails, the distribution has a number.
     for far in (0.1, 1.0, 5.0, 90.0):
         for models in (2, 30, 100, 500, 10_000):
