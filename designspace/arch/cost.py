@@ -7,15 +7,16 @@ linear layers; `params` are all learnable numbers, BatchNorm included.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch.blocks import BOTTLENECK, find_block
+from designspace.arch.blocks import BOTTLENECK, Block, find_block
 from designspace.arch.frame import Frame
 from designspace.arch.stages import IntArray, Stages
-from designspace.errors import InputError
+from designspace.errors import InputError, shortened
 
 # Counts are exact as long as they fit into 64 bits.
 _MOST = 2.0**62
@@ -52,11 +53,12 @@ def cost(stages: Stages, frame: Frame) -> Cost:
     """Count the cost of every model at the frame's resolution, exactly, in int64.
 
     Raises:
-        InputError: The networks are so large that their multiply-adds may not fit.
+        InputError: The networks are so large that their multiply-adds may not fit, or the count
+            of another package's block fails or gives what can't be a cost.
     """
     n = len(stages)
     _check_range(stages, frame)
-    count = _cost if stages.block == BOTTLENECK else find_block(stages.block).cost
+    count = _cost if stages.block == BOTTLENECK else partial(_brought, find_block(stages.block))
     if n <= _CHUNK:
         return count(stages, frame)
     return Cost.concatenate(
@@ -94,6 +96,36 @@ def _bounds(stages: Stages, frame: Frame, axis: int | None) -> NDArray[np.float6
         # the side of a kernel does so twice.
         bound = bound * np.maximum(values.max(axis=axis, initial=1.0), 1.0) ** 2
     return np.asarray(bound, np.float64)
+
+
+def _brought(block: Block, stages: Stages, frame: Frame) -> Cost:
+    """Let a block of another package count, and hold what it gives against what a cost is."""
+    try:
+        found: object = block.cost(stages.read_only(), frame)
+    except (Exception, SystemExit) as error:  # another's code, which may fail in any way
+        raise InputError(
+            f"block {block.name}: its cost failed: {type(error).__name__}: {error}"
+        ) from error
+    n = len(stages)
+    right = f"it must give designspace.arch.Cost of three integer arrays ({n},), 0 or more"
+    if not isinstance(found, Cost):
+        given = shortened(repr(found))
+        raise InputError(f"block {block.name}: its cost gave {given} for {n} networks; {right}")
+    for name in ("flops", "params", "acts"):
+        counts = getattr(found, name)
+        if not isinstance(counts, np.ndarray):
+            given = shortened(repr(counts))
+        elif counts.shape != (n,) or counts.dtype.kind not in "iu":
+            given = f"an array {counts.shape} of {counts.dtype}"
+        elif n and not 0 <= counts.min() <= counts.max() < 2**63:
+            given = f"numbers from {counts.min()} to {counts.max()}"
+        else:
+            continue
+        raise InputError(
+            f"block {block.name}: its cost gave {name} as {given} for {n} networks; {right}"
+        )
+    # Copies: the arrays may be the package's own.
+    return Cost(*(counts.astype(np.int64) for counts in (found.flops, found.params, found.acts)))
 
 
 def _cost(stages: Stages, frame: Frame) -> Cost:

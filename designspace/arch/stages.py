@@ -188,6 +188,11 @@ class Stages:
         extras = {name: values[rows] for name, values in self.extras.items()}
         return _stages([array[rows] for array in _arrays(self)], self.block, extras)
 
+    def read_only(self) -> "Stages":
+        """Return the same bodies with arrays that can't be written into."""
+        extras = {name: _locked(values) for name, values in self.extras.items()}
+        return _stages([_locked(array) for array in _arrays(self)], self.block, extras)
+
     def arch(self, i: int) -> Arch:
         """Return model i as plain values."""
         return Arch(
@@ -245,6 +250,12 @@ def _arrays(stages: Stages) -> tuple[NDArray[Any], ...]:
 def _stages(arrays: list[NDArray[Any]], block: str, extras: Mapping[str, FloatArray]) -> Stages:
     depths, widths, bottleneck_ratios, group_widths, se_ratios = arrays
     return Stages(depths, widths, bottleneck_ratios, group_widths, se_ratios, block, extras)
+
+
+def _locked(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _plain(value: float) -> float | int:

@@ -31,6 +31,7 @@ def spaces(
     import json
 
     from designspace.arch import BOTTLENECK, installed_blocks
+    from designspace.errors import printable
     from designspace.space import load_space, shipped_settings, shipped_spaces
 
     if space is not None:
@@ -47,9 +48,12 @@ def spaces(
     _table(listed)
     print(f"\nSettings for small images: {', '.join('@' + name for name in shipped_settings())}.")
     print("`designspace spaces NAME` shows one whole; your own space is a YAML file like it.")
-    brought = [block for block in installed_blocks() if block != BOTTLENECK]
+    usable, problems = installed_blocks()
+    brought = [block for block in usable if block != BOTTLENECK]
     if brought:
         print(f"Blocks of other packages, for `block:` in a space: {', '.join(brought)}.")
+    for problem in problems:
+        print(printable(f"Can't be used: {problem}"))
 
 
 def _record(space: "Space", whole: bool = False) -> dict[str, Any]:

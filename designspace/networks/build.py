@@ -6,13 +6,15 @@ used: the stages are handed over as they are.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 from torchvision.models.regnet import BlockParams, RegNet, ResBottleneckBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
-from designspace.arch import BOTTLENECK, Model, find_block
+from designspace.arch import BOTTLENECK, Block, Model, find_block
+from designspace.errors import InputError
 from designspace.networks.fused import FusedBatchNorm, FusedBlock, fuse_relu
 
 
@@ -39,7 +41,8 @@ def build(
 
     Convolutions start from N(0, 2 / (k * k * output channels)), the classifier from N(0, 0.01^2)
     with zero bias, BatchNorm from scale 1 and shift 0, as in pycls. State keys are torchvision's.
-    Another block than RegNet's is built by the package that brings it, as any module, never fused.
+    Another block than RegNet's is built by the package that brings it, as any module, never fused;
+    one image is run through it, to see that it is the network whose cost was counted.
 
     Args:
         model: What to build.
@@ -48,10 +51,13 @@ def build(
         device: Where the weights lie; `meta` allocates none.
         fused: Of blocks that train faster on a CPU, with the same state and, up to rounding, the
             same results.
+
+    Raises:
+        InputError: Another package's network can't be built or run, or is not what was counted.
     """
+    if model.arch.block != BOTTLENECK:
+        return _brought(find_block(model.arch.block), model, zero_init_residual, device)
     with torch.device(device):
-        if model.arch.block != BOTTLENECK:
-            return find_block(model.arch.block).network(model, zero_init_residual)
         network = RegNet(
             block_params(model),
             num_classes=model.frame.classes,
@@ -65,6 +71,39 @@ def build(
             if isinstance(module, ResBottleneckBlock):
                 nn.init.zeros_(module.f.c[1].weight)
     return network
+
+
+def _brought(
+    block: Block, model: Model, zero_init_residual: bool, device: torch.device | str
+) -> Any:
+    """Build a network of another package's block, and hold it against the model."""
+    where = f"block {block.name}, model {model.name}"
+    side, wanted = model.frame.resolution, (1, model.frame.classes)
+    try:
+        with torch.device(device):
+            network = block.network(model, zero_init_residual)
+            if not isinstance(network, nn.Module):
+                raise InputError(f"its network must be a torch.nn.Module; found {network!r:.80}")
+            # What is drawn while looking must not change how training goes on.
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                logits = network.eval()(torch.zeros(1, 3, side, side))
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if shape != wanted:
+            raise InputError(
+                f"its network turns images (1, 3, {side}, {side}) into {shape}; they must become "
+                f"logits {wanted}, (n, classes)"
+            )
+        built = sum(parameter.numel() for parameter in network.parameters())
+        if built != model.params:
+            raise InputError(
+                f"its network has {built:,} parameters, its cost counts {model.params:,}; "
+                "they must be equal"
+            )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except (Exception, SystemExit) as error:  # another's code, which may fail in any way
+        raise InputError(f"{where}: its network failed: {type(error).__name__}: {error}") from error
+    return network.train()
 
 
 def _stem(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from designspace.arch import BOTTLENECK, Frame, find_block
+from designspace.arch.blocks import BLOCK_PATTERN
 from designspace.errors import shortened
 from designspace.space.axis import Axis, choice, log_uniform, uniform
 from designspace.space.space import axes_of
@@ -126,7 +127,7 @@ class SpaceFile(_Strict):
     reason: str = Field(min_length=1)
     evidence: list[str] = []
     family: Literal["anynet", "regnet"]
-    block: Annotated[str, Field(pattern=NAME_PATTERN)] = BOTTLENECK
+    block: Annotated[str, Field(pattern=BLOCK_PATTERN)] = BOTTLENECK
     input: InputFile
     axes: dict[str, AxisFile]
     share: list[str] = []

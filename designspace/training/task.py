@@ -226,7 +226,9 @@ def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
     return check
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, InputError) and error.__cause__ is not None:
+        return _is_out_of_memory(error.__cause__)  # what another package's block met
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from packages import bring
 from torch import nn
 
 import designspace
@@ -22,22 +23,20 @@ HERE = Path(__file__).parent
 SPACE = HERE / "InvertedResiduals.yaml"
 
 
+ENTRIES = {
+    "inverted-residual": "inverted_residual:BLOCK",
+    "broken": "inverted_residual.none:BLOCK",
+    "missing": "inverted_residual:NOTHING",
+    "misnamed": "inverted_residual:BLOCK",
+}
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     """What pip would install: the file, and metadata with its entry point."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "inverted_residual.py").write_text((HERE / "inverted_residual.py").read_text())
-    info = folder / "inverted_residual-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: inverted-residual\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[designspace.blocks]\n"
-        "inverted-residual = inverted_residual:BLOCK\n"
-        "broken = inverted_residual.none:BLOCK\n"
-        "missing = inverted_residual:NOTHING\n"
-        "misnamed = inverted_residual:BLOCK\n"
-    )
-    return folder
+    text = (HERE / "inverted_residual.py").read_text()
+    return bring(folder, "inverted_residual", text, ENTRIES)
 
 
 @pytest.fixture
@@ -132,9 +131,23 @@ def test_residual_branches_start_at_zero_if_asked(installed):
 def test_the_same_commands_do_all_of_it(package, tmp_path):
     """Sampled, trained, reported and refined as RegNets are; what knows RegNet's block says so."""
     listed = run(package, tmp_path, "spaces")
-    assert "`block:` in a space: broken, inverted-residual" in listed.stdout
+    assert "`block:` in a space: inverted-residual.\n" in listed.stdout
+    for name, why in (("broken", "can't be loaded"), ("misnamed", "must be a block of the same")):
+        origin = (
+            f"Can't be used: block {name}: the entry point {ENTRIES[name]} of inverted_residual "
+        )
+        assert origin + why in listed.stdout
     made = run(package, tmp_path, "sample", SPACE, "-n", 4, "--flops", "50k:1M", "--out", "ir")
     assert made.returncode == 0, made.stderr
+    shown = run(package, tmp_path, "complexity", "ir:0").stdout
+    told = json.loads(run(package, tmp_path, "complexity", "ir:0", "--json").stdout)
+    assert set(told["extras"]) == {"t", "k"}
+    assert told["block"] == "inverted-residual"
+    for name, values in {**told["extras"], "depths": told["depths"]}.items():
+        assert f"  {name:<18}{'  '.join(map(str, values))}\n" in shown
+    for name in ("bottleneck_ratios", "group_widths", "se_ratio"):
+        assert name not in shown
+        assert name not in told
     trained = run(
         package, tmp_path, "train", "ir", "--data", "digits", "--recipe", "quick", "--epochs", "1"
     )
