@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from designspace.arch.blocks import BOTTLENECK
 from designspace.arch.cost import Cost, cost
 from designspace.arch.frame import Frame
 from designspace.arch.regnet import RegNet
@@ -104,7 +105,13 @@ class Model:
         return replace(self, frame=frame)
 
     def summary(self) -> dict[str, Any]:
-        """Return name, frame, cost and stages as plain data, as `complexity --json` prints them."""
+        """Return name, frame, cost and stages as plain data, as `complexity --json` prints them.
+
+        Another block than RegNet's has `block` and `extras` (its axes) in place of RegNet's own.
+        """
+        stages = self.arch.to_dict()
+        if self.arch.block != BOTTLENECK:
+            stages = {key: stages[key] for key in ("block", "depths", "widths", "extras")}
         return {
             "name": self.name,
             "resolution": self.frame.resolution,
@@ -112,5 +119,5 @@ class Model:
             "flops": self.flops,
             "params": self.params,
             "acts": self.acts,
-            **self.arch.to_dict(),
+            **stages,
         }

@@ -31,6 +31,7 @@ def complexity(
     """
     import json
 
+    from designspace.arch import BOTTLENECK
     from designspace.cli.models import resolve_model
 
     found = resolve_model(model).at(resolution, classes)
@@ -41,6 +42,13 @@ def complexity(
     print(f"{found.name} at {summary['resolution']} pixels, {summary['classes']} classes")
     for key in ("flops", "params", "acts"):
         print(f"  {key:<18}{summary[key]:>22,}")
-    for key in ("depths", "widths", "bottleneck_ratios", "group_widths"):
-        print(f"  {key:<18}{'  '.join(f'{value:g}' for value in summary[key])}")
-    print(f"  {'se_ratio':<18}{summary['se_ratio']:g}")
+    stages = {key: summary[key] for key in ("depths", "widths")}
+    if found.arch.block == BOTTLENECK:
+        stages |= {key: summary[key] for key in ("bottleneck_ratios", "group_widths")}
+        rest = ("se_ratio", f"{summary['se_ratio']:g}")
+    else:
+        stages |= summary["extras"]
+        rest = ("block", summary["block"])
+    for key, values in stages.items():
+        print(f"  {key:<18}{'  '.join(f'{value:g}' for value in values)}")
+    print(f"  {rest[0]:<18}{rest[1]}")
