@@ -1,5 +1,6 @@
 """`designspace evaluate`: what a pretrained trunk has learned."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +9,18 @@ import typer
 from designspace.cli.options import Cache, Device, Download, Threads
 
 if TYPE_CHECKING:
-    from designspace.cli.progress import Display
+    from designspace.cli.progress import EvaluationDisplay
     from designspace.pretrain.scores import Score
     from designspace.pretrain.subject import Subject
+
+# Options that some tasks alone have.
+_ONLY_FOR = {
+    "shares": ("lowshot",),
+    "scratch_epochs": ("knn", "linear", "lowshot", "finetune"),
+    "schedule": ("detect",),
+    "iterations": ("detect",),
+    "lr": ("detect",),
+}
 
 
 def evaluate(
@@ -33,14 +43,16 @@ def evaluate(
     side: Annotated[int | None, typer.Option(help="Side of the images, in pixels.")] = None,
     seeds: Annotated[int, typer.Option(help="Repetitions of each score.")] = 3,
     labels: Annotated[
-        list[float] | None, typer.Option(help="Share of the labels, for lowshot; repeat it.")
+        list[str] | None,
+        typer.Option(help="Share of the labels, for lowshot: 0.01 or 1%; repeat it."),
     ] = None,
     scratch_epochs: Annotated[
         int | None, typer.Option(help="Epochs of supervised training from scratch.")
     ] = None,
     schedule: Annotated[
-        str, typer.Option(help="For detect: small, published, or auto (by data and device).")
-    ] = "auto",
+        str | None,
+        typer.Option(help="For detect: small, published, or auto (by data and device; default)."),
+    ] = None,
     iterations: Annotated[
         int | None, typer.Option(help="For detect, in place of the schedule's.")
     ] = None,
@@ -48,7 +60,8 @@ def evaluate(
         float | None, typer.Option(help="For detect, in place of the schedule's.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the scores; for features, the .npz file.")
+        Path | None,
+        typer.Option(help="Folder of the scores; for features, a .npz or .safetensors file."),
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -66,7 +79,7 @@ def evaluate(
 
       designspace evaluate results/mine --task knn
 
-      designspace evaluate results/mine --task lowshot --labels 0.01 --seeds 5
+      designspace evaluate results/mine --task lowshot --labels 1% --seeds 5
 
       designspace evaluate trunk.pth --model RegNetY-16GF --task linear --data folder:PATH
 
@@ -78,7 +91,7 @@ def evaluate(
 
     from designspace.cli.models import resolve_model
     from designspace.cli.pretraining_page import update_page
-    from designspace.cli.progress import Display, terminal
+    from designspace.cli.progress import EvaluationDisplay, terminal
     from designspace.errors import InputError
     from designspace.pretrain.subject import load_subject
 
@@ -96,21 +109,24 @@ def evaluate(
         "download": download,
         "home": cache,
     }
+    given = {
+        "shares": _shares(labels),
+        "scratch_epochs": scratch_epochs,
+        "schedule": schedule,
+        "iterations": iterations,
+        "lr": lr,
+    }
+    options = common | _of_task(task, given)
     scores: list[Score] = []
     with terminal("stopped; the same command goes on from here") as bar:
-        display = Display(bar)
+        display = EvaluationDisplay(bar)
         for note in subject.notes:
             display.note(note)
         if task == "features":
-            file = out or folder / "features.npz"
-            made = _features(subject, folder, file, common, display)
-        elif task == "detect":
-            rest = {"schedule": schedule, "iterations": iterations, "lr": lr}
-            scores = _detect(subject, folder, {**common, **rest}, display)
+            made = _features(subject, folder, out, options, display)
         else:
-            shares = {"shares": tuple(labels)} if labels else {}
-            rest = {"task": task, "scratch_epochs": scratch_epochs}
-            scores = _classify(subject, folder, {**common, **shares, **rest}, display)
+            judge = _detect if task == "detect" else _classify
+            scores = judge(subject, folder, options, display)
     if task == "features":
         told = f"{made['file']}: {made['images']} images, {made['width']} features each"
         print(json.dumps(made) if json_ else told)
@@ -126,31 +142,71 @@ def evaluate(
 
 
 def _classify(
-    subject: "Subject", folder: Path, options: dict[str, Any], display: "Display"
+    subject: "Subject", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
 ) -> "list[Score]":
     from designspace.pretrain.evaluate import Evaluation, Options
 
-    return Evaluation(subject, Options(**options), folder, display.note, display.decoded).run()
+    return Evaluation(subject, Options(**options), folder, display).run()
 
 
 def _features(
-    subject: "Subject", folder: Path, file: Path, options: dict[str, Any], display: "Display"
+    subject: "Subject",
+    folder: Path,
+    out: Path | None,
+    options: dict[str, Any],
+    display: "EvaluationDisplay",
 ) -> dict[str, Any]:
     from designspace.pretrain.evaluate import Evaluation, Options
+    from designspace.pretrain.features import check_features_file
 
-    wanted = Options(task="features", **options)
-    made = Evaluation(subject, wanted, folder, display.note, display.decoded)
+    file = out or folder / "features.npz"
+    if out is not None:
+        check_features_file(out)
+    made = Evaluation(subject, Options(**options), folder, display)
     count, width = made.save_features(file)
     return {"file": str(file), "images": count, "width": width}
 
 
 def _detect(
-    subject: "Subject", folder: Path, options: dict[str, Any], display: "Display"
+    subject: "Subject", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
 ) -> "list[Score]":
     from designspace.pretrain.detection.task import Detection, DetectOptions
 
     wanted = DetectOptions(**options)
-    return Detection(subject, wanted, folder, display.note, display.decoded).run()
+    return Detection(subject, wanted, folder, display).run()
+
+
+def _of_task(task: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are a task's own; refuse those that it would silently ignore."""
+    from designspace.errors import InputError
+    from designspace.pretrain.scores import check_task
+
+    check_task(task)
+    for name, value in given.items():
+        tasks = _ONLY_FOR[name]
+        if value is not None and task not in tasks:
+            option = "--labels" if name == "shares" else f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"{option} means nothing to --task {task}; it is for {', '.join(tasks)}"
+            )
+    named = {} if task == "detect" else {"task": task}
+    return named | {name: value for name, value in given.items() if value is not None}
+
+
+def _shares(labels: list[str] | None) -> tuple[float, ...] | None:
+    """Read shares as people write them: 0.01, or 1%."""
+    from designspace.errors import InputError
+
+    found = []
+    for text in labels or ():
+        number, percent, rest = text.strip().partition("%")
+        try:
+            found.append(float(number) / (100 if percent else 1))
+        except ValueError:
+            found.append(math.nan)
+        if rest or not math.isfinite(found[-1]):
+            raise InputError(f"--labels {text}: it must be a share, such as 0.01 or 1%")
+    return tuple(found) or None
 
 
 def _line(score: "Score") -> str:

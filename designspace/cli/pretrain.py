@@ -1,7 +1,7 @@
 """`designspace pretrain`: SwAV on a trunk."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,7 @@ from designspace.cli.options import Cache, Device, Download, Threads
 
 if TYPE_CHECKING:
     from designspace.pretrain.plan import Plan
+    from designspace.pretrain.run import Request
 
 
 def pretrain(
@@ -41,6 +42,9 @@ def pretrain(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and crops.")] = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files to OUT/tensorboard.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     download: Download = False,
@@ -55,6 +59,10 @@ def pretrain(
     teraflops: Annotated[
         float | None, typer.Option(help="Sustained arithmetic of a GPU, for --dry-run.")
     ] = None,
+    print_recipe: Annotated[
+        bool,
+        typer.Option("--print-recipe", help="Print the recipe with all its keys, and stop."),
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Pretrain a trunk without labels, by SwAV.
@@ -67,6 +75,8 @@ def pretrain(
       designspace pretrain model.yaml --data digits --recipe quick --out results/mine
 
       designspace pretrain RegNetY-256GF --recipe seer-256gf --dry-run
+
+      designspace pretrain model.yaml --recipe swav --print-recipe > mine.yaml
 
       torchrun --nproc-per-node 2 -m designspace pretrain model.yaml --data digits --out results/two
 
@@ -82,14 +92,20 @@ def pretrain(
 
     trunk = resolve_model(model, "pretrain")
     chosen = load_recipe(recipe).override(epochs, batch_size, lr, shard)
+    if print_recipe:
+        from designspace.files import dump_yaml
+
+        print(dump_yaml(chosen.to_dict()), end="")
+        return
     if dry_run:
         from designspace.pretrain.plan import DEFAULT_TERAFLOPS, plan
 
         if data is not None:
-            from designspace.training.sources import load_source
+            from designspace.pretrain.images import count
 
-            images = len(load_source(data, download, cache).train)
-        made = plan(trunk, chosen, images, gpus, teraflops or DEFAULT_TERAFLOPS)
+            images = count(data, cache, download)
+        rate = DEFAULT_TERAFLOPS if teraflops is None else teraflops
+        made = plan(trunk, chosen, images, gpus, rate)
         print(json.dumps(made.to_dict()) if json_ else _described(made))
         return
     if data is None:
@@ -97,10 +113,8 @@ def pretrain(
     if out is None:
         raise InputError("--out is missing; name the folder of the run")
 
-    from designspace.cli.pretraining import PretrainingDisplay
     from designspace.cli.pretraining_page import update_page
-    from designspace.cli.progress import terminal
-    from designspace.pretrain.run import Diverged, Request, pretrain_trunk
+    from designspace.pretrain.run import Diverged, Request
 
     request = Request(
         model=trunk,
@@ -113,8 +127,7 @@ def pretrain(
         home=cache,
     )
     try:
-        with terminal(f"stopped; the same command goes on in {out} from here") as bar:
-            end = pretrain_trunk(out, request, PretrainingDisplay(bar))
+        end = _pretrained(out, request, tensorboard)
     except Diverged as error:
         print(f"designspace: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -126,6 +139,17 @@ def pretrain(
     else:
         print(f"{out}: loss {end['loss']:.4f} after {end['epoch']} epochs; trunk in {out}/trunk.pt")
         print(f"report: {page}")
+
+
+def _pretrained(out: Path, request: "Request", tensorboard: bool) -> dict[str, Any]:
+    from designspace.cli.pretraining import PretrainingDisplay
+    from designspace.cli.progress import terminal
+    from designspace.pretrain.board import PretrainingBoard
+    from designspace.pretrain.run import pretrain_trunk
+
+    board = PretrainingBoard(out / "tensorboard") if tensorboard else None
+    with terminal(f"stopped; the same command goes on in {out} from here") as bar:
+        return pretrain_trunk(out, request, PretrainingDisplay(bar, board))
 
 
 def _described(made: "Plan") -> str:

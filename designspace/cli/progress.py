@@ -49,7 +49,7 @@ class Display:
         self._bar = bar
         self._task = bar.add_task("", total=None, visible=False, about="") if bar else None
         self._line_at, self._shown = -_LINE_EVERY, ("", -1)
-        self._decoding_began: tuple[float, int] | None = None
+        self._began = ("", 0.0, 0)
 
     def note(self, text: str) -> None:
         """Print something that a person should know."""
@@ -60,13 +60,17 @@ class Display:
 
     def decoded(self, done: int, total: int) -> None:
         """So many images are in the cache."""
-        now = time.monotonic()
-        if self._decoding_began is None:
-            self._decoding_began = (now, done)
-        since, first = self._decoding_began
-        rate = (done - first) / max(now - since, 1e-9)
+        rate = self._rate("decoding images", done)
         left = f"{rate:.0f} images/s, {duration((total - done) / rate)} left" if rate else ""
         self.show("decoding images", done, total, left, last=done == total)
+
+    def _rate(self, name: str, done: int) -> float:
+        """How many a second, since that name was first shown or its count began anew."""
+        now = time.monotonic()
+        if self._began[0] != name or done < self._began[2]:
+            self._began = (name, now, done)
+        _, since, first = self._began
+        return (done - first) / max(now - since, 1e-9)
 
     def show(self, name: str, done: int, total: int, about: str, last: bool = False) -> None:
         """Show how far something is, in place of what was shown before."""
@@ -85,6 +89,16 @@ class Display:
         if now - self._line_at >= (_NEWS_EVERY if news else _LINE_EVERY):
             self._line_at, self._shown = now, (name, done)
             print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
+
+
+class EvaluationDisplay(Display):
+    """Draws what an evaluation tells."""
+
+    def epochs(self, done: int, total: int) -> None:
+        """So many epochs of a supervised training are done."""
+        rate = self._rate("epochs with labels", done)
+        left = f"{duration((total - done) / rate)} left" if rate else ""
+        self.show("epochs with labels", done, total, left, last=done == total)
 
 
 class TrainingDisplay(Display):

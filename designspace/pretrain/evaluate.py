@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from designspace.errors import InputError
 from designspace.files import write_text
 from designspace.pretrain.crops import mixed_seed
-from designspace.pretrain.features import extract
+from designspace.pretrain.features import extract, write_features
 from designspace.pretrain.fit import Fit, fine_tuning, fit, from_scratch, low_shot
 from designspace.pretrain.knn import knn_accuracy
 from designspace.pretrain.network import trunk_of
@@ -26,24 +25,28 @@ from designspace.pretrain.scores import (
     RANDOM,
     SCRATCH,
     Line,
+    Observer,
     Score,
     ScoreBook,
-    Told,
+    check_task,
 )
 from designspace.pretrain.subject import Subject
 from designspace.runs import Recipe
+from designspace.runs.asked import check_threads
 from designspace.training.batches import Arrays, Batches, open_arrays
-from designspace.training.cache import Cache, Progress, build_cache, default_home
+from designspace.training.cache import Cache, build_cache, default_home
 from designspace.training.decode import geometries
 from designspace.training.devices import available_cores, find_devices, prepare
 from designspace.training.sources import load_source
 from designspace.training.splits import split_unseen
 
-TASKS = ("knn", "linear", "lowshot", "finetune", "detect", "features")
 # Images of this side and more are cut at random boxes, and seen with a margin, as ImageNet's.
 _LARGE = 64
 # Share of the labelled images that each seed of k-NN draws as its bank, so that seeds differ.
 _BANK = 0.9
+# Shares of the labels that lowshot uses unless told, SEER's and SwAV's.
+_SHARES = (0.01, 0.1)
+_MOST_EPOCHS = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Options:
         task: One of TASKS.
         data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
         seeds: Repetitions of each score.
-        shares: Shares of the labels, for lowshot.
+        shares: Shares of the labels, for lowshot; None for 1 and 10 percent.
         scratch_epochs: Of supervised training, or None for what suits the number of images.
         device: auto, cpu, cuda, cuda:N or mps.
         threads: On the CPU, or None for as many as cores.
@@ -65,7 +68,7 @@ class Options:
     task: str
     data: str
     seeds: int = 3
-    shares: tuple[float, ...] = (0.01, 0.1)
+    shares: tuple[float, ...] | None = None
     scratch_epochs: int | None = None
     device: str = "auto"
     threads: int | None = None
@@ -76,17 +79,14 @@ class Options:
 class Evaluation:
     """A trunk, labelled images, and the scores so far."""
 
-    def __init__(
-        self, subject: Subject, options: Options, out: Path, told: Told, progress: Progress | None
-    ) -> None:
+    def __init__(self, subject: Subject, options: Options, out: Path, observer: Observer) -> None:
         """Decode the images.
 
         Args:
             subject: What is evaluated.
             options: How.
             out: Folder of the journal of scores and the lists of labelled images.
-            told: Told what is done next.
-            progress: Told how many images are decoded.
+            observer: Told how it goes.
 
         Raises:
             InputError: An option is wrong, or doesn't fit the data or this machine.
@@ -95,7 +95,8 @@ class Evaluation:
         self._device = torch.device(find_devices(options.device)[0])
         prepare(self._device, threads=options.threads or available_cores())
         self._subject, self._options = subject, options
-        self._out, self._book = out, ScoreBook(out, options.seeds, told)
+        self._observer = observer
+        self._out, self._book = out, ScoreBook(out, options.seeds, observer.note)
         home = options.home or default_home()
         source = load_source(options.data, options.download, home / "data")
         self._classes = len(source.classes)
@@ -103,7 +104,7 @@ class Evaluation:
         self._split = parts.words
         self._recipe = _images_of(subject.side)
         cache = build_cache(
-            parts, geometries(self._recipe), home / "images", available_cores(), progress
+            parts, geometries(self._recipe), home / "images", available_cores(), observer.decoded
         )
         # Whatever the data, images come to the trunk as they did in pretraining.
         self._cache: Cache = replace(cache, mean=subject.mean, std=subject.std)
@@ -117,25 +118,26 @@ class Evaluation:
         return scores
 
     def save_features(self, file: Path) -> tuple[int, int]:
-        """Write the features of all images as an NPZ file; return how many and how wide."""
+        """Write the features of all images, with their labels; return how many and how wide.
+
+        Raises:
+            InputError: The file can't be written.
+        """
         known, told = self._trunk_features(self._subject.trunk(), "features")
         arrays = {
-            "train": known.cpu().numpy(),
-            "train_labels": self._arrays.train_labels.cpu().numpy(),
-            "val": told.cpu().numpy(),
-            "val_labels": self._arrays.val_labels.cpu().numpy(),
+            "train": known,
+            "train_labels": self._arrays.train_labels,
+            "val": told,
+            "val_labels": self._arrays.val_labels,
         }
-        try:
-            with file.open("wb") as handle:
-                np.savez(handle, **arrays)  # type: ignore[arg-type]
-        except OSError as error:
-            raise InputError(f"cannot write {file}: {error.strerror}") from None
+        write_features(file, arrays)
         return len(known) + len(told), known.shape[1]
 
     def _scores(self) -> list[Score]:
         task = self._options.task
         if task == "lowshot":
-            return [s for share in self._options.shares for s in self._low_shot(share)]
+            shares = self._options.shares or _SHARES
+            return [s for share in shares for s in self._low_shot(share)]
         everything = {seed: self._labelled(1.0, seed) for seed in range(self._options.seeds)}
         count = len(everything[0])
         scratch = from_scratch(count, self._options.scratch_epochs)
@@ -238,7 +240,8 @@ class Evaluation:
         batches = Batches(self._cache, recipe, self._device, rows=some)
         model = self._subject.model.at(classes=self._classes)
         weights = self._subject.weights if pretrained else None
-        return fit(model, weights, batches, schedule, seed, self._device)
+        epochs = self._observer.epochs
+        return fit(model, weights, batches, schedule, seed, self._device, epochs)
 
     def _features_of(self, pretrained: bool, seed: int) -> tuple[Tensor, Tensor]:
         """Features of all images; random trunks are another for each seed."""
@@ -262,15 +265,17 @@ class Evaluation:
 
 
 def _check(options: Options) -> None:
-    if options.task not in TASKS:
-        raise InputError(f"--task {options.task}: no such task; it is {', '.join(TASKS)}")
+    check_task(options.task)
     if options.seeds < 1:
         raise InputError(f"--seeds is {options.seeds}; it must be at least 1")
-    for share in options.shares:
+    for share in options.shares or ():
         if not 0 < share <= 1:
-            raise InputError(f"--labels {share:g}; it must be a share above 0 and up to 1")
-    if options.threads is not None and options.threads < 1:
-        raise InputError(f"--threads is {options.threads}; it must be at least 1")
+            raise InputError(f"--labels {share:g}: it must be a share above 0, up to 1 (or 100%)")
+    if options.scratch_epochs is not None and not 1 <= options.scratch_epochs <= _MOST_EPOCHS:
+        raise InputError(
+            f"--scratch-epochs is {options.scratch_epochs}; it must be from 1 to {_MOST_EPOCHS}"
+        )
+    check_threads(options.threads)
 
 
 def _images_of(side: int) -> Recipe:

@@ -1,9 +1,19 @@
-"""Features of a frozen trunk."""
+"""Features of a frozen trunk, and the file that they are written to."""
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from designspace.errors import InputError
+from designspace.export.weights import write_safetensors
+from designspace.files import half_written
+
 _BATCH = 256
+_SUFFIXES = (".npz", ".safetensors")
 
 
 @torch.no_grad()
@@ -39,3 +49,37 @@ def extract(
         images = (part.permute(0, 3, 1, 2).float() - shift) / scale
         made.append(trunk(images.contiguous(memory_format=torch.channels_last)).float())
     return torch.cat(made)
+
+
+def check_features_file(file: Path) -> None:
+    """Refuse a name that features can't be written to, before any work.
+
+    Raises:
+        InputError: Its suffix is another than we know, a folder has it, or its folder is missing.
+    """
+    if file.suffix not in _SUFFIXES:
+        raise InputError(f"--out {file}: features are written as {' or '.join(_SUFFIXES)}")
+    if file.is_dir():
+        raise InputError(f"--out {file} is a folder; name a file")
+    if not file.parent.is_dir():
+        raise InputError(f"--out {file}: there is no folder {file.parent}")
+
+
+def write_features(file: Path, arrays: Mapping[str, Tensor]) -> None:
+    """Write arrays by name as NPZ or safetensors, whole or not at all.
+
+    Raises:
+        InputError: The disk is full or not writable, or safetensors is not installed.
+    """
+    if file.suffix == ".safetensors":
+        write_safetensors({k: v.cpu() for k, v in arrays.items()}, file, "features of images")
+        return
+    part = half_written(file)
+    try:
+        with part.open("wb") as handle:
+            np.savez(handle, **{k: v.cpu().numpy() for k, v in arrays.items()})  # type: ignore[arg-type]
+        os.replace(part, file)
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)

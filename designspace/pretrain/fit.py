@@ -1,7 +1,7 @@
 """Supervised training of a whole network, from a pretrained trunk or from scratch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -88,6 +88,7 @@ def fit(
     schedule: Fit,
     seed: int,
     device: torch.device,
+    epochs: Callable[[int, int], None] = lambda done, total: None,
 ) -> float:
     """Train a network with labels; return its accuracy on the validation images in percent.
 
@@ -98,10 +99,11 @@ def fit(
         schedule: How.
         seed: Of weights, order and crops.
         device: Where.
+        epochs: Told how many epochs are done, of how many.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build(model, zero_init_residual=weights is None)
+        network = build(model, zero_init_residual=weights is None, fused=device.type == "cpu")
     if weights is not None:
         network.load_state_dict({**network.state_dict(), **weights})
     network.to(device=device, memory_format=torch.channels_last)
@@ -128,6 +130,7 @@ def fit(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
+        epochs(epoch + 1, schedule.epochs)
     return _accuracy(network, batches)
 
 

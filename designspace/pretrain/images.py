@@ -3,11 +3,25 @@
 from pathlib import Path
 
 from designspace.pretrain.recipe import SwavRecipe
-from designspace.training.cache import Cache, Progress, build_cache
+from designspace.training.cache import Cache, Progress, build_cache, default_home
 from designspace.training.decode import Geometry
 from designspace.training.devices import available_cores
 from designspace.training.sources import load_source
-from designspace.training.splits import split_unseen
+from designspace.training.splits import Split, split_unseen
+
+
+def count(data: str, home: Path | None, download: bool) -> int:
+    """Return how many images a pretraining sees, those left out that are held out.
+
+    Args:
+        data: As a person named it.
+        home: Folder of image caches and downloads, or None for the user's cache folder.
+        download: Fetch the data set when it is missing.
+
+    Raises:
+        InputError: There is no such data set.
+    """
+    return len(_parts(data, home or default_home(), download).train)
 
 
 def decoded(
@@ -26,6 +40,9 @@ def decoded(
         InputError: There is no such data set, or an image can't be read.
     """
     geometry = Geometry(recipe.record_side, recipe.record_side)
-    source = load_source(data, download, home / "data")
-    parts = split_unseen(source)
+    parts = _parts(data, home, download)
     return build_cache(parts, (geometry, geometry), home / "images", available_cores(), progress)
+
+
+def _parts(data: str, home: Path, download: bool) -> Split:
+    return split_unseen(load_source(data, download, home / "data"))

@@ -1,5 +1,6 @@
 """The network of pretraining: a trunk, a projection head and prototypes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -98,17 +99,19 @@ class SwavNetwork(nn.Module):
         weight.copy_(functional.normalize(weight, dim=1))
 
 
+def total_stride(model: Model) -> int:
+    """Return by how much a trunk shrinks an image's side."""
+    return model.frame.stem_stride * math.prod(model.frame.strides)
+
+
 def check_depth(model: Model, recipe: SwavRecipe) -> None:
     """Refuse a trunk that shrinks the smallest crop to less than a pixel.
 
     Raises:
         InputError: It does; the message has the crop and the stride.
     """
-    stride = model.frame.stem_stride
-    for step in model.frame.strides:
-        stride *= step
     smallest = min(group.size for group in recipe.crops)
-    if smallest < stride:
+    if smallest < (stride := total_stride(model)):
         raise InputError(
             f"{model.name} is too deep for crops of {smallest} pixels: its strides multiply to "
             f"{stride}; use larger crops, or a trunk with stem_stride 1 or fewer strides of 2"

@@ -121,6 +121,9 @@ def plan(
     Raises:
         InputError: The trunk is too deep, the batch can't be split, or images are too few.
     """
+    for name, value in (("images", images), ("gpus", gpus), ("teraflops", teraflops)):
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} is {value:g}; it must be above 0")
     images, gpus = images or recipe.images, gpus or recipe.gpus
     if images is None:
         raise InputError(f"recipe {recipe.name} states no number of images; give --images")

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from designspace.errors import InputError
 from designspace.files import read_named, shipped_names, validate
 
 _Share = Annotated[float, Field(ge=0, le=1)]
-_Rate = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+_HIGHEST_RATE = 1000
+_Rate = Annotated[float, Field(ge=0, le=_HIGHEST_RATE, allow_inf_nan=False)]
 _PACKAGE = "designspace.pretrain"
 
 
@@ -156,7 +158,7 @@ class SwavRecipe(_Strict):
     freeze_prototypes: int = Field(default=0, ge=0)
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=2, le=10**6)
-    lr: float = Field(gt=0, le=1000, allow_inf_nan=False)
+    lr: float = Field(gt=0, le=_HIGHEST_RATE, allow_inf_nan=False)
     start_lr: _Rate = 0.0
     final_lr: _Rate = 0.0
     warmup_epochs: float = Field(default=0.0, ge=0)
@@ -190,6 +192,11 @@ class SwavRecipe(_Strict):
             )
         if self.warmup_epochs and self.warmup_iterations:
             raise ValueError("give warmup_epochs or warmup_iterations, not both")
+        for name in ("start_lr", "final_lr"):
+            if getattr(self, name) > self.lr:
+                raise ValueError(
+                    f"{name} is {getattr(self, name):g}; it must be at most lr, {self.lr:g}"
+                )
         if self.queue is not None and self.queue.length % self.batch_size:
             raise ValueError(
                 f"queue.length is {self.queue.length}; it must be a multiple of batch_size, "
@@ -236,7 +243,15 @@ class SwavRecipe(_Strict):
 
         Another batch size scales the three rates in proportion (the linear rule); a rate that is
         given scales the other two with it.
+
+        Raises:
+            InputError: A value is out of range, or doesn't go with the rest of the recipe.
         """
+        for option, value, least in (("epochs", epochs, 1), ("batch-size", batch_size, 2)):
+            if value is not None and value < least:
+                raise InputError(f"--{option} is {value}; it must be at least {least}")
+        if lr is not None and not 0 < lr <= _HIGHEST_RATE:
+            raise InputError(f"--lr is {lr:g}; it must be above 0, up to {_HIGHEST_RATE}")
         data = self.to_dict()
         factor = 1.0
         if batch_size is not None:
@@ -249,7 +264,7 @@ class SwavRecipe(_Strict):
         data["epochs"] = self.epochs if epochs is None else epochs
         if shard is not None:
             data["shard"] = shard
-        return parse_recipe(data, "the command line")
+        return parse_recipe(data, f"{self.name}, with the options given")
 
 
 def parse_recipe(data: dict[str, Any], path: Path | str) -> SwavRecipe:

@@ -24,7 +24,7 @@ from designspace.pretrain.recipe import SwavRecipe
 from designspace.pretrain.training import Pretraining
 from designspace.pretrain.watch import advice, alarms, not_finite
 from designspace.pretrain.world import World, join
-from designspace.runs.asked import absolute_source
+from designspace.runs.asked import absolute_source, check_seed, check_threads
 from designspace.runs.lock import lock
 from designspace.training.batches import Arrays, open_arrays
 from designspace.training.cache import Cache, default_home
@@ -34,6 +34,8 @@ from designspace.training.devices import available_cores, prepare
 _FLUSH = 10
 # Seconds between two checkpoints in a long epoch.
 _SAVE_EVERY = 300.0
+# Iterations after which a long epoch is looked at before its end: SEER's only one has 122,070.
+_LOOK_EVERY = 500
 # Images that k-NN accuracy is measured with while training, all of them training images.
 _BANK, _QUERIES = 10_000, 2_000
 
@@ -44,10 +46,8 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Progressed:
-    """How it goes: the last loss and learning rate, speed since the run went on, time left."""
+    """How it goes: images a second in this epoch, and time left as all went since the start."""
 
-    loss: float
-    rate: float
     images_per_second: float
     seconds_left: float
 
@@ -61,8 +61,14 @@ class Observer(Protocol):
     def decoded(self, done: int, total: int) -> None:
         """So many images are in the cache."""
 
-    def step(self, done: int, total: int, at: Progressed) -> None:
-        """So many iterations are done."""
+    def begin(self, done: int, total: int) -> None:
+        """Training begins, or goes on after so many iterations."""
+
+    def steps(self, records: list[dict[str, Any]], total: int, at: Progressed) -> None:
+        """These iterations are in the journal."""
+
+    def alarms(self, found: dict[str, str]) -> None:
+        """What gives cause for alarm now, by name; what did before, and isn't named, is over."""
 
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch is in the journal."""
@@ -105,8 +111,8 @@ def pretrain_trunk(path: Path, request: Request, observer: Observer) -> dict[str
     """
     recipe = request.recipe
     check_depth(request.model, recipe)
-    if request.seed < 0 or (request.threads is not None and request.threads < 1):
-        raise InputError("--seed must be 0 or more, --threads 1 or more")
+    check_seed(request.seed)
+    check_threads(request.threads)
     with join(request.device) as world:
         threads = request.threads or max(1, available_cores() // world.size)
         autocast = prepare(world.device, threads=threads)
@@ -121,7 +127,7 @@ def pretrain_trunk(path: Path, request: Request, observer: Observer) -> dict[str
                 )
             if world.first:
                 folder.begin(request.model, recipe, _stamp(request, cache))
-                for text in advice(recipe):
+                for text in advice(recipe, cache.train_images // recipe.batch_size):
                     observer.note(text)
             world.wait()
             training = Pretraining(
@@ -158,7 +164,7 @@ class _Run:
         self._pending: list[tuple[int, Tensor, float]] = []
         self._began = self._saved_at = time.monotonic()
         self._first = 0
-        self._cutting = self._stepping = 0.0
+        self._trained, self._cutting, self._stepping = 0, 0.0, 0.0
 
     def train(self) -> dict[str, Any]:
         """Train to the end; return the last epoch's record."""
@@ -169,6 +175,8 @@ class _Run:
         if state is not None:
             self._training.restore(state)
         self._first = self._training.iteration
+        if self._world.first:
+            self._observer.begin(self._first, self._total)
         while self._training.iteration < self._total:
             self._epoch()
         weights = {}
@@ -186,7 +194,7 @@ class _Run:
         epoch = training.epoch
         order = epoch_order(len(self._arrays.train), recipe.batch_size, self._seed, epoch)
         training.network.train()
-        self._cutting = self._stepping = 0.0
+        self._trained, self._cutting, self._stepping = 0, 0.0, 0.0
         start, began = training.iteration, time.monotonic()
         for rows in order[start % self._per_epoch :]:
             self._iterate(rows[self._share])
@@ -194,19 +202,32 @@ class _Run:
                 self._flush()
                 if self._overdue():
                     self._save()
+            done = training.iteration
+            if done % _LOOK_EVERY == 0 and done % self._per_epoch:
+                self._alarms(self._seen())
         self._flush()
         seconds = time.monotonic() - began
-        record = {"epoch": epoch + 1, "iteration": training.iteration, **training.watch.summary()}
-        record["crop_share"] = self._cutting / max(self._cutting + self._stepping, 1e-9)
+        record = {"epoch": epoch + 1, "iteration": training.iteration, **self._seen()}
         record["images_per_second"] = recipe.batch_size * (training.iteration - start) / seconds
         training.watch.reset()
         if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
             record["knn"] = self._knn()
-        record["alarms"] = alarms(recipe, self._per_epoch, training.iteration, record)
+        record["alarms"] = self._alarms(record)
         if self._world.first:
             self._folder.append_epoch(record)
             self._observer.epoch(record)
         self._save()
+
+    def _seen(self) -> dict[str, Any]:
+        """What the epoch so far shows; every process must call it."""
+        share = self._cutting / max(self._cutting + self._stepping, 1e-9)
+        return {**self._training.watch.summary(), "crop_share": share}
+
+    def _alarms(self, record: dict[str, Any]) -> dict[str, str]:
+        found = alarms(self._recipe, self._per_epoch, self._training.iteration, record)
+        if self._world.first:
+            self._observer.alarms(found)
+        return found
 
     def _iterate(self, rows: Tensor) -> None:
         training, recipe = self._training, self._recipe
@@ -218,8 +239,11 @@ class _Run:
         cut = time.monotonic()
         loss, rate = training.step(crops)
         self._pending.append((training.iteration, loss, rate))
-        self._cutting += cut - before
-        self._stepping += time.monotonic() - cut
+        # A process's first crops may wait for the compiler: that says nothing of the others.
+        if training.iteration > self._first + 1:
+            self._trained += 1
+            self._cutting += cut - before
+            self._stepping += time.monotonic() - cut
 
     def _flush(self) -> None:
         """Write iterations to the journal and look whether they are sound."""
@@ -233,12 +257,12 @@ class _Run:
         self._pending.clear()
         if records and self._world.first:
             self._folder.append_steps(records)
-            last, done = records[-1], self._training.iteration
+            done = self._training.iteration
             each = (time.monotonic() - self._began) / (done - self._first)
-            speed, left = self._recipe.batch_size / each, (self._total - done) * each
-            self._observer.step(
-                done, self._total, Progressed(last["loss"], last["lr"], speed, left)
-            )
+            seconds = max(self._cutting + self._stepping, 1e-9)
+            speed = self._recipe.batch_size * self._trained / seconds
+            at = Progressed(speed, (self._total - done) * each)
+            self._observer.steps(records, self._total, at)
 
     def _overdue(self) -> bool:
         """Whether a checkpoint is due; the processes' clocks differ, so they settle it together."""

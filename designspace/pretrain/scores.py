@@ -6,17 +6,38 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from designspace.errors import InputError
 from designspace.files import make_folder, write_text
 from designspace.runs import journal
 
+TASKS = ("knn", "linear", "lowshot", "finetune", "detect", "features")
 ACCURACY = "top-1 accuracy"
 PRETRAINED, RANDOM, SCRATCH = "pretrained", "random trunk", "supervised from scratch"
 _TABLE = "scores.json"
 
 # Called with the words of what comes next.
 Told = Callable[[str], None]
+
+
+def check_task(task: str) -> None:
+    """Refuse what is no task of `designspace evaluate`."""
+    if task not in TASKS:
+        raise InputError(f"--task {task}: no such task; it is {', '.join(TASKS)}")
+
+
+class Observer(Protocol):
+    """Who is told how an evaluation goes; the command line draws it."""
+
+    def note(self, text: str) -> None:
+        """What comes next, in words."""
+
+    def decoded(self, done: int, total: int) -> None:
+        """So many images are in the cache."""
+
+    def epochs(self, done: int, total: int) -> None:
+        """So many epochs of a supervised training are done."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.weights import read_weights
 from designspace.pretrain.folder import PretrainFolder
-from designspace.pretrain.network import part_of, trunk_of
+from designspace.pretrain.network import part_of, total_stride, trunk_of
 
+_LARGEST_SIDE = 4096
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -62,27 +63,53 @@ def load_subject(path: Path, model: Model | None, side: int | None) -> Subject:
     """Load what `designspace pretrain` made, or weights from another library.
 
     Args:
-        path: A folder of `designspace pretrain`, or a file of weights (torchvision, timm,
-            transformers, VISSL or SwAV's trunks; .safetensors or torch).
+        path: A folder of `designspace pretrain` (or the trunk.pt in one), or a file of weights
+            (torchvision, timm, transformers, VISSL or SwAV's trunks; .safetensors or torch).
         model: The architecture; needed for a file, read from the folder otherwise.
         side: Side of the images; that of the largest crop, or the model's resolution, unless given.
 
     Raises:
         InputError: There is nothing to evaluate, or the weights don't fit (which keys, shapes).
     """
-    folder = PretrainFolder(path)
-    if path.is_dir() and folder.started:
+    if not path.exists():
+        raise InputError(f"there is no {path}; name a folder of `designspace pretrain`, or a file")
+    if path.is_dir():
+        folder = PretrainFolder(path)
+        if not folder.started:
+            raise InputError(
+                f"{path} is not a folder of `designspace pretrain`: it has no recipe.yaml; for "
+                "weights of another library name their file"
+            )
         return _pretrained(folder, model, side)
-    if model is None:
+    folder = PretrainFolder(path.parent)
+    ours = path.name == folder.trunk_file.name and folder.started
+    if model is None and not ours:
         raise InputError(
-            f"{path} is not a folder of `designspace pretrain`; for weights of another library "
-            "name the network too: --model RegNetY-16GF, or a model.yaml"
+            f"{path}: a file of weights doesn't say of which network they are; name it with "
+            "--model RegNetY-16GF, or --model model.yaml"
         )
+    model = model or folder.model()
     found = read_weights(path, model)
     weights = {k: v.cpu() for k, v in found.state.items() if not k.startswith("fc.")}
-    at = side or model.frame.resolution
     source = f"{path} ({found.style})"
+    if ours:
+        at = _side(side, folder.recipe().side, model)
+        data = folder.data()
+        mean, std = tuple(data.mean), tuple(data.std)
+        return Subject(model, weights, at, mean, std, source, data.source)
+    at = _side(side, model.frame.resolution, model)
     return Subject(model, weights, at, _IMAGENET_MEAN, _IMAGENET_STD, source)
+
+
+def _side(asked: int | None, usual: int, model: Model) -> int:
+    """The side that was asked for, or the usual one, if the trunk leaves a pixel of it."""
+    side, least = usual if asked is None else asked, total_stride(model)
+    if not least <= side <= _LARGEST_SIDE:
+        raise InputError(
+            f"--side is {side}; {model.name} shrinks an image by {least}, so it must be from "
+            f"{least} to {_LARGEST_SIDE}"
+        )
+    return side
 
 
 def _pretrained(folder: PretrainFolder, model: Model | None, side: int | None) -> Subject:
@@ -100,7 +127,7 @@ def _pretrained(folder: PretrainFolder, model: Model | None, side: int | None) -
     return Subject(
         trained,
         weights,
-        side or recipe.side,
+        _side(side, recipe.side, trained),
         tuple(data.mean),
         tuple(data.std),
         source,

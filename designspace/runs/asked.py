@@ -6,6 +6,7 @@ from pathlib import Path
 from designspace.errors import InputError, nearest
 
 VAL_CHOICES = ("held-out", "test")
+_MOST_THREADS = 1024
 _DATA = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH")
 
 
@@ -33,12 +34,23 @@ def check_asked(
     """
     parse_source(data)
     check_val(val)
-    if seed < 0:
-        raise InputError(f"--seed is {seed}; it must be 0 or more")
+    check_seed(seed)
     check_jobs(jobs)
     check_device(device)
     if time_limit is not None and not time_limit > 0:
         raise InputError(f"--time-limit is {time_limit:g}; it must be above 0 seconds")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what torch and NumPy don't both take as a seed."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed is {seed}; it must be from 0 to 2**63 - 1")
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse no thread, and more than a machine would start."""
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise InputError(f"--threads is {threads}; it must be from 1 to {_MOST_THREADS}")
 
 
 def check_jobs(jobs: int | None) -> None:

@@ -7,6 +7,21 @@ from designspace.errors import InputError
 from designspace.runs import Trial
 
 
+def summary_writer() -> Any:
+    """Return torch's class that writes event files.
+
+    Raises:
+        InputError: The `tensorboard` package, which torch writes with, is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "--tensorboard needs TensorBoard: pip install 'designspace-regnet[tensorboard]'"
+        ) from None
+    return SummaryWriter
+
+
 class Board:
     """Writes a folder of events for each model, so that TensorBoard lists them as runs."""
 
@@ -14,15 +29,9 @@ class Board:
         """Find the writer.
 
         Raises:
-            InputError: The `tensorboard` package, which torch writes with, is not installed.
+            InputError: The `tensorboard` package is not installed.
         """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError(
-                "--tensorboard needs TensorBoard: pip install 'designspace-regnet[tensorboard]'"
-            ) from None
-        self._make: Any = SummaryWriter
+        self._make = summary_writer()
 
     def write(self, path: Path, trial: Trial) -> None:
         """Write the curve of a finished trial, and how it ended, below a folder."""

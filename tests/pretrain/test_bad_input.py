@@ -73,6 +73,33 @@ def test_fewer_images_than_a_batch(place, refused):
     assert "1438 training images are fewer than a batch of 2048; lower --batch-size" in said
 
 
+@pytest.mark.parametrize(
+    ("words_", "said"),
+    [
+        (("--seed", "-1"), "--seed is -1; it must be from 0 to 2**63 - 1"),
+        (("--seed", str(2**64)), f"--seed is {2**64}; it must be"),
+        (("--threads", "0"), "--threads is 0; it must be from 1 to 1024"),
+        (("--threads", "100000"), "--threads is 100000; it must be from 1 to 1024"),
+        (("--batch-size", "0"), "--batch-size is 0; it must be at least 2"),
+        (("--epochs", "0"), "--epochs is 0; it must be at least 1"),
+        (("--lr", "inf"), "--lr is inf; it must be above 0, up to 1000"),
+        (("--lr", "-1"), "--lr is -1; it must be above 0, up to 1000"),
+        (("--dry-run", "--gpus", "0"), "--gpus is 0; it must be above 0"),
+        (("--dry-run", "--teraflops", "0"), "--teraflops is 0; it must be above 0"),
+    ],
+)
+def test_options_that_can_not_be_are_named_and_leave_nothing_behind(place, refused, words_, said):
+    found = refused(*words(place, *words_, "--out", place / "never"))
+    assert said in found
+    assert not (place / "never").exists()
+
+
+def test_a_rate_that_ends_above_its_peak(place, refused):
+    odd = recipe(place, "rising.yaml", final_lr=1.5)
+    said = refused(*words(place, "--recipe", odd, "--out", place / "x"))
+    assert "final_lr is 1.5; it must be at most lr, 0.8" in said
+
+
 def images(root, each=70):
     rng = np.random.default_rng(0)
     for kind in ("a", "b"):

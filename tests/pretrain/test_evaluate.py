@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from small import SMALL
 
 from designspace.arch import Arch, Frame, Model
+from designspace.cli.progress import EvaluationDisplay
 from designspace.errors import InputError
 from designspace.export.model_file import write_model
 from designspace.pretrain.evaluate import Evaluation, Options
@@ -40,14 +41,14 @@ def place(tmp_path_factory):
 def words(place, *more):
     return [
         "evaluate", str(place / "run"), "--cache", str(place / "cache"), "--threads", "1",
-        "--seeds", "2", "--scratch-epochs", "2", *more,
+        "--seeds", "2", *([] if "features" in more else ["--scratch-epochs", "2"]), *more,
     ]  # fmt: skip
 
 
 def evaluation(place, **options):
     subject = load_subject(place / "run", None, None)
     chosen = Options("knn", "digits", home=place / "cache", threads=1, **options)
-    return Evaluation(subject, chosen, place / "apart", lambda text: None, None)
+    return Evaluation(subject, chosen, place / "apart", EvaluationDisplay(None))
 
 
 def test_each_score_stands_beside_random_and_supervised(place, cli):
@@ -128,6 +129,24 @@ def test_features_are_written_as_they_are(place, cli, tmp_path):
         assert np.allclose(arrays["val"][7], twin[0].numpy(), atol=1e-4)
 
 
+def test_features_are_written_as_safetensors_too(place, cli, tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    for name in ("f.npz", "f.safetensors"):
+        assert cli(*words(place, "--task", "features", "--out", tmp_path / name)).code == 0
+    found = numpy.load_file(tmp_path / "f.safetensors")
+    with np.load(tmp_path / "f.npz") as arrays:
+        assert set(found) == set(arrays)
+        assert all(np.array_equal(found[key], arrays[key]) for key in found)
+
+
+def test_the_trunk_file_of_a_run_needs_no_model_and_sees_what_the_run_saw(place, cli):
+    subject = load_subject(place / "run" / "trunk.pt", None, None)
+    whole = load_subject(place / "run", None, None)
+    assert subject.digest == whole.digest
+    for name in ("model", "side", "mean", "std", "data"):
+        assert getattr(subject, name) == getattr(whole, name)
+
+
 def test_linear_probe_is_as_good_as_logistic_regression():
     g = torch.Generator().manual_seed(0)
     centres = torch.randn(5, 12, generator=g)
@@ -169,7 +188,31 @@ def test_weights_of_other_libraries_are_evaluated(place, cli):
 def test_wrong_requests_are_refused(place, refused, tmp_path):
     assert "--task near: no such task" in refused(*words(place, "--task", "near"))
     assert "share above 0" in refused(*words(place, "--task", "lowshot", "--labels", "3"))
-    assert "name the network too" in refused("evaluate", place / "run" / "trunk.pt")
+    said = refused(*words(place, "--task", "lowshot", "--labels", "ten"))
+    assert "--labels ten: it must be a share, such as 0.01 or 1%" in said
+    said = refused(*words(place, "--task", "linear", "--labels", "1%"))
+    assert "--labels means nothing to --task linear; it is for lowshot" in said
+    for side in ("0", "3", "5000"):
+        said = refused(*words(place, "--side", side))
+        assert f"--side is {side}; small shrinks an image by 4, so it must be from 4 to" in said
+    said = refused(*words(place, "--task", "features", "--out", tmp_path / "f.csv"))
+    assert "features are written as .npz or .safetensors" in said
+    said = refused(*words(place, "--task", "features", "--out", tmp_path / "no" / "f.npz"))
+    assert "there is no folder" in said
+
+
+def test_what_is_nothing_to_evaluate_is_refused(place, refused, tmp_path):
+    assert "there is no " in refused("evaluate", tmp_path / "none")
+    assert "it has no recipe.yaml" in refused("evaluate", tmp_path)
+    weights = tmp_path / "trunk.pt"
+    weights.write_bytes((place / "run" / "trunk.pt").read_bytes())
+    assert "name it with --model" in refused("evaluate", weights)
+    (tmp_path / "notes.txt").write_text("no weights")
+    said = refused("evaluate", tmp_path / "notes.txt", "--model", place / "model.yaml")
+    assert "no checkpoint that can be read" in said
+
+
+def test_weights_of_another_network_are_refused(place, refused):
     said = refused(
         "evaluate", place / "run" / "trunk.pt", "--model", "RegNetX-200MF", "--data", "digits"
     )

@@ -36,6 +36,22 @@ def test_seers_256gf_has_exactly_its_parameters(cli):
     assert "1,431,032,042 parameters" in text
 
 
+def test_a_plan_for_data_counts_the_images_that_are_trained_on(cli, tmp_path):
+    done = cli(
+        "pretrain", "RegNetY-400MF", "--recipe", "swav-small-batch", "--data", "digits", "--json",
+        "--dry-run", "--epochs", "16", "--cache", tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    made = json.loads(done.out)
+    assert (made["images"], made["iterations"]) == (1438, 1438 // 256 * 16)
+
+
+def test_a_printed_recipe_is_a_file_to_start_from(cli, tmp_path):
+    done = cli("pretrain", "RegNetY-400MF", "--recipe", "seer-10b", "--print-recipe", "--lr", "4")
+    (tmp_path / "mine.yaml").write_text(done.out)
+    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("seer-10b").override(lr=4)
+
+
 @pytest.mark.parametrize("size", TRUNKS)
 def test_every_seer_recipe_plans_its_trunk(size):
     made = plan(published(f"RegNetY-{size.upper()}"), load_recipe(f"seer-{size}"))

@@ -15,10 +15,11 @@ from small import SMALL
 from designspace.errors import InputError
 from designspace.export.model_file import write_model
 from designspace.export.weights import read_weights
-from designspace.pretrain import watch
+from designspace.pretrain import run, watch
 from designspace.pretrain.folder import PretrainFolder
 from designspace.pretrain.knn import knn_accuracy
-from designspace.pretrain.recipe import load_recipe
+from designspace.pretrain.recipe import load_recipe, parse_recipe, shipped_recipes
+from designspace.pretrain.sinkhorn import codes
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_killed_and_run_again_gives_the_same_losses_and_weights(place, whole):
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "loss" in again.stdout
     assert out.steps() == whole.steps()
-    clocked = ("images_per_second", "crop_share")
+    clocked = ("images_per_second", "crop_share", "alarms")  # one of which is about time
     for mine, theirs in zip(out.epochs(), whole.epochs(), strict=True):
         assert {k: v for k, v in mine.items() if k not in clocked} == {
             k: v for k, v in theirs.items() if k not in clocked
@@ -126,7 +127,8 @@ def test_bad_requests_are_refused(place, refused):
         "pretrain", place / "model.yaml", "--data", "digits", "--batch-size", "4096",
         "--out", place / "x", "--cache", place / "cache",
     )  # fmt: skip
-    assert "multiple of batch_size, 100" in refused(*words(place, "x", "--batch-size", "100"))
+    said = refused(*words(place, "x", "--batch-size", "100"))
+    assert "quick, with the options given: queue.length is 256; it must be a multiple of" in said
     assert "no CUDA device" in refused(*words(place, "x", "--device", "cuda")) or (
         torch.cuda.is_available()
     )
@@ -159,7 +161,10 @@ def test_alarms_name_collapse_in_plain_words():
     fine = {"loss": 3.0, "prototypes_used": 60, "feature_std": 0.4, "crop_share": 0.2}
     assert watch.alarms(recipe, 11, 100, fine) == {}
     stuck = watch.alarms(recipe, 11, 100, {**fine, "loss": 4.1588})
-    assert "stays at ln 64 = 4.159" in stuck["stuck"]
+    assert "no better than ln 64 = 4.159" in stuck["stuck"]
+    above = watch.alarms(recipe, 11, 100, {**fine, "loss": 5.5})
+    assert list(above) == ["above"]
+    assert "the loss is 5.500, above ln 64 = 4.159" in above["above"]
     assert watch.alarms(recipe, 11, 20, {**fine, "loss": 4.1588}) == {}  # still warming up
     assert (
         "only 1 of 64"
@@ -174,9 +179,68 @@ def test_alarms_name_collapse_in_plain_words():
 
 def test_more_prototypes_than_embeddings_is_told():
     recipe = load_recipe("quick")
-    assert watch.advice(recipe) == []
-    said = watch.advice(recipe.model_copy(update={"prototypes": 3000}))
-    assert "3000 prototypes share 128 embeddings" in said[0]
+    assert watch.advice(recipe, 11) == []
+    (said,) = watch.advice(recipe.model_copy(update={"prototypes": 3000}), 11)
+    assert "3000 prototypes share 128 embeddings" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 2}, "the warm-up takes 30 iterations and training has 22"),
+        ({"freeze_prototypes": 440}, "frozen for 440 iterations and training has 440"),
+        ({"queue": {"length": 256, "from_epoch": 40}}, "full after iteration 442 and training has"),
+        ({"queue": {"length": 128 * 440, "from_epoch": 0}}, "the queue would be full after it"),
+        ({"sinkhorn": {"epsilon": 0.001, "iterations": 3}}, "sinkhorn.epsilon 0.001 is so small"),
+    ],
+)
+def test_what_a_recipe_would_never_use_is_told(changes, said):
+    recipe = parse_recipe(load_recipe("quick").to_dict() | changes, "mine.yaml")
+    assert any(said in text for text in watch.advice(recipe, 11))
+
+
+def test_no_shipped_recipe_has_an_idle_part():
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        images = recipe.images or (1438 if name == "quick" else 1_281_167)
+        found = watch.advice(recipe, images // recipe.batch_size)
+        assert [text for text in found if "prototypes share" not in text] == [], name
+
+
+def test_below_that_epsilon_codes_come_from_rounding():
+    scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert codes(scores, 0.0101, 1)[0, 1] > 0
+    assert codes(scores, 0.0096, 1)[0, 1] == 0
+
+
+def test_a_long_epoch_is_looked_at_before_its_end(place, cli, monkeypatch):
+    monkeypatch.setattr(run, "_LOOK_EVERY", 4)
+    always = {"stuck": "the loss stands still"}
+    monkeypatch.setattr(run, "alarms", lambda *seen: always if seen[2] < 11 else {})
+    done = cli(*words(place, "long", "--epochs", "1"))
+    assert done.code == 0, done.err
+    told = [line.strip() for line in done.err.splitlines() if "alarm" in line.lower()]
+    assert told == ["ALARM (stuck): the loss stands still", "alarm over (stuck)"]
+    assert PretrainFolder(place / "long").epochs()[0]["alarms"] == {}
+
+
+def test_going_on_is_told_and_tensorboard_takes_every_iteration(place, cli, whole):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    out = PretrainFolder(place / "board")
+    subprocess.run(["cp", "-r", str(whole.path), str(out.path)], check=True)
+    for name in ("checkpoint.pt", "checkpoint.before.pt"):
+        (out.path / name).unlink()
+    done = cli(*words(place, "board", "--tensorboard"))
+    assert done.code == 0, done.err
+    events = reader.EventAccumulator(str(out.path / "tensorboard"))
+    events.Reload()
+    written = [(e.step, e.value) for e in events.Scalars("step/loss")]
+    expected = [(s["iteration"], pytest.approx(s["loss"])) for s in whole.steps()]
+    assert written == expected
+    knn = [(e.step, e.value) for e in events.Scalars("epoch/knn")]
+    assert knn == [(e["iteration"], pytest.approx(e["knn"])) for e in whole.epochs() if "knn" in e]
+    again = cli(*words(place, "board", "--tensorboard"))
+    assert "44 of 44 iterations were done before: it is through" in again.err
 
 
 def test_knn_votes_are_weighted():

@@ -1,7 +1,6 @@
 """TensorBoard event files."""
 
 import builtins
-import importlib.util
 
 import pytest
 
@@ -23,12 +22,11 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
         Board()
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="needs tensorboard")
 def test_the_curve_is_written(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
     trial = Trial("abc", 7, TrialState.COMPLETE, 20.0, (50.0, 20.0), 1.5, 0)
     Board().write(tmp_path, trial)
-    events = EventAccumulator(str(tmp_path / "00007"))
+    events = reader.EventAccumulator(str(tmp_path / "00007"))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("error")] == [(1, 50.0), (2, 20.0)]

@@ -18,8 +18,17 @@ from designspace.pretrain.detection.train import (
     small_schedule,
     train_detector,
 )
-from designspace.pretrain.scores import PRETRAINED, RANDOM, SCRATCH, Line, Score, ScoreBook, Told
+from designspace.pretrain.scores import (
+    PRETRAINED,
+    RANDOM,
+    SCRATCH,
+    Line,
+    Observer,
+    Score,
+    ScoreBook,
+)
 from designspace.pretrain.subject import Subject
+from designspace.runs.asked import check_threads
 from designspace.training.batches import open_arrays
 from designspace.training.cache import Progress, build_cache, default_home
 from designspace.training.decode import Geometry
@@ -70,8 +79,7 @@ class Detection:
         subject: Subject,
         options: DetectOptions,
         out: Path,
-        told: Told,
-        progress: Progress | None = None,
+        observer: Observer,
     ) -> None:
         """Read or make the scenes, and say by which schedule detectors will be trained.
 
@@ -79,8 +87,7 @@ class Detection:
             subject: What is evaluated.
             options: How.
             out: Folder of the journal of scores.
-            told: Told what is done next.
-            progress: Told how many images are decoded.
+            observer: Told how it goes.
 
         Raises:
             InputError: An option is wrong, the data are, or pycocotools is missing.
@@ -91,7 +98,7 @@ class Detection:
         threads = options.threads or available_cores()
         # Images differ in size: timing algorithms doesn't pay.
         prepare(self._device, exact=True, threads=threads)
-        self._subject, self._told = subject, told
+        self._subject, self._told = subject, observer.note
         kind, _, rest = options.data.partition(":")
         if kind == "coco":
             if not rest:
@@ -100,10 +107,10 @@ class Detection:
         else:
             source = rest if kind == "pasted" else options.data
             self._data = f"pasted:{source or 'digits'}"
-            self._parts = _pasted(source or "digits", options, subject.side, progress)
+            self._parts = _pasted(source or "digits", options, subject.side, observer.decoded)
         self._schedule = _schedule(options, kind, self._device, subject.side)
-        told(_described(self._schedule, self._data, self._parts))
-        self._book = ScoreBook(out, options.seeds, told)
+        self._told(_described(self._schedule, self._data, self._parts))
+        self._book = ScoreBook(out, options.seeds, self._told)
 
     def run(self) -> list[Score]:
         """Train and measure; return the scores, the pretrained trunk's first."""
@@ -149,7 +156,8 @@ class Detection:
 def _check(options: DetectOptions) -> None:
     if options.schedule not in SCHEDULES:
         raise InputError(f"--schedule {options.schedule}: it is {', '.join(SCHEDULES)}")
-    for name in ("seeds", "iterations", "threads"):
+    check_threads(options.threads)
+    for name in ("seeds", "iterations"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} is {value}; it must be at least 1")
@@ -177,7 +185,7 @@ def _described(schedule: Schedule, data: str, parts: tuple[Scenes, Scenes]) -> s
 
 
 def _pasted(
-    source: str, options: DetectOptions, side: int, progress: Progress | None
+    source: str, options: DetectOptions, side: int, progress: Progress
 ) -> tuple[Scenes, Scenes]:
     """Scenes of a source: training images are pasted for training, the others for measuring."""
     home = options.home or default_home()
