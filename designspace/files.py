@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable
 from importlib import resources
@@ -32,8 +33,9 @@ def read_text(path: Path, what: str, most: int | None = None) -> str:
     """Read a UTF-8 file of at most so many characters.
 
     Raises:
-        InputError: It is missing, a folder, unreadable, too long, or not UTF-8 text.
+        InputError: It is missing, no regular file, unreadable, too long, or not UTF-8 text.
     """
+    refuse_odd(path, what)
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read() if most is None else file.read(most + 1)
@@ -53,6 +55,23 @@ def read_text(path: Path, what: str, most: int | None = None) -> str:
             f"{what}: {path} is longer than {most:,} characters; is it the right file?"
         )
     return text
+
+
+def refuse_odd(path: Path, what: str) -> None:
+    """Refuse pipes, devices and sockets: opening one may wait, and reading it go on, for ever.
+
+    Raises:
+        InputError: There is something at the path, and it is neither a file nor a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # whoever opens it says why it can't be
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(
+            f"{what}: {path} is a pipe, a device or a socket, which could be waited for without "
+            "end; put a plain file in its place"
+        )
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from designspace.files import (
     make_folder,
     read_yaml,
     refuse_links_out,
+    refuse_odd,
     seal,
     unseal,
     validate,
@@ -111,10 +112,10 @@ class RunFolder:
         """Return an existing run folder.
 
         Raises:
-            InputError: There is no such folder, it holds no population, or a link leads out of it.
+            InputError: There is no such folder, it holds no population, or as `check_files`.
         """
         folder = RunFolder(Path(path))
-        folder.refuse_links()
+        folder.check_files()
         if not folder.path.is_dir():
             raise InputError(f"no run folder {path}; `designspace sample … --out {path}` makes one")
         for file in (folder.space_file, folder.population_file):
@@ -142,18 +143,20 @@ class RunFolder:
                 or another process is at work in it.
         """
         folder = RunFolder(make_folder(Path(path)))
-        folder.refuse_links()
+        folder.check_files()
         with lock(folder.lock_file, f"the run folder {folder.path}"):
             folder._create(space, population)
         return folder
 
-    def refuse_links(self) -> None:
-        """Refuse a folder with links by which its files would be those of another place.
+    def check_files(self) -> None:
+        """Refuse a folder whose files are no files of its own.
 
         Raises:
-            InputError: There is such a link.
+            InputError: There is a link to another place among them, a pipe or a device.
         """
         refuse_links_out(self.path, _OURS)
+        for name in _OURS:
+            refuse_odd(self.path / name, "run folder")
 
     def _create(self, space: dict[str, Any], population: Population) -> None:
         folder, path = self, self.path

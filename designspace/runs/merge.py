@@ -40,7 +40,7 @@ def merge(sources: list[RunFolder], out: RunFolder) -> Merged:
         InputError: The folders differ in what makes their errors comparable; it says in what.
     """
     if out.path.is_dir():
-        out.refuse_links()
+        out.check_files()
     for source in sources[1:]:
         _compare(sources[0], source)
     if not out.space_file.exists():

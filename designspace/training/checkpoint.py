@@ -36,11 +36,17 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise error if isinstance(error, OSError) else OSError(str(error)) from error
+        # Of a file that broke off torch says in which line of its own; the reason lies behind that.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(cause, OSError):
+            raise cause from None
+        raise OSError("torch could not write it; is the disk full?") from error
 
 
 def load(path: Path, key: str, device: torch.device) -> dict[str, Any] | None:
     """Return the state, or None where there is none, it is damaged, or it is of another trial."""
+    if not path.is_file():  # a pipe in its place would be waited for
+        return None
     try:
         # torch doesn't look at the archive's checksums, and would hand out a changed number.
         with zipfile.ZipFile(path) as archive:

@@ -208,7 +208,10 @@ def _save(file: Path, key: str, training: Training, progress: _Progress) -> None
     try:
         checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})
     except OSError as error:
-        note = f"no checkpoint in {file.parent}: {error.strerror or error}"
+        note = (
+            f"no checkpoint can be written in {file.parent} ({error.strerror or error}); training "
+            "goes on without one, and a trial that is stopped begins anew"
+        )
         if note not in progress.notes:
             progress.notes.append(note)
 

@@ -198,6 +198,32 @@ def test_a_link_out_of_the_run_folder_is_refused(name, small_study, tmp_path, re
     clear(refused("merge", small_study.trained, "--out", place), place / name)
 
 
+IN_A_RUN = [
+    "space.yaml",
+    "population.jsonl",
+    "recipe.yaml",
+    "trials.jsonl",
+    ".lock",
+    "running.json",
+]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("name", IN_A_RUN)
+def test_a_pipe_or_a_device_in_a_run_folder_is_not_waited_for(name, kind, small_study, tmp_path):
+    place = Path(shutil.copytree(small_study.trained, tmp_path / "strange"))
+    (place / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place / name)
+    else:
+        (place / name).symlink_to("/dev/zero")
+    verbs = [("status", place), ("analyze", place, "--out", tmp_path / "out")]
+    for words in (*verbs, ("complexity", f"{place}:0"), ("merge", place, "--out", tmp_path / "m")):
+        outcome = Command(*words).end(60)
+        assert outcome.code == 2, outcome
+        clear(outcome.err, place / name, "a pipe, a device" if kind == "pipe" else "")
+
+
 def test_training_removes_none_but_its_own_files(small_study, tmp_path):
     place = Path(shutil.copytree(small_study.trained, tmp_path / "own"))
     (place / "checkpoints" / ".00001.pt.00004711").write_text("half a checkpoint")

@@ -4,6 +4,7 @@ With --faults each of these is tried thousands of times.
 """
 
 import json
+import os
 import resource
 import time
 import warnings
@@ -227,6 +228,12 @@ def test_what_is_no_file(load, path, tmp_path):
     link = tmp_path / "odd.yaml"
     link.symlink_to(path)
     assert attempt(load, link)
+
+
+@KINDS
+def test_a_pipe_is_not_waited_for(load, tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert "pipe.yaml is a pipe, a device or a socket" in attempt(load, tmp_path / "pipe.yaml")
 
 
 @KINDS

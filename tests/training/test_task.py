@@ -1,5 +1,7 @@
 """A trial in a worker: every end of it has a state and a reason."""
 
+import os
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -158,7 +160,15 @@ def test_training_goes_on_where_no_checkpoint_can_be_written(task):
     task.checkpoint.parent.write_text("a file in the way")
     outcome = run_task(task)
     assert outcome.trial.state is TrialState.COMPLETE
-    assert outcome.notes == (f"no checkpoint in {task.checkpoint.parent}: File exists",)
+    assert outcome.notes == (without_checkpoint(task, "File exists"),)
+
+
+def without_checkpoint(task, reason):
+    """What a person is told."""
+    return (
+        f"no checkpoint can be written in {task.checkpoint.parent} ({reason}); training goes on "
+        "without one, and a trial that is stopped begins anew"
+    )
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(task, monkeypatch):
@@ -172,9 +182,31 @@ def test_a_full_disk_leaves_the_last_checkpoint(task, monkeypatch):
     monkeypatch.setattr(checkpoint.torch, "save", full)
     outcome = run_task(task)
     assert outcome.trial.state is TrialState.COMPLETE
-    assert outcome.notes == (f"no checkpoint in {task.checkpoint.parent}: No space left on device",)
+    assert outcome.notes == (without_checkpoint(task, "No space left on device"),)
     assert task.checkpoint.read_bytes() == whole
     assert list(task.checkpoint.parent.iterdir()) == [task.checkpoint]
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.8, 0.999])
+def test_a_file_that_breaks_off_says_why_in_no_words_of_torch(task, share):
+    checkpoint.save(task.checkpoint, "whole", {"weights": torch.zeros(10_000)})
+    room = int(share * task.checkpoint.stat().st_size)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"^\[Errno 27\] File too large$"):
+            checkpoint.save(task.checkpoint, "new", {"weights": torch.ones(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoint.load(task.checkpoint, "whole", torch.device("cpu")) is not None
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_not_waited_for(task):
+    task.checkpoint.parent.mkdir()
+    os.mkfifo(task.checkpoint)
+    outcome = run_task(task)
+    assert outcome.trial.state is TrialState.COMPLETE
+    assert "is damaged or of another trial; training begins anew" in outcome.notes[0]
 
 
 def test_a_worker_elsewhere_decodes_for_itself_and_cleans_up(task, tmp_path):
