@@ -81,21 +81,28 @@ def _find(name: str, folder: Path, known: Any, what: str) -> Path:
 
 
 def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
-    """Read a file and fill in from its parents what it leaves out."""
+    """Read a file and fill in from its parents what it leaves out.
+
+    Args:
+        path: The file.
+        below: The names of the files that it is a parent of, the one that was asked for first.
+    """
     data = read_yaml(path, "space")
-    name, parent = data.get("name", path.stem), data.get("parent")
+    parent = data.get("parent")
     missing = [key for key in _INHERITED if key not in data]
     if not missing or parent is None:
         return data
-    shown = shortened(repr(parent))
     if not isinstance(parent, str):
+        shown = shortened(repr(parent))
         raise InputError(f"space: {path}: parent: must be the name of a space; found {shown}")
-    chain = (*below, str(name))
+    chain = (*below, path.stem)
     if len(chain) > _MOST_PARENTS:
         raise InputError(f"space: {path}: more than {_MOST_PARENTS} parents above one another")
     if parent in chain:
+        circle = " -> ".join([*chain[chain.index(parent) :], parent])
         raise InputError(
-            f"space: {path}: parent: {shortened(' -> '.join([*chain, parent]))} is a circle"
+            f"space: {path}: parent: {shortened(circle, 300)} is a circle; a file beside this one "
+            "comes before a shipped space of its name: rename it, or name another parent"
         )
     base = _resolve(_parent_file(parent, path), chain)
     if data.get("family", base.get("family")) != base.get("family"):

@@ -1,5 +1,6 @@
 """The shape of a space's YAML file, and of a setting's, checked by pydantic."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,8 +21,29 @@ _LEAST, _MOST = 1e-6, 1e6
 _INTEGER_AXES = ("d", "w", "g", "w_0")
 
 
+def _entries(data: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what stands in a map and in the maps and lists right in it, each with its path."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        yield key, value
+        held = enumerate(value) if isinstance(value, list) else ()
+        for inner, part in value.items() if isinstance(value, dict) else held:
+            yield f"{key}.{inner}", part
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switches(cls, data: Any) -> Any:
+        """YAML reads yes and no as true and false, which Python would take for 1 and 0."""
+        for path, value in _entries(data):
+            if isinstance(value, bool):
+                raise ValueError(
+                    f"{path}: found {str(value).lower()} (YAML reads yes, no, on and off as true "
+                    "and false); write a number, or a name in quotes"
+                )
+        return data
 
 
 class InputFile(_Strict):

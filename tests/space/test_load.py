@@ -107,6 +107,19 @@ WRONG = [
     ({"parent": "x"}, "x -> x is a circle"),
     ({"parent": 3}, "parent: must be the name"),
     ({"caps": {"flops": {}}}, "caps.flops"),
+    (
+        {"axes": {"b": {"distribution": "choice", "values": [True]}}},
+        r"b\.choice: values\.0: found true",
+    ),
+    ({"axes": {"w": {"distribution": "uniform", "low": True, "high": 8, "step": 1}}}, "low: found"),
+    (
+        {"input": {"stem_stride": True}},
+        r"input\.stem_stride: found true \(YAML reads yes.* a number",
+    ),
+    ({"se_ratio": False}, "se_ratio: found false"),
+    ({"caps": {"params": {"constant": True}}}, r"caps\.params: constant: found true"),
+    ({"name": False}, "name: found false .* a name in quotes"),
+    ({"share": [True]}, r"share\.0: found true"),
 ]
 
 
@@ -118,6 +131,31 @@ def test_a_wrong_file_gets_file_key_value_and_rule(tmp_path, change, message):
         load_space(str(path))
     assert "x.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parents", "asked", "circle"),
+    [
+        ({"a": "b", "b": "a"}, "a", "b.yaml: parent: a -> b -> a is a circle"),
+        ({"a": "b", "b": "c", "c": "b"}, "a", "c.yaml: parent: b -> c -> b is a circle"),
+        ({"RegNetX": "RegNetX"}, "RegNetX", "RegNetX -> RegNetX is a circle; a file beside"),
+        ({"a" * 60: "b" * 60, "b" * 60: "a" * 60}, "a" * 60, f"{'b' * 60} -> {'a' * 60} is a"),
+    ],
+)
+@pytest.mark.parametrize("named", ["{}", "other-{}"])
+def test_a_circle_of_parents_is_named(tmp_path, parents, asked, circle, named):
+    for name, parent in parents.items():
+        text = f"name: {named.format(name)}\nparent: {parent}\nreason: r\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(InputError, match=circle):
+        load_space(str(tmp_path / f"{asked}.yaml"))
+
+
+def test_a_setting_has_no_switches(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\nreason: r\ninput: {resolution: 8}\nhigh: {w: yes}\n")
+    with pytest.raises(InputError, match=r"s\.yaml: high\.w: found true"):
+        load_space(f"AnyNetXA@{path}")
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b]\n"
