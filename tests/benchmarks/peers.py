@@ -264,7 +264,26 @@ class Checkout:
         return json.loads(done.stdout.splitlines()[-1])
 
 
+def checkout() -> Path | None:
+    """Return the checkout of pycls that PYCLS names, or None where it names none.
+
+    Raises:
+        ValueError: What it names is none.
+    """
+    named = os.environ.get("PYCLS")
+    if not named:
+        return None
+    root = Path(named)
+    for needed in ("tools/sweep_setup.py", "pycls/sweep/config.py"):
+        if not (root / needed).is_file():
+            raise ValueError(
+                f"PYCLS={named} is no checkout of pycls: it has no {needed}; name a folder that "
+                "`git clone` made of it, or leave PYCLS out, and its algorithm is restated"
+            )
+    return root
+
+
 def sweep_peer(space, low: int, high: int) -> Restated | Checkout:
     """Return pycls from the checkout that PYCLS names, or its algorithm restated."""
-    root = os.environ.get("PYCLS")
-    return Checkout(Path(root), space, low, high) if root else Restated(space, low, high)
+    root = checkout()
+    return Checkout(root, space, low, high) if root else Restated(space, low, high)

@@ -185,7 +185,7 @@ def test_goals_are_held_against_medians():
     ],
 )
 def test_the_table_says_what_was_met_and_what_agrees(tmp_path, rows, code, line):
-    page, ended = bench.run(["edf"], True, tmp_path, lambda name, quick: rows)
+    page, ended = bench.run(["edf"], False, tmp_path, lambda name, quick: rows)
     assert ended == code
     assert f"- outcome: {line}\n" in page
     assert page == (tmp_path / "bench.md").read_text()
@@ -195,6 +195,35 @@ def test_the_table_says_what_was_met_and_what_agrees(tmp_path, rows, code, line)
     for row in rows:
         assert f"| {' | '.join(row.cells())} |" in page
         assert row.skipped in page
+
+
+def test_a_quick_look_judges_no_goal(tmp_path):
+    page, ended = bench.run(["edf"], True, tmp_path, lambda name, quick: [SLOW, LARGE])
+    assert ended == 0
+    assert "- outcome: a quick look (goals are judged at full size); outputs agree in 2 of" in page
+    assert "goals met" not in page
+    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    assert [(row["goal"], row["met"]) for row in rows] == [("", None)] * 2
+
+
+@pytest.mark.parametrize("wrong", ["nowhere", "file", "folder", "half"])
+def test_a_wrong_checkout_is_said_before_anything_is_timed(tmp_path, monkeypatch, capsys, wrong):
+    root = tmp_path / wrong
+    if wrong == "file":
+        root.write_text("")
+    elif wrong != "nowhere":
+        root.mkdir()
+    if wrong == "half":
+        (root / "tools").mkdir()
+        (root / "tools" / "sweep_setup.py").write_text("")
+    monkeypatch.setenv("PYCLS", str(root))
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--quick", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        bench.main()
+    assert stopped.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"bench: PYCLS={root} is no checkout of pycls: it has no ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_pass_from_process_to_process():
