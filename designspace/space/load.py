@@ -105,8 +105,13 @@ def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
             "comes before a shipped space of its name: rename it, or name another parent"
         )
     base = _resolve(_parent_file(parent, path), chain)
+    block, axes = base.get(_BLOCK, BOTTLENECK), base.get("axes")
     if data.get("family", base.get("family")) != base.get("family"):
         base = {key: base[key] for key in ("input",) if key in base}
+    elif data.get(_BLOCK, block) != block and isinstance(axes, dict):
+        # Other blocks have other axes beside depth and width, and what is said of them goes, too.
+        base = {key: base[key] for key in ("family", "input") if key in base}
+        base["axes"] = {name: axes[name] for name in ("d", "w") if name in axes}
     merged = {key: base[key] for key in (*_INHERITED, _BLOCK) if key in base}
     for key, value in data.items():
         before = merged.get(key)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,22 @@ def test_a_body_survives_its_file_and_has_a_name_of_its_own(installed):
         assert again.id == arch.id
         other = dataclasses.replace(arch, extras=(("t", (1.0, 1.0)), ("k", (7.0, 7.0))))
         assert other.id != arch.id
+
+
+def test_the_space_of_the_readme_takes_depths_and_widths_from_its_parent(installed, tmp_path):
+    readme = (HERE.parents[1] / "README.md").read_text()
+    (text,) = (t for t in re.findall(r"```yaml\n(.*?)```", readme, re.S) if "\nblock: " in t)
+    (tmp_path / "inverted.yaml").write_text(text)
+    space, parent = load_space(f"{tmp_path}/inverted.yaml@8"), load_space("AnyNetXA@8")
+    assert tuple(space.axes) == ("d", "w", "t", "k")
+    for name in ("d", "w"):
+        assert np.array_equal(space.axes[name].values, parent.axes[name].values)
+    assert len(sample(space, 3).population) == 3
+    (tmp_path / "back.yaml").write_text(
+        "name: back\nparent: inverted\nreason: r\nblock: bottleneck\naxes:\n"
+        "  b: {distribution: choice, values: [1]}\n  g: {distribution: choice, values: [8]}\n"
+    )
+    assert load_space(str(tmp_path / "back.yaml")).block == "bottleneck"
 
 
 def test_sampling_depends_on_the_block_but_not_on_n(installed, tmp_path):
