@@ -24,6 +24,8 @@ _MAX_YAML_VALUES = 10_000
 _MAX_DIGITS = 100
 
 _PLAIN = ("bool", "float", "int", "null")
+# How pydantic names one of the kinds that a value may be of.
+_BRANCH = re.compile(r"(?:literal|list|tuple)\[.*\]", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -119,6 +121,8 @@ def read_named(name: str, package: str, what: str) -> tuple[dict[str, Any], str]
     """
     if name.endswith((".yaml", ".yml")):
         return read_yaml(Path(name), what), name
+    if Path(name).is_dir():
+        raise InputError(f"{what}: {name} is a folder; name a .yaml file")
     known = shipped_names(package)
     if name not in known:
         raise InputError(
@@ -339,7 +343,7 @@ def _check_node(node: yaml.Node | None) -> None:
 
 
 def _describe(problem: Any, schema: type[BaseModel]) -> str:
-    path = ".".join(shortened(str(part)) for part in problem["loc"])
+    path = _place(problem["loc"])
     kind, value = problem["type"], problem.get("input")
     if kind == "missing":
         return f"{path}: missing"
@@ -355,6 +359,17 @@ def _describe(problem: Any, schema: type[BaseModel]) -> str:
     if isinstance(value, dict):  # the rule is about several keys, which the message names
         return f"{where}{message}"
     return f"{where}{message}; found {shortened(json.dumps(value, default=str))}"
+
+
+def _place(loc: tuple[str | int, ...]) -> str:
+    """Write where in a file, crops[1].size, without pydantic's names of a choice's branches."""
+    words = ""
+    for part in loc:
+        if isinstance(part, int):
+            words += f"[{part}]"
+        elif not _BRANCH.fullmatch(part):
+            words += f".{shortened(part)}"
+    return words.removeprefix(".")
 
 
 def _keys_at(schema: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

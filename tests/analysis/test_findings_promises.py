@@ -254,14 +254,14 @@ def test_claims_are_rarely_supported_or_contradicted_wrongly(tmp_path):
             "claims:\n  - {claim: ' ', kind: better, first: a, second: b}",
             "claim: must not be empty",
         ),
-        ("claims:\n  - {claim: x, first: a, second: b}", "claims.0: must have the key 'kind'"),
+        ("claims:\n  - {claim: x, first: a, second: b}", r"claims\[0\]: must have the key 'kind'"),
         ("claims:\n  - {claim: x, kind: better, first: a}", "second: missing"),
         ("claims:\n  - {claim: x, kind: better, first: a, second: a}", "both a; they must be two"),
         ("claims:\n  - {claim: x, kind: better, first: a, second: 2024}", "no population '2024'"),
         *(
             (
                 f"claims:\n  - {{claim: x, kind: {kind}, first: a, second: b, margin: {margin}}}",
-                f"claims.0.{kind}.margin: must be .*; found",
+                rf"claims\[0\].{kind}.margin: must be .*; found",
             )
             for kind in ("better", "equivalent", "not_worse")
             for margin in (".nan", ".inf", "-1", "yes", "'1'", "101")

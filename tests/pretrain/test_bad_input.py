@@ -94,6 +94,18 @@ def test_options_that_can_not_be_are_named_and_leave_nothing_behind(place, refus
     assert not (place / "never").exists()
 
 
+def test_mistakes_in_a_recipe_are_named_by_their_place(place, refused):
+    for changes, said in (
+        ({"crops": [{"count": 2, "size": 1, "scale": [0.1, 1]}]}, ": crops[0].size: must be"),
+        ({"checkpoint_after": "blok"}, ": checkpoint_after: must be 'block'"),
+        ({"x[y]": 1}, ": x[y]: unknown key"),
+    ):
+        odd = recipe(place, "odd.yaml", **changes)
+        assert said in refused(*words(place, "--recipe", odd, "--out", place / "never"))
+    said = refused(*words(place, "--recipe", place, "--out", place / "never"))
+    assert "is a folder; name a .yaml file" in said
+
+
 def test_a_rate_that_ends_above_its_peak(place, refused):
     odd = recipe(place, "rising.yaml", final_lr=1.5)
     said = refused(*words(place, "--recipe", odd, "--out", place / "x"))

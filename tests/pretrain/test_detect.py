@@ -212,10 +212,10 @@ def first(key, part="annotations"):
     ("change", "message"),
     [
         (lambda d: d.pop("images"), "images: missing"),
-        (lambda d: d["annotations"][0].pop("bbox"), r"annotations.0.bbox: missing"),
+        (lambda d: d["annotations"][0].pop("bbox"), r"annotations\[0\].bbox: missing"),
         (first("bbox")([1, 2, 3]), "annotation 0: bbox is"),
         (first("bbox")([1, 2, -3, 4]), "annotation 0: bbox is"),
-        (first("bbox")("wide"), r"annotations.0.bbox: must be .*list"),
+        (first("bbox")("wide"), r"annotations\[0\].bbox: must be .*list"),
         (first("image_id")(99), "annotation 0: there is no image 99"),
         (first("category_id")(99), "annotation 0: there is no category 99"),
         (first("iscrowd")(5), "iscrowd is 5"),

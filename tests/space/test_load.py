@@ -99,7 +99,7 @@ WRONG = [
     ({"axes": {"b": {"distribution": "choice", "values": []}}}, "axes.b.*at least 1"),
     ({"axes": {"q": {"distribution": "choice", "values": [1]}}}, "exactly the axes d, w, b, g"),
     ({"input": {"resolution": 0}}, "input.resolution: .*found 0"),
-    ({"input": {"strides": [3]}}, "input.strides.0: "),
+    ({"input": {"strides": [3]}}, "input.strides\\[0\\]: "),
     ({"input": {"strides": [2] * 12}}, "12 stages; .* 224 pixels is down to one before stage 8"),
     ({"input": {"resolution": 4}}, "4 pixels is down to one before stage 2"),
     ({"parent": "AnyNetXQ"}, "no space 'AnyNetXQ'; did you mean AnyNetX"),
