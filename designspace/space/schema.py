@@ -25,9 +25,10 @@ def _entries(data: Any) -> Iterator[tuple[str, Any]]:
     """Yield what stands in a map and in the maps and lists right in it, each with its path."""
     for key, value in data.items() if isinstance(data, dict) else ():
         yield key, value
-        held = enumerate(value) if isinstance(value, list) else ()
-        for inner, part in value.items() if isinstance(value, dict) else held:
-            yield f"{key}.{inner}", part
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", part) for inner, part in value.items())
+        elif isinstance(value, list):
+            yield from ((f"{key}[{i}]", part) for i, part in enumerate(value))
 
 
 class _Strict(BaseModel):

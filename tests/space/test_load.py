@@ -109,7 +109,7 @@ WRONG = [
     ({"caps": {"flops": {}}}, "caps.flops"),
     (
         {"axes": {"b": {"distribution": "choice", "values": [True]}}},
-        r"b\.choice: values\.0: found true",
+        r"b\.choice: values\[0\]: found true",
     ),
     ({"axes": {"w": {"distribution": "uniform", "low": True, "high": 8, "step": 1}}}, "low: found"),
     (
@@ -119,7 +119,7 @@ WRONG = [
     ({"se_ratio": False}, "se_ratio: found false"),
     ({"caps": {"params": {"constant": True}}}, r"caps\.params: constant: found true"),
     ({"name": False}, "name: found false .* a name in quotes"),
-    ({"share": [True]}, r"share\.0: found true"),
+    ({"share": [True]}, r"share\[0\]: found true"),
 ]
 
 
