@@ -131,8 +131,8 @@ class _Search:
         checks += [budget.holds(counted) for budget in self.budgets]
         for number in range(len(checks), 0, -1):
             passing[~checks[number - 1]] = number
-        for i in np.nonzero(passing == len(self.rules))[0].tolist():
-            key = self._key(candidates.stages, i)
+        within = np.nonzero(passing == len(self.rules))[0]
+        for i, key in zip(within.tolist(), _keys(candidates.stages, within), strict=True):
             if key in self.seen:
                 passing[i] = len(self.rules) - 1
                 continue
@@ -189,18 +189,12 @@ class _Search:
             + f"; {tally}. Widen the budget, ask for fewer, or raise --max-candidates"
         )
 
-    @staticmethod
-    def _key(stages: Stages, i: int) -> bytes:
-        return b"".join(
-            array[i].tobytes()
-            for array in (
-                stages.depths,
-                stages.widths,
-                stages.bottleneck_ratios,
-                stages.group_widths,
-                *stages.extras.values(),
-            )
-        )
+
+def _keys(stages: Stages, rows: NDArray[np.int64]) -> list[bytes]:
+    """What is the same of equal bodies alone, for some of them; float64 holds every width."""
+    parts = (stages.depths, stages.widths, stages.bottleneck_ratios, stages.group_widths)
+    table = np.hstack([array[rows] for array in (*parts, *stages.extras.values())])
+    return [row.tobytes() for row in table]
 
 
 def _nearer(budget: Budget, value: int, before: int) -> bool:
