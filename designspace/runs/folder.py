@@ -16,6 +16,7 @@ from designspace.files import (
     read_yaml,
     refuse_links_out,
     refuse_odd,
+    remove_half_written,
     seal,
     unseal,
     validate,
@@ -160,6 +161,8 @@ class RunFolder:
 
     def _create(self, space: dict[str, Any], population: Population) -> None:
         folder, path = self, self.path
+        remove_half_written(path)
+        models = "".join(journal.encode(record) for record in population.records())
         if folder.space_file.exists():
             before, now = folder.space().get("sample", {}), space["sample"]
             if before.get("hash") != now["hash"]:
@@ -173,10 +176,14 @@ class RunFolder:
                     f"ask for at least as many, or choose another --out"
                 )
         elif folder.population_file.exists():
-            raise InputError(
-                f"{path} holds a population.jsonl but no space.yaml; choose another --out"
-            )
-        write_text(folder.population_file, "".join(journal.encode(r) for r in population.records()))
+            # A process that was killed between the two files has left just what we would write.
+            found = journal.read_text_lossy(folder.population_file, "population")
+            if found != models:
+                raise InputError(
+                    f"{path} holds a population.jsonl of other models, and no space.yaml; choose "
+                    "another --out"
+                )
+        write_text(folder.population_file, models)
         header = (
             "The space as resolved, and what was sampled from it (written by designspace sample)."
         )

@@ -120,7 +120,8 @@ def _share(run: int, folder: RunFolder, request: Request, images: "_Images") -> 
     cache, data = images.prepare(request)
     folder.begin_training(request.recipe, data)
     folder.append_trials([])
-    remove_half_written(make_folder(folder.checkpoints))
+    for place in (folder.path, make_folder(folder.checkpoints)):
+        remove_half_written(place)
     tasks = [_task(run, folder, request, population, data, cache, index) for index in todo]
     return Share(folder, tasks, done, population.cost.flops.tolist())
 

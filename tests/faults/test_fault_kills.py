@@ -63,7 +63,7 @@ def test_kill_9_of_workers(small_study, times):
         number += 1
         failed = True
         while failed:
-            # A model that kills three workers fails, and is tried again when asked.
+            # A model that loses three workers fails, and is tried again when asked.
             command = Command(*small_study.train(place, "--retry"))
             while command.alive() and kills > 0:
                 time.sleep(chance.uniform(0.2, 3))
@@ -73,7 +73,7 @@ def test_kill_9_of_workers(small_study, times):
                         os.kill(chance.choice(workers), signal.SIGKILL)
                         kills -= 1
             outcome = command.end()
-            assert outcome.code == 0, outcome
+            assert outcome.code == (1 if ": 0 complete" in outcome.out else 0), outcome
             failed = "failed" in outcome.out
         assert small_study.results(place) == small_study.results(small_study.trained)
 

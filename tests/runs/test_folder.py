@@ -56,6 +56,16 @@ def test_the_same_population_may_grow_and_keeps_its_trials(tmp_path):
     assert [t.index for t in folder.trials()] == [2]
 
 
+def test_sampling_killed_between_its_two_files_goes_on(tmp_path):
+    folder = make(tmp_path / "run")
+    space, models = folder.space(), folder.population_file.read_bytes()
+    folder.space_file.unlink()
+    with pytest.raises(InputError, match="of other models, and no space"):
+        make(tmp_path / "run", seed=1)
+    assert folder.population_file.read_bytes() == models
+    assert make(tmp_path / "run").space() == space
+
+
 @pytest.mark.parametrize("other", [{"seed": 1}, {"name": "RegNetY@8"}, {"n": 3}])
 def test_another_population_is_refused_and_nothing_is_lost(tmp_path, other):
     folder = make(tmp_path / "run")
