@@ -6,7 +6,7 @@ one each, the others don't notice.
 
 import os
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -68,12 +68,20 @@ class LokyWorkers:
         taken = {slot for _, slot in self._running.values()}
         slot = next(slot for slot in range(self.slots) if slot not in taken)
         task = replace(task, device=self._devices[slot % len(self._devices)], driver=os.getpid())
+        try:
+            future = self._hand(slot, task)
+        except BrokenExecutor:  # its worker was killed while it had nothing to do
+            self._drop(slot)
+            future = self._hand(slot, task)
+        self._running[future] = (task, slot)
+
+    def _hand(self, slot: int, task: TrialTask) -> "Future[Outcome]":
         executor = self._executors[slot]
         if executor is None:
             executor = self._executors[slot] = ProcessPoolExecutor(max_workers=1)
         with interrupts_blocked():
-            future = executor.submit(self._work, task)
-        self._running[future] = (task, slot)
+            future: Future[Outcome] = executor.submit(self._work, task)
+        return future
 
     def wait(self, seconds: float) -> list[Done]:
         """Return what has come to an end, waiting so long for the first."""
@@ -89,10 +97,8 @@ class LokyWorkers:
 
     def close(self) -> None:
         """Kill all workers: what they write, they write whole or not at all."""
-        for executor in self._executors:
-            if executor is not None:
-                executor.shutdown(wait=False, kill_workers=True)
-        self._executors = [None] * self.slots
+        for slot in range(self.slots):
+            self._drop(slot)
         self._running.clear()
 
     def _collect(self, future: "Future[Outcome]") -> Done:
@@ -100,11 +106,14 @@ class LokyWorkers:
         try:
             return Done(task, future.result())
         except Exception as error:  # the worker is gone, whatever loky makes of it
-            executor = self._executors[slot]
-            assert executor is not None
-            executor.shutdown(wait=False, kill_workers=True)
-            self._executors[slot] = None
+            self._drop(slot)
             return Done(task, None, _cause(error))
+
+    def _drop(self, slot: int) -> None:
+        """Kill the worker of a slot, if there is one; the next task gets another."""
+        executor, self._executors[slot] = self._executors[slot], None
+        if executor is not None:
+            executor.shutdown(wait=False, kill_workers=True)
 
 
 def _cause(error: Exception) -> str:

@@ -1,5 +1,8 @@
 """Real worker processes."""
 
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -40,6 +43,25 @@ def test_a_worker_that_hangs_is_killed_and_its_slot_used_again(tmp_path, make_ta
         (done,) = workers.wait(30)
         assert done.outcome is None
         assert done.death.startswith("its worker")
+        workers.submit(make_task(1))
+        (done,) = workers.wait(60)
+        assert done.outcome.trial.index == 1
+    finally:
+        workers.close()
+
+
+def test_a_worker_that_is_killed_between_two_tasks_is_replaced(make_task):
+    workers = LokyWorkers(1, at_once)
+    try:
+        workers.submit(make_task(0))
+        (done,) = workers.wait(60)
+        (executor,) = workers._executors
+        (process,) = executor._processes
+        os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while executor._flags.broken is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         workers.submit(make_task(1))
         (done,) = workers.wait(60)
         assert done.outcome.trial.index == 1
