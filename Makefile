@@ -32,7 +32,7 @@ test: lint        ## ruff, mypy and pytest
 faults: $(STAMP)  ## kill -9, full disks, damaged and hostile files: every fault (minutes)
 	$(BIN)/pytest tests/faults --faults --durations=15
 
-bench: $(STAMP) $(VENV)/.bench ## side by side with the peers, one table (25 minutes, alone; PYCLS=checkout; QUICK=1: 4 minutes, judges no goal)
+bench: $(STAMP) $(VENV)/.bench ## side by side with the peers, one table (25 minutes, alone; PYCLS=checkout; QUICK=1: 1 to 4 minutes, judges no goal)
 	$(BIN)/python tests/benchmarks/bench.py $(if $(QUICK),--quick)
 
 # Peers that nothing else needs. Rows whose peer can't be had are skipped, and say so.

@@ -125,15 +125,16 @@ def pretrain_trunk(path: Path, request: Request, observer: Observer) -> dict[str
                     f"data {request.data}: {cache.train_images} training images are fewer than a "
                     f"batch of {recipe.batch_size}; lower --batch-size"
                 )
+            per_epoch = cache.train_images // recipe.batch_size
             if world.first:
                 folder.begin(request.model, recipe, _stamp(request, cache))
-                for text in advice(recipe, cache.train_images // recipe.batch_size):
+                for text in advice(recipe, per_epoch):
                     observer.note(text)
             world.wait()
             training = Pretraining(
                 request.model,
                 recipe,
-                cache.train_images // recipe.batch_size,
+                per_epoch,
                 request.seed,
                 world,
                 autocast,

@@ -15,6 +15,8 @@ from designspace.runs import journal
 TASKS = ("knn", "linear", "lowshot", "finetune", "detect", "features")
 ACCURACY = "top-1 accuracy"
 PRETRAINED, RANDOM, SCRATCH = "pretrained", "random trunk", "supervised from scratch"
+# Of detection, which trains a random trunk with the labels: it has no other training from scratch.
+UNTRAINED = f"{RANDOM} (= {SCRATCH})"
 _TABLE = "scores.json"
 
 # Called with the words of what comes next.

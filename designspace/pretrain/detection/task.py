@@ -18,15 +18,7 @@ from designspace.pretrain.detection.train import (
     small_schedule,
     train_detector,
 )
-from designspace.pretrain.scores import (
-    PRETRAINED,
-    RANDOM,
-    SCRATCH,
-    Line,
-    Observer,
-    Score,
-    ScoreBook,
-)
+from designspace.pretrain.scores import PRETRAINED, UNTRAINED, Line, Observer, Score, ScoreBook
 from designspace.pretrain.subject import Subject
 from designspace.runs.asked import check_threads
 from designspace.training.batches import open_arrays
@@ -40,8 +32,6 @@ SCHEDULES = ("auto", "small", "published")
 # Pasted scenes: how many, their side and that of what is pasted, over the side that the trunk saw.
 _SCENES = (512, 128)
 _SIDE, _SMALLEST, _LARGEST = 3, 0.75, 1.5
-# Trains a random trunk with the labels: this one task has no other training from scratch.
-UNTRAINED = f"{RANDOM} (= {SCRATCH})"
 
 
 @dataclass(frozen=True)
