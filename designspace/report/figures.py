@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -31,7 +32,10 @@ _SHOWN = 8
 _LABEL = 26
 # Inches right of and above the axes of a panel.
 _RIGHT, _TOP = 0.2, 0.26
+# With more populations than these, a legend would hide the curves: it stands right of the axes.
+_LEGEND_INSIDE = 4
 Bitmap = NDArray[np.uint8]
+_Corner = Literal["lower right", "upper right"]
 Drawing = Callable[[Axes], None]
 
 
@@ -55,6 +59,7 @@ class Figure:
         size: Width and height of a panel, in inches.
         columns: Panels a row in the files; the page flows them as its width allows.
         left: Inches left of the axes, for labels.
+        right: Inches right of the axes, for a legend.
         bottom: Inches below the axes.
         population: Index of the population that all of it is of, if it is of one.
     """
@@ -66,6 +71,7 @@ class Figure:
     size: tuple[float, float] = (4.8, 3.4)
     columns: int = 4
     left: float = 0.56
+    right: float = _RIGHT
     bottom: float = 0.46
     population: int | None = None
 
@@ -137,7 +143,7 @@ def _draw(figure: Figure, panel: Panel, key: str) -> tuple[Picture, Bitmap, bool
             (
                 left / width,
                 bottom / height,
-                1 - (left + _RIGHT) / width,
+                1 - (left + figure.right) / width,
                 1 - (bottom + _TOP) / height,
             )
         )
@@ -180,6 +186,26 @@ def _label(name: str) -> str:
     return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
 
 
+def _curves(
+    key: str, section: str, caption: str, panel: Panel, legend: Sequence[str], inside: _Corner
+) -> Figure:
+    """A figure of one curve a population, with a legend of these texts; few of them fit inside."""
+
+    def drawing(ax: Axes) -> None:
+        panel.draw(ax)
+        if len(legend) <= _LEGEND_INSIDE:
+            ax.legend(loc=inside)
+        else:
+            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
+
+    figure = Figure(key, section, caption, (replace(panel, draw=drawing),))
+    if len(legend) <= _LEGEND_INSIDE:
+        return figure
+    right = 0.5 + 0.075 * max(map(len, legend))
+    width, height = figure.size
+    return replace(figure, size=(width - _RIGHT + right, height), right=right)
+
+
 def _edf_figure(findings: Findings) -> Figure:
     low, high = error_range(findings.populations)
 
@@ -187,7 +213,6 @@ def _edf_figure(findings: Findings) -> Figure:
         for index, p in enumerate(findings.populations):
             draw.draw_edf(ax, p.edf, p.band, label=_label(p.name), index=index, until=high)
         ax.set_xlim(low, high)
-        ax.legend(loc="lower right")
 
     words = "; ".join(
         f"{p.name}: least {p.edf.minimum:.1f} %, mean {p.edf.mean:.1f} %, n = {p.edf.n}"
@@ -198,7 +223,9 @@ def _edf_figure(findings: Findings) -> Figure:
         "value; higher and further left is better. Legend [minimum | mean] error in percent. The "
         "shaded bands hold each whole curve with 95 % confidence (DKW-Massart)."
     )
-    return Figure("edf", "edf", caption, (Panel(drawing, f"Error distributions. {words}."),))
+    panel = Panel(drawing, f"Error distributions. {words}.")
+    legend = [f"{p.edf.legend} {_label(p.name)}" for p in findings.populations]
+    return _curves("edf", "edf", caption, panel, legend, "lower right")
 
 
 def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
@@ -209,7 +236,6 @@ def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
         for index, (p, function, band) in enumerate(parts):
             draw.draw_edf(ax, function, band, label=_label(p.name), index=index, until=high)
         ax.set(xlim=(low, high), ylabel=f"share at equal {found.complexity}")
-        ax.legend(loc="lower right")
 
     words = "; ".join(
         f"{p.name}: mean {function.mean:.1f} %"
@@ -221,7 +247,9 @@ def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
         f"populations reach, in {found.bins} bins. Bands: bootstrap, 95 % for each whole curve."
     )
     panel = Panel(drawing, f"Error distributions at equal {found.complexity}. {words}.")
-    return Figure("edf_normalized", "edf", caption, (panel,))
+    parts = zip(findings.populations, found.edfs, strict=True)
+    legend = [f"{function.legend} {_label(p.name)}" for p, function in parts]
+    return _curves("edf_normalized", "edf", caption, panel, legend, "lower right")
 
 
 def _differences_figure(findings: Findings) -> Figure:
@@ -281,7 +309,6 @@ def _best_of_k_figure(findings: Findings) -> Figure:
         for index, p in enumerate(findings.populations):
             draw.draw_best_of_k(ax, p.best_of_k, label=_label(p.name), index=index)
         ax.set_ylim(*error_range(findings.populations))
-        ax.legend(loc="upper right")
 
     words = "; ".join(
         f"{p.name}: {p.best_of_k.expected[0]:.1f} % for one model, "
@@ -292,7 +319,9 @@ def _best_of_k_figure(findings: Findings) -> Figure:
         "The error that the best of k random models is expected to have (drawn with replacement), "
         "with the range in which 95 % of such searches end."
     )
-    return Figure("best_of_k", "search", caption, (Panel(drawing, f"Best of k. {words}."),))
+    panel = Panel(drawing, f"Best of k. {words}.")
+    legend = [_label(p.name) for p in findings.populations]
+    return _curves("best_of_k", "search", caption, panel, legend, "upper right")
 
 
 def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:

@@ -6,8 +6,9 @@ serves light and dark.
 
 from typing import Any
 
-# Okabe and Ito's palette, less its yellow (too light on white) and black (unseen on black).
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe and Ito's palette, less its yellow (too light on white) and black (unseen on black), and two
+# that differ from these in lightness as well.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5BC4", "#808080")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 FAMILY = "DejaVu Sans"
 INK = "#1a1b1c"
@@ -45,7 +46,7 @@ _RC: dict[str, Any] = {
 
 
 def color(index: int) -> str:
-    """Colour of the index-th population; they repeat after six, with another dash."""
+    """Colour of the index-th population; they repeat after eight, with another dash."""
     return COLORS[index % len(COLORS)]
 
 
