@@ -1,7 +1,9 @@
 """Processes of joblib's loky, as the cache and the trials use them."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -10,10 +12,35 @@ from typing import Any, TypeVar
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
-__all__ = ["ProcessPoolExecutor", "TerminatedWorkerError", "interrupts_blocked", "unordered"]
+__all__ = [
+    "ProcessPoolExecutor",
+    "TerminatedWorkerError",
+    "interrupts_blocked",
+    "pool",
+    "unordered",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Seconds between two looks of a process at whether its parent lives.
+_LOOK_EVERY = 0.5
+
+
+def pool(processes: int) -> ProcessPoolExecutor:
+    """Make a pool whose processes end with this one, even if it is killed.
+
+    Its successor does their work again.
+    """
+    return ProcessPoolExecutor(processes, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
 @contextmanager
@@ -37,18 +64,18 @@ def unordered(
     Raises:
         TerminatedWorkerError: A process was killed. What was yielded before stands.
     """
-    pool = ProcessPoolExecutor(max_workers=jobs)
+    processes = pool(jobs)
     source = iter(items)
     running: set[Future[Result]] = set()
     try:
         while True:
             for item in islice(source, 2 * jobs - len(running)):
                 with interrupts_blocked():
-                    running.add(pool.submit(function, item))
+                    running.add(processes.submit(function, item))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
     finally:
-        pool.shutdown(wait=False, kill_workers=True)
+        processes.shutdown(wait=False, kill_workers=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -43,7 +42,6 @@ class TrialTask:
         time_limit: Seconds of training after which the trial fails, or None.
         compiled: Whether torch.compile is used.
         exact: Whether equal bits matter more than speed on CUDA.
-        driver: Process that the worker must not outlive, or None.
         run: Which of the runs that are trained together it belongs to.
     """
 
@@ -60,7 +58,6 @@ class TrialTask:
     time_limit: float | None = None
     compiled: bool = False
     exact: bool = False
-    driver: int | None = None
     run: int = 0
 
     @property
@@ -218,8 +215,6 @@ def _save(file: Path, key: str, training: Training, progress: _Progress) -> None
 
 def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
     def check() -> None:
-        if task.driver is not None and os.getppid() != task.driver:
-            os._exit(1)  # the driver died: its successor trains this model again
         if task.time_limit is not None and progress.seconds > task.time_limit:
             raise _Stop(
                 f"past its time limit of {task.time_limit:g} s in epoch "

@@ -4,7 +4,6 @@ One executor for all would be simpler, but it breaks as a whole when a single wo
 one each, the others don't notice.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from designspace.training.pools import (
     ProcessPoolExecutor,
     TerminatedWorkerError,
     interrupts_blocked,
+    pool,
 )
 from designspace.training.task import Outcome, TrialTask
 
@@ -67,7 +67,7 @@ class LokyWorkers:
         """Start a task in the first free slot, on that slot's device."""
         taken = {slot for _, slot in self._running.values()}
         slot = next(slot for slot in range(self.slots) if slot not in taken)
-        task = replace(task, device=self._devices[slot % len(self._devices)], driver=os.getpid())
+        task = replace(task, device=self._devices[slot % len(self._devices)])
         try:
             future = self._hand(slot, task)
         except BrokenExecutor:  # its worker was killed while it had nothing to do
@@ -78,7 +78,7 @@ class LokyWorkers:
     def _hand(self, slot: int, task: TrialTask) -> "Future[Outcome]":
         executor = self._executors[slot]
         if executor is None:
-            executor = self._executors[slot] = ProcessPoolExecutor(max_workers=1)
+            executor = self._executors[slot] = pool(1)
         with interrupts_blocked():
             future: Future[Outcome] = executor.submit(self._work, task)
         return future

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 from work_for_tests import at_once, dies_once, hangs
@@ -69,6 +72,33 @@ def test_a_worker_that_is_killed_between_two_tasks_is_replaced(make_task):
         workers.close()
 
 
+def test_processes_end_with_the_one_that_started_them_though_they_have_nothing_to_do():
+    code = """
+import os, time
+from designspace.training.pools import pool
+print(pool(1).submit(os.getpid).result(), flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as driver:
+        worker = int(driver.stdout.readline())
+        os.kill(worker, 0)
+        driver.kill()
+    deadline = time.monotonic() + 60
+    while alive(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(process):
+    """Whether a process runs; one that has ended may wait for its parent to ask how."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 class Threads(ThreadPoolExecutor):
     """Threads in the place of loky's processes."""
 
@@ -77,7 +107,7 @@ class Threads(ThreadPoolExecutor):
 
 
 def test_trials_are_spread_over_the_devices(make_task, monkeypatch):
-    monkeypatch.setattr(module, "ProcessPoolExecutor", Threads)
+    monkeypatch.setattr(module, "pool", Threads)
     workers = LokyWorkers(3, at_once, ("cuda:0", "cuda:1"))
     for index in range(3):
         workers.submit(make_task(index))
