@@ -22,7 +22,7 @@ def export(
         list[str] | None,
         typer.Option(
             help="torchvision, timm, transformers, classyvision, vissl, pycls, onnx or model.yaml; "
-            "may be given several times. model.yaml is always written."
+            "may be given several times. model.yaml and manifest.json are always written."
         ),
     ] = None,
     best: Annotated[
@@ -78,7 +78,6 @@ def export(
     from designspace.errors import InputError
     from designspace.export.registry import find_target
     from designspace.export.write import Options
-    from designspace.export.write import export as write
 
     targets = [find_target(name) for name in dict.fromkeys(to or [])]
     options = Options(verify, nearest, outputs, weights)
@@ -97,17 +96,17 @@ def export(
         )
     else:
         from designspace.cli.models import resolve_model
+        from designspace.export.manifest import export_one
 
         model = resolve_model(source).at(resolution, classes)
-        done = [write(model, targets, out, options, say)]
+        done = [export_one(model, targets, out, options, say)]
     if json_:
         plain = [made.to_dict() for made in done]
         print(json.dumps(plain if best is not None else plain[0]))
     else:
         for made in done:
             _show(made)
-        if best is not None:
-            print(f"manifest: {out / 'manifest.json'}")
+        print(f"manifest: {out / 'manifest.json'}")
     refused = {
         f"{made.model.name}: {name}": why for made in done for name, why in made.refused.items()
     }

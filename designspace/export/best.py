@@ -4,20 +4,19 @@ A study is a run folder, or a folder of `designspace analyze`. The manifest says
 rank, its error with a 95 % interval, its cost, and the checksum of every file.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from designspace.arch import Model, model_name
+from designspace.arch import model_name
 from designspace.derive.findings import BestModel, read_findings
 from designspace.errors import InputError
+from designspace.export.manifest import entry, write_manifest
 from designspace.export.target import Target
 from designspace.export.write import Exported, Options, export
-from designspace.files import make_folder, write_text
+from designspace.files import make_folder
 from designspace.runs import RunFolder, TrialState
 
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -59,17 +58,14 @@ def export_best(
         made = export(best.model.at(*size), targets, out / name, options, say)
         done.append(made)
         entries.append(_entry(best, made, run, out))
-    manifest = {
-        "schema": 1,
+    about = {
         "study": str(folder),
         "population": models[0].model.name.rsplit("-", 1)[0],
         "about": "error: top-1 in percent on the validation split after the last epoch; interval: "
         "Wilson's 95 % for that split's size. The best of many looks better than it is: the "
         "interval does not allow for the choice.",
-        "targets": [target.name for target in targets],
-        "models": entries,
     }
-    write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    write_manifest(out, about, targets, entries)
     return done
 
 
@@ -115,7 +111,6 @@ def wilson(error: float, images: int) -> tuple[float, float]:
 def _entry(best: BestModel, made: Exported, run: RunFolder | None, out: Path) -> dict[str, Any]:
     data = None if run is None else run.data()
     interval = None if data is None else [round(x, 3) for x in wilson(best.error, data.val_images)]
-    model: Model = made.model
     return {
         "rank": best.rank,
         "id": best.id,
@@ -123,20 +118,5 @@ def _entry(best: BestModel, made: Exported, run: RunFolder | None, out: Path) ->
         "error": best.error,
         "interval": interval,
         "images": None if data is None else data.val_images,
-        "resolution": model.frame.resolution,
-        "classes": model.frame.classes,
-        "flops": model.flops,
-        "params": model.params,
-        "acts": model.acts,
-        "files": [
-            {
-                "path": str(path.relative_to(out)),
-                "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-            for path in made.files
-        ],
-        "proofs": [proof.to_dict() for proof in made.proofs],
-        "notes": list(made.notes),
-        "refused": made.refused,
+        **entry(made, out),
     }

@@ -87,6 +87,22 @@ def test_a_refused_target_does_not_stop_the_others(cli, tmp_path):
     assert not (tmp_path / "onnx").exists()
 
 
+def test_one_model_has_a_manifest_too(cli, tmp_path):
+    told = cli("export", "RegNetY-256GF", "--to", "onnx", "--to", "vissl", "--out", tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["targets"] == ["onnx", "vissl"]
+    (entry,) = manifest["models"]
+    assert (entry["name"], entry["params"]) == ("RegNetY-256GF", 1_282_601_138)
+    assert [proof["target"] for proof in entry["proofs"]] == ["vissl"]
+    assert list(entry["refused"]) == ["onnx"]
+    assert [file["path"] for file in entry["files"]] == ["model.yaml", "vissl/regnety_256gf.yaml"]
+    for file in entry["files"]:
+        content = (tmp_path / file["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+        assert len(content) == file["bytes"]
+    assert f"manifest: {tmp_path / 'manifest.json'}" in told.out
+
+
 def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
     run, folder = study
     for source in (run, folder):
