@@ -55,7 +55,7 @@ bench-analysis: $(STAMP) ## speed of the analysis against its obvious twins (thr
 # Where the images of the reference study are: cifar10, or folder:PATH.
 DATA ?= cifar10
 
-reference: $(STAMP) ## the reference study, on from where it was (a day on two cores; DATA=folder:PATH)
+reference: $(STAMP) ## the reference study, on from where it was (six hours on two cores; DATA=folder:PATH)
 	PATH="$(CURDIR)/$(BIN):$$PATH" results/reference/study.sh "$(DATA)"
 
 reference-report: $(STAMP) ## the kept journals of the reference study analysed again, in seconds
