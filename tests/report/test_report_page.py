@@ -208,6 +208,31 @@ def test_numbers_and_names_stand_in_a_picture_as_they_are():
     assert not re.search(r"<path[^>]* d=\"[^\"]*\d\.\d{3}", found)
 
 
+@pytest.mark.parametrize(("many", "beside"), [(4, False), (8, True)])
+def test_a_legend_of_many_populations_stands_beside_the_curves(tmp_path, many, beside):
+    from matplotlib.figure import Figure
+
+    from designspace.analysis.findings import find
+    from designspace.analysis.load import load_all
+    from designspace.report.figures import figures
+    from designspace.report.style import rc
+
+    found = find(load_all([run(tmp_path / f"a_population_of_name_{i}", n=8) for i in range(many)]))
+    for made in figures(found):
+        if made.key not in ("edf", "edf_normalized", "best_of_k"):
+            continue
+        with mpl.rc_context(rc("x")):
+            canvas = Figure(figsize=made.size)
+            ax = canvas.add_axes((0.1, 0.1, 0.9 - made.right / made.size[0], 0.8))
+            made.panels[0].draw(ax)
+            canvas.draw_without_rendering()
+        legend = ax.get_legend().get_window_extent()
+        assert bool(legend.x0 > ax.bbox.x1 - 1) is beside
+        assert legend.x1 <= canvas.bbox.x1
+        colors = {line.get_color() for line in ax.lines[:many]}
+        assert len(colors) == many
+
+
 def test_recipes_and_samples_are_told_in_words():
     from designspace.report.page import said
 
