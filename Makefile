@@ -52,14 +52,12 @@ bench-pretrain: $(STAMP) ## speed of crops, loss and a full step of pretraining 
 bench-analysis: $(STAMP) ## speed of the analysis against its obvious twins (three minutes)
 	$(BIN)/python tests/benchmarks/bench_analysis.py
 
-# Where the images of the reference study are: cifar10, or folder:PATH.
-DATA ?= cifar10
-
+# DATA: its images, folder:PATH or cifar10. OUT: a new folder for a study of one's own, from nothing.
 reference: $(STAMP) ## the reference study, on from where it was (six hours on two cores; DATA=folder:PATH)
-	PATH="$(CURDIR)/$(BIN):$$PATH" results/reference/study.sh "$(DATA)"
+	PATH="$(CURDIR)/$(BIN):$$PATH" OUT="$(OUT)" results/reference/study.sh "$(DATA)"
 
 reference-report: $(STAMP) ## the kept journals of the reference study analysed again, in seconds
-	PATH="$(CURDIR)/$(BIN):$$PATH" results/reference/study.sh none 1 report
+	PATH="$(CURDIR)/$(BIN):$$PATH" OUT="$(OUT)" results/reference/study.sh none 1 report
 
 docs: $(STAMP)    ## pages of the API from its docstrings, in .docs/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'

@@ -1,14 +1,24 @@
 #!/bin/sh
 # The reference study, every step of it. `make reference` runs it; it goes on where it was stopped.
-#   study.sh DATA [JOBS [PART]]     DATA: cifar10, or folder:PATH    PART: all (default), train, report
-# N=100 in the environment goes on to 100 models of each space (kept are 64, the least that was planned).
+#   study.sh DATA [JOBS [PART]]     DATA: folder:PATH, or cifar10    PART: all (default), train, report
+# In the environment, for a study of one's own: OUT=FOLDER where it lies (else here, beside this script),
+# N=100 models of each space (else 64), the same each time.
 set -eu
-data=$1 jobs=${2:-2} part=${3:-all} n=${N:-64}
+usage() { echo "study.sh: $1. Usage: study.sh folder:PATH|cifar10 [JOBS [all|train|report]]" >&2; exit 2; }
+data=${1:-} jobs=${2:-2} part=${3:-all} n=${N:-64} here=$(cd "$(dirname "$0")" && pwd) download=
 case $data in
+    '') usage "which images? The kept study has CIFAR-10 as PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg" ;;
     folder:/*) ;;
     folder:*) data="folder:$PWD/${data#folder:}" ;;
+    cifar10) download=--download ;;
 esac
-cd "$(dirname "$0")"
+case $part in all|train|report) ;; *) usage "there is no part '$part'" ;; esac
+command -v designspace > /dev/null || usage "designspace is not on PATH; \`make reference\` sees to that"
+mkdir -p "${OUT:-$here}"
+cd "${OUT:-$here}"
+for file in claims.yaml regnety-400mf.yaml; do
+    [ -f $file ] || cp "$here/$file" .
+done
 setting="--flops 1M±10% --seed 0"
 runs="anynetxa anynetxb anynetxc anynetxd anynetxe widths-decreasing regnetx regnety"
 
@@ -42,7 +52,7 @@ if [ "$part" != report ]; then
     for run in $runs; do
         designspace sample "$(space "$run")" -n $n $setting --out "$run"
     done
-    designspace train $runs --data "$data" --recipe cifar --jobs "$jobs" --epochs 3
+    designspace train $runs --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 3
 fi
 
 trained() { [ -s "$1/trials.jsonl" ]; }
@@ -51,10 +61,10 @@ if [ "$part" != report ]; then
     # 2. How far to trust it: 16 models of two populations five times as long, 8 with three seeds.
     for run in anynetxa regnetx; do
         designspace sample "$(space "$run")" -n $n $setting --out "long/$run"
-        designspace train "long/$run" --data "$data" --recipe cifar --jobs "$jobs" --epochs 15 --only "$(spread "$run" 16)"
+        designspace train "long/$run" --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 15 --only "$(spread "$run" 16)"
         for seed in 1 2; do
             designspace sample "$(space "$run")" -n $n $setting --out "seeds/$run-$seed"
-            designspace train "seeds/$run-$seed" --data "$data" --recipe cifar --jobs "$jobs" --epochs 3 --seed $seed --only "$(spread "$run" 4)"
+            designspace train "seeds/$run-$seed" --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 3 --seed $seed --only "$(spread "$run" 4)"
         done
     done
 fi
@@ -66,16 +76,23 @@ if [ "$part" = all ]; then
     [ -f loop/refined.yaml ] || designspace refine loop/findings --out loop/refined.yaml --name refined
     if [ -f loop/refined.yaml ]; then
         designspace sample loop/refined.yaml -n 64 $setting --out loop/refined
-        designspace train loop/refined --data "$data" --recipe cifar --jobs "$jobs" --epochs 3
+        designspace train loop/refined --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 3
     fi
 fi
+
+# What two or more runs of the same models agree in, as a file that is whole or not there.
+agree() {
+    file=$1; shift
+    designspace agree "$@" --json > "$file.part"
+    mv "$file.part" "$file"
+}
 
 # 4. The verdicts.
 designspace analyze $runs --claims claims.yaml --out report
 for run in anynetxa regnetx; do
-    if trained "long/$run"; then designspace agree "$run" "long/$run" --json > "report/$run-long.json"; fi
+    if trained "long/$run"; then agree "report/$run-long.json" "$run" "long/$run"; fi
     if trained "seeds/$run-2"; then
-        designspace agree "$run" "seeds/$run-1" "seeds/$run-2" --json > "report/$run-seeds.json"
+        agree "report/$run-seeds.json" "$run" "seeds/$run-1" "seeds/$run-2"
     fi
 done
 if trained loop/refined; then designspace analyze anynetxa loop/refined --out loop/report; fi
@@ -92,7 +109,7 @@ if [ "$part" = all ]; then
         designspace gather derived/from-findings.yaml derived/from-published.yaml derived/from-best-drawn.yaml --out "derived/seed-$seed"
     done
     for seed in 0 1 2; do
-        designspace train "derived/seed-$seed" --data "$data" --recipe cifar --jobs "$jobs" --epochs 3 --seed $seed --val test
+        designspace train "derived/seed-$seed" --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 3 --seed $seed --val test
     done
     designspace export derived/from-findings.yaml --to vissl --to torchvision --out exported/from-findings
     designspace export regnety --best 5 --to vissl --to torchvision --out exported/best-drawn
