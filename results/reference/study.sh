@@ -97,7 +97,14 @@ for run in anynetxa regnetx; do
 done
 if trained loop/refined; then designspace analyze anynetxa loop/refined --out loop/report; fi
 
-# 5. Models of four times the budget: from the findings, the published shape, the best model drawn.
+# 5. Asked once the verdicts were known: what squeeze-and-excitation does alone, in RegNetY's own space.
+if [ "$part" = all ]; then
+    designspace sample RegNetX-constrained@16 -n $n $setting --out se/regnetx-constrained
+    designspace train se/regnetx-constrained --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 3
+fi
+if trained se/regnetx-constrained; then designspace analyze se/regnetx-constrained regnety --out se/report; fi
+
+# 6. Models of four times the budget: from the findings, the published shape, the best model drawn.
 #    Chosen above all, so the test set may be opened now: it is the one place where it is.
 if [ "$part" = all ]; then
     #    (Each parameter's best value, scaled, comes no nearer than 5.4M multiply-adds: so the search.)
