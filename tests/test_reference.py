@@ -68,6 +68,7 @@ def again(tmp_path_factory):
     [
         "report/summary.json",
         "loop/report/summary.json",
+        "se/report/summary.json",
         *(
             f"report/{run}-{what}.json"
             for run in ("anynetxa", "regnetx")
@@ -123,6 +124,14 @@ def test_how_far_to_trust_it_stands_in_the_page():
         words = f"{long['spearman']:.2f} ({long['low']:.2f} to {long['high']:.2f})"
         assert words in PAGE
         assert f"{seeds['seed_sd']:.2f}" in PAGE
+
+
+@pytest.mark.parametrize("part", ["loop", "se"])
+def test_what_was_compared_beside_the_claims_stands_in_the_page(part):
+    (pair,) = json.loads((STUDY / part / "report" / "summary.json").read_text())["comparisons"]
+    mean = pair["mean"]
+    words = f"{mean['value']:+.2f} ({mean['low']:+.2f} to {mean['high']:+.2f})"
+    assert words.replace("-", "−") in " ".join(PAGE.split())
 
 
 def test_no_test_image_chose_anything():
