@@ -76,6 +76,7 @@ def export(
     import sys
 
     from designspace.errors import InputError
+    from designspace.export.manifest import MANIFEST, export_one
     from designspace.export.registry import find_target
     from designspace.export.write import Options
 
@@ -96,7 +97,6 @@ def export(
         )
     else:
         from designspace.cli.models import resolve_model
-        from designspace.export.manifest import export_one
 
         model = resolve_model(source).at(resolution, classes)
         done = [export_one(model, targets, out, options, say)]
@@ -106,7 +106,7 @@ def export(
     else:
         for made in done:
             _show(made)
-        print(f"manifest: {out / 'manifest.json'}")
+        print(f"manifest: {out / MANIFEST}")
     refused = {
         f"{made.model.name}: {name}": why for made in done for name, why in made.refused.items()
     }

@@ -11,7 +11,7 @@ from designspace.export.target import Target
 from designspace.export.write import Exported, Options, export
 from designspace.files import write_text
 
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 
 
 def export_one(
@@ -48,7 +48,7 @@ def write_manifest(
         "targets": [target.name for target in targets],
         "models": list(models),
     }
-    write_text(out / NAME, json.dumps(manifest, indent=2) + "\n")
+    write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
 def entry(made: Exported, out: Path) -> dict[str, Any]:

@@ -16,9 +16,7 @@ case $part in all|train|report) ;; *) usage "there is no part '$part'" ;; esac
 command -v designspace > /dev/null || usage "designspace is not on PATH; \`make reference\` sees to that"
 mkdir -p "${OUT:-$here}"
 cd "${OUT:-$here}"
-for file in claims.yaml regnety-400mf.yaml; do
-    [ -f $file ] || cp "$here/$file" .
-done
+if [ -n "${OUT:-}" ]; then cp -n "$here/claims.yaml" "$here/regnety-400mf.yaml" .; fi
 setting="--flops 1M±10% --seed 0"
 runs="anynetxa anynetxb anynetxc anynetxd anynetxe widths-decreasing regnetx regnety"
 
@@ -47,6 +45,15 @@ print(",".join(str(i) for i in sorted(models.index[steps])))
 PYTHON
 }
 
+trained() { [ -s "$1/trials.jsonl" ]; }
+
+# What two or more runs of the same models agree in, as a file that is whole or not there.
+agree() {
+    file=$1; shift
+    designspace agree "$@" --json > "$file.part"
+    mv "$file.part" "$file"
+}
+
 if [ "$part" != report ]; then
     # 1. Eight populations under one budget, and the same short schedule for all, in turns.
     for run in $runs; do
@@ -54,8 +61,6 @@ if [ "$part" != report ]; then
     done
     designspace train $runs --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 3
 fi
-
-trained() { [ -s "$1/trials.jsonl" ]; }
 
 if [ "$part" != report ]; then
     # 2. How far to trust it: 16 models of two populations five times as long, 8 with three seeds.
@@ -79,13 +84,6 @@ if [ "$part" = all ]; then
         designspace train loop/refined --data "$data" $download --recipe cifar --jobs "$jobs" --epochs 3
     fi
 fi
-
-# What two or more runs of the same models agree in, as a file that is whole or not there.
-agree() {
-    file=$1; shift
-    designspace agree "$@" --json > "$file.part"
-    mv "$file.part" "$file"
-}
 
 # 4. The verdicts.
 designspace analyze $runs --claims claims.yaml --out report
