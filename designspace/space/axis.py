@@ -55,18 +55,21 @@ class Axis:
         starts = np.searchsorted(cumulated, edges, side="right").astype(np.int32)
         return np.append(cumulated, np.inf), starts[:-1], int(np.diff(starts).max())
 
-    def draw_monotone(self, uniforms: FloatArray, decreasing: bool = False) -> FloatArray:
+    def draw_monotone(
+        self, uniforms: FloatArray, decreasing: bool = False, strict: bool = False
+    ) -> FloatArray:
         """Map uniforms (n, s) to sequences of s independent draws, given that they are monotone.
 
-        This is exactly the parent distribution conditioned on v_1 <= ... <= v_s (ties allowed), one
-        uniform a stage: the weight of the sequences that can follow value k is found backwards,
-        S_1(k) = 1, S_m(k) = sum over k' >= k of p(k') S_{m-1}(k').
+        This is exactly the parent distribution conditioned on v_1 <= ... <= v_s (or <, if strict),
+        one uniform a stage: the weight of the sequences that can follow value k is found backwards,
+        S_1(k) = 1, S_m(k) = sum over k' >= k (or >) of p(k') S_{m-1}(k').
         """
         n, stages = uniforms.shape
         p = self.probabilities
         tails = [np.ones(len(p))]
         for _ in range(stages - 1):
-            tails.append(np.cumsum((p * tails[-1])[::-1])[::-1])
+            tail = np.cumsum((p * tails[-1])[::-1])[::-1]
+            tails.append(np.append(tail[1:], 0.0) if strict else tail)
         picked = np.zeros((n, stages), dtype=np.int64)
         least = np.zeros(n, dtype=np.int64)
         for i in range(stages):
@@ -75,6 +78,7 @@ class Axis:
             target = mass[least] + uniforms[:, i] * (mass[-1] - mass[least])
             least = np.maximum(least, _invert(mass[1:], target))
             picked[:, i] = least
+            least = np.minimum(least + strict, len(p) - 1)
         return self.values[picked[:, ::-1] if decreasing else picked]
 
 
@@ -101,9 +105,9 @@ def choice(values: list[float]) -> Axis:
     return Axis(ordered, np.full(len(ordered), 1 / len(ordered)))
 
 
-def monotone_count(values: int, stages: int) -> int:
-    """Number of monotone sequences, ties included: combinations with repetition."""
-    return math.comb(values + stages - 1, stages)
+def monotone_count(values: int, stages: int, strict: bool = False) -> int:
+    """Number of monotone sequences: combinations, with repetition unless strict."""
+    return math.comb(values if strict else values + stages - 1, stages)
 
 
 def _grid(low: float, high: float, step: float) -> FloatArray:

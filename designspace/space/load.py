@@ -16,9 +16,10 @@ from designspace.space.schema import NAME_PATTERN, SettingFile, SpaceFile
 from designspace.space.space import Cap, Space, axes_of
 
 _INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
-# Comes from the parent too; a file that stands alone may leave it out, for RegNet's.
 _BLOCK = "block"
-_MERGED = ("input", "axes", "monotone", "tie", "caps")
+# Come from the parent too; a file that stands alone may leave them out.
+_OPTIONAL = (_BLOCK, "distinct", "total_depth")
+_MERGED = ("input", "axes", "monotone", "distinct", "tie", "caps")
 _SUFFIXES = (".yaml", ".yml")
 _MOST_PARENTS = 50
 
@@ -112,7 +113,7 @@ def _resolve(path: Path, below: tuple[str, ...]) -> dict[str, Any]:
         # Other blocks have other axes beside depth and width, and what is said of them goes, too.
         base = {key: base[key] for key in ("family", "input") if key in base}
         base["axes"] = {name: axes[name] for name in ("d", "w") if name in axes}
-    merged = {key: base[key] for key in (*_INHERITED, _BLOCK) if key in base}
+    merged = {key: base[key] for key in (*_INHERITED, *_OPTIONAL) if key in base}
     for key, value in data.items():
         before = merged.get(key)
         if key in _MERGED and isinstance(before, dict) and isinstance(value, dict):
@@ -182,6 +183,9 @@ def parse_space(data: dict[str, Any], path: Path | str) -> Space:
         del plain["evidence"]
     if plain["block"] == BOTTLENECK:
         del plain["block"]
+    for key in ("distinct", "total_depth"):
+        if not plain[key]:
+            del plain[key]
     return Space(
         name=checked.name,
         parent=checked.parent,
@@ -192,6 +196,8 @@ def parse_space(data: dict[str, Any], path: Path | str) -> Space:
         axes={name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)},
         share=tuple(checked.share),
         monotone={str(name): way for name, way in checked.monotone.items()},
+        distinct=dict(checked.distinct),
+        total_depth=(depth.low, depth.high) if (depth := checked.total_depth) else None,
         tie={str(name): str(other) for name, other in checked.tie.items()},
         caps=tuple(_cap(checked, measure) for measure in checked.caps),
         se_ratio=checked.se_ratio,

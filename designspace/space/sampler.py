@@ -106,8 +106,11 @@ class _Search:
         self.budgets = budgets
         self.tried = 0
         self.accepted = 0
+        self.body_rules = [f"{n} distinct {axis}" for axis, n in space.distinct.items()]
+        self.body_rules += ["total depth"] if space.total_depth else []
         self.rules = [
             "number of stages",
+            *self.body_rules,
             *(f"cap on {cap.measure}" for cap in space.caps),
             *(f"budget on {budget.measure}" for budget in budgets),
             "duplicate",
@@ -127,7 +130,8 @@ class _Search:
         # Index of the first rule that refuses each candidate; len(rules) for none.
         verdict = np.zeros(len(uniforms), dtype=np.int64)
         passing = np.full(len(rows), len(self.rules), dtype=np.int64)
-        checks = [cap.holds(counted) for cap in self.space.caps]
+        checks = list(self.space.body_rules(candidates.stages).values())
+        checks += [cap.holds(counted) for cap in self.space.caps]
         checks += [budget.holds(counted) for budget in self.budgets]
         for number in range(len(checks), 0, -1):
             passing[~checks[number - 1]] = number

@@ -9,7 +9,7 @@ from designspace.arch import BOTTLENECK, Frame, find_block
 from designspace.arch.blocks import BLOCK_PATTERN
 from designspace.errors import shortened
 from designspace.space.axis import Axis, choice, log_uniform, uniform
-from designspace.space.space import axes_of
+from designspace.space.space import Direction, axes_of
 
 MAX_VALUES = 100_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
@@ -142,6 +142,19 @@ class CapFile(_Strict):
     power: float = Field(default=1.0, ge=0, le=4)
 
 
+class DepthFile(_Strict):
+    """A closed range of the number of blocks in all stages together."""
+
+    low: int = Field(default=1, ge=1, le=16_000)
+    high: int = Field(default=16_000, ge=1, le=16_000)
+
+    @model_validator(mode="after")
+    def _check(self) -> "DepthFile":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} must not be above high {self.high}")
+        return self
+
+
 class SpaceFile(_Strict):
     """A whole space: every key stands in it, or comes from its parent."""
 
@@ -154,7 +167,9 @@ class SpaceFile(_Strict):
     input: InputFile
     axes: dict[str, AxisFile]
     share: list[str] = []
-    monotone: dict[str, Literal["increasing", "decreasing"]] = {}
+    monotone: dict[str, Direction] = {}
+    distinct: dict[str, Annotated[int, Field(ge=1, le=16)]] = {}
+    total_depth: DepthFile | None = None
     tie: dict[Literal["w_a"], Literal["w_0"]] = {}
     caps: dict[Literal["params", "acts"], CapFile] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
@@ -184,8 +199,23 @@ class SpaceFile(_Strict):
             raise ValueError("tie is for regnet axes; use share for an anynet")
         for shared in set(self.monotone) & set(self.share):
             raise ValueError(f"monotone.{shared}: the axis is shared by all stages already")
+        self._check_distinct()
         self._check_values()
         return self
+
+    def _check_distinct(self) -> None:
+        stages = len(self.input.strides)
+        for name, count in self.distinct.items():
+            if name not in ("d", "w", "b", "g"):
+                raise ValueError(f"distinct: no axis {shortened(name)}; it may be d, w, b or g")
+            if name in ("b", "g") and self.block != BOTTLENECK:
+                raise ValueError(f"distinct.{name}: {self.block} blocks have no {name}")
+            if count > stages:
+                raise ValueError(f"distinct.{name}: {count} values in {stages} stages")
+        for name, direction in self.monotone.items():
+            values = len(self.axes[name].axis())
+            if direction.startswith("strictly") and values < stages:
+                raise ValueError(f"monotone.{name}: {values} values can't differ in {stages} stages")
 
     def _check_values(self) -> None:
         for name, axis in self.axes.items():

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch import BOTTLENECK, Cost, Frame, RegNets, Stages, find_block, group_compatible
-from designspace.arch.stages import FloatArray
+from designspace.arch.stages import FloatArray, IntArray
 from designspace.space.axis import Axis, monotone_count
 
 Family = Literal["anynet", "regnet"]
+Direction = Literal["increasing", "decreasing", "strictly_increasing", "strictly_decreasing"]
 ANYNET_AXES = ("d", "w", "b", "g")
 REGNET_AXES = ("d", "w_0", "w_a", "w_m", "b", "g")
 
@@ -79,7 +80,9 @@ class Space:
         axes: The distribution of each parameter.
         share: AnyNet axes with one value for all stages.
         monotone: AnyNet axes that never decrease (`increasing`) or never increase (`decreasing`)
-            from stage to stage; ties are allowed.
+            from stage to stage, as drawn; ties are allowed unless `strictly_` stands before.
+        distinct: How many different values the stages of a finished body must have, for each axis.
+        total_depth: Closed range of the number of blocks in all stages, or None.
         tie: RegNet axes that take another axis' value, such as w_a = w_0.
         caps: Upper bounds on params and acts as functions of flops.
         se_ratio: Squeeze-and-excitation ratio of all networks; 0 for X blocks.
@@ -95,7 +98,9 @@ class Space:
     frame: Frame
     axes: Mapping[str, Axis]
     share: tuple[str, ...]
-    monotone: Mapping[str, Literal["increasing", "decreasing"]]
+    monotone: Mapping[str, Direction]
+    distinct: Mapping[str, int]
+    total_depth: tuple[int, int] | None
     tie: Mapping[str, str]
     caps: tuple[Cap, ...]
     se_ratio: float
@@ -118,8 +123,13 @@ class Space:
             "caps": [[c.measure, c.constant, c.factor, c.power] for c in self.caps],
             "se_ratio": self.se_ratio,
         }
+        # Keys that came later count where they are set, so that older hashes stay.
         if self.block != BOTTLENECK:
             content["block"] = self.block
+        if self.distinct:
+            content["distinct"] = dict(self.distinct)
+        if self.total_depth:
+            content["total_depth"] = list(self.total_depth)
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -146,10 +156,29 @@ class Space:
         for name, axis in self.axes.items():
             draws = self._draws(name)
             if name in self.monotone:
-                size *= monotone_count(len(axis), draws)
+                strict = self.monotone[name].startswith("strictly")
+                size *= monotone_count(len(axis), draws, strict)
             else:
                 size *= len(axis) ** draws
         return size
+
+    def body_rules(self, stages: Stages) -> dict[str, NDArray[np.bool_]]:
+        """Which finished bodies keep each rule that is not built into the drawing, (n,) each."""
+        values = {
+            "d": stages.depths,
+            "w": stages.widths,
+            "b": stages.bottleneck_ratios,
+            "g": stages.group_widths,
+        }
+        rules = {
+            f"{count} distinct {name}": _distinct_values(values[name]) == count
+            for name, count in self.distinct.items()
+        }
+        if self.total_depth:
+            low, high = self.total_depth
+            depth = stages.depths.sum(axis=1)
+            rules["total depth"] = (depth >= low) & (depth <= high)
+        return rules
 
     @property
     def columns(self) -> int:
@@ -165,7 +194,10 @@ class Space:
             part = uniforms[:, column : column + draws]
             column += draws
             if name in self.monotone:
-                picked[name] = axis.draw_monotone(part, self.monotone[name] == "decreasing")
+                direction = self.monotone[name]
+                picked[name] = axis.draw_monotone(
+                    part, direction.endswith("decreasing"), direction.startswith("strictly")
+                )
             else:
                 picked[name] = axis.draw(part)
         for name, other in self.tie.items():
@@ -206,3 +238,10 @@ class Space:
         if name in self.tie:
             return 0
         return 1 if self.family == "regnet" or name in self.share else self.frame.num_stages
+
+
+def _distinct_values(values: NDArray[Any]) -> IntArray:
+    """Count the distinct values of each row of (n, stages), (n,)."""
+    ordered = np.sort(values, axis=1)
+    count: IntArray = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1, dtype=np.int64)
+    return count

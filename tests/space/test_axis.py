@@ -77,3 +77,20 @@ def test_drawing_by_the_guide_table_is_bisection(axis):
     )
     index = np.searchsorted(cumulated, uniforms, side="right").clip(max=len(axis) - 1)
     assert np.array_equal(axis.draw(uniforms), axis.values[index])
+
+
+@pytest.mark.parametrize("decreasing", [False, True])
+def test_strictly_monotone_draws_are_the_parent_distribution_conditioned(decreasing):
+    axis = log_uniform(1, 6, 1)
+    uniforms = np.random.default_rng(0).random((60_000, 3))
+    drawn = axis.draw_monotone(uniforms, decreasing, strict=True)
+    steps = np.diff(drawn, axis=1)
+    assert ((steps < 0) if decreasing else (steps > 0)).all()
+    # The obvious twin: draw freely, keep what is strictly monotone.
+    free = axis.draw(np.random.default_rng(1).random((400_000, 3)))
+    kept = free[(np.diff(free, axis=1) > 0).all(axis=1)]
+    expected = kept[:, ::-1] if decreasing else kept
+    for stage in range(3):
+        for value in axis.values:
+            share = (drawn[:, stage] == value).mean()
+            assert share == pytest.approx((expected[:, stage] == value).mean(), abs=0.012)

@@ -29,7 +29,7 @@ def test_dimensions_and_sizes_are_the_papers(name):
 
 
 def test_every_shipped_space_goes_with_every_setting():
-    assert len(shipped_spaces()) == 15
+    assert len(shipped_spaces()) == 16
     assert shipped_settings() == ["8", "16", "32"]
     for name in shipped_spaces():
         plain = load_space(name)
@@ -90,7 +90,7 @@ WRONG = [
     ({"share": ["q"]}, "share: no axis q; the axes are d, w, b, g"),
     ({"monotone": {"q": "increasing"}}, "monotone: no axis q; the axes are d, w, b, g"),
     ({"share": ["b"], "monotone": {"b": "increasing"}}, "monotone.b: .*shared"),
-    ({"monotone": {"w": "up"}}, "monotone.w: .*'increasing' or 'decreasing'"),
+    ({"monotone": {"w": "up"}}, "monotone.w: .*'increasing', 'decreasing', 'strictly_increasing'"),
     ({"tie": {"w_a": "w_0"}}, "tie is for regnet"),
     ({"se_ratio": 2}, "se_ratio: .*less than or equal to 1"),
     ({"axes": {"w": {"distribution": "log_uniform", "low": 9, "high": 8, "step": 1}}}, "axes.w"),

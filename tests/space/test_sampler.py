@@ -117,3 +117,15 @@ def test_cost_of_a_population_equals_that_of_its_members():
             population.cost.flops[i],
             population.cost.params[i],
         )
+
+
+def test_distinct_values_and_total_depth_hold_for_the_finished_bodies():
+    space = load_space("AnyNetXE-4widths@16")
+    result = sample(space, 100, (Budget.parse("flops", "1M±10%"),))
+    widths = result.population.stages.widths
+    assert all(len(set(row)) == 4 for row in widths.tolist())
+    assert result.population.stages.depths.sum(axis=1).max() <= 24
+    assert result.tally.refused["4 distinct w"] > 0
+    assert result.tally.refused["total depth"] > 0
+    free = load_space("AnyNetXE@16")
+    assert space.hash != free.hash
