@@ -8,23 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from designspace.analysis.best import bootstrap
-    from designspace.analysis.compare import compare
-    from designspace.analysis.edf import edf
-    from designspace.analysis.fits import fit_quantized_linear
-    from designspace.analysis.frames import load
+    from designspace.analysis.dataframe import load
+    from designspace.analysis.quantized_linear_fit import fit_quantized_linear
     from designspace.report.plot import plot_edf
+    from designspace.stats.bootstrap import bootstrap
+    from designspace.stats.comparison import compare
+    from designspace.stats.edf import edf
 
 __version__ = "0.1.0"
 __all__ = ["bootstrap", "compare", "edf", "fit_quantized_linear", "load", "plot_edf"]
 
 # Loaded when first asked for, so that `import designspace` takes no time.
 _HOMES = {
-    "bootstrap": "analysis.best",
-    "compare": "analysis.compare",
-    "edf": "analysis.edf",
-    "fit_quantized_linear": "analysis.fits",
-    "load": "analysis.frames",
+    "bootstrap": "stats.bootstrap",
+    "compare": "stats.comparison",
+    "edf": "stats.edf",
+    "fit_quantized_linear": "analysis.quantized_linear_fit",
+    "load": "analysis.dataframe",
     "plot_edf": "report.plot",
 }
 

@@ -81,7 +81,7 @@ def study(tmp_path_factory):
     import numpy as np
 
     from designspace.analysis.findings import find
-    from designspace.analysis.load import load_all
+    from designspace.analysis.load_results import load_all
     from designspace.analysis.summary import summary
     from designspace.analysis.tables import tables
     from designspace.runs import RunFolder, Trial, TrialState

@@ -11,23 +11,28 @@ import pytest
 import designspace
 
 PACKAGE = Path(designspace.__file__).parent
-FOUNDATION = {"errors", "files", "__version__"}
-# Which rooms a room may import, itself and the foundation aside.
-ROOMS = {
-    "arch": set(),
-    "space": {"arch"},
-    "runs": {"arch"},
+FOUNDATION = {"errors", "__version__"}
+# Which packages a package may import, itself and the foundation aside.
+PACKAGES = {
+    "io": set(),
+    "arch": {"io"},
+    "space": {"io", "arch"},
+    "runs": {"io", "arch", "space"},
+    "data": {"io", "runs"},
     "networks": {"arch"},
-    "training": {"arch", "runs", "networks"},
-    "analysis": {"arch", "runs"},
-    "derive": {"arch", "space", "runs", "analysis"},
-    "report": {"arch", "analysis"},
-    "export": {"arch", "runs", "networks", "derive"},
-    "pretrain": {"arch", "runs", "networks", "training", "export"},
+    "training": {"io", "arch", "runs", "data", "networks"},
+    "stats": set(),
+    "analysis": {"io", "arch", "space", "runs", "stats"},
+    "refine": {"io", "arch", "space", "runs", "stats", "analysis"},
+    "derive": {"io", "arch", "space", "runs", "stats", "analysis"},
+    "export": {"io", "arch", "runs", "networks", "derive", "analysis", "stats"},
+    "pretrain": {"io", "arch", "runs", "data", "networks", "training", "export"},
+    "evaluate": {"io", "arch", "runs", "data", "networks", "training", "export", "pretrain"},
+    "report": {"io", "arch", "stats", "analysis"},
 }
 HEAVY = {
-    "torch": {"networks", "training", "pretrain", "export"},
-    "torchvision": {"networks", "training", "pretrain", "export"},
+    "torch": {"networks", "data", "training", "pretrain", "evaluate", "export"},
+    "torchvision": {"networks", "data", "training", "pretrain", "evaluate", "export"},
     "matplotlib": {"report"},
 }
 
@@ -48,17 +53,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_only_downwards(path):
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if room not in ROOMS:
-        assert room in FOUNDATION | {"cli", "__init__", "__main__"}, f"unknown room {room}"
+    package = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if package not in PACKAGES:
+        assert package in FOUNDATION | {"cli", "__init__", "__main__"}, f"unknown package {package}"
         return
-    allowed = ROOMS[room] | FOUNDATION | {room}
+    allowed = PACKAGES[package] | FOUNDATION | {package}
     for name in imports(path):
         top, *rest = name.split(".")
         if top == "designspace" and rest:
-            assert rest[0] in allowed, f"{room} imports {name}"
+            assert rest[0] in allowed, f"{package} imports {name}"
         if top in HEAVY:
-            assert room in HEAVY[top], f"{room} imports {top}"
+            assert package in HEAVY[top], f"{package} imports {top}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

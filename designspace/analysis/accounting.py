@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.analysis.arrays import BoolArray, FloatArray
 from designspace.analysis.results import MISSING, Results
 from designspace.runs import TrialState
+from designspace.stats.arrays import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from designspace.analysis.best import bootstrap
-from designspace.analysis.compare import compare, equivalent, holm
-from designspace.analysis.pairs import Reading
+from designspace.analysis.pairwise import Reading
 from designspace.analysis.results import Results
 from designspace.errors import InputError, nearest
-from designspace.files import read_yaml, validate
+from designspace.io.files import read_yaml, validate
+from designspace.stats.bootstrap import bootstrap
+from designspace.stats.comparison import compare, equivalent, holm
 
 # A folder named 2024 is a number to YAML.
 _Name = Annotated[str, Field(coerce_numbers_to_str=True)]

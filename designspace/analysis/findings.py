@@ -7,12 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from designspace.analysis.accounting import Accounting, account
-from designspace.analysis.arrays import IntArray
-from designspace.analysis.axes import AxisTrend, ParameterPair, axis_trends, best_pairs
-from designspace.analysis.best import BestInterval, BestOfK, best_of_k, bootstrap_all
 from designspace.analysis.claims import Claims, judge_claims
-from designspace.analysis.constraints import SharedConstraint, shared_constraints
-from designspace.analysis.edf import (
+from designspace.analysis.importance import AxisTrend, ParameterPair, axis_trends, best_pairs
+from designspace.analysis.normalized_edf import NormalizedEdfs, normalized_edfs
+from designspace.analysis.pairwise import DEFAULT_MARGIN, Pair, compare_pairs
+from designspace.analysis.quantized_linear_fit import (
+    LinearFits,
+    Trend,
+    fit_quantized_linear,
+    width_trend,
+)
+from designspace.analysis.results import Results
+from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
+from designspace.runs import TrialState
+from designspace.stats.arrays import IntArray
+from designspace.stats.bootstrap import BestInterval, BestOfK, best_of_k, bootstrap_all
+from designspace.stats.edf import (
     Band,
     Edf,
     QuantileInterval,
@@ -21,11 +31,6 @@ from designspace.analysis.edf import (
     edf,
     quantile_interval,
 )
-from designspace.analysis.fits import LinearFits, Trend, fit_quantized_linear, width_trend
-from designspace.analysis.normalized import NormalizedEdfs, normalized_edfs
-from designspace.analysis.pairs import DEFAULT_MARGIN, Pair, compare_pairs
-from designspace.analysis.results import Results
-from designspace.runs import TrialState
 
 BEST = 20
 # More networks than this are fitted at evenly spaced ranks of error, and it is said.

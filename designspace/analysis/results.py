@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.analysis.arrays import BoolArray, FloatArray, IntArray
 from designspace.arch import RegNets, Stages
 from designspace.runs import TrialState
+from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
 MISSING = "missing"
 STATES = (*(state.value for state in TrialState), MISSING)

@@ -1,17 +1,17 @@
-"""Findings as plain data: summary.json, whose schema is in `designspace.analysis.schema`."""
+"""Findings as plain data: summary.json, whose schema is in `analysis.summary_schema`."""
 
 from typing import Any
 
 import numpy as np
 
-from designspace.analysis.axes import AxisTrend
-from designspace.analysis.best import BestInterval
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
-from designspace.analysis.normalized import NormalizedEdfs
-from designspace.analysis.pairs import Pair
-from designspace.analysis.plain import number, plain
-from designspace.analysis.sequential import SequentialComparison
-from designspace.analysis.verdicts import verdicts
+from designspace.analysis.importance import AxisTrend
+from designspace.analysis.narrative import verdicts
+from designspace.analysis.normalized_edf import NormalizedEdfs
+from designspace.analysis.pairwise import Pair
+from designspace.io.serialization import number, plain
+from designspace.stats.bootstrap import BestInterval
+from designspace.stats.sequential import SequentialComparison
 
 SCHEMA = 1
 

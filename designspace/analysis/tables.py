@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from designspace.analysis.edf import Band, Edf
 from designspace.analysis.findings import Findings
-from designspace.analysis.plain import number, plain
 from designspace.analysis.summary import interval_record, pair_record, population_record
+from designspace.io.serialization import number, plain
+from designspace.stats.edf import Band, Edf
 
 Table = tuple[tuple[str, ...], list[list[Any]]]
 

@@ -8,14 +8,14 @@ from designspace.arch.blocks import (
     installed_blocks,
     require_bottleneck,
 )
+from designspace.arch.body import Arch, Stages, group_compatible
 from designspace.arch.catalog import CATALOG, published
 from designspace.arch.cost import Cost, cost, countable
-from designspace.arch.frame import Frame
 from designspace.arch.model import NAME_PATTERN, Model, check_name, model_name
 from designspace.arch.population import Population
+from designspace.arch.quantity import format_quantity, parse_quantity
 from designspace.arch.regnet import RegNet, RegNets, quantized_widths
-from designspace.arch.stages import Arch, Stages, group_compatible
-from designspace.arch.units import format_quantity, parse_quantity
+from designspace.arch.skeleton import Frame
 
 __all__ = [
     "BOTTLENECK",

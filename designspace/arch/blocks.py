@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from designspace.errors import InputError, nearest, shortened
 
 if TYPE_CHECKING:
+    from designspace.arch.body import Stages
     from designspace.arch.cost import Cost
-    from designspace.arch.frame import Frame
     from designspace.arch.model import Model
-    from designspace.arch.stages import Stages
+    from designspace.arch.skeleton import Frame
 
 BOTTLENECK = "bottleneck"
 # As a space's `block:` can name it.

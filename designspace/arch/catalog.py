@@ -8,8 +8,8 @@ the tests hold these against are in `tests/golden/catalog.json`, with their sour
 from dataclasses import dataclass, replace
 
 from designspace.arch.model import Model
+from designspace.arch.quantity import format_quantity
 from designspace.arch.regnet import RegNet
-from designspace.arch.units import format_quantity
 from designspace.errors import InputError, nearest
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch.blocks import BOTTLENECK, Block, find_block
-from designspace.arch.frame import Frame
-from designspace.arch.stages import IntArray, Stages
+from designspace.arch.body import IntArray, Stages
+from designspace.arch.skeleton import Frame
 from designspace.errors import InputError, shortened
 
 # Counts are exact as long as they fit into 64 bits.

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from designspace.arch.blocks import BOTTLENECK
+from designspace.arch.body import Arch, Stages
 from designspace.arch.cost import Cost, cost
-from designspace.arch.frame import Frame
 from designspace.arch.regnet import RegNet
-from designspace.arch.stages import Arch, Stages
+from designspace.arch.skeleton import Frame
 from designspace.errors import InputError
 
 # Names stand in files, folders and code of many libraries.

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from designspace.arch.body import Arch, Stages
 from designspace.arch.cost import Cost, cost
-from designspace.arch.frame import Frame
 from designspace.arch.model import Model
 from designspace.arch.regnet import RegNet, RegNets
-from designspace.arch.stages import Arch, Stages
+from designspace.arch.skeleton import Frame
 from designspace.errors import InputError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch.stages import Arch, FloatArray, IntArray, Stages, group_compatible
+from designspace.arch.body import Arch, FloatArray, IntArray, Stages, group_compatible
 from designspace.errors import InputError
 
 QUANTUM = 8

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from designspace.analysis.agreement import Trust
+    from designspace.analysis.rank_agreement import Trust
 
 
 def agree(
@@ -31,8 +31,8 @@ def agree(
     """
     import json
 
-    from designspace.analysis.agreement import trust
-    from designspace.analysis.load import load_all
+    from designspace.analysis.load_results import load_all
+    from designspace.analysis.rank_agreement import trust
     from designspace.errors import InputError
 
     if len(runs) < 2:

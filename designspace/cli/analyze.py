@@ -41,10 +41,10 @@ def analyze(
     import json
 
     from designspace.analysis.findings import find
-    from designspace.analysis.load import load_all
+    from designspace.analysis.load_results import load_all
     from designspace.analysis.summary import summary
     from designspace.cli.options import check_margin
-    from designspace.report.write import write_report
+    from designspace.report.write_report import write_report
 
     check_margin(margin)
     findings = find(load_all(runs, all_finished), margin, claims)

@@ -29,7 +29,7 @@ def demo(
       designspace demo --models 8 --out /tmp/look --jobs 1
     """
     from designspace.errors import InputError
-    from designspace.runs.asked import check_jobs
+    from designspace.runs.options import check_jobs
 
     if models < 1:
         raise InputError(f"--models is {models}; it must be at least 1")

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from designspace.arch import Frame
     from designspace.derive.derivation import Derivation, Family
-    from designspace.derive.rules import Rule
+    from designspace.derive.scaling_rules import Rule
     from designspace.derive.target import Target
 
 
@@ -70,10 +70,10 @@ def derive(
     import json
 
     from designspace.arch import check_name
-    from designspace.derive.rules import find_rule
+    from designspace.arch.model_file import replaceable, write_model
+    from designspace.derive.scaling_rules import find_rule
     from designspace.errors import InputError
-    from designspace.export.model_file import replaceable, write_model
-    from designspace.files import make_folder
+    from designspace.io.files import make_folder
 
     if not 1 <= batch <= 10**6:
         raise InputError(f"--batch is {batch}; it must be 1 to 1000000")
@@ -216,9 +216,9 @@ def _from_findings(
 ) -> "Derivation":
     from dataclasses import replace
 
+    from designspace.analysis.study_findings import read_findings
     from designspace.arch import Frame
     from designspace.derive.derivation import SE_RATIOS, Derivation, derive
-    from designspace.derive.findings import read_findings
     from designspace.derive.search import search as look
     from designspace.errors import InputError
 

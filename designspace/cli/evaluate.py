@@ -10,8 +10,8 @@ from designspace.cli.options import Cache, Device, Download, Threads
 
 if TYPE_CHECKING:
     from designspace.cli.progress import EvaluationDisplay
-    from designspace.pretrain.scores import Score
-    from designspace.pretrain.subject import Subject
+    from designspace.evaluate.backbone import Subject
+    from designspace.evaluate.scores import Score
 
 # Options that some tasks alone have.
 _ONLY_FOR = {
@@ -93,7 +93,7 @@ def evaluate(
     from designspace.cli.pretraining_page import update_page
     from designspace.cli.progress import EvaluationDisplay, terminal
     from designspace.errors import InputError
-    from designspace.pretrain.subject import load_subject
+    from designspace.evaluate.backbone import load_subject
 
     subject = load_subject(checkpoint, resolve_model(model, "evaluate") if model else None, side)
     chosen = data or subject.data
@@ -144,7 +144,7 @@ def evaluate(
 def _classify(
     subject: "Subject", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
 ) -> "list[Score]":
-    from designspace.pretrain.evaluate import Evaluation, Options
+    from designspace.evaluate.evaluation import Evaluation, Options
 
     return Evaluation(subject, Options(**options), folder, display).run()
 
@@ -156,7 +156,7 @@ def _features(
     options: dict[str, Any],
     display: "EvaluationDisplay",
 ) -> dict[str, Any]:
-    from designspace.pretrain.evaluate import Evaluation, Options
+    from designspace.evaluate.evaluation import Evaluation, Options
     from designspace.pretrain.features import check_features_file
 
     file = out or folder / "features.npz"
@@ -170,7 +170,7 @@ def _features(
 def _detect(
     subject: "Subject", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
 ) -> "list[Score]":
-    from designspace.pretrain.detection.task import Detection, DetectOptions
+    from designspace.evaluate.detection.detection_task import Detection, DetectOptions
 
     wanted = DetectOptions(**options)
     return Detection(subject, wanted, folder, display).run()
@@ -179,7 +179,7 @@ def _detect(
 def _of_task(task: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are a task's own; refuse those that it would silently ignore."""
     from designspace.errors import InputError
-    from designspace.pretrain.scores import check_task
+    from designspace.evaluate.scores import check_task
 
     check_task(task)
     for name, value in given.items():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from designspace.export.write import Exported
+    from designspace.export.exporter import Exported
 
 
 def export(
@@ -76,9 +76,9 @@ def export(
     import sys
 
     from designspace.errors import InputError
+    from designspace.export.exporter import Options
     from designspace.export.manifest import MANIFEST, export_one
-    from designspace.export.registry import find_target
-    from designspace.export.write import Options
+    from designspace.export.targets import find_target
 
     targets = [find_target(name) for name in dict.fromkeys(to or [])]
     options = Options(verify, nearest, outputs, weights)
@@ -88,7 +88,7 @@ def export(
             print(text, file=sys.stderr)
 
     if best is not None:
-        from designspace.export.best import export_best
+        from designspace.export.export_best import export_best
 
         if weights is not None:
             raise InputError("--best and --weights: a checkpoint fits one network")

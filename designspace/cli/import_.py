@@ -48,8 +48,8 @@ def import_(
     """
     import json
 
-    from designspace.analysis.foreign import Reading, read_foreign
-    from designspace.analysis.imported import IMPORT_FILE, write_imported
+    from designspace.analysis.imported_folder import IMPORT_FILE, write_imported
+    from designspace.analysis.importers import Reading, read_foreign
     from designspace.errors import InputError
 
     if error is not None and accuracy is not None:

@@ -29,8 +29,8 @@ def resolve_model(text: str, ours: str | None = None) -> "Model":
 
 def _resolve(text: str) -> "Model":
     from designspace.arch import published
+    from designspace.arch.model_file import read_model
     from designspace.errors import InputError
-    from designspace.export.model_file import read_model
     from designspace.runs import RunFolder
     from designspace.runs.named import named_model
 

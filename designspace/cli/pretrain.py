@@ -8,8 +8,8 @@ import typer
 from designspace.cli.options import Cache, Device, Download, Threads
 
 if TYPE_CHECKING:
-    from designspace.pretrain.plan import Plan
-    from designspace.pretrain.run import Request
+    from designspace.pretrain.cost_plan import Plan
+    from designspace.pretrain.pretrain import Request
 
 
 def pretrain(
@@ -93,12 +93,12 @@ def pretrain(
     trunk = resolve_model(model, "pretrain")
     chosen = load_recipe(recipe).override(epochs, batch_size, lr, shard)
     if print_recipe:
-        from designspace.files import dump_yaml
+        from designspace.io.files import dump_yaml
 
         print(dump_yaml(chosen.to_dict()), end="")
         return
     if dry_run:
-        from designspace.pretrain.plan import DEFAULT_TERAFLOPS, plan
+        from designspace.pretrain.cost_plan import DEFAULT_TERAFLOPS, plan
 
         if data is not None:
             from designspace.pretrain.images import count
@@ -114,7 +114,7 @@ def pretrain(
         raise InputError("--out is missing; name the folder of the run")
 
     from designspace.cli.pretraining_page import update_page
-    from designspace.pretrain.run import Diverged, Request
+    from designspace.pretrain.pretrain import Diverged, Request
 
     request = Request(
         model=trunk,
@@ -144,8 +144,8 @@ def pretrain(
 def _pretrained(out: Path, request: "Request", tensorboard: bool) -> dict[str, Any]:
     from designspace.cli.pretraining import PretrainingDisplay
     from designspace.cli.progress import terminal
-    from designspace.pretrain.board import PretrainingBoard
-    from designspace.pretrain.run import pretrain_trunk
+    from designspace.pretrain.pretrain import pretrain_trunk
+    from designspace.pretrain.tensorboard import PretrainingBoard
 
     board = PretrainingBoard(out / "tensorboard") if tensorboard else None
     with terminal(f"stopped; the same command goes on in {out} from here") as bar:
@@ -153,7 +153,7 @@ def _pretrained(out: Path, request: "Request", tensorboard: bool) -> dict[str, A
 
 
 def _described(made: "Plan") -> str:
-    from designspace.arch.units import format_quantity
+    from designspace.arch.quantity import format_quantity
 
     memory = made.memory
     again = "activations computed again" if made.checkpointed else "activations all kept"

@@ -7,8 +7,8 @@ from designspace.cli.progress import Display, duration
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from designspace.pretrain.board import PretrainingBoard
-    from designspace.pretrain.run import Progressed
+    from designspace.pretrain.pretrain import Progressed
+    from designspace.pretrain.tensorboard import PretrainingBoard
 
 
 class PretrainingDisplay(Display):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from designspace.pretrain.folder import PretrainFolder
+    from designspace.pretrain.pretrain_run import PretrainFolder
 
 
 def update_page(run: Path, device: str, home: Path | None) -> Path | None:
@@ -18,7 +18,7 @@ def update_page(run: Path, device: str, home: Path | None) -> Path | None:
     Returns:
         The page, or None where no epoch is through yet.
     """
-    from designspace.pretrain.folder import PretrainFolder
+    from designspace.pretrain.pretrain_run import PretrainFolder
 
     folder = PretrainFolder(run)
     index = run / "report" / "index.html"
@@ -31,8 +31,8 @@ def update_page(run: Path, device: str, home: Path | None) -> Path | None:
     if not epochs:
         return None
 
-    from designspace.analysis.pretraining import find_pretraining
-    from designspace.pretrain.scores import read_table
+    from designspace.analysis.pretraining_findings import find_pretraining
+    from designspace.evaluate.scores import read_table
     from designspace.report.pretraining_page import write_pretraining_page
 
     trunk = folder.model()
@@ -55,10 +55,10 @@ def _pictures(
     """Pictures of the newest checkpoint, looked for anew where those that are kept are older."""
     import torch
 
+    from designspace.data.cache import default_home
     from designspace.errors import InputError
-    from designspace.pretrain.gallery import look, read_gallery, save_gallery
     from designspace.pretrain.images import decoded
-    from designspace.training.cache import default_home
+    from designspace.pretrain.nearest_neighbors import look, read_gallery, save_gallery
     from designspace.training.devices import find_devices
 
     kept = read_gallery(folder)

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from designspace.runs import RunFolder, Trial
-    from designspace.training.board import Board
     from designspace.training.driver import Snapshot
+    from designspace.training.tensorboard import Board
 
 # Seconds between plain lines that bring news, and between any.
 _NEWS_EVERY, _LINE_EVERY = 10.0, 60.0

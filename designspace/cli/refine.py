@@ -41,11 +41,11 @@ def refine(
     from dataclasses import asdict
 
     from designspace.cli.options import check_margin
-    from designspace.derive.proposals import Rule
-    from designspace.derive.refine import refine as narrow
-    from designspace.derive.refine import study_run
     from designspace.errors import InputError
-    from designspace.files import write_text
+    from designspace.io.files import write_text
+    from designspace.refine.constraint_tests import Rule
+    from designspace.refine.refine import refine as narrow
+    from designspace.refine.refine import study_run
 
     if not 0 < alpha < 1:
         raise InputError(f"--alpha is {alpha:g}; it must be between 0 and 1")

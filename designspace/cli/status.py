@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from designspace.runs.standing import Standing
+    from designspace.runs.status import Standing
 
 _WIDTH = 60
 _HEIGHT = 10
@@ -35,7 +35,7 @@ def status(
     import time
 
     from designspace.runs import RunFolder
-    from designspace.runs.standing import standing
+    from designspace.runs.status import standing
 
     folder = RunFolder.open(run)
     found = standing(folder)

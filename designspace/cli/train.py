@@ -11,8 +11,8 @@ from designspace.cli.options import Cache, Device, Download
 if TYPE_CHECKING:
     from designspace.runs import Recipe, RunFolder
     from designspace.training.driver import Snapshot
-    from designspace.training.population import Request
-    from designspace.training.workers import Workers
+    from designspace.training.loky_workers import Workers
+    from designspace.training.train_runs import Request
 
 
 def train(
@@ -103,7 +103,7 @@ def train(
 
     from designspace.cli.progress import TrainingDisplay, terminal
     from designspace.runs import RunFolder
-    from designspace.runs.asked import check_asked, chosen_models
+    from designspace.runs.options import check_asked, chosen_models
 
     folders = [RunFolder.open(run) for run in runs]
     backend = backend or ("dask" if scheduler or cluster else "loky")
@@ -120,8 +120,8 @@ def train(
     may_stop = _until(folders, until)
     make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
 
-    from designspace.training.board import Board
-    from designspace.training.population import Request, train_runs
+    from designspace.training.tensorboard import Board
+    from designspace.training.train_runs import Request, train_runs
 
     requests = [
         (
@@ -206,7 +206,7 @@ def _until(folders: "list[RunFolder]", level: float | None) -> "Callable[[], str
         raise InputError("--until compares runs: name two or more")
     if not 0.5 <= level < 1:
         raise InputError(f"--until is {level:g}; it is a level from 0.5 to below 1, such as 0.95")
-    from designspace.analysis.sequential import decision
+    from designspace.stats.sequential import decision
 
     def may_stop() -> str | None:
         errors = {
@@ -233,7 +233,7 @@ def _backend(
             raise InputError("--scheduler and --cluster go with --backend dask")
         if options:
             raise InputError("--cluster-option goes with --cluster")
-        from designspace.training.population import local_workers
+        from designspace.training.train_runs import local_workers
 
         return local_workers
     if options and not cluster:
@@ -242,7 +242,7 @@ def _backend(
     def on_dask(request: "Request", trials: int) -> "Workers":
         from designspace.training.dask_workers import DaskWorkers, connect
         from designspace.training.devices import available_cores
-        from designspace.training.task import run_task
+        from designspace.training.trial_task import run_task
 
         wanted = min(request.jobs or available_cores(), trials)
         return DaskWorkers(connect(scheduler, cluster, options, wanted), run_task, request.jobs)

@@ -15,10 +15,10 @@ from designspace.arch import (
     parse_quantity,
     published,
 )
-from designspace.derive.memory import training_memory
-from designspace.derive.rules import Rule
-from designspace.derive.scale import Scaled, scale
+from designspace.derive.scaling import Scaled, scale
+from designspace.derive.scaling_rules import Rule
 from designspace.derive.target import NEAR, NOUNS, Target, better_rule, distance, solve
+from designspace.derive.training_memory import training_memory
 from designspace.errors import InputError
 
 Family = Literal["regnetx", "regnety"]

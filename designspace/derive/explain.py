@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from designspace.arch import CATALOG, Model, RegNet, published
 from designspace.derive.derivation import derive
-from designspace.derive.rules import RULES
+from designspace.derive.scaling_rules import RULES
 from designspace.errors import InputError
 
 _PROTOTYPES = 16_000

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from designspace.analysis.study_findings import NAMES, Found
 from designspace.arch import Model, RegNets
-from designspace.arch.stages import FloatArray
+from designspace.arch.body import FloatArray
 from designspace.derive.derivation import SE_RATIOS, Family
-from designspace.derive.findings import NAMES, Found
 from designspace.derive.target import NOUNS, Target
 from designspace.errors import InputError
-from designspace.files import read_text
+from designspace.io.files import read_text
 from designspace.space import Budget, Space, load_space, sample
 
 # Share of the target that a sampled model's cost may differ by, as the paper's single regimes.

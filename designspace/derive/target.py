@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 
 from designspace.arch import Model, format_quantity
-from designspace.derive.rules import RULES, Rule
-from designspace.derive.scale import Scaled, scale
+from designspace.derive.scaling import Scaled, scale
+from designspace.derive.scaling_rules import RULES, Rule
 from designspace.errors import InputError
 
 Measure = Literal["flops", "params", "acts"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export.names import identifier
+from designspace.export.identifiers import identifier
 
 if TYPE_CHECKING:
     import torch

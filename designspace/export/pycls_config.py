@@ -9,10 +9,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.arch import Model
-from designspace.export.classy import by_parameters
-from designspace.export.names import describe, identifier
+from designspace.export.classyvision import by_parameters
+from designspace.export.identifiers import describe, identifier
 from designspace.export.target import Target, same
-from designspace.files import dump_yaml, read_yaml, validate
+from designspace.io.files import dump_yaml, read_yaml, validate
 
 
 class _Strict(BaseModel):

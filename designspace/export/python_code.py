@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from designspace.arch import Model
-from designspace.export.names import identifier
+from designspace.export.identifiers import identifier
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,10 +6,10 @@ comes out otherwise. Its networks have four stages, and stride 2 everywhere.
 
 from dataclasses import replace
 
+from designspace.analysis.fit_regnet import fitted_regnet
 from designspace.arch import Arch, Model, RegNet
-from designspace.derive.fitted import fitted_regnet
 from designspace.errors import InputError
-from designspace.export.names import describe, identifier
+from designspace.export.identifiers import describe, identifier
 from designspace.export.python_code import rebuild
 from designspace.export.target import Target
 

@@ -5,7 +5,7 @@ random RegNets come out otherwise.
 """
 
 from designspace.arch import Model
-from designspace.export.names import describe, identifier
+from designspace.export.identifiers import describe, identifier
 from designspace.export.python_code import rebuild
 from designspace.export.target import Target, same
 

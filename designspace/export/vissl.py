@@ -12,11 +12,11 @@ from typing import Any
 from designspace.arch import Model
 from designspace.derive.derivation import regime
 from designspace.errors import InputError
-from designspace.export.classy import check_trunk, trunk
-from designspace.export.names import describe, identifier
+from designspace.export.classyvision import check_trunk, trunk
+from designspace.export.identifiers import describe, identifier
 from designspace.export.target import Target, same
 from designspace.export.vissl_schema import VisslFile
-from designspace.files import dump_yaml, read_yaml, validate
+from designspace.io.files import dump_yaml, read_yaml, validate
 
 PROTOTYPES = 16_000
 LARGE_HEAD_FLOPS = 60e9

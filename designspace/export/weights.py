@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export.keys import CLASSIFIER, STYLES, key_map, key_names
+from designspace.export.state_keys import CLASSIFIER, STYLES, key_map, key_names
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from designspace.arch import BOTTLENECK, Block, Model, find_block
 from designspace.errors import InputError
-from designspace.networks.fused import FusedBatchNorm, FusedBlock, fuse_relu
+from designspace.networks.fused_blocks import FusedBatchNorm, FusedBlock, fuse_relu
 
 
 def block_params(model: Model) -> BlockParams:

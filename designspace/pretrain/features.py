@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from designspace.errors import InputError
 from designspace.export.weights import write_safetensors
-from designspace.files import half_written
+from designspace.io.files import half_written
 
 _BATCH = 256
 _SUFFIXES = (".npz", ".safetensors")

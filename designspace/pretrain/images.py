@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from designspace.data.cache import Cache, Progress, build_cache, default_home
+from designspace.data.decode import Geometry
+from designspace.data.sources import load_source
+from designspace.data.splits import Split, split_unseen
 from designspace.pretrain.recipe import SwavRecipe
-from designspace.training.cache import Cache, Progress, build_cache, default_home
-from designspace.training.decode import Geometry
 from designspace.training.devices import available_cores
-from designspace.training.sources import load_source
-from designspace.training.splits import Split, split_unseen
 
 
 def count(data: str, home: Path | None, download: bool) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from designspace.pretrain.parts import group_of, local
+from designspace.pretrain.dtensor import group_of, local
 
 _EPS = 1e-8
 

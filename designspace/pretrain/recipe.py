@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from designspace.errors import InputError
-from designspace.files import read_named, shipped_names, validate
+from designspace.io.files import read_named, shipped_names, validate
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _HIGHEST_RATE = 1000

@@ -12,7 +12,7 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
-from designspace.report.style import FAMILY
+from designspace.report.palette import FAMILY
 
 # Families of other scripts, as systems ship them; those that this machine lacks are passed over.
 _FALLBACKS = (

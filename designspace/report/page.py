@@ -9,10 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from designspace.analysis.findings import Findings
-from designspace.analysis.verdicts import verdicts
+from designspace.analysis.narrative import verdicts
 from designspace.arch import format_quantity
-from designspace.report.figures import Rendered
-from designspace.report.models import model_table, rows_shown
+from designspace.report.model_table import model_table, rows_shown
+from designspace.report.report_figures import Rendered
 
 
 def page(findings: Findings, rendered: Sequence[Rendered], version: str) -> str:

@@ -3,9 +3,9 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from designspace.analysis.arrays import Numbers
-from designspace.analysis.edf import dkw_band, edf
-from designspace.report.draw import draw_edf
+from designspace.report.drawings import draw_edf
+from designspace.stats.arrays import Numbers
+from designspace.stats.edf import dkw_band, edf
 
 
 def plot_edf(

@@ -11,15 +11,15 @@ from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from designspace.analysis.arrays import FloatArray
-from designspace.analysis.pretraining import (
+from designspace.analysis.pretraining_findings import (
     Pictures,
     PretrainingFindings,
     ScoreGroup,
     ScoreLine,
 )
-from designspace.report.figures import Figure, Panel
-from designspace.report.style import COLORS, INK
+from designspace.report.palette import COLORS, INK
+from designspace.report.report_figures import Figure, Panel
+from designspace.stats.arrays import FloatArray
 
 # Pixels that a picture has at least in a strip: small ones are enlarged by whole numbers.
 _LEAST = 32

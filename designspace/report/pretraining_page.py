@@ -8,10 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from designspace import __version__
-from designspace.analysis.plain import readable
-from designspace.analysis.pretraining import PretrainingFindings
-from designspace.files import make_folder, refuse_links_out, write_bytes, write_text
-from designspace.report.figures import Rendered, render
+from designspace.analysis.pretraining_findings import PretrainingFindings
+from designspace.io.files import make_folder, refuse_links_out, write_bytes, write_text
+from designspace.io.serialization import readable
 from designspace.report.page import environment, source, writable
 from designspace.report.pretraining_figures import (
     Strip,
@@ -19,6 +18,7 @@ from designspace.report.pretraining_figures import (
     pretraining_figures,
     prototype_strips,
 )
+from designspace.report.report_figures import Rendered, render
 
 
 def write_pretraining_page(findings: PretrainingFindings, folder: Path) -> Path:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from html import escape
 
-from designspace.report.style import COLORS, FAINT, INK
+from designspace.report.palette import COLORS, FAINT, INK
 
 DOTS = "dots"
 _USE = re.compile(r'<use xlink:href="#[^"]+" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')

@@ -1,8 +1,8 @@
 """What happened: run folders, trials, recipes, and the journals that keep them."""
 
-from designspace.runs.data import DataRecord
-from designspace.runs.folder import RunFolder
+from designspace.runs.data_record import DataRecord
 from designspace.runs.recipe import Recipe, load_recipe, shipped_recipes
+from designspace.runs.run import RunFolder
 from designspace.runs.trial import Trial, TrialState
 
 __all__ = [

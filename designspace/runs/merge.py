@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 
 from designspace.errors import InputError
-from designspace.files import make_folder, read_text, write_text
-from designspace.runs.folder import RunFolder
-from designspace.runs.lock import lock
+from designspace.io.files import make_folder, read_text, write_text
+from designspace.io.lock import lock
+from designspace.runs.run import RunFolder
 from designspace.runs.trial import Trial, TrialState
 
 

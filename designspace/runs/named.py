@@ -2,7 +2,7 @@
 
 from designspace.arch import Model, model_name
 from designspace.errors import InputError
-from designspace.runs.folder import RunFolder
+from designspace.runs.run import RunFolder
 from designspace.runs.trial import TrialState
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.errors import InputError
-from designspace.files import read_named, shipped_names, validate
+from designspace.io.files import read_named, shipped_names, validate
 
 _PACKAGE = "designspace.runs"
 Augmentation = Literal["none", "crop", "crop-flip", "resized-crop-flip"]

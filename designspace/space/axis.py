@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch.stages import FloatArray, IntArray
+from designspace.arch.body import FloatArray, IntArray
 
 # Parts of the guide table, a power of 2 so that no rounding decides; steps that bisection beats.
 _PARTS, _MOST_STEPS = 4096, 3

@@ -11,7 +11,7 @@ from typing import Any
 
 from designspace.arch import BOTTLENECK, Frame
 from designspace.errors import InputError, nearest, shortened
-from designspace.files import read_yaml, refuse_links_out, validate
+from designspace.io.files import read_yaml, refuse_links_out, validate
 from designspace.space.schema import NAME_PATTERN, SettingFile, SpaceFile
 from designspace.space.space import Cap, Space, axes_of
 

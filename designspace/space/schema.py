@@ -215,7 +215,9 @@ class SpaceFile(_Strict):
         for name, direction in self.monotone.items():
             values = len(self.axes[name].axis())
             if direction.startswith("strictly") and values < stages:
-                raise ValueError(f"monotone.{name}: {values} values can't differ in {stages} stages")
+                raise ValueError(
+                    f"monotone.{name}: {values} values can't differ in {stages} stages"
+                )
 
     def _check_values(self) -> None:
         for name, axis in self.axes.items():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch import BOTTLENECK, Cost, Frame, RegNets, Stages, find_block, group_compatible
-from designspace.arch.stages import FloatArray, IntArray
+from designspace.arch.body import FloatArray, IntArray
 from designspace.space.axis import Axis, monotone_count
 
 Family = Literal["anynet", "regnet"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from designspace.files import half_written
+from designspace.io.files import half_written
 
 _FORMAT = 1
 

@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 from designspace.errors import InputError, nearest
-from designspace.training.pools import interrupts_blocked
-from designspace.training.task import TrialTask
-from designspace.training.workers import Done, Work
+from designspace.io.process_pool import interrupts_blocked
+from designspace.training.loky_workers import Done, Work
+from designspace.training.trial_task import TrialTask
 
 _CLUSTERS = {
     "slurm": "SLURMCluster",

@@ -11,7 +11,7 @@ from joblib import cpu_count
 
 from designspace import __version__
 from designspace.errors import InputError
-from designspace.runs.asked import check_device
+from designspace.runs.options import check_device
 
 # Small networks leave most of a GPU idle; what does not fit is tried again alone.
 _TRIALS_PER_GPU = 4

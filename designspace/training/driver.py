@@ -12,9 +12,9 @@ from typing import Protocol
 
 from designspace.errors import InputError
 from designspace.runs import RunFolder, Trial, TrialState
-from designspace.runs.live import Live, write_live
-from designspace.training.task import TrialTask
-from designspace.training.workers import Done, Workers
+from designspace.runs.heartbeat import Live, write_live
+from designspace.training.loky_workers import Done, Workers
+from designspace.training.trial_task import TrialTask
 
 # A worker that dies twice in the same trial leaves it to a third try, alone, which is the last.
 _TRIES = 3

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from designspace.analysis.agreement import agreement, repeatability
+from designspace.analysis.rank_agreement import agreement, repeatability
 from designspace.errors import InputError
 from designspace.runs import RunFolder, Trial, TrialState
 

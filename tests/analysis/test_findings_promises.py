@@ -6,28 +6,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from designspace.analysis.axes import axis_trends, best_pairs, bins_of, importances
 from designspace.analysis.claims import judge_claims
-from designspace.analysis.compare import superiority
-from designspace.analysis.constraints import proportion, shared_constraints
-from designspace.analysis.edf import (
+from designspace.analysis.findings import find
+from designspace.analysis.importance import axis_trends, best_pairs, bins_of, importances
+from designspace.analysis.load_results import load_results
+from designspace.analysis.narrative import verdicts
+from designspace.analysis.shared_constraints import proportion, shared_constraints
+from designspace.analysis.summary import summary
+from designspace.analysis.summary_schema import Summary, summary_schema
+from designspace.analysis.tables import tables, to_csv
+from designspace.arch import Stages
+from designspace.errors import InputError
+from designspace.io.serialization import plain
+from designspace.runs import RunFolder, Trial, TrialState
+from designspace.space import Budget, load_space, sample, sample_record
+from designspace.stats.comparison import superiority
+from designspace.stats.edf import (
     area_under,
     edf,
     normalized_band,
     normalized_weights,
     quantile_interval,
 )
-from designspace.analysis.findings import find
-from designspace.analysis.load import load_results
-from designspace.analysis.plain import plain
-from designspace.analysis.schema import Summary, summary_schema
-from designspace.analysis.summary import summary
-from designspace.analysis.tables import tables, to_csv
-from designspace.analysis.verdicts import verdicts
-from designspace.arch import Stages
-from designspace.errors import InputError
-from designspace.runs import RunFolder, Trial, TrialState
-from designspace.space import Budget, load_space, sample, sample_record
 
 BUDGET = (Budget.parse("flops", "150K:400K"),)
 

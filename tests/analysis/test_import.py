@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from designspace.analysis.foreign import Reading, read_foreign
-from designspace.analysis.load import load_results
+from designspace.analysis.importers import Reading, read_foreign
+from designspace.analysis.load_results import load_results
 from designspace.errors import InputError
 
 

@@ -75,7 +75,7 @@ def resample(values, errors, draws: int, repeats: int, rng) -> tuple[float, ...]
 
 def bootstraps(options) -> list[Row]:
     """The bootstrap at both sizes; `options.fewer` times fewer redraws than the paper's."""
-    from designspace.analysis.best import bootstrap
+    from designspace.stats.bootstrap import bootstrap
 
     rng = np.random.default_rng(0)
     rows = []
@@ -116,7 +116,7 @@ def grid_fits(depths, widths) -> list[float]:
 
 def fits(home: Path, options) -> list[Row]:
     """Fits of 500 AnyNetXE models, and how well they fit."""
-    from designspace.analysis.fits import fit_quantized_linear
+    from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 
     stages = make_run(home / "fits", 500, "AnyNetXE", "360M:400M").population().stages
     some = np.arange(0, 500, 25)
@@ -141,7 +141,7 @@ def comparisons(options) -> list[Row]:
     """All numbers of a pair, against two tests of scipy's with as many permutations."""
     from scipy.stats import permutation_test
 
-    from designspace.analysis.compare import compare
+    from designspace.stats.comparison import compare
 
     rng = np.random.default_rng(0)
     first, second = rng.normal(50, 5, 500), rng.normal(49, 5, 500)

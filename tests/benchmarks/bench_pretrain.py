@@ -21,13 +21,13 @@ from rows import Row, report
 from torch import nn
 
 from designspace.arch import Arch, Frame, Model
-from designspace.pretrain.crops import CropMaker, draw_crops
+from designspace.pretrain.distributed import World
 from designspace.pretrain.loss import swapped_prediction
-from designspace.pretrain.network import trunk_of
+from designspace.pretrain.multicrop import CropMaker, draw_crops
 from designspace.pretrain.recipe import SwavRecipe, load_recipe, parse_recipe
 from designspace.pretrain.sinkhorn import codes
-from designspace.pretrain.training import Pretraining
-from designspace.pretrain.world import World
+from designspace.pretrain.swav_network import trunk_of
+from designspace.pretrain.swav_trainer import Pretraining
 from designspace.training.devices import available_cores, prepare
 
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)

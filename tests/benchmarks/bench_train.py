@@ -110,7 +110,7 @@ def plain(
     from torchvision import datasets, transforms
 
     from designspace.networks import build
-    from designspace.training.schedule import learning_rate
+    from designspace.training.lr_schedule import learning_rate
 
     recipe = the_recipe(epochs).at(32)
     normalize = [transforms.ToTensor(), transforms.Normalize((0.49,) * 3, (0.25,) * 3)]
@@ -188,7 +188,7 @@ class Kept:
     """Worker processes that stay from one call to the next, as in a long run."""
 
     def __init__(self, jobs: int, work) -> None:
-        from designspace.training.workers import LokyWorkers
+        from designspace.training.loky_workers import LokyWorkers
 
         self._workers = LokyWorkers(jobs, work)
         self.end = self._workers.close
@@ -206,7 +206,7 @@ def ours(
     folder, images: Path, home: Path, epochs: int, n: int, workers: Kept, seed: int = 0
 ) -> Trained:
     """Train the first n models of a run anew."""
-    from designspace.training.population import Request, train_runs
+    from designspace.training.train_runs import Request, train_runs
 
     folder.trials_file.unlink(missing_ok=True)
     request = Request(
@@ -227,7 +227,7 @@ def ours(
 
 def against_plain(images: Path, home: Path, options) -> list[Row]:
     """Questions 1 and 3."""
-    from designspace.training.task import run_task
+    from designspace.training.trial_task import run_task
 
     folder = make_run(home / "run", options.models)
     n, epochs = options.models, options.epochs
@@ -286,14 +286,14 @@ def bare_main(images: str, home: str, rounds: str) -> None:
     import torch
     from torch import nn
 
+    from designspace.data.batches import Batches
+    from designspace.data.cache import build_cache
+    from designspace.data.decode import geometries
+    from designspace.data.sources import load_source
+    from designspace.data.splits import split
     from designspace.runs import RunFolder
     from designspace.training import devices
-    from designspace.training.batches import Batches
-    from designspace.training.cache import build_cache
-    from designspace.training.decode import geometries
-    from designspace.training.loop import Training
-    from designspace.training.sources import load_source
-    from designspace.training.splits import split
+    from designspace.training.trainer import Training
 
     cpu, recipe = torch.device("cpu"), the_recipe(10**6).at(32)
     parts = split(load_source(f"folder:{images}"), "test")
@@ -334,15 +334,15 @@ def bare_main(images: str, home: str, rounds: str) -> None:
 def nothing(task):
     """A trial that is through at once."""
     from designspace.runs import Trial, TrialState
-    from designspace.training.task import Outcome
+    from designspace.training.trial_task import Outcome
 
     return Outcome(Trial(task.id, task.index, TrialState.COMPLETE, 10.0, (), 0.0, task.seed))
 
 
 def empty_trials(home: Path, options) -> list[Row]:
     """Question 4."""
-    from designspace.training.population import Request, train_runs
-    from designspace.training.workers import LokyWorkers
+    from designspace.training.loky_workers import LokyWorkers
+    from designspace.training.train_runs import Request, train_runs
 
     n = options.empty
     folder = make_run(home / "empty", n, "AnyNetXA@32", "1M:100M")

@@ -26,8 +26,8 @@ from parts_training import race
 from peers import Body, Restated, Sweep, bodies, closed_form, layer_by_layer, plain_sample
 from table import QUICK, Agreement, Comparison, Goal
 
-from designspace.analysis.edf import edf
 from designspace.space import Budget, load_space, sample
+from designspace.stats.edf import edf
 
 SMALL = replace(QUICK, rounds=1, few=1, models=(40,), built=1)
 SPACE = load_space("AnyNetXA")

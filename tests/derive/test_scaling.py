@@ -16,8 +16,8 @@ from designspace.derive.derivation import (
     nearest_published,
     regime,
 )
-from designspace.derive.rules import RULES, find_rule
-from designspace.derive.scale import scale
+from designspace.derive.scaling import scale
+from designspace.derive.scaling_rules import RULES, find_rule
 from designspace.derive.target import Target, solve
 from designspace.errors import InputError
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from designspace.arch import Frame, Model, RegNet
-from designspace.export.best import wilson
-from designspace.export.model_file import read_model, write_model
+from designspace.arch.model_file import read_model, write_model
+from designspace.export.export_best import wilson
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_weights_over_the_limit_lie_beside_the_graph(cli, small, tmp_path, monke
     from safetensors.torch import save_file
 
     from designspace.export import onnx_graph
-    from designspace.export.proof import fresh_state
+    from designspace.export.verify import fresh_state
 
     monkeypatch.setattr(onnx_graph, "LIMIT_BYTES", 1000)
     save_file(fresh_state(read_model(small)), tmp_path / "w.safetensors")
@@ -180,7 +180,7 @@ def test_mistakes_are_said_in_one_line(refused, small, study, monkeypatch, words
 
 
 def test_a_library_that_is_missing_is_said(refused, cli, small, tmp_path, monkeypatch):
-    from designspace.export import proof
+    from designspace.export import verify as proof
 
     monkeypatch.setattr(proof, "installed", lambda library: library != "timm")
     told = cli("export", small, "--to", "timm", "--out", tmp_path / "x")

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from designspace.arch import Arch, Frame, Model, RegNet, published
+from designspace.arch.model_file import model_text, read_model, write_model
 from designspace.errors import InputError
-from designspace.export.model_file import model_text, read_model, write_model
 
 
 @pytest.mark.parametrize("name", ["RegNetX-200MF", "RegNetY-256GF", "RegNetY-10B"])

@@ -18,13 +18,13 @@ from torch import nn
 
 from designspace.arch import Arch, Frame, Model, RegNet, published
 from designspace.errors import InputError
-from designspace.export.classy import check_trunk
-from designspace.export.keys import key_map
-from designspace.export.proof import fresh_state, our_network
-from designspace.export.registry import TARGETS
-from designspace.export.structure import measure
+from designspace.export.classyvision import check_trunk
+from designspace.export.exporter import Options, export
+from designspace.export.network_structure import measure
+from designspace.export.state_keys import key_map
+from designspace.export.targets import TARGETS
+from designspace.export.verify import fresh_state, our_network
 from designspace.export.vissl import head_dims
-from designspace.export.write import Options, export
 from designspace.networks import build
 
 NAMES = ("vissl", "classyvision", "pycls")
@@ -244,7 +244,8 @@ def test_converted_weights_give_the_same_features_in_vissl(tmp_path, model):
     stride=st.sampled_from([1, 2]),
 )
 def test_random_regnets_come_out_as_they_are(regnet, stride):
-    from designspace.export import classy, pycls_config
+    from designspace.export import classyvision as classy
+    from designspace.export import pycls_config
 
     stages = regnet.arch().num_stages
     frame = Frame(64, 10, 32, stride, (stride, *(2,) * (stages - 1)))

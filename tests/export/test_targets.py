@@ -12,13 +12,13 @@ from transformers import RegNetConfig, RegNetForImageClassification
 
 from designspace.arch import Arch, Frame, Model, RegNet, published
 from designspace.errors import InputError
-from designspace.export.names import identifier
-from designspace.export.registry import TARGETS, find_target
-from designspace.export.structure import measure
+from designspace.export.exporter import Options, export
+from designspace.export.identifiers import identifier
+from designspace.export.network_structure import measure
 from designspace.export.target import differences
+from designspace.export.targets import TARGETS, find_target
 from designspace.export.timm_code import timm_arch
 from designspace.export.transformers_config import config
-from designspace.export.write import Options, export
 from designspace.networks import build
 
 REBUILT = ("torchvision", "timm", "transformers")
@@ -190,7 +190,7 @@ def test_timm_creates_the_model_by_its_name(tmp_path):
 
 
 def test_a_failed_proof_is_a_failure_of_ours(tmp_path):
-    from designspace.export import proof
+    from designspace.export import verify as proof
 
     target = TARGETS["torchvision"]
     export(SMALL, [target], tmp_path, Options(verify=False))
@@ -202,7 +202,7 @@ def test_a_failed_proof_is_a_failure_of_ours(tmp_path):
 
 
 def test_outputs_tell_one_swapped_statistic(tmp_path):
-    from designspace.export import proof
+    from designspace.export import verify as proof
 
     state = proof.fresh_state(SMALL)
     assert "equal" in proof.compare_outputs(TARGETS["torchvision"], SMALL, build(SMALL), state)

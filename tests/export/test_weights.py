@@ -12,12 +12,12 @@ from transformers import RegNetConfig, RegNetForImageClassification, RegNetModel
 
 from designspace.arch import Frame, Model, RegNet, published
 from designspace.errors import InputError
-from designspace.export.keys import STYLES, key_names
-from designspace.export.proof import fresh_state
-from designspace.export.registry import TARGETS
+from designspace.export.exporter import Options, export
+from designspace.export.state_keys import STYLES, key_names
+from designspace.export.targets import TARGETS
 from designspace.export.transformers_config import config
+from designspace.export.verify import fresh_state
 from designspace.export.weights import converted, read_weights, write_safetensors
-from designspace.export.write import Options, export
 from designspace.networks import build
 
 FRAME = Frame(32, 10, 8, 2, (2, 2, 2, 2))

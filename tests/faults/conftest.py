@@ -9,7 +9,7 @@ import yaml
 from disturbed import Command
 from small import SMALL
 
-from designspace.export.model_file import write_model
+from designspace.arch.model_file import write_model
 from designspace.runs import RunFolder, load_recipe
 
 

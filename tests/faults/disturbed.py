@@ -20,11 +20,11 @@ from designspace.errors import InputError
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "designspace.training.population",
-        "designspace.pretrain.evaluate",
-        "designspace.pretrain.run",
-        "designspace.report.write",
-        "designspace.export.write",
+        "designspace.training.train_runs",
+        "designspace.evaluate.evaluation",
+        "designspace.pretrain.pretrain",
+        "designspace.report.write_report",
+        "designspace.export.exporter",
         "designspace.space",
         "rich.progress",
         "sklearn.datasets",

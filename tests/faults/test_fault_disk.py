@@ -14,7 +14,7 @@ import pytest
 from disturbed import Command, clear, limit_files, obey_permissions, turn_the_clock_back
 
 from designspace.arch import published
-from designspace.export.model_file import write_model
+from designspace.arch.model_file import write_model
 
 FULL = ("File too large", "No space left on device")
 
@@ -273,9 +273,9 @@ def test_a_clock_that_goes_backwards(small_study, cli, times):
 
 def test_the_clock_went_back_while_a_driver_is_at_work(small_study, cli):
     """The driver wrote the time of tomorrow, as it was before somebody set the clock right."""
+    from designspace.io.lock import lock
     from designspace.runs import RunFolder
-    from designspace.runs.live import Live, write_live
-    from designspace.runs.lock import lock
+    from designspace.runs.heartbeat import Live, write_live
 
     place = small_study.copy("tomorrow")
     with lock(place / ".lock", "x"):

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from designspace.training.decode import Geometry, decode_file
+from designspace.data.decode import Geometry, decode_file
 
 SMALL = Geometry(8, 8)
 

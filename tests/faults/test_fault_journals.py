@@ -11,8 +11,9 @@ import yaml
 from disturbed import clear, tried
 
 from designspace.errors import InputError
-from designspace.runs import RunFolder, journal
-from designspace.runs.standing import standing
+from designspace.io import journal
+from designspace.runs import RunFolder
+from designspace.runs.status import standing
 from designspace.training import checkpoint
 
 CPU = torch.device("cpu")
@@ -235,7 +236,7 @@ def test_any_value_of_a_run_folder_replaced_by_hand(run, name, times):
 
 def test_any_value_of_a_summary_replaced_by_hand(study, tmp_path, times):
     """What `derive --from` and `export --best` read."""
-    from designspace.derive.findings import read_findings
+    from designspace.analysis.study_findings import read_findings
 
     _, analysis = study
     summary = json.loads((analysis / "summary.json").read_text())

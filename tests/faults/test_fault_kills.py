@@ -12,9 +12,9 @@ import torch
 import yaml
 from disturbed import Command, clear
 
-from designspace.pretrain.folder import PretrainFolder
+from designspace.io.lock import is_locked
+from designspace.pretrain.pretrain_run import PretrainFolder
 from designspace.pretrain.recipe import load_recipe
-from designspace.runs.lock import is_locked
 
 
 def strike(kills, start, fresh, whole, longest, seed=0):

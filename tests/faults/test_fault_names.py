@@ -11,7 +11,8 @@ import pytest
 import yaml
 from disturbed import Command, clear
 
-from designspace.runs import RunFolder, journal
+from designspace.io import journal
+from designspace.runs import RunFolder
 
 PAYLOADS = [
     "<script>window.hit=1</script>",

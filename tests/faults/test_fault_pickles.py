@@ -141,8 +141,8 @@ def test_a_cache_of_images_with_objects_in_it(marker, small_study, tmp_path):
     """NumPy's own files can hold pickles, too."""
     import numpy as np
 
+    from designspace.data.batches import open_arrays
     from designspace.errors import InputError
-    from designspace.training.batches import open_arrays
 
     home = shutil.copytree(small_study.home / "cache" / "images", tmp_path / "images")
     cache = next(path for path in Path(home).iterdir() if (path / "meta.json").is_file())

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import designspace
 from designspace.arch import published
-from designspace.export.model_file import model_text, read_model
-from designspace.files import MAX_YAML_LENGTH
+from designspace.arch.model_file import model_text, read_model
+from designspace.io.files import MAX_YAML_LENGTH
 from designspace.pretrain.recipe import load_recipe as load_pretraining
 from designspace.pretrain.recipe import shipped_recipes as shipped_pretraining
 from designspace.runs import load_recipe, shipped_recipes
@@ -273,7 +273,7 @@ def test_a_message_is_one_line_whatever_is_in_the_file(verb, refused, tmp_path):
 @given(value=VALUES)
 def test_any_value_in_a_table_of_others(value, tmp_path_factory):
     """What `import` reads: JSON of any shape, and text that is none."""
-    from designspace.analysis.foreign import Reading, read_foreign
+    from designspace.analysis.importers import Reading, read_foreign
 
     path = tmp_path_factory.mktemp("any") / "sweep.json"
     entry = {"net": value, "test_ep_top1": [5.0], "cfg": {}, "flops": value}
@@ -293,8 +293,8 @@ CELLS = st.one_of(
 @given(rows=st.lists(st.lists(CELLS, max_size=6), max_size=6), mark=st.sampled_from(",;\t\r\n"))
 def test_any_text_as_a_table(rows, mark, tmp_path_factory):
     """What `import` reads, and what it wrote and somebody edited."""
-    from designspace.analysis.foreign import Reading, read_foreign
-    from designspace.analysis.imported import read_imported
+    from designspace.analysis.imported_folder import read_imported
+    from designspace.analysis.importers import Reading, read_foreign
 
     folder = tmp_path_factory.mktemp("any")
     text = "\n".join(mark.join(row) for row in rows)

@@ -9,7 +9,7 @@ from torchvision.models import get_model
 from torchvision.models.regnet import ResBottleneckBlock
 
 from designspace.arch import CATALOG, Frame, Model, published
-from designspace.arch.stages import Arch
+from designspace.arch.body import Arch
 from designspace.networks import build
 
 SMALL = Model(

@@ -12,10 +12,10 @@ from torch import nn
 
 from designspace.arch import Arch, Block, BlockAxis, Cost, Frame, Model, cost, find_block
 from designspace.arch.blocks import installed_blocks
-from designspace.arch.stages import Stages
+from designspace.arch.body import Stages
 from designspace.errors import InputError
 from designspace.networks import build
-from designspace.training.task import _is_out_of_memory
+from designspace.training.trial_task import _is_out_of_memory
 
 RIGHT = inverted_residual.BLOCK
 FRAME = Frame(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))

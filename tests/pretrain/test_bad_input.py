@@ -12,7 +12,7 @@ from PIL import Image
 from small import SMALL
 
 from designspace.arch import Arch, Frame, Model
-from designspace.export.model_file import write_model
+from designspace.arch.model_file import write_model
 from designspace.pretrain.recipe import load_recipe
 
 

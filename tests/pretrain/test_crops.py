@@ -11,11 +11,11 @@ from torch.nn import functional
 from torchvision import transforms
 from torchvision.transforms import functional as tv
 
-from designspace.pretrain import colour
-from designspace.pretrain.colour import ColourDraw, draw_colours
-from designspace.pretrain.crops import CropMaker, draw_crops, epoch_order
+from designspace.data.augmentation import cut_resized, resized_boxes
+from designspace.pretrain import color_jitter as colour
+from designspace.pretrain.color_jitter import ColourDraw, draw_colours
+from designspace.pretrain.multicrop import CropMaker, draw_crops, epoch_order
 from designspace.pretrain.recipe import Augment, load_recipe, parse_recipe
-from designspace.training.augment import cut_resized, resized_boxes
 
 
 def pictures(n, side, seed=0):

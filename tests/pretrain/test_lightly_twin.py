@@ -5,11 +5,11 @@ import torch
 from torch.nn import functional
 
 from designspace.arch import Arch, Frame, Model
+from designspace.pretrain.distributed import World
 from designspace.pretrain.loss import swapped_prediction
-from designspace.pretrain.network import SwavNetwork
 from designspace.pretrain.recipe import load_recipe, parse_recipe
-from designspace.pretrain.training import Pretraining
-from designspace.pretrain.world import World
+from designspace.pretrain.swav_network import SwavNetwork
+from designspace.pretrain.swav_trainer import Pretraining
 
 pytest.importorskip("lightly", reason="lightly, an extra (swav-test), is not installed")
 

@@ -12,12 +12,13 @@ import torch
 import yaml
 from small import SMALL
 
+from designspace.arch.model_file import write_model
 from designspace.errors import InputError
-from designspace.export.model_file import write_model
 from designspace.export.weights import read_weights
-from designspace.pretrain import run, watch
-from designspace.pretrain.folder import PretrainFolder
+from designspace.pretrain import diagnostics as watch
+from designspace.pretrain import pretrain as run
 from designspace.pretrain.knn import knn_accuracy
+from designspace.pretrain.pretrain_run import PretrainFolder
 from designspace.pretrain.recipe import load_recipe, parse_recipe, shipped_recipes
 from designspace.pretrain.sinkhorn import codes
 
@@ -137,7 +138,7 @@ def test_bad_requests_are_refused(place, refused):
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(place, cli, monkeypatch):
-    from designspace.pretrain import training
+    from designspace.pretrain import swav_trainer as training
 
     plain, calls = training.swapped_prediction, []
 

@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from designspace.arch import Arch, Frame, Model
 from designspace.errors import InputError
+from designspace.pretrain.embedding_queue import EmbeddingQueue
 from designspace.pretrain.larc import Larc
 from designspace.pretrain.loss import swapped_prediction
-from designspace.pretrain.network import SwavNetwork, projection
-from designspace.pretrain.queue import EmbeddingQueue
+from designspace.pretrain.lr_schedule import learning_rate
 from designspace.pretrain.recipe import Head, load_recipe
-from designspace.pretrain.schedule import learning_rate
 from designspace.pretrain.sinkhorn import codes
+from designspace.pretrain.swav_network import SwavNetwork, projection
 
 SMALL = Model(
     "small",

@@ -18,16 +18,16 @@ from torch import multiprocessing as mp
 from torch import nn
 
 from designspace.arch import Arch, Frame, Model
-from designspace.export.model_file import write_model
-from designspace.pretrain import snapshot
-from designspace.pretrain.crops import CropMaker, draw_crops
-from designspace.pretrain.folder import DataStamp, PretrainFolder
-from designspace.pretrain.parts import whole
+from designspace.arch.model_file import write_model
+from designspace.pretrain import distributed_checkpoint as snapshot
+from designspace.pretrain.distributed import World, share_statistics
+from designspace.pretrain.dtensor import whole
+from designspace.pretrain.multicrop import CropMaker, draw_crops
+from designspace.pretrain.pretrain import Request, pretrain_trunk
+from designspace.pretrain.pretrain_run import DataStamp, PretrainFolder
 from designspace.pretrain.recipe import load_recipe, parse_recipe
-from designspace.pretrain.run import Request, pretrain_trunk
 from designspace.pretrain.sinkhorn import codes
-from designspace.pretrain.training import Pretraining
-from designspace.pretrain.world import World, share_statistics
+from designspace.pretrain.swav_trainer import Pretraining
 
 SMALL = Model(
     "small",
@@ -37,7 +37,7 @@ SMALL = Model(
 CPU = torch.device("cpu")
 # Torch's threads forbid to fork a process that has trained; a server that has imported all may.
 START = "forkserver"
-mp.set_forkserver_preload(["designspace.pretrain.run", "sklearn.datasets"])
+mp.set_forkserver_preload(["designspace.pretrain.pretrain", "sklearn.datasets"])
 SHARDED = {"shard": True, "checkpoint_after": [[], [2]]}
 DATA = DataStamp(source="x", images=32, content="x", mean=[120.0] * 3, std=[60.0] * 3, seed=0)
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from designspace.analysis.pretraining import find_pretraining
+from designspace.analysis.pretraining_findings import find_pretraining
 from designspace.errors import InputError
 from designspace.report.pretraining_page import write_pretraining_page
 

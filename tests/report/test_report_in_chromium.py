@@ -13,8 +13,8 @@ COLUMN = "[...document.querySelectorAll('#models tbody tr')].map((r) => r.cells[
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     from designspace.analysis.findings import find
-    from designspace.analysis.load import load_all
-    from designspace.report.write import write_report
+    from designspace.analysis.load_results import load_all
+    from designspace.report.write_report import write_report
 
     home = tmp_path_factory.mktemp("browser")
     a = run(home / "a", n=30, states={3: "diverged", 4: "failed"})

@@ -48,8 +48,8 @@ def report(tmp_path_factory):
     a = run(home / "a", n=16)
     b = run(home / "b <script>alert(1)</script>", "RegNetX@8", n=16, shift=-6, name="<b>x</b>")
     from designspace.analysis.findings import find
-    from designspace.analysis.load import load_all
-    from designspace.report.write import write_report
+    from designspace.analysis.load_results import load_all
+    from designspace.report.write_report import write_report
 
     write_report(find(load_all([a, b])), home / "out")
     return home / "out"
@@ -189,8 +189,8 @@ def test_numbers_and_names_stand_in_a_picture_as_they_are():
 
     from matplotlib.figure import Figure
 
+    from designspace.report.palette import rc
     from designspace.report.plot import plot_edf
-    from designspace.report.style import rc
     from designspace.report.svg import inline_svg, picture
 
     name = "lr 0.0125, font: 9px serif, #0072b2, url(#x) & <b>"
@@ -213,9 +213,9 @@ def test_a_legend_of_many_populations_stands_beside_the_curves(tmp_path, many, b
     from matplotlib.figure import Figure
 
     from designspace.analysis.findings import find
-    from designspace.analysis.load import load_all
-    from designspace.report.figures import figures
-    from designspace.report.style import rc
+    from designspace.analysis.load_results import load_all
+    from designspace.report.palette import rc
+    from designspace.report.report_figures import figures
 
     found = find(load_all([run(tmp_path / f"a_population_of_name_{i}", n=8) for i in range(many)]))
     for made in figures(found):
@@ -291,7 +291,7 @@ def test_letters_without_a_font_stand_as_codes_in_bitmaps_and_it_is_said(
         seen.append(all_words(figure))
         return coded
 
-    monkeypatch.setattr("designspace.report.figures.make_legible", made)
+    monkeypatch.setattr("designspace.report.report_figures.make_legible", made)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cli("analyze", *places, "--out", tmp_path / "out").code == 0
@@ -335,10 +335,10 @@ def test_a_font_that_has_the_letters_is_taken(monkeypatch):
 
 def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
     from designspace.analysis.findings import find
-    from designspace.analysis.foreign import Reading, read_foreign
-    from designspace.analysis.imported import write_imported
-    from designspace.analysis.load import load_all
-    from designspace.report.write import write_report
+    from designspace.analysis.imported_folder import write_imported
+    from designspace.analysis.importers import Reading, read_foreign
+    from designspace.analysis.load_results import load_all
+    from designspace.report.write_report import write_report
 
     rng = np.random.default_rng(0)
     rows = [f"{e:.3f},{d},{w}" for e, d, w in rng.normal(50, 5, (20_000, 3))]
@@ -358,8 +358,8 @@ def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
 def test_a_thinned_curve_is_nowhere_off_by_more_than_can_be_seen():
     from matplotlib.figure import Figure
 
-    from designspace.analysis.edf import dkw_band, edf
-    from designspace.report.draw import draw_edf
+    from designspace.report.drawings import draw_edf
+    from designspace.stats.edf import dkw_band, edf
 
     errors = np.random.default_rng(0).normal(50, 5, 30_000).round(3)
     function = edf(errors)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from designspace.errors import InputError
-from designspace.runs import RunFolder, Trial, TrialState, journal
+from designspace.io import journal
+from designspace.runs import RunFolder, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
 
 BUDGET = (Budget.parse("flops", "150K:400K"),)

@@ -8,7 +8,7 @@ import pytest
 
 from designspace.errors import InputError
 from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
-from designspace.training.task import run_task
+from designspace.training.trial_task import run_task
 
 distributed = pytest.importorskip("distributed")
 

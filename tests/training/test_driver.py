@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from designspace.errors import InputError
-from designspace.runs import Trial, TrialState, journal
+from designspace.io import journal
+from designspace.runs import Trial, TrialState
 from designspace.training.driver import Driver, Share
-from designspace.training.task import Outcome
-from designspace.training.workers import Done
+from designspace.training.loky_workers import Done
+from designspace.training.trial_task import Outcome
 
 
 @pytest.fixture

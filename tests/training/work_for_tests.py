@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from designspace.runs import Trial, TrialState
-from designspace.training.task import Outcome
+from designspace.training.trial_task import Outcome
 
 
 def at_once(task):

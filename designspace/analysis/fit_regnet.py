@@ -1,0 +1,28 @@
+"""RegNet parameters for a free body: the quantized-linear fit to its block widths."""
+
+import numpy as np
+
+from designspace.analysis.quantized_linear_fit import fit_quantized_linear
+from designspace.arch import Arch, RegNet
+
+
+def fitted_regnet(arch: Arch) -> RegNet:
+    """Return the RegNet nearest to a body: its depth, fitted widths, median b and g of its blocks.
+
+    Where the body is that of a RegNet with one b and g, the fit can find it exactly; else it is an
+    approximation, and `RegNet.arch` tells by how much.
+    """
+    fit = fit_quantized_linear(np.array([arch.widths]), np.array([arch.depths]))
+    return RegNet(
+        d=sum(arch.depths),
+        w_0=int(fit.w_0[0]),
+        w_a=round(float(fit.w_a[0]), 4),
+        w_m=max(round(float(fit.w_m[0]), 5), 1.01),
+        b=_middle(arch.bottleneck_ratios, arch),
+        g=int(_middle(arch.group_widths, arch)),
+    )
+
+
+def _middle(values: tuple[float, ...], arch: Arch) -> float:
+    """The median over blocks, one of the values."""
+    return float(np.quantile(np.repeat(values, arch.depths), 0.5, method="inverted_cdf"))

@@ -1,0 +1,81 @@
+"""Populations at equal complexity: EDFs over the range that all share, cut into bins (NDS §3.3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from designspace.analysis.results import Results
+from designspace.stats.arrays import FloatArray
+from designspace.stats.edf import (
+    Band,
+    Edf,
+    bin_of,
+    edf,
+    normalized_band,
+    normalized_weights,
+)
+
+_BINS = (10, 8, 6, 5, 4, 3, 2)
+# With fewer models in a bin, the bootstrap band covers less than it says.
+_LEAST_IN_BIN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class NormalizedEdfs:
+    """EDFs of several populations, each weighed so that complexity is uniform over one range.
+
+    Attributes:
+        complexity: What was held equal: flops, params or acts.
+        low: Lower end of the range that all populations reach.
+        high: Upper end.
+        bins: Number of equal bins, the most of 10, 8, 6, 5, 4, 3, 2 with five models in each.
+        edfs: One a population.
+        bands: Bootstrap band of each.
+        left_out: Counted models of each that lie outside the range.
+    """
+
+    complexity: str
+    low: float
+    high: float
+    bins: int
+    edfs: tuple[Edf, ...]
+    bands: tuple[Band, ...]
+    left_out: tuple[int, ...]
+
+
+def normalized_edfs(
+    populations: Sequence[Results], complexity: str = "flops", level: float = 0.95
+) -> NormalizedEdfs | None:
+    """Compare populations at equal complexity, or return None where they have no range in common.
+
+    None too where a cost is not known, or where two bins would leave one with few models.
+    """
+    if not all(complexity in results.costs for results in populations):
+        return None
+    costs = [results.costs[complexity][results.counted] for results in populations]
+    low, high = max(c.min() for c in costs), min(c.max() for c in costs)
+    if not low < high:
+        return None
+    inside = [(cost >= low) & (cost <= high) for cost in costs]
+    pairs = [
+        (results.counted_errors[within], cost[within])
+        for results, cost, within in zip(populations, costs, inside, strict=True)
+    ]
+    bins = next((k for k in _BINS if all(_fills(c, k, low, high) for _, c in pairs)), None)
+    if bins is None:
+        return None
+    rng = np.random.default_rng(0)
+    return NormalizedEdfs(
+        complexity=complexity,
+        low=float(low),
+        high=float(high),
+        bins=bins,
+        edfs=tuple(edf(e, normalized_weights(c, bins, low, high)) for e, c in pairs),
+        bands=tuple(normalized_band(e, c, bins, low, high, level, rng=rng) for e, c in pairs),
+        left_out=tuple(int((~within).sum()) for within in inside),
+    )
+
+
+def _fills(costs: FloatArray, bins: int, low: float, high: float) -> bool:
+    return int(np.bincount(bin_of(costs, bins, low, high), minlength=bins).min()) >= _LEAST_IN_BIN

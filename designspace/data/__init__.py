@@ -1,0 +1,1 @@
+"""Images: sources, splits, decoding, the cache, batches and augmentation."""

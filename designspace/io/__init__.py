@@ -1,0 +1,1 @@
+"""Files: YAML, validation, atomic writes, journals, locks, worker processes."""

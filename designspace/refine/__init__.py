@@ -1,0 +1,1 @@
+"""From findings to proposed constraints to a narrower space."""

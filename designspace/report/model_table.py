@@ -1,0 +1,92 @@
+"""The table of all models as the page's script needs it: columns of plain values."""
+
+from typing import Any
+
+from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.results import Results
+from designspace.arch import BOTTLENECK, Stages
+from designspace.io.serialization import number as plain
+
+# The page holds at most this many rows; the CSV holds all.
+MOST_ROWS = 5000
+
+
+def rows_shown(findings: Findings) -> int | None:
+    """Return how many models of each population the page's table has, the best by error, or None
+    where it has all of them.
+    """
+    populations = findings.populations
+    if sum(len(p.results) for p in populations) <= MOST_ROWS:
+        return None
+    return max(1, MOST_ROWS // len(populations))
+
+
+def model_table(findings: Findings) -> dict[str, Any]:
+    """Return columns, rows and stages of the models that the page's table shows.
+
+    A row is [population index, model index, id, state, rank or null, error or null, flops, params,
+    acts, parameters as text]; `stages` holds [depths, widths, what blocks are like] a row, or null.
+    """
+    rows: list[list[Any]] = []
+    stages: list[list[Any] | None] = []
+    for number, p in enumerate(findings.populations):
+        for index, rank in _order(p)[: rows_shown(findings)]:
+            rows.append(_row(p.results, number, index, rank))
+            stages.append(_stages(p.results, index))
+    names = [p.name for p in findings.populations]
+    return {"names": names, "rows": rows, "stages": stages}
+
+
+def _order(p: PopulationFindings) -> list[tuple[int, int | None]]:
+    """Counted models by error with their ranks, then the others in sampled order."""
+    ranked = p.results.ranked().tolist()
+    rest = [i for i in range(len(p.results)) if not p.results.counted[i]]
+    return [(i, rank) for rank, i in enumerate(ranked, start=1)] + [(i, None) for i in rest]
+
+
+def _row(results: Results, number: int, index: int, rank: int | None) -> list[Any]:
+    error = float(results.errors[index])
+    costs = [
+        int(results.costs[name][index]) if name in results.costs else None
+        for name in ("flops", "params", "acts")
+    ]
+    shown = None if error != error else round(error, 3)
+    described = _describe(results, index)
+    return [
+        number,
+        index,
+        results.ids[index],
+        str(results.states[index]),
+        rank,
+        shown,
+        *costs,
+        described,
+    ]
+
+
+def _describe(results: Results, index: int) -> str:
+    if results.stages is not None and results.regnets is None:
+        s = results.stages
+        shapes = zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
+        kinds = [f" ({words})" if s.block != BOTTLENECK else "" for words in _kinds(s, index)]
+        return " ".join(f"{d}×{w}{kind}" for (d, w), kind in zip(shapes, kinds, strict=True))
+    return " ".join(
+        f"{name}={plain(round(float(values[index]), 2))}"
+        for name, values in results.parameters.items()
+    )
+
+
+def _stages(results: Results, index: int) -> list[Any] | None:
+    if results.stages is None:
+        return None
+    s = results.stages
+    return [s.depths[index].tolist(), s.widths[index].tolist(), _kinds(s, index)]
+
+
+def _kinds(s: Stages, index: int) -> list[str]:
+    """What each stage's blocks are like beside their width, such as `b4 g16`."""
+    axes = {"b": s.bottleneck_ratios, "g": s.group_widths} if s.block == BOTTLENECK else s.extras
+    return [
+        " ".join(f"{name}{plain(float(values[index, i]))}" for name, values in axes.items())
+        for i in range(s.num_stages)
+    ]

@@ -1,0 +1,235 @@
+"""One trial as a worker gets it, and what the worker hands back."""
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from designspace.arch import Model
+from designspace.data.batches import Batches
+from designspace.data.cache import Cache, build_cache, default_home, open_cache
+from designspace.data.decode import geometries
+from designspace.data.sources import load_source
+from designspace.data.splits import split
+from designspace.errors import InputError
+from designspace.runs import DataRecord, Recipe, Trial, TrialState
+from designspace.training import checkpoint, devices
+from designspace.training.trainer import Diverged, Training
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """All that a worker needs to train one model.
+
+    Attributes:
+        id: Content hash of the model.
+        index: Its index in the population.
+        model: The network, with the data's number of classes.
+        recipe: With its resolution resolved.
+        seed: Of initialisation and data order.
+        cache: Folder of the decoded images, or None for a worker that decodes its own.
+        data: The images: where they are, how they are split, and their hash.
+        device: As torch names it, or auto.
+        checkpoint: File of the state after each epoch, or None for a place of the worker's own.
+        home: Folder of a worker's own images and checkpoints, or None for its user's cache folder.
+        time_limit: Seconds of training after which the trial fails, or None.
+        compiled: Whether torch.compile is used.
+        exact: Whether equal bits matter more than speed on CUDA.
+        run: Which of the runs that are trained together it belongs to.
+    """
+
+    id: str
+    index: int
+    model: Model
+    recipe: Recipe
+    seed: int
+    cache: Path | None
+    data: DataRecord
+    device: str
+    checkpoint: Path | None
+    home: Path | None = None
+    time_limit: float | None = None
+    compiled: bool = False
+    exact: bool = False
+    run: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its run and its index there: one task at a time has this place."""
+        return self.run, self.index
+
+    @property
+    def key(self) -> str:
+        """What the trial's checkpoints are of."""
+        data = (self.data.content, self.data.split)
+        facts = (self.id, self.model.frame.to_dict(), self.recipe.to_dict(), self.seed, data)
+        return hashlib.sha256(json.dumps([facts, torch.__version__]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        trial: The finished trial, ready for the journal.
+        out_of_memory: It failed for want of memory, and may do better alone.
+        notes: What a person should be told.
+    """
+
+    trial: Trial
+    out_of_memory: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+class _Stop(Exception):
+    """The trial may not go on; the message says why."""
+
+
+def trial_seed(seed: int, index: int) -> int:
+    """Return the seed of model `index` in a run with `seed`: it depends on nothing else."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint32)[0])
+
+
+def run_task(task: TrialTask) -> Outcome:
+    """Train one model from its checkpoint or from the start; whatever happens has a state."""
+    progress = _Progress(task)
+    device = torch.device("cpu")
+    try:
+        device = torch.device(devices.find_devices(task.device)[0])
+        autocast = devices.prepare(device, task.exact)
+        progress.versions = devices.versions(device, autocast)
+        return _train(task, device, autocast, progress)
+    except Diverged as stop:
+        chance = 100.0 * (1 - 1 / task.model.frame.classes)
+        return progress.end(TrialState.DIVERGED, chance, str(stop))
+    except _Stop as stop:
+        return progress.end(TrialState.FAILED, None, str(stop))
+    except Exception as error:  # every end of a trial is recorded, ours and torch's errors too
+        text = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+        memory = _is_out_of_memory(error)
+        reason = f"out of memory on {task.device}: {text}" if memory else text
+        return progress.end(TrialState.FAILED, None, reason, out_of_memory=memory)
+    finally:
+        devices.release_memory(device)
+
+
+class _Progress:
+    """What is known of a trial while it runs."""
+
+    def __init__(self, task: TrialTask) -> None:
+        self.task = task
+        self.started = time.monotonic()
+        self.before = 0.0
+        self.curve: list[float] = []
+        self.versions: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def end(
+        self, state: TrialState, error: float | None, reason: str = "", out_of_memory: bool = False
+    ) -> Outcome:
+        trial = Trial(
+            id=self.task.id,
+            index=self.task.index,
+            state=state,
+            error=error,
+            curve=tuple(self.curve),
+            seconds=self.seconds,
+            seed=self.task.seed,
+            versions=self.versions,
+            reason=reason,
+            split=self.task.data.split,
+        )
+        return Outcome(trial, out_of_memory, tuple(self.notes))
+
+
+def _train(
+    task: TrialTask, device: torch.device, autocast: torch.dtype | None, progress: _Progress
+) -> Outcome:
+    file = task.checkpoint or _home(task) / "checkpoints" / f"{task.key[:32]}.pt"
+    batches = Batches(_cache(task), task.recipe, device)
+    progress.started = time.monotonic()
+    training = Training(task.model, task.recipe, task.seed, device, autocast, task.compiled)
+    progress.curve = training.curve
+    state = checkpoint.load(file, task.key, device)
+    if state is None and file.exists():
+        progress.notes.append(f"{file} is damaged or of another trial; training begins anew")
+    if state is not None:
+        progress.before = float(state["seconds"])
+        training.restore(state)
+        progress.curve = training.curve
+    guard = _guard(task, progress)
+    while training.epochs_done < task.recipe.epochs:
+        training.run_epoch(batches, guard)
+        if training.epochs_done < task.recipe.epochs:
+            _save(file, task.key, training, progress)
+    if task.checkpoint is None:
+        file.unlink(missing_ok=True)
+    return progress.end(TrialState.COMPLETE, training.curve[-1])
+
+
+def _cache(task: TrialTask) -> Cache:
+    """Open the images where the driver decoded them, or decode them on this machine."""
+    if task.cache is not None:
+        return open_cache(task.cache)
+    cache = _own_cache(task.data.source, task.data.val, task.recipe, _home(task))
+    if cache.content != task.data.content:
+        raise InputError(
+            f"the images of {task.data.source} on {socket.gethostname()} are not those of the run"
+        )
+    return cache
+
+
+def _home(task: TrialTask) -> Path:
+    return task.home or default_home()
+
+
+@lru_cache(maxsize=1)
+def _own_cache(source: str, val: str, recipe: Recipe, home: Path) -> Cache:
+    parts = split(load_source(source, home=home / "data"), val)
+    return build_cache(parts, geometries(recipe), home / "images", devices.available_cores())
+
+
+def _save(file: Path, key: str, training: Training, progress: _Progress) -> None:
+    """Write the checkpoint; training goes on without one where the disk refuses it."""
+    try:
+        checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})
+    except OSError as error:
+        note = (
+            f"no checkpoint can be written in {file.parent} ({error.strerror or error}); training "
+            "goes on without one, and a trial that is stopped begins anew"
+        )
+        if note not in progress.notes:
+            progress.notes.append(note)
+
+
+def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
+    def check() -> None:
+        if task.time_limit is not None and progress.seconds > task.time_limit:
+            raise _Stop(
+                f"past its time limit of {task.time_limit:g} s in epoch "
+                f"{len(progress.curve) + 1} of {task.recipe.epochs}"
+            )
+
+    return check
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, InputError) and error.__cause__ is not None:
+        return _is_out_of_memory(error.__cause__)  # what another package's block met
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "out of memory" in text
+    )

@@ -1,0 +1,83 @@
+"""The order in which images come."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from designspace.data import batches as module
+from designspace.data.batches import Batches
+from designspace.data.cache import build_cache
+from designspace.data.decode import geometries
+from designspace.data.sources import load_source
+from designspace.data.splits import split
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def cached(write_images, tmp_path, recipe):
+    parts = split(load_source(f"folder:{write_images(tmp_path / 'data', each=90)}"), "test")
+    return build_cache(parts, geometries(recipe), tmp_path / "home")
+
+
+@pytest.mark.parametrize("large", [module.LARGE, 0])
+def test_an_epoch_visits_each_image_at_most_once(
+    write_images, tmp_path, recipe, monkeypatch, large
+):
+    """Also in windows of 32 images, read in chunks of 8."""
+    monkeypatch.setattr(module, "_CHUNK", 8)
+    monkeypatch.setattr(module, "_WINDOW", 32 * 8 * 8 * 3)
+    recipe = replace(recipe, augmentation="none")
+    parts = split(load_source(f"folder:{write_images(tmp_path / 'plain', each=90)}"), "test")
+    batches = Batches(build_cache(parts, geometries(recipe), tmp_path / "home"), recipe, CPU, large)
+    batches._normalize = lambda images: images
+    known = {image.numpy().tobytes(): row for row, image in enumerate(batches._arrays.train)}
+    assert len(known) == 180
+    orders = []
+    for epoch in (0, 1):
+        rows = []
+        for images, labels in batches.epoch(seed=1, epoch=epoch):
+            assert len(images) == 16
+            found = [known[image.numpy().tobytes()] for image in images]
+            assert (batches._arrays.train_labels[found] == labels).all()
+            rows += found
+        assert len(rows) == len(set(rows)) == 176
+        orders.append(rows)
+    assert orders[0] != orders[1]
+
+
+def test_seed_and_epoch_decide_the_batches(cached, recipe):
+    batches = Batches(cached, recipe, CPU)
+
+    def first(seed, epoch):
+        return next(iter(batches.epoch(seed, epoch)))[0]
+
+    assert (first(1, 0) == first(1, 0)).all()
+    assert not (first(1, 0) == first(1, 1)).all()
+    assert not (first(1, 0) == first(2, 0)).all()
+
+
+def test_validation_shows_every_image_in_order(cached, recipe):
+    batches = Batches(cached, recipe, CPU)
+    labels = torch.cat([labels for _, labels in batches.validation()])
+    images = torch.cat([images for images, _ in batches.validation()])
+    assert labels.tolist() == [0] * 90 + [1] * 90
+    assert images.shape == (180, 3, 8, 8)
+
+
+def test_a_batch_is_never_larger_than_the_data(cached, recipe):
+    batches = Batches(cached, replace(recipe, batch_size=1000), CPU)
+    assert batches.steps_per_epoch == 1
+    assert [len(images) for images, _ in batches.epoch(0, 0)] == [180]
+
+
+def test_chunks_are_read_whole_and_batches_mix_them(cached, recipe, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK", 8)
+    monkeypatch.setattr(module, "_WINDOW", 32 * 10 * 10 * 3)
+    batches = Batches(cached, recipe, CPU, large=0)
+    order = batches._order(torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(180))
+    window = order[:32]
+    assert len(set((window // 8).tolist())) == 4
+    assert len(set((window[:16] // 8).tolist())) > 2

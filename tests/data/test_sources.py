@@ -1,0 +1,120 @@
+"""Finding data sets: what is there, and what a person is told when it isn't."""
+
+import numpy as np
+import pytest
+
+from designspace.data.sources import load_source
+from designspace.data.splits import split
+from designspace.errors import InputError
+
+
+def test_digits_are_the_handwritten_ones():
+    source = load_source("digits")
+    assert len(source.train) == 1797
+    assert source.train.pixels.shape == (1797, 8, 8, 3)
+    assert source.train.pixels.max() == 255
+    assert source.test is None
+
+
+def test_a_folder_lists_classes_and_images_in_order(images):
+    source = load_source(f"folder:{images}")
+    assert source.classes == ("class0", "class1")
+    assert len(source.train) == len(source.test) == 48
+    assert source.train.files[0] == "train/class0/000.png"
+    assert source.train.labels.tolist() == [0] * 24 + [1] * 24
+
+
+def _folder_without(images, what):
+    if what == "train":
+        (images / "train").rename(images / "training")
+    elif what == "second class":
+        (images / "train" / "class1").rename(images / "elsewhere")
+    elif what == "images":
+        for file in (images / "train" / "class1").iterdir():
+            file.unlink()
+    elif what == "test class":
+        (images / "test" / "class1").rename(images / "test" / "stranger")
+    return f"folder:{images}"
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("train", "has no train folder"),
+        ("second class", "at least two"),
+        ("images", "no images in"),
+        ("test class", "'stranger'"),
+    ],
+)
+def test_a_folder_that_is_not_as_it_should_be(images, what, said):
+    with pytest.raises(InputError, match=said):
+        load_source(_folder_without(images, what))
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("digit", "did you mean digits"),
+        ("cifar", "did you mean cifar10 or cifar100"),
+        ("folder:", "give the folder"),
+        ("folder:/nowhere", "no folder /nowhere"),
+        ("imagenet", "give the folder"),
+    ],
+)
+def test_an_unknown_data_set(spec, said):
+    with pytest.raises(InputError, match=said):
+        load_source(spec)
+
+
+def test_a_folder_given_bare_is_told_its_spelling(images):
+    with pytest.raises(InputError, match=f"write folder:{images}"):
+        load_source(str(images))
+
+
+def test_imagenet_has_a_thousand_classes(images):
+    with pytest.raises(InputError, match="2 classes, ImageNet has 1000"):
+        load_source(f"imagenet:{images}")
+
+
+def test_cifar_is_not_downloaded_unasked(tmp_path):
+    with pytest.raises(InputError, match="--download"):
+        load_source("cifar10", home=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_held_out_part_is_stratified_fixed_and_disjoint(images):
+    source = load_source(f"folder:{images}")
+    parts, again = split(source, "held-out"), split(source, "held-out")
+    assert parts.val.files == again.val.files
+    assert parts.train.files == again.train.files
+    assert set(parts.train.files) | set(parts.val.files) == set(source.train.files)
+    assert not set(parts.train.files) & set(parts.val.files)
+    assert np.bincount(parts.val.labels).tolist() == [2, 2]
+    assert parts.words == "held-out 10% of train, seed 0"
+
+
+def test_the_digits_hold_out_a_fifth():
+    parts = split(load_source("digits"), "held-out")
+    assert abs(len(parts.val) / 1797 - 0.2) < 0.002
+
+
+def test_the_test_set_is_used_when_asked_for(images):
+    parts = split(load_source(f"folder:{images}"), "test")
+    assert len(parts.train) == 48
+    assert all(file.startswith("test/") for file in parts.val.files)
+    assert parts.words == "test"
+
+
+def test_choices_that_cannot_be(tmp_path, write_images):
+    with pytest.raises(InputError, match="no test images"):
+        split(load_source("digits"), "test")
+    with pytest.raises(InputError, match="held-out or test"):
+        split(load_source("digits"), "validation")
+    few = write_images(tmp_path / "few", each=4, parts=("train",))
+    with pytest.raises(InputError, match="too few"):
+        split(load_source(f"folder:{few}"), "held-out")
+
+
+def test_training_images_stand_in_a_mixed_order(images):
+    labels = split(load_source(f"folder:{images}"), "test").train.labels
+    assert 0 < labels[:24].sum() < 24

@@ -1,0 +1,162 @@
+"""Real worker processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+from work_for_tests import at_once, dies_once, hangs
+
+from designspace.errors import InputError
+from designspace.training import devices
+from designspace.training import loky_workers as module
+from designspace.training.devices import default_jobs, find_devices
+from designspace.training.loky_workers import LokyWorkers
+from designspace.training.train_runs import local_workers
+
+
+def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(
+    make_run, request_of, train_one, observer
+):
+    folder = make_run(n=5)
+    end = train_one(
+        folder, request_of(jobs=2), observer, make_workers=partial(local_workers, work=dies_once)
+    )
+    assert end.complete == 5
+    assert [note for note in observer.notes if "model 0" in note and "to be tried again" in note]
+    assert len(observer.notes) == 1
+    # The other worker trained its models in one process, undisturbed.
+    processes = [trial.versions["process"] for trial in folder.trials()]
+    assert len(set(processes)) <= 2
+    assert processes[1] != processes[0] or len(set(processes)) == 1
+
+
+def test_a_worker_that_hangs_is_killed_and_its_slot_used_again(tmp_path, make_task):
+    workers = LokyWorkers(1, hangs)
+    try:
+        workers.submit(make_task(0))
+        while not (tmp_path / "0.hangs").exists():
+            assert workers.wait(0.05) == []
+        workers.kill(make_task(0))
+        (done,) = workers.wait(30)
+        assert done.outcome is None
+        assert done.death.startswith("its worker")
+        workers.submit(make_task(1))
+        (done,) = workers.wait(60)
+        assert done.outcome.trial.index == 1
+    finally:
+        workers.close()
+
+
+def test_a_worker_that_is_killed_between_two_tasks_is_replaced(make_task):
+    workers = LokyWorkers(1, at_once)
+    try:
+        workers.submit(make_task(0))
+        (done,) = workers.wait(60)
+        (executor,) = workers._executors
+        (process,) = executor._processes
+        os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while executor._flags.broken is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        workers.submit(make_task(1))
+        (done,) = workers.wait(60)
+        assert done.outcome.trial.index == 1
+    finally:
+        workers.close()
+
+
+def test_processes_end_with_the_one_that_started_them_though_they_have_nothing_to_do():
+    code = """
+import os, time
+from designspace.io.process_pool import pool
+print(pool(1).submit(os.getpid).result(), flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as driver:
+        worker = int(driver.stdout.readline())
+        os.kill(worker, 0)
+        driver.kill()
+    deadline = time.monotonic() + 60
+    while alive(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(process):
+    """Whether a process runs; one that has ended may wait for its parent to ask how."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads in the place of loky's processes."""
+
+    def shutdown(self, wait, kill_workers):
+        super().shutdown(wait)
+
+
+def test_trials_are_spread_over_the_devices(make_task, monkeypatch):
+    monkeypatch.setattr(module, "pool", Threads)
+    workers = LokyWorkers(3, at_once, ("cuda:0", "cuda:1"))
+    for index in range(3):
+        workers.submit(make_task(index))
+    done = []
+    while len(done) < 3:
+        done += workers.wait(5)
+    workers.close()
+    places = {d.task.index: d.outcome.trial.versions["device"] for d in done}
+    assert places == {0: "cuda:0", 1: "cuda:1", 2: "cuda:0"}
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "found"),
+    [
+        (0, "auto", ("cpu",)),
+        (0, "cpu", ("cpu",)),
+        (2, "auto", ("cuda:0", "cuda:1")),
+        (2, "cuda", ("cuda:0", "cuda:1")),
+        (2, "cuda:1", ("cuda:1",)),
+        (2, "cpu", ("cpu",)),
+    ],
+)
+def test_devices_as_people_name_them(monkeypatch, count, text, found):
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
+    assert find_devices(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cuda", "finds no CUDA device here; use --device cpu"),
+        ("cuda:0", "finds no CUDA device"),
+        ("mps", "no Apple GPU"),
+        ("gpu", "it is auto, cpu, cuda, cuda:N or mps"),
+        ("cuda:x", "it is auto, cpu"),
+    ],
+)
+def test_devices_that_are_not_there(monkeypatch, text, said):
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=said):
+        find_devices(text)
+
+
+def test_trials_at_once_suit_the_devices(monkeypatch):
+    monkeypatch.setattr(devices, "available_cores", lambda: 16)
+    assert default_jobs(("cpu",)) == 16
+    assert default_jobs(("mps",)) == 1
+    assert default_jobs(("cuda:0", "cuda:1")) == 8
+    monkeypatch.setattr(devices, "available_cores", lambda: 2)
+    assert default_jobs(("cuda:0", "cuda:1", "cuda:2")) == 3

@@ -1,0 +1,141 @@
+"""One network in training."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from designspace.data.batches import Batches
+from designspace.data.cache import build_cache
+from designspace.data.decode import geometries
+from designspace.data.sources import load_source
+from designspace.data.splits import split
+from designspace.training.ema import Average
+from designspace.training.lr_schedule import learning_rate
+from designspace.training.trainer import Diverged, Training
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def batches(images, tmp_path, recipe):
+    parts = split(load_source(f"folder:{images}"), "test")
+    return Batches(build_cache(parts, geometries(recipe), tmp_path / "home"), recipe, CPU)
+
+
+@pytest.fixture
+def model(small_population):
+    return small_population(2).model(1).at(classes=2)
+
+
+def run(training, batches, epochs):
+    for _ in range(epochs):
+        training.run_epoch(batches, lambda: None)
+    return training
+
+
+def test_it_learns_bright_from_dark(batches, model, recipe):
+    recipe = replace(recipe, epochs=6)
+    training = run(Training(model, recipe, 0, CPU), batches, 6)
+    assert training.curve[-1] == 0.0
+    assert len(training.curve) == training.epochs_done == 6
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_going_on_from_a_state_gives_the_same_bits(batches, model, recipe, ema, tmp_path):
+    from designspace.training import checkpoint
+
+    recipe = replace(recipe, ema_decay=ema, label_smoothing=0.1, warmup_epochs=0.5)
+    whole = run(Training(model, recipe, 7, CPU), batches, 3)
+    first = run(Training(model, recipe, 7, CPU), batches, 1)
+    checkpoint.save(tmp_path / "x.pt", "key", first.state())
+    second = Training(model, recipe, 7, CPU)
+    second.restore(checkpoint.load(tmp_path / "x.pt", "key", CPU))
+    run(second, batches, 2)
+    assert second.curve == whole.curve
+    mine, theirs = second.state(), whole.state()
+    for part in ("network", "average") if ema else ("network",):
+        assert all(torch.equal(mine[part][key], theirs[part][key]) for key in mine[part])
+
+
+def test_a_step_is_plain_sgd(batches, model, recipe):
+    """The slow twin: torch's simplest loop over the same batches, in another memory format."""
+    training = Training(model, recipe, 3, CPU)
+    torch.manual_seed(3)
+    from designspace.networks import build
+
+    twin = build(model, zero_init_residual=True)
+    optimizer = torch.optim.SGD(
+        twin.parameters(), lr=0.1, momentum=0.9, weight_decay=recipe.weight_decay, foreach=False
+    )
+    twin.train()
+    for step, (images, labels) in enumerate(batches.epoch(3, 0)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step, batches.steps_per_epoch)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(twin(images.contiguous()), labels).backward()
+        optimizer.step()
+    run(training, batches, 1)
+    for mine, theirs in zip(training.network.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-4)
+
+
+def test_a_loss_that_blows_up_ends_at_once(batches, model, recipe):
+    training = Training(model, replace(recipe, lr=1e30), 0, CPU)
+    with pytest.raises(Diverged, match=r"at step \d of 3, epoch 1 of 3"):
+        run(training, batches, 3)
+    assert training.curve == []
+
+
+def test_the_guard_stops_before_a_step(batches, model, recipe):
+    calls = []
+
+    def guard():
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        Training(model, recipe, 0, CPU).run_epoch(batches, guard)
+    assert len(calls) == 3
+
+
+def test_initial_weights_depend_on_the_seed_and_leave_torch_alone(model, recipe):
+    before = torch.random.get_rng_state()
+    one, same, other = (Training(model, recipe, seed, CPU).network for seed in (1, 1, 2))
+    assert torch.equal(one.fc.weight, same.fc.weight)
+    assert not torch.equal(one.fc.weight, other.fc.weight)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_average_follows_weights_and_statistics():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = Average(network, 0.75)
+    start = network[0].weight.detach().clone()
+    with torch.no_grad():
+        network[0].weight.add_(1)
+        network[1].running_mean.add_(2)
+        network[1].num_batches_tracked.add_(3)
+    average.update(network)
+    assert torch.allclose(average.network[0].weight, start + 0.25)
+    assert torch.allclose(average.network[1].running_mean, torch.tensor([0.5, 0.5]))
+    assert average.network[1].num_batches_tracked == 3
+
+
+def test_the_schedule_warms_up_then_falls_along_a_cosine(recipe):
+    recipe = replace(recipe, epochs=10, lr=0.4, warmup_epochs=2.0)
+    rates = [learning_rate(recipe, step, 5) for step in range(50)]
+    assert rates[0] == pytest.approx(0.04)
+    assert rates[9] == rates[10] == pytest.approx(0.4)
+    assert rates[30] == pytest.approx(0.2)
+    assert rates[49] == pytest.approx(0.2 * (1 + math.cos(math.pi * 39 / 40)))
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_without_warm_up_the_schedule_is_the_papers(recipe):
+    recipe = replace(recipe, epochs=10, lr=0.05, warmup_epochs=0.0)
+    for step in (0, 7, 25, 99):
+        expected = 0.05 * 0.5 * (1 + math.cos(math.pi * step / 100))
+        assert learning_rate(recipe, step, 10) == pytest.approx(expected)

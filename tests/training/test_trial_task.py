@@ -1,0 +1,221 @@
+"""A trial in a worker: every end of it has a state and a reason."""
+
+import os
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from designspace.data.cache import build_cache
+from designspace.data.decode import geometries
+from designspace.data.sources import load_source
+from designspace.data.splits import split
+from designspace.runs import DataRecord, TrialState
+from designspace.training import checkpoint
+from designspace.training import trial_task as module
+from designspace.training.trainer import Training
+from designspace.training.trial_task import TrialTask, run_task, trial_seed
+
+
+@pytest.fixture
+def task(images, tmp_path, recipe, small_population):
+    source = load_source(f"folder:{images}")
+    parts = split(source, "test")
+    cache = build_cache(parts, geometries(recipe), tmp_path / "home" / "images")
+    data = DataRecord(f"folder:{images}", "test", "test", 0, 2, 48, 48, cache.content)
+    model = small_population(1).model(0).at(classes=2)
+    file = tmp_path / "checkpoints" / "00000.pt"
+    return TrialTask(
+        model.arch.id, 0, model, recipe, trial_seed(0, 0), cache.path, data, "cpu", file
+    )
+
+
+def test_a_complete_trial_tells_all(task):
+    trial = run_task(task).trial
+    assert trial.state is TrialState.COMPLETE
+    assert trial.error == trial.curve[-1]
+    assert len(trial.curve) == 3
+    assert trial.seed == task.seed
+    assert trial.split == "test"
+    assert trial.reason == ""
+    assert trial.versions["torch"] == torch.__version__
+    assert set(trial.versions) == {"designspace", "torch", "python", "device", "precision"}
+    assert trial.versions["device"].startswith("cpu (")
+
+
+def test_the_trial_does_not_depend_on_who_ran_before(task):
+    alone = run_task(task).trial
+    run_task(replace(task, seed=99, checkpoint=task.checkpoint.with_name("other.pt")))
+    task.checkpoint.unlink(missing_ok=True)
+    assert run_task(task).trial.curve == alone.curve
+
+
+def test_seeds_of_trials():
+    assert trial_seed(0, 5) == trial_seed(0, 5)
+    assert len({trial_seed(s, i) for s in range(30) for i in range(30)}) == 900
+    assert 0 <= trial_seed(2**31, 10**6) < 2**32
+
+
+def test_a_diverged_trial_counts_with_chance(task):
+    trial = run_task(replace(task, recipe=replace(task.recipe, lr=1e30))).trial
+    assert trial.state is TrialState.DIVERGED
+    assert trial.error == 50.0
+    assert "non-finite at step" in trial.reason
+
+
+def _raises(error):
+    def run_epoch(self, batches, guard):
+        raise error
+
+    return run_epoch
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("shapes don't fit\nand more"), False),
+        (ZeroDivisionError("division by zero"), False),
+    ],
+)
+def test_a_crash_is_a_failed_trial_with_its_reason(task, monkeypatch, error, memory):
+    monkeypatch.setattr(Training, "run_epoch", _raises(error))
+    outcome = run_task(task)
+    assert outcome.trial.state is TrialState.FAILED
+    assert outcome.trial.error is None
+    assert outcome.out_of_memory is memory
+    assert type(error).__name__ in outcome.trial.reason
+    assert ("out of memory on cpu" in outcome.trial.reason) is memory
+    assert "\n" not in outcome.trial.reason
+
+
+def test_past_its_time_a_trial_fails_and_can_go_on(task, monkeypatch):
+    undisturbed = run_task(task).trial
+    task.checkpoint.unlink()
+    clock = iter(np.arange(0, 10_000, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(module.time, "monotonic", lambda: float(next(clock)))
+        trial = run_task(replace(task, time_limit=4.5)).trial
+    assert trial.state is TrialState.FAILED
+    assert trial.reason == "past its time limit of 4.5 s in epoch 2 of 3"
+    assert len(trial.curve) == 1
+    assert run_task(task).trial.curve == undisturbed.curve
+
+
+def _interrupted_after(task, monkeypatch, epochs):
+    """Run a task until its process is gone after so many epochs."""
+    run_epoch = Training.run_epoch
+
+    def dies(self, batches, guard):
+        if self.epochs_done == epochs:
+            raise KeyboardInterrupt
+        run_epoch(self, batches, guard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "run_epoch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_task(task)
+
+
+def _epochs_of(task, monkeypatch):
+    """Run a task; also return how many epochs it trained."""
+    run_epoch, count = Training.run_epoch, []
+
+    def counted(self, batches, guard):
+        count.append(1)
+        run_epoch(self, batches, guard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "run_epoch", counted)
+        return run_task(task).trial, len(count)
+
+
+def test_a_trial_goes_on_from_its_last_epoch(task, monkeypatch):
+    undisturbed = run_task(task).trial
+    task.checkpoint.unlink()
+    _interrupted_after(task, monkeypatch, 2)
+    trial, epochs = _epochs_of(task, monkeypatch)
+    assert epochs == 1
+    assert trial.curve == undisturbed.curve
+
+
+@pytest.mark.parametrize("damage", ["torn", "foreign", "no checkpoint at all"])
+def test_a_checkpoint_that_does_not_fit_is_not_used(task, monkeypatch, damage):
+    _interrupted_after(task, monkeypatch, 2)
+    if damage == "torn":
+        task.checkpoint.write_bytes(task.checkpoint.read_bytes()[:1000])
+    elif damage == "foreign":
+        task = replace(task, seed=task.seed + 1)
+    else:
+        task.checkpoint.write_text("hello")
+    assert _epochs_of(task, monkeypatch)[1] == 3
+
+
+def test_training_goes_on_where_no_checkpoint_can_be_written(task):
+    task.checkpoint.parent.write_text("a file in the way")
+    outcome = run_task(task)
+    assert outcome.trial.state is TrialState.COMPLETE
+    assert outcome.notes == (without_checkpoint(task, "File exists"),)
+
+
+def without_checkpoint(task, reason):
+    """What a person is told."""
+    return (
+        f"no checkpoint can be written in {task.checkpoint.parent} ({reason}); training goes on "
+        "without one, and a trial that is stopped begins anew"
+    )
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(task, monkeypatch):
+    _interrupted_after(task, monkeypatch, 1)
+    whole = task.checkpoint.read_bytes()
+
+    def full(state, file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    outcome = run_task(task)
+    assert outcome.trial.state is TrialState.COMPLETE
+    assert outcome.notes == (without_checkpoint(task, "No space left on device"),)
+    assert task.checkpoint.read_bytes() == whole
+    assert list(task.checkpoint.parent.iterdir()) == [task.checkpoint]
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.8, 0.999])
+def test_a_file_that_breaks_off_says_why_in_no_words_of_torch(task, share):
+    checkpoint.save(task.checkpoint, "whole", {"weights": torch.zeros(10_000)})
+    room = int(share * task.checkpoint.stat().st_size)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"^\[Errno 27\] File too large$"):
+            checkpoint.save(task.checkpoint, "new", {"weights": torch.ones(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoint.load(task.checkpoint, "whole", torch.device("cpu")) is not None
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_not_waited_for(task):
+    task.checkpoint.parent.mkdir()
+    os.mkfifo(task.checkpoint)
+    outcome = run_task(task)
+    assert outcome.trial.state is TrialState.COMPLETE
+    assert "is damaged or of another trial; training begins anew" in outcome.notes[0]
+
+
+def test_a_worker_elsewhere_decodes_for_itself_and_cleans_up(task, tmp_path):
+    home = tmp_path / "another machine"
+    here = run_task(task).trial
+    there = run_task(replace(task, cache=None, checkpoint=None, home=home, device="auto")).trial
+    assert there.curve == here.curve
+    assert list((home / "checkpoints").iterdir()) == []
+    other = replace(task.data, content="0" * 20)
+    refused = run_task(replace(task, cache=None, checkpoint=None, home=home, data=other)).trial
+    assert refused.state is TrialState.FAILED
+    assert "are not those of the run" in refused.reason
