@@ -1,12 +1,23 @@
-"""What a person can mend: the one error that the command line turns into a message and exit 2."""
+"""Exceptions for mistakes of the user, and helpers that word them."""
 
 
 class InputError(ValueError):
-    """Something that a person handed in is wrong.
+    """Invalid input: an argument, a file or a folder.
 
-    The message says what was wrong, where, and what would be right; it is shown as it stands, with
-    no traceback. Mistakes of our own are never an `InputError`.
+    The message says what is wrong, where, and what would be right. The command line prints it as it
+    is, without a traceback, and exits with 2. Bugs of the package itself never raise this.
+
+    Library messages name options as Python arguments: a message about one argument begins with its
+    name (`seed is -1; ...`), and a remedy is written `download=True`. The command line translates
+    both into its flags.
+
+    Attributes:
+        argument: Name of the Python argument that is wrong, if it is one.
     """
+
+    def __init__(self, message: str, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 def nearest(word: str, known: list[str], most: int = 3) -> str:

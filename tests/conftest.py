@@ -84,14 +84,14 @@ def study(tmp_path_factory):
     from designspace.analysis.load_results import load_all
     from designspace.analysis.summary import summary
     from designspace.analysis.tables import tables
-    from designspace.runs import RunFolder, Trial, TrialState
+    from designspace.runs import Run, Trial, TrialState
     from designspace.space import Budget, load_space, sample, sample_record
 
     home = tmp_path_factory.mktemp("study")
     space, budgets = load_space("RegNetX@8"), (Budget.parse("flops", "180K:220K"),)
     drawn = sample(space, 40, budgets, 0)
     source = {**space.source, "sample": sample_record(space, drawn, budgets, 0)}
-    run = RunFolder.create(home / "regnetx", source, drawn.population)
+    run = Run.create(home / "regnetx", source, drawn.population)
     depths = drawn.population.regnets.d
     noise = np.random.default_rng(0).normal(0, 0.3, len(depths))
     errors = [10 + 20 * abs(math.log(d / 10)) + e for d, e in zip(depths, noise, strict=True)]

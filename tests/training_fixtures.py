@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from designspace.arch import Frame, Population, Stages, cost
-from designspace.arch.body import Arch
-from designspace.runs import DataRecord, Recipe, RunFolder
-from designspace.training.loky_workers import Done
+from designspace.arch import BodyBatch, Population, Skeleton, cost
+from designspace.arch.body import Body
+from designspace.runs import DataRecord, Recipe, Run
+from designspace.training.loky_workers import TaskResult
 from designspace.training.train_runs import Request, train_runs
 from designspace.training.trial_task import TrialTask, run_task
 
-FRAME = Frame(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
+FRAME = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
 RECIPE = Recipe("tiny", epochs=3, batch_size=16, lr=0.1, zero_init_residual=True, pad=1)
 
 
@@ -45,7 +45,7 @@ class Inline:
     def wait(self, seconds):
         task = self.tasks.pop(0)
         outcome = self.work(task)
-        return [outcome if isinstance(outcome, Done) else Done(task, outcome)]
+        return [outcome if isinstance(outcome, TaskResult) else TaskResult(task, outcome)]
 
     def kill(self, task):
         raise AssertionError("nothing to kill")
@@ -56,8 +56,8 @@ class Inline:
 
 def population(n):
     """n different small networks."""
-    archs = [Arch((1, 1), (8, 8 * (i + 1)), (1.0, 1.0), (8, 8)) for i in range(n)]
-    stages = Stages.from_archs(archs)
+    bodies = [Body((1, 1), (8, 8 * (i + 1)), (1.0, 1.0), (8, 8)) for i in range(n)]
+    stages = BodyBatch.from_bodies(bodies)
     return Population(FRAME, stages, cost(stages, FRAME))
 
 
@@ -68,7 +68,7 @@ def make_run(tmp_path):
     def make(name="run", n=3):
         sample = {"n": n, "budget": [], "seed": 0, "hash": f"tiny{n}"}
         space = {"name": "tiny", "family": "anynet", "input": FRAME.to_dict(), "sample": sample}
-        return RunFolder.create(tmp_path / name, space, population(n))
+        return Run.create(tmp_path / name, space, population(n))
 
     return make
 

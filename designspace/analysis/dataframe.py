@@ -9,12 +9,12 @@ import pandas as pd
 from designspace.analysis.imported_folder import IMPORT_FILE
 from designspace.analysis.load_results import load_results
 from designspace.analysis.results import MISSING
-from designspace.runs import RunFolder, Trial
+from designspace.runs import Run, Trial
 from designspace.stats.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RunTables:
     """A population and its trials; rows are models in sampled order, labelled by their index.
 
     Attributes:
@@ -37,7 +37,7 @@ class Run:
         return self.population.join(measured, how="inner")
 
 
-def load(path: Path | str) -> Run:
+def load(path: Path | str) -> RunTables:
     """Read a run folder into pandas tables.
 
     Raises:
@@ -55,8 +55,8 @@ def load(path: Path | str) -> Run:
         {"id": results.ids, "state": results.states, "error": results.errors}, index=index
     ).loc[finished]
     if not (Path(path) / IMPORT_FILE).is_file():
-        trials = trials.join(_details(RunFolder.open(path).trials()))
-    return Run(results.name, results.space, population, trials)
+        trials = trials.join(_details(Run.open(path).trials()))
+    return RunTables(results.name, results.space, population, trials)
 
 
 def _whole(values: FloatArray) -> FloatArray | IntArray:

@@ -176,18 +176,18 @@ def _one(results: Results, shown: tuple[float, float]) -> PopulationFindings:
         together=best_pairs(parameters, errors),
         constraints=(
             ()
-            if results.stages is None
-            else shared_constraints(results.stages.take(results.rows), errors)
+            if results.bodies is None
+            else shared_constraints(results.bodies.take(results.rows), errors)
         ),
     )
 
 
 def _width_fits(results: Results) -> WidthFits | None:
-    if results.stages is None:
+    if results.bodies is None:
         return None
     ranked = results.ranked()
     picked = np.unique(np.linspace(0, len(ranked) - 1, min(len(ranked), MOST_FITS)).astype(int))
-    stages, best = results.stages.take(ranked[picked]), results.stages.take(ranked[:BEST])
+    stages, best = results.bodies.take(ranked[picked]), results.bodies.take(ranked[:BEST])
     return WidthFits(
         rows=ranked[picked],
         ranks=(picked + 1).astype(np.int64),

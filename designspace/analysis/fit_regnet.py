@@ -3,26 +3,26 @@
 import numpy as np
 
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
-from designspace.arch import Arch, RegNet
+from designspace.arch import Body, RegNetParams
 
 
-def fitted_regnet(arch: Arch) -> RegNet:
+def fitted_regnet(body: Body) -> RegNetParams:
     """Return the RegNet nearest to a body: its depth, fitted widths, median b and g of its blocks.
 
     Where the body is that of a RegNet with one b and g, the fit can find it exactly; else it is an
-    approximation, and `RegNet.arch` tells by how much.
+    approximation, and `RegNetParams.body` tells by how much.
     """
-    fit = fit_quantized_linear(np.array([arch.widths]), np.array([arch.depths]))
-    return RegNet(
-        d=sum(arch.depths),
+    fit = fit_quantized_linear(np.array([body.widths]), np.array([body.depths]))
+    return RegNetParams(
+        d=sum(body.depths),
         w_0=int(fit.w_0[0]),
         w_a=round(float(fit.w_a[0]), 4),
         w_m=max(round(float(fit.w_m[0]), 5), 1.01),
-        b=_middle(arch.bottleneck_ratios, arch),
-        g=int(_middle(arch.group_widths, arch)),
+        b=_middle(body.bottleneck_ratios, body),
+        g=int(_middle(body.group_widths, body)),
     )
 
 
-def _middle(values: tuple[float, ...], arch: Arch) -> float:
+def _middle(values: tuple[float, ...], body: Body) -> float:
     """The median over blocks, one of the values."""
-    return float(np.quantile(np.repeat(values, arch.depths), 0.5, method="inverted_cdf"))
+    return float(np.quantile(np.repeat(values, body.depths), 0.5, method="inverted_cdf"))

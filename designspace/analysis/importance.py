@@ -7,7 +7,13 @@ from itertools import combinations
 
 import numpy as np
 
-from designspace.stats.arrays import FloatArray, IntArray, Numbers, level_of, numbers
+from designspace.stats.arrays import (
+    FloatArray,
+    IntArray,
+    Numbers,
+    as_float_array,
+    check_probability,
+)
 from designspace.stats.comparison import Estimate, holm
 
 # A parameter with more distinct values than this is cut into as many bins of equal count.
@@ -79,9 +85,9 @@ def axis_trends(
     """
     from scipy.stats import rankdata, spearmanr
 
-    checked = numbers(errors, "errors", 4)
+    checked = as_float_array(errors, "errors", 4)
     rng = np.random.default_rng(0) if rng is None else rng
-    columns = {name: numbers(values, name, 4) for name, values in parameters.items()}
+    columns = {name: as_float_array(values, name, 4) for name, values in parameters.items()}
     columns = {name: v for name, v in columns.items() if v.min() < v.max()}
     if not columns or checked.min() == checked.max():
         return ()
@@ -126,7 +132,7 @@ def importances(
     The intervals are of the bootstrap over models. Redrawing adds as much between bins by chance as
     is there already, so redrawn values are corrected twice. Ends are cut at 0 and 1.
     """
-    tails = ((1 - level_of(level)) / 2, (1 + level) / 2)
+    tails = ((1 - check_probability(level)) / 2, (1 + level) / 2)
     n = len(values)
     centered = values - values.mean()
     repeats = max(100, min(_REPEATS, _MOST_DRAWS // n))
@@ -162,14 +168,14 @@ def best_pairs(
     The correlation among the best is tested against that among the others (Fisher's z): what a
     budget brings about in all models is no finding about the best.
     """
-    checked = numbers(errors, "errors")
+    checked = as_float_array(errors, "errors")
     n = len(checked)
-    size = int(n * level_of(share, "share"))
+    size = int(n * check_probability(share, "share"))
     if size < least or n - size < least:
         return ()
     order = np.argsort(checked, kind="stable")
     best, rest = order[:size], order[size:]
-    columns = {name: numbers(values, name) for name, values in parameters.items()}
+    columns = {name: as_float_array(values, name) for name, values in parameters.items()}
     names = [
         name
         for name, values in columns.items()

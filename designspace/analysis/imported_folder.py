@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from designspace.analysis.accounting import count
 from designspace.analysis.parameter_columns import parameters
 from designspace.analysis.results import STATES, Provenance, Results
-from designspace.arch import RegNet, RegNets, Stages
+from designspace.arch import BodyBatch, RegNetParams, RegNetParamsBatch
 from designspace.errors import InputError, nearest
 from designspace.io.files import dump_yaml, make_folder, read_text, read_yaml, validate, write_text
 from designspace.io.serialization import readable
@@ -127,10 +127,10 @@ def read_imported(folder: Path, all_finished: bool = False) -> Results:
     # What is not known of every model can't be compared over them.
     known = {name: values for name, values in columns.items() if np.isfinite(values).all()}
     costs = {name: known.pop(name) for name in COSTS if name in known}
-    regnets, stages = _regnets(known), _stages(known)
-    if regnets is not None or stages is not None:
+    regnets, bodies = _regnets(known), _stages(known)
+    if regnets is not None or bodies is not None:
         free = {name: values for name, values in known.items() if not _is_body(name)}
-        known = {**_own(stages, regnets), **free}
+        known = {**_own(bodies, regnets), **free}
     return Results(
         name=readable(folder.resolve().name),
         space=readable(about.name),
@@ -141,7 +141,7 @@ def read_imported(folder: Path, all_finished: bool = False) -> Results:
         chance=about.chance,
         parameters=known,
         costs=costs,
-        stages=stages,
+        bodies=bodies,
         regnets=regnets,
         counted=count(states, errors, all_finished),
         provenance=Provenance(
@@ -152,11 +152,11 @@ def read_imported(folder: Path, all_finished: bool = False) -> Results:
     )
 
 
-def _own(stages: Stages | None, regnets: RegNets | None) -> dict[str, FloatArray]:
+def _own(bodies: BodyBatch | None, regnets: RegNetParamsBatch | None) -> dict[str, FloatArray]:
     if regnets is not None:
         return {name: getattr(regnets, name).astype(np.float64) for name in _REGNET}
-    assert stages is not None
-    return parameters(stages)
+    assert bodies is not None
+    return parameters(bodies)
 
 
 def _is_body(name: str) -> bool:
@@ -164,7 +164,7 @@ def _is_body(name: str) -> bool:
     return name in _REGNET or (name[:1] in "dwbg" and name[1:].isdecimal())
 
 
-def _stages(columns: Mapping[str, FloatArray]) -> Stages | None:
+def _stages(columns: Mapping[str, FloatArray]) -> BodyBatch | None:
     """The bodies that columns d1, w1, b1, g1 .. describe, if they are whole and consistent."""
     counts = [
         next(k for k in range(_MOST_STAGES + 1) if f"{letter}{k + 1}" not in columns)
@@ -193,16 +193,16 @@ def _stages(columns: Mapping[str, FloatArray]) -> Stages | None:
     if (inner < 1).any() or (inner % groups != 0).any():
         return None
     whole = [values.astype(np.int64) for values in (depths, widths, groups)]
-    return Stages(whole[0], whole[1], ratios, whole[2], np.zeros(n))
+    return BodyBatch(whole[0], whole[1], ratios, whole[2], np.zeros(n))
 
 
-def _regnets(columns: Mapping[str, FloatArray]) -> RegNets | None:
+def _regnets(columns: Mapping[str, FloatArray]) -> RegNetParamsBatch | None:
     if not set(_REGNET) <= set(columns):
         return None
     try:
-        return RegNets.from_list(
+        return RegNetParamsBatch.from_list(
             [
-                RegNet(int(d), int(w_0), float(w_a), float(w_m), float(b), int(g))
+                RegNetParams(int(d), int(w_0), float(w_a), float(w_m), float(b), int(g))
                 for d, w_0, w_a, w_m, b, g in zip(*(columns[k] for k in _REGNET), strict=True)
             ]
         )

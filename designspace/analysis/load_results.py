@@ -15,7 +15,7 @@ from designspace.analysis.parameter_columns import parameters
 from designspace.analysis.results import MISSING, Provenance, Results
 from designspace.errors import InputError
 from designspace.io.serialization import readable
-from designspace.runs import RunFolder, Trial, TrialState
+from designspace.runs import Run, Trial, TrialState
 
 
 def load_results(path: Path | str, all_finished: bool = False) -> Results:
@@ -31,7 +31,7 @@ def load_results(path: Path | str, all_finished: bool = False) -> Results:
     """
     if (Path(path) / IMPORT_FILE).is_file():
         return read_imported(Path(path), all_finished)
-    folder = RunFolder.open(path)
+    folder = Run.open(path)
     space = folder.space()
     population = folder.population()
     trials = folder.trials()
@@ -54,16 +54,16 @@ def load_results(path: Path | str, all_finished: bool = False) -> Results:
         ids=population.ids,
         states=states,
         errors=errors,
-        chance=_chance(trials, population.frame.classes),
-        parameters=parameters(population.stages, population.regnets),
+        chance=_chance(trials, population.skeleton.classes),
+        parameters=parameters(population.bodies, population.regnets),
         costs={
             name: getattr(cost, name).astype(np.float64) for name in ("flops", "params", "acts")
         },
-        stages=population.stages,
+        bodies=population.bodies,
         regnets=population.regnets,
         counted=count(states, errors, all_finished),
         provenance=_provenance(folder, space, trials),
-        resolution=population.frame.resolution,
+        resolution=population.skeleton.resolution,
     )
 
 
@@ -108,7 +108,7 @@ def _chance(trials: tuple[Trial, ...], classes: int) -> float:
     return 100.0 * (1 - 1 / classes)
 
 
-def _provenance(folder: RunFolder, space: dict[str, Any], trials: tuple[Trial, ...]) -> Provenance:
+def _provenance(folder: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> Provenance:
     recipe = folder.recipe()
     keys = sorted({key for trial in trials for key in trial.versions})
     seeds = [trial.seed for trial in trials]

@@ -7,34 +7,36 @@ place of b and g. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`.
 
 import numpy as np
 
-from designspace.arch import BOTTLENECK, RegNets, Stages
+from designspace.arch import BOTTLENECK, BodyBatch, RegNetParamsBatch
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
 
-def parameters(stages: Stages, regnets: RegNets | None = None) -> dict[str, FloatArray]:
+def parameters(
+    bodies: BodyBatch, regnets: RegNetParamsBatch | None = None
+) -> dict[str, FloatArray]:
     """Return each parameter's values, (n,), in the order in which people read them."""
     if regnets is not None:
         names = ("d", "w_0", "w_a", "w_m", "b", "g")
         return {name: getattr(regnets, name).astype(np.float64) for name in names}
-    columns = {**_by_stage("d", stages.depths), **_by_stage("w", stages.widths)}
-    if stages.block == BOTTLENECK:
-        columns |= _shared_or_by_stage("b", stages.bottleneck_ratios)
-        if one_group_width(stages).all():
-            columns["g"] = stages.group_widths.max(axis=1).astype(np.float64)
+    columns = {**_by_stage("d", bodies.depths), **_by_stage("w", bodies.widths)}
+    if bodies.block == BOTTLENECK:
+        columns |= _shared_or_by_stage("b", bodies.bottleneck_ratios)
+        if one_group_width(bodies).all():
+            columns["g"] = bodies.group_widths.max(axis=1).astype(np.float64)
         else:
-            columns |= _by_stage("g", stages.group_widths)
-    for name, values in stages.extras.items():
+            columns |= _by_stage("g", bodies.group_widths)
+    for name, values in bodies.extras.items():
         columns |= _shared_or_by_stage(name, values)
-    return {**columns, "d": stages.depths.sum(axis=1).astype(np.float64)}
+    return {**columns, "d": bodies.depths.sum(axis=1).astype(np.float64)}
 
 
-def one_group_width(stages: Stages) -> BoolArray:
+def one_group_width(bodies: BodyBatch) -> BoolArray:
     """Return which models have one g for all stages, (n,).
 
     A shared g is cut down to the width of the 3x3 where that is narrower (DDS appendix D).
     """
-    groups = stages.group_widths
-    inner = np.rint(stages.widths / stages.bottleneck_ratios).astype(np.int64)
+    groups = bodies.group_widths
+    inner = np.rint(bodies.widths / bodies.bottleneck_ratios).astype(np.int64)
     return np.asarray(((groups == groups.max(axis=1)[:, None]) | (groups == inner)).all(axis=1))
 
 

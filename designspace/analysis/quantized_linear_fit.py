@@ -4,7 +4,7 @@ For a network with block widths w_j, e_fit is the least mean |log(predicted / ob
 blocks. A grid over the ratio r = w_a / w_0 and over w_m fixes every block's step
 s_j = round(log(1 + r j) / log w_m); given the steps the best log w_0 is in closed form the median
 of log w_j - s_j log w_m. The grid is then refined around the best, and w_0 is put on a multiple of
-8; the e_fit that is returned is that of the exact rule, `arch.quantized_widths`.
+8; the e_fit that is returned is that of the exact rule, `body.quantized_widths`.
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from scipy import stats
 
 from designspace.analysis.results import Results
 from designspace.errors import InputError
-from designspace.stats.arrays import Numbers, level_of, numbers
+from designspace.stats.arrays import Numbers, as_float_array, check_probability
 
 # Nearest to 1 that a correlation is taken for, so that it has an interval.
 _ALMOST = 1 - 1e-12
@@ -69,7 +69,7 @@ class Repeatability:
 
 
 @dataclass(frozen=True)
-class Trust:
+class RankAgreement:
     """What trainings of the same models say of each other.
 
     Attributes:
@@ -94,7 +94,7 @@ class Trust:
         }
 
 
-def trust(runs: Sequence[Results], level: float = 0.95) -> Trust:
+def rank_agreement(runs: Sequence[Results], level: float = 0.95) -> RankAgreement:
     """Hold runs of the same models against the first: schedules by rank, seeds by spread.
 
     Models are known by their content hash, and compared where both runs, or all repeated ones, have
@@ -117,7 +117,7 @@ def trust(runs: Sequence[Results], level: float = 0.95) -> Trust:
             before = repeated[seeds_of.index(seeds_of[i])].name
             raise InputError(f"{before} and {run.name} have the same seeds: they show no chance")
     seeds = repeatability(_common(*repeated).T, level) if same else None
-    return Trust(first.name, tuple(schedules), tuple(run.name for run in repeated), seeds)
+    return RankAgreement(first.name, tuple(schedules), tuple(run.name for run in repeated), seeds)
 
 
 def _common(*runs: Results) -> NDArray[np.float64]:
@@ -147,13 +147,13 @@ def agreement(first: Numbers, second: Numbers, level: float = 0.95) -> Agreement
     Raises:
         InputError: The lengths differ, fewer than five models are there, or all errors are equal.
     """
-    a, b = numbers(first, "first", 5), numbers(second, "second", 5)
+    a, b = as_float_array(first, "first", 5), as_float_array(second, "second", 5)
     if len(a) != len(b):
         raise InputError(f"first has {len(a)} errors, second {len(b)}: give both for each model")
     if a.min() == a.max() or b.min() == b.max():
         raise InputError("all errors of one training are equal: they rank nothing")
     r = float(stats.spearmanr(a, b).statistic)
-    z = float(stats.norm.ppf(0.5 + level_of(level) / 2))
+    z = float(stats.norm.ppf(0.5 + check_probability(level) / 2))
     half = z * math.sqrt((1 + r**2 / 2) / (len(a) - 3))
     centre = math.atanh(min(max(r, -_ALMOST), _ALMOST))
     return Agreement(
@@ -184,13 +184,13 @@ def repeatability(errors: NDArray[np.float64], level: float = 0.95) -> Repeatabi
     """
     if errors.ndim != 2 or min(errors.shape) < 2:
         raise InputError(f"errors: shape {errors.shape}; two models and two seeds are the least")
-    numbers(errors.ravel(), "errors")
+    as_float_array(errors.ravel(), "errors")
     models, seeds = errors.shape
     means = errors.mean(axis=1)
     freedoms = models - 1, models * (seeds - 1)
     between = seeds * float(means.var(ddof=1))
     within = float(((errors - means[:, None]) ** 2).sum()) / freedoms[1]
-    tail = (1 - level_of(level)) / 2
+    tail = (1 - check_probability(level)) / 2
     if within == 0:
         share = low = high = 1.0 if between > 0 else 0.0
     else:

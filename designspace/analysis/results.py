@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import RegNets, Stages
+from designspace.arch import BodyBatch, RegNetParamsBatch
 from designspace.runs import TrialState
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
@@ -72,8 +72,8 @@ class Results:
     chance: float
     parameters: Mapping[str, FloatArray]
     costs: Mapping[str, FloatArray]
-    stages: Stages | None
-    regnets: RegNets | None
+    bodies: BodyBatch | None
+    regnets: RegNetParamsBatch | None
     counted: BoolArray
     provenance: Provenance
     resolution: int | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.analysis.parameter_columns import one_group_width
-from designspace.arch import BOTTLENECK, Stages
+from designspace.arch import BOTTLENECK, BodyBatch
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 from designspace.stats.comparison import Estimate, holm
 
@@ -37,7 +37,7 @@ class SharedConstraint:
 
 
 def shared_constraints(
-    stages: Stages, errors: FloatArray, share: float = 0.25, level: float = 0.95
+    bodies: BodyBatch, errors: FloatArray, share: float = 0.25, level: float = 0.95
 ) -> tuple[SharedConstraint, ...]:
     """Return the constraints that some models keep and some don't, the most telling first.
 
@@ -55,7 +55,7 @@ def shared_constraints(
         return ()
     best = np.zeros(n, dtype=bool)
     best[np.argsort(errors, kind="stable")[:size]] = True
-    kept = [(name, keeps) for name, keeps in _constraints(stages) if 0 < keeps.sum() < n]
+    kept = [(name, keeps) for name, keeps in _constraints(bodies) if 0 < keeps.sum() < n]
     tables = [
         np.array([[(keeps & side).sum(), (~keeps & side).sum()] for side in (best, ~best)])
         for _, keeps in kept
@@ -85,13 +85,13 @@ def proportion(hits: int, n: int, level: float) -> Estimate:
     return Estimate(share, max(0.0, center - reach), min(1.0, center + reach))
 
 
-def _constraints(stages: Stages) -> Iterator[tuple[str, BoolArray]]:
+def _constraints(bodies: BodyBatch) -> Iterator[tuple[str, BoolArray]]:
     """Yield each constraint of the papers that a body may keep, (n,)."""
     axes: tuple[tuple[str, str, IntArray | FloatArray], ...] = (
-        ("widths", "w", stages.widths),
-        ("depths", "d", stages.depths),
+        ("widths", "w", bodies.widths),
+        ("depths", "d", bodies.depths),
     )
-    count = stages.num_stages
+    count = bodies.num_stages
     for words, letter, values in axes:
         rises = np.asarray(np.diff(values, axis=1) >= 0)
         yield f"{words} never decrease", np.asarray(rises.all(axis=1))
@@ -100,10 +100,10 @@ def _constraints(stages: Stages) -> Iterator[tuple[str, BoolArray]]:
             yield f"{words} never decrease but in the last stage", but_last
         for i in range(count - 1):
             yield f"{letter}{i + 2} ≥ {letter}{i + 1}", rises[:, i]
-    ours = stages.block == BOTTLENECK
-    for letter, kind in ({"b": stages.bottleneck_ratios} if ours else stages.extras).items():
+    ours = bodies.block == BOTTLENECK
+    for letter, kind in ({"b": bodies.bottleneck_ratios} if ours else bodies.extras).items():
         yield f"one {letter} for all stages", np.asarray(np.ptp(kind, axis=1) == 0)
         if ours:
-            yield "one g for all stages", one_group_width(stages)
+            yield "one g for all stages", one_group_width(bodies)
         for value in np.unique(kind):
             yield f"{letter} = {value:g} in all stages", np.asarray(np.all(kind == value, axis=1))

@@ -19,16 +19,16 @@ from designspace.analysis.fit_regnet import fitted_regnet
 from designspace.analysis.imported_folder import IMPORT_FILE
 from designspace.arch import (
     BOTTLENECK,
-    Arch,
-    Frame,
+    Body,
     Model,
-    RegNet,
+    RegNetParams,
+    Skeleton,
     model_name,
     require_bottleneck,
 )
 from designspace.errors import InputError, nearest
 from designspace.io.files import read_text, validate
-from designspace.runs import RunFolder
+from designspace.runs import Run
 from designspace.space import load_space
 
 SUMMARY_FILE = "summary.json"
@@ -113,8 +113,8 @@ class Found:
     n: int
     flops: tuple[int, int] | None
     run: Path | None
-    frame: Frame | None
-    regnets: tuple[RegNet, ...]
+    skeleton: Skeleton | None
+    regnets: tuple[RegNetParams, ...]
     intervals: Mapping[str, tuple[float, float, float]]
     fitted: bool
     few: bool
@@ -128,17 +128,17 @@ class Found:
             ("space", self.space),
         ]
         if self.run is not None:
-            sample = RunFolder(self.run).space().get("sample") or {}
+            sample = Run(self.run).space().get("sample") or {}
             pairs += [(key, str(sample[key])) for key in ("seed", "hash") if key in sample]
         return tuple(pairs)
 
-    def models(self, most: int, frame: Frame | None = None) -> tuple[BestModel, ...]:
+    def models(self, most: int, skeleton: Skeleton | None = None) -> tuple[BestModel, ...]:
         """Return the best models as whole networks, by error.
 
         Raises:
             InputError: The frame is not known, or a record is no network.
         """
-        around = frame or self.frame
+        around = skeleton or self.skeleton
         if around is None:
             raise InputError(_no_frame(self))
         return tuple(
@@ -146,13 +146,13 @@ class Found:
             for rank, one in enumerate(self.best[:most], start=1)
         )
 
-    def _model(self, one: _Best, frame: Frame) -> Model:
+    def _model(self, one: _Best, skeleton: Skeleton) -> Model:
         origin = (*self.origin(), ("id", one.id), ("index", str(one.index)))
         regnet = _regnet(one.regnet, self.folder) if one.regnet else None
         name = model_name(self.population, one.index)
-        return Model(name, Arch.from_dict(one.arch), frame, regnet, origin)
+        return Model(name, Body.from_dict(one.arch), skeleton, regnet, origin)
 
-    def typical(self, frame: Frame | None, se_ratio: float) -> tuple[Model, list[str]]:
+    def typical(self, skeleton: Skeleton | None, se_ratio: float) -> tuple[Model, list[str]]:
         """Return the network of the medians, and what was done, a sentence each.
 
         Medians of single parameters may give another number of stages than the frame has; then the
@@ -161,7 +161,7 @@ class Found:
         Raises:
             InputError: The frame is not known, or no model of the findings has as many stages.
         """
-        around = frame or self.frame
+        around = skeleton or self.skeleton
         if around is None:
             raise InputError(_no_frame(self))
         kind = "fits to the best AnyNets" if self.fitted else "the best models"
@@ -173,7 +173,7 @@ class Found:
         ]
         medians = {name: values[1] for name, values in self.intervals.items()}
         candidates = [_regnet(medians, self.folder), *self.regnets]
-        counts = [regnet.arch().num_stages for regnet in candidates]
+        counts = [regnet.body().num_stages for regnet in candidates]
         if around.num_stages not in counts:
             raise InputError(
                 f"{self.folder}: no RegNet that fits {self.population} has {around.num_stages} "
@@ -206,10 +206,10 @@ class Found:
                 f"the findings are of networks of {low:,} to {high:,} multiply-adds; this one, "
                 f"with {model.flops:,}, is extrapolated {ratio:.4g} times {way} of them"
             )
-        if self.frame is not None and model.frame.resolution != self.frame.resolution:
+        if self.skeleton is not None and model.skeleton.resolution != self.skeleton.resolution:
             notes.append(
-                f"the findings are of {self.frame.resolution} pixel images; this network is for "
-                f"{model.frame.resolution}"
+                f"the findings are of {self.skeleton.resolution} pixel images; this network is for "
+                f"{model.skeleton.resolution}"
             )
         return "; ".join(notes) or None
 
@@ -244,7 +244,7 @@ def read_findings(folder: Path, population: str | None = None) -> Found:
         n=chosen.n,
         flops=chosen.flops,
         run=run,
-        frame=_frame(run, chosen.space),
+        skeleton=_frame(run, chosen.space),
         regnets=regnets,
         intervals=intervals,
         fitted=chosen.family != "regnet",
@@ -305,7 +305,7 @@ def _choose(summary: Summary, wished: str | None, path: Path) -> _Population:
 
 def _parameters(
     summary: Summary, chosen: _Population, path: Path
-) -> tuple[tuple[RegNet, ...], dict[str, tuple[float, float, float]], bool]:
+) -> tuple[tuple[RegNetParams, ...], dict[str, tuple[float, float, float]], bool]:
     """Return the best RegNets, the interval of each parameter, and whether few carry them."""
     best = summary.best[chosen.name]
     if chosen.family == "regnet":
@@ -316,7 +316,7 @@ def _parameters(
         regnets = tuple(_regnet(one.regnet, path) for one in best if one.regnet)
         intervals = {k: (found[k].low, found[k].median, found[k].high) for k in NAMES}
         return regnets, intervals, any(found[name].few for name in NAMES)
-    regnets = tuple(fitted_regnet(Arch.from_dict(one.arch)) for one in best)
+    regnets = tuple(fitted_regnet(Body.from_dict(one.arch)) for one in best)
     intervals = {}
     for name in NAMES:
         values = [getattr(regnet, name) for regnet in regnets]
@@ -325,9 +325,9 @@ def _parameters(
     return regnets, intervals, True
 
 
-def _regnet(values: Mapping[str, Any], path: Path) -> RegNet:
+def _regnet(values: Mapping[str, Any], path: Path) -> RegNetParams:
     try:
-        return RegNet(
+        return RegNetParams(
             d=int(values["d"]),
             w_0=int(values["w_0"]),
             w_a=float(values["w_a"]),
@@ -339,12 +339,12 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNet:
         raise damaged(path, str(error)) from None
 
 
-def _frame(run: Path | None, space: str) -> Frame | None:
+def _frame(run: Path | None, space: str) -> Skeleton | None:
     """The run's own frame; where the run is gone, that of the shipped space of the name."""
     if run is not None:
-        return RunFolder(run).frame()
+        return Run(run).skeleton()
     try:
-        return load_space(space).frame
+        return load_space(space).skeleton
     except InputError:
         return None
 

@@ -153,11 +153,11 @@ def _model(p: PopulationFindings, row: int) -> dict[str, Any]:
         "error": float(results.errors[row]),
         **{name: int(values[row]) for name, values in results.costs.items()},
     }
-    if results.stages is not None:
-        record["arch"] = results.stages.arch(row).to_dict()
+    if results.bodies is not None:
+        record["arch"] = results.bodies.body(row).to_dict()
     if results.regnets is not None:
         record["regnet"] = results.regnets.regnet(row).to_dict()
-    if results.stages is None:
+    if results.bodies is None:
         record["parameters"] = {k: number(v[row]) for k, v in results.parameters.items()}
     return record
 

@@ -8,29 +8,29 @@ from designspace.arch.blocks import (
     installed_blocks,
     require_bottleneck,
 )
-from designspace.arch.body import Arch, Stages, group_compatible
+from designspace.arch.body import Body, BodyBatch, group_compatible
 from designspace.arch.catalog import CATALOG, published
 from designspace.arch.cost import Cost, cost, countable
 from designspace.arch.model import NAME_PATTERN, Model, check_name, model_name
 from designspace.arch.population import Population
 from designspace.arch.quantity import format_quantity, parse_quantity
-from designspace.arch.regnet import RegNet, RegNets, quantized_widths
-from designspace.arch.skeleton import Frame
+from designspace.arch.regnet import RegNetParams, RegNetParamsBatch, quantized_widths
+from designspace.arch.skeleton import Skeleton
 
 __all__ = [
     "BOTTLENECK",
     "CATALOG",
     "NAME_PATTERN",
-    "Arch",
     "Block",
     "BlockAxis",
+    "Body",
+    "BodyBatch",
     "Cost",
-    "Frame",
     "Model",
     "Population",
-    "RegNet",
-    "RegNets",
-    "Stages",
+    "RegNetParams",
+    "RegNetParamsBatch",
+    "Skeleton",
     "check_name",
     "cost",
     "countable",

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from designspace.errors import InputError, nearest, shortened
 
 if TYPE_CHECKING:
-    from designspace.arch.body import Stages
+    from designspace.arch.body import BodyBatch
     from designspace.arch.cost import Cost
     from designspace.arch.model import Model
-    from designspace.arch.skeleton import Frame
+    from designspace.arch.skeleton import Skeleton
 
 BOTTLENECK = "bottleneck"
 # As a space's `block:` can name it.
@@ -79,18 +79,18 @@ class BlockAxis:
 class Block:
     """A block of one's own: its axes, its cost and its network.
 
-    `cost(stages, frame)` counts n networks at once. `stages` is an `arch.Stages`: the arrays
+    `cost(stages, skeleton)` counts n networks at once. `stages` is an `body.BodyBatch`: the arrays
     `depths` and `widths` (int64) and, for each axis, `extras[axis]` (float64), all (n, stages) and
-    read-only. `frame` is an `arch.Frame`, what lies around the stages of all n networks:
+    read-only. `skeleton` is an `body.Skeleton`, what lies around the stages of all n networks:
     `resolution` (pixels), `classes`, `stem_width` (channels), `stem_stride`, `strides` (one a
     stage) and `stage_resolutions()`, the side of the map after the stem, then after each stage.
-    What it returns is an `arch.Cost(flops, params, acts)` of three int64 arrays (n,): multiply-adds
+    What it returns is an `body.Cost(flops, params, acts)` of three int64 arrays (n,): multiply-adds
     of convolutions and linear layers with their bias additions, all learnable numbers, output
     elements of convolutions and linear layers; of whole networks, stem and classifier included.
 
-    `network(model, zero_init_residual)` builds one network in torch. `model` is an `arch.Model`:
-    `model.frame` as above, and `model.arch` with tuples of one value a stage: `depths`, `widths`
-    and `dict(model.arch.extras)[axis]`. What it returns is a `torch.nn.Module` that turns images
+    `network(model, zero_init_residual)` builds one network in torch. `model` is an `body.Model`:
+    `model.skeleton` as above, and `model.body` with tuples of one value a stage: `depths`, `widths`
+    and `dict(model.body.extras)[axis]`. What it returns is a `torch.nn.Module` that turns images
     (n, 3, resolution, resolution) into logits (n, classes) and has just the parameters that `cost`
     counts. With `zero_init_residual`, residual branches start at zero (Goyal et al. 2017, §5.1),
     where there are any. Import torch inside it: counting must not need it.
@@ -106,7 +106,7 @@ class Block:
     name: str
     about: str
     axes: tuple[BlockAxis, ...]
-    cost: "Callable[[Stages, Frame], Cost]"
+    cost: "Callable[[BodyBatch, Skeleton], Cost]"
     network: "Callable[[Model, bool], Any]"
 
     def __post_init__(self) -> None:

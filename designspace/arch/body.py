@@ -1,8 +1,8 @@
 """AnyNet bodies: depth, width, bottleneck ratio and group width of each stage.
 
-A body of another block than RegNet's (`arch.blocks`) has that block's axes as extras.
+A body of another block than RegNet's (`body.blocks`) has that block's axes as extras.
 
-`Stages` holds n bodies as arrays, one row a model; `Arch` is one of them as plain values. Every
+`BodyBatch` holds n bodies as arrays, one row a model; `Body` is one of them as plain values. Every
 rule is written once, for arrays: a single model is a population of one.
 """
 
@@ -26,7 +26,7 @@ MAX_WIDTH = 10**6
 
 
 @dataclass(frozen=True)
-class Arch:
+class Body:
     """One AnyNet body, with group-compatible widths.
 
     Attributes:
@@ -102,14 +102,14 @@ class Arch:
         return {**data, "block": self.block, "extras": extras}
 
     @staticmethod
-    def from_dict(data: dict[str, Any]) -> "Arch":
+    def from_dict(data: dict[str, Any]) -> "Body":
         """Read what `to_dict` wrote.
 
         Raises:
             InputError: A key is missing or a value breaks a rule of the class.
         """
         try:
-            return Arch(
+            return Body(
                 depths=tuple(int(d) for d in data["depths"]),
                 widths=tuple(int(w) for w in data["widths"]),
                 bottleneck_ratios=tuple(float(b) for b in data["bottleneck_ratios"]),
@@ -131,7 +131,7 @@ class Arch:
 
 
 @dataclass(frozen=True, eq=False)
-class Stages:
+class BodyBatch:
     """n AnyNet bodies of one block as arrays: (n, stages), and se_ratios (n,)."""
 
     depths: IntArray
@@ -158,24 +158,24 @@ class Stages:
         return int(self.depths.shape[1])
 
     @staticmethod
-    def from_archs(archs: Sequence[Arch]) -> "Stages":
+    def from_bodies(bodies: Sequence[Body]) -> "BodyBatch":
         """Stack single models of one block, which must have equal numbers of stages."""
-        first = archs[0] if archs else None
+        first = bodies[0] if bodies else None
         names = [name for name, _ in first.extras] if first else []
-        assert all(arch.block == (first and first.block) for arch in archs)
-        extras = [dict(arch.extras) for arch in archs]
-        return Stages(
-            depths=np.array([a.depths for a in archs], dtype=np.int64),
-            widths=np.array([a.widths for a in archs], dtype=np.int64),
-            bottleneck_ratios=np.array([a.bottleneck_ratios for a in archs], dtype=np.float64),
-            group_widths=np.array([a.group_widths for a in archs], dtype=np.int64),
-            se_ratios=np.array([a.se_ratio for a in archs], dtype=np.float64),
+        assert all(body.block == (first and first.block) for body in bodies)
+        extras = [dict(body.extras) for body in bodies]
+        return BodyBatch(
+            depths=np.array([a.depths for a in bodies], dtype=np.int64),
+            widths=np.array([a.widths for a in bodies], dtype=np.int64),
+            bottleneck_ratios=np.array([a.bottleneck_ratios for a in bodies], dtype=np.float64),
+            group_widths=np.array([a.group_widths for a in bodies], dtype=np.int64),
+            se_ratios=np.array([a.se_ratio for a in bodies], dtype=np.float64),
             block=first.block if first else BOTTLENECK,
             extras={name: np.array([e[name] for e in extras], np.float64) for name in names},
         )
 
     @staticmethod
-    def concatenate(parts: Sequence["Stages"]) -> "Stages":
+    def concatenate(parts: Sequence["BodyBatch"]) -> "BodyBatch":
         """Join populations of one block with equal numbers of stages, in order."""
         block, names = parts[0].block, list(parts[0].extras)
         assert all(part.block == block and list(part.extras) == names for part in parts)
@@ -183,19 +183,19 @@ class Stages:
         extras = {name: np.concatenate([part.extras[name] for part in parts]) for name in names}
         return _stages(arrays, block, extras)
 
-    def take(self, rows: NDArray[Any] | slice) -> "Stages":
+    def take(self, rows: NDArray[Any] | slice) -> "BodyBatch":
         """Select models by index, mask or slice."""
         extras = {name: values[rows] for name, values in self.extras.items()}
         return _stages([array[rows] for array in _arrays(self)], self.block, extras)
 
-    def read_only(self) -> "Stages":
+    def read_only(self) -> "BodyBatch":
         """Return the same bodies with arrays that can't be written into."""
         extras = {name: _locked(values) for name, values in self.extras.items()}
         return _stages([_locked(array) for array in _arrays(self)], self.block, extras)
 
-    def arch(self, i: int) -> Arch:
+    def body(self, i: int) -> Body:
         """Return model i as plain values."""
-        return Arch(
+        return Body(
             depths=tuple(self.depths[i].tolist()),
             widths=tuple(self.widths[i].tolist()),
             bottleneck_ratios=tuple(self.bottleneck_ratios[i].tolist()),
@@ -237,19 +237,19 @@ def group_compatible(
     return np.rint(inner * bottleneck_ratios).astype(np.int64), groups
 
 
-def _arrays(stages: Stages) -> tuple[NDArray[Any], ...]:
+def _arrays(bodies: BodyBatch) -> tuple[NDArray[Any], ...]:
     return (
-        stages.depths,
-        stages.widths,
-        stages.bottleneck_ratios,
-        stages.group_widths,
-        stages.se_ratios,
+        bodies.depths,
+        bodies.widths,
+        bodies.bottleneck_ratios,
+        bodies.group_widths,
+        bodies.se_ratios,
     )
 
 
-def _stages(arrays: list[NDArray[Any]], block: str, extras: Mapping[str, FloatArray]) -> Stages:
+def _stages(arrays: list[NDArray[Any]], block: str, extras: Mapping[str, FloatArray]) -> BodyBatch:
     depths, widths, bottleneck_ratios, group_widths, se_ratios = arrays
-    return Stages(depths, widths, bottleneck_ratios, group_widths, se_ratios, block, extras)
+    return BodyBatch(depths, widths, bottleneck_ratios, group_widths, se_ratios, block, extras)
 
 
 def _locked(array: NDArray[Any]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from designspace.arch.model import Model
 from designspace.arch.quantity import format_quantity
-from designspace.arch.regnet import RegNet
+from designspace.arch.regnet import RegNetParams
 from designspace.errors import InputError, nearest
 
 
@@ -17,7 +17,7 @@ from designspace.errors import InputError, nearest
 class Published:
     """A catalog entry: parameters, squeeze ratio, the regime that its name states, and a source."""
 
-    regnet: RegNet
+    regnet: RegNetParams
     se_ratio: float
     nominal_flops: float
     source: str
@@ -75,7 +75,7 @@ def _entry(
     row: tuple[int, int, float, float, int], se: float, label: str, source: str
 ) -> Published:
     d, w_0, w_a, w_m, g = row
-    return Published(RegNet(d, w_0, w_a, w_m, 1.0, g), se, _regime(label), source)
+    return Published(RegNetParams(d, w_0, w_a, w_m, 1.0, g), se, _regime(label), source)
 
 
 CATALOG: dict[str, Published] = {

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch.blocks import BOTTLENECK, Block, find_block
-from designspace.arch.body import IntArray, Stages
-from designspace.arch.skeleton import Frame
+from designspace.arch.body import BodyBatch, IntArray
+from designspace.arch.skeleton import Skeleton
 from designspace.errors import InputError, shortened
 
 # Counts are exact as long as they fit into 64 bits.
@@ -49,33 +49,33 @@ class Cost:
         )
 
 
-def cost(stages: Stages, frame: Frame) -> Cost:
+def cost(bodies: BodyBatch, skeleton: Skeleton) -> Cost:
     """Count the cost of every model at the frame's resolution, exactly, in int64.
 
     Raises:
         InputError: The networks are so large that their multiply-adds may not fit, or the count
             of another package's block fails or gives what can't be a cost.
     """
-    n = len(stages)
-    _check_range(stages, frame)
-    count = _cost if stages.block == BOTTLENECK else partial(_brought, find_block(stages.block))
+    n = len(bodies)
+    _check_range(bodies, skeleton)
+    count = _cost if bodies.block == BOTTLENECK else partial(_brought, find_block(bodies.block))
     if n <= _CHUNK:
-        return count(stages, frame)
+        return count(bodies, skeleton)
     return Cost.concatenate(
-        [count(stages.take(slice(i, i + _CHUNK)), frame) for i in range(0, n, _CHUNK)]
+        [count(bodies.take(slice(i, i + _CHUNK)), skeleton) for i in range(0, n, _CHUNK)]
     )
 
 
-def countable(stages: Stages, frame: Frame) -> NDArray[np.bool_]:
+def countable(bodies: BodyBatch, skeleton: Skeleton) -> NDArray[np.bool_]:
     """Return of which models 64 bits surely hold all counts, by a coarse upper bound of each."""
-    return _bounds(stages, frame, axis=1) <= _MOST
+    return _bounds(bodies, skeleton, axis=1) <= _MOST
 
 
-def _check_range(stages: Stages, frame: Frame) -> None:
+def _check_range(bodies: BodyBatch, skeleton: Skeleton) -> None:
     # One bound over all models is quickly had, and mostly enough.
-    if not len(stages) or _bounds(stages, frame, axis=None) <= _MOST:
+    if not len(bodies) or _bounds(bodies, skeleton, axis=None) <= _MOST:
         return
-    bounds = _bounds(stages, frame, axis=1)
+    bounds = _bounds(bodies, skeleton, axis=1)
     if bounds.max() > _MOST:
         raise InputError(
             f"a network of up to {bounds.max():.0e} multiply-adds can't be counted in 64 bits; "
@@ -83,30 +83,32 @@ def _check_range(stages: Stages, frame: Frame) -> None:
         )
 
 
-def _bounds(stages: Stages, frame: Frame, axis: int | None) -> NDArray[np.float64]:
+def _bounds(bodies: BodyBatch, skeleton: Skeleton, axis: int | None) -> NDArray[np.float64]:
     """Upper bounds of all counts: of each model (axis 1), or of any (None)."""
-    width = np.maximum(stages.widths.max(axis=axis, initial=0), frame.stem_width).astype(np.float64)
-    inner = width / stages.bottleneck_ratios.min(axis=axis, initial=1.0)
-    blocks = stages.depths.max(axis=axis, initial=0) * float(stages.num_stages) + 1
-    groups = stages.group_widths.max(axis=axis, initial=0).astype(np.float64)
-    area = float(frame.stage_resolutions()[0]) ** 2
-    bound = 4 * blocks * inner * (2 * width + 9 * groups) * area + width * frame.classes
-    for values in stages.extras.values():
+    width = np.maximum(bodies.widths.max(axis=axis, initial=0), skeleton.stem_width).astype(
+        np.float64
+    )
+    inner = width / bodies.bottleneck_ratios.min(axis=axis, initial=1.0)
+    blocks = bodies.depths.max(axis=axis, initial=0) * float(bodies.num_stages) + 1
+    groups = bodies.group_widths.max(axis=axis, initial=0).astype(np.float64)
+    area = float(skeleton.stage_resolutions()[0]) ** 2
+    bound = 4 * blocks * inner * (2 * width + 9 * groups) * area + width * skeleton.classes
+    for values in bodies.extras.values():
         # What another block makes of an axis is not known here: an expansion multiplies its cost,
         # the side of a kernel does so twice.
         bound = bound * np.maximum(values.max(axis=axis, initial=1.0), 1.0) ** 2
     return np.asarray(bound, np.float64)
 
 
-def _brought(block: Block, stages: Stages, frame: Frame) -> Cost:
+def _brought(block: Block, bodies: BodyBatch, skeleton: Skeleton) -> Cost:
     """Let a block of another package count, and hold what it gives against what a cost is."""
     try:
-        found: object = block.cost(stages.read_only(), frame)
+        found: object = block.cost(bodies.read_only(), skeleton)
     except (Exception, SystemExit) as error:  # another's code, which may fail in any way
         raise InputError(
             f"block {block.name}: its cost failed: {type(error).__name__}: {error}"
         ) from error
-    n = len(stages)
+    n = len(bodies)
     right = f"it must give designspace.arch.Cost of three integer arrays ({n},), 0 or more"
     if not isinstance(found, Cost):
         given = shortened(repr(found))
@@ -128,25 +130,25 @@ def _brought(block: Block, stages: Stages, frame: Frame) -> Cost:
     return Cost(*(counts.astype(np.int64) for counts in (found.flops, found.params, found.acts)))
 
 
-def _cost(stages: Stages, frame: Frame) -> Cost:
-    assert stages.num_stages == frame.num_stages
-    sides = frame.stage_resolutions()
+def _cost(bodies: BodyBatch, skeleton: Skeleton) -> Cost:
+    assert bodies.num_stages == skeleton.num_stages
+    sides = skeleton.stage_resolutions()
     # Stem: 3x3 convolution of 3 channels, BatchNorm.
     stem_area = sides[0] ** 2
-    flops = np.full(len(stages), 27 * frame.stem_width * stem_area, dtype=np.int64)
-    params = np.full(len(stages), 29 * frame.stem_width, dtype=np.int64)
-    acts = np.full(len(stages), frame.stem_width * stem_area, dtype=np.int64)
+    flops = np.full(len(bodies), 27 * skeleton.stem_width * stem_area, dtype=np.int64)
+    params = np.full(len(bodies), 29 * skeleton.stem_width, dtype=np.int64)
+    acts = np.full(len(bodies), skeleton.stem_width * stem_area, dtype=np.int64)
 
-    squeezing = stages.se_ratios > 0
-    width_in = np.full(len(stages), frame.stem_width, dtype=np.int64)
-    for i, stride in enumerate(frame.strides):
+    squeezing = bodies.se_ratios > 0
+    width_in = np.full(len(bodies), skeleton.stem_width, dtype=np.int64)
+    for i, stride in enumerate(skeleton.strides):
         area_in, area = sides[i] ** 2, sides[i + 1] ** 2
-        depth, width = stages.depths[:, i], stages.widths[:, i]
-        inner = np.rint(width / stages.bottleneck_ratios[:, i]).astype(np.int64)
+        depth, width = bodies.depths[:, i], bodies.widths[:, i]
+        inner = np.rint(width / bodies.bottleneck_ratios[:, i]).astype(np.int64)
         rest = depth - 1
 
         # Convolutions: 1x1 in (the first block's still at the stage's input size), 3x3, 1x1 out.
-        grouped = 9 * inner * stages.group_widths[:, i]
+        grouped = 9 * inner * bodies.group_widths[:, i]
         pointwise = inner * width
         first = inner * width_in
         weights = first + rest * pointwise + depth * (grouped + pointwise)
@@ -155,7 +157,7 @@ def _cost(stages: Stages, frame: Frame) -> Cost:
         norms = depth * (2 * inner + width)
 
         # The first block's shortcut, where shape changes: strided 1x1 convolution, BatchNorm.
-        projected = np.ones(len(stages), dtype=bool) if stride != 1 else width_in != width
+        projected = np.ones(len(bodies), dtype=bool) if stride != 1 else width_in != width
         shortcut = np.where(projected, width_in * width, 0)
         weights += shortcut
         flops += shortcut * area
@@ -165,8 +167,8 @@ def _cost(stages: Stages, frame: Frame) -> Cost:
 
         # Squeeze-and-excitation: two 1x1 convolutions with bias on a 1x1 map, inside every block.
         if squeezing.any():
-            squeeze = np.rint(stages.se_ratios * width_in).astype(np.int64)
-            squeeze_rest = np.rint(stages.se_ratios * width).astype(np.int64)
+            squeeze = np.rint(bodies.se_ratios * width_in).astype(np.int64)
+            squeeze_rest = np.rint(bodies.se_ratios * width).astype(np.int64)
             squeezes = np.where(squeezing, squeeze + rest * squeeze_rest, 0)
             biases = squeezes + np.where(squeezing, depth * inner, 0)
             flops += 2 * squeezes * inner + biases
@@ -175,7 +177,7 @@ def _cost(stages: Stages, frame: Frame) -> Cost:
         width_in = width
 
     # Classifier: linear with bias.
-    flops += (width_in + 1) * frame.classes
-    params += (width_in + 1) * frame.classes
-    acts += frame.classes
+    flops += (width_in + 1) * skeleton.classes
+    params += (width_in + 1) * skeleton.classes
+    acts += skeleton.classes
     return Cost(flops=flops, params=params, acts=acts)

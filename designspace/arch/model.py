@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from designspace.arch.blocks import BOTTLENECK
-from designspace.arch.body import Arch, Stages
+from designspace.arch.body import Body, BodyBatch
 from designspace.arch.cost import Cost, cost
-from designspace.arch.regnet import RegNet
-from designspace.arch.skeleton import Frame
+from designspace.arch.regnet import RegNetParams
+from designspace.arch.skeleton import Skeleton
 from designspace.errors import InputError
 
 # Names stand in files, folders and code of many libraries.
@@ -42,43 +42,43 @@ class Model:
         name: What people call it.
         arch: The body: explicit stages.
         frame: Input, stem, strides, classes.
-        regnet: The parameters that `arch` comes from, or None for a free body.
+        regnet: The parameters that `body` comes from, or None for a free body.
         provenance: Where it comes from, as (what, value) pairs: space, seed, run, parent, rule.
     """
 
     name: str
-    arch: Arch
-    frame: Frame = field(default_factory=Frame)
-    regnet: RegNet | None = None
+    body: Body
+    skeleton: Skeleton = field(default_factory=Skeleton)
+    regnet: RegNetParams | None = None
     provenance: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.arch.num_stages != self.frame.num_stages:
+        if self.body.num_stages != self.skeleton.num_stages:
             raise InputError(
-                f"{self.name}: {self.arch.num_stages} stages but {self.frame.num_stages} strides; "
-                "give one stride a stage"
+                f"{self.name}: {self.body.num_stages} stages but {self.skeleton.num_stages} "
+                "strides; give one stride per stage"
             )
-        if self.regnet is not None and self.regnet.arch(self.arch.se_ratio) != self.arch:
-            made = self.regnet.arch(self.arch.se_ratio)
+        if self.regnet is not None and self.regnet.body(self.body.se_ratio) != self.body:
+            made = self.regnet.body(self.body.se_ratio)
             raise InputError(
                 f"{self.name}: the RegNet parameters give depths {list(made.depths)} and widths "
-                f"{list(made.widths)}, the explicit stages say {list(self.arch.depths)} and "
-                f"{list(self.arch.widths)}; drop one of the two"
+                f"{list(made.widths)}, the explicit stages say {list(self.body.depths)} and "
+                f"{list(self.body.widths)}; drop one of the two"
             )
 
     @staticmethod
     def from_regnet(
-        name: str, regnet: RegNet, se_ratio: float = 0.0, frame: Frame | None = None
+        name: str, regnet: RegNetParams, se_ratio: float = 0.0, skeleton: Skeleton | None = None
     ) -> "Model":
         """Make a model of RegNet parameters; without a frame, that of ImageNet at 224 pixels."""
-        arch = regnet.arch(se_ratio)
-        frame = frame or Frame(strides=(2,) * arch.num_stages)
-        return Model(name, arch, frame, regnet)
+        body = regnet.body(se_ratio)
+        skeleton = skeleton or Skeleton(strides=(2,) * body.num_stages)
+        return Model(name, body, skeleton, regnet)
 
     @property
     def cost(self) -> Cost:
         """Cost as arrays of one model."""
-        return cost(Stages.from_archs([self.arch]), self.frame)
+        return cost(BodyBatch.from_bodies([self.body]), self.skeleton)
 
     @property
     def flops(self) -> int:
@@ -97,27 +97,27 @@ class Model:
 
     def at(self, resolution: int | None = None, classes: int | None = None) -> "Model":
         """Return the same network for another input size or number of classes."""
-        frame = replace(
-            self.frame,
-            resolution=self.frame.resolution if resolution is None else resolution,
-            classes=self.frame.classes if classes is None else classes,
+        skeleton = replace(
+            self.skeleton,
+            resolution=self.skeleton.resolution if resolution is None else resolution,
+            classes=self.skeleton.classes if classes is None else classes,
         )
-        return replace(self, frame=frame)
+        return replace(self, skeleton=skeleton)
 
     def summary(self) -> dict[str, Any]:
         """Return name, frame, cost and stages as plain data, as `complexity --json` prints them.
 
         Another block than RegNet's has `block` and `extras` (its axes) in place of RegNet's own.
         """
-        stages = self.arch.to_dict()
-        if self.arch.block != BOTTLENECK:
-            stages = {key: stages[key] for key in ("block", "depths", "widths", "extras")}
+        bodies = self.body.to_dict()
+        if self.body.block != BOTTLENECK:
+            bodies = {key: bodies[key] for key in ("block", "depths", "widths", "extras")}
         return {
             "name": self.name,
-            "resolution": self.frame.resolution,
-            "classes": self.frame.classes,
+            "resolution": self.skeleton.resolution,
+            "classes": self.skeleton.classes,
             "flops": self.flops,
             "params": self.params,
             "acts": self.acts,
-            **stages,
+            **bodies,
         }

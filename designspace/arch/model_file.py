@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from designspace.arch import NAME_PATTERN, Arch, Frame, Model, RegNet
+from designspace.arch import NAME_PATTERN, Body, Model, RegNetParams, Skeleton
 from designspace.errors import InputError
 from designspace.io.files import dump_yaml, read_yaml, validate, write_text
 
@@ -97,8 +97,8 @@ def write_model(model: Model, path: Path | str) -> None:
 
 def model_text(model: Model) -> str:
     """Render a model as the text of a model.yaml."""
-    stages = model.arch.to_dict()
-    data: dict[str, Any] = {"name": model.name, "input": model.frame.to_dict()}
+    stages = model.body.to_dict()
+    data: dict[str, Any] = {"name": model.name, "input": model.skeleton.to_dict()}
     data["se_ratio"] = stages.pop("se_ratio")
     if model.regnet is not None:
         data["regnet"] = model.regnet.to_dict()
@@ -109,27 +109,27 @@ def model_text(model: Model) -> str:
     header = (
         f"A network: `designspace complexity FILE` prints its cost, `designspace export FILE` "
         f"writes it for other libraries.\ncost: multiply-adds, learnable numbers and activations "
-        f"at {model.frame.resolution} pixels."
+        f"at {model.skeleton.resolution} pixels."
     )
     return dump_yaml(data, header)
 
 
 def _model(checked: ModelFile) -> Model:
-    frame = Frame.from_dict(checked.input.model_dump())
-    regnet = RegNet(**checked.regnet.model_dump()) if checked.regnet else None
+    skeleton = Skeleton.from_dict(checked.input.model_dump())
+    regnet = RegNetParams(**checked.regnet.model_dump()) if checked.regnet else None
     if checked.stages is not None:
-        arch = Arch.from_dict({**checked.stages.model_dump(), "se_ratio": checked.se_ratio})
+        body = Body.from_dict({**checked.stages.model_dump(), "se_ratio": checked.se_ratio})
     else:
         assert regnet is not None
-        arch = regnet.arch(checked.se_ratio)
+        body = regnet.body(checked.se_ratio)
     provenance = tuple((key, str(value)) for key, value in checked.provenance.items())
-    model = Model(checked.name, arch, frame, regnet, provenance)
+    model = Model(checked.name, body, skeleton, regnet, provenance)
     if checked.cost is not None:
         for key, stated in checked.cost.model_dump().items():
             exact = getattr(model, key)
             if exact != stated:
                 raise InputError(
-                    f"cost.{key}: {stated}; these stages at {frame.resolution} pixels have "
+                    f"cost.{key}: {stated}; these stages at {skeleton.resolution} pixels have "
                     f"{exact}: the file was edited (drop `cost`, or mend the stages)"
                 )
     return model

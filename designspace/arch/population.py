@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from designspace.arch.body import Arch, Stages
+from designspace.arch.body import Body, BodyBatch
 from designspace.arch.cost import Cost, cost
 from designspace.arch.model import Model
-from designspace.arch.regnet import RegNet, RegNets
-from designspace.arch.skeleton import Frame
+from designspace.arch.regnet import RegNetParams, RegNetParamsBatch
+from designspace.arch.skeleton import Skeleton
 from designspace.errors import InputError
 
 
@@ -24,14 +24,14 @@ class Population:
         regnets: The parameters behind the bodies, arrays (n,), or None for AnyNets.
     """
 
-    frame: Frame
-    stages: Stages
+    skeleton: Skeleton
+    bodies: BodyBatch
     cost: Cost
-    regnets: RegNets | None = None
+    regnets: RegNetParamsBatch | None = None
 
     def __post_init__(self) -> None:
-        assert len(self.stages) == len(self.cost)
-        assert self.regnets is None or len(self.regnets) == len(self.stages)
+        assert len(self.bodies) == len(self.cost)
+        assert self.regnets is None or len(self.regnets) == len(self.bodies)
 
     @staticmethod
     def of(models: Sequence[Model]) -> "Population":
@@ -43,58 +43,58 @@ class Population:
         """
         if not models:
             raise InputError("no models given")
-        first, seen = models[0], dict[Arch, str]()
+        first, seen = models[0], dict[Body, str]()
         for model in models:
-            if model.frame != first.frame:
+            if model.skeleton != first.skeleton:
                 raise InputError(
                     f"{model.name} and {first.name} differ in input, stem, strides or classes: "
-                    f"{model.frame.to_dict()} and {first.frame.to_dict()}; one recipe can't train "
-                    "both"
+                    f"{model.skeleton.to_dict()} and {first.skeleton.to_dict()}; "
+                    "one recipe can't train both"
                 )
-            if model.arch.block != first.arch.block:
+            if model.body.block != first.body.block:
                 raise InputError(
-                    f"{model.name} is made of {model.arch.block} blocks and {first.name} of "
-                    f"{first.arch.block} blocks; a population has one kind"
+                    f"{model.name} is made of {model.body.block} blocks and {first.name} of "
+                    f"{first.body.block} blocks; a population has one kind"
                 )
-            if model.arch in seen:
-                raise InputError(f"{model.name} and {seen[model.arch]} are the same network")
-            seen[model.arch] = model.name
-        stages = Stages.from_archs([model.arch for model in models])
+            if model.body in seen:
+                raise InputError(f"{model.name} and {seen[model.body]} are the same network")
+            seen[model.body] = model.name
+        bodies = BodyBatch.from_bodies([model.body for model in models])
         regnets = [model.regnet for model in models if model.regnet is not None]
         return Population(
-            frame=first.frame,
-            stages=stages,
-            cost=cost(stages, first.frame),
-            regnets=RegNets.from_list(regnets) if len(regnets) == len(models) else None,
+            skeleton=first.skeleton,
+            bodies=bodies,
+            cost=cost(bodies, first.skeleton),
+            regnets=RegNetParamsBatch.from_list(regnets) if len(regnets) == len(models) else None,
         )
 
     def __len__(self) -> int:
-        return len(self.stages)
+        return len(self.bodies)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """Content hash of each model's body."""
-        return tuple(arch.id for arch in self.archs())
+        return tuple(body.id for body in self.iter_bodies())
 
-    def archs(self) -> Iterator[Arch]:
+    def iter_bodies(self) -> Iterator[Body]:
         """Yield each model's body."""
-        return (self.stages.arch(i) for i in range(len(self)))
+        return (self.bodies.body(i) for i in range(len(self)))
 
-    def regnet(self, i: int) -> RegNet | None:
+    def regnet(self, i: int) -> RegNetParams | None:
         """Return the RegNet parameters of model i, if the space has any."""
         return None if self.regnets is None else self.regnets.regnet(i)
 
     def model(self, i: int, name: str | None = None) -> Model:
         """Return model i as a whole network."""
-        return Model(name or f"model-{i}", self.stages.arch(i), self.frame, self.regnet(i))
+        return Model(name or f"model-{i}", self.bodies.body(i), self.skeleton, self.regnet(i))
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield each model as plain data, as it stands in population.jsonl."""
-        for i, arch in enumerate(self.archs()):
+        for i, body in enumerate(self.iter_bodies()):
             record = {
                 "id": self.ids[i],
                 "index": i,
-                "arch": arch.to_dict(),
+                "arch": body.to_dict(),
                 "flops": int(self.cost.flops[i]),
                 "params": int(self.cost.params[i]),
                 "acts": int(self.cost.acts[i]),

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch.body import Arch, FloatArray, IntArray, Stages, group_compatible
+from designspace.arch.body import Body, BodyBatch, FloatArray, IntArray, group_compatible
 from designspace.errors import InputError
 
 QUANTUM = 8
 
 
 @dataclass(frozen=True)
-class RegNet:
+class RegNetParams:
     """The six numbers of one RegNet; b and g are shared by all stages.
 
     Attributes:
@@ -50,16 +50,16 @@ class RegNet:
         b = int(self.b) if float(self.b).is_integer() else self.b
         return {"d": self.d, "w_0": self.w_0, "w_a": self.w_a, "w_m": self.w_m, "b": b, "g": self.g}
 
-    def arch(self, se_ratio: float = 0.0) -> Arch:
+    def body(self, se_ratio: float = 0.0) -> Body:
         """Return the body that these parameters stand for, with however many stages it has."""
-        one = RegNets.from_list([self])
+        one = RegNetParamsBatch.from_list([self])
         count = int(one.stage_counts()[0])
-        stages, _ = one.stages(count, np.array([se_ratio]))
-        return stages.arch(0)
+        bodies, _ = one.bodies(count, np.array([se_ratio]))
+        return bodies.body(0)
 
 
 @dataclass(frozen=True, eq=False)
-class RegNets:
+class RegNetParamsBatch:
     """The parameters of n RegNets as arrays, each (n,)."""
 
     d: IntArray
@@ -73,9 +73,9 @@ class RegNets:
         return len(self.d)
 
     @staticmethod
-    def from_list(regnets: list[RegNet]) -> "RegNets":
+    def from_list(regnets: list[RegNetParams]) -> "RegNetParamsBatch":
         """Stack single parameter sets."""
-        return RegNets(
+        return RegNetParamsBatch(
             d=np.array([r.d for r in regnets], dtype=np.int64),
             w_0=np.array([r.w_0 for r in regnets], dtype=np.int64),
             w_a=np.array([r.w_a for r in regnets], dtype=np.float64),
@@ -84,23 +84,23 @@ class RegNets:
             g=np.array([r.g for r in regnets], dtype=np.int64),
         )
 
-    def take(self, rows: NDArray[Any] | slice) -> "RegNets":
+    def take(self, rows: NDArray[Any] | slice) -> "RegNetParamsBatch":
         """Select models by index, mask or slice."""
-        return RegNets(
+        return RegNetParamsBatch(
             self.d[rows], self.w_0[rows], self.w_a[rows], self.w_m[rows], self.b[rows], self.g[rows]
         )
 
     @staticmethod
-    def concatenate(parts: list["RegNets"]) -> "RegNets":
+    def concatenate(parts: list["RegNetParamsBatch"]) -> "RegNetParamsBatch":
         """Join parameter sets, in order."""
         names = ("d", "w_0", "w_a", "w_m", "b", "g")
-        return RegNets(
+        return RegNetParamsBatch(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         )
 
-    def regnet(self, i: int) -> RegNet:
+    def regnet(self, i: int) -> RegNetParams:
         """Return parameter set i as plain values."""
-        return RegNet(
+        return RegNetParams(
             d=int(self.d[i]),
             w_0=int(self.w_0[i]),
             w_a=float(self.w_a[i]),
@@ -120,7 +120,7 @@ class RegNets:
         counts: IntArray = 1 + steps.sum(axis=1, dtype=np.int64)
         return counts
 
-    def stages(self, num_stages: int, se_ratios: FloatArray) -> tuple[Stages, NDArray[np.bool_]]:
+    def bodies(self, num_stages: int, se_ratios: FloatArray) -> tuple[BodyBatch, NDArray[np.bool_]]:
         """Turn parameters into stages, for those models that have `num_stages` of them.
 
         Returns:
@@ -138,7 +138,7 @@ class RegNets:
         b = np.repeat(self.b[fits][:, None], num_stages, axis=1)
         g = np.repeat(self.g[fits][:, None], num_stages, axis=1)
         stage_widths, groups = group_compatible(np.take_along_axis(widths, first, axis=1), b, g)
-        return Stages(depths, stage_widths, b, groups, se_ratios[fits]), fits
+        return BodyBatch(depths, stage_widths, b, groups, se_ratios[fits]), fits
 
 
 def quantized_widths(d: IntArray, w_0: IntArray, w_a: FloatArray, w_m: FloatArray) -> IntArray:

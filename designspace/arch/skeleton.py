@@ -10,7 +10,7 @@ MAX_STAGES = 16
 
 
 @dataclass(frozen=True)
-class Frame:
+class Skeleton:
     """The fixed parts of all networks of a space (DDS §3.2: stem and head are kept simple).
 
     Attributes:
@@ -53,14 +53,14 @@ class Frame:
         return {**asdict(self), "strides": list(self.strides)}
 
     @staticmethod
-    def from_dict(data: dict[str, Any]) -> "Frame":
+    def from_dict(data: dict[str, Any]) -> "Skeleton":
         """Read what `to_dict` wrote.
 
         Raises:
             InputError: A key is unknown or missing, or a value is out of range.
         """
         try:
-            return Frame(**{**data, "strides": tuple(data["strides"])})
+            return Skeleton(**{**data, "strides": tuple(data["strides"])})
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"input: {error}; it has resolution, classes, stem_width, stem_stride and strides"

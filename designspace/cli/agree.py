@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from designspace.analysis.rank_agreement import Trust
+    from designspace.analysis.rank_agreement import RankAgreement
 
 
 def agree(
@@ -32,19 +32,19 @@ def agree(
     import json
 
     from designspace.analysis.load_results import load_all
-    from designspace.analysis.rank_agreement import trust
+    from designspace.analysis.rank_agreement import rank_agreement
     from designspace.errors import InputError
 
     if len(runs) < 2:
         raise InputError("agree compares two or more runs of the same models")
-    found = trust(load_all(runs, all_finished=True), level)
+    found = rank_agreement(load_all(runs, all_finished=True), level)
     if json_:
         print(json.dumps(found.to_dict()))
     else:
         print("\n".join(lines(found)))
 
 
-def lines(found: "Trust") -> list[str]:
+def lines(found: "RankAgreement") -> list[str]:
     """Return what was found as lines of text."""
     said = [
         f"{name} ranks {a.n} models of {found.first} with a rank correlation of {a.spearman:.2f} "

@@ -43,7 +43,7 @@ def complexity(
     for key in ("flops", "params", "acts"):
         print(f"  {key:<18}{summary[key]:>22,}")
     stages = {key: summary[key] for key in ("depths", "widths")}
-    if found.arch.block == BOTTLENECK:
+    if found.body.block == BOTTLENECK:
         stages |= {key: summary[key] for key in ("bottleneck_ratios", "group_widths")}
         rest = ("se_ratio", f"{summary['se_ratio']:g}")
     else:

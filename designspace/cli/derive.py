@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from designspace.arch import Frame
+    from designspace.arch import Skeleton
     from designspace.derive.derivation import Derivation, Family
     from designspace.derive.scaling_rules import Rule
     from designspace.derive.target import Target
@@ -119,13 +119,13 @@ class _Options:
         self.factor, self.name, self.imagenet = factor, name, imagenet
         self.resolution, self.classes = resolution, classes
 
-    def frame(self, before: "Frame") -> "Frame":
+    def skeleton(self, before: "Skeleton") -> "Skeleton":
         """Return the frame asked for: the parent's, or ImageNet's, with what was given."""
         from dataclasses import replace
 
-        from designspace.arch import Frame
+        from designspace.arch import Skeleton
 
-        base = Frame(strides=(2,) * before.num_stages) if self.imagenet else before
+        base = Skeleton(strides=(2,) * before.num_stages) if self.imagenet else before
         return replace(
             base,
             resolution=base.resolution if self.resolution is None else self.resolution,
@@ -196,10 +196,10 @@ def _from_model(options: _Options, text: str | None) -> "Derivation":
         if family is not parent:
             words.append(
                 f"{parent.name} is taken with squeeze-and-excitation ratio "
-                f"{family.arch.se_ratio:g}, as {options.family} has it."
+                f"{family.body.se_ratio:g}, as {options.family} has it."
             )
         parent = family
-    parent = in_frame(parent, options.frame(parent.frame))
+    parent = in_frame(parent, options.skeleton(parent.skeleton))
     made = derive(parent, options.rule, options.target, options.factor, options.name)
     beyond = beyond_published(made.model)
     warnings = (*made.warnings, beyond) if beyond else made.warnings
@@ -217,7 +217,7 @@ def _from_findings(
     from dataclasses import replace
 
     from designspace.analysis.study_findings import read_findings
-    from designspace.arch import Frame
+    from designspace.arch import Skeleton
     from designspace.derive.derivation import SE_RATIOS, Derivation, derive
     from designspace.derive.search import search as look
     from designspace.errors import InputError
@@ -225,9 +225,9 @@ def _from_findings(
     found = read_findings(folder, population)
     family = options.family or "regnetx"
     warnings: list[str] = []
-    frame = found.frame or (Frame() if options.imagenet else None)
-    frame = options.frame(frame) if frame else None
-    parent, words = found.typical(frame, SE_RATIOS[family])
+    skeleton = found.skeleton or (Skeleton() if options.imagenet else None)
+    skeleton = options.skeleton(skeleton) if skeleton else None
+    parent, words = found.typical(skeleton, SE_RATIOS[family])
     if search is not None:
         if options.target is None or options.imagenet or options.resolution or options.classes:
             raise InputError(

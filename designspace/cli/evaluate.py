@@ -10,7 +10,7 @@ from designspace.cli.options import Cache, Device, Download, Threads
 
 if TYPE_CHECKING:
     from designspace.cli.progress import EvaluationDisplay
-    from designspace.evaluate.backbone import Subject
+    from designspace.evaluate.backbone import Backbone
     from designspace.evaluate.scores import Score
 
 # Options that some tasks alone have.
@@ -93,9 +93,9 @@ def evaluate(
     from designspace.cli.pretraining_page import update_page
     from designspace.cli.progress import EvaluationDisplay, terminal
     from designspace.errors import InputError
-    from designspace.evaluate.backbone import load_subject
+    from designspace.evaluate.backbone import load_backbone
 
-    subject = load_subject(checkpoint, resolve_model(model, "evaluate") if model else None, side)
+    subject = load_backbone(checkpoint, resolve_model(model, "evaluate") if model else None, side)
     chosen = data or subject.data
     if chosen is None:
         raise InputError("--data is missing; try digits, or folder:PATH for your own images")
@@ -142,7 +142,7 @@ def evaluate(
 
 
 def _classify(
-    subject: "Subject", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
+    subject: "Backbone", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
 ) -> "list[Score]":
     from designspace.evaluate.evaluation import Evaluation, Options
 
@@ -150,7 +150,7 @@ def _classify(
 
 
 def _features(
-    subject: "Subject",
+    subject: "Backbone",
     folder: Path,
     out: Path | None,
     options: dict[str, Any],
@@ -168,7 +168,7 @@ def _features(
 
 
 def _detect(
-    subject: "Subject", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
+    subject: "Backbone", folder: Path, options: dict[str, Any], display: "EvaluationDisplay"
 ) -> "list[Score]":
     from designspace.evaluate.detection.detection_task import Detection, DetectOptions
 

@@ -117,7 +117,7 @@ def export(
 def _show(made: "Exported") -> None:
     model = made.model
     print(
-        f"{model.name}: {model.flops:,} multiply-adds at {model.frame.resolution} pixels, "
+        f"{model.name}: {model.flops:,} multiply-adds at {model.skeleton.resolution} pixels, "
         f"{model.params:,} parameters"
     )
     for proof in made.proofs:

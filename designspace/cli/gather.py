@@ -31,17 +31,17 @@ def gather(
 
     from designspace.arch import Population
     from designspace.cli.models import resolve_model
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
 
     found = [resolve_model(model) for model in models]
     population = Population.of(found)
     names = [model.name for model in found]
-    content = ":".join([*population.ids, json.dumps(population.frame.to_dict())])
+    content = ":".join([*population.ids, json.dumps(population.skeleton.to_dict())])
     space = {
         "name": "given",
         "reason": f"Networks that were named: {', '.join(names)}.",
         "family": "anynet" if population.regnets is None else "regnet",
-        "input": population.frame.to_dict(),
+        "input": population.skeleton.to_dict(),
         "sample": {
             "n": len(found),
             "budget": [],
@@ -49,10 +49,10 @@ def gather(
             "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
         },
     }
-    folder = RunFolder.create(out, space, population)
+    folder = Run.create(out, space, population)
     if json_:
         print(json.dumps({"out": str(out), "models": names, "ids": population.ids}))
         return
-    for name, arch in zip(names, population.archs(), strict=True):
-        print(f"{arch.id}  {name}")
+    for name, body in zip(names, population.iter_bodies(), strict=True):
+        print(f"{body.id}  {name}")
     print(f"{len(found)} models in {folder.population_file}")

@@ -128,7 +128,7 @@ def _takes_value(parameter: Any) -> bool:
     return not getattr(parameter, "is_flag", False)
 
 
-def _terminate(number: int, frame: object) -> None:
+def _terminate(number: int, skeleton: object) -> None:
     raise _Terminated
 
 

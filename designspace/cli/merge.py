@@ -29,10 +29,10 @@ def merge(
     import json
     from dataclasses import asdict
 
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
     from designspace.runs.merge import merge as join
 
-    done = join([RunFolder.open(run) for run in runs], RunFolder(out))
+    done = join([Run.open(run) for run in runs], Run(out))
     if json_:
         print(json.dumps({"out": str(out), **asdict(done)}))
         return

@@ -145,9 +145,9 @@ def _pretrained(out: Path, request: "Request", tensorboard: bool) -> dict[str, A
     from designspace.cli.pretraining import PretrainingDisplay
     from designspace.cli.progress import terminal
     from designspace.pretrain.pretrain import pretrain_trunk
-    from designspace.pretrain.tensorboard import PretrainingBoard
+    from designspace.pretrain.tensorboard import PretrainTensorBoard
 
-    board = PretrainingBoard(out / "tensorboard") if tensorboard else None
+    board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
     with terminal(f"stopped; the same command goes on in {out} from here") as bar:
         return pretrain_trunk(out, request, PretrainingDisplay(bar, board))
 

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from designspace.pretrain.pretrain import Progressed
-    from designspace.pretrain.tensorboard import PretrainingBoard
+    from designspace.pretrain.tensorboard import PretrainTensorBoard
 
 
 class PretrainingDisplay(Display):
     """Draws what the loop tells."""
 
-    def __init__(self, bar: "Progress | None", board: "PretrainingBoard | None" = None) -> None:
+    def __init__(self, bar: "Progress | None", board: "PretrainTensorBoard | None" = None) -> None:
         """Begin.
 
         Args:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from designspace.pretrain.pretrain_run import PretrainFolder
+    from designspace.pretrain.pretrain_run import PretrainRun
 
 
 def update_page(run: Path, device: str, home: Path | None) -> Path | None:
@@ -18,9 +18,9 @@ def update_page(run: Path, device: str, home: Path | None) -> Path | None:
     Returns:
         The page, or None where no epoch is through yet.
     """
-    from designspace.pretrain.pretrain_run import PretrainFolder
+    from designspace.pretrain.pretrain_run import PretrainRun
 
-    folder = PretrainFolder(run)
+    folder = PretrainRun(run)
     index = run / "report" / "index.html"
     read = [folder.epochs_file, run / "evaluation" / "scores.json"]
     if index.is_file() and all(
@@ -38,7 +38,7 @@ def update_page(run: Path, device: str, home: Path | None) -> Path | None:
     trunk = folder.model()
     findings = find_pretraining(
         name=run.resolve().name,
-        model={"trunk": trunk.name, **trunk.arch.to_dict()},
+        model={"trunk": trunk.name, **trunk.body.to_dict()},
         recipe=folder.recipe().to_dict(),
         data=folder.data().model_dump(),
         steps=steps,
@@ -50,7 +50,7 @@ def update_page(run: Path, device: str, home: Path | None) -> Path | None:
 
 
 def _pictures(
-    folder: "PretrainFolder", iteration: int, device: str, home: Path | None
+    folder: "PretrainRun", iteration: int, device: str, home: Path | None
 ) -> dict[str, Any] | None:
     """Pictures of the newest checkpoint, looked for anew where those that are kept are older."""
     import torch
@@ -59,7 +59,7 @@ def _pictures(
     from designspace.errors import InputError
     from designspace.pretrain.images import decoded
     from designspace.pretrain.nearest_neighbors import look, read_gallery, save_gallery
-    from designspace.training.devices import find_devices
+    from designspace.training.devices import resolve_devices
 
     kept = read_gallery(folder)
     if kept is not None and int(kept["iteration"]) >= iteration:
@@ -69,7 +69,7 @@ def _pictures(
         cache = decoded(data, folder.recipe(), home or default_home(), False, None)
     except InputError:  # the images have moved: the page says so, and stands without them
         return kept
-    found = look(folder, cache, torch.device(find_devices(device)[0]))
+    found = look(folder, cache, torch.device(resolve_devices(device)[0]))
     if found is not None:
         save_gallery(folder, found)
     return found

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from designspace.runs import RunFolder, Trial
-    from designspace.training.driver import Snapshot
-    from designspace.training.tensorboard import Board
+    from designspace.runs import Run, Trial
+    from designspace.training.driver import RunProgress
+    from designspace.training.tensorboard import TrialTensorBoard
 
 # Seconds between plain lines that bring news, and between any.
 _NEWS_EVERY, _LINE_EVERY = 10.0, 60.0
@@ -105,7 +105,7 @@ class TrainingDisplay(Display):
     """Draws what the driver of trials tells."""
 
     def __init__(
-        self, bar: "Progress | None", board: "Board | None" = None, several: bool = False
+        self, bar: "Progress | None", board: "TrialTensorBoard | None" = None, several: bool = False
     ) -> None:
         """Begin.
 
@@ -117,7 +117,7 @@ class TrainingDisplay(Display):
         super().__init__(bar)
         self._board, self._several = board, several
 
-    def trial(self, folder: "RunFolder", trial: "Trial", snapshot: "Snapshot") -> None:
+    def trial(self, folder: "Run", trial: "Trial", snapshot: "RunProgress") -> None:
         """A trial is in the journal of a run."""
         if self._board:
             self._board.write(folder.path / "tensorboard", trial)
@@ -126,12 +126,12 @@ class TrainingDisplay(Display):
             self.note(f"model {trial.index}{of} {trial.state}: {trial.reason}")
         self.tick(snapshot)
 
-    def tick(self, snapshot: "Snapshot") -> None:
+    def tick(self, snapshot: "RunProgress") -> None:
         """Show how far the run is."""
         self.show("training", snapshot.finished, snapshot.total, describe(snapshot))
 
 
-def summary(snapshot: "Snapshot") -> str:
+def summary(snapshot: "RunProgress") -> str:
     """Return how training ended in one line."""
     parts = [f"{snapshot.complete} complete"]
     parts += [f"{snapshot.diverged} diverged"] if snapshot.diverged else []
@@ -139,7 +139,7 @@ def summary(snapshot: "Snapshot") -> str:
     return f"{snapshot.finished} of {snapshot.total} models: {', '.join(parts)}"
 
 
-def describe(snapshot: "Snapshot") -> str:
+def describe(snapshot: "RunProgress") -> str:
     """Return rate, time left and failures in a few words."""
     words = [f"{snapshot.per_hour:.0f} models/h"] if snapshot.per_hour else []
     if snapshot.seconds_left is not None:

@@ -77,7 +77,7 @@ def refine(
     )
     for proposal in found.proposals:
         print(f"{proposal.verdict:9}  {proposal.claim}: {proposal.reason}")
-        print(f"{'':9}  {proposal.numbers()}")
+        print(f"{'':9}  {proposal.as_float_array()}")
     if found.space is None:
         print(
             "No constraint is shown by this study, so no space was written; more models may tell."

@@ -36,7 +36,7 @@ def sample(
     """
     import json
 
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
     from designspace.space import MEASURES, Budget, load_space, sample_record
     from designspace.space import sample as draw
 
@@ -45,7 +45,7 @@ def sample(
     found = load_space(space)
     result = draw(found, n, budgets, seed, max_candidates)
     record = sample_record(found, result, budgets, seed)
-    folder = RunFolder.create(out, {**found.source, "sample": record}, result.population)
+    folder = Run.create(out, {**found.source, "sample": record}, result.population)
     if json_:
         print(json.dumps({"space": found.name, "out": str(out), **record}))
         return

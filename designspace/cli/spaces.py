@@ -65,7 +65,7 @@ def _record(space: "Space", whole: bool = False) -> dict[str, Any]:
         "dimensions": space.dimensions,
         "size": space.paper_size,
         "exact_size": space.exact_size,
-        "resolution": space.frame.resolution,
+        "resolution": space.skeleton.resolution,
         "hash": space.hash,
     }
     return {**record, "space": space.source} if whole else record

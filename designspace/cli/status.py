@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from designspace.runs.status import Standing
+    from designspace.runs.status import RunStatus
 
 _WIDTH = 60
 _HEIGHT = 10
@@ -34,11 +34,11 @@ def status(
     import json
     import time
 
-    from designspace.runs import RunFolder
-    from designspace.runs.status import standing
+    from designspace.runs import Run
+    from designspace.runs.status import read_status
 
-    folder = RunFolder.open(run)
-    found = standing(folder)
+    folder = Run.open(run)
+    found = read_status(folder)
     if json_:
         print(json.dumps(found.to_dict()))
         return
@@ -55,10 +55,10 @@ def status(
             if found.live is None:
                 return
             time.sleep(_EVERY)
-            found = standing(folder)
+            found = read_status(folder)
 
 
-def lines(found: "Standing") -> list[str]:
+def lines(found: "RunStatus") -> list[str]:
     """Return the whole account as lines of text."""
     from designspace.cli.progress import duration
     from designspace.errors import printable

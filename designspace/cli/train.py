@@ -9,8 +9,8 @@ import typer
 from designspace.cli.options import Cache, Device, Download
 
 if TYPE_CHECKING:
-    from designspace.runs import Recipe, RunFolder
-    from designspace.training.driver import Snapshot
+    from designspace.runs import Recipe, Run
+    from designspace.training.driver import RunProgress
     from designspace.training.loky_workers import Workers
     from designspace.training.train_runs import Request
 
@@ -102,16 +102,16 @@ def train(
     import shlex
 
     from designspace.cli.progress import TrainingDisplay, terminal
-    from designspace.runs import RunFolder
-    from designspace.runs.options import check_asked, chosen_models
+    from designspace.runs import Run
+    from designspace.runs.options import check_training_options, chosen_models
 
-    folders = [RunFolder.open(run) for run in runs]
+    folders = [Run.open(run) for run in runs]
     backend = backend or ("dask" if scheduler or cluster else "loky")
     asked = []
     # What can be refused is refused before torch is loaded, which takes seconds.
     for folder in folders:
         chosen, source, split, number = _as_before(folder, recipe, data, val, seed)
-        check_asked(
+        check_training_options(
             data=source, val=split, seed=number, jobs=jobs, device=device, time_limit=time_limit
         )
         some = chosen_models(only, limit, len(folder.population()), folder.path)
@@ -120,7 +120,7 @@ def train(
     may_stop = _until(folders, until)
     make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
 
-    from designspace.training.tensorboard import Board
+    from designspace.training.tensorboard import TrialTensorBoard
     from designspace.training.train_runs import Request, train_runs
 
     requests = [
@@ -145,7 +145,7 @@ def train(
         )
         for folder, (source, chosen, split, number, some) in zip(folders, asked, strict=True)
     ]
-    board = Board() if tensorboard else None
+    board = TrialTensorBoard() if tensorboard else None
     again = shlex.join(map(str, runs))
     with terminal(f"stopped; `designspace train {again}` goes on from here") as bar:
         display = TrainingDisplay(bar, board, len(runs) > 1)
@@ -155,7 +155,7 @@ def train(
         raise typer.Exit(1)
 
 
-def _tell(runs: list[Path], ends: "tuple[Snapshot, ...]", as_json: bool) -> None:
+def _tell(runs: list[Path], ends: "tuple[RunProgress, ...]", as_json: bool) -> None:
     """Print how each run ended."""
     import json
 
@@ -175,7 +175,7 @@ def _tell(runs: list[Path], ends: "tuple[Snapshot, ...]", as_json: bool) -> None
 
 
 def _as_before(
-    folder: "RunFolder", recipe: str | None, data: str | None, val: str | None, seed: int | None
+    folder: "Run", recipe: str | None, data: str | None, val: str | None, seed: int | None
 ) -> "tuple[Recipe, str, str, int]":
     """Fill in what isn't given from how the run was trained before."""
     from designspace.errors import InputError
@@ -196,7 +196,7 @@ def _as_before(
     )
 
 
-def _until(folders: "list[RunFolder]", level: float | None) -> "Callable[[], str | None]":
+def _until(folders: "list[Run]", level: float | None) -> "Callable[[], str | None]":
     """Return what says that training may stop, or why it may not be asked for."""
     from designspace.errors import InputError
 

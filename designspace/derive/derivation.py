@@ -7,9 +7,9 @@ import numpy as np
 
 from designspace.arch import (
     CATALOG,
-    Frame,
     Model,
-    RegNet,
+    RegNetParams,
+    Skeleton,
     format_quantity,
     model_name,
     parse_quantity,
@@ -80,7 +80,7 @@ def nearest_published(family: Family, target: Target) -> Model:
 
 def beyond_published(model: Model) -> str | None:
     """Say how far a network's flops at 224 pixels lie outside the published family, or None."""
-    prefix = "RegNetY-" if model.arch.se_ratio else "RegNetX-"
+    prefix = "RegNetY-" if model.body.se_ratio else "RegNetX-"
     regimes = {n: e.nominal_flops for n, e in CATALOG.items() if n.startswith(prefix)}
     flops = model.at(resolution=224).flops
     ends = (min(regimes, key=regimes.__getitem__), max(regimes, key=regimes.__getitem__))
@@ -96,22 +96,22 @@ def beyond_published(model: Model) -> str | None:
 def as_family(model: Model, family: Family) -> Model:
     """Return the network with, or without, squeeze-and-excitation, as the family has it."""
     se = SE_RATIOS[family]
-    if (model.arch.se_ratio > 0) == (se > 0):
+    if (model.body.se_ratio > 0) == (se > 0):
         return model
-    return replace(model, arch=replace(model.arch, se_ratio=se))
+    return replace(model, body=replace(model.body, se_ratio=se))
 
 
-def in_frame(model: Model, frame: Frame) -> Model:
+def in_frame(model: Model, skeleton: Skeleton) -> Model:
     """Return the network in another frame; its nominal regime holds no longer if that differs.
 
     Raises:
         InputError: The frame has another number of stages.
     """
-    if frame == model.frame:
+    if skeleton == model.skeleton:
         return model
     kept = tuple(pair for pair in model.provenance if pair[0] != "regime")
-    same_cost = replace(frame, classes=model.frame.classes) == model.frame
-    return replace(model, frame=frame, provenance=model.provenance if same_cost else kept)
+    same_cost = replace(skeleton, classes=model.skeleton.classes) == model.skeleton
+    return replace(model, skeleton=skeleton, provenance=model.provenance if same_cost else kept)
 
 
 def derive(
@@ -183,7 +183,7 @@ def _at(parent: Model, rule: Rule, factor: float) -> Scaled:
     if not len(scaled):
         raise InputError(
             f"{parent.name} scaled by {factor:g} with rule {rule.name!r} gives no network of "
-            f"{parent.frame.num_stages} stages with widths up to 100,000; try another factor, "
+            f"{parent.skeleton.num_stages} stages with widths up to 100,000; try another factor, "
             "--rule or --from"
         )
     return scaled
@@ -193,9 +193,9 @@ def _named(
     model: Model, parent: Model, rule: Rule, target: Target | None, factor: float, name: str | None
 ) -> Model:
     """Give the result its name and provenance: parent, rule, factor, the regime it stands for."""
-    family = "RegNetY" if model.arch.se_ratio else "RegNetX"
+    family = "RegNetY" if model.body.se_ratio else "RegNetX"
     if model.regnet is None:
-        family = "AnyNetY" if model.arch.se_ratio else "AnyNetX"
+        family = "AnyNetY" if model.body.se_ratio else "AnyNetX"
     nominal = regime(parent)
     if target is None:
         stands_for = None if nominal is None else nominal * factor
@@ -237,33 +237,35 @@ def _scaling_steps(parent: Model, model: Model, rule: Rule, factor: float) -> li
                 else "."
             ),
             f"g {old.g} -> {old.g * width:.2f} -> {new.g} (nearest whole number).",
-            f"Width rule with these, then group compatibility: depths {_list(model.arch.depths)}, "
-            f"widths {_list(model.arch.widths)}, group widths {_list(model.arch.group_widths)}.",
+            f"Width rule with these, then group compatibility: depths {_list(model.body.depths)}, "
+            f"widths {_list(model.body.widths)}, group widths {_list(model.body.group_widths)}.",
         ]
     else:
         steps.append(
-            f"Stages: depths {_list(parent.arch.depths)} -> {_list(model.arch.depths)}, widths "
-            f"{_list(parent.arch.widths)} -> {_list(model.arch.widths)} (nearest multiples of 8, "
-            f"then group compatibility), group widths {_list(model.arch.group_widths)}."
+            f"Stages: depths {_list(parent.body.depths)} -> {_list(model.body.depths)}, widths "
+            f"{_list(parent.body.widths)} -> {_list(model.body.widths)} (nearest multiples of 8, "
+            f"then group compatibility), group widths {_list(model.body.group_widths)}."
         )
-    if model.frame.resolution != parent.frame.resolution:
-        steps.append(f"Resolution {parent.frame.resolution} -> {model.frame.resolution} pixels.")
+    if model.skeleton.resolution != parent.skeleton.resolution:
+        steps.append(
+            f"Resolution {parent.skeleton.resolution} -> {model.skeleton.resolution} pixels."
+        )
     return steps
 
 
-def _follows(old: RegNet, new: RegNet, width: float) -> bool:
+def _follows(old: RegNetParams, new: RegNetParams, width: float) -> bool:
     """Whether w_a was scaled by the rounded w_0's factor instead of the width factor."""
     stretch = 1.0 if new.d == old.d else max(old.d - 1, 1) / max(new.d - 1, 1)
     return abs(new.w_a - old.w_a * width * stretch) > 0.006
 
 
 def _describe(model: Model) -> str:
-    text = f"depths {_list(model.arch.depths)}, widths {_list(model.arch.widths)}"
+    text = f"depths {_list(model.body.depths)}, widths {_list(model.body.widths)}"
     if model.regnet is not None:
         r = model.regnet
         text = f"d {r.d}, w_0 {r.w_0}, w_a {r.w_a:g}, w_m {r.w_m:g}, b {r.b:g}, g {r.g}; {text}"
-    frame = model.frame
-    return f"{text}; {model.flops:,} multiply-adds at {frame.resolution} pixels"
+    skeleton = model.skeleton
+    return f"{text}; {model.flops:,} multiply-adds at {skeleton.resolution} pixels"
 
 
 def _percent(value: float, wished: float) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from designspace.arch import CATALOG, Model, RegNet, published
+from designspace.arch import CATALOG, Model, RegNetParams, published
 from designspace.derive.derivation import derive
 from designspace.derive.scaling_rules import RULES
 from designspace.errors import InputError
@@ -14,7 +14,7 @@ _POPULAR_WIDTHS = (528, 1056, 2904, 7392)
 _POPULAR_PARAMS = 695.5e6
 _HEAD = (10444, 8192, 8192, 256)
 # What ClassyVision, and registries after it, call regnet_y_256gf (SE 1/4).
-_OTHER_256GF = RegNet(27, 640, 124.47, 2.04, 1.0, 848)
+_OTHER_256GF = RegNetParams(27, 640, 124.47, 2.04, 1.0, 848)
 
 
 def explain(model: Model) -> list[tuple[str, list[str]]]:
@@ -34,7 +34,7 @@ def explain(model: Model) -> list[tuple[str, list[str]]]:
 
 def trunk_params(model: Model) -> int:
     """Return a network's parameters without its classifier."""
-    return model.params - (model.arch.widths[-1] + 1) * model.frame.classes
+    return model.params - (model.body.widths[-1] + 1) * model.skeleton.classes
 
 
 def head_params(dims: tuple[int, ...]) -> int:
@@ -43,28 +43,29 @@ def head_params(dims: tuple[int, ...]) -> int:
 
 
 def _what(model: Model) -> list[str]:
-    arch, frame = model.arch, model.frame
-    squeezing = f"squeeze-and-excitation {arch.se_ratio:g}" if arch.se_ratio else "X blocks"
+    body, skeleton = model.body, model.skeleton
+    squeezing = f"squeeze-and-excitation {body.se_ratio:g}" if body.se_ratio else "X blocks"
     return [
-        f"Depths {_row(arch.depths)}; widths {_row(arch.widths)}; group widths "
-        f"{_row(arch.group_widths)}; bottleneck ratios {_row(arch.bottleneck_ratios)}; "
+        f"Depths {_row(body.depths)}; widths {_row(body.widths)}; group widths "
+        f"{_row(body.group_widths)}; bottleneck ratios {_row(body.bottleneck_ratios)}; "
         f"{squeezing}.",
-        f"{model.flops:,} multiply-adds at {frame.resolution} pixels; {model.params:,} parameters "
-        f"with {frame.classes} classes, {trunk_params(model):,} without the classifier; "
+        f"{model.flops:,} multiply-adds at {skeleton.resolution} pixels; "
+        f"{model.params:,} parameters with {skeleton.classes} classes, "
+        f"{trunk_params(model):,} without the classifier; "
         f"{model.acts:,} activations.",
     ]
 
 
-def _stages(model: Model, regnet: RegNet) -> list[str]:
+def _stages(model: Model, regnet: RegNetParams) -> list[str]:
     last = regnet.w_0 + regnet.w_a * (regnet.d - 1)
-    quantized = replace(regnet, b=1.0, g=1).arch().widths
+    quantized = replace(regnet, b=1.0, g=1).body().widths
     return [
         f"Linear widths u_j = {regnet.w_0} + {regnet.w_a:g} j for blocks j = 0 to {regnet.d - 1}: "
         f"{regnet.w_0} to {last:,.0f}.",
         f"Each is moved to the nearest power, {regnet.w_0} x {regnet.w_m:g}^k, and to a multiple "
         f"of 8: {_row(quantized)}.",
         f"Group width {regnet.g} must divide the 3x3's width, which moves them to "
-        f"{_row(model.arch.widths)}.",
+        f"{_row(model.body.widths)}.",
     ]
 
 
@@ -85,14 +86,14 @@ def _as_scaled(model: Model) -> list[str]:
     found = []
     for name, entry in CATALOG.items():
         parent = published(name)
-        if name == model.name or (entry.se_ratio > 0) != (model.arch.se_ratio > 0):
+        if name == model.name or (entry.se_ratio > 0) != (model.body.se_ratio > 0):
             continue
         for factor in (2.0, 4.0):
             try:
                 made = derive(parent, RULES["width"], factor=factor).model
             except InputError:
                 continue
-            if made.arch == model.arch and made.regnet is not None:
+            if made.body == model.body and made.regnet is not None:
                 new = made.regnet
                 found.append(
                     f"It is {name} with {factor:g} times the flops, all put on width (x "
@@ -103,7 +104,7 @@ def _as_scaled(model: Model) -> list[str]:
     return found
 
 
-def _other_parameters(model: Model, new: RegNet) -> str:
+def _other_parameters(model: Model, new: RegNetParams) -> str:
     stated = model.regnet
     if stated is None or stated == new:
         return ""
@@ -111,14 +112,14 @@ def _other_parameters(model: Model, new: RegNet) -> str:
 
 
 def _is_256gf(model: Model) -> bool:
-    return model.arch == published("RegNetY-256GF").arch
+    return model.body == published("RegNetY-256GF").body
 
 
 def _popular() -> list[str]:
     small, large = published("RegNetY-128GF"), published("RegNetY-256GF")
-    assert small.arch.widths == _POPULAR_WIDTHS
+    assert small.body.widths == _POPULAR_WIDTHS
     prototypes = _PROTOTYPES * _HEAD[-1]
-    own_head = head_params((small.arch.widths[-1], *_HEAD[1:]))
+    own_head = head_params((small.body.widths[-1], *_HEAD[1:]))
     large_head = head_params(_HEAD)
     totals = {
         "128GF's trunk": trunk_params(small),
@@ -132,7 +133,7 @@ def _popular() -> list[str]:
         + large_head
         + prototypes,
     }
-    other = _OTHER_256GF.arch(0.25)
+    other = _OTHER_256GF.body(0.25)
     return [
         f"It is often described with widths {_row(_POPULAR_WIDTHS)}, a projection head "
         f"{_row(_HEAD)} and {_POPULAR_PARAMS / 1e6:.1f}M parameters. The three contradict each "

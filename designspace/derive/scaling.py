@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import Cost, Frame, Model, RegNets, Stages, cost, countable, group_compatible
+from designspace.arch import (
+    BodyBatch,
+    Cost,
+    Model,
+    RegNetParamsBatch,
+    Skeleton,
+    cost,
+    countable,
+    group_compatible,
+)
 from designspace.arch.body import FloatArray, IntArray
 from designspace.derive.scaling_rules import Rule
 
@@ -32,8 +41,8 @@ class Scaled:
     """
 
     factors: FloatArray
-    stages: Stages
-    regnets: RegNets | None
+    bodies: BodyBatch
+    regnets: RegNetParamsBatch | None
     resolutions: IntArray
     parent: Model
 
@@ -46,7 +55,7 @@ class Scaled:
         parts = {name: np.zeros(len(self), np.int64) for name in ("flops", "params", "acts")}
         for resolution in np.unique(self.resolutions):
             rows = np.flatnonzero(self.resolutions == resolution)
-            counted = cost(self.stages.take(rows), self._frame(int(resolution)))
+            counted = cost(self.bodies.take(rows), self._frame(int(resolution)))
             for name, values in parts.items():
                 values[rows] = getattr(counted, name)
         return Cost(**parts)
@@ -57,14 +66,14 @@ class Scaled:
         made = np.zeros(len(self), np.bool_)
         for resolution in np.unique(self.resolutions):
             rows = np.flatnonzero(self.resolutions == resolution)
-            made[rows] = countable(self.stages.take(rows), self._frame(int(resolution)))
+            made[rows] = countable(self.bodies.take(rows), self._frame(int(resolution)))
         return made
 
     def take(self, rows: NDArray[np.bool_]) -> "Scaled":
         """Select networks by a mask."""
         return Scaled(
             self.factors[rows],
-            self.stages.take(rows),
+            self.bodies.take(rows),
             None if self.regnets is None else self.regnets.take(rows),
             self.resolutions[rows],
             self.parent,
@@ -73,32 +82,32 @@ class Scaled:
     def model(self, i: int, name: str) -> Model:
         """Return number i as a network without provenance."""
         regnet = None if self.regnets is None else self.regnets.regnet(i)
-        frame = self._frame(int(self.resolutions[i]))
-        return Model(name, self.stages.arch(i), frame, regnet)
+        skeleton = self._frame(int(self.resolutions[i]))
+        return Model(name, self.bodies.body(i), skeleton, regnet)
 
-    def _frame(self, resolution: int) -> Frame:
-        return replace(self.parent.frame, resolution=resolution)
+    def _frame(self, resolution: int) -> Skeleton:
+        return replace(self.parent.skeleton, resolution=resolution)
 
 
 def scale(parent: Model, rule: Rule, factors: FloatArray) -> Scaled:
     """Scale a network to each of n factors of flops at once."""
     depth, width, side = (np.array(f) for f in zip(*map(rule.factors, factors), strict=True))
-    resolutions = _resolutions(parent.frame.resolution, side)
+    resolutions = _resolutions(parent.skeleton.resolution, side)
     if parent.regnet is None:
         made = Scaled(factors, _scaled_stages(parent, depth, width), None, resolutions, parent)
         return made.take(made.countable)
     regnets, possible = _scaled_regnets(parent, depth, width)
-    se = np.full(len(regnets), parent.arch.se_ratio)
-    stages, fits = regnets.stages(parent.frame.num_stages, se)
+    se = np.full(len(regnets), parent.body.se_ratio)
+    bodies, fits = regnets.bodies(parent.skeleton.num_stages, se)
     rows, regnets = np.flatnonzero(possible)[fits], regnets.take(fits)
-    sane = stages.widths.max(axis=1, initial=0) <= _MAX_WIDTH
-    made = Scaled(factors[rows], stages, regnets, resolutions[rows], parent)
+    sane = bodies.widths.max(axis=1, initial=0) <= _MAX_WIDTH
+    made = Scaled(factors[rows], bodies, regnets, resolutions[rows], parent)
     return made.take(sane & made.countable)
 
 
 def _scaled_regnets(
     parent: Model, depth: FloatArray, width: FloatArray
-) -> tuple[RegNets, NDArray[np.bool_]]:
+) -> tuple[RegNetParamsBatch, NDArray[np.bool_]]:
     """Return the parameters of the factors at which they are in range, and the mask of which."""
     assert parent.regnet is not None
     old = parent.regnet
@@ -111,7 +120,7 @@ def _scaled_regnets(
     g = np.maximum(1, np.rint(old.g * width))
     fits = (d <= _MAX_DEPTH) & (np.maximum(w_0, np.maximum(w_a, g)) <= _MAX_WIDTH)
     count = int(fits.sum())
-    regnets = RegNets(
+    regnets = RegNetParamsBatch(
         d=d[fits].astype(np.int64),
         w_0=w_0[fits].astype(np.int64),
         w_a=w_a[fits],
@@ -121,13 +130,13 @@ def _scaled_regnets(
     )
     # For narrow networks the rounding of w_0 alone can change the number of stages; then w_a goes
     # with the rounded w_0, which leaves the profile as it was.
-    lost = regnets.stage_counts() != parent.frame.num_stages
+    lost = regnets.stage_counts() != parent.skeleton.num_stages
     followed = np.round(old.w_a * regnets.w_0 / old.w_0 * stretch[fits], 2)
     return replace(regnets, w_a=np.where(lost, followed, regnets.w_a)), fits
 
 
-def _scaled_stages(parent: Model, depth: FloatArray, width: FloatArray) -> Stages:
-    old = parent.arch
+def _scaled_stages(parent: Model, depth: FloatArray, width: FloatArray) -> BodyBatch:
+    old = parent.body
     d, w, b, g = (
         np.array([values], dtype=np.float64)
         for values in (old.depths, old.widths, old.bottleneck_ratios, old.group_widths)
@@ -138,7 +147,7 @@ def _scaled_stages(parent: Model, depth: FloatArray, width: FloatArray) -> Stage
     groups = np.clip(np.rint(g * width[:, None]), 1, _MAX_WIDTH)
     b = np.broadcast_to(b, depths.shape)
     widths, groups_ = group_compatible(wished.astype(np.int64), b, groups.astype(np.int64))
-    return Stages(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
+    return BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
 
 
 def _resolutions(parent: int, side: FloatArray) -> IntArray:

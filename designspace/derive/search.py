@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from designspace.analysis.study_findings import NAMES, Found
-from designspace.arch import Model, RegNets
+from designspace.arch import Model, RegNetParamsBatch
 from designspace.arch.body import FloatArray
 from designspace.derive.derivation import SE_RATIOS, Family
 from designspace.derive.target import NOUNS, Target
@@ -48,13 +48,13 @@ class Predictor:
     skill: float
     n: int
 
-    def __call__(self, regnets: RegNets) -> FloatArray:
+    def __call__(self, regnets: RegNetParamsBatch) -> FloatArray:
         """Predict the error of each, (n,), in percent at the study's own scale."""
         z = (_features(regnets) - self.center) / self.spread
         return np.asarray(self.mean + z @ self.weights, dtype=np.float64)
 
 
-def learn(regnets: RegNets, errors: FloatArray) -> Predictor:
+def learn(regnets: RegNetParamsBatch, errors: FloatArray) -> Predictor:
     """Fit the ridge regression; the penalty has the least leave-one-out squared error.
 
     Raises:
@@ -151,7 +151,7 @@ def _space(found: Found, wished: str | None) -> Space:
     return load_space(found.space)
 
 
-def _study(found: Found) -> tuple[RegNets, FloatArray]:
+def _study(found: Found) -> tuple[RegNetParamsBatch, FloatArray]:
     """Read parameters and errors of a study's counted models from tables/models.csv."""
     path = found.folder / "tables" / "models.csv"
     rows = _rows(path, found.population)
@@ -163,7 +163,7 @@ def _study(found: Found) -> tuple[RegNets, FloatArray]:
             "learns from a population of RegNets"
         ) from None
     d, w_0, g = (columns[k].astype(np.int64) for k in ("d", "w_0", "g"))
-    regnets = RegNets(d, w_0, columns["w_a"], columns["w_m"], columns["b"], g)
+    regnets = RegNetParamsBatch(d, w_0, columns["w_a"], columns["w_m"], columns["b"], g)
     return regnets, columns["error"]
 
 
@@ -176,7 +176,7 @@ def _rows(path: Path, population: str) -> list[dict[str, str]]:
     ]
 
 
-def _features(regnets: RegNets) -> FloatArray:
+def _features(regnets: RegNetParamsBatch) -> FloatArray:
     linear = np.log(
         np.stack(
             [

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.weights import read_weights
-from designspace.pretrain.pretrain_run import PretrainFolder
+from designspace.pretrain.pretrain_run import PretrainRun
 from designspace.pretrain.swav_network import part_of, total_stride, trunk_of
 
 _LARGEST_SIDE = 4096
@@ -21,7 +21,7 @@ _IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Backbone:
     """A trunk to be evaluated.
 
     Attributes:
@@ -59,7 +59,7 @@ class Subject:
         return made.hexdigest()[:16]
 
 
-def load_subject(path: Path, model: Model | None, side: int | None) -> Subject:
+def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone:
     """Load what `designspace pretrain` made, or weights from another library.
 
     Args:
@@ -74,14 +74,14 @@ def load_subject(path: Path, model: Model | None, side: int | None) -> Subject:
     if not path.exists():
         raise InputError(f"there is no {path}; name a folder of `designspace pretrain`, or a file")
     if path.is_dir():
-        folder = PretrainFolder(path)
+        folder = PretrainRun(path)
         if not folder.started:
             raise InputError(
                 f"{path} is not a folder of `designspace pretrain`: it has no recipe.yaml; for "
                 "weights of another library name their file"
             )
         return _pretrained(folder, model, side)
-    folder = PretrainFolder(path.parent)
+    folder = PretrainRun(path.parent)
     ours = path.name == folder.trunk_file.name and folder.started
     if model is None and not ours:
         raise InputError(
@@ -96,9 +96,9 @@ def load_subject(path: Path, model: Model | None, side: int | None) -> Subject:
         at = _side(side, folder.recipe().side, model)
         data = folder.data()
         mean, std = tuple(data.mean), tuple(data.std)
-        return Subject(model, weights, at, mean, std, source, data.source)
-    at = _side(side, model.frame.resolution, model)
-    return Subject(model, weights, at, _IMAGENET_MEAN, _IMAGENET_STD, source)
+        return Backbone(model, weights, at, mean, std, source, data.source)
+    at = _side(side, model.skeleton.resolution, model)
+    return Backbone(model, weights, at, _IMAGENET_MEAN, _IMAGENET_STD, source)
 
 
 def _side(asked: int | None, usual: int, model: Model) -> int:
@@ -112,9 +112,9 @@ def _side(asked: int | None, usual: int, model: Model) -> int:
     return side
 
 
-def _pretrained(folder: PretrainFolder, model: Model | None, side: int | None) -> Subject:
+def _pretrained(folder: PretrainRun, model: Model | None, side: int | None) -> Backbone:
     trained, recipe, data = folder.model(), folder.recipe(), folder.data()
-    if model is not None and model.arch != trained.arch:
+    if model is not None and model.body != trained.body:
         raise InputError(
             f"{folder.path} holds {trained.name}, another network than {model.name}; leave --model "
             "out"
@@ -124,7 +124,7 @@ def _pretrained(folder: PretrainFolder, model: Model | None, side: int | None) -
         raise InputError(f"{folder.path} has no whole checkpoint yet; let `pretrain` go on")
     weights = part_of(state["network"], "trunk.")
     source = f"{folder.path}, iteration {state['iteration']}"
-    return Subject(
+    return Backbone(
         trained,
         weights,
         _side(side, recipe.side, trained),

@@ -17,7 +17,7 @@ from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split_unseen
 from designspace.errors import InputError
-from designspace.evaluate.backbone import Subject
+from designspace.evaluate.backbone import Backbone
 from designspace.evaluate.finetune import Fit, fine_tuning, fit, from_scratch, low_shot
 from designspace.evaluate.linear_probe import linear_accuracy
 from designspace.evaluate.scores import (
@@ -38,7 +38,7 @@ from designspace.pretrain.multicrop import mixed_seed
 from designspace.pretrain.swav_network import trunk_of
 from designspace.runs import Recipe
 from designspace.runs.options import check_threads
-from designspace.training.devices import available_cores, find_devices, prepare
+from designspace.training.devices import available_cores, prepare, resolve_devices
 
 # Images of this side and more are cut at random boxes, and seen with a margin, as ImageNet's.
 _LARGE = 64
@@ -79,7 +79,7 @@ class Options:
 class Evaluation:
     """A trunk, labelled images, and the scores so far."""
 
-    def __init__(self, subject: Subject, options: Options, out: Path, observer: Observer) -> None:
+    def __init__(self, subject: Backbone, options: Options, out: Path, observer: Observer) -> None:
         """Decode the images.
 
         Args:
@@ -92,7 +92,7 @@ class Evaluation:
             InputError: An option is wrong, or doesn't fit the data or this machine.
         """
         _check(options)
-        self._device = torch.device(find_devices(options.device)[0])
+        self._device = torch.device(resolve_devices(options.device)[0])
         prepare(self._device, threads=options.threads or available_cores())
         self._subject, self._options = subject, options
         self._observer = observer
@@ -188,7 +188,7 @@ class Evaluation:
         self, task: str, share: float, count: int, what: str, one: Callable[[int], float]
     ) -> Score:
         subject = self._subject
-        who = subject.digest if what.startswith(PRETRAINED) else str(subject.model.arch)
+        who = subject.digest if what.startswith(PRETRAINED) else str(subject.model.body)
         # Supervised training is the same whatever it stands beside.
         kind = "" if what.startswith(SCRATCH) else task
         line = Line(

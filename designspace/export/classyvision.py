@@ -67,19 +67,19 @@ class AnyNetKeys(Stem):
 def by_parameters(model: Model) -> bool:
     """Whether the parameters alone give the network: RegNet, b = 1, stride 2 everywhere."""
     plain = model.regnet is not None and model.regnet.b == 1
-    return plain and set(model.frame.strides) == {2}
+    return plain and set(model.skeleton.strides) == {2}
 
 
 def trunk(model: Model) -> dict[str, Any]:
     """Return the keys of a trunk; an anynet has a `name`, RegNet parameters have none."""
     stem: dict[str, Any] = {
-        "stem_type": "simple_stem_in" if model.frame.stem_stride == 2 else "res_stem_cifar",
-        "stem_width": model.frame.stem_width,
+        "stem_type": "simple_stem_in" if model.skeleton.stem_stride == 2 else "res_stem_cifar",
+        "stem_width": model.skeleton.stem_width,
         "block_type": "res_bottleneck_block",
-        "use_se": model.arch.se_ratio > 0,
+        "use_se": model.body.se_ratio > 0,
     }
-    if model.arch.se_ratio:
-        stem["se_ratio"] = model.arch.se_ratio
+    if model.body.se_ratio:
+        stem["se_ratio"] = model.body.se_ratio
     regnet = model.regnet
     if regnet is not None and by_parameters(model):
         parameters = {
@@ -92,11 +92,11 @@ def trunk(model: Model) -> dict[str, Any]:
         return {**parameters, **stem}
     stages = {
         "name": "anynet",
-        "depths": list(model.arch.depths),
-        "widths": list(model.arch.widths),
-        "group_widths": list(model.arch.group_widths),
-        "bottleneck_multipliers": [1 / b for b in model.arch.bottleneck_ratios],
-        "strides": list(model.frame.strides),
+        "depths": list(model.body.depths),
+        "widths": list(model.body.widths),
+        "group_widths": list(model.body.group_widths),
+        "bottleneck_multipliers": [1 / b for b in model.body.bottleneck_ratios],
+        "strides": list(model.skeleton.strides),
     }
     return {**stages, **stem}
 
@@ -123,9 +123,9 @@ def _files(model: Model) -> dict[str, str]:
         {
             "name": "fully_connected",
             "unique_id": "default_head",
-            "num_classes": model.frame.classes,
-            "in_plane": model.arch.widths[-1],
-            "fork_block": f"block{model.arch.num_stages}-{model.arch.depths[-1] - 1}",
+            "num_classes": model.skeleton.classes,
+            "in_plane": model.body.widths[-1],
+            "fork_block": f"block{model.body.num_stages}-{model.body.depths[-1] - 1}",
         }
     ]
     return {f"{identifier(model)}.json": json.dumps(data, indent=2) + "\n"}
@@ -135,7 +135,7 @@ def _check(model: Model, folder: Path) -> list[str]:
     path = folder / f"{identifier(model)}.json"
     data = json.loads(read_text(path, "classyvision"))
     (head,) = data.pop("heads")
-    if head["in_plane"] != model.arch.widths[-1]:
+    if head["in_plane"] != model.body.widths[-1]:
         raise InputError(f"{path}: heads.in_plane is not the trunk's last width")
     check_trunk(data, path, "classyvision", trunks=False)
     return ["keys are ClassyVision's", f"head takes {head['in_plane']} channels"]

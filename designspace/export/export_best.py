@@ -17,7 +17,7 @@ from designspace.export.exporter import Exported, Options, export
 from designspace.export.manifest import entry, write_manifest
 from designspace.export.target import Target
 from designspace.io.files import make_folder
-from designspace.runs import RunFolder, TrialState
+from designspace.runs import Run, TrialState
 
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -54,7 +54,7 @@ def export_best(
     done, entries = [], []
     for best in models:
         say(f"rank {best.rank} of {len(models)}")
-        name = f"{best.rank:02d}-{best.model.arch.id}"  # the id in a file could be a path
+        name = f"{best.rank:02d}-{best.model.body.id}"  # the id in a file could be a path
         made = export(best.model.at(*size), targets, out / name, options, say)
         done.append(made)
         entries.append(_entry(best, made, run, out))
@@ -71,12 +71,12 @@ def export_best(
 
 def best_models(
     folder: Path, most: int, population: str | None
-) -> tuple[tuple[BestModel, ...], RunFolder | None]:
+) -> tuple[tuple[BestModel, ...], Run | None]:
     """Return the best models of a study by error, and its run folder where that is at hand."""
     if (folder / "summary.json").is_file():
         found = read_findings(folder, population)
-        return found.models(most), None if found.run is None else RunFolder(found.run)
-    run = RunFolder.open(folder)
+        return found.models(most), None if found.run is None else Run(found.run)
+    run = Run.open(folder)
     people = run.population()
     trials = [trial for trial in run.trials() if trial.state is TrialState.COMPLETE]
     if not trials:
@@ -108,7 +108,7 @@ def wilson(error: float, images: int) -> tuple[float, float]:
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
-def _entry(best: BestModel, made: Exported, run: RunFolder | None, out: Path) -> dict[str, Any]:
+def _entry(best: BestModel, made: Exported, run: Run | None, out: Path) -> dict[str, Any]:
     data = None if run is None else run.data()
     interval = None if data is None else [round(x, 3) for x in wilson(best.error, data.val_images)]
     return {

@@ -86,7 +86,7 @@ def export(
         InputError: The folder or the checkpoint is at fault, or the block is not RegNet's.
         RuntimeError: A proof failed: a mistake of our own.
     """
-    require_bottleneck(model.arch.block, f"{model.name}: export")
+    require_bottleneck(model.body.block, f"{model.name}: export")
     job = _Job(model, make_folder(folder), options or Options(), say)
     write_model(model, folder / "model.yaml")
     job.files.append(folder / "model.yaml")
@@ -240,7 +240,7 @@ def _onnx_proof(model: Model, network: Any, path: Path) -> Proof:
     import torch
 
     image = torch.randn(
-        3, 3, *(model.frame.resolution,) * 2, generator=torch.Generator().manual_seed(1)
+        3, 3, *(model.skeleton.resolution,) * 2, generator=torch.Generator().manual_seed(1)
     )
     with torch.no_grad():
         ours = network(image)

@@ -20,6 +20,6 @@ def identifier(model: Model) -> str:
 def describe(model: Model) -> str:
     """Return one line that tells a reader of a written file what it holds."""
     return (
-        f"{model.name}: {model.flops:,} multiply-adds at {model.frame.resolution} pixels, "
-        f"{model.params:,} parameters with {model.frame.classes} classes."
+        f"{model.name}: {model.flops:,} multiply-adds at {model.skeleton.resolution} pixels, "
+        f"{model.params:,} parameters with {model.skeleton.classes} classes."
     )

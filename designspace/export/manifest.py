@@ -56,8 +56,8 @@ def entry(made: Exported, out: Path) -> dict[str, Any]:
     model = made.model
     return {
         "name": model.name,
-        "resolution": model.frame.resolution,
-        "classes": model.frame.classes,
+        "resolution": model.skeleton.resolution,
+        "classes": model.skeleton.classes,
         "flops": model.flops,
         "params": model.params,
         "acts": model.acts,

@@ -45,7 +45,7 @@ def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
     import torch
 
     path = folder / f"{identifier(model)}.onnx"
-    side = model.frame.resolution
+    side = model.skeleton.resolution
     external = 4 * model.params > LIMIT_BYTES
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

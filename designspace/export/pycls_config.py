@@ -79,9 +79,9 @@ class PyclsFile(_Strict):
 def config(model: Model) -> dict[str, Any]:
     """Return the YAML as plain data."""
     kind = "regnet" if by_parameters(model) else "anynet"
-    side = model.frame.resolution
+    side = model.skeleton.resolution
     return {
-        "MODEL": {"TYPE": kind, "NUM_CLASSES": model.frame.classes},
+        "MODEL": {"TYPE": kind, "NUM_CLASSES": model.skeleton.classes},
         kind.upper(): _network(model, kind),
         "OPTIM": {
             "LR_POLICY": "cos",
@@ -100,13 +100,13 @@ def config(model: Model) -> dict[str, Any]:
 
 def _network(model: Model, kind: str) -> dict[str, Any]:
     common: dict[str, Any] = {
-        "STEM_TYPE": "simple_stem_in" if model.frame.stem_stride == 2 else "res_stem_cifar",
-        "STEM_W": model.frame.stem_width,
+        "STEM_TYPE": "simple_stem_in" if model.skeleton.stem_stride == 2 else "res_stem_cifar",
+        "STEM_W": model.skeleton.stem_width,
         "BLOCK_TYPE": "res_bottleneck_block",
-        "SE_ON": model.arch.se_ratio > 0,
+        "SE_ON": model.body.se_ratio > 0,
     }
-    if model.arch.se_ratio:
-        common["SE_R"] = model.arch.se_ratio
+    if model.body.se_ratio:
+        common["SE_R"] = model.body.se_ratio
     if kind == "regnet":
         assert model.regnet is not None
         regnet = model.regnet
@@ -114,11 +114,11 @@ def _network(model: Model, kind: str) -> dict[str, Any]:
         return {**common, **{key: getattr(regnet, name) for key, name in names.items()}}
     return {
         **common,
-        "DEPTHS": list(model.arch.depths),
-        "WIDTHS": list(model.arch.widths),
-        "STRIDES": list(model.frame.strides),
-        "BOT_MULS": [1 / b for b in model.arch.bottleneck_ratios],
-        "GROUP_WS": list(model.arch.group_widths),
+        "DEPTHS": list(model.body.depths),
+        "WIDTHS": list(model.body.widths),
+        "STRIDES": list(model.skeleton.strides),
+        "BOT_MULS": [1 / b for b in model.body.bottleneck_ratios],
+        "GROUP_WS": list(model.body.group_widths),
     }
 
 

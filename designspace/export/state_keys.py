@@ -6,7 +6,7 @@ from its stages, so that a conversion is a look-up, and what is unknown or missi
 
 from dataclasses import dataclass
 
-from designspace.arch import Arch
+from designspace.arch import Body
 
 _CONV = ("weight",)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -115,7 +115,7 @@ STYLES: dict[str, KeyStyle] = {
 }
 
 
-def key_names(arch: Arch, strides: tuple[int, ...], stem_width: int, style: str) -> list[str]:
+def key_names(body: Body, strides: tuple[int, ...], stem_width: int, style: str) -> list[str]:
     """List a network's state keys in a library's names, in an order that all styles share.
 
     Where a library's trunks have no classifier, its two keys are left out of the end.
@@ -131,14 +131,14 @@ def key_names(arch: Arch, strides: tuple[int, ...], stem_width: int, style: str)
     names += [f"{made.stem[1]}.{leaf}" for leaf in _NORM]
     width_in = stem_width
     for index, (depth, width, stride) in enumerate(
-        zip(arch.depths, arch.widths, strides, strict=True)
+        zip(body.depths, body.widths, strides, strict=True)
     ):
         for block in range(depth):
             prefix = made.block.format(
                 index=index, stage=index + 1, next=index + 2, block=block, place=block + 1
             )
             projected = block == 0 and (stride != 1 or width_in != width)
-            names += [f"{prefix}.{key}" for key in _block_keys(made, projected, arch.se_ratio > 0)]
+            names += [f"{prefix}.{key}" for key in _block_keys(made, projected, body.se_ratio > 0)]
         width_in = width
     if made.classifier is not None:
         names += [f"{made.classifier}.{leaf}" for leaf in _DENSE]
@@ -160,8 +160,8 @@ def _block_keys(style: KeyStyle, projected: bool, squeezing: bool) -> list[str]:
 
 
 def key_map(
-    arch: Arch, strides: tuple[int, ...], stem_width: int, source: str, target: str
+    body: Body, strides: tuple[int, ...], stem_width: int, source: str, target: str
 ) -> dict[str, str]:
     """Map every key of one style that has a counterpart to its name in another."""
-    names = [key_names(arch, strides, stem_width, style) for style in (source, target)]
+    names = [key_names(body, strides, stem_width, style) for style in (source, target)]
     return dict(zip(*names, strict=False))

@@ -49,11 +49,11 @@ def differences(wished: Model, made: Model) -> list[str]:
     """Name what would come out otherwise, a stage or a part of the frame each."""
     found = []
     for name in ("stem_stride", "stem_width", "strides", "resolution", "classes"):
-        before, after = getattr(wished.frame, name), getattr(made.frame, name)
+        before, after = getattr(wished.skeleton, name), getattr(made.skeleton, name)
         if before != after:
             found.append(f"{name.replace('_', ' ')} {_plain(before)} would be {_plain(after)}")
-    if wished.arch.num_stages != made.arch.num_stages:
-        found.append(f"{wished.arch.num_stages} stages would be {made.arch.num_stages}")
+    if wished.body.num_stages != made.body.num_stages:
+        found.append(f"{wished.body.num_stages} stages would be {made.body.num_stages}")
         return found
     columns = {
         "depth": "depths",
@@ -61,16 +61,16 @@ def differences(wished: Model, made: Model) -> list[str]:
         "bottleneck ratio": "bottleneck_ratios",
         "group width": "group_widths",
     }
-    for i in range(wished.arch.num_stages):
+    for i in range(wished.body.num_stages):
         changed = [
-            f"{noun} {getattr(wished.arch, key)[i]:g} would be {getattr(made.arch, key)[i]:g}"
+            f"{noun} {getattr(wished.body, key)[i]:g} would be {getattr(made.body, key)[i]:g}"
             for noun, key in columns.items()
-            if getattr(wished.arch, key)[i] != getattr(made.arch, key)[i]
+            if getattr(wished.body, key)[i] != getattr(made.body, key)[i]
         ]
         if changed:
             found.append(f"stage {i + 1}: {', '.join(changed)}")
-    if wished.arch.se_ratio != made.arch.se_ratio:
-        found.append(f"se_ratio {wished.arch.se_ratio:g} would be {made.arch.se_ratio:g}")
+    if wished.body.se_ratio != made.body.se_ratio:
+        found.append(f"se_ratio {wished.body.se_ratio:g} would be {made.body.se_ratio:g}")
     return found
 
 

@@ -7,7 +7,7 @@ comes out otherwise. Its networks have four stages, and stride 2 everywhere.
 from dataclasses import replace
 
 from designspace.analysis.fit_regnet import fitted_regnet
-from designspace.arch import Arch, Model, RegNet
+from designspace.arch import Body, Model, RegNetParams
 from designspace.errors import InputError
 from designspace.export.identifiers import describe, identifier
 from designspace.export.python_code import rebuild
@@ -16,7 +16,7 @@ from designspace.export.target import Target
 _STAGES = 4
 
 
-def timm_arch(regnet: RegNet, se_ratio: float) -> Arch:
+def timm_arch(regnet: RegNetParams, se_ratio: float) -> Body:
     """Return the stages that timm makes of RegNet parameters, by its own arithmetic.
 
     Raises:
@@ -34,7 +34,7 @@ def timm_arch(regnet: RegNet, se_ratio: float) -> Arch:
     inner = [int(width * ratio) for width in widths.tolist()]
     groups = [min(regnet.g, v) for v in inner]
     rounded = [int(round(v / g) * g) for v, g in zip(inner, groups, strict=True)]
-    return Arch(
+    return Body(
         depths=tuple(depths.tolist()),
         widths=tuple(int(v / ratio) for v in rounded),
         bottleneck_ratios=(regnet.b,) * len(rounded),
@@ -44,19 +44,19 @@ def timm_arch(regnet: RegNet, se_ratio: float) -> Arch:
 
 
 def _made(model: Model) -> Model:
-    regnet = model.regnet or fitted_regnet(model.arch)
-    arch = timm_arch(regnet, model.arch.se_ratio)
-    if arch.num_stages != _STAGES:
+    regnet = model.regnet or fitted_regnet(model.body)
+    body = timm_arch(regnet, model.body.se_ratio)
+    if body.num_stages != _STAGES:
         raise InputError(
-            f"{model.name}: timm builds RegNets of {_STAGES} stages; this one has {arch.num_stages}"
+            f"{model.name}: timm builds RegNets of {_STAGES} stages; this one has {body.num_stages}"
         )
-    frame = replace(model.frame, stem_stride=2, strides=(2,) * _STAGES)
-    return Model(model.name, arch, frame, None, model.provenance)
+    skeleton = replace(model.skeleton, stem_stride=2, strides=(2,) * _STAGES)
+    return Model(model.name, body, skeleton, None, model.provenance)
 
 
 def _files(model: Model) -> dict[str, str]:
-    regnet, name = model.regnet or fitted_regnet(model.arch), identifier(model)
-    side = model.frame.resolution
+    regnet, name = model.regnet or fitted_regnet(model.body), identifier(model)
+    side, classes = model.skeleton.resolution, model.skeleton.classes
     text = f'''"""{describe(_made(model))}"""
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -69,16 +69,16 @@ CFG = RegNetCfg(
     wm={regnet.w_m!r},
     group_size={regnet.g},
     bottle_ratio={1 / regnet.b!r},
-    se_ratio={float(model.arch.se_ratio)!r},
-    stem_width={model.frame.stem_width},
+    se_ratio={float(model.body.se_ratio)!r},
+    stem_width={model.skeleton.stem_width},
 )
 default_cfgs = generate_default_cfgs(
-    {{"{name}": {{"input_size": (3, {side}, {side}), "num_classes": {model.frame.classes}}}}}
+    {{"{name}": {{"input_size": (3, {side}, {side}), "num_classes": {classes}}}}}
 )
 
 
 @register_model
-def {name}(pretrained: bool = False, num_classes: int = {model.frame.classes}, **kwargs) -> RegNet:
+def {name}(pretrained: bool = False, num_classes: int = {classes}, **kwargs) -> RegNet:
     """Build the network with fresh weights; after import also timm.create_model("{name}")."""
     return build_model_with_cfg(
         RegNet, "{name}", pretrained, model_cfg=CFG, num_classes=num_classes, **kwargs

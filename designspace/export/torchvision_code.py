@@ -20,8 +20,8 @@ def _stem(width_in, width_out, norm_layer, activation_layer):
 
 
 def _files(model: Model) -> dict[str, str]:
-    arch, frame, name = model.arch, model.frame, identifier(model)
-    small = frame.stem_stride == 1
+    body, skeleton, name = model.body, model.skeleton, identifier(model)
+    small = skeleton.stem_stride == 1
     imports = "from torchvision.ops.misc import Conv2dNormActivation\n" if small else ""
     stem = ", stem_type=_stem" if small else ""
     text = f'''"""{describe(model)}"""
@@ -29,17 +29,17 @@ def _files(model: Model) -> dict[str, str]:
 from torchvision.models.regnet import BlockParams, RegNet
 {imports}
 BLOCKS = BlockParams(
-    depths={list(arch.depths)},
-    widths={list(arch.widths)},
-    group_widths={list(arch.group_widths)},
-    bottleneck_multipliers={[1 / b for b in arch.bottleneck_ratios]},
-    strides={list(frame.strides)},
-    se_ratio={arch.se_ratio or None},
+    depths={list(body.depths)},
+    widths={list(body.widths)},
+    group_widths={list(body.group_widths)},
+    bottleneck_multipliers={[1 / b for b in body.bottleneck_ratios]},
+    strides={list(skeleton.strides)},
+    se_ratio={body.se_ratio or None},
 )
 {_STEM if small else ""}
-def {name}(num_classes: int = {frame.classes}, **kwargs) -> RegNet:
+def {name}(num_classes: int = {skeleton.classes}, **kwargs) -> RegNet:
     """Build the network with fresh weights."""
-    return RegNet(BLOCKS, num_classes, stem_width={frame.stem_width}{stem}, **kwargs)
+    return RegNet(BLOCKS, num_classes, stem_width={skeleton.stem_width}{stem}, **kwargs)
 '''
     return {f"{name}.py": text.replace(")\n\ndef", ")\n\n\ndef")}
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from designspace.arch import Arch, Model
+from designspace.arch import Body, Model
 from designspace.export.target import Target
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ WEIGHTS = "model.safetensors"
 
 def config(model: Model) -> dict[str, Any]:
     """Return config.json as plain data."""
-    arch, frame = model.arch, model.frame
+    body, skeleton = model.body, model.skeleton
     return {
         "architectures": ["RegNetForImageClassification"],
         "model_type": "regnet",
         "num_channels": 3,
-        "embedding_size": frame.stem_width,
-        "hidden_sizes": list(_widths(arch)),
-        "depths": list(arch.depths),
-        "groups_width": _group_width(arch),
-        "layer_type": "y" if arch.se_ratio else "x",
+        "embedding_size": skeleton.stem_width,
+        "hidden_sizes": list(_widths(body)),
+        "depths": list(body.depths),
+        "groups_width": _group_width(body),
+        "layer_type": "y" if body.se_ratio else "x",
         "hidden_act": "relu",
-        "downsample_in_first_stage": frame.strides[0] == 2,
-        "num_labels": frame.classes,
+        "downsample_in_first_stage": skeleton.strides[0] == 2,
+        "num_labels": skeleton.classes,
         "name_or_path": model.name,
     }
 
@@ -42,38 +42,38 @@ def _made(model: Model) -> Model:
     plain = config(model)
     widths = tuple(plain["hidden_sizes"])
     groups = tuple(w // max(1, w // plain["groups_width"]) for w in widths)
-    arch = Arch(
-        depths=model.arch.depths,
+    body = Body(
+        depths=model.body.depths,
         widths=widths,
         bottleneck_ratios=(1.0,) * len(widths),
         group_widths=groups,
-        se_ratio=0.25 if model.arch.se_ratio else 0.0,
+        se_ratio=0.25 if model.body.se_ratio else 0.0,
     )
-    frame = replace(
-        model.frame,
+    skeleton = replace(
+        model.skeleton,
         stem_stride=2,
-        strides=(model.frame.strides[0], *(2,) * (len(widths) - 1)),
+        strides=(model.skeleton.strides[0], *(2,) * (len(widths) - 1)),
     )
-    return Model(model.name, arch, frame, None, model.provenance)
+    return Model(model.name, body, skeleton, None, model.provenance)
 
 
-def _group_width(arch: Arch) -> int:
+def _group_width(body: Body) -> int:
     """The group width of most blocks; narrower stages may stand for it, having a single group."""
     wide = [
         (g, depth)
-        for g, w, depth in zip(arch.group_widths, arch.widths, arch.depths, strict=True)
+        for g, w, depth in zip(body.group_widths, body.widths, body.depths, strict=True)
         if g != w
-    ] or [(max(arch.group_widths), 1)]
+    ] or [(max(body.group_widths), 1)]
     blocks: Counter[int] = Counter()
     for g, depth in wide:
         blocks[g] += depth
     return max(blocks, key=lambda g: (blocks[g], g))
 
 
-def _widths(arch: Arch) -> tuple[int, ...]:
+def _widths(body: Body) -> tuple[int, ...]:
     """Widths that the one group width divides: transformers rounds nothing itself."""
-    g = _group_width(arch)
-    return tuple(w if w < g else max(1, round(w / g)) * g for w in arch.widths)
+    g = _group_width(body)
+    return tuple(w if w < g else max(1, round(w / g)) * g for w in body.widths)
 
 
 def _files(model: Model) -> dict[str, str]:

@@ -84,7 +84,7 @@ def prove(target: Target, model: Model, theirs: "nn.Module", folder: Path) -> Pr
     from designspace.export.network_structure import measure
     from designspace.networks import build
 
-    side = model.frame.resolution
+    side = model.skeleton.resolution
     rebuilt, ours = measure(theirs, side), measure(build(model, device="meta"), side)
     for name in ("blocks", "layers", "params", "flops", "acts"):
         if getattr(rebuilt, name) != getattr(ours, name):
@@ -127,8 +127,8 @@ def compare_outputs(
     import torch
 
     assert target.keys is not None
-    frame = model.frame
-    mapping = key_map(model.arch, frame.strides, frame.stem_width, "torchvision", target.keys)
+    skeleton = model.skeleton
+    mapping = key_map(model.body, skeleton.strides, skeleton.stem_width, "torchvision", target.keys)
     renamed = {mapping[key]: tensor for key, tensor in state.items()}
     inner = theirs.network if target.name == "transformers" else theirs
     assert isinstance(inner, torch.nn.Module)
@@ -169,7 +169,7 @@ def probe_image(model: Model) -> "torch.Tensor":
     """Return a seeded image; large inputs are cut to 224 pixels, which convolutions don't mind."""
     import torch
 
-    side = min(model.frame.resolution, _OUTPUT_SIDE)
+    side = min(model.skeleton.resolution, _OUTPUT_SIDE)
     if model.params > OUTPUT_PARAMS:
         side = min(side, 64)
     generator = torch.Generator().manual_seed(1)

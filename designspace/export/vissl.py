@@ -28,10 +28,10 @@ _WARMUP = 8_000 / 122_070  # iterations of one pass over a billion images at bat
 
 def head_dims(model: Model) -> tuple[list[int], bool]:
     """Return the projection head's widths, from the trunk's last, and whether it has BatchNorm."""
-    at_224 = replace(model, frame=replace(model.frame, resolution=224))
+    at_224 = replace(model, skeleton=replace(model.skeleton, resolution=224))
     large = (regime(model) or at_224.flops) >= LARGE_HEAD_FLOPS
     hidden = 8192 if large else 4096
-    return [model.arch.widths[-1], hidden, hidden, 256], not large
+    return [model.body.widths[-1], hidden, hidden, 256], not large
 
 
 def config(model: Model) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _model(model: Model, sharded: bool) -> dict[str, Any]:
     dims, use_bn = head_dims(model)
     keys = trunk(model)
     if sharded:
-        keys["stage_checkpoints"] = [_checkpoints(depth) for depth in model.arch.depths]
+        keys["stage_checkpoints"] = [_checkpoints(depth) for depth in model.body.depths]
     suffix = "_fsdp" if sharded else ""
     head = {"dims": dims, "use_bn": use_bn, "num_clusters": [PROTOTYPES]}
     plain: dict[str, Any] = {
@@ -78,7 +78,7 @@ def _model(model: Model, sharded: bool) -> dict[str, Any]:
         "AMP_PARAMS": {"USE_AMP": True, "AMP_TYPE": "pytorch"},
         "ACTIVATION_CHECKPOINTING": {
             "USE_ACTIVATION_CHECKPOINTING": not use_bn,
-            "NUM_ACTIVATION_CHECKPOINTING_SPLITS": model.arch.num_stages,
+            "NUM_ACTIVATION_CHECKPOINTING_SPLITS": model.body.num_stages,
         },
     }
     if sharded:
@@ -100,7 +100,7 @@ def _checkpoints(depth: int) -> list[int]:
 
 
 def _data(model: Model) -> dict[str, Any]:
-    large = model.frame.resolution
+    large = model.skeleton.resolution
     small = max(1, round(large * 96 / 224 / 4) * 4) if large >= 32 else max(1, round(large * 0.6))
     if large in (160, 224):  # SEER's two sizes have the same small crops
         small = 96
@@ -196,9 +196,9 @@ def _check(model: Model, folder: Path) -> list[str]:
     keys.pop("stage_checkpoints", None)
     check_trunk(keys, path, "vissl", trunks=True)
     dims = checked.config.MODEL.HEAD.PARAMS[0][1].dims
-    if dims[0] != model.arch.widths[-1]:
-        raise InputError(f"{path}: the head takes {dims[0]} channels, not {model.arch.widths[-1]}")
-    return ["keys are VISSL's", f"head {dims} fits the trunk's {model.arch.widths[-1]} channels"]
+    if dims[0] != model.body.widths[-1]:
+        raise InputError(f"{path}: the head takes {dims[0]} channels, not {model.body.widths[-1]}")
+    return ["keys are VISSL's", f"head {dims} fits the trunk's {model.body.widths[-1]} channels"]
 
 
 VISSL = Target(

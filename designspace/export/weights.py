@@ -118,7 +118,7 @@ def write_safetensors(state: "Mapping[str, torch.Tensor]", path: Path, about: st
 
 
 def _mapping(model: Model, source: str, target: str) -> dict[str, str]:
-    return key_map(model.arch, model.frame.strides, model.frame.stem_width, source, target)
+    return key_map(model.body, model.skeleton.strides, model.skeleton.stem_width, source, target)
 
 
 def _load(path: Path) -> Any:
@@ -211,8 +211,8 @@ def _without_heads(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]
 
 def _style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> tuple[str, list[str]]:
     """Return the style with most of the checkpoint's keys, and the names it should have."""
-    frame = model.frame
-    names = {s: key_names(model.arch, frame.strides, frame.stem_width, s) for s in STYLES}
+    skeleton = model.skeleton
+    names = {s: key_names(model.body, skeleton.strides, skeleton.stem_width, s) for s in STYLES}
     known = {style: len(set(keys) & set(state)) for style, keys in names.items()}
     best = max(known, key=lambda style: known[style])
     if not known[best]:

@@ -20,14 +20,14 @@ from designspace.networks.fused_blocks import FusedBatchNorm, FusedBlock, fuse_r
 
 def block_params(model: Model) -> BlockParams:
     """Return torchvision's description of the model's stages."""
-    arch = model.arch
+    body = model.body
     return BlockParams(
-        depths=list(arch.depths),
-        widths=list(arch.widths),
-        group_widths=list(arch.group_widths),
-        bottleneck_multipliers=[1 / b for b in arch.bottleneck_ratios],
-        strides=list(model.frame.strides),
-        se_ratio=arch.se_ratio or None,
+        depths=list(body.depths),
+        widths=list(body.widths),
+        group_widths=list(body.group_widths),
+        bottleneck_multipliers=[1 / b for b in body.bottleneck_ratios],
+        strides=list(model.skeleton.strides),
+        se_ratio=body.se_ratio or None,
     )
 
 
@@ -55,14 +55,14 @@ def build(
     Raises:
         InputError: Another package's network can't be built or run, or is not what was counted.
     """
-    if model.arch.block != BOTTLENECK:
-        return _brought(find_block(model.arch.block), model, zero_init_residual, device)
+    if model.body.block != BOTTLENECK:
+        return _brought(find_block(model.body.block), model, zero_init_residual, device)
     with torch.device(device):
         network = RegNet(
             block_params(model),
-            num_classes=model.frame.classes,
-            stem_width=model.frame.stem_width,
-            stem_type=partial(_stem, model.frame.stem_stride, fused),
+            num_classes=model.skeleton.classes,
+            stem_width=model.skeleton.stem_width,
+            stem_type=partial(_stem, model.skeleton.stem_stride, fused),
             block_type=FusedBlock if fused else ResBottleneckBlock,
             norm_layer=FusedBatchNorm if fused else nn.BatchNorm2d,
         )
@@ -78,7 +78,7 @@ def _brought(
 ) -> Any:
     """Build a network of another package's block, and hold it against the model."""
     where = f"block {block.name}, model {model.name}"
-    side, wanted = model.frame.resolution, (1, model.frame.classes)
+    side, wanted = model.skeleton.resolution, (1, model.skeleton.classes)
     try:
         with torch.device(device):
             network = block.network(model, zero_init_residual)

@@ -178,7 +178,7 @@ def plan(
 def trunk_multiply_adds(model: Model, side: int) -> int:
     """Return the forward multiply-adds of a trunk, without classifier, on one crop."""
     sized = model.at(resolution=side)
-    return sized.flops - (model.arch.widths[-1] + 1) * model.frame.classes
+    return sized.flops - (model.body.widths[-1] + 1) * model.skeleton.classes
 
 
 def _count(part: torch.nn.Module) -> int:
@@ -247,23 +247,23 @@ def _runs(blocks: list[list[tuple[int, int]]], recipe: SwavRecipe) -> list[list[
 
 def _elements(model: Model, side: int) -> tuple[int, list[list[tuple[int, int]]]]:
     """Elements stored for the stem, and for each block of each stage: (in all, its output's)."""
-    frame = model.at(resolution=side).frame
-    sides = frame.stage_resolutions()
-    arch = model.arch
-    stem = 2 * frame.stem_width * sides[0] ** 2
-    width_in, blocks = frame.stem_width, []
-    for i, stride in enumerate(frame.strides):
-        width, area = arch.widths[i], sides[i + 1] ** 2
-        inner = round(width / arch.bottleneck_ratios[i])
+    skeleton = model.at(resolution=side).skeleton
+    sides = skeleton.stage_resolutions()
+    body = model.body
+    stem = 2 * skeleton.stem_width * sides[0] ** 2
+    width_in, blocks = skeleton.stem_width, []
+    for i, stride in enumerate(skeleton.strides):
+        width, area = body.widths[i], sides[i + 1] ** 2
+        inner = round(width / body.bottleneck_ratios[i])
         stage = []
-        for block in range(arch.depths[i]):
+        for block in range(body.depths[i]):
             first = block == 0
             projected = first and (stride != 1 or width_in != width)
             area_in = sides[i] ** 2 if first else area
             # 1x1 and 3x3 with their normalised outputs, c and the shortcut before BatchNorm, the
             # sum; squeeze-and-excitation keeps its scaled copy.
             whole = 2 * inner * area_in + 2 * inner * area + width * area * (2 + projected)
-            whole += inner * area if arch.se_ratio else 0
+            whole += inner * area if body.se_ratio else 0
             stage.append((whole, width * area))
             width_in = width
         blocks.append(stage)

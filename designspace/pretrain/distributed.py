@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from designspace.errors import InputError
-from designspace.training.devices import find_devices
+from designspace.training.devices import resolve_devices
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroupInfo:
     """This process among those that train together.
 
     Attributes:
@@ -74,16 +74,16 @@ class World:
 
 
 @contextmanager
-def join(device: str) -> Iterator[World]:
+def join(device: str) -> Iterator[ProcessGroupInfo]:
     """Join the processes that torchrun started, or be alone.
 
     Raises:
         InputError: There is no such device, or there are more processes here than GPUs.
     """
-    places = find_devices(device)
+    places = resolve_devices(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World(torch.device(places[0]))
+        yield ProcessGroupInfo(torch.device(places[0]))
         return
     here = int(os.environ["LOCAL_RANK"])
     on_gpu = places[0].startswith("cuda")
@@ -95,12 +95,12 @@ def join(device: str) -> Iterator[World]:
     # gloo beside NCCL carries the plans of checkpoints.
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
-        yield World(place, dist.get_rank(), size, dist.group.WORLD)
+        yield ProcessGroupInfo(place, dist.get_rank(), size, dist.group.WORLD)
     finally:
         dist.destroy_process_group()
 
 
-def share_statistics(network: nn.Module, world: World, group_size: int) -> nn.Module:
+def share_statistics(network: nn.Module, world: ProcessGroupInfo, group_size: int) -> nn.Module:
     """Let BatchNorm layers take their statistics over the batches of several processes.
 
     Args:

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from designspace.io.files import write_text
-from designspace.pretrain.distributed import World
+from designspace.pretrain.distributed import ProcessGroupInfo
 
 _FORMAT = 1
 _ABOUT = "about.json"
@@ -48,7 +48,7 @@ _DATA = {
 }
 
 
-def write(path: Path, key: str, state: dict[str, Any], world: World) -> None:
+def write(path: Path, key: str, state: dict[str, Any], world: ProcessGroupInfo) -> None:
     """Write a state, in parts or whole, as a new folder; every process must call it.
 
     What each process holds whole (BatchNorm's statistics, say) is the first's.
@@ -86,7 +86,7 @@ def iteration(path: Path, key: str) -> int | None:
 
 
 def read(
-    path: Path, like: dict[str, Any] | None, world: World, device: torch.device
+    path: Path, like: dict[str, Any] | None, world: ProcessGroupInfo, device: torch.device
 ) -> dict[str, Any] | None:
     """Read a state; every process of the world must call it.
 

@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from designspace.arch import Model
-from designspace.pretrain.distributed import World, share_statistics
+from designspace.pretrain.distributed import ProcessGroupInfo, share_statistics
 from designspace.pretrain.dtensor import fill
 from designspace.pretrain.recipe import SwavRecipe
 from designspace.pretrain.swav_network import SwavNetwork
@@ -22,7 +22,11 @@ _Norm = nn.modules.batchnorm._BatchNorm
 
 
 def sharded_network(
-    model: Model, recipe: SwavRecipe, seed: int, world: World, reduced: torch.dtype | None
+    model: Model,
+    recipe: SwavRecipe,
+    seed: int,
+    world: ProcessGroupInfo,
+    reduced: torch.dtype | None,
 ) -> SwavNetwork:
     """Build the network in parts, with the weights that the seed gives one process.
 
@@ -68,7 +72,7 @@ def split(network: SwavNetwork, mesh: DeviceMesh, reduced: torch.dtype | None) -
     fully_shard(network, mesh=mesh, mp_policy=exact)
 
 
-def _spread(network: nn.Module, source: dict[str, Tensor] | None, world: World) -> None:
+def _spread(network: nn.Module, source: dict[str, Tensor] | None, world: ProcessGroupInfo) -> None:
     """Give every process its part of the first one's state, one tensor at a time."""
     for name, target in network.state_dict().items():
         if source is None:

@@ -14,7 +14,7 @@ from designspace.data.batches import open_arrays
 from designspace.data.cache import Cache
 from designspace.errors import InputError
 from designspace.pretrain.features import extract
-from designspace.pretrain.pretrain_run import PretrainFolder
+from designspace.pretrain.pretrain_run import PretrainRun
 from designspace.pretrain.swav_network import part_of, projection, trunk_of
 
 Arrays = dict[str, NDArray[Any]]
@@ -30,7 +30,7 @@ _SIDE = 64
 
 
 @torch.no_grad()
-def look(folder: PretrainFolder, cache: Cache, device: torch.device) -> Arrays | None:
+def look(folder: PretrainRun, cache: Cache, device: torch.device) -> Arrays | None:
     """Look through training images with the newest whole checkpoint.
 
     Args:
@@ -73,7 +73,7 @@ def look(folder: PretrainFolder, cache: Cache, device: torch.device) -> Arrays |
     return {**shown, "pictures": small} | {k: np.array(v, np.int64) for k, v in counted.items()}
 
 
-def save_gallery(folder: PretrainFolder, arrays: Arrays) -> None:
+def save_gallery(folder: PretrainRun, arrays: Arrays) -> None:
     """Keep what `look` returned.
 
     Raises:
@@ -87,7 +87,7 @@ def save_gallery(folder: PretrainFolder, arrays: Arrays) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
-def read_gallery(folder: PretrainFolder) -> Arrays | None:
+def read_gallery(folder: PretrainRun) -> Arrays | None:
     """Return what was kept, or None where nothing was, or it is damaged."""
     try:
         with np.load(gallery_file(folder), allow_pickle=False) as file:
@@ -96,7 +96,7 @@ def read_gallery(folder: PretrainFolder) -> Arrays | None:
         return None
 
 
-def gallery_file(folder: PretrainFolder) -> Path:
+def gallery_file(folder: PretrainRun) -> Path:
     """Return where the pictures of a pretraining are kept."""
     return folder.path / "gallery.npz"
 

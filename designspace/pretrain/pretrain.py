@@ -17,13 +17,13 @@ from designspace.errors import InputError
 from designspace.io.files import make_folder
 from designspace.io.lock import lock
 from designspace.pretrain.diagnostics import advice, alarms, not_finite
-from designspace.pretrain.distributed import World, join
+from designspace.pretrain.distributed import ProcessGroupInfo, join
 from designspace.pretrain.dtensor import whole
 from designspace.pretrain.features import extract
 from designspace.pretrain.images import decoded
 from designspace.pretrain.knn import knn_accuracy
 from designspace.pretrain.multicrop import CropMaker, draw_crops, epoch_order
-from designspace.pretrain.pretrain_run import DataStamp, PretrainFolder
+from designspace.pretrain.pretrain_run import DataStamp, PretrainRun
 from designspace.pretrain.recipe import SwavRecipe
 from designspace.pretrain.swav_network import check_depth
 from designspace.pretrain.swav_trainer import Pretraining
@@ -116,7 +116,7 @@ def pretrain_trunk(path: Path, request: Request, observer: Observer) -> dict[str
     with join(request.device) as world:
         threads = request.threads or max(1, available_cores() // world.size)
         autocast = prepare(world.device, threads=threads)
-        folder = PretrainFolder(make_folder(path))
+        folder = PretrainRun(make_folder(path))
         held = lock(folder.lock_file, f"the folder {path}") if world.first else nullcontext()
         with held:
             cache = _cache(request, world, observer)
@@ -147,11 +147,11 @@ class _Run:
 
     def __init__(
         self,
-        folder: PretrainFolder,
+        folder: PretrainRun,
         request: Request,
         training: Pretraining,
         cache: Cache,
-        world: World,
+        world: ProcessGroupInfo,
         observer: Observer,
     ) -> None:
         self._folder, self._training, self._world = folder, training, world
@@ -302,7 +302,7 @@ class _Run:
         )
 
 
-def _cache(request: Request, world: World, observer: Observer) -> Cache:
+def _cache(request: Request, world: ProcessGroupInfo, observer: Observer) -> Cache:
     """Decode the images once; the other processes wait for the first."""
     home = request.home or default_home()
 

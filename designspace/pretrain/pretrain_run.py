@@ -24,7 +24,7 @@ from designspace.io.files import (
     write_text,
 )
 from designspace.pretrain import distributed_checkpoint as snapshot
-from designspace.pretrain.distributed import World
+from designspace.pretrain.distributed import ProcessGroupInfo
 from designspace.pretrain.recipe import SwavRecipe, parse_recipe
 from designspace.training import checkpoint
 
@@ -55,7 +55,7 @@ class DataStamp(BaseModel):
 
 
 @dataclass(frozen=True)
-class PretrainFolder:
+class PretrainRun:
     """The files of one pretraining."""
 
     path: Path
@@ -100,7 +100,9 @@ class PretrainFolder:
             return
         before, old_recipe, old_data = self.model(), self.recipe(), self.data()
         wrong = (
-            [] if (before.arch, before.frame) == (model.arch, model.frame) else ["another trunk"]
+            []
+            if (before.body, before.skeleton) == (model.body, model.skeleton)
+            else ["another trunk"]
         )
         wrong += recipe.differences(old_recipe)
         wrong += [
@@ -128,7 +130,7 @@ class PretrainFolder:
         data = self._described().get("data") or {}
         return validate(DataStamp, data, self.path / "recipe.yaml", "pretraining recipe: data")
 
-    def save(self, state: dict[str, Any], world: World) -> None:
+    def save(self, state: dict[str, Any], world: ProcessGroupInfo) -> None:
         """Keep a state, and the one before it; every process must call it.
 
         One process writes one file, several write a folder together. Either kind is read by any
@@ -165,7 +167,10 @@ class PretrainFolder:
             raise InputError(f"cannot write {self.trunk_file}: {error.strerror or error}") from None
 
     def load(
-        self, device: torch.device, like: dict[str, Any] | None = None, world: World | None = None
+        self,
+        device: torch.device,
+        like: dict[str, Any] | None = None,
+        world: ProcessGroupInfo | None = None,
     ) -> tuple[dict[str, Any] | None, list[str]]:
         """Return the newest whole state, if any, and what a person should know of it.
 
@@ -174,7 +179,7 @@ class PretrainFolder:
             like: A state whose tensors lie as the wanted ones may; None for whole tensors.
             world: The processes, each of which must call it; None for this one alone.
         """
-        world, key = world or World(device), self._key()
+        world, key = world or ProcessGroupInfo(device), self._key()
         alone = None
         alone_notes: list[str] = []
         for path in self._kept(together=False):
@@ -228,7 +233,7 @@ class PretrainFolder:
 
     def _key(self) -> str:
         data = self.data()
-        told = [self.model().arch.to_dict(), self.recipe().to_dict(), data.content, data.seed]
+        told = [self.model().body.to_dict(), self.recipe().to_dict(), data.content, data.seed]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
 
 

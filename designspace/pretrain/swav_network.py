@@ -59,7 +59,7 @@ class SwavNetwork(nn.Module):
         check_depth(model, recipe)
         self.trunk = trunk_of(model, recipe.zero_init_residual, device)
         with torch.device(device):
-            self.head = projection(model.arch.widths[-1], recipe.head)
+            self.head = projection(model.body.widths[-1], recipe.head)
             self.prototypes = nn.Linear(recipe.head.dim, recipe.prototypes, bias=False)
         self._segments = _segments(model, recipe.checkpoint_after)
 
@@ -101,7 +101,7 @@ class SwavNetwork(nn.Module):
 
 def total_stride(model: Model) -> int:
     """Return by how much a trunk shrinks an image's side."""
-    return model.frame.stem_stride * math.prod(model.frame.strides)
+    return model.skeleton.stem_stride * math.prod(model.skeleton.strides)
 
 
 def check_depth(model: Model, recipe: SwavRecipe) -> None:
@@ -124,7 +124,7 @@ def _segments(
     """Ends of the runs of blocks that are computed again, for each stage."""
     if checkpoint_after is None:
         return None
-    depths = model.arch.depths
+    depths = model.body.depths
     if isinstance(checkpoint_after, str):
         return tuple(tuple(range(1, depth + 1)) for depth in depths)
     if len(checkpoint_after) != len(depths):

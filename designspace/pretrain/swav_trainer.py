@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
 from designspace.arch import Model
-from designspace.pretrain.distributed import World, share_statistics
+from designspace.pretrain.distributed import ProcessGroupInfo, share_statistics
 from designspace.pretrain.dtensor import fill, local, whole
 from designspace.pretrain.embedding_queue import EmbeddingQueue
 from designspace.pretrain.fsdp import sharded_network
@@ -39,7 +39,7 @@ class Pretraining:
         recipe: SwavRecipe,
         per_epoch: int,
         seed: int,
-        world: World,
+        world: ProcessGroupInfo,
         autocast: torch.dtype | None = None,
     ) -> None:
         """Build and initialise; equal seeds give equal weights on every device and process.
@@ -195,7 +195,7 @@ class Pretraining:
 class Watch:
     """What is summed up over an epoch, to see collapse."""
 
-    def __init__(self, recipe: SwavRecipe, world: World) -> None:
+    def __init__(self, recipe: SwavRecipe, world: ProcessGroupInfo) -> None:
         """Begin with nothing."""
         self._dim, self._world = recipe.head.dim, world
         self._k = recipe.prototypes
@@ -248,7 +248,9 @@ class Watch:
         self._wins = wins if self._world.first else torch.zeros_like(wins)
 
 
-def _whole_network(model: Model, recipe: SwavRecipe, seed: int, world: World) -> SwavNetwork:
+def _whole_network(
+    model: Model, recipe: SwavRecipe, seed: int, world: ProcessGroupInfo
+) -> SwavNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SwavNetwork(model, recipe)
@@ -257,7 +259,7 @@ def _whole_network(model: Model, recipe: SwavRecipe, seed: int, world: World) ->
     return network
 
 
-def _replicated(network: SwavNetwork, world: World) -> nn.Module:
+def _replicated(network: SwavNetwork, world: ProcessGroupInfo) -> nn.Module:
     """The network, with gradients averaged over the processes where there are several."""
     if world.group is None:
         return network

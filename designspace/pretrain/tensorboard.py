@@ -16,7 +16,7 @@ _EPOCH = {
 }
 
 
-class PretrainingBoard:
+class PretrainTensorBoard:
     """Writes loss and rate of each iteration, and what is watched of each epoch."""
 
     def __init__(self, folder: Path) -> None:

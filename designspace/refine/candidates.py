@@ -76,8 +76,8 @@ def _values(space: Space, results: Results) -> dict[str, FloatArray]:
     """Each axis over the counted models: (n, 1) of a RegNet, (n, stages) of an AnyNet."""
     if space.family == "regnet":
         return {name: v[:, None] for name, v in results.counted_parameters().items()}
-    assert results.stages is not None
-    stages = results.stages.take(results.rows)
+    assert results.bodies is not None
+    stages = results.bodies.take(results.rows)
     if stages.block != BOTTLENECK:
         sizes = {"d": stages.depths.astype(np.float64), "w": stages.widths.astype(np.float64)}
         return {**sizes, **stages.extras}
@@ -93,8 +93,8 @@ def _values(space: Space, results: Results) -> dict[str, FloatArray]:
 
 def _by_degrees(space: Space, results: Results) -> list[Candidate]:
     """Sharing, monotone axes and the quantized linear rule: few keep them, some nearly do."""
-    assert results.stages is not None
-    stages = results.stages.take(results.rows)
+    assert results.bodies is not None
+    stages = results.bodies.take(results.rows)
     every = np.ones(len(results.rows), dtype=bool)
     found = []
     kinds: dict[str, FloatArray | IntArray] = dict(stages.extras)
@@ -140,7 +140,7 @@ def _falls(sizes: IntArray) -> FloatArray:
 def _regnet(space: Space) -> dict[str, Any]:
     """The keys of a RegNet of the same input: axes of the shipped RegNetX that fits it."""
     fitting = [load_space(f"RegNetX@{setting}") for setting in shipped_settings()]
-    same = [found for found in fitting if found.frame.resolution == space.frame.resolution]
+    same = [found for found in fitting if found.skeleton.resolution == space.skeleton.resolution]
     axes = (same or [load_space("RegNetX")])[0].source["axes"]
     kept = {name: axis for name, axis in axes.items() if name not in ("b", "g")}
     return {"family": "regnet", "axes": kept}

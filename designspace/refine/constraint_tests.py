@@ -85,7 +85,7 @@ class Proposal:
         """Whether the narrower space has it."""
         return self.verdict == "accepted"
 
-    def numbers(self) -> str:
+    def as_float_array(self) -> str:
         """Return the numbers behind the verdict in one line."""
         parts = [f"kept by {self.n[0]} of {sum(self.n)} models"]
         parts.append(f"by {self.best[0]} of the best {self.best[1]}")
@@ -102,10 +102,10 @@ class Proposal:
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        return f"{self.verdict}: {self.claim}: {self.reason} ({self.numbers()})"
+        return f"{self.verdict}: {self.claim}: {self.reason} ({self.as_float_array()})"
 
 
-def propose(space: Space, results: Results, rule: Rule) -> tuple[Proposal, ...]:
+def evaluate_constraints(space: Space, results: Results, rule: Rule) -> tuple[Proposal, ...]:
     """Test every constraint that the space does not have yet, in a fixed order."""
     found = candidates(space, results)
     errors = results.counted_errors

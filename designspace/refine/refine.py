@@ -12,8 +12,8 @@ from designspace.analysis.results import STATES, Results
 from designspace.analysis.study_findings import SUMMARY_FILE, damaged, find_run, read_summary
 from designspace.errors import InputError, nearest
 from designspace.io.files import dump_yaml
-from designspace.refine.constraint_tests import Proposal, Rule, propose
-from designspace.runs import RunFolder
+from designspace.refine.constraint_tests import Proposal, Rule, evaluate_constraints
+from designspace.runs import Run
 from designspace.space import Budget, Space, load_space, sample
 from designspace.space.load import parse_space
 
@@ -98,11 +98,11 @@ def refine(run: Path | str, name: str, rule: Rule) -> Refinement:
     """
     if (Path(run) / IMPORT_FILE).is_file():
         raise InputError(f"{run} was imported: it has errors, but no space that could be narrowed")
-    folder = RunFolder.open(run)
+    folder = Run.open(run)
     parent = load_space(str(folder.space_file))
     results = load_results(run)
     _check(parent, name, results, run)
-    proposals = propose(parent, results, rule)
+    proposals = evaluate_constraints(parent, results, rule)
     budgets = tuple(Budget(**entry) for entry in folder.space().get("sample", {}).get("budget", ()))
     kept: list[Proposal] = []
     weighed: list[Proposal] = []

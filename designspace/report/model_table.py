@@ -4,7 +4,7 @@ from typing import Any
 
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.results import Results
-from designspace.arch import BOTTLENECK, Stages
+from designspace.arch import BOTTLENECK, BodyBatch
 from designspace.io.serialization import number as plain
 
 # The page holds at most this many rows; the CSV holds all.
@@ -65,8 +65,8 @@ def _row(results: Results, number: int, index: int, rank: int | None) -> list[An
 
 
 def _describe(results: Results, index: int) -> str:
-    if results.stages is not None and results.regnets is None:
-        s = results.stages
+    if results.bodies is not None and results.regnets is None:
+        s = results.bodies
         shapes = zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
         kinds = [f" ({words})" if s.block != BOTTLENECK else "" for words in _kinds(s, index)]
         return " ".join(f"{d}×{w}{kind}" for (d, w), kind in zip(shapes, kinds, strict=True))
@@ -77,13 +77,13 @@ def _describe(results: Results, index: int) -> str:
 
 
 def _stages(results: Results, index: int) -> list[Any] | None:
-    if results.stages is None:
+    if results.bodies is None:
         return None
-    s = results.stages
+    s = results.bodies
     return [s.depths[index].tolist(), s.widths[index].tolist(), _kinds(s, index)]
 
 
-def _kinds(s: Stages, index: int) -> list[str]:
+def _kinds(s: BodyBatch, index: int) -> list[str]:
     """What each stage's blocks are like beside their width, such as `b4 g16`."""
     axes = {"b": s.bottleneck_ratios, "g": s.group_widths} if s.block == BOTTLENECK else s.extras
     return [

@@ -369,7 +369,7 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
 def _widths_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
     panels = []
     for index, p in populations:
-        widths, stages = p.widths, p.results.stages
+        widths, stages = p.widths, p.results.bodies
         assert widths is not None
         assert stages is not None
         networks = [stages.block_widths(int(row)).astype(float) for row in widths.best_rows]

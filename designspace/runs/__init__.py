@@ -2,13 +2,13 @@
 
 from designspace.runs.data_record import DataRecord
 from designspace.runs.recipe import Recipe, load_recipe, shipped_recipes
-from designspace.runs.run import RunFolder
+from designspace.runs.run import Run
 from designspace.runs.trial import Trial, TrialState
 
 __all__ = [
     "DataRecord",
     "Recipe",
-    "RunFolder",
+    "Run",
     "Trial",
     "TrialState",
     "load_recipe",

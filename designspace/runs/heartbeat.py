@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field
 
 from designspace.io.files import write_text
 from designspace.io.lock import is_locked
-from designspace.runs.run import RunFolder
+from designspace.runs.run import Run
 
 _FILE = "running.json"
 
 
 @dataclass(frozen=True)
-class Live:
+class Heartbeat:
     """A driver at work.
 
     Attributes:
@@ -30,17 +30,17 @@ class Live:
     written: float = field(default_factory=time.time)
 
 
-def write_live(folder: RunFolder, live: Live) -> None:
+def write_heartbeat(folder: Run, live: Heartbeat) -> None:
     """Replace running.json."""
     write_text(folder.path / _FILE, json.dumps(asdict(live)) + "\n")
 
 
-def remove_live(folder: RunFolder) -> None:
+def remove_heartbeat(folder: Run) -> None:
     """Remove running.json: the driver is through."""
     (folder.path / _FILE).unlink(missing_ok=True)
 
 
-def read_live(folder: RunFolder) -> Live | None:
+def read_heartbeat(folder: Run) -> Heartbeat | None:
     """Return what the driver last said, or None where no driver lives."""
     if not is_locked(folder.lock_file):
         return None
@@ -48,7 +48,7 @@ def read_live(folder: RunFolder) -> Live | None:
         data = json.loads((folder.path / _FILE).read_text(encoding="utf-8"))
         running = {int(index): float(since) for index, since in data["running"].items()}
         left = data["seconds_left"]
-        return Live(
+        return Heartbeat(
             total=int(data["total"]),
             per_hour=float(data["per_hour"]),
             seconds_left=None if left is None else float(left),
@@ -56,4 +56,4 @@ def read_live(folder: RunFolder) -> Live | None:
             written=float(data["written"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Live(total=0, per_hour=0.0, seconds_left=None, running={})
+        return Heartbeat(total=0, per_hour=0.0, seconds_left=None, running={})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from designspace.errors import InputError
 from designspace.io.files import make_folder, read_text, write_text
 from designspace.io.lock import lock
-from designspace.runs.run import RunFolder
+from designspace.runs.run import Run
 from designspace.runs.trial import Trial, TrialState
 
 
@@ -29,7 +29,7 @@ class Merged:
     differing: tuple[int, ...]
 
 
-def merge(sources: list[RunFolder], out: RunFolder) -> Merged:
+def merge(sources: list[Run], out: Run) -> Merged:
     """Join the trials of run folders of one population into a folder, which may be one of them.
 
     Args:
@@ -54,7 +54,7 @@ def merge(sources: list[RunFolder], out: RunFolder) -> Merged:
         return _join(sources, out)
 
 
-def _join(sources: list[RunFolder], out: RunFolder) -> Merged:
+def _join(sources: list[Run], out: Run) -> Merged:
     known = {trial.index: trial for trial in out.trials()}
     added: list[Trial] = []
     repeated, differing = 0, set()
@@ -81,7 +81,7 @@ def _result(trial: Trial) -> tuple[object, ...]:
     return trial.id, trial.state, trial.error, trial.curve, trial.reason
 
 
-def _compare(first: RunFolder, other: RunFolder) -> None:
+def _compare(first: Run, other: Run) -> None:
     hashes = [folder.space().get("sample", {}).get("hash") for folder in (first, other)]
     if hashes[0] != hashes[1] or first.population().ids != other.population().ids:
         raise InputError(

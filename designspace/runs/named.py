@@ -2,11 +2,11 @@
 
 from designspace.arch import Model, model_name
 from designspace.errors import InputError
-from designspace.runs.run import RunFolder
+from designspace.runs.run import Run
 from designspace.runs.trial import TrialState
 
 
-def named_model(folder: RunFolder, which: str) -> Model:
+def named_model(folder: Run, which: str) -> Model:
     """Return one model of a run with where it comes from.
 
     Args:
@@ -40,8 +40,8 @@ def named_model(folder: RunFolder, which: str) -> Model:
     }
     return Model(
         model_name(folder.name, index),
-        population.stages.arch(index),
-        population.frame,
+        population.bodies.body(index),
+        population.skeleton,
         population.regnet(index),
         tuple(made.items()),
     )

@@ -10,7 +10,7 @@ _MOST_THREADS = 1024
 _DATA = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH")
 
 
-def check_asked(
+def check_training_options(
     *,
     data: str,
     val: str,

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from designspace.arch import Cost, Frame, Population, RegNet, RegNets, Stages
-from designspace.arch.body import Arch
+from designspace.arch import BodyBatch, Cost, Population, RegNetParams, RegNetParamsBatch, Skeleton
+from designspace.arch.body import Body
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.io.files import (
@@ -68,7 +68,7 @@ class _Resolved(_Loose):
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class Run:
     """The files of one run; see the README for what each holds."""
 
     path: Path
@@ -109,13 +109,13 @@ class RunFolder:
         return self.path / ".lock"
 
     @staticmethod
-    def open(path: Path | str) -> "RunFolder":
+    def open(path: Path | str) -> "Run":
         """Return an existing run folder.
 
         Raises:
             InputError: There is no such folder, it holds no population, or as `check_files`.
         """
-        folder = RunFolder(Path(path))
+        folder = Run(Path(path))
         folder.check_files()
         if not folder.path.is_dir():
             raise InputError(f"no run folder {path}; `designspace sample … --out {path}` makes one")
@@ -128,7 +128,7 @@ class RunFolder:
         return folder
 
     @staticmethod
-    def create(path: Path | str, space: dict[str, Any], population: Population) -> "RunFolder":
+    def create(path: Path | str, space: dict[str, Any], population: Population) -> "Run":
         """Write a sampled population into a new folder, or extend the same one.
 
         A population's first models don't depend on how many were asked for, so a folder of the same
@@ -143,7 +143,7 @@ class RunFolder:
             InputError: The folder holds another space, budget or seed, or more models than these;
                 or another process is at work in it.
         """
-        folder = RunFolder(make_folder(Path(path)))
+        folder = Run(make_folder(Path(path)))
         folder.check_files()
         with lock(folder.lock_file, f"the run folder {folder.path}"):
             folder._create(space, population)
@@ -199,11 +199,11 @@ class RunFolder:
         validate(_Resolved, data, self.space_file, "space")
         return data
 
-    def frame(self) -> Frame:
+    def skeleton(self) -> Skeleton:
         """Return what lies around the stages of every model here."""
         around = self.space()["input"]
         try:
-            return Frame.from_dict(around)
+            return Skeleton.from_dict(around)
         except InputError as error:
             raise InputError(f"{self.space_file}: input: {error}") from None
 
@@ -213,7 +213,7 @@ class RunFolder:
         Raises:
             InputError: A line is damaged, missing, out of order, or changed by hand.
         """
-        frame = self.frame()
+        skeleton = self.skeleton()
         records = journal.read(self.population_file, "population").records
         stated = self.space().get("sample", {}).get("n", len(records))
         if len(records) != stated or not records:
@@ -221,19 +221,21 @@ class RunFolder:
                 f"{self.population_file} holds {len(records)} models, {self.space_file.name} says "
                 f"{stated}; run the same `designspace sample` again to restore it"
             )
-        archs: list[Arch] = []
-        regnets: list[RegNet] = []
+        bodies: list[Body] = []
+        regnets: list[RegNetParams] = []
         for i, record in enumerate(records):
             where = f"{self.population_file}, line {i + 1}"
             try:
-                arch = Arch.from_dict(record["arch"])
-                if record["id"] != arch.id or record["index"] != i:
+                body = Body.from_dict(record["arch"])
+                if record["id"] != body.id or record["index"] != i:
                     raise InputError("id or index does not fit the arch: the line was edited")
-                if arch.num_stages != frame.num_stages:
-                    raise InputError(f"{arch.num_stages} stages; the space has {frame.num_stages}")
-                archs.append(arch)
+                if body.num_stages != skeleton.num_stages:
+                    raise InputError(
+                        f"{body.num_stages} stages; the space has {skeleton.num_stages}"
+                    )
+                bodies.append(body)
                 if "regnet" in record:
-                    regnets.append(RegNet(**record["regnet"]))
+                    regnets.append(RegNetParams(**record["regnet"]))
                 for key in ("flops", "params", "acts"):
                     record[key] = int(record[key])
                     if not 0 <= record[key] < 2**63:
@@ -245,16 +247,16 @@ class RunFolder:
                     f"{where}: {error!r}; a model has id, index, arch, flops, params, acts; "
                     "run the same `designspace sample` again to restore it"
                 ) from None
-        if regnets and len(regnets) != len(archs):
+        if regnets and len(regnets) != len(bodies):
             raise InputError(f"{self.population_file}: only {len(regnets)} lines have a regnet")
         counts = {
             k: np.array([r[k] for r in records], np.int64) for k in ("flops", "params", "acts")
         }
         return Population(
-            frame=frame,
-            stages=Stages.from_archs(archs),
+            skeleton=skeleton,
+            bodies=BodyBatch.from_bodies(bodies),
             cost=Cost(**counts),
-            regnets=RegNets.from_list(regnets) if regnets else None,
+            regnets=RegNetParamsBatch.from_list(regnets) if regnets else None,
         )
 
     def recipe(self) -> Recipe | None:

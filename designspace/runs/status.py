@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from designspace.io import journal
-from designspace.runs.heartbeat import Live, read_live
-from designspace.runs.run import RunFolder
+from designspace.runs.heartbeat import Heartbeat, read_heartbeat
+from designspace.runs.run import Run
 from designspace.runs.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """How far a run is.
 
     Attributes:
@@ -27,7 +27,7 @@ class Standing:
     name: str
     n: int
     trials: tuple[Trial, ...]
-    live: Live | None
+    live: Heartbeat | None
     torn: bool = False
 
     def count(self, state: TrialState) -> int:
@@ -77,19 +77,19 @@ class Standing:
         }
 
 
-def standing(folder: RunFolder) -> Standing:
+def read_status(folder: Run) -> RunStatus:
     """Read how far a run is.
 
     Raises:
         InputError: A file of the run is damaged.
     """
     n = len(folder.population())
-    live, trials = read_live(folder), folder.trials()
+    live, trials = read_heartbeat(folder), folder.trials()
     if live is not None:
         # A model may have been finished since the driver last spoke.
         done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
         running = {index: since for index, since in live.running.items() if index not in done}
-        live = Live(live.total, live.per_hour, live.seconds_left, running, live.written)
+        live = Heartbeat(live.total, live.per_hour, live.seconds_left, running, live.written)
     # A driver at work may be writing that line just now.
     torn = live is None and journal.read(folder.trials_file, "trials").torn_line is not None
-    return Standing(folder.name, n, trials, live, torn)
+    return RunStatus(folder.name, n, trials, live, torn)

@@ -2,7 +2,7 @@
 
 from designspace.space.budget import MEASURES, Budget, Measure
 from designspace.space.load import load_space, shipped_settings, shipped_spaces
-from designspace.space.sampler import Sample, Tally, sample, sample_record
+from designspace.space.sampler import Sample, SamplingStats, sample, sample_record
 from designspace.space.space import Space
 
 __all__ = [
@@ -10,8 +10,8 @@ __all__ = [
     "Budget",
     "Measure",
     "Sample",
+    "SamplingStats",
     "Space",
-    "Tally",
     "load_space",
     "sample",
     "sample_record",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from designspace.arch import BOTTLENECK, Frame
+from designspace.arch import BOTTLENECK, Skeleton
 from designspace.errors import InputError, nearest, shortened
 from designspace.io.files import read_yaml, refuse_links_out, validate
 from designspace.space.schema import NAME_PATTERN, SettingFile, SpaceFile
@@ -155,9 +155,9 @@ def _apply(data: dict[str, Any], setting: str, path: Path) -> dict[str, Any]:
     space = validate(SpaceFile, data, path, "space")
     changes = checked.input.model_dump(exclude_none=True)
     first = changes.pop("first_stride", None)
-    frame = {**space.input.model_dump(), **changes}
+    skeleton = {**space.input.model_dump(), **changes}
     if first is not None:
-        frame["strides"] = [first, *frame["strides"][1:]]
+        skeleton["strides"] = [first, *skeleton["strides"][1:]]
     highs: Mapping[Any, float] = checked.high if space.family == "anynet" else checked.regnet_high
     axes = {
         name: axis.capped(highs[name]) if name in highs else axis.model_dump(exclude_none=True)
@@ -165,7 +165,7 @@ def _apply(data: dict[str, Any], setting: str, path: Path) -> dict[str, Any]:
     }
     reason = f"{space.reason.strip()} At {checked.name}: {checked.reason.strip()}"
     name = f"{space.name}@{checked.name}"
-    return {**data, "name": name, "input": frame, "axes": axes, "reason": reason}
+    return {**data, "name": name, "input": skeleton, "axes": axes, "reason": reason}
 
 
 def parse_space(data: dict[str, Any], path: Path | str) -> Space:
@@ -191,7 +191,7 @@ def parse_space(data: dict[str, Any], path: Path | str) -> Space:
         parent=checked.parent,
         reason=" ".join(checked.reason.split()),
         family=checked.family,
-        frame=Frame.from_dict(checked.input.model_dump()),
+        skeleton=Skeleton.from_dict(checked.input.model_dump()),
         # The order that uniform numbers are dealt in must not depend on the file's.
         axes={name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)},
         share=tuple(checked.share),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import Cost, Population, Stages, cost, format_quantity
-from designspace.arch.regnet import RegNets
+from designspace.arch import BodyBatch, Cost, Population, cost, format_quantity
+from designspace.arch.regnet import RegNetParamsBatch
 from designspace.errors import InputError
 from designspace.space.budget import Budget
 from designspace.space.space import Space
@@ -23,7 +23,7 @@ _BLOCK = 8192
 
 
 @dataclass(frozen=True)
-class Tally:
+class SamplingStats:
     """What became of the candidates, up to the one that completed the population.
 
     Attributes:
@@ -50,7 +50,7 @@ class Sample:
     """A population and how it was found."""
 
     population: Population
-    tally: Tally
+    tally: SamplingStats
 
 
 def sample(
@@ -117,26 +117,26 @@ class _Search:
         ]
         self.refused = dict.fromkeys(self.rules, 0)
         self.seen: set[bytes] = set()
-        self.stages: list[Stages] = []
-        self.regnets: list[RegNets] = []
+        self.bodies: list[BodyBatch] = []
+        self.regnets: list[RegNetParamsBatch] = []
         self.costs: list[Cost] = []
         self.nearest: dict[str, int] = {}
 
     def add(self, uniforms: NDArray[np.float64], n: int) -> None:
         """Judge a block of candidates, stopping at the one that makes the population n."""
         candidates = self.space.draw(uniforms)
-        counted = cost(candidates.stages, self.space.frame)
+        counted = cost(candidates.bodies, self.space.skeleton)
         rows = np.nonzero(candidates.fits)[0]
         # Index of the first rule that refuses each candidate; len(rules) for none.
         verdict = np.zeros(len(uniforms), dtype=np.int64)
         passing = np.full(len(rows), len(self.rules), dtype=np.int64)
-        checks = list(self.space.body_rules(candidates.stages).values())
+        checks = list(self.space.body_rules(candidates.bodies).values())
         checks += [cap.holds(counted) for cap in self.space.caps]
         checks += [budget.holds(counted) for budget in self.budgets]
         for number in range(len(checks), 0, -1):
             passing[~checks[number - 1]] = number
         within = np.nonzero(passing == len(self.rules))[0]
-        for i, key in zip(within.tolist(), _keys(candidates.stages, within), strict=True):
+        for i, key in zip(within.tolist(), _keys(candidates.bodies, within), strict=True):
             if key in self.seen:
                 passing[i] = len(self.rules) - 1
                 continue
@@ -150,18 +150,18 @@ class _Search:
         for rule, count in zip(self.rules, counts, strict=False):
             self.refused[rule] += int(count)
         self.tried += end
-        self._keep(candidates.stages, candidates.regnets, counted, rows < end, passing)
+        self._keep(candidates.bodies, candidates.regnets, counted, rows < end, passing)
 
     def _keep(
         self,
-        stages: Stages,
-        regnets: RegNets | None,
+        bodies: BodyBatch,
+        regnets: RegNetParamsBatch | None,
         counted: Cost,
         reached: NDArray[np.bool_],
         passing: NDArray[np.int64],
     ) -> None:
         keep = np.nonzero(reached & (passing == len(self.rules)))[0]
-        self.stages.append(stages.take(keep))
+        self.bodies.append(bodies.take(keep))
         self.costs.append(counted.take(keep))
         if regnets is not None:
             self.regnets.append(regnets.take(keep))
@@ -174,18 +174,18 @@ class _Search:
     def result(self) -> Sample:
         """Join what was accepted."""
         population = Population(
-            frame=self.space.frame,
-            stages=Stages.concatenate(self.stages),
+            skeleton=self.space.skeleton,
+            bodies=BodyBatch.concatenate(self.bodies),
             cost=Cost.concatenate(self.costs),
-            regnets=RegNets.concatenate(self.regnets) if self.regnets else None,
+            regnets=RegNetParamsBatch.concatenate(self.regnets) if self.regnets else None,
         )
-        return Sample(population, Tally(self.tried, self.accepted, self.refused))
+        return Sample(population, SamplingStats(self.tried, self.accepted, self.refused))
 
     def failure(self, n: int, max_candidates: int) -> str:
         """Say why the search gave up, with the nearest costs that were seen."""
         budgets = " and ".join(str(budget) for budget in self.budgets) or "no budget"
         near = ", ".join(f"{k} {format_quantity(v)} ({v:,})" for k, v in self.nearest.items())
-        tally = Tally(self.tried, self.accepted, self.refused)
+        tally = SamplingStats(self.tried, self.accepted, self.refused)
         return (
             f"{self.space.name} with {budgets}: only {self.accepted:,} of {n:,} distinct models "
             f"found in {max_candidates:,} candidates"
@@ -194,10 +194,10 @@ class _Search:
         )
 
 
-def _keys(stages: Stages, rows: NDArray[np.int64]) -> list[bytes]:
+def _keys(bodies: BodyBatch, rows: NDArray[np.int64]) -> list[bytes]:
     """What is the same of equal bodies alone, for some of them; float64 holds every width."""
-    parts = (stages.depths, stages.widths, stages.bottleneck_ratios, stages.group_widths)
-    table = np.hstack([array[rows] for array in (*parts, *stages.extras.values())])
+    parts = (bodies.depths, bodies.widths, bodies.bottleneck_ratios, bodies.group_widths)
+    table = np.hstack([array[rows] for array in (*parts, *bodies.extras.values())])
     return [row.tobytes() for row in table]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from designspace.arch import BOTTLENECK, Frame, find_block
+from designspace.arch import BOTTLENECK, Skeleton, find_block
 from designspace.arch.blocks import BLOCK_PATTERN
 from designspace.errors import shortened
 from designspace.space.axis import Axis, choice, log_uniform, uniform
@@ -59,7 +59,9 @@ class InputFile(_Strict):
     @model_validator(mode="after")
     def _check(self) -> "InputFile":
         """A stride of 2 does nothing on one pixel: where several do, the list is mistaken."""
-        sides = Frame(**{**self.model_dump(), "strides": tuple(self.strides)}).stage_resolutions()
+        sides = Skeleton(
+            **{**self.model_dump(), "strides": tuple(self.strides)}
+        ).stage_resolutions()
         idle = [i for i, side in enumerate(sides[:-1]) if side == 1 and self.strides[i] == 2]
         if len(idle) > 1:
             raise ValueError(

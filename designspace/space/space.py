@@ -11,7 +11,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import BOTTLENECK, Cost, Frame, RegNets, Stages, find_block, group_compatible
+from designspace.arch import (
+    BOTTLENECK,
+    BodyBatch,
+    Cost,
+    RegNetParamsBatch,
+    Skeleton,
+    find_block,
+    group_compatible,
+)
 from designspace.arch.body import FloatArray, IntArray
 from designspace.space.axis import Axis, monotone_count
 
@@ -62,8 +70,8 @@ class Candidates:
         fits: Which of the uniform rows gave a body, (rows,).
     """
 
-    stages: Stages
-    regnets: RegNets | None
+    bodies: BodyBatch
+    regnets: RegNetParamsBatch | None
     fits: NDArray[np.bool_]
 
 
@@ -95,7 +103,7 @@ class Space:
     parent: str | None
     reason: str
     family: Family
-    frame: Frame
+    skeleton: Skeleton
     axes: Mapping[str, Axis]
     share: tuple[str, ...]
     monotone: Mapping[str, Direction]
@@ -112,7 +120,7 @@ class Space:
         """Hash of all that decides what is drawn: 16 hexadecimal digits; names don't count."""
         content: dict[str, Any] = {
             "family": self.family,
-            "input": self.frame.to_dict(),
+            "input": self.skeleton.to_dict(),
             "axes": {
                 name: [axis.values.tolist(), axis.probabilities.tolist()]
                 for name, axis in self.axes.items()
@@ -162,13 +170,13 @@ class Space:
                 size *= len(axis) ** draws
         return size
 
-    def body_rules(self, stages: Stages) -> dict[str, NDArray[np.bool_]]:
+    def body_rules(self, bodies: BodyBatch) -> dict[str, NDArray[np.bool_]]:
         """Which finished bodies keep each rule that is not built into the drawing, (n,) each."""
         values = {
-            "d": stages.depths,
-            "w": stages.widths,
-            "b": stages.bottleneck_ratios,
-            "g": stages.group_widths,
+            "d": bodies.depths,
+            "w": bodies.widths,
+            "b": bodies.bottleneck_ratios,
+            "g": bodies.group_widths,
         }
         rules = {
             f"{count} distinct {name}": _distinct_values(values[name]) == count
@@ -176,7 +184,7 @@ class Space:
         }
         if self.total_depth:
             low, high = self.total_depth
-            depth = stages.depths.sum(axis=1)
+            depth = bodies.depths.sum(axis=1)
             rules["total depth"] = (depth >= low) & (depth <= high)
         return rules
 
@@ -205,24 +213,24 @@ class Space:
         return self._regnets(picked) if self.family == "regnet" else self._anynets(picked)
 
     def _anynets(self, picked: dict[str, FloatArray]) -> Candidates:
-        rows, stages = len(picked["d"]), self.frame.num_stages
-        values = {name: np.broadcast_to(v, (rows, stages)) for name, v in picked.items()}
+        rows, bodies = len(picked["d"]), self.skeleton.num_stages
+        values = {name: np.broadcast_to(v, (rows, bodies)) for name, v in picked.items()}
         depths, widths = (values.pop(name).astype(np.int64) for name in ("d", "w"))
         if self.block == BOTTLENECK:
             ratios, groups = values.pop("b"), values.pop("g").astype(np.int64)
             widths, groups = group_compatible(widths, ratios, groups)
         else:
-            ratios, groups = np.ones((rows, stages)), np.ones((rows, stages), np.int64)
+            ratios, groups = np.ones((rows, bodies)), np.ones((rows, bodies), np.int64)
         se = np.full(rows, self.se_ratio)
         return Candidates(
-            stages=Stages(depths, widths, ratios, groups, se, self.block, values),
+            bodies=BodyBatch(depths, widths, ratios, groups, se, self.block, values),
             regnets=None,
             fits=np.ones(rows, dtype=bool),
         )
 
     def _regnets(self, picked: dict[str, FloatArray]) -> Candidates:
         flat = {name: values[:, 0] for name, values in picked.items()}
-        regnets = RegNets(
+        regnets = RegNetParamsBatch(
             d=flat["d"].astype(np.int64),
             w_0=flat["w_0"].astype(np.int64),
             w_a=flat["w_a"],
@@ -230,14 +238,16 @@ class Space:
             b=flat["b"],
             g=flat["g"].astype(np.int64),
         )
-        stages, fits = regnets.stages(self.frame.num_stages, np.full(len(regnets), self.se_ratio))
-        return Candidates(stages=stages, regnets=regnets.take(fits), fits=fits)
+        bodies, fits = regnets.bodies(
+            self.skeleton.num_stages, np.full(len(regnets), self.se_ratio)
+        )
+        return Candidates(bodies=bodies, regnets=regnets.take(fits), fits=fits)
 
     def _draws(self, name: str) -> int:
         """How many values of an axis one model takes."""
         if name in self.tie:
             return 0
-        return 1 if self.family == "regnet" or name in self.share else self.frame.num_stages
+        return 1 if self.family == "regnet" or name in self.share else self.skeleton.num_stages
 
 
 def _distinct_values(values: NDArray[Any]) -> IntArray:

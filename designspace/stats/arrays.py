@@ -14,7 +14,7 @@ BoolArray = NDArray[np.bool_]
 Numbers = Sequence[float] | NDArray[Any]
 
 
-def numbers(values: Numbers, what: str, least: int = 1) -> FloatArray:
+def as_float_array(values: Numbers, what: str, least: int = 1) -> FloatArray:
     """Return values as a float array (n,).
 
     Args:
@@ -42,7 +42,7 @@ def numbers(values: Numbers, what: str, least: int = 1) -> FloatArray:
     return array
 
 
-def level_of(level: float, what: str = "level") -> float:
+def check_probability(level: float, what: str = "level") -> float:
     """Check that a confidence level, share or probability lies strictly between 0 and 1.
 
     Raises:

@@ -12,7 +12,13 @@ import numpy as np
 from scipy.special import gammaln
 
 from designspace.errors import InputError
-from designspace.stats.arrays import FloatArray, IntArray, Numbers, level_of, numbers
+from designspace.stats.arrays import (
+    FloatArray,
+    IntArray,
+    Numbers,
+    as_float_array,
+    check_probability,
+)
 
 # Fewer models than this behind 95 % of the weight: the interval says little.
 FEW_CARRIERS = 11
@@ -74,7 +80,7 @@ def best_weights(errors: Numbers, draws: int) -> FloatArray:
 
     Models of equal error share their mass equally.
     """
-    values = numbers(errors, "errors")
+    values = as_float_array(errors, "errors")
     if draws < 1:
         raise InputError(f"draws is {draws}; it must be at least 1")
     n = len(values)
@@ -105,19 +111,19 @@ def bootstrap_all(
     parameters: Mapping[str, Numbers], errors: Numbers, share: float = 0.25, level: float = 0.95
 ) -> dict[str, BestInterval]:
     """Return the empirical bootstrap of several parameters of the same models; see `bootstrap`."""
-    checked = numbers(errors, "errors")
+    checked = as_float_array(errors, "errors")
     n = len(checked)
     if share != 1:
-        level_of(share, "share")
+        check_probability(share, "share")
     draws = max(1, int(n * share))  # rounded down, as pycls' get_filters does
     weights = best_weights(checked, draws)
     heavy = np.sort(weights)[::-1]
     carriers = int(np.searchsorted(np.cumsum(heavy), 0.95 - 1e-12)) + 1
     best = int(np.argmin(checked))
-    tail = (1 - level_of(level)) / 2
+    tail = (1 - check_probability(level)) / 2
     found: dict[str, BestInterval] = {}
     for name, raw in parameters.items():
-        values = numbers(raw, name)
+        values = as_float_array(raw, name)
         if len(values) != n:
             raise InputError(f"{name}: {len(values)} values for {n} errors")
         low, median, high = weighted_quantiles(values, weights, (tail, 0.5, 1 - tail))
@@ -151,12 +157,12 @@ def best_of_k(errors: Numbers, k: Numbers | None = None) -> BestOfK:
     Raises:
         InputError: A k is below 1 or above n.
     """
-    values = np.sort(numbers(errors, "errors"))
+    values = np.sort(as_float_array(errors, "errors"))
     n = len(values)
     if k is None:
         sizes = np.unique(np.rint(np.geomspace(1, n, 30)).astype(np.int64))
     else:
-        sizes = numbers(k, "k").astype(np.int64)
+        sizes = as_float_array(k, "k").astype(np.int64)
         if sizes.min() < 1 or sizes.max() > n:
             raise InputError(f"k: must lie in 1 to {n}, the number of models; no extrapolation")
     rank = np.arange(1, n + 1)

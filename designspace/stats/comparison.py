@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.stats.arrays import FloatArray, Numbers, level_of, numbers
+from designspace.stats.arrays import FloatArray, Numbers, as_float_array, check_probability
 
 # About this many random numbers are drawn at a time.
 _CHUNK = 1 << 22
@@ -130,7 +130,7 @@ def compare(
     """
     from scipy.stats import ks_2samp
 
-    a, b = numbers(first, "first", 2), numbers(second, "second", 2)
+    a, b = as_float_array(first, "first", 2), as_float_array(second, "second", 2)
     rng = np.random.default_rng(0) if rng is None else rng
     repeats = max(199, min(permutations, _MOST_DRAWS // (len(a) + len(b))))
     p_mean, p_median = _permutation_tests(a, b, rng, repeats)
@@ -140,7 +140,7 @@ def compare(
         ks = ks_2samp(a, b, method="auto" if len(a) * len(b) < 10**6 else "asymp")
     return Comparison(
         n=(len(a), len(b)),
-        level=level_of(level),
+        level=check_probability(level),
         mean=_mean_difference(a, b, level),
         median=_median_difference(a, b, level, rng),
         minimum=float(b.min() - a.min()),
@@ -163,10 +163,10 @@ def equivalent(first: Numbers, second: Numbers, margin: float, alpha: float = 0.
     """
     from scipy.stats import t
 
-    a, b = numbers(first, "first", 2), numbers(second, "second", 2)
+    a, b = as_float_array(first, "first", 2), as_float_array(second, "second", 2)
     if not 0 < margin < math.inf:
         raise InputError(f"margin is {margin}; it must be above 0, in percent of error")
-    level_of(alpha, "alpha")
+    check_probability(alpha, "alpha")
     difference, error, freedom = _welch(a, b)
     reach = error * float(t.ppf(1 - alpha, freedom))
     tiny = np.finfo(np.float64).tiny
@@ -201,7 +201,7 @@ def minimum_test(first: Numbers, second: Numbers) -> float:
     than d above the overall least belong to one population; under random labels that has a
     hypergeometric probability. It tests that the populations are one; it sees only their best ends.
     """
-    a, b = numbers(first, "first"), numbers(second, "second")
+    a, b = as_float_array(first, "first"), as_float_array(second, "second")
     pooled = np.concatenate([a, b])
     distance = abs(float(b.min() - a.min()))
     if distance == 0:
@@ -223,13 +223,13 @@ def superiority(first: Numbers, second: Numbers, level: float = 0.95) -> Estimat
     """
     from scipy.stats import norm, rankdata
 
-    a, b = numbers(first, "first"), numbers(second, "second")
+    a, b = as_float_array(first, "first"), as_float_array(second, "second")
     n, m = len(a), len(b)
     ranks = rankdata(np.concatenate([a, b]))
     beaten_by = (ranks[:n] - rankdata(a)) / m  # share of b better than each a
     beats = 1 - (ranks[n:] - rankdata(b)) / n  # share of a worse than each b
     value = float(beats.mean())
-    tail = (1 - level_of(level)) / 2
+    tail = (1 - check_probability(level)) / 2
     if not 0 < value < 1:
         free = tail ** (1 / min(n, m))
         return Estimate(value, free if value else 0.0, 1.0 if value else 1 - free)

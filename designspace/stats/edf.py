@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.stats.arrays import FloatArray, IntArray, Numbers, level_of, numbers
+from designspace.stats.arrays import (
+    FloatArray,
+    IntArray,
+    Numbers,
+    as_float_array,
+    check_probability,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +103,12 @@ def edf(errors: Numbers, weights: Numbers | None = None) -> Edf:
     Raises:
         InputError: Errors are missing or not finite, or weights are not a distribution over them.
     """
-    values = numbers(errors, "errors")
+    values = as_float_array(errors, "errors")
     n = len(values)
     if weights is None:
         shares = np.full(n, 1 / n)
     else:
-        shares = numbers(weights, "weights")
+        shares = as_float_array(weights, "weights")
         if len(shares) != n or shares.min() < 0 or not math.isclose(shares.sum(), 1, abs_tol=1e-6):
             raise InputError(f"weights: must be {n} numbers, none negative, that sum to 1")
     order = np.argsort(values, kind="stable")
@@ -141,7 +147,7 @@ def dkw_band(function: Edf, level: float = 0.95) -> Band:
     Half width sqrt(ln(2 / alpha) / (2 n)): 0.061 at n = 500, 0.136 at n = 100. For EDFs whose
     models weigh the same.
     """
-    half = math.sqrt(math.log(2 / (1 - level_of(level))) / (2 * function.n))
+    half = math.sqrt(math.log(2 / (1 - check_probability(level))) / (2 * function.n))
     return _band(function, half, level, "DKW-Massart")
 
 
@@ -159,7 +165,7 @@ def normalized_weights(complexity: Numbers, bins: int, low: float, high: float) 
     Raises:
         InputError: A model lies outside the range, or a bin is empty.
     """
-    values = numbers(complexity, "complexity")
+    values = as_float_array(complexity, "complexity")
     place = bin_of(values, bins, low, high)
     counts = np.bincount(place, minlength=bins)
     empty = np.flatnonzero(counts == 0)
@@ -216,9 +222,9 @@ def normalized_band(
         repeats: Number of redraws.
         points: Number of errors at which the distance is looked at.
     """
-    values = numbers(errors, "errors")
+    values = as_float_array(errors, "errors")
     function = edf(values, normalized_weights(complexity, bins, low, high))
-    place = bin_of(numbers(complexity, "complexity"), bins, low, high)
+    place = bin_of(as_float_array(complexity, "complexity"), bins, low, high)
     edges = np.unique(np.quantile(values, np.linspace(0, 1, points)))
     cell = np.searchsorted(edges, values, side="left")
     distance = np.zeros((repeats, len(edges)))
@@ -229,7 +235,7 @@ def normalized_band(
         # Redrawn from few models the spread is too small by (total - 1) / total.
         few = math.sqrt(total / max(1, total - 1))
         distance += np.cumsum(drawn, axis=1) * few / (bins * total)
-    half = float(np.quantile(np.abs(distance).max(axis=1), level_of(level)))
+    half = float(np.quantile(np.abs(distance).max(axis=1), check_probability(level)))
     return _band(function, half, level, f"bootstrap within {bins} complexity bins")
 
 
@@ -242,9 +248,9 @@ def quantile_interval(errors: Numbers, probability: float, level: float = 0.95) 
     """
     from scipy.stats import binom
 
-    values = np.sort(numbers(errors, "errors"))
-    n, tail = len(values), (1 - level_of(level)) / 2
-    level_of(probability, "probability")
+    values = np.sort(as_float_array(errors, "errors"))
+    n, tail = len(values), (1 - check_probability(level)) / 2
+    check_probability(probability, "probability")
     # x_(r) is at most the quantile unless fewer than r models lie below: P(B < r) <= tail.
     lower = int(binom.ppf(tail, n, probability))
     if binom.cdf(lower, n, probability) <= tail:

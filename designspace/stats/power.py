@@ -7,7 +7,7 @@ from scipy.special import ndtr, stdtrit
 from scipy.stats import nct
 
 from designspace.errors import InputError
-from designspace.stats.arrays import level_of
+from designspace.stats.arrays import check_probability
 
 _MOST_MODELS = 10**7
 # Standard errors beyond which a difference is as good as infinite.
@@ -24,7 +24,7 @@ def power_to_see(difference: float, sd: tuple[float, float], n: int, alpha: floa
         alpha: Level of the test.
     """
     error, freedom = _error(sd, n)
-    bound = stdtrit(freedom, 1 - level_of(alpha, "alpha") / 2)
+    bound = stdtrit(freedom, 1 - check_probability(alpha, "alpha") / 2)
     shift = min(abs(difference) / error, _FAR)
     other = nct.cdf(-bound, freedom, shift)  # scipy has no number for it where it is next to 0
     return min(1.0, float(nct.sf(bound, freedom, shift)) + (0.0 if math.isnan(other) else other))
@@ -37,7 +37,7 @@ def power_to_equate(margin: float, sd: tuple[float, float], n: int, alpha: float
     and a little low below some twenty models.
     """
     error, freedom = _error(sd, n)
-    bound = stdtrit(freedom, 1 - level_of(alpha, "alpha"))
+    bound = stdtrit(freedom, 1 - check_probability(alpha, "alpha"))
     return max(0.0, 2 * float(ndtr(margin / error - bound)) - 1)
 
 
@@ -93,7 +93,7 @@ def _error(sd: tuple[float, float], n: int) -> tuple[float, float]:
 def _least(chance: Callable[[int], float], effect: float, power: float) -> int:
     if not effect > 0:
         raise InputError(f"power: the difference or margin is {effect}; it must be above 0")
-    level_of(power, "power")
+    check_probability(power, "power")
     high = 2
     while chance(high) < power:
         high *= 2

@@ -20,7 +20,13 @@ from itertools import count
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.stats.arrays import FloatArray, IntArray, Numbers, level_of, numbers
+from designspace.stats.arrays import (
+    FloatArray,
+    IntArray,
+    Numbers,
+    as_float_array,
+    check_probability,
+)
 
 _TRUNCATION = 0.75
 _CHUNK = 512
@@ -78,10 +84,10 @@ def confidence_sequence(
     Raises:
         InputError: A value lies outside 0 to 1.
     """
-    x = numbers(values, "values")
+    x = as_float_array(values, "values")
     if x.min() < 0 or x.max() > 1:
         raise InputError("values: must lie in 0 to 1")
-    alpha = 1 - level_of(level)
+    alpha = 1 - check_probability(level)
     bets = _bets(x, alpha)
     means = np.linspace(0, 1, grid)
     with np.errstate(divide="ignore"):
@@ -127,12 +133,12 @@ def compare_sequentially(
     Raises:
         InputError: An error lies outside 0 to `most`.
     """
-    a, b = numbers(first, "first"), numbers(second, "second")
+    a, b = as_float_array(first, "first"), as_float_array(second, "second")
     pairs = min(len(a), len(b))
     a, b = a[:pairs], b[:pairs]
     if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) > most:
         raise InputError(f"errors: must lie in 0 to {most:g} percent")
-    each = 1 - (1 - level_of(level)) / 2
+    each = 1 - (1 - check_probability(level)) / 2
     scaled = confidence_sequence((b - a + most) / (2 * most), each)
     mean = ConfidenceSequence(
         scaled.times, (2 * scaled.low - 1) * most, (2 * scaled.high - 1) * most, each

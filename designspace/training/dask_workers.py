@@ -7,7 +7,7 @@ from typing import Any
 
 from designspace.errors import InputError, nearest
 from designspace.io.process_pool import interrupts_blocked
-from designspace.training.loky_workers import Done, Work
+from designspace.training.loky_workers import TaskResult, Work
 from designspace.training.trial_task import TrialTask
 
 _CLUSTERS = {
@@ -55,7 +55,7 @@ class DaskWorkers:
         self._running[future] = task
         future.add_done_callback(lambda _: self._news.set())
 
-    def wait(self, seconds: float) -> list[Done]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """Return what has come to an end, waiting so long for the first.
 
         Raises:
@@ -85,14 +85,14 @@ class DaskWorkers:
         if cluster is not None:
             cluster.close()
 
-    def _collect(self, future: Any) -> Done:
+    def _collect(self, future: Any) -> TaskResult:
         task = self._running.pop(future)
         if future.status == "finished":
-            return Done(task, future.result())
+            return TaskResult(task, future.result())
         if future.status == "cancelled":
-            return Done(task, None, "it was cancelled")
+            return TaskResult(task, None, "it was cancelled")
         error = future.exception()
-        return Done(task, None, f"its worker died ({error})".replace("\n", " ")[:500])
+        return TaskResult(task, None, f"its worker died ({error})".replace("\n", " ")[:500])
 
 
 def connect(

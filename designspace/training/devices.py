@@ -17,7 +17,7 @@ from designspace.runs.options import check_device
 _TRIALS_PER_GPU = 4
 
 
-def find_devices(text: str) -> tuple[str, ...]:
+def resolve_devices(text: str) -> tuple[str, ...]:
     """Return the devices that a person asked for, as torch names them.
 
     Args:

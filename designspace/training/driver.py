@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from designspace.errors import InputError
-from designspace.runs import RunFolder, Trial, TrialState
-from designspace.runs.heartbeat import Live, write_live
-from designspace.training.loky_workers import Done, Workers
+from designspace.runs import Run, Trial, TrialState
+from designspace.runs.heartbeat import Heartbeat, write_heartbeat
+from designspace.training.loky_workers import TaskResult, Workers
 from designspace.training.trial_task import TrialTask
 
 # A worker that dies twice in the same trial leaves it to a third try, alone, which is the last.
@@ -25,7 +25,7 @@ _GRACE = 60.0
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class RunProgress:
     """How far a run is.
 
     Attributes:
@@ -53,7 +53,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class RunPlan:
     """What is to be done in one run.
 
     Attributes:
@@ -63,7 +63,7 @@ class Share:
         flops: Multiply-adds of each model by index, to estimate the time that is left.
     """
 
-    folder: RunFolder
+    folder: Run
     tasks: Sequence[TrialTask]
     done: Sequence[Trial]
     flops: Sequence[int]
@@ -75,17 +75,17 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """Something that a person should know."""
 
-    def trial(self, folder: RunFolder, trial: Trial, snapshot: Snapshot) -> None:
+    def trial(self, folder: Run, trial: Trial, snapshot: RunProgress) -> None:
         """A trial was written to the journal of a run; the snapshot is of all runs."""
 
-    def tick(self, snapshot: Snapshot) -> None:
+    def tick(self, snapshot: RunProgress) -> None:
         """Time has passed."""
 
 
 class _Account:
     """What has become of the models of one run, or of several together."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: RunPlan) -> None:
         self.share = share
         self.states = Counter(trial.state for trial in share.done)
         self.total = self.states.total() + len(share.tasks)
@@ -108,7 +108,7 @@ class Driver:
 
     def __init__(
         self,
-        shares: Sequence[Share],
+        shares: Sequence[RunPlan],
         workers: Workers,
         observer: Observer,
         until: Callable[[], str | None] = lambda: None,
@@ -138,7 +138,7 @@ class Driver:
         self._started = time.monotonic()
         self._live_at = 0.0
 
-    def run(self) -> tuple[Snapshot, ...]:
+    def run(self) -> tuple[RunProgress, ...]:
         """Train until every model has a trial, or it may stop; return how each run ended."""
         ended = self._may_stop()
         if not ended:
@@ -152,7 +152,7 @@ class Driver:
             self._show()
         return tuple(self.snapshot(run) for run in range(len(self._accounts)))
 
-    def snapshot(self, run: int | None = None) -> Snapshot:
+    def snapshot(self, run: int | None = None) -> RunProgress:
         """Return how far one run is, or all of them together."""
         accounts = self._accounts if run is None else [self._accounts[run]]
         states = sum((account.states for account in accounts), Counter[TrialState]())
@@ -160,7 +160,7 @@ class Driver:
         # Runs take turns, so that what is left of one takes as long as what is left of all.
         through = sum(account.through for account in self._accounts)
         todo = sum(account.todo for account in self._accounts)
-        return Snapshot(
+        return RunProgress(
             total=sum(account.total for account in accounts),
             complete=states[TrialState.COMPLETE],
             diverged=states[TrialState.DIVERGED],
@@ -201,7 +201,7 @@ class Driver:
                 self._killed.add(task.place)
                 self._workers.kill(task)
 
-    def _take(self, ended: list[Done]) -> list[tuple[TrialTask, Trial]]:
+    def _take(self, ended: list[TaskResult]) -> list[tuple[TrialTask, Trial]]:
         finished = []
         for done in ended:
             del self._running[done.task.place]
@@ -226,7 +226,7 @@ class Driver:
             self._observer.trial(account.share.folder, trial, self.snapshot())
         return bool(finished)
 
-    def _judge(self, done: Done, alone: bool) -> Trial | None:
+    def _judge(self, done: TaskResult, alone: bool) -> Trial | None:
         """Return the trial of a task that is through, or None where it is to be tried again."""
         task, outcome = done.task, done.outcome
         if outcome is not None:
@@ -268,9 +268,9 @@ class Driver:
         for run, account in enumerate(self._accounts):
             snapshot = self.snapshot(run)
             running = {index: since for (of, index), since in self._running.items() if of == run}
-            live = Live(snapshot.total, snapshot.per_hour, snapshot.seconds_left, running)
+            live = Heartbeat(snapshot.total, snapshot.per_hour, snapshot.seconds_left, running)
             with contextlib.suppress(InputError):  # a full disk stops at the journal, not here
-                write_live(account.share.folder, live)
+                write_heartbeat(account.share.folder, live)
 
 
 def _failed(task: TrialTask, reason: str) -> Trial:

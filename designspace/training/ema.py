@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class WeightAverage:
     """A second network whose weights and BatchNorm statistics follow those of the first."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -21,7 +21,7 @@ Work = Callable[[TrialTask], Outcome]
 
 
 @dataclass(frozen=True)
-class Done:
+class TaskResult:
     """A task that a worker is through with: its outcome, or None where the worker died."""
 
     task: TrialTask
@@ -39,7 +39,7 @@ class Workers(Protocol):
     def submit(self, task: TrialTask) -> None:
         """Start a task in a free slot."""
 
-    def wait(self, seconds: float) -> list[Done]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """Return what has come to an end, waiting so long for the first."""
 
     def kill(self, task: TrialTask) -> None:
@@ -83,7 +83,7 @@ class LokyWorkers:
             future: Future[Outcome] = executor.submit(self._work, task)
         return future
 
-    def wait(self, seconds: float) -> list[Done]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """Return what has come to an end, waiting so long for the first."""
         finished = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
         return [self._collect(future) for future in finished]
@@ -101,13 +101,13 @@ class LokyWorkers:
             self._drop(slot)
         self._running.clear()
 
-    def _collect(self, future: "Future[Outcome]") -> Done:
+    def _collect(self, future: "Future[Outcome]") -> TaskResult:
         task, slot = self._running.pop(future)
         try:
-            return Done(task, future.result())
+            return TaskResult(task, future.result())
         except Exception as error:  # the worker is gone, whatever loky makes of it
             self._drop(slot)
-            return Done(task, None, _cause(error))
+            return TaskResult(task, None, _cause(error))
 
     def _drop(self, slot: int) -> None:
         """Kill the worker of a slot, if there is one; the next task gets another."""

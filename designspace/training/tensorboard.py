@@ -22,7 +22,7 @@ def summary_writer() -> Any:
     return SummaryWriter
 
 
-class Board:
+class TrialTensorBoard:
     """Writes a folder of events for each model, so that TensorBoard lists them as runs."""
 
     def __init__(self) -> None:

@@ -14,11 +14,11 @@ from designspace.data.splits import split
 from designspace.errors import InputError
 from designspace.io.files import make_folder, remove_half_written
 from designspace.io.lock import lock
-from designspace.runs import DataRecord, Recipe, RunFolder, Trial, TrialState
-from designspace.runs.heartbeat import remove_live
-from designspace.runs.options import absolute_source, check_asked
+from designspace.runs import DataRecord, Recipe, Run, Trial, TrialState
+from designspace.runs.heartbeat import remove_heartbeat
+from designspace.runs.options import absolute_source, check_training_options
 from designspace.training import devices
-from designspace.training.driver import Driver, Observer, Share, Snapshot
+from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
 from designspace.training.trial_task import TrialTask, run_task, trial_seed
 
@@ -65,17 +65,17 @@ class Request:
 
 def local_workers(request: Request, jobs: int, work: Work = run_task) -> Workers:
     """Make worker processes on this machine, as many as asked for but no more than `jobs`."""
-    places = devices.find_devices(request.device)
+    places = devices.resolve_devices(request.device)
     return LokyWorkers(min(request.jobs or devices.default_jobs(places), jobs), work, places)
 
 
 def train_runs(
-    runs: Sequence[tuple[RunFolder, Request]],
+    runs: Sequence[tuple[Run, Request]],
     observer: Observer,
     cache_progress: Progress | None = None,
     make_workers: Callable[[Request, int], Workers] = local_workers,
     until: Callable[[], str | None] = lambda: None,
-) -> tuple[Snapshot, ...]:
+) -> tuple[RunProgress, ...]:
     """Train the models of one or more run folders that have no trial yet, the runs in turns.
 
     Args:
@@ -108,13 +108,13 @@ def train_runs(
         finally:
             workers.close()
             for folder, _ in runs:
-                remove_live(folder)
+                remove_heartbeat(folder)
 
 
-def _share(run: int, folder: RunFolder, request: Request, images: "_Images") -> Share:
+def _share(run: int, folder: Run, request: Request, images: "_Images") -> RunPlan:
     """Hold what is asked for against what a folder holds; begin its training."""
     population = folder.population()
-    request = replace(request, recipe=request.recipe.at(population.frame.resolution))
+    request = replace(request, recipe=request.recipe.at(population.skeleton.resolution))
     folder.check_training(request.recipe)
     todo, done = _select(folder, request, population)
     cache, data = images.prepare(request)
@@ -123,10 +123,10 @@ def _share(run: int, folder: RunFolder, request: Request, images: "_Images") -> 
     for place in (folder.path, make_folder(folder.checkpoints)):
         remove_half_written(place)
     tasks = [_task(run, folder, request, population, data, cache, index) for index in todo]
-    return Share(folder, tasks, done, population.cost.flops.tolist())
+    return RunPlan(folder, tasks, done, population.cost.flops.tolist())
 
 
-def _check_apart(folders: list[RunFolder]) -> None:
+def _check_apart(folders: list[Run]) -> None:
     places = [folder.path.resolve() for folder in folders]
     for i, place in enumerate(places):
         if place in places[:i]:
@@ -134,7 +134,7 @@ def _check_apart(folders: list[RunFolder]) -> None:
 
 
 def _check(request: Request) -> None:
-    check_asked(
+    check_training_options(
         data=request.data,
         val=request.val,
         seed=request.seed,
@@ -143,7 +143,7 @@ def _check(request: Request) -> None:
         time_limit=request.time_limit,
     )
     if not request.elsewhere:
-        devices.find_devices(request.device)
+        devices.resolve_devices(request.device)
 
 
 class _Images:
@@ -188,7 +188,7 @@ class _Images:
 
 def _task(
     run: int,
-    folder: RunFolder,
+    folder: Run,
     request: Request,
     population: Population,
     data: DataRecord,
@@ -214,9 +214,7 @@ def _task(
     )
 
 
-def _select(
-    folder: RunFolder, request: Request, population: Population
-) -> tuple[list[int], list[Trial]]:
+def _select(folder: Run, request: Request, population: Population) -> tuple[list[int], list[Trial]]:
     """Return the indices to train, and the trials of earlier calls among those asked for."""
     size = len(population)
     asked = range(size) if request.indices is None else request.indices

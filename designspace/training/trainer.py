@@ -14,7 +14,7 @@ from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
 from designspace.runs import Recipe
-from designspace.training.ema import Average
+from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
 
 # Steps between two looks at the loss where a look would make the processor wait for the device.
@@ -27,7 +27,7 @@ class Diverged(Exception):
     """The loss became non-finite; the message says when."""
 
 
-class Training:
+class Trainer:
     """A network in training: weights, momentum, average, and the epochs done.
 
     `state` and `restore` carry all of it, so that training goes on bit for bit where it was.
@@ -66,7 +66,7 @@ class Training:
         self._scaler = torch.amp.GradScaler(
             device.type, enabled=autocast is torch.float16 and device.type == "cuda"
         )
-        self._average = Average(network, recipe.ema_decay) if recipe.ema_decay else None
+        self._average = WeightAverage(network, recipe.ema_decay) if recipe.ema_decay else None
         self.curve: list[float] = []
 
     @property

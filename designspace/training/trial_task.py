@@ -21,7 +21,7 @@ from designspace.data.splits import split
 from designspace.errors import InputError
 from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, devices
-from designspace.training.trainer import Diverged, Training
+from designspace.training.trainer import Diverged, Trainer
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TrialTask:
     def key(self) -> str:
         """What the trial's checkpoints are of."""
         data = (self.data.content, self.data.split)
-        facts = (self.id, self.model.frame.to_dict(), self.recipe.to_dict(), self.seed, data)
+        facts = (self.id, self.model.skeleton.to_dict(), self.recipe.to_dict(), self.seed, data)
         return hashlib.sha256(json.dumps([facts, torch.__version__]).encode()).hexdigest()
 
 
@@ -102,12 +102,12 @@ def run_task(task: TrialTask) -> Outcome:
     progress = _Progress(task)
     device = torch.device("cpu")
     try:
-        device = torch.device(devices.find_devices(task.device)[0])
+        device = torch.device(devices.resolve_devices(task.device)[0])
         autocast = devices.prepare(device, task.exact)
         progress.versions = devices.versions(device, autocast)
         return _train(task, device, autocast, progress)
     except Diverged as stop:
-        chance = 100.0 * (1 - 1 / task.model.frame.classes)
+        chance = 100.0 * (1 - 1 / task.model.skeleton.classes)
         return progress.end(TrialState.DIVERGED, chance, str(stop))
     except _Stop as stop:
         return progress.end(TrialState.FAILED, None, str(stop))
@@ -159,7 +159,7 @@ def _train(
     file = task.checkpoint or _home(task) / "checkpoints" / f"{task.key[:32]}.pt"
     batches = Batches(_cache(task), task.recipe, device)
     progress.started = time.monotonic()
-    training = Training(task.model, task.recipe, task.seed, device, autocast, task.compiled)
+    training = Trainer(task.model, task.recipe, task.seed, device, autocast, task.compiled)
     progress.curve = training.curve
     state = checkpoint.load(file, task.key, device)
     if state is None and file.exists():
@@ -200,7 +200,7 @@ def _own_cache(source: str, val: str, recipe: Recipe, home: Path) -> Cache:
     return build_cache(parts, geometries(recipe), home / "images", devices.available_cores())
 
 
-def _save(file: Path, key: str, training: Training, progress: _Progress) -> None:
+def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:
     """Write the checkpoint; training goes on without one where the disk refuses it."""
     try:
         checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})

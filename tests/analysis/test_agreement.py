@@ -8,7 +8,7 @@ import pytest
 
 from designspace.analysis.rank_agreement import agreement, repeatability
 from designspace.errors import InputError
-from designspace.runs import RunFolder, Trial, TrialState
+from designspace.runs import Run, Trial, TrialState
 
 
 def test_the_interval_of_a_rank_correlation_covers_it():
@@ -83,7 +83,7 @@ def test_the_command(cli, refused, tmp_path):
     for name, (how, seed, found) in trainings.items():
         path = tmp_path / name
         assert cli("sample", "RegNetX@8", "-n", 6, "--flops", "100K:300K", "--out", path).code == 0
-        folder = RunFolder.open(path)
+        folder = Run.open(path)
         folder.begin_training(how, replace(data, seed=seed))
         ids = folder.population().ids
         folder.append_trials(
@@ -108,7 +108,7 @@ def test_the_command(cli, refused, tmp_path):
     other = tmp_path / "other"
     words = ("-n", 6, "--flops", "100K:300K", "--seed", 5, "--out", other)
     assert cli("sample", "AnyNetXE@8", *words).code == 0
-    folder = RunFolder.open(other)
+    folder = Run.open(other)
     ids = folder.population().ids
     folder.append_trials([Trial(ids[0], 0, TrialState.COMPLETE, 9.0, (), 1.0, 0)])
     assert "are they of one population?" in refused("agree", paths[0], other)

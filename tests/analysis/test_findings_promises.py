@@ -15,10 +15,10 @@ from designspace.analysis.shared_constraints import proportion, shared_constrain
 from designspace.analysis.summary import summary
 from designspace.analysis.summary_schema import Summary, summary_schema
 from designspace.analysis.tables import tables, to_csv
-from designspace.arch import Stages
+from designspace.arch import BodyBatch
 from designspace.errors import InputError
 from designspace.io.serialization import plain
-from designspace.runs import RunFolder, Trial, TrialState
+from designspace.runs import Run, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
 from designspace.stats.comparison import superiority
 from designspace.stats.edf import (
@@ -37,7 +37,7 @@ def study(path, space, errors, states=None):
     found = load_space(space)
     drawn = sample(found, len(errors), BUDGET)
     record = sample_record(found, drawn, BUDGET, 0)
-    folder = RunFolder.create(path, {**found.source, "sample": record}, drawn.population)
+    folder = Run.create(path, {**found.source, "sample": record}, drawn.population)
     word = states or {}
     folder.append_trials(
         [
@@ -124,7 +124,7 @@ def test_the_constraint_that_the_best_share_is_found():
     n = 300
     widths = 8 * rng.integers(1, 20, (n, 4))
     ones = np.ones((n, 4))
-    stages = Stages(rng.integers(1, 6, (n, 4)), widths, ones, ones.astype(np.int64), np.zeros(n))
+    stages = BodyBatch(rng.integers(1, 6, (n, 4)), widths, ones, ones.astype(np.int64), np.zeros(n))
     falls = (np.diff(widths[:, :3], axis=1) < 0).any(axis=1)
     found = shared_constraints(stages, 3.0 * falls + rng.normal(0, 1, n))
     assert found[0].name == "widths never decrease but in the last stage"

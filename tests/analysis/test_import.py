@@ -83,10 +83,10 @@ def test_a_pycls_sweep_of_regnets(tmp_path, cli):
 def test_a_pycls_sweep_of_anynets_has_the_widths_that_were_built(tmp_path, cli):
     found, _ = written(tmp_path, cli, [pycls_job(i, kind="anynet") for i in range(3)])
     # w = 40, b = 2, g = 16: the 3x3 has 20 channels, of which 16 fit whole groups.
-    assert found.stages.widths[0].tolist() == [32, 64, 128]
-    assert found.stages.depths[0].tolist() == [1, 2, 3]
+    assert found.bodies.widths[0].tolist() == [32, 64, 128]
+    assert found.bodies.depths[0].tolist() == [1, 2, 3]
     assert found.parameters["b"].tolist() == [2.0] * 3
-    assert found.stages.arch(0).bottleneck_ratios == (2.0, 2.0, 2.0)
+    assert found.bodies.body(0).bottleneck_ratios == (2.0, 2.0, 2.0)
 
 
 def test_another_error_can_be_named(tmp_path):
@@ -101,9 +101,9 @@ def test_nds_summaries(tmp_path, cli):
     found, _ = written(tmp_path, cli, {"top": jobs[:3], "mid": jobs[3:]}, "--classes", "10")
     assert found.errors.tolist() == [6.0 + i for i in range(6)]
     assert found.chance == pytest.approx(90)
-    assert found.stages.widths[0].tolist() == [32, 64, 128]  # the stem is no stage
-    assert found.stages.group_widths[0].tolist() == [4, 8, 16]
-    assert found.stages.bottleneck_ratios[0].tolist() == [2, 2, 1]
+    assert found.bodies.widths[0].tolist() == [32, 64, 128]  # the stem is no stage
+    assert found.bodies.group_widths[0].tolist() == [4, 8, 16]
+    assert found.bodies.bottleneck_ratios[0].tolist() == [2, 2, 1]
 
 
 def test_nds_cells_are_numbers_without_stages(tmp_path, cli):
@@ -112,7 +112,7 @@ def test_nds_cells_are_numbers_without_stages(tmp_path, cli):
         for i in range(4)
     ]
     found, _ = written(tmp_path, cli, jobs)
-    assert found.stages is None
+    assert found.bodies is None
     assert found.parameters["width"].tolist() == [16, 17, 18, 19]
     assert found.errors.tolist() == [7, 8, 9, 10]
 
@@ -162,7 +162,7 @@ def test_no_cell_of_a_table_is_a_formula(tmp_path, cli):
 
 def test_numbers_that_can_be_no_network_are_parameters(tmp_path, cli):
     found, _ = written(tmp_path, cli, "error,d1,w1\n5,1e18,8\n6,2,8\n", name="t.csv")
-    assert found.stages is None
+    assert found.bodies is None
     assert found.parameters["d1"].tolist() == [1e18, 2]
 
 
@@ -171,8 +171,8 @@ def test_stages_in_a_csv_are_networks(tmp_path, cli):
         f"{30 + i},{1 + i},2,{16 + 8 * i},64,8" for i in range(9)
     )
     found, _ = written(tmp_path, cli, text, name="t.csv")
-    assert found.stages.arch(1).widths == (24, 64)
-    assert found.stages.arch(1).group_widths == (8, 8)
+    assert found.bodies.body(1).widths == (24, 64)
+    assert found.bodies.body(1).group_widths == (8, 8)
     outcome = cli("analyze", tmp_path / "in", "--out", tmp_path / "out", "--json")
     assert json.loads(outcome.out)["best"]["in"][0]["arch"]["depths"] == [1, 2]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from designspace.analysis.study_findings import read_findings
-from designspace.arch import Frame, RegNets
+from designspace.arch import RegNetParamsBatch, Skeleton
 from designspace.derive.search import learn
 from designspace.errors import InputError
 
@@ -17,7 +17,7 @@ def test_findings_give_the_run_its_frame_and_its_best(study):
     found = read_findings(folder)
     assert found.population == "regnetx"
     assert found.space == "RegNetX@8"
-    assert found.frame == Frame(8, 10, 8, 1, (1, 2, 2, 2))
+    assert found.skeleton == Skeleton(8, 10, 8, 1, (1, 2, 2, 2))
     assert found.flops[0] >= 180_000
     assert found.flops[1] <= 220_000
     low, median, high = found.intervals["d"]
@@ -26,7 +26,7 @@ def test_findings_give_the_run_its_frame_and_its_best(study):
     best = found.models(3)
     assert [model.rank for model in best] == [1, 2, 3]
     assert best[0].error <= best[1].error <= best[2].error
-    assert best[0].model.arch.id == best[0].id
+    assert best[0].model.body.id == best[0].id
     assert dict(best[0].model.provenance)["run"] == str(run)
     assert dict(best[0].model.provenance)["seed"] == "0"
 
@@ -76,7 +76,7 @@ def test_search_finds_what_was_hidden_in_the_errors(study, cli, tmp_path):
 
 def test_the_predictor_ranks_models_that_it_has_not_seen():
     rng = np.random.default_rng(5)
-    regnets = RegNets(
+    regnets = RegNetParamsBatch(
         d=rng.integers(4, 30, 200),
         w_0=8 * rng.integers(1, 20, 200),
         w_a=rng.uniform(8, 60, 200),
@@ -121,7 +121,7 @@ def test_anynets_give_fitted_parameters(study, tmp_path):
     found = read_findings(tmp_path / "any")
     assert found.fitted
     model, steps = found.typical(None, 0.25)
-    assert model.arch.num_stages == 4
+    assert model.body.num_stages == 4
     assert "fits to the best AnyNets" in steps[0]
     assert found.intervals["d"][1] == pytest.approx(10, abs=2)
 
@@ -162,7 +162,7 @@ def test_findings_whose_run_is_gone_take_the_shipped_space(study, tmp_path):
     path.write_text(json.dumps(data))
     found = read_findings(tmp_path / "moved")
     assert found.run is None
-    assert found.frame == Frame(8, 10, 8, 1, (1, 2, 2, 2))
+    assert found.skeleton == Skeleton(8, 10, 8, 1, (1, 2, 2, 2))
     data["populations"][0]["space"] = "mine@8"
     path.write_text(json.dumps(data))
     with pytest.raises(InputError, match="--imagenet"):

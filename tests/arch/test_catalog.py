@@ -41,8 +41,8 @@ def test_cost_of_the_papers_models_is_exact(name):
 def test_seer_trunks(name):
     model = published(f"RegNetY-{name}")
     widths, depths, trunk, billions = SEER[name]
-    assert model.arch.widths == widths
-    assert model.arch.depths == depths
+    assert model.body.widths == widths
+    assert model.body.depths == depths
     assert model.params - (widths[-1] + 1) * 1000 == trunk
     assert model.flops / 1e9 == pytest.approx(billions, abs=0.05 if billions > 1000 else 0.006)
 
@@ -51,7 +51,7 @@ def test_the_256gf_figures():
     """Computed on the network of the published parameters, and given as such in the literature."""
     model = published("RegNetY-256GF")
     assert (model.flops, model.params) == (254_384_928_298, 1_282_601_138)
-    assert model.arch.group_widths == (373,) * 4
+    assert model.body.group_widths == (373,) * 4
     small = published("RegNetY-128GF")
     assert (small.flops, small.params) == (127_517_896_350, 644_812_894)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from designspace.arch import Arch, Frame, Model, RegNet, group_compatible, published
+from designspace.arch import Body, Model, RegNetParams, Skeleton, group_compatible, published
 from designspace.networks import build
 
 
@@ -26,7 +26,7 @@ def counted(model):
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(hook)
-    side = model.frame.resolution
+    side = model.skeleton.resolution
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, 3, side, side, device="meta"))
     return {
@@ -42,7 +42,7 @@ def cost_of(model):
 
 def frames(stages):
     return st.builds(
-        Frame,
+        Skeleton,
         resolution=st.integers(5, 97),
         classes=st.integers(2, 30),
         stem_width=st.sampled_from([4, 8, 16, 32]),
@@ -64,19 +64,19 @@ def anynets(draw):
     ratios = np.array(some(st.sampled_from([0.5, 1.0, 2.0, 4.0])))
     groups = np.array(some(st.sampled_from([1, 2, 3, 4, 8, 16, 32])))
     widths, groups = group_compatible(widths, ratios, groups)
-    arch = Arch(
+    body = Body(
         depths=tuple(some(st.integers(1, 3))),
         widths=tuple(int(w) for w in widths),
         bottleneck_ratios=tuple(float(b) for b in ratios),
         group_widths=tuple(int(g) for g in groups),
         se_ratio=draw(st.sampled_from([0.0, 0.25, 0.5])),
     )
-    return Model("any", arch, draw(frames(stages)))
+    return Model("any", body, draw(frames(stages)))
 
 
 @st.composite
 def regnets(draw):
-    regnet = RegNet(
+    regnet = RegNetParams(
         d=draw(st.integers(1, 10)),
         w_0=8 * draw(st.integers(1, 6)),
         w_a=draw(st.floats(0, 40)),
@@ -85,7 +85,7 @@ def regnets(draw):
         g=draw(st.sampled_from([1, 2, 4, 8, 16, 24])),
     )
     se = draw(st.sampled_from([0.0, 0.25]))
-    stages = regnet.arch(se).num_stages
+    stages = regnet.body(se).num_stages
     return Model.from_regnet("reg", regnet, se, draw(frames(stages)))
 
 
@@ -118,11 +118,11 @@ def test_fvcore_agrees(name, resolution):
     left_out = dict.fromkeys(("aten::batch_norm", "aten::adaptive_avg_pool2d"), lambda i, o: 0)
     analysis = FlopCountAnalysis(network, image).set_op_handle(**left_out)
     analysis.unsupported_ops_warnings(False)
-    arch, classes = model.arch, model.frame.classes
+    body, classes = model.body, model.skeleton.classes
     biases = classes
-    if arch.se_ratio:
-        before = (model.frame.stem_width, *arch.widths)
-        for i, (depth, width) in enumerate(zip(arch.depths, arch.widths, strict=True)):
+    if body.se_ratio:
+        before = (model.skeleton.stem_width, *body.widths)
+        for i, (depth, width) in enumerate(zip(body.depths, body.widths, strict=True)):
             squeezes = round(before[i] / 4) + (depth - 1) * round(width / 4)
             biases += squeezes + depth * width
     assert analysis.total() + biases == model.flops

@@ -58,7 +58,7 @@ def part(name: str, sizes: Sizes) -> list[Comparison]:
 PARTS = {
     "sampling": "Sampling",
     "cost": "Cost",
-    "training": "Training",
+    "training": "Trainer",
     "edf": "Error distributions",
     "bootstrap": "Bootstrap",
     "pretraining": "Pretraining",

@@ -118,7 +118,7 @@ def fits(home: Path, options) -> list[Row]:
     """Fits of 500 AnyNetXE models, and how well they fit."""
     from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 
-    stages = make_run(home / "fits", 500, "AnyNetXE", "360M:400M").population().stages
+    stages = make_run(home / "fits", 500, "AnyNetXE", "360M:400M").population().bodies
     some = np.arange(0, 500, 25)
     found: dict[str, np.ndarray] = {}
 
@@ -168,7 +168,7 @@ def with_errors(path: Path, space: str, n: int, budget: str, seed: int) -> Path:
 
     folder = make_run(path, n, space, budget)
     population = folder.population()
-    falls = (np.diff(population.stages.widths, axis=1) < 0).sum(axis=1)
+    falls = (np.diff(population.bodies.widths, axis=1) < 0).sum(axis=1)
     errors = 45 + 4 * falls + np.random.default_rng(seed).normal(0, 3, n)
     folder.append_trials(
         [

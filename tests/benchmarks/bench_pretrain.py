@@ -20,8 +20,8 @@ import torch
 from rows import Row, report
 from torch import nn
 
-from designspace.arch import Arch, Frame, Model
-from designspace.pretrain.distributed import World
+from designspace.arch import Body, Model, Skeleton
+from designspace.pretrain.distributed import ProcessGroupInfo
 from designspace.pretrain.loss import swapped_prediction
 from designspace.pretrain.multicrop import CropMaker, draw_crops
 from designspace.pretrain.recipe import SwavRecipe, load_recipe, parse_recipe
@@ -34,8 +34,8 @@ MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 # The network of the project's own pretraining on CIFAR-10.
 MODEL = Model(
     "small",
-    Arch((1, 1, 3, 2), (24, 48, 96, 192), (1.0,) * 4, (8,) * 4, 0.25),
-    Frame(resolution=32, classes=10, stem_width=24, stem_stride=1, strides=(1, 2, 2, 2)),
+    Body((1, 1, 3, 2), (24, 48, 96, 192), (1.0,) * 4, (8,) * 4, 0.25),
+    Skeleton(resolution=32, classes=10, stem_width=24, stem_stride=1, strides=(1, 2, 2, 2)),
 )
 
 
@@ -131,7 +131,7 @@ def loss(options) -> list[Row]:
     """Codes and loss beside the whole step."""
     torch.set_num_threads(available_cores())
     chosen = recipe(32, 16, 32, 256)
-    training = Pretraining(MODEL, chosen, 100, 0, World(torch.device("cpu")))
+    training = Pretraining(MODEL, chosen, 100, 0, ProcessGroupInfo(torch.device("cpu")))
     maker, images = CropMaker(chosen, MEAN, STD), pictures(256, 32)
     made = torch.randn(6, 256, 128, generator=torch.Generator().manual_seed(0))
     embeddings = nn.functional.normalize(made, dim=2)
@@ -195,7 +195,7 @@ def whole(options) -> list[Row]:
     chosen, images = recipe(32, 16, 32, batch), pictures(batch * (steps + 1), 32)
     cores = available_cores()
     torch.set_num_threads(cores)
-    training = Pretraining(MODEL, chosen, 100, 0, World(torch.device("cpu")))
+    training = Pretraining(MODEL, chosen, 100, 0, ProcessGroupInfo(torch.device("cpu")))
     maker = CropMaker(chosen, MEAN, STD)
     transform = SwaVTransform(crop_sizes=(32, 16), crop_counts=(2, 4))
     loader = torch.utils.data.DataLoader(

@@ -65,13 +65,13 @@ def make_images(root: Path, train: int, test: int) -> None:
 
 def make_run(path: Path, n: int, space_name: str = SPACE, budget: str = BUDGET):
     """Sample a population."""
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
     from designspace.space import Budget, load_space, sample, sample_record
 
     space, budgets = load_space(space_name), (Budget.parse("flops", budget),)
     drawn = sample(space, n, budgets, 0)
     source = {**space.source, "sample": sample_record(space, drawn, budgets, 0)}
-    return RunFolder.create(path, source, drawn.population)
+    return Run.create(path, source, drawn.population)
 
 
 def the_recipe(epochs: int):
@@ -165,9 +165,9 @@ def plain_main(
     images: str, run: str, n: str, epochs: str, workers: str, last: str, seed: str
 ) -> None:
     """What that process does."""
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
 
-    population = RunFolder.open(run).population()
+    population = Run.open(run).population()
     models = [population.model(i) for i in range(int(n))]
     trained = plain(Path(images), models, int(epochs), int(workers), last == "1", int(seed))
     print(json.dumps(asdict(trained)))
@@ -291,19 +291,19 @@ def bare_main(images: str, home: str, rounds: str) -> None:
     from designspace.data.decode import geometries
     from designspace.data.sources import load_source
     from designspace.data.splits import split
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
     from designspace.training import devices
-    from designspace.training.trainer import Training
+    from designspace.training.trainer import Trainer
 
     cpu, recipe = torch.device("cpu"), the_recipe(10**6).at(32)
     parts = split(load_source(f"folder:{images}"), "test")
     cache = build_cache(parts, geometries(recipe), Path(home) / "images")
     devices.prepare(cpu)
-    population = RunFolder.open(Path(home) / "run").population()
+    population = Run.open(Path(home) / "run").population()
     found: dict[str, list[float]] = {"ours": [], "bare": []}
     for index in range(3):
         batches = Batches(cache, recipe, cpu)
-        training = Training(population.model(index).at(classes=10), recipe, 0, cpu)
+        training = Trainer(population.model(index).at(classes=10), recipe, 0, cpu)
         network, optimizer = training.network, training._optimizer
         inputs, labels = next(batches.epoch(0, 0))
 

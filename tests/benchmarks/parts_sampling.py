@@ -76,14 +76,14 @@ def same_sweep(space, drawn, peer, kept: list[Body], tried: int) -> Agreement:
 
     population = drawn.population
     some = np.arange(0, len(population), max(1, len(population) // 100))[:100]
-    counted = np.array(peer.count(bodies(population.stages, some)))
+    counted = np.array(peer.count(bodies(population.bodies, some)))
     ours = np.stack([getattr(population.cost, layer) for layer in LAYERS], axis=1)
     theirs = np.array([body.cost for body in kept])
-    recounted = costs_of(kept, space.frame)
+    recounted = costs_of(kept, space.skeleton)
     shares = drawn.tally.accepted / drawn.tally.tried, len(kept) / tried
     error = np.sqrt(shares[0] * (1 - shares[0]) * (1 / drawn.tally.tried + 1 / tried))
     features = [
-        (population.stages.depths.sum(axis=1), [sum(body.depths) for body in kept]),
+        (population.bodies.depths.sum(axis=1), [sum(body.depths) for body in kept]),
         (ours[:, 1], theirs[:, 1]),
         (ours[:, 2], theirs[:, 2]),
     ]
@@ -103,12 +103,12 @@ def same_sweep(space, drawn, peer, kept: list[Body], tried: int) -> Agreement:
     )
 
 
-def costs_of(models: list[Body], frame) -> np.ndarray:
+def costs_of(models: list[Body], skeleton) -> np.ndarray:
     """Return this project's cost of given networks, (n, 3)."""
-    from designspace.arch import Arch, Stages
+    from designspace.arch import Body, BodyBatch
 
-    archs = [Arch(m.depths, m.widths, m.ratios, m.groups, 0.0) for m in models]
-    counted = cost(Stages.from_archs(archs), frame)
+    bodies = [Body(m.depths, m.widths, m.ratios, m.groups, 0.0) for m in models]
+    counted = cost(BodyBatch.from_bodies(bodies), skeleton)
     return np.stack([getattr(counted, layer) for layer in LAYERS], axis=1)
 
 
@@ -122,7 +122,7 @@ def against_loop(space, n: int, sizes: Sizes, loop: Callable = plain_sample) -> 
         times=3,
     )
     drawn, (models, tried) = found["ours"], found["theirs"]
-    same = bodies(drawn.population.stages, range(n)) == models
+    same = bodies(drawn.population.bodies, range(n)) == models
     return Comparison(
         f"sample {n:,} AnyNetXA in 360M:400M",
         "s",
@@ -147,12 +147,12 @@ def against_count(
     population: Population, sizes: Sizes, count: Callable[..., tuple] = closed_form
 ) -> Comparison:
     """All models counted by both sides; the figures are models a second on one core."""
-    n, frame = len(population), population.frame
-    models = bodies(population.stages, range(n))
+    n, skeleton = len(population), population.skeleton
+    models = bodies(population.bodies, range(n))
     found: dict[str, object] = {}
     ours, theirs = side_by_side(
-        lambda: found.update(ours=cost(population.stages, frame)),
-        lambda: found.update(theirs=[count(model, frame) for model in models]),
+        lambda: found.update(ours=cost(population.bodies, skeleton)),
+        lambda: found.update(theirs=[count(model, skeleton) for model in models]),
         sizes.rounds,
         times=10,
     )
@@ -182,7 +182,7 @@ def fvcore_count(model) -> tuple[int, int, int]:
     from designspace.networks import build
 
     network = build(model).eval()
-    side = model.frame.resolution
+    side = model.skeleton.resolution
     image = torch.zeros(1, 3, side, side)
     left_out = dict.fromkeys(("aten::batch_norm", "aten::adaptive_avg_pool2d"), lambda i, o: 0)
     flops = FlopCountAnalysis(network, image).set_op_handle(**left_out)
@@ -190,7 +190,7 @@ def fvcore_count(model) -> tuple[int, int, int]:
     for analysis in (flops, acts):
         analysis.unsupported_ops_warnings(False).tracer_warnings("none")
     params = sum(p.numel() for p in network.parameters())
-    return int(flops.total()) + model.frame.classes, params, int(acts.total())
+    return int(flops.total()) + model.skeleton.classes, params, int(acts.total())
 
 
 def against_fvcore(
@@ -204,7 +204,7 @@ def against_fvcore(
     models = [population.model(int(i)) for i in rows]
     found: dict[str, list] = {}
     ours, theirs = side_by_side(
-        lambda: cost(population.stages, population.frame),
+        lambda: cost(population.bodies, population.skeleton),
         lambda: found.update(theirs=[count(model) for model in models]),
         sizes.few,
         times=10,
@@ -272,11 +272,11 @@ def growth(sizes: Sizes) -> list[Comparison]:
     sampled = [most // 8, most // 4, most // 2, most]
     few = sample(space, most, (BUDGET,), 0).population
     counts = [sizes.costed * k for k in (1, 4, 16)]
-    tiled = {n: few.stages.take(np.arange(n) % most) for n in counts}
+    tiled = {n: few.bodies.take(np.arange(n) % most) for n in counts}
     values, errors = rng.random(counts[-1]), rng.normal(50, 5, counts[-1])
     jobs: list[tuple[str, list[int], Callable[[int], object]]] = [
         ("sampling", sampled, lambda n: sample(space, n, (BUDGET,), 0)),
-        ("cost", counts, lambda n: cost(tiled[n], space.frame)),
+        ("cost", counts, lambda n: cost(tiled[n], space.skeleton)),
         ("bootstrap", counts, lambda n: bootstrap(values[:n], errors[:n])),
     ]
     rows = []

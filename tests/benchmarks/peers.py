@@ -33,8 +33,8 @@ class Body:
 
 def bodies(stages, rows) -> list[Body]:
     """Return some models of a population."""
-    archs = (stages.arch(int(i)) for i in rows)
-    return [Body(a.depths, a.widths, a.bottleneck_ratios, a.group_widths) for a in archs]
+    bodies = (stages.body(int(i)) for i in rows)
+    return [Body(a.depths, a.widths, a.bottleneck_ratios, a.group_widths) for a in bodies]
 
 
 # A careful loop over the closed form.
@@ -47,13 +47,13 @@ def compatible(width: int, ratio: float, group: int) -> tuple[int, int]:
     return round(max(1, round(inner / group)) * group * ratio), group
 
 
-def closed_form(body: Body, frame) -> tuple[int, int, int]:
+def closed_form(body: Body, skeleton) -> tuple[int, int, int]:
     """Count flops, params and acts of one network, stage by stage."""
-    sides = frame.stage_resolutions()
-    before, area = frame.stem_width, sides[0] ** 2
+    sides = skeleton.stage_resolutions()
+    before, area = skeleton.stem_width, sides[0] ** 2
     flops, params, acts = 27 * before * area, 29 * before, before * area
     stages = zip(body.depths, body.widths, body.ratios, body.groups, sides[1:], strict=True)
-    for stride, (depth, width, ratio, group, side) in zip(frame.strides, stages, strict=True):
+    for stride, (depth, width, ratio, group, side) in zip(skeleton.strides, stages, strict=True):
         inner, larger, area = round(width / ratio), area, side**2
         each = inner * (9 * group + width)
         rest = (depth - 1) * inner * width
@@ -65,8 +65,8 @@ def closed_form(body: Body, frame) -> tuple[int, int, int]:
             params += before * width + 2 * width
             acts += width * area
         before = width
-    last = (before + 1) * frame.classes
-    return flops + last, params + last, acts + frame.classes
+    last = (before + 1) * skeleton.classes
+    return flops + last, params + last, acts + skeleton.classes
 
 
 def plain_sample(space, n: int, low: int, high: int, seed: int) -> tuple[list[Body], int]:
@@ -84,10 +84,10 @@ def plain_sample(space, n: int, low: int, high: int, seed: int) -> tuple[list[Bo
     (depths, d_sums), (widths, w_sums), (ratios, b_sums), (groups, g_sums) = axes
     depths, widths, groups = ([int(v) for v in values] for values in (depths, widths, groups))
     ends = [len(values) - 1 for values in (depths, widths, ratios, groups)]
-    frame = space.frame
-    areas = [side**2 for side in frame.stage_resolutions()]
-    stem, classes, stages = frame.stem_width, frame.classes, len(frame.strides)
-    strided = [stride != 1 for stride in frame.strides]
+    skeleton = space.skeleton
+    areas = [side**2 for side in skeleton.stage_resolutions()]
+    stem, classes, stages = skeleton.stem_width, skeleton.classes, len(skeleton.strides)
+    strided = [stride != 1 for stride in skeleton.strides]
     key = np.random.SeedSequence([seed, int(space.hash, 16)])
     stream = np.random.Generator(np.random.Philox(key))
     found: list[Body] = []
@@ -135,7 +135,7 @@ class Sweep:
     kept: list[Body]
 
 
-def layer_by_layer(body: Body, frame) -> tuple[int, int, int]:
+def layer_by_layer(body: Body, skeleton) -> tuple[int, int, int]:
     """Count by walking through all layers, as pycls' classes do."""
     total = dict.fromkeys(LAYERS, 0)
 
@@ -145,12 +145,12 @@ def layer_by_layer(body: Body, frame) -> tuple[int, int, int]:
         total["flops"] += weights * side * side
         total["acts"] += w_out * side * side
 
-    sides = frame.stage_resolutions()
-    convolution(3, frame.stem_width, 3, 1, sides[0])
-    before = frame.stem_width
+    sides = skeleton.stage_resolutions()
+    convolution(3, skeleton.stem_width, 3, 1, sides[0])
+    before = skeleton.stem_width
     stages = zip(body.depths, body.widths, body.ratios, body.groups, strict=True)
     for i, (depth, width, ratio, group) in enumerate(stages):
-        stride, side = frame.strides[i], sides[i]
+        stride, side = skeleton.strides[i], sides[i]
         inner = round(width / ratio)
         for _ in range(depth):
             after = sides[i + 1]
@@ -160,9 +160,9 @@ def layer_by_layer(body: Body, frame) -> tuple[int, int, int]:
             convolution(inner, inner, 3, inner // group, after)
             convolution(inner, width, 1, 1, after)
             before, stride, side = width, 1, after
-    total["params"] += (before + 1) * frame.classes
-    total["flops"] += (before + 1) * frame.classes
-    total["acts"] += frame.classes
+    total["params"] += (before + 1) * skeleton.classes
+    total["flops"] += (before + 1) * skeleton.classes
+    total["acts"] += skeleton.classes
     return total["flops"], total["params"], total["acts"]
 
 
@@ -190,13 +190,13 @@ class Restated:
 
     def count(self, models: list[Body]) -> list[tuple[int, int, int]]:
         """Return the cost of models."""
-        return [layer_by_layer(body, self.space.frame) for body in models]
+        return [layer_by_layer(body, self.space.skeleton) for body in models]
 
     def _chunk(self, candidates: int, seed: int) -> list[Body]:
         from yacs.config import CfgNode
 
         random = np.random.RandomState(seed)
-        stages = len(self.space.frame.strides)
+        stages = len(self.space.skeleton.strides)
         defaults = CfgNode({f"S{i}": {f"K{j}": float(j) for j in range(10)} for i in range(15)})
         defaults.NET = CfgNode({"D": [0], "W": [0], "B": [0.0], "G": [0]})
         base = defaults.clone()
@@ -214,7 +214,7 @@ class Restated:
             fitting = zip(net.W, net.B, net.G, strict=True)
             widths, groups = zip(*(compatible(*three) for three in fitting), strict=True)
             body = Body(tuple(net.D), widths, tuple(net.B), groups)
-            cost = layer_by_layer(body, self.space.frame)
+            cost = layer_by_layer(body, self.space.skeleton)
             if self.low <= cost[0] <= self.high:
                 config.clone()
                 kept[key] = Body(body.depths, widths, body.ratios, groups, cost)
@@ -250,9 +250,9 @@ class Checkout:
         return [tuple(cost) for cost in self._ask({"models": [asdict(m) for m in models]})["costs"]]
 
     def _ask(self, what: dict) -> dict:
-        frame = self.space.frame
+        skeleton = self.space.skeleton
         about = {
-            "frame": {**frame.to_dict()},
+            "frame": {**skeleton.to_dict()},
             "axes": {name: self.space.axes[name].values.tolist() for name in "dwbg"},
             "budget": [self.low, self.high],
             "processes": os.cpu_count(),

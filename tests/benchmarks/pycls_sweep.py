@@ -18,15 +18,15 @@ import yaml
 
 def settings(asked: dict) -> dict:
     """Return pycls' setting names for a frame."""
-    frame = asked["frame"]
+    skeleton = asked["frame"]
     return {
-        "MODEL": {"TYPE": "anynet", "NUM_CLASSES": frame["classes"]},
-        "TRAIN": {"IM_SIZE": frame["resolution"]},
+        "MODEL": {"TYPE": "anynet", "NUM_CLASSES": skeleton["classes"]},
+        "TRAIN": {"IM_SIZE": skeleton["resolution"]},
         "ANYNET": {
             "STEM_TYPE": "simple_stem_in",
-            "STEM_W": frame["stem_width"],
+            "STEM_W": skeleton["stem_width"],
             "BLOCK_TYPE": "res_bottleneck_block",
-            "STRIDES": frame["strides"],
+            "STRIDES": skeleton["strides"],
         },
     }
 

@@ -32,7 +32,7 @@ from designspace.stats.edf import edf
 SMALL = replace(QUICK, rounds=1, few=1, models=(40,), built=1)
 SPACE = load_space("AnyNetXA")
 POPULATION = sample(SPACE, 40, (BUDGET,), 0).population
-MODELS = bodies(POPULATION.stages, range(40))
+MODELS = bodies(POPULATION.bodies, range(40))
 TINY = sample(load_space("AnyNetXA@32"), 10, (Budget.parse("flops", "1M:2M"),), 0).population
 
 
@@ -49,14 +49,14 @@ def fewer_models(*words):
     return [replace(models[0], depths=(1, 1, 1, 1)), *models[1:]], tried
 
 
-def one_more(body, frame):
-    flops, params, acts = closed_form(body, frame)
+def one_more(body, skeleton):
+    flops, params, acts = closed_form(body, skeleton)
     return flops, params + 1, acts
 
 
 def without_bias(model):
     flops, params, acts = fvcore_count(model)
-    return flops - model.frame.classes, params, acts
+    return flops - model.skeleton.classes, params, acts
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_sweeps_that_find_other_models_show():
     peer, drawn = Restated(SPACE, LOW, HIGH), sample(SPACE, 200, (BUDGET,), 0)
     found = peer.sweep(3000, 0)
     large = Body((16,) * 4, (1024,) * 4, (1.0,) * 4, (8,) * 4)
-    large = replace(large, cost=layer_by_layer(large, SPACE.frame))
+    large = replace(large, cost=layer_by_layer(large, SPACE.skeleton))
     shallow = sorted(found.kept, key=lambda body: sum(body.depths))[: len(found.kept) // 2]
     wrong = replace(found.kept[0], cost=(LOW, 1, 1))
 
@@ -123,7 +123,7 @@ def test_a_sweep_is_scaled_to_the_candidates_that_a_population_took():
         def sweep(self, candidates, seed):
             return Sweep(seconds=candidates / 1000, tried=candidates, kept=kept)
 
-    kept = [replace(body, cost=closed_form(body, SPACE.frame)) for body in MODELS]
+    kept = [replace(body, cost=closed_form(body, SPACE.skeleton)) for body in MODELS]
     (row,) = against_sweep(SPACE, Instant(SPACE, LOW, HIGH), SMALL)
     assert row.theirs == (sample(SPACE, 40, (BUDGET,), 0).tally.tried / 1000,)
 

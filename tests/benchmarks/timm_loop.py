@@ -133,11 +133,11 @@ def main(images: str, run: str, n: str, epochs: str, workers: str, seed: str) ->
     from timm.utils import random_seed
 
     from designspace.networks import build
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
 
     torch.backends.cudnn.benchmark = True
     random_seed(int(seed), 0)
-    population, recipe = RunFolder.open(run).population(), the_recipe(int(epochs)).at(32)
+    population, recipe = Run.open(run).population(), the_recipe(int(epochs)).at(32)
     seconds, errors = 0.0, []
     for index in range(int(n)):
         began = time.perf_counter()

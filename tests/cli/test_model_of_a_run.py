@@ -4,17 +4,17 @@ import json
 
 import yaml
 
-from designspace.runs import RunFolder
+from designspace.runs import Run
 
 
 def test_any_verb_takes_a_model_of_a_run(cli, study, tmp_path):
     run, _ = study
-    folder = RunFolder.open(run)
+    folder = Run.open(run)
     best = min(folder.trials(), key=lambda trial: trial.error)
     population = folder.population()
     counted = json.loads(cli("complexity", f"{run}:best", "--json").out)
     assert counted["flops"] == int(population.cost.flops[best.index])
-    assert counted["depths"] == population.stages.depths[best.index].tolist()
+    assert counted["depths"] == population.bodies.depths[best.index].tolist()
     assert json.loads(cli("complexity", f"{run}:{best.index}", "--json").out) == counted
     out = tmp_path / "big.yaml"
     assert cli("derive", "--from", f"{run}:3", "--scale", "4", "--out", out).code == 0
@@ -29,8 +29,8 @@ def test_any_verb_takes_a_model_of_a_run(cli, study, tmp_path):
 def test_models_of_runs_are_gathered(cli, study, tmp_path):
     run, _ = study
     assert cli("gather", f"{run}:0", f"{run}:5", "--out", tmp_path / "two").code == 0
-    ids = RunFolder.open(run).population().ids
-    assert RunFolder.open(tmp_path / "two").population().ids == (ids[0], ids[5])
+    ids = Run.open(run).population().ids
+    assert Run.open(tmp_path / "two").population().ids == (ids[0], ids[5])
 
 
 def test_mistakes_are_explained(cli, refused, study, tmp_path):

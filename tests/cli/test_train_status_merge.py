@@ -18,9 +18,9 @@ def run(cli, tmp_path):
 
 def fill(path, results):
     """Write trials with these errors (None: failed) into a run folder."""
-    from designspace.runs import RunFolder
+    from designspace.runs import Run
 
-    folder = RunFolder.open(path)
+    folder = Run.open(path)
     ids = folder.population().ids
     states = {True: TrialState.FAILED, False: TrialState.COMPLETE}
     folder.append_trials(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.arch import Arch, Frame, Model, RegNet, published
+from designspace.arch import Body, Model, RegNetParams, Skeleton, published
 from designspace.derive.derivation import (
     as_family,
     beyond_published,
@@ -23,7 +23,7 @@ from designspace.errors import InputError
 
 WIDTH = RULES["width"]
 SMALL = Model.from_regnet(
-    "small", RegNet(8, 16, 18.0, 2.2, 1.0, 8), 0.0, Frame(8, 10, 8, 1, (1, 2, 2, 2))
+    "small", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.0, Skeleton(8, 10, 8, 1, (1, 2, 2, 2))
 )
 
 
@@ -32,8 +32,8 @@ def test_128gf_scaled_by_two_is_the_published_256gf(how):
     """Widths as published by SEER; w_0 and w_a as computed for this rule (see the facts)."""
     made = derive(published("RegNetY-128GF"), WIDTH, **how)
     assert made.factor == 2
-    assert made.model.arch == published("RegNetY-256GF").arch
-    assert made.model.regnet == RegNet(27, 648, 227.45, 2.52, 1.0, 373)
+    assert made.model.body == published("RegNetY-256GF").body
+    assert made.model.regnet == RegNetParams(27, 648, 227.45, 2.52, 1.0, 373)
     assert (made.model.flops, made.model.params) == (254_384_928_298, 1_282_601_138)
     assert any("456 -> 644.88 -> 648" in step for step in made.steps)
 
@@ -41,7 +41,7 @@ def test_128gf_scaled_by_two_is_the_published_256gf(how):
 def test_the_exact_flops_of_128gf_would_miss():
     made = derive(published("RegNetY-128GF"), WIDTH, factor=256 / 127.51789635)
     assert made.model.regnet.g == 374
-    assert made.model.arch != published("RegNetY-256GF").arch
+    assert made.model.body != published("RegNetY-256GF").body
 
 
 def test_32gf_scaled_to_64gf_and_256gf():
@@ -84,7 +84,7 @@ def test_every_rule_gives_a_network_near_the_factor(name, parent):
     before = published(parent)
     made = derive(before, RULES[name], factor=4.0).model
     assert made.flops / before.flops == pytest.approx(4, rel=0.3)
-    assert made.arch.num_stages == 4
+    assert made.body.num_stages == 4
     assert made.regnet.w_0 % 8 == 0
 
 
@@ -107,7 +107,7 @@ def test_acts_grow_as_the_paper_says():
 def test_a_target_without_a_regime_is_solved_for(measure, value, rule):
     target = Target(measure, value)
     made = derive(SMALL, RULES[rule], target)
-    assert made.model.frame.strides == SMALL.frame.strides
+    assert made.model.skeleton.strides == SMALL.skeleton.strides
     away = abs(target.of(made.model) / value - 1)
     assert away < 0.45
     assert (away > 0.1) == bool(made.warnings), "a miss is said"
@@ -132,26 +132,26 @@ def test_out_of_reach_is_said_with_the_distance():
 
 
 def test_a_free_body_is_scaled_by_its_stages():
-    arch = Arch((1, 2, 3, 1), (32, 64, 96, 256), (1, 1, 2, 1), (8, 16, 16, 32), 0.0)
-    body = Model("free", arch, SMALL.frame)
-    assert derive(body, WIDTH, factor=1.0).model.arch == arch
-    made = derive(body, RULES["dw"], factor=16.0).model
-    assert made.arch.depths == (4, 8, 12, 4)
-    assert made.arch.widths == (64, 128, 192, 512)
-    assert made.arch.group_widths == (16, 32, 32, 64)
+    body = Body((1, 2, 3, 1), (32, 64, 96, 256), (1, 1, 2, 1), (8, 16, 16, 32), 0.0)
+    model = Model("free", body, SMALL.skeleton)
+    assert derive(model, WIDTH, factor=1.0).model.body == body
+    made = derive(model, RULES["dw"], factor=16.0).model
+    assert made.body.depths == (4, 8, 12, 4)
+    assert made.body.widths == (64, 128, 192, 512)
+    assert made.body.group_widths == (16, 32, 32, 64)
 
 
 def test_small_images_scale_to_the_pixel_and_large_ones_to_four():
-    assert derive(SMALL, RULES["resolution"], factor=2.0).model.frame.resolution == 11
+    assert derive(SMALL, RULES["resolution"], factor=2.0).model.skeleton.resolution == 11
     large = derive(published("RegNetY-400MF"), RULES["resolution"], factor=2.0).model
-    assert large.frame.resolution == 316
+    assert large.skeleton.resolution == 316
 
 
 def test_family_and_frame():
     with_se = as_family(published("RegNetX-400MF"), "regnety")
-    assert with_se.arch.se_ratio == 0.25
+    assert with_se.body.se_ratio == 0.25
     assert as_family(with_se, "regnety") is with_se
-    moved = in_frame(with_se, SMALL.frame)
+    moved = in_frame(with_se, SMALL.skeleton)
     assert regime(moved) is None
     assert regime(with_se) == 400e6
 
@@ -178,7 +178,7 @@ def test_what_lies_beyond_the_published_models_is_said():
 @settings(max_examples=60, deadline=None)
 @given(
     regnet=st.builds(
-        RegNet,
+        RegNetParams,
         d=st.integers(4, 30),
         w_0=st.integers(1, 30).map(lambda k: 8 * k),
         w_a=st.floats(1, 120),
@@ -196,8 +196,8 @@ def test_scaling_any_regnet_gives_a_sound_network_or_says_why_not(regnet, factor
             derive(parent, RULES[rule], factor=factor)
         return
     made = derive(parent, RULES[rule], factor=factor).model
-    assert made.arch.num_stages == parent.arch.num_stages
-    assert made.arch == made.regnet.arch(0.25)
+    assert made.body.num_stages == parent.body.num_stages
+    assert made.body == made.regnet.body(0.25)
     assert dict(made.provenance)["parent"] == "any"
 
 

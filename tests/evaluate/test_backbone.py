@@ -6,17 +6,17 @@ import pytest
 import torch
 from torchvision.models import regnet_y_400mf
 
-from designspace.arch import Arch, Frame, Model, published
+from designspace.arch import Body, Model, Skeleton, published
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
-from designspace.evaluate.backbone import load_subject
+from designspace.evaluate.backbone import load_backbone
 from designspace.export.state_keys import key_map
 from designspace.pretrain.swav_network import trunk_of
 
 SMALL = Model(
     "small",
-    Arch((1, 1, 2), (8, 16, 16), (1.0, 1.0, 1.0), (8, 8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2, 2)),
+    Body((1, 1, 2), (8, 16, 16), (1.0, 1.0, 1.0), (8, 8, 8), 0.25),
+    Skeleton(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2, 2)),
 )
 
 
@@ -27,8 +27,8 @@ def state():
 
 
 def named(state, style):
-    frame = SMALL.frame
-    mapping = key_map(SMALL.arch, frame.strides, frame.stem_width, "torchvision", style)
+    skeleton = SMALL.skeleton
+    mapping = key_map(SMALL.body, skeleton.strides, skeleton.stem_width, "torchvision", style)
     return {mapping[key]: value for key, value in state.items()}
 
 
@@ -110,7 +110,7 @@ LAYOUTS = {
 def test_every_layout_gives_the_same_features(state, tmp_path, layout):
     make, style = LAYOUTS[layout]
     torch.save(make(state), tmp_path / "w.pth")
-    subject = load_subject(tmp_path / "w.pth", SMALL, 24)
+    subject = load_backbone(tmp_path / "w.pth", SMALL, 24)
     assert f"({style})" in subject.source
     assert (subject.side, subject.data) == (24, None)
     assert set(subject.weights) == set(state)
@@ -125,7 +125,7 @@ def test_torchvisions_own_network_is_read_with_its_own_features(tmp_path):
     torch.manual_seed(0)
     theirs = regnet_y_400mf(weights=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "regnet_y_400mf.pth")
-    subject = load_subject(tmp_path / "regnet_y_400mf.pth", published("RegNetY-400MF"), None)
+    subject = load_backbone(tmp_path / "regnet_y_400mf.pth", published("RegNetY-400MF"), None)
     assert subject.side == 224
     theirs.fc = torch.nn.Identity()
     image = torch.randn(1, 3, 64, 64)
@@ -141,23 +141,23 @@ def test_wrong_keys_and_shapes_are_named(state, tmp_path, layout):
     torch.save(make({k: v for k, v in state.items() if k != gone}), file)
     there = next(key for key in named({gone: state[gone]}, style))
     with pytest.raises(InputError, match=f"does not fit small .*1 missing keys: {there}"):
-        load_subject(file, SMALL, None)
+        load_backbone(file, SMALL, None)
     torch.save(make({**state, "stem.0.weight": torch.ones(4, 3, 3, 3)}), file)
     with pytest.raises(InputError, match=r"shapes differ: stem\.0\.weight \(4, 3, 3, 3\) for \(8"):
-        load_subject(file, SMALL, None)
+        load_backbone(file, SMALL, None)
 
 
 def test_a_strangers_head_is_named(state, tmp_path):
     torch.save({"state_dict": {**state, "decoder.weight": torch.ones(1)}}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"1 unknown keys: decoder\.weight"):
-        load_subject(tmp_path / "w.pth", SMALL, None)
+        load_backbone(tmp_path / "w.pth", SMALL, None)
 
 
 def test_swavs_published_resnet_is_no_regnet(tmp_path):
     layers = {"module.conv1.weight": torch.ones(64, 3, 7, 7), "module.bn1.weight": torch.ones(64)}
     torch.save({"state_dict": layers}, tmp_path / "swav_800ep.pth")
     with pytest.raises(InputError, match=r"none of its keys is of a RegNet .* conv1\.weight"):
-        load_subject(tmp_path / "swav_800ep.pth", SMALL, None)
+        load_backbone(tmp_path / "swav_800ep.pth", SMALL, None)
 
 
 class Code:

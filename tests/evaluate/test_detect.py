@@ -10,7 +10,7 @@ from PIL import Image
 
 pytest.importorskip("pycocotools")
 
-from designspace.arch import Arch, Frame, Model, published
+from designspace.arch import Body, Model, Skeleton, published
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
 from designspace.evaluate.detection import detection_task as task
@@ -29,8 +29,8 @@ from designspace.pretrain.swav_network import trunk_of
 
 SMALL = Model(
     "small",
-    Arch((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
+    Body((1, 1), (8, 16), (1.0, 1.0), (8, 8), 0.25),
+    Skeleton(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
 )
 
 
@@ -296,7 +296,7 @@ def test_four_stages_go_out_and_nothing_is_frozen():
     last = trunk.stages[3].state_dict()["block4-5.f.c.0.weight"]
     assert torch.equal(last, weights["trunk_output.block4.block4-5.f.c.0.weight"])
     # Two stages of one resolution give one level.
-    flat = Model("flat", SMALL.arch, Frame(8, 10, 8, 1, (1, 1)))
+    flat = Model("flat", SMALL.body, Skeleton(8, 10, 8, 1, (1, 1)))
     assert levels(flat) == ((1, 1),)
 
 

@@ -10,11 +10,11 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from small import SMALL
 
-from designspace.arch import Arch, Frame, Model
+from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
 from designspace.cli.progress import EvaluationDisplay
 from designspace.errors import InputError
-from designspace.evaluate.backbone import load_subject
+from designspace.evaluate.backbone import load_backbone
 from designspace.evaluate.evaluation import Evaluation, Options
 from designspace.evaluate.finetune import fine_tuning, from_scratch, low_shot
 from designspace.evaluate.linear_probe import linear_accuracy
@@ -46,7 +46,7 @@ def words(place, *more):
 
 
 def evaluation(place, **options):
-    subject = load_subject(place / "run", None, None)
+    subject = load_backbone(place / "run", None, None)
     chosen = Options("knn", "digits", home=place / "cache", threads=1, **options)
     return Evaluation(subject, chosen, place / "apart", EvaluationDisplay(None))
 
@@ -140,8 +140,8 @@ def test_features_are_written_as_safetensors_too(place, cli, tmp_path):
 
 
 def test_the_trunk_file_of_a_run_needs_no_model_and_sees_what_the_run_saw(place, cli):
-    subject = load_subject(place / "run" / "trunk.pt", None, None)
-    whole = load_subject(place / "run", None, None)
+    subject = load_backbone(place / "run" / "trunk.pt", None, None)
+    whole = load_backbone(place / "run", None, None)
     assert subject.digest == whole.digest
     for name in ("model", "side", "mean", "std", "data"):
         assert getattr(subject, name) == getattr(whole, name)
@@ -219,8 +219,8 @@ def test_weights_of_another_network_are_refused(place, refused):
     assert "does not fit RegNetX-200MF" in said
     assert "keys" in said
     with pytest.raises(InputError, match="another network than"):
-        load_subject(
+        load_backbone(
             place / "run",
-            Model("x", Arch((1,), (8,), (1.0,), (8,)), Frame(16, 10, 8, 1, (1,))),
+            Model("x", Body((1,), (8,), (1.0,), (8,)), Skeleton(16, 10, 8, 1, (1,))),
             None,
         )

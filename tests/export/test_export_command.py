@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from designspace.arch import Frame, Model, RegNet
+from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.arch.model_file import read_model, write_model
 from designspace.export.export_best import wilson
 
 
 @pytest.fixture
 def small(tmp_path):
-    regnet = RegNet(8, 16, 18.0, 2.2, 1.0, 8)
-    model = Model.from_regnet("small-y", regnet, 0.25, Frame(32, 10, 8, 2, (2, 2, 2, 2)))
+    regnet = RegNetParams(8, 16, 18.0, 2.2, 1.0, 8)
+    model = Model.from_regnet("small-y", regnet, 0.25, Skeleton(32, 10, 8, 2, (2, 2, 2, 2)))
     write_model(model, tmp_path / "m.yaml")
     return tmp_path / "m.yaml"
 
@@ -121,7 +121,7 @@ def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
                 content = (out / file["path"]).read_bytes()
                 assert hashlib.sha256(content).hexdigest() == file["sha256"]
             model = read_model(out / entry["files"][0]["path"])
-            assert (model.arch.id, model.flops) == (entry["id"], entry["flops"])
+            assert (model.body.id, model.flops) == (entry["id"], entry["flops"])
             assert dict(model.provenance)["space"] == "RegNetX@8"
     first, second = ((tmp_path / s.name / "manifest.json").read_text() for s in (run, folder))
     assert [m["id"] for m in json.loads(first)["models"]] == [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.arch import Arch, Frame, Model, RegNet, published
+from designspace.arch import Body, Model, RegNetParams, Skeleton, published
 from designspace.arch.model_file import model_text, read_model, write_model
 from designspace.errors import InputError
 
@@ -26,10 +26,10 @@ def test_published_models_survive(tmp_path, name):
     free=st.booleans(),
 )
 def test_any_model_survives(tmp_path_factory, d, w_0, w_a, w_m, b, g, free):
-    regnet = RegNet(d, w_0, w_a, w_m, b, g)
-    arch = regnet.arch(0.25)
-    frame = Frame(33, 7, 24, 1, (1,) * arch.num_stages)
-    model = Model("any", arch, frame, None if free else regnet, (("run", "results/a"),))
+    regnet = RegNetParams(d, w_0, w_a, w_m, b, g)
+    body = regnet.body(0.25)
+    skeleton = Skeleton(33, 7, 24, 1, (1,) * body.num_stages)
+    model = Model("any", body, skeleton, None if free else regnet, (("run", "results/a"),))
     path = tmp_path_factory.mktemp("model") / "m.yaml"
     write_model(model, path)
     assert read_model(path) == model
@@ -40,14 +40,14 @@ def test_parameters_alone_and_stages_alone(tmp_path):
     path.write_text(
         "name: mine\nse_ratio: 0.25\nregnet: {d: 27, w_0: 640, w_a: 230.83, w_m: 2.53, g: 373}\n"
     )
-    assert read_model(path).arch == published("RegNetY-256GF").arch
+    assert read_model(path).body == published("RegNetY-256GF").body
     path.write_text(
         "name: mine\nstages: {depths: [1, 2], widths: [16, 32], bottleneck_ratios: [1, 2], "
         "group_widths: [8, 16]}\ninput: {resolution: 32, strides: [1, 2]}\n"
     )
     model = read_model(path)
-    assert model.arch == Arch((1, 2), (16, 32), (1.0, 2.0), (8, 16))
-    assert model.frame.classes == 1000
+    assert model.body == Body((1, 2), (16, 32), (1.0, 2.0), (8, 16))
+    assert model.skeleton.classes == 1000
 
 
 GOOD = model_text(published("RegNetY-400MF"))

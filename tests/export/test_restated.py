@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from designspace.arch import Arch, Frame, Model, RegNet, published
+from designspace.arch import Body, Model, RegNetParams, Skeleton, published
 from designspace.errors import InputError
 from designspace.export.classyvision import check_trunk
 from designspace.export.exporter import Options, export
@@ -30,11 +30,11 @@ from designspace.networks import build
 NAMES = ("vissl", "classyvision", "pycls")
 FREE = Model(
     "free",
-    Arch((1, 2, 1, 2, 1), (16, 48, 48, 64, 80), (1.0, 2.0, 1.0, 4.0, 0.5), (8, 12, 48, 8, 32), 0.5),
-    Frame(40, 7, 16, 1, (1, 2, 2, 1, 2)),
+    Body((1, 2, 1, 2, 1), (16, 48, 48, 64, 80), (1.0, 2.0, 1.0, 4.0, 0.5), (8, 12, 48, 8, 32), 0.5),
+    Skeleton(40, 7, 16, 1, (1, 2, 2, 1, 2)),
 )
 SMALL = Model.from_regnet(
-    "small", RegNet(8, 16, 18.0, 2.2, 1.0, 8), 0.25, Frame(32, 10, 8, 2, (2, 2, 2, 2))
+    "small", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.25, Skeleton(32, 10, 8, 2, (2, 2, 2, 2))
 )
 
 
@@ -170,9 +170,9 @@ def pycls_stages(config):
 
 
 def stages_of(model):
-    arch = model.arch
-    multipliers = [1 / b for b in arch.bottleneck_ratios]
-    rows = (arch.widths, model.frame.strides, arch.depths, arch.group_widths, multipliers)
+    body = model.body
+    multipliers = [1 / b for b in body.bottleneck_ratios]
+    rows = (body.widths, model.skeleton.strides, body.depths, body.group_widths, multipliers)
     return list(zip(*rows, strict=True))
 
 
@@ -211,21 +211,21 @@ def test_the_restated_trunk_is_the_same_network(tmp_path, model):
         body = vissl_trunk({k: v for k, v in classy.items() if k != "heads"})
     ours = build(model, device="meta")
     ours.fc = nn.Identity()
-    expected = measure(ours, model.frame.resolution)
-    assert measure(trunk, model.frame.resolution) == expected
-    assert measure(body, model.frame.resolution) == expected
+    expected = measure(ours, model.skeleton.resolution)
+    assert measure(trunk, model.skeleton.resolution) == expected
+    assert measure(body, model.skeleton.resolution) == expected
 
 
 @pytest.mark.parametrize("model", [SMALL, FREE], ids=lambda m: m.name)
 def test_converted_weights_give_the_same_features_in_vissl(tmp_path, model):
     vissl, *_ = written(model, tmp_path)
     trunk = vissl_trunk(vissl["MODEL"]["TRUNK"]["REGNET"]).eval()
-    state, frame = fresh_state(model), model.frame
-    mapping = key_map(model.arch, frame.strides, frame.stem_width, "torchvision", "vissl")
+    state, skeleton = fresh_state(model), model.skeleton
+    mapping = key_map(model.body, skeleton.strides, skeleton.stem_width, "torchvision", "vissl")
     trunk.load_state_dict({mapping[key]: state[key] for key in mapping}, strict=True)
     ours = our_network(model, state)
     ours.fc = nn.Identity()
-    image = torch.randn(2, 3, frame.resolution, frame.resolution)
+    image = torch.randn(2, 3, skeleton.resolution, skeleton.resolution)
     with torch.no_grad():
         torch.testing.assert_close(trunk(image), ours(image), rtol=1e-5, atol=1e-5)
 
@@ -233,7 +233,7 @@ def test_converted_weights_give_the_same_features_in_vissl(tmp_path, model):
 @settings(max_examples=60, deadline=None)
 @given(
     regnet=st.builds(
-        RegNet,
+        RegNetParams,
         d=st.integers(2, 30),
         w_0=st.integers(1, 30).map(lambda k: 8 * k),
         w_a=st.integers(0, 2000).map(lambda k: k / 10),
@@ -247,9 +247,9 @@ def test_random_regnets_come_out_as_they_are(regnet, stride):
     from designspace.export import classyvision as classy
     from designspace.export import pycls_config
 
-    stages = regnet.arch().num_stages
-    frame = Frame(64, 10, 32, stride, (stride, *(2,) * (stages - 1)))
-    model = Model.from_regnet("any", regnet, 0.25, frame)
+    stages = regnet.body().num_stages
+    skeleton = Skeleton(64, 10, 32, stride, (stride, *(2,) * (stages - 1)))
+    model = Model.from_regnet("any", regnet, 0.25, skeleton)
     assert classy_stages(classy.trunk(model)) == stages_of(model)
     assert pycls_stages(pycls_config.config(model)) == stages_of(model)
 
@@ -309,7 +309,7 @@ def test_schemas_refuse_what_the_libraries_do_not_know(tmp_path):
 def test_an_edited_vissl_head_is_found(tmp_path):
     export(SMALL, [TARGETS["vissl"]], tmp_path, Options(verify=False))
     path = tmp_path / "vissl" / "small.yaml"
-    width = SMALL.arch.widths[-1]
+    width = SMALL.body.widths[-1]
     path.write_text(path.read_text().replace(f"dims: [{width},", "dims: [2048,"))
     with pytest.raises(InputError, match=f"takes 2048 channels, not {width}"):
         TARGETS["vissl"].check(SMALL, tmp_path / "vissl")

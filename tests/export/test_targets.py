@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from timm.models.regnet import adjust_widths_groups_comp, generate_regnet
 from transformers import RegNetConfig, RegNetForImageClassification
 
-from designspace.arch import Arch, Frame, Model, RegNet, published
+from designspace.arch import Body, Model, RegNetParams, Skeleton, published
 from designspace.errors import InputError
 from designspace.export.exporter import Options, export
 from designspace.export.identifiers import identifier
@@ -23,18 +23,18 @@ from designspace.networks import build
 
 REBUILT = ("torchvision", "timm", "transformers")
 SMALL = Model.from_regnet(
-    "small", RegNet(8, 16, 18.0, 2.2, 1.0, 8), 0.25, Frame(32, 10, 8, 2, (2, 2, 2, 2))
+    "small", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.25, Skeleton(32, 10, 8, 2, (2, 2, 2, 2))
 )
 ODD = Model(
     "odd",
-    Arch((1, 2, 1), (16, 48, 64), (1.0, 2.0, 4.0), (8, 12, 16), 0.0),
-    Frame(17, 5, 8, 1, (1, 2, 2)),
+    Body((1, 2, 1), (16, 48, 64), (1.0, 2.0, 4.0), (8, 12, 16), 0.0),
+    Skeleton(17, 5, 8, 1, (1, 2, 2)),
 )
 # 200 * 2.18 / 8 is a tie in float32 and above it in float64: timm makes 432 of 440.
-TIE = Model.from_regnet("tie", RegNet(22, 200, 107.2, 2.18, 1.0, 8), 0.0)
+TIE = Model.from_regnet("tie", RegNetParams(22, 200, 107.2, 2.18, 1.0, 8), 0.0)
 
 regnets = st.builds(
-    RegNet,
+    RegNetParams,
     d=st.integers(2, 12),
     w_0=st.integers(1, 12).map(lambda k: 8 * k),
     w_a=st.integers(0, 600).map(lambda k: k / 10),
@@ -87,13 +87,15 @@ def test_nearest_is_written_proved_and_measured(tmp_path):
     (note,) = made.notes
     assert "stage 2: width 440 would be 432" in note
     assert "times the flops" in note
-    free = export(Model("free", TIE.arch, TIE.frame), [TARGETS["transformers"]], tmp_path / "free")
+    free = export(
+        Model("free", TIE.body, TIE.skeleton), [TARGETS["transformers"]], tmp_path / "free"
+    )
     assert len(free.proofs) == 1
 
 
 def test_nearest_for_transformers_moves_groups_and_ratios(tmp_path):
-    arch = Arch((1, 3, 2, 1), (24, 48, 96, 200), (1.0, 1.0, 2.0, 1.0), (8, 16, 16, 40), 0.5)
-    model = Model("mixed", arch, Frame(32, 10, 8))
+    body = Body((1, 3, 2, 1), (24, 48, 96, 200), (1.0, 1.0, 2.0, 1.0), (8, 16, 16, 40), 0.5)
+    model = Model("mixed", body, Skeleton(32, 10, 8))
     refused = export(model, [TARGETS["transformers"]], tmp_path).refused["transformers"]
     assert "se_ratio 0.5 would be 0.25" in refused
     made = export(model, [TARGETS["transformers"]], tmp_path, Options(nearest=True))
@@ -122,8 +124,8 @@ def test_timms_rule_is_restated_to_the_last_bit(regnet):
 @settings(max_examples=25, deadline=None)
 @given(regnets, st.sampled_from([0.0, 0.25]))
 def test_a_random_regnet_is_represented_by_transformers_or_refused(regnet, se_ratio):
-    arch = regnet.arch(se_ratio)
-    model = Model("any", arch, Frame(33, 4, 8, 2, (2,) * arch.num_stages), regnet)
+    body = regnet.body(se_ratio)
+    model = Model("any", body, Skeleton(33, 4, 8, 2, (2,) * body.num_stages), regnet)
     made = TARGETS["transformers"].made(model)
     with torch.device("meta"):
         network = RegNetForImageClassification(RegNetConfig(**config(model)))
@@ -136,7 +138,7 @@ def test_a_random_regnet_is_represented_by_transformers_or_refused(regnet, se_ra
         def forward(self, image):
             return self.network(image).logits
 
-    rebuilt, side = measure(Logits(), 33), model.frame.resolution
+    rebuilt, side = measure(Logits(), 33), model.skeleton.resolution
     assert rebuilt == measure(build(made, device="meta"), side)
     same = rebuilt == measure(build(model, device="meta"), side)
     assert same == (not differences(model, made))
@@ -144,14 +146,14 @@ def test_a_random_regnet_is_represented_by_transformers_or_refused(regnet, se_ra
 
 
 def test_a_regnet_without_its_parameters_is_found_again_for_timm():
-    arch = published("RegNetX-400MF").arch
-    model = Model("free", arch)
+    body = published("RegNetX-400MF").body
+    model = Model("free", body)
     changed = differences(model, TARGETS["timm"].made(model))
     # The fit is a search: it must come near, and what is off must be said.
     made = TARGETS["timm"].made(model)
-    assert made.arch.depths == arch.depths
-    assert np.allclose(made.arch.widths, arch.widths, rtol=0.2)
-    assert bool(changed) == (made.arch != arch)
+    assert made.body.depths == body.depths
+    assert np.allclose(made.body.widths, body.widths, rtol=0.2)
+    assert bool(changed) == (made.body != body)
 
 
 @pytest.mark.parametrize(
@@ -164,11 +166,11 @@ def test_a_regnet_without_its_parameters_is_found_again_for_timm():
     ],
 )
 def test_names_of_other_registries_are_never_taken(name, expected):
-    assert identifier(Model(name, SMALL.arch, SMALL.frame)) == expected
+    assert identifier(Model(name, SMALL.body, SMALL.skeleton)) == expected
 
 
 def test_no_written_file_carries_the_name_of_the_other_256gf(tmp_path):
-    model = Model("regnet_y_256gf", SMALL.arch, SMALL.frame, SMALL.regnet)
+    model = Model("regnet_y_256gf", SMALL.body, SMALL.skeleton, SMALL.regnet)
     names = [name for name in TARGETS if name not in ("onnx", "model.yaml")]
     made = export(model, [TARGETS[name] for name in names], tmp_path, Options(verify=False))
     assert len(made.files) == len(names) + 1

@@ -10,7 +10,7 @@ from timm.models.regnet import RegNet as TimmRegNet
 from timm.models.regnet import RegNetCfg
 from transformers import RegNetConfig, RegNetForImageClassification, RegNetModel
 
-from designspace.arch import Frame, Model, RegNet, published
+from designspace.arch import Model, RegNetParams, Skeleton, published
 from designspace.errors import InputError
 from designspace.export.exporter import Options, export
 from designspace.export.state_keys import STYLES, key_names
@@ -20,14 +20,14 @@ from designspace.export.verify import fresh_state
 from designspace.export.weights import converted, read_weights, write_safetensors
 from designspace.networks import build
 
-FRAME = Frame(32, 10, 8, 2, (2, 2, 2, 2))
-Y = Model.from_regnet("y", RegNet(8, 16, 18.0, 2.2, 1.0, 8), 0.25, FRAME)
-X = Model.from_regnet("x", RegNet(8, 16, 18.0, 2.2, 1.0, 8), 0.0, FRAME)
+FRAME = Skeleton(32, 10, 8, 2, (2, 2, 2, 2))
+Y = Model.from_regnet("y", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.25, FRAME)
+X = Model.from_regnet("x", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.0, FRAME)
 
 
 def names(model, style):
-    frame = model.frame
-    return key_names(model.arch, frame.strides, frame.stem_width, style)
+    skeleton = model.skeleton
+    return key_names(model.body, skeleton.strides, skeleton.stem_width, style)
 
 
 def library_keys(model, style):
@@ -36,8 +36,8 @@ def library_keys(model, style):
             return set(build(model).state_dict())
         if style == "timm":
             r = model.regnet
-            cfg = RegNetCfg(r.d, r.w_0, r.w_a, r.w_m, r.g, 1 / r.b, model.arch.se_ratio)
-            return set(TimmRegNet(cfg, stem_width=model.frame.stem_width).state_dict())
+            cfg = RegNetCfg(r.d, r.w_0, r.w_a, r.w_m, r.g, 1 / r.b, model.body.se_ratio)
+            return set(TimmRegNet(cfg, stem_width=model.skeleton.stem_width).state_dict())
         return set(RegNetForImageClassification(RegNetConfig(**config(model))).state_dict())
 
 

@@ -10,7 +10,7 @@ from disturbed import Command
 from small import SMALL
 
 from designspace.arch.model_file import write_model
-from designspace.runs import RunFolder, load_recipe
+from designspace.runs import Run, load_recipe
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ class Study:
 
     def results(self, run):
         """Return what was found out about each model of a run folder."""
-        trials = RunFolder(run).trials()
+        trials = Run(run).trials()
         return {t.index: (t.id, t.state, t.error, t.curve, t.seed, t.split) for t in trials}
 
 

@@ -12,8 +12,8 @@ from disturbed import clear, tried
 
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.runs import RunFolder
-from designspace.runs.status import standing
+from designspace.runs import Run
+from designspace.runs.status import read_status
 from designspace.training import checkpoint
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def run(small_study, tmp_path):
     """A copy of the trained run folder."""
-    return RunFolder(shutil.copytree(small_study.trained, tmp_path / "run"))
+    return Run(shutil.copytree(small_study.trained, tmp_path / "run"))
 
 
 def flips(content, times):
@@ -190,7 +190,7 @@ def used(run):
     journal.append(run.trials_file, [trial.to_record() for trial in run.trials()])
     if run.recipe() is not None:
         run.check_training(run.recipe(), run.data())
-    standing(run).to_dict()
+    read_status(run).to_dict()
 
 
 def places(data, path=()):

@@ -13,7 +13,7 @@ import yaml
 from disturbed import Command, clear
 
 from designspace.io.lock import is_locked
-from designspace.pretrain.pretrain_run import PretrainFolder
+from designspace.pretrain.pretrain_run import PretrainRun
 from designspace.pretrain.recipe import load_recipe
 
 
@@ -115,7 +115,7 @@ def test_kill_9_of_pretraining(pretraining, times):
 
 def told(place):
     """All that a pretraining found out: losses, epochs without their clocks, and the state."""
-    folder = PretrainFolder(Path(place))
+    folder = PretrainRun(Path(place))
     clocks = ("images_per_second", "crop_share", "alarms")
     epochs = [{k: v for k, v in e.items() if k not in clocks} for e in folder.epochs()]
     state, notes = folder.load(torch.device("cpu"))

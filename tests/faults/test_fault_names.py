@@ -12,7 +12,7 @@ import yaml
 from disturbed import Command, clear
 
 from designspace.io import journal
-from designspace.runs import RunFolder
+from designspace.runs import Run
 
 PAYLOADS = [
     "<script>window.hit=1</script>",
@@ -63,7 +63,7 @@ def table(path, payload):
 def strange_run(study, place, payload):
     """A copy of a trained run whose every free word is a payload."""
     shutil.copytree(study.trained, place)
-    run = RunFolder(place)
+    run = Run(place)
     space = {**run.space(), "reason": payload}
     (place / "space.yaml").write_text(yaml.safe_dump(space))
     first, *rest = [dict(record) for record in journal.read(run.trials_file).records]

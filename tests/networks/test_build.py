@@ -8,14 +8,14 @@ import torch
 from torchvision.models import get_model
 from torchvision.models.regnet import ResBottleneckBlock
 
-from designspace.arch import CATALOG, Frame, Model, published
-from designspace.arch.body import Arch
+from designspace.arch import CATALOG, Model, Skeleton, published
+from designspace.arch.body import Body
 from designspace.networks import build
 
 SMALL = Model(
     "small",
-    Arch((1, 2), (16, 24), (2.0, 1.0), (4, 8), se_ratio=0.25),
-    Frame(16, 5, 8, 1, (1, 2)),
+    Body((1, 2), (16, 24), (2.0, 1.0), (4, 8), se_ratio=0.25),
+    Skeleton(16, 5, 8, 1, (1, 2)),
 )
 
 
@@ -43,18 +43,18 @@ def test_parameters_on_meta_are_those_counted(name):
     [((1, 2), 1, 8), ((2, 2), 1, 4), ((1, 1), 2, 8), ((2, 2), 2, 2)],
 )
 def test_strides_are_those_of_the_frame(strides, stem_stride, side):
-    model = replace(SMALL, frame=Frame(16, 5, 8, stem_stride, strides))
+    model = replace(SMALL, skeleton=Skeleton(16, 5, 8, stem_stride, strides))
     network = build(model)
     images = torch.randn(2, 3, 16, 16)
     assert network.trunk_output(network.stem(images)).shape == (2, 24, side, side)
     assert network(images).shape == (2, 5)
-    assert model.frame.stage_resolutions()[-1] == side
+    assert model.skeleton.stage_resolutions()[-1] == side
 
 
 def test_any_number_of_stages():
     for stages in (1, 5):
-        arch = Arch((1,) * stages, (8,) * stages, (1.0,) * stages, (4,) * stages)
-        model = Model("m", arch, Frame(32, 3, 8, 1, (1,) * stages))
+        body = Body((1,) * stages, (8,) * stages, (1.0,) * stages, (4,) * stages)
+        model = Model("m", body, Skeleton(32, 3, 8, 1, (1,) * stages))
         assert build(model)(torch.randn(2, 3, 32, 32)).shape == (2, 3)
 
 

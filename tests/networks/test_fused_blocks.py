@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from designspace.arch import Frame, Model
-from designspace.arch.body import Arch
+from designspace.arch import Model, Skeleton
+from designspace.arch.body import Body
 from designspace.networks import build
 from designspace.networks.fused_blocks import FusedBatchNorm
 
@@ -76,8 +76,8 @@ def test_slopes_are_those_of_finite_differences_in_the_large():
 @pytest.mark.parametrize("training", [True, False])
 def test_a_whole_network_is_the_same(se_ratio, training):
     """The same weights from the same seed, the same state keys, outputs, and slopes."""
-    stages = Arch((2, 1), (16, 24), (4.0, 2.0), (2, 4), se_ratio)
-    model = Model("m", stages, Frame(16, 5, 8, 1, (1, 2)))
+    stages = Body((2, 1), (16, 24), (4.0, 2.0), (2, 4), se_ratio)
+    model = Model("m", stages, Skeleton(16, 5, 8, 1, (1, 2)))
     images = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     images = images.to(memory_format=ORDER)
     networks, outputs = [], []

@@ -13,16 +13,16 @@ import numpy as np
 from designspace.arch import Block, BlockAxis, Cost
 
 
-def cost(stages, frame):
-    """Multiply-adds, parameters and activations, of all bodies at once, as `arch.cost` counts."""
-    sides = frame.stage_resolutions()
+def cost(stages, skeleton):
+    """Multiply-adds, parameters and activations, of all bodies at once, as `body.cost` counts."""
+    sides = skeleton.stage_resolutions()
     ones = np.ones(len(stages), dtype=np.int64)
     # Stem: 3x3 convolution of 3 channels without bias, BatchNorm.
-    flops = 27 * frame.stem_width * sides[0] ** 2 * ones
-    params = 29 * frame.stem_width * ones
-    acts = frame.stem_width * sides[0] ** 2 * ones
-    width_in = frame.stem_width * ones
-    for i in range(frame.num_stages):
+    flops = 27 * skeleton.stem_width * sides[0] ** 2 * ones
+    params = 29 * skeleton.stem_width * ones
+    acts = skeleton.stem_width * sides[0] ** 2 * ones
+    width_in = skeleton.stem_width * ones
+    for i in range(skeleton.num_stages):
         area_in, area = sides[i] ** 2, sides[i + 1] ** 2
         depth, width = stages.depths[:, i], stages.widths[:, i]
         t, k = (stages.extras[axis][:, i].astype(np.int64) for axis in ("t", "k"))
@@ -38,9 +38,9 @@ def cost(stages, frame):
             acts += blocks * (np.where(t > 1, inner, 0) * side_in + (inner + width) * area)
         width_in = width
     # Classifier: linear with bias, on the mean over the last map.
-    flops += (width_in + 1) * frame.classes
-    params += (width_in + 1) * frame.classes
-    return Cost(flops=flops, params=params, acts=acts + frame.classes)
+    flops += (width_in + 1) * skeleton.classes
+    params += (width_in + 1) * skeleton.classes
+    return Cost(flops=flops, params=params, acts=acts + skeleton.classes)
 
 
 def network(model, zero_init_residual):
@@ -68,16 +68,16 @@ def network(model, zero_init_residual):
             made = self.branch(images)
             return images + made if self.residual else made
 
-    arch, frame = model.arch, model.frame
-    kinds = dict(arch.extras)
-    layers = [relu6(3, frame.stem_width, 3, frame.stem_stride)]
-    width_in = frame.stem_width
-    for i, stride in enumerate(frame.strides):
+    body, skeleton = model.body, model.skeleton
+    kinds = dict(body.extras)
+    layers = [relu6(3, skeleton.stem_width, 3, skeleton.stem_stride)]
+    width_in = skeleton.stem_width
+    for i, stride in enumerate(skeleton.strides):
         t, k = int(kinds["t"][i]), int(kinds["k"][i])
-        for j in range(arch.depths[i]):
-            layers.append(InvertedResidual(width_in, arch.widths[i], stride if j == 0 else 1, t, k))
-            width_in = arch.widths[i]
-    pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width_in, frame.classes)]
+        for j in range(body.depths[i]):
+            layers.append(InvertedResidual(width_in, body.widths[i], stride if j == 0 else 1, t, k))
+            width_in = body.widths[i]
+    pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width_in, skeleton.classes)]
     return nn.Sequential(*layers, *pooled)
 
 

@@ -15,7 +15,7 @@ from packages import bring
 from torch import nn
 
 import designspace
-from designspace.arch import Arch, Frame, Model, Population, find_block
+from designspace.arch import Body, Model, Population, Skeleton, find_block
 from designspace.errors import InputError
 from designspace.networks import build
 from designspace.space import load_space, sample
@@ -92,25 +92,25 @@ def counted(network, side):
 
 def test_costs_are_those_of_the_built_networks(installed):
     population = sample(load_space(str(SPACE)), 40, seed=1).population
-    kinds = population.stages.extras
+    kinds = population.bodies.extras
     assert set(np.unique(kinds["t"])) == {1, 2, 3, 6}
     assert (kinds["k"] == kinds["k"][:, :1]).all()  # shared
     assert set(np.unique(kinds["k"])) == {3, 5}
     for i in range(0, 40, 3):
         model = population.model(i)
         network = build(model)
-        assert counted(network, model.frame.resolution) == (model.flops, model.acts)
+        assert counted(network, model.skeleton.resolution) == (model.flops, model.acts)
         assert sum(p.numel() for p in network.parameters()) == model.params
 
 
 def test_a_body_survives_its_file_and_has_a_name_of_its_own(installed):
     population = sample(load_space(str(SPACE)), 5).population
-    for arch in population.archs():
-        again = Arch.from_dict(json.loads(json.dumps(arch.to_dict())))
-        assert again == arch
-        assert again.id == arch.id
-        other = dataclasses.replace(arch, extras=(("t", (1.0, 1.0)), ("k", (7.0, 7.0))))
-        assert other.id != arch.id
+    for body in population.iter_bodies():
+        again = Body.from_dict(json.loads(json.dumps(body.to_dict())))
+        assert again == body
+        assert again.id == body.id
+        other = dataclasses.replace(body, extras=(("t", (1.0, 1.0)), ("k", (7.0, 7.0))))
+        assert other.id != body.id
 
 
 def test_the_space_of_the_readme_takes_depths_and_widths_from_its_parent(installed, tmp_path):
@@ -213,13 +213,13 @@ def test_mistakes_are_explained(installed, tmp_path, old, new, message):
 
 def test_blocks_do_not_mix(installed):
     own = sample(load_space(str(SPACE)), 1).population.model(0)
-    plain = Model("plain", Arch((1, 1), (8, 8), (1.0, 1.0), (8, 8)), own.frame)
+    plain = Model("plain", Body((1, 1), (8, 8), (1.0, 1.0), (8, 8)), own.skeleton)
     with pytest.raises(InputError, match="a population has one kind"):
         Population.of([own, plain])
 
 
 def test_networks_too_large_to_count_are_refused(installed):
-    frame = Frame(resolution=4096, strides=(1,), stem_stride=1)
-    arch = Arch((1000,), (10**6,), (1.0,), (1,), 0.0, "inverted-residual", (("t", (12.0,)),))
+    skeleton = Skeleton(resolution=4096, strides=(1,), stem_stride=1)
+    body = Body((1000,), (10**6,), (1.0,), (1,), 0.0, "inverted-residual", (("t", (12.0,)),))
     with pytest.raises(InputError, match="64 bits"):
-        _ = Model("huge", arch, frame).flops
+        _ = Model("huge", body, skeleton).flops

@@ -10,16 +10,16 @@ import torch
 from packages import bring
 from torch import nn
 
-from designspace.arch import Arch, Block, BlockAxis, Cost, Frame, Model, cost, find_block
+from designspace.arch import Block, BlockAxis, Body, Cost, Model, Skeleton, cost, find_block
 from designspace.arch.blocks import installed_blocks
-from designspace.arch.body import Stages
+from designspace.arch.body import BodyBatch
 from designspace.errors import InputError
 from designspace.networks import build
 from designspace.training.trial_task import _is_out_of_memory
 
 RIGHT = inverted_residual.BLOCK
-FRAME = Frame(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
-ARCH = Arch(
+FRAME = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
+ARCH = Body(
     (1, 2), (8, 16), (1.0, 1.0), (1, 1), 0.0, RIGHT.name, (("t", (2.0, 3.0)), ("k", (3.0, 3.0)))
 )
 MODEL = Model("m", ARCH, FRAME)
@@ -39,7 +39,7 @@ def use(monkeypatch):
 
 def counting(change):
     """A cost that is right but for what is made of it."""
-    return lambda stages, frame: change(inverted_residual.cost(stages, frame))
+    return lambda stages, skeleton: change(inverted_residual.cost(stages, skeleton))
 
 
 def stop(*_):
@@ -50,14 +50,14 @@ def fail(*_):
     raise KeyError("t")
 
 
-def overwrite(stages, frame):
+def overwrite(stages, skeleton):
     stages.depths[:] = 1
-    return inverted_residual.cost(stages, frame)
+    return inverted_residual.cost(stages, skeleton)
 
 
-def overwrite_extras(stages, frame):
+def overwrite_extras(stages, skeleton):
     stages.extras["t"][:] = 1
-    return inverted_residual.cost(stages, frame)
+    return inverted_residual.cost(stages, skeleton)
 
 
 def with_flops(change):
@@ -91,8 +91,8 @@ def test_a_cost_that_is_none(use, wrong, message):
 
 def test_what_a_package_keeps_of_its_counts_is_its_own(use):
     kept = np.full(1, 7)
-    use(cost=lambda stages, frame: Cost(kept, kept, kept))
-    found = cost(Stages.from_archs([ARCH]), FRAME)
+    use(cost=lambda stages, skeleton: Cost(kept, kept, kept))
+    found = cost(BodyBatch.from_bodies([ARCH]), FRAME)
     kept[:] = 9
     assert found.flops.tolist() == [7]
 

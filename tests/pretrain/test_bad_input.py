@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from small import SMALL
 
-from designspace.arch import Arch, Frame, Model
+from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
 from designspace.pretrain.recipe import load_recipe
 
@@ -22,8 +22,8 @@ def place(tmp_path_factory):
     write_model(SMALL, home / "model.yaml")
     deep = Model(
         "deep",
-        Arch((1,) * 5, (8, 8, 8, 8, 8), (1.0,) * 5, (8,) * 5, 0.0),
-        Frame(resolution=32, classes=10, stem_width=8, stem_stride=1, strides=(2,) * 5),
+        Body((1,) * 5, (8, 8, 8, 8, 8), (1.0,) * 5, (8,) * 5, 0.0),
+        Skeleton(resolution=32, classes=10, stem_width=8, stem_stride=1, strides=(2,) * 5),
     )
     write_model(deep, home / "deep.yaml")
     return home
@@ -143,7 +143,7 @@ def test_corrupt_images_are_counted_and_named(place, cli, tmp_path, many):
 
 
 def test_a_checkpoint_of_another_model_names_keys_and_shapes(place, refused, tmp_path, many):
-    other = Model("other", Arch((1, 1), (8, 24), (1.0, 1.0), (8, 8), 0.25), SMALL.frame)
+    other = Model("other", Body((1, 1), (8, 24), (1.0, 1.0), (8, 8), 0.25), SMALL.skeleton)
     write_model(other, tmp_path / "other.yaml")
     said = refused(
         "evaluate", many[0] / "trunk.pt", "--model", tmp_path / "other.yaml", "--data",
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_model_names_keys_and_shapes(place, refused, tmp
 
 
 def test_another_trunk_in_the_folder(place, refused, tmp_path, many):
-    other = Model("other", Arch((1, 1), (8, 24), (1.0, 1.0), (8, 8), 0.25), SMALL.frame)
+    other = Model("other", Body((1, 1), (8, 24), (1.0, 1.0), (8, 8), 0.25), SMALL.skeleton)
     write_model(other, place / "other.yaml")
     small = place / "many.yaml"
     said = refused(*words(place, "--recipe", small, "--out", many[0], model="other.yaml"))

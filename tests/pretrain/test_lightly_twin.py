@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from designspace.arch import Arch, Frame, Model
-from designspace.pretrain.distributed import World
+from designspace.arch import Body, Model, Skeleton
+from designspace.pretrain.distributed import ProcessGroupInfo
 from designspace.pretrain.loss import swapped_prediction
 from designspace.pretrain.recipe import load_recipe, parse_recipe
 from designspace.pretrain.swav_network import SwavNetwork
@@ -16,8 +16,8 @@ pytest.importorskip("lightly", reason="lightly, an extra (swav-test), is not ins
 BATCH = 16
 SMALL = Model(
     "small",
-    Arch((1, 2), (16, 32), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(1, 2)),
+    Body((1, 2), (16, 32), (1.0, 1.0), (8, 8), 0.25),
+    Skeleton(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(1, 2)),
 )
 
 
@@ -81,7 +81,11 @@ def test_losses_and_gradients_are_lightlys(queued):
 
     length = 2 * BATCH if queued else None
     training = Pretraining(
-        SMALL, recipe(queue=length and {"length": length}), 10, 0, World(torch.device("cpu"))
+        SMALL,
+        recipe(queue=length and {"length": length}),
+        10,
+        0,
+        ProcessGroupInfo(torch.device("cpu")),
     )
     ours = training.network
     theirs = Lightly(ours)
@@ -117,7 +121,7 @@ def test_losses_along_a_training_are_lightlys():
     """Ten steps with LARC, each with crops of its own; lightly takes up the weights of each."""
     from lightly.loss import SwaVLoss
 
-    training = Pretraining(SMALL, recipe(), 10, 0, World(torch.device("cpu")))
+    training = Pretraining(SMALL, recipe(), 10, 0, ProcessGroupInfo(torch.device("cpu")))
     criterion = SwaVLoss()
     losses = []
     for step in range(10):

@@ -18,7 +18,7 @@ from designspace.export.weights import read_weights
 from designspace.pretrain import diagnostics as watch
 from designspace.pretrain import pretrain as run
 from designspace.pretrain.knn import knn_accuracy
-from designspace.pretrain.pretrain_run import PretrainFolder
+from designspace.pretrain.pretrain_run import PretrainRun
 from designspace.pretrain.recipe import load_recipe, parse_recipe, shipped_recipes
 from designspace.pretrain.sinkhorn import codes
 
@@ -58,7 +58,7 @@ def whole(place):
     command = [sys.executable, "-m", "designspace", *words(place, "whole")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "loss" in done.stdout
-    return PretrainFolder(place / "whole")
+    return PretrainRun(place / "whole")
 
 
 def test_journals_hold_every_iteration_and_epoch(whole):
@@ -78,7 +78,7 @@ def test_trunk_file_fits_the_model(whole):
 
 
 def test_killed_and_run_again_gives_the_same_losses_and_weights(place, whole):
-    out = PretrainFolder(place / "killed")
+    out = PretrainRun(place / "killed")
     command = [sys.executable, "-m", "designspace", *words(place, "killed")]
     for epochs in (1, 3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -105,7 +105,7 @@ def test_killed_and_run_again_gives_the_same_losses_and_weights(place, whole):
 
 
 def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(place, whole, cli):
-    out = PretrainFolder(place / "torn")
+    out = PretrainRun(place / "torn")
     subprocess.run(["cp", "-r", str(whole.path), str(out.path)], check=True)
     file = out.path / "checkpoint.pt"
     file.write_bytes(file.read_bytes()[:1000])
@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(place, cli, monkeyp
     assert "non-finite at iteration 16 (epoch 2, learning rate" in done.err
     assert "smaller --lr" in done.err
     assert "Traceback" not in done.err
-    kept = PretrainFolder(place / "nan")
+    kept = PretrainRun(place / "nan")
     assert [s["iteration"] for s in kept.steps()][-1] == 11
     assert kept.load(torch.device("cpu"))[0]["iteration"] == 11
 
@@ -222,12 +222,12 @@ def test_a_long_epoch_is_looked_at_before_its_end(place, cli, monkeypatch):
     assert done.code == 0, done.err
     told = [line.strip() for line in done.err.splitlines() if "alarm" in line.lower()]
     assert told == ["ALARM (stuck): the loss stands still", "alarm over (stuck)"]
-    assert PretrainFolder(place / "long").epochs()[0]["alarms"] == {}
+    assert PretrainRun(place / "long").epochs()[0]["alarms"] == {}
 
 
 def test_going_on_is_told_and_tensorboard_takes_every_iteration(place, cli, whole):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    out = PretrainFolder(place / "board")
+    out = PretrainRun(place / "board")
     subprocess.run(["cp", "-r", str(whole.path), str(out.path)], check=True)
     for name in ("checkpoint.pt", "checkpoint.before.pt"):
         (out.path / name).unlink()
@@ -276,7 +276,7 @@ def test_slow_twin_of_knn():
 def test_damaged_recipe_of_a_run_is_refused(place, whole, tmp_path):
     (tmp_path / "recipe.yaml").write_text("recipe: {name: x}\n")
     with pytest.raises(InputError, match="missing"):
-        PretrainFolder(tmp_path).recipe()
+        PretrainRun(tmp_path).recipe()
 
 
 def test_json_end_is_the_last_epoch(place, whole, cli):

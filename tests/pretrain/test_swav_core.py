@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from designspace.arch import Arch, Frame, Model
+from designspace.arch import Body, Model, Skeleton
 from designspace.errors import InputError
 from designspace.pretrain.embedding_queue import EmbeddingQueue
 from designspace.pretrain.larc import Larc
@@ -22,8 +22,8 @@ from designspace.pretrain.swav_network import SwavNetwork, projection
 
 SMALL = Model(
     "small",
-    Arch((1, 2), (16, 32), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(1, 2)),
+    Body((1, 2), (16, 32), (1.0, 1.0), (8, 8), 0.25),
+    Skeleton(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(1, 2)),
 )
 
 
@@ -235,7 +235,7 @@ def test_computing_activations_again_changes_nothing(after):
 
 def test_a_trunk_too_deep_for_the_crops_is_refused():
     deep = Model(
-        "deep", Arch((1,) * 4, (8,) * 4, (1.0,) * 4, (8,) * 4), Frame(16, 10, 8, 2, (2, 2, 2, 2))
+        "deep", Body((1,) * 4, (8,) * 4, (1.0,) * 4, (8,) * 4), Skeleton(16, 10, 8, 2, (2, 2, 2, 2))
     )
     with pytest.raises(InputError, match=r"deep is too deep for crops of 12 pixels.*32"):
         SwavNetwork(deep, load_recipe("quick"))

@@ -17,22 +17,22 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 from torch import nn
 
-from designspace.arch import Arch, Frame, Model
+from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
 from designspace.pretrain import distributed_checkpoint as snapshot
-from designspace.pretrain.distributed import World, share_statistics
+from designspace.pretrain.distributed import ProcessGroupInfo, share_statistics
 from designspace.pretrain.dtensor import whole
 from designspace.pretrain.multicrop import CropMaker, draw_crops
 from designspace.pretrain.pretrain import Request, pretrain_trunk
-from designspace.pretrain.pretrain_run import DataStamp, PretrainFolder
+from designspace.pretrain.pretrain_run import DataStamp, PretrainRun
 from designspace.pretrain.recipe import load_recipe, parse_recipe
 from designspace.pretrain.sinkhorn import codes
 from designspace.pretrain.swav_trainer import Pretraining
 
 SMALL = Model(
     "small",
-    Arch((1, 2), (8, 16), (1.0, 1.0), (8, 8), 0.25),
-    Frame(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
+    Body((1, 2), (8, 16), (1.0, 1.0), (8, 8), 0.25),
+    Skeleton(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2)),
 )
 CPU = torch.device("cpu")
 # Torch's threads forbid to fork a process that has trained; a server that has imported all may.
@@ -103,7 +103,7 @@ def train(world, steps, state=None, reduced=None, folder=None, **changes):
 
 
 def run_folder(path):
-    folder = PretrainFolder(path)
+    folder = PretrainRun(path)
     folder.begin(SMALL, recipe(), DATA)
     return folder
 
@@ -113,7 +113,7 @@ def meet(rank, folder, size):
     torch.set_num_threads(1)
     name = f"file://{folder}/meet{size}"
     dist.init_process_group("gloo", init_method=name, rank=rank, world_size=size)
-    return World(CPU, rank, size, dist.group.WORLD)
+    return ProcessGroupInfo(CPU, rank, size, dist.group.WORLD)
 
 
 def work(rank, folder, half_way):
@@ -127,7 +127,7 @@ def work(rank, folder, half_way):
         if rank == 0:
             run_folder(folder / name)
         world.wait()
-        there = PretrainFolder(folder / name)
+        there = PretrainRun(folder / name)
         train(world, 3, folder=there, **changes)
         if rank == 0:
             shutil.copytree(there.path, f"{folder}/{name} half way")
@@ -143,7 +143,7 @@ def work(rank, folder, half_way):
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     torch.set_num_threads(1)
-    alone = World(CPU)
+    alone = ProcessGroupInfo(CPU)
     half_way = train(alone, 3)["state"]
     one = train(alone, 5)
     mp.start_processes(work, args=(folder, half_way), nprocs=2, start_method=START)
@@ -195,10 +195,10 @@ def test_two_processes_go_on_from_their_checkpoint_bit_for_bit(both, kind):
 def test_one_process_goes_on_where_two_were(both, kind, tmp_path):
     one, _, made = both
     shutil.copytree(made / f"{kind} half way", tmp_path / "run")
-    folder = PretrainFolder(tmp_path / "run")
+    folder = PretrainRun(tmp_path / "run")
     state, notes = folder.load(CPU)
     assert (state["iteration"], notes) == (3, [])
-    alone = train(World(CPU), 5, folder=folder)
+    alone = train(ProcessGroupInfo(CPU), 5, folder=folder)
     assert alone["losses"] == pytest.approx(one["losses"][3:], abs=1e-4)
     # Two checkpoints of one process are there now, so those of two are gone.
     kept = sorted(p.name for p in folder.path.glob("checkpoint*"))
@@ -218,7 +218,7 @@ def test_bfloat16_trains_as_float32_to_its_precision(both):
 @pytest.mark.parametrize("harm", ["truncated", "file missing", "not finished", "described wrongly"])
 def test_a_torn_checkpoint_of_two_is_told_and_the_one_before_is_used(both, harm, tmp_path):
     shutil.copytree(both[2] / "fsdp half way", tmp_path / "run")
-    folder = PretrainFolder(tmp_path / "run")
+    folder = PretrainRun(tmp_path / "run")
     there = folder.path / "checkpoint"
     part = there / "__1_0.distcp"
     if harm == "truncated":
@@ -246,7 +246,7 @@ class _Runs:
 def test_a_checkpoint_cannot_run_what_it_names(both, tmp_path):
     shutil.copytree(both[2] / "fsdp half way" / "checkpoint", tmp_path / "checkpoint")
     (tmp_path / "checkpoint" / ".metadata").write_bytes(pickle.dumps(_Runs(tmp_path / "harm")))
-    assert snapshot.read(tmp_path / "checkpoint", None, World(CPU), CPU) is None
+    assert snapshot.read(tmp_path / "checkpoint", None, ProcessGroupInfo(CPU), CPU) is None
     assert not (tmp_path / "harm").exists()
 
 
@@ -322,7 +322,7 @@ def test_torchrun_and_kill(tmp_path):
     done = subprocess.run([*command, "--out", tmp_path / "two"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trunk in") == 1
-    killed = PretrainFolder(tmp_path / "killed")
+    killed = PretrainRun(tmp_path / "killed")
     processes = started(killed.path, request)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and all(p.is_alive() for p in processes):
@@ -338,7 +338,7 @@ def test_torchrun_and_kill(tmp_path):
     assert [p.exitcode for p in again] == [0, 0]
     run(tmp_path / "alone", request)
     a, b, c, d = (
-        [s["loss"] for s in PretrainFolder(tmp_path / name).steps()]
+        [s["loss"] for s in PretrainRun(tmp_path / name).steps()]
         for name in ("one", "two", "killed", "alone")
     )
     assert len(a) == len(b) == len(d) == 4

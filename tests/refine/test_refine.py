@@ -9,7 +9,7 @@ from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.errors import InputError
 from designspace.refine.constraint_tests import Rule
 from designspace.refine.refine import refine
-from designspace.runs import RunFolder, Trial, TrialState
+from designspace.runs import Run, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
 
 BUDGET = (Budget.parse("flops", "0.7M:1.5M"),)
@@ -20,7 +20,7 @@ def study(path, space, error_of, n=160, seed=0):
     found = load_space(str(space))
     result = sample(found, n, BUDGET, seed)
     record = sample_record(found, result, BUDGET, seed)
-    folder = RunFolder.create(path, {**found.source, "sample": record}, result.population)
+    folder = Run.create(path, {**found.source, "sample": record}, result.population)
     rng = np.random.default_rng(seed)
     errors = 50 + error_of(result.population) + rng.normal(0, 1, n)
     folder.append_trials(
@@ -33,7 +33,7 @@ def study(path, space, error_of, n=160, seed=0):
 
 
 def falling_widths(population):
-    return 5.0 * (np.diff(population.stages.widths, axis=1) < 0).any(axis=1)
+    return 5.0 * (np.diff(population.bodies.widths, axis=1) < 0).any(axis=1)
 
 
 def accepted(refinement):
@@ -64,7 +64,7 @@ def test_sharing_is_accepted_only_within_a_margin_that_the_study_can_show(tmp_pa
 
 def test_sharing_that_costs_is_not_accepted(tmp_path):
     def alike_is_bad(population):
-        b = population.stages.bottleneck_ratios
+        b = population.bodies.bottleneck_ratios
         return 4.0 * (b.max(axis=1) / b.min(axis=1) < 4)
 
     found = refine(study(tmp_path / "run", "AnyNetXA@16", alike_is_bad), "x", Rule())
@@ -73,10 +73,10 @@ def test_sharing_that_costs_is_not_accepted(tmp_path):
 
 def test_turn_after_turn_it_goes_on_to_the_quantized_linear_rule_and_ranges(tmp_path):
     def falling_depths(population):
-        return 5.0 * (np.diff(population.stages.depths, axis=1) < 0).any(axis=1)
+        return 5.0 * (np.diff(population.bodies.depths, axis=1) < 0).any(axis=1)
 
     def off_the_rule(population):
-        stages = population.stages
+        stages = population.bodies
         return 20 * fit_quantized_linear(stages.widths, stages.depths).error
 
     first = refine(study(tmp_path / "a", "AnyNetXD@16", falling_depths), "e", Rule())
@@ -100,7 +100,7 @@ def test_turn_after_turn_it_goes_on_to_the_quantized_linear_rule_and_ranges(tmp_
 
 def test_one_axis_gets_one_constraint(tmp_path):
     def b_and_the_rule(population):
-        stages = population.stages
+        stages = population.bodies
         fit = fit_quantized_linear(stages.widths, stages.depths).error
         return 20 * fit + 3 * np.log2(stages.bottleneck_ratios[:, 0]) + 0.03 * stages.widths[:, 3]
 
@@ -119,7 +119,7 @@ def test_models_of_the_narrower_space_keep_its_constraints(tmp_path):
     (tmp_path / "mine.yaml").write_text(found.text())
     space = load_space(str(tmp_path / "mine.yaml"))
     assert space.parent == "AnyNetXA@16"
-    stages = sample(space, 50, BUDGET).population.stages
+    stages = sample(space, 50, BUDGET).population.bodies
     assert (np.diff(stages.widths, axis=1) >= 0).all()
     assert (np.ptp(stages.bottleneck_ratios, axis=1) == 0).all()
 
@@ -191,7 +191,7 @@ def test_a_study_that_can_not_be_refined_is_refused(tmp_path, refused):
     for name, message in [("bad name", "name: "), ("AnyNetXC@16", "name of the studied space")]:
         with pytest.raises(InputError, match=message):
             refine(run, name, Rule())
-    folder = RunFolder.open(run)
+    folder = Run.open(run)
     folder.trials_file.unlink()
     with pytest.raises(InputError, match=r"no trial that counts.* 4 missing"):
         refine(run, "x", Rule())

@@ -8,7 +8,7 @@ import pytest
 from designspace.analysis.parameter_columns import one_group_width, parameters
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.analysis.results import Provenance, Results
-from designspace.refine.constraint_tests import Rule, propose
+from designspace.refine.constraint_tests import Rule, evaluate_constraints
 from designspace.refine.distance_regression import at_zero
 from designspace.space import Budget, load_space, sample
 
@@ -28,9 +28,9 @@ def studied(name, n, budgets=BUDGET):
         states=np.full(n, "complete"),
         errors=np.full(n, 50.0),
         chance=90.0,
-        parameters=parameters(drawn.stages, drawn.regnets),
+        parameters=parameters(drawn.bodies, drawn.regnets),
         costs={},
-        stages=drawn.stages,
+        bodies=drawn.bodies,
         regnets=drawn.regnets,
         counted=np.ones(n, dtype=bool),
         provenance=Provenance(""),
@@ -40,7 +40,9 @@ def studied(name, n, budgets=BUDGET):
 def proposals(space, results, planted, seed, rule=None):
     """Verdicts with errors that follow a planted rule and noise."""
     noise = np.random.default_rng(seed).normal(0, 1.2, len(results))
-    found = propose(space, replace(results, errors=50 + planted + noise), rule or Rule())
+    found = evaluate_constraints(
+        space, replace(results, errors=50 + planted + noise), rule or Rule()
+    )
     return {proposal.claim: proposal for proposal in found}
 
 
@@ -71,7 +73,7 @@ def test_ranges_and_values_are_not_tested_on_what_chose_them():
 
 def test_sharing_that_costs_the_margin_is_hardly_ever_called_free_and_a_free_one_is():
     space, results = studied("AnyNetXA@16", 150)
-    stages = results.stages
+    stages = results.bodies
     octaves = np.log2(stages.group_widths.max(axis=1) / stages.group_widths.min(axis=1))
     octaves[one_group_width(stages)] = 0
     costly = -octaves / octaves[octaves > 0].mean()  # one g costs 1 % against the others
@@ -88,7 +90,7 @@ def test_widths_that_should_not_decrease_are_found_though_few_models_keep_to_it(
     space, results = studied("AnyNetXA@16", n)
     claim = "widths that never decrease"
     found = [
-        proposals(space, results, 0.8 * decrease(results.stages.widths), s)[claim] for s in range(8)
+        proposals(space, results, 0.8 * decrease(results.bodies.widths), s)[claim] for s in range(8)
     ]
     assert sum(proposal.accepted for proposal in found) >= 7
     for proposal in found:
@@ -128,7 +130,7 @@ def test_a_constraint_is_rejected_where_it_would_lose_the_best_model():
     assert found.verdict == "rejected"
     assert "the best model does not keep it" in found.reason
     space, results = studied("AnyNetXA@16", 200)
-    falls = decrease(results.stages.widths)
+    falls = decrease(results.bodies.widths)
     planted = 0.8 * falls
     planted[int(np.argmax(falls))] = -20
     found = proposals(space, results, planted, 0)["widths that never decrease"]
@@ -138,7 +140,7 @@ def test_a_constraint_is_rejected_where_it_would_lose_the_best_model():
 
 def test_the_quantized_linear_rule_is_judged_at_equal_depth():
     space, results = studied("AnyNetXE@16", 120)
-    stages, claim = results.stages, "widths that follow the quantized linear rule"
+    stages, claim = results.bodies, "widths that follow the quantized linear rule"
     depth = 3.0 * np.log2(stages.depths.sum(axis=1))
     fit = fit_quantized_linear(stages.widths, stages.depths).error
     assert proposals(space, results, depth, 0)[claim].verdict == "undecided"

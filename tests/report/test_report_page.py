@@ -17,7 +17,7 @@ import pytest
 
 import designspace
 from designspace.errors import InputError
-from designspace.runs import RunFolder, Trial, TrialState
+from designspace.runs import Run, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
 
 BUDGET = (Budget.parse("flops", "150K:400K"),)
@@ -30,7 +30,7 @@ def run(path, space="AnyNetXA@8", n=12, shift=0.0, states=None, name=None):
     source = {**found.source, "sample": sample_record(found, result, BUDGET, 0)}
     if name is not None:
         source["reason"] = name
-    folder = RunFolder.create(path, source, result.population)
+    folder = Run.create(path, source, result.population)
     rng = np.random.default_rng(1)
     for i, id_ in enumerate(result.population.ids):
         word = (states or {}).get(i, "complete")

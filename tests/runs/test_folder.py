@@ -6,7 +6,7 @@ import pytest
 
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.runs import RunFolder, Trial, TrialState
+from designspace.runs import Run, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
 
 BUDGET = (Budget.parse("flops", "150K:400K"),)
@@ -16,7 +16,7 @@ def make(path, name="RegNetX@8", n=4, seed=0):
     space = load_space(name)
     result = sample(space, n, BUDGET, seed)
     record = sample_record(space, result, BUDGET, seed)
-    return RunFolder.create(path, {**space.source, "sample": record}, result.population)
+    return Run.create(path, {**space.source, "sample": record}, result.population)
 
 
 def trial(folder, index, state=TrialState.COMPLETE, error=10.0):
@@ -29,7 +29,7 @@ def test_a_population_comes_back_as_it_was(tmp_path):
     population = folder.population()
     drawn = sample(load_space("RegNetX@8"), 4, BUDGET).population
     assert population.ids == drawn.ids
-    assert population.frame == drawn.frame
+    assert population.skeleton == drawn.skeleton
     assert list(population.records()) == list(drawn.records())
     assert load_space(str(folder.space_file)).hash == load_space("RegNetX@8").hash
 
@@ -127,9 +127,9 @@ def test_an_impossible_trial_is_refused(tmp_path, change, message):
 
 def test_what_is_no_run_folder_is_said(tmp_path):
     with pytest.raises(InputError, match="no run folder"):
-        RunFolder.open(tmp_path / "none")
+        Run.open(tmp_path / "none")
     with pytest.raises(InputError, match=r"has no space\.yaml"):
-        RunFolder.open(tmp_path)
+        Run.open(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="in the way"):
         make(tmp_path / "file")

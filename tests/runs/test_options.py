@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from designspace.errors import InputError
-from designspace.runs.options import check_asked, chosen_models, parse_source
+from designspace.runs.options import check_training_options, chosen_models, parse_source
 
 FINE = {
     "data": "digits",
@@ -40,14 +40,14 @@ FINE = {
 )
 def test_what_cannot_be_asked(changes, said):
     with pytest.raises(InputError, match=said):
-        check_asked(**(FINE | changes))
+        check_training_options(**(FINE | changes))
 
 
 def test_what_can_be_asked(tmp_path):
     for data in ("digits", "cifar10", f"cifar100:{tmp_path}", f"folder:{tmp_path}"):
-        check_asked(**(FINE | {"data": data}))
+        check_training_options(**(FINE | {"data": data}))
     for device in ("auto", "cpu", "cuda", "cuda:0", "mps"):
-        check_asked(**(FINE | {"device": device}))
+        check_training_options(**(FINE | {"device": device}))
     assert parse_source(f"folder:{tmp_path}") == ("folder", str(tmp_path))
 
 

@@ -38,13 +38,13 @@ def test_every_shipped_space_goes_with_every_setting():
         for setting in shipped_settings():
             space = load_space(f"{name}@{setting}")
             assert space.name == f"{name}@{setting}"
-            assert space.frame.resolution == int(setting)
-            assert space.frame.num_stages == plain.frame.num_stages
+            assert space.skeleton.resolution == int(setting)
+            assert space.skeleton.num_stages == plain.skeleton.num_stages
             assert space.exact_size < plain.exact_size or name == "RegNetX-w0-wa"
 
 
 def test_32_pixels_end_at_4_by_4():
-    assert load_space("AnyNetXA@32").frame.stage_resolutions() == (32, 32, 16, 8, 4)
+    assert load_space("AnyNetXA@32").skeleton.stage_resolutions() == (32, 32, 16, 8, 4)
 
 
 def test_parents_come_before_children():
@@ -73,7 +73,7 @@ def test_an_own_space_narrows_a_neighbour_or_a_shipped_one(tmp_path):
     space = load_space(f"{tmp_path}/finer.yaml@{tmp_path}/tiny.yaml")
     assert space.name == "finer@tiny"
     assert (space.se_ratio, space.share, space.dimensions) == (0.25, ("b", "g"), 9)
-    assert (space.frame.resolution, space.frame.classes) == (12, 3)
+    assert (space.skeleton.resolution, space.skeleton.classes) == (12, 3)
     assert space.axes["w"].values[-1] == 56
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.arch import Frame, cost
+from designspace.arch import Skeleton, cost
 from designspace.errors import InputError
 from designspace.space import Budget, load_space, sample, sampler, shipped_spaces
 
@@ -49,11 +49,11 @@ def test_every_space_keeps_its_own_rules(name):
     budget = Budget.parse("flops", "10M±20%")
     result = sample(space, 30, (budget,), seed=1)
     population = result.population
-    stages = population.stages
+    stages = population.bodies
     assert len(set(population.ids)) == 30
     assert budget.holds(population.cost).all()
     assert all(cap.holds(population.cost).all() for cap in space.caps)
-    recounted = cost(stages, space.frame)
+    recounted = cost(stages, space.skeleton)
     assert recounted.flops.tolist() == population.cost.flops.tolist()
     assert recounted.acts.tolist() == population.cost.acts.tolist()
     arrays = {"d": stages.depths, "w": stages.widths, "b": stages.bottleneck_ratios}
@@ -62,9 +62,9 @@ def test_every_space_keeps_its_own_rules(name):
     for axis, way in space.monotone.items():
         steps = np.diff(arrays[axis], axis=1)
         assert (steps >= 0).all() if way == "increasing" else (steps <= 0).all()
-    for i, arch in enumerate(population.archs()):
+    for i, body in enumerate(population.iter_bodies()):
         regnet = population.regnet(i)
-        assert regnet is None or regnet.arch(space.se_ratio) == arch
+        assert regnet is None or regnet.body(space.se_ratio) == body
     tally = result.tally
     assert tally.tried == tally.accepted + sum(tally.refused.values())
 
@@ -110,7 +110,7 @@ def test_bad_budgets_say_what_is_right(text):
 
 def test_cost_of_a_population_equals_that_of_its_members():
     population = sample(load_space("RegNetY"), 10, PAPER_BUDGET).population
-    assert population.frame == Frame()
+    assert population.skeleton == Skeleton()
     for i in range(10):
         model = population.model(i)
         assert (model.flops, model.params) == (
@@ -122,9 +122,9 @@ def test_cost_of_a_population_equals_that_of_its_members():
 def test_distinct_values_and_total_depth_hold_for_the_finished_bodies():
     space = load_space("AnyNetXE-4widths@16")
     result = sample(space, 100, (Budget.parse("flops", "1M±10%"),))
-    widths = result.population.stages.widths
+    widths = result.population.bodies.widths
     assert all(len(set(row)) == 4 for row in widths.tolist())
-    assert result.population.stages.depths.sum(axis=1).max() <= 24
+    assert result.population.bodies.depths.sum(axis=1).max() <= 24
     assert result.tally.refused["4 distinct w"] > 0
     assert result.tally.refused["total depth"] > 0
     free = load_space("AnyNetXE@16")

@@ -35,7 +35,7 @@ def results(errors, states=None, name="a", all_finished=False):
         chance=CHANCE,
         parameters={},
         costs={},
-        stages=None,
+        bodies=None,
         regnets=None,
         counted=count(words, errors, all_finished),
         provenance=Provenance(path=""),

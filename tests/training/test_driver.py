@@ -7,8 +7,8 @@ import pytest
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.runs import Trial, TrialState
-from designspace.training.driver import Driver, Share
-from designspace.training.loky_workers import Done
+from designspace.training.driver import Driver, RunPlan
+from designspace.training.loky_workers import TaskResult
 from designspace.training.trial_task import Outcome
 
 
@@ -24,7 +24,7 @@ def drive(make_run, tasks, observer, inline):
 
     def run(work=None, slots=2, workers=None, tasks=tasks, grace=60.0):
         folder, workers = make_run(n=4), workers or inline(slots, work)
-        share = Share(folder, tasks, (), [100] * 4)
+        share = RunPlan(folder, tasks, (), [100] * 4)
         (end,) = Driver([share], workers, observer, grace=grace).run()
         return folder, workers, end
 
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_once_costs_nothing(drive, observer):
     def work(task):
         if task.index == 0 and not deaths:
             deaths.append(1)
-            return Done(task, None, "its worker died (SIGKILL(-9))")
+            return TaskResult(task, None, "its worker died (SIGKILL(-9))")
         return complete(task)
 
     folder, _, end = drive(work)
@@ -83,7 +83,7 @@ def test_a_model_that_kills_its_workers_is_tried_alone_then_failed(drive, inline
     def work(task):
         if task.index == 1:
             beside.append(len(workers.tasks))
-            return Done(task, None, "its worker died")
+            return TaskResult(task, None, "its worker died")
         return complete(task)
 
     workers = inline(2, work)
@@ -126,7 +126,7 @@ def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
             self.task = task
 
         def wait(self, seconds):
-            return [Done(self.task, None, "its worker died")] if self.killed else []
+            return [TaskResult(self.task, None, "its worker died")] if self.killed else []
 
         def kill(self, task):
             self.killed = True
@@ -161,7 +161,7 @@ def test_a_full_disk_stops_with_what_was_finished_kept(drive, make_run, monkeypa
 
 def test_earlier_trials_count_as_finished(make_run, tasks, observer, inline):
     before = [complete(tasks[0]).trial, failed(tasks[1]).trial]
-    share = Share(make_run(n=4), tasks[2:], before, [5] * 4)
+    share = RunPlan(make_run(n=4), tasks[2:], before, [5] * 4)
     driver = Driver([share], inline(1, complete), observer)
     assert (driver.snapshot().total, driver.snapshot().finished) == (4, 2)
     (end,) = driver.run()
@@ -178,8 +178,8 @@ def test_several_runs_take_turns_the_shortest_first(make_run, tasks, observer, i
         return complete(task)
 
     shares = [
-        Share(one, tasks[2:], [complete(task).trial for task in tasks[:2]], [5] * 4),
-        Share(two, others, (), [7] * 4),
+        RunPlan(one, tasks[2:], [complete(task).trial for task in tasks[:2]], [5] * 4),
+        RunPlan(two, others, (), [7] * 4),
     ]
     ends = Driver(shares, inline(1, work), observer).run()
     assert order == [(1, 0), (1, 1), (0, 2), (1, 2), (0, 3), (1, 3)]
@@ -189,8 +189,8 @@ def test_several_runs_take_turns_the_shortest_first(make_run, tasks, observer, i
 
 
 def test_models_of_several_runs_are_told_apart(make_run, tasks, observer, inline):
-    work = lambda task: Done(task, None, "its worker died")  # noqa: E731
-    shares = [Share(make_run(n, n=4), [replace(tasks[0], run=i)], (), [5] * 4)
+    work = lambda task: TaskResult(task, None, "its worker died")  # noqa: E731
+    shares = [RunPlan(make_run(n, n=4), [replace(tasks[0], run=i)], (), [5] * 4)
               for i, n in enumerate(("one", "two"))]  # fmt: skip
     ends = Driver(shares, inline(2, work), observer).run()
     assert [end.failed for end in ends] == [1, 1]
@@ -199,12 +199,12 @@ def test_models_of_several_runs_are_told_apart(make_run, tasks, observer, inline
 
 def test_it_may_stop_before_all_are_trained(make_run, tasks, observer, inline):
     folder = make_run(n=4)
-    share = Share(folder, tasks, (), [5] * 4)
+    share = RunPlan(folder, tasks, (), [5] * 4)
     enough = lambda: "enough" if len(folder.trials()) == 2 else None  # noqa: E731
     (end,) = Driver([share], inline(1, complete), observer, enough).run()
     assert (end.total, end.complete) == (4, 2)
     assert observer.notes == ["enough"]
     # Asked again it does not begin.
-    again = Share(folder, tasks[2:], folder.trials(), [5] * 4)
+    again = RunPlan(folder, tasks[2:], folder.trials(), [5] * 4)
     (end,) = Driver([again], inline(1, complete), observer, enough).run()
     assert (end.complete, end.running) == (2, 0)

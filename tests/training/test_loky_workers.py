@@ -15,7 +15,7 @@ from work_for_tests import at_once, dies_once, hangs
 from designspace.errors import InputError
 from designspace.training import devices
 from designspace.training import loky_workers as module
-from designspace.training.devices import default_jobs, find_devices
+from designspace.training.devices import default_jobs, resolve_devices
 from designspace.training.loky_workers import LokyWorkers
 from designspace.training.train_runs import local_workers
 
@@ -133,7 +133,7 @@ def test_trials_are_spread_over_the_devices(make_task, monkeypatch):
 def test_devices_as_people_name_them(monkeypatch, count, text, found):
     monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
-    assert find_devices(text) == found
+    assert resolve_devices(text) == found
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_devices_that_are_not_there(monkeypatch, text, said):
     monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match=said):
-        find_devices(text)
+        resolve_devices(text)
 
 
 def test_trials_at_once_suit_the_devices(monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.io.lock import lock
-from designspace.runs import RunFolder, TrialState
+from designspace.runs import Run, TrialState
 from designspace.training.train_runs import train_runs
 
 
@@ -131,7 +131,7 @@ def test_several_runs_train_as_each_would_alone(make_run, request_of, train, obs
 
 def test_a_run_given_twice(make_run, request_of, observer):
     folder = make_run()
-    twice = RunFolder(folder.path / ".." / folder.name)
+    twice = Run(folder.path / ".." / folder.name)
     with pytest.raises(InputError, match="is given twice"):
         train_runs([(folder, request_of()), (twice, request_of())], observer)
 
@@ -225,7 +225,7 @@ def test_kill_9_of_the_driver_then_the_same_command(command, request_of, train, 
     process.kill()
     process.communicate()
     _wait_until_gone(process.pid)
-    assert len(results(RunFolder(folder.path))) < 3
+    assert len(results(Run(folder.path))) < 3
     again, _ = command("killed")
     out, err = again.communicate(timeout=600)
     assert again.returncode == 0, err

@@ -12,9 +12,9 @@ from designspace.data.cache import build_cache
 from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split
-from designspace.training.ema import Average
+from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
-from designspace.training.trainer import Diverged, Training
+from designspace.training.trainer import Diverged, Trainer
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def run(training, batches, epochs):
 
 def test_it_learns_bright_from_dark(batches, model, recipe):
     recipe = replace(recipe, epochs=6)
-    training = run(Training(model, recipe, 0, CPU), batches, 6)
+    training = run(Trainer(model, recipe, 0, CPU), batches, 6)
     assert training.curve[-1] == 0.0
     assert len(training.curve) == training.epochs_done == 6
 
@@ -48,10 +48,10 @@ def test_going_on_from_a_state_gives_the_same_bits(batches, model, recipe, ema, 
     from designspace.training import checkpoint
 
     recipe = replace(recipe, ema_decay=ema, label_smoothing=0.1, warmup_epochs=0.5)
-    whole = run(Training(model, recipe, 7, CPU), batches, 3)
-    first = run(Training(model, recipe, 7, CPU), batches, 1)
+    whole = run(Trainer(model, recipe, 7, CPU), batches, 3)
+    first = run(Trainer(model, recipe, 7, CPU), batches, 1)
     checkpoint.save(tmp_path / "x.pt", "key", first.state())
-    second = Training(model, recipe, 7, CPU)
+    second = Trainer(model, recipe, 7, CPU)
     second.restore(checkpoint.load(tmp_path / "x.pt", "key", CPU))
     run(second, batches, 2)
     assert second.curve == whole.curve
@@ -62,7 +62,7 @@ def test_going_on_from_a_state_gives_the_same_bits(batches, model, recipe, ema, 
 
 def test_a_step_is_plain_sgd(batches, model, recipe):
     """The slow twin: torch's simplest loop over the same batches, in another memory format."""
-    training = Training(model, recipe, 3, CPU)
+    training = Trainer(model, recipe, 3, CPU)
     torch.manual_seed(3)
     from designspace.networks import build
 
@@ -83,7 +83,7 @@ def test_a_step_is_plain_sgd(batches, model, recipe):
 
 
 def test_a_loss_that_blows_up_ends_at_once(batches, model, recipe):
-    training = Training(model, replace(recipe, lr=1e30), 0, CPU)
+    training = Trainer(model, replace(recipe, lr=1e30), 0, CPU)
     with pytest.raises(Diverged, match=r"at step \d of 3, epoch 1 of 3"):
         run(training, batches, 3)
     assert training.curve == []
@@ -98,13 +98,13 @@ def test_the_guard_stops_before_a_step(batches, model, recipe):
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        Training(model, recipe, 0, CPU).run_epoch(batches, guard)
+        Trainer(model, recipe, 0, CPU).run_epoch(batches, guard)
     assert len(calls) == 3
 
 
 def test_initial_weights_depend_on_the_seed_and_leave_torch_alone(model, recipe):
     before = torch.random.get_rng_state()
-    one, same, other = (Training(model, recipe, seed, CPU).network for seed in (1, 1, 2))
+    one, same, other = (Trainer(model, recipe, seed, CPU).network for seed in (1, 1, 2))
     assert torch.equal(one.fc.weight, same.fc.weight)
     assert not torch.equal(one.fc.weight, other.fc.weight)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -112,7 +112,7 @@ def test_initial_weights_depend_on_the_seed_and_leave_torch_alone(model, recipe)
 
 def test_the_average_follows_weights_and_statistics():
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average = Average(network, 0.75)
+    average = WeightAverage(network, 0.75)
     start = network[0].weight.detach().clone()
     with torch.no_grad():
         network[0].weight.add_(1)

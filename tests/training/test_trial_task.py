@@ -15,7 +15,7 @@ from designspace.data.splits import split
 from designspace.runs import DataRecord, TrialState
 from designspace.training import checkpoint
 from designspace.training import trial_task as module
-from designspace.training.trainer import Training
+from designspace.training.trainer import Trainer
 from designspace.training.trial_task import TrialTask, run_task, trial_seed
 
 
@@ -28,7 +28,7 @@ def task(images, tmp_path, recipe, small_population):
     model = small_population(1).model(0).at(classes=2)
     file = tmp_path / "checkpoints" / "00000.pt"
     return TrialTask(
-        model.arch.id, 0, model, recipe, trial_seed(0, 0), cache.path, data, "cpu", file
+        model.body.id, 0, model, recipe, trial_seed(0, 0), cache.path, data, "cpu", file
     )
 
 
@@ -84,7 +84,7 @@ def _raises(error):
     ],
 )
 def test_a_crash_is_a_failed_trial_with_its_reason(task, monkeypatch, error, memory):
-    monkeypatch.setattr(Training, "run_epoch", _raises(error))
+    monkeypatch.setattr(Trainer, "run_epoch", _raises(error))
     outcome = run_task(task)
     assert outcome.trial.state is TrialState.FAILED
     assert outcome.trial.error is None
@@ -109,7 +109,7 @@ def test_past_its_time_a_trial_fails_and_can_go_on(task, monkeypatch):
 
 def _interrupted_after(task, monkeypatch, epochs):
     """Run a task until its process is gone after so many epochs."""
-    run_epoch = Training.run_epoch
+    run_epoch = Trainer.run_epoch
 
     def dies(self, batches, guard):
         if self.epochs_done == epochs:
@@ -117,21 +117,21 @@ def _interrupted_after(task, monkeypatch, epochs):
         run_epoch(self, batches, guard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "run_epoch", dies)
+        patch.setattr(Trainer, "run_epoch", dies)
         with pytest.raises(KeyboardInterrupt):
             run_task(task)
 
 
 def _epochs_of(task, monkeypatch):
     """Run a task; also return how many epochs it trained."""
-    run_epoch, count = Training.run_epoch, []
+    run_epoch, count = Trainer.run_epoch, []
 
     def counted(self, batches, guard):
         count.append(1)
         run_epoch(self, batches, guard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "run_epoch", counted)
+        patch.setattr(Trainer, "run_epoch", counted)
         return run_task(task).trial, len(count)
 
 

@@ -12,7 +12,7 @@ from designspace.data.decode import Geometry
 from designspace.data.sources import load_source
 from designspace.data.splits import split_unseen
 from designspace.errors import InputError
-from designspace.evaluate.backbone import Subject
+from designspace.evaluate.backbone import Backbone
 from designspace.evaluate.detection.average_precision import METRICS, average_precision
 from designspace.evaluate.detection.coco_dataset import read_coco
 from designspace.evaluate.detection.detector_training import (
@@ -26,7 +26,7 @@ from designspace.evaluate.detection.pasted_scenes import Pasting, paste_scenes
 from designspace.evaluate.detection.scenes import Scenes, need_pycocotools
 from designspace.evaluate.scores import PRETRAINED, UNTRAINED, Line, Observer, Score, ScoreBook
 from designspace.runs.options import check_threads
-from designspace.training.devices import available_cores, find_devices, prepare
+from designspace.training.devices import available_cores, prepare, resolve_devices
 
 SCHEDULES = ("auto", "small", "published")
 # Pasted scenes: how many, their side and that of what is pasted, over the side that the trunk saw.
@@ -66,7 +66,7 @@ class Detection:
 
     def __init__(
         self,
-        subject: Subject,
+        subject: Backbone,
         options: DetectOptions,
         out: Path,
         observer: Observer,
@@ -84,7 +84,7 @@ class Detection:
         """
         _check(options)
         need_pycocotools()
-        self._device = torch.device(find_devices(options.device)[0])
+        self._device = torch.device(resolve_devices(options.device)[0])
         threads = options.threads or available_cores()
         # Images differ in size: timing algorithms doesn't pay.
         prepare(self._device, exact=True, threads=threads)
@@ -113,7 +113,7 @@ class Detection:
 
     def _score(self, what: str, one: Callable[[int], Mapping[str, float]]) -> list[Score]:
         subject, (train, val) = self._subject, self._parts
-        who = subject.digest if what == PRETRAINED else str(subject.model.arch)
+        who = subject.digest if what == PRETRAINED else str(subject.model.body)
         line = Line(
             task="detect",
             data=self._data,

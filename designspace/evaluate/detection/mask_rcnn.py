@@ -69,7 +69,7 @@ class PyramidTrunk(nn.Module):
         self.stages = nn.ModuleList(trunk.trunk_output.children())
         self._levels = levels(model)
         self.pyramid = FeaturePyramidNetwork(
-            [model.arch.widths[stage] for stage, _ in self._levels],
+            [model.body.widths[stage] for stage, _ in self._levels],
             channels,
             LastLevelMaxPool(),
             nn.BatchNorm2d,
@@ -89,9 +89,9 @@ class PyramidTrunk(nn.Module):
 
 def levels(model: Model) -> tuple[tuple[int, int], ...]:
     """Return the stage and the stride of each level of the pyramid, finest first."""
-    stride = model.frame.stem_stride
+    stride = model.skeleton.stem_stride
     last: dict[int, int] = {}
-    for stage, step in enumerate(model.frame.strides):
+    for stage, step in enumerate(model.skeleton.strides):
         stride *= step
         last[stride] = stage
     return tuple((stage, stride) for stride, stage in last.items())[-_LEVELS:]
