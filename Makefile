@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "designspace needs Python 3.11 or newer; found: $$($(PYTHON) --version). Try: make install PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dask,export,detect,tensorboard,swav-test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,dask,export,detect,tensorboard,swav-test,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)    ## the whole main job on built-in images: sample, train, analyze, derive, export

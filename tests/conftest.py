@@ -1,7 +1,10 @@
 """Fixtures that many rooms' tests use."""
 
+import os
 import signal
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,10 +16,16 @@ def pytest_addoption(parser):
     """
     parser.addoption("--faults", action="store_true", help="faults in full counts (minutes)")
     parser.addoption("--newcomer", action="store_true", help="set up a fresh clone, and use it")
+    parser.addoption("--without-numba", action="store_true", help="as if numba were not installed")
 
 
 def pytest_configure(config):
     """With --faults, hypothesis tries a thousand cases where a test doesn't say how many."""
+    if config.getoption("--without-numba"):
+        hidden = str(Path(__file__).parent / "without_numba")
+        sys.path.insert(0, hidden)
+        path = os.environ.get("PYTHONPATH")  # of workers and commands in processes of their own
+        os.environ["PYTHONPATH"] = os.pathsep.join([hidden, *([path] if path else [])])
     settings.register_profile("faults", max_examples=1000, deadline=None)
     if config.getoption("--faults"):
         settings.load_profile("faults")

@@ -15,15 +15,17 @@ import numpy as np
 from numba import carray, cfunc
 from numba.types import boolean, float64, intp, void, voidptr
 
-from designspace.networks.numba_loops import OPTIONS, kept, loops
+from designspace.networks.numba_loops import OPTIONS, loops, with_cache
 
 _Kernel = Callable[..., None]
 
 
 def _compiled(*arguments: Any) -> Callable[[_Kernel], _Kernel]:
     def compile_one(function: _Kernel) -> _Kernel:
-        made = kept(lambda cache: cfunc(void(*arguments), cache=cache, **OPTIONS)(function))
-        call: _Kernel = made.ctypes
+        compiled = with_cache(
+            lambda cache: cfunc(void(*arguments), cache=cache, **OPTIONS)(function)
+        )
+        call: _Kernel = compiled.ctypes
         return call
 
     return compile_one

@@ -1,6 +1,7 @@
 """Blocks whose BatchNorm takes the residual sum and the ReLU along, for training on a CPU.
 
-State keys and, up to rounding, results are those of the blocks as torchvision has them.
+State keys and, up to rounding, results are those of the blocks as torchvision has them. Without
+numba, torch's own layers do the same work.
 """
 
 from typing import Any
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.ops.misc import Conv2dNormActivation
+
+from designspace.networks import numba_loops
 
 # Columns that pixels are folded into; longer loops gain nothing.
 _WIDE = 128
@@ -56,6 +59,7 @@ class FusedBatchNorm(nn.BatchNorm2d):
             # Of a single value there is no variance: torch says so.
             and images.numel() > images.shape[1]
             and images.is_contiguous(memory_format=_ORDER)
+            and numba_loops.available()
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from designspace.data.augmentation import cut_resized, resized_boxes
+from designspace.networks import numba_loops
 from designspace.pretrain.color_jitter import ColourDraw, colour, draw_colours
 from designspace.pretrain.recipe import SwavRecipe
 
@@ -61,7 +62,8 @@ class CropMaker:
         Returns:
             One tensor a size, (count * n, 3, size, size), channels last: crop after crop.
         """
-        make = self.one_by_one if records.device.type == "cpu" else self.batched
+        compiled = records.device.type == "cpu" and numba_loops.available()
+        make = self.one_by_one if compiled else self.batched
         made = []
         for size in dict.fromkeys(one.size for one in drawn):
             alike = [one for one in drawn if one.size == size]
@@ -82,7 +84,7 @@ class CropMaker:
         made.copy_(images.sub_(self._mean.to(device)).div_(self._std.to(device)))
 
     def one_by_one(self, records: Tensor, drawn: CropDraw, made: Tensor) -> None:
-        """Make the same on a CPU, image after image, by compiled loops."""
+        """Make the same on a CPU, image after image, by compiled loops; needs numba."""
         from designspace.pretrain.multicrop_kernels import make_crops
 
         colours = drawn.colours

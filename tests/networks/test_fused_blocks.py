@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from marks import needs_numba
 from torch import nn
 
 from designspace.arch import Model, Skeleton
 from designspace.arch.body import Body
-from designspace.networks import build
+from designspace.networks import build, numba_loops
 from designspace.networks.fused_blocks import FusedBatchNorm
 
 ORDER = torch.channels_last
@@ -22,6 +23,7 @@ def pair(channels, batch, side, offset=0.0):
     return theirs, ours, images.to(memory_format=ORDER)
 
 
+@needs_numba
 @pytest.mark.parametrize(
     ("channels", "batch", "side"),
     # Folded to many pixels a row, few, and none; with rows left over from fours; of 1 x 1 pixels.
@@ -57,6 +59,7 @@ def test_values_slopes_and_statistics_are_torchs(channels, batch, side, offset, 
         assert (mine - other).abs().max().item() <= 2e-5 * (1 + offset / 3) * scale
 
 
+@needs_numba
 def test_slopes_are_those_of_finite_differences_in_the_large():
     """A direction in the input changes a weighted sum as the slope says."""
     _, ours, images = pair(4, 64, 16)
@@ -112,6 +115,7 @@ def test_other_memory_orders_and_types_are_torchs_to_the_bit():
         assert torch.equal(ours.running_var, theirs.running_var)
 
 
+@needs_numba
 def test_slopes_in_another_order_are_taken():
     """Mean pooling hands back slopes that are one value seen many times."""
     theirs, ours, images = pair(8, 4, 8)
@@ -137,9 +141,28 @@ def test_of_one_value_there_is_no_variance():
         FusedBatchNorm(3)(torch.randn(1, 3, 1, 1))
 
 
+@needs_numba
 def test_slopes_of_slopes_are_refused():
     _, ours, images = pair(4, 8, 4)
     made = ours(images.requires_grad_())
     (slope,) = torch.autograd.grad(made.square().sum(), images, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+@pytest.mark.parametrize("se_ratio", [0.0, 0.25])
+def test_without_numba_torch_trains_the_same_network(se_ratio, monkeypatch):
+    monkeypatch.setattr(numba_loops, "available", lambda: False)
+    model = Model("m", Body((2,), (16,), (2.0,), (4,), se_ratio), Skeleton(8, 5, 8, 1, (2,)))
+    images = torch.randn(16, 3, 8, 8).to(memory_format=ORDER)
+    networks, outputs = [], []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        networks.append(build(model, fused=fused).to(memory_format=ORDER))
+        outputs.append(networks[-1](images))
+        outputs[-1].square().sum().backward()
+    assert torch.equal(*outputs)
+    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+    for one, other in zip(networks[0].buffers(), networks[1].buffers(), strict=True):
+        assert torch.equal(one, other)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from marks import needs_numba
 from PIL import Image, ImageFilter
 from scipy import stats
 from torch.nn import functional
@@ -40,6 +41,7 @@ def test_cut_is_torchvisions_crop_resize_flip(whole, side):
         assert torch.allclose(made[i], twin, atol=0.02), i  # of 255
 
 
+@needs_numba
 @pytest.mark.parametrize("side", [16, 40, 96])
 def test_crops_one_by_one_are_those_of_batches(side):
     """The loops of a CPU against torch on whole batches, its twin; boxes down to one pixel."""
