@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.analysis.accounting import count
-from designspace.analysis.parameter_columns import parameters
 from designspace.analysis.results import STATES, Provenance, Results
 from designspace.arch import BodyBatch, RegNetParams, RegNetParamsBatch
+from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError, nearest
 from designspace.io.files import dump_yaml, make_folder, read_text, read_yaml, validate, write_text
 from designspace.io.serialization import readable

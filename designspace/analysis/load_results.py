@@ -11,8 +11,8 @@ import numpy as np
 
 from designspace.analysis.accounting import count
 from designspace.analysis.imported_folder import IMPORT_FILE, read_imported
-from designspace.analysis.parameter_columns import parameters
 from designspace.analysis.results import MISSING, Provenance, Results
+from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState

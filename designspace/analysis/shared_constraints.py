@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.analysis.parameter_columns import one_group_width
 from designspace.arch import BOTTLENECK, BodyBatch
+from designspace.arch.parameter_columns import one_group_width
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 from designspace.stats.comparison import Estimate, holm
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
+from designspace.training.accuracy import count_correct
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,5 @@ def fit(
             optimizer.step()
             step += 1
         epochs(epoch + 1, schedule.epochs)
-    return _accuracy(network, batches)
-
-
-@torch.no_grad()
-def _accuracy(network: torch.nn.Module, batches: Batches) -> float:
-    network.eval()
-    right = total = 0
-    for images, labels in batches.validation():
-        right += int((network(images).argmax(1) == labels).sum())
-        total += len(labels)
-    return 100.0 * right / total
+    correct, measured = count_correct(network, batches)
+    return 100.0 * correct / measured

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from designspace.analysis.parameter_columns import one_group_width
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.analysis.results import Results
 from designspace.arch import BOTTLENECK
+from designspace.arch.parameter_columns import one_group_width
 from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray

@@ -14,6 +14,7 @@ from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
 from designspace.runs import Recipe
+from designspace.training.accuracy import count_correct
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
 
@@ -152,15 +153,8 @@ class Trainer:
             self._average.update(self.network)
         return loss.detach()
 
-    @torch.inference_mode()
     def measure(self, batches: Batches) -> float:
         """Return the top-1 error in percent on the validation images."""
         network = self._average.network if self._average else self.network
-        network.eval()
-        wrong = torch.zeros((), dtype=torch.int64, device=self._device)
-        total = 0
-        for images, labels in batches.validation():
-            with self._precision():
-                wrong += (network(images).argmax(1) != labels).sum()
-            total += len(labels)
-        return 100.0 * int(wrong) / total
+        correct, total = count_correct(network, batches, self._precision())
+        return 100.0 * (total - correct) / total

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from designspace.analysis.parameter_columns import one_group_width, parameters
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.analysis.results import Provenance, Results
+from designspace.arch.parameter_columns import one_group_width, parameters
 from designspace.refine.constraint_tests import Rule, evaluate_constraints
 from designspace.refine.distance_regression import at_zero
 from designspace.space import Budget, load_space, sample

@@ -1,20 +1,22 @@
-"""The parameters that findings speak of, as named columns over a population.
+"""A population's design parameters as named columns.
 
-AnyNet: `d1` .. `dk`, `w1` .. `wk`, `b1` .. or one `b` where all models share it over their stages,
-`g1` .. or one `g`, and the total depth `d`; of another block than RegNet's, its own axes so in
+AnyNet: `d1` … `dk`, `w1` … `wk`, `b1` … (or one `b` when every model shares it across its stages),
+`g1` … (or one `g`), and the total depth `d`. Blocks other than RegNet's have their own axes in
 place of b and g. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from designspace.arch import BOTTLENECK, BodyBatch, RegNetParamsBatch
-from designspace.stats.arrays import BoolArray, FloatArray, IntArray
+from designspace.arch.blocks import BOTTLENECK
+from designspace.arch.body import BodyBatch, FloatArray, IntArray
+from designspace.arch.regnet import RegNetParamsBatch
 
 
 def parameters(
     bodies: BodyBatch, regnets: RegNetParamsBatch | None = None
 ) -> dict[str, FloatArray]:
-    """Return each parameter's values, (n,), in the order in which people read them."""
+    """Return the values of each parameter, (n,), in display order."""
     if regnets is not None:
         names = ("d", "w_0", "w_a", "w_m", "b", "g")
         return {name: getattr(regnets, name).astype(np.float64) for name in names}
@@ -30,10 +32,10 @@ def parameters(
     return {**columns, "d": bodies.depths.sum(axis=1).astype(np.float64)}
 
 
-def one_group_width(bodies: BodyBatch) -> BoolArray:
-    """Return which models have one g for all stages, (n,).
+def one_group_width(bodies: BodyBatch) -> NDArray[np.bool_]:
+    """Return which models use one group width in all stages, (n,).
 
-    A shared g is cut down to the width of the 3x3 where that is narrower (DDS appendix D).
+    A shared g is capped at the width of the 3x3 where that is narrower (DDS appendix D).
     """
     groups = bodies.group_widths
     inner = np.rint(bodies.widths / bodies.bottleneck_ratios).astype(np.int64)
