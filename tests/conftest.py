@@ -89,8 +89,8 @@ def study(tmp_path_factory):
 
     import numpy as np
 
-    from designspace.analysis.findings import find
-    from designspace.analysis.load_results import load_all
+    from designspace.analysis.findings import analyze
+    from designspace.analysis.load_results import load_populations
     from designspace.analysis.summary import summary
     from designspace.analysis.tables import tables
     from designspace.runs import Run, Trial, TrialState
@@ -112,7 +112,7 @@ def study(tmp_path_factory):
     )
     folder = home / "analysis"
     (folder / "tables").mkdir(parents=True)
-    found = find(load_all([run.path]))
+    found = analyze(load_populations([run.path]))
     (folder / "summary.json").write_text(json.dumps(summary(found)))
     header, rows = tables(found)["models"]
     with (folder / "tables" / "models.csv").open("w", newline="") as file:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.analysis.results import MISSING, Results
+from designspace.analysis.population_results import MISSING, PopulationResults
 from designspace.runs import TrialState
 from designspace.stats.arrays import BoolArray, FloatArray
 
@@ -68,7 +68,7 @@ def count(states: NDArray[np.str_], errors: FloatArray, all_finished: bool = Fal
     return has_error
 
 
-def account(results: Results) -> Accounting:
+def account(results: PopulationResults) -> Accounting:
     """Count the states of a population and bound what its failed models could change."""
     states, errors = results.states, results.counted_errors
     tally = {state.value: int((states == state.value).sum()) for state in TrialState}

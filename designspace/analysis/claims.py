@@ -26,8 +26,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from designspace.analysis.pairwise import Reading
-from designspace.analysis.results import Results
+from designspace.analysis.pairwise import ClaimVerdict
+from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError, nearest
 from designspace.io.files import read_yaml, validate
 from designspace.stats.bootstrap import bootstrap
@@ -102,7 +102,7 @@ class Claim:
 
     claim: str
     test: str
-    verdict: Reading
+    verdict: ClaimVerdict
     estimate: float
     low: float
     high: float
@@ -121,7 +121,7 @@ class Claims:
     claims: tuple[Claim, ...]
 
 
-def judge_claims(path: Path, populations: Sequence[Results]) -> Claims:
+def judge_claims(path: Path, populations: Sequence[PopulationResults]) -> Claims:
     """Read a claims file and judge each claim by the populations that it names.
 
     Raises:
@@ -145,7 +145,7 @@ def judge_claims(path: Path, populations: Sequence[Results]) -> Claims:
     return Claims(file.alpha, tuple(judged))
 
 
-def _difference(entry: _Better | _Within, known: dict[str, Results], where: str) -> Claim:
+def _difference(entry: _Better | _Within, known: dict[str, PopulationResults], where: str) -> Claim:
     first = _named(known, entry.first, f"{where}.first")
     second = _named(known, entry.second, f"{where}.second")
     a, b = first.counted_errors, second.counted_errors
@@ -181,7 +181,7 @@ def _difference(entry: _Better | _Within, known: dict[str, Results], where: str)
     )
 
 
-def _best_in(entry: _BestIn, known: dict[str, Results], where: str) -> Claim:
+def _best_in(entry: _BestIn, known: dict[str, PopulationResults], where: str) -> Claim:
     if entry.high < entry.low:
         raise InputError(f"{where}: low is {entry.low:g}, high is {entry.high:g}; low comes first")
     results = _named(known, entry.population, f"{where}.population")
@@ -192,7 +192,7 @@ def _best_in(entry: _BestIn, known: dict[str, Results], where: str) -> Claim:
             f"{nearest(entry.parameter, list(columns))}"
         )
     found = bootstrap(columns[entry.parameter], results.counted_errors)
-    verdict: Reading = "undecided"
+    verdict: ClaimVerdict = "undecided"
     if entry.low <= found.low and found.high <= entry.high and not found.few:
         verdict = "supported"
     elif found.high < entry.low or found.low > entry.high:
@@ -212,7 +212,7 @@ def _best_in(entry: _BestIn, known: dict[str, Results], where: str) -> Claim:
 
 
 def _decided(draft: Claim, p: float, p_against: float, alpha: float) -> Claim:
-    verdict: Reading = "undecided"
+    verdict: ClaimVerdict = "undecided"
     if p < alpha:
         verdict = "supported"
     elif p_against < alpha:
@@ -220,7 +220,7 @@ def _decided(draft: Claim, p: float, p_against: float, alpha: float) -> Claim:
     return replace(draft, verdict=verdict, p=p, p_against=p_against)
 
 
-def _named(known: dict[str, Results], name: str, where: str) -> Results:
+def _named(known: dict[str, PopulationResults], name: str, where: str) -> PopulationResults:
     if name not in known:
         raise InputError(f"{where}: no population {name!r}; {nearest(name, list(known))}")
     return known[name]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from designspace.analysis.imported_folder import IMPORT_FILE
 from designspace.analysis.load_results import load_results
-from designspace.analysis.results import MISSING
+from designspace.analysis.population_results import MISSING
 from designspace.runs import Run, Trial
 from designspace.stats.arrays import FloatArray, IntArray
 

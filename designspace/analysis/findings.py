@@ -8,20 +8,25 @@ import numpy as np
 
 from designspace.analysis.accounting import Accounting, account
 from designspace.analysis.claims import Claims, judge_claims
-from designspace.analysis.importance import AxisTrend, ParameterPair, axis_trends, best_pairs
+from designspace.analysis.importance import (
+    ParameterCorrelation,
+    ParameterTrend,
+    correlated_parameters,
+    parameter_trends,
+)
 from designspace.analysis.normalized_edf import NormalizedEdfs, normalized_edfs
-from designspace.analysis.pairwise import DEFAULT_MARGIN, Pair, compare_pairs
+from designspace.analysis.pairwise import DEFAULT_MARGIN, PairComparison, compare_pairs
+from designspace.analysis.population_results import PopulationResults
 from designspace.analysis.quantized_linear_fit import (
     LinearFits,
-    Trend,
+    WidthTrend,
     fit_quantized_linear,
     width_trend,
 )
-from designspace.analysis.results import Results
 from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
-from designspace.stats.bootstrap import BestInterval, BestOfK, best_of_k, bootstrap_all
+from designspace.stats.bootstrap import BestOfK, BootstrapInterval, best_of_k, bootstrap_all
 from designspace.stats.edf import (
     Band,
     Edf,
@@ -54,7 +59,7 @@ class WidthFits:
     rows: IntArray
     ranks: IntArray
     fits: LinearFits
-    trend: Trend
+    trend: WidthTrend
     best_rows: IntArray
 
 
@@ -73,21 +78,21 @@ class PopulationFindings:
         bootstrap: Where the best models have each parameter.
         widths: Quantized-linear fits, where block widths are known.
         trends: How the error goes with each parameter, the most important first.
-        together: Parameters that go together among the best models.
+        correlated: Parameters that go together among the best models.
         constraints: Which constraints the best models share.
     """
 
-    results: Results
+    results: PopulationResults
     accounting: Accounting
     edf: Edf
     band: Band
     quantiles: tuple[QuantileInterval, ...]
     area: float
     best_of_k: BestOfK
-    bootstrap: Mapping[str, BestInterval]
+    bootstrap: Mapping[str, BootstrapInterval]
     widths: WidthFits | None
-    trends: tuple[AxisTrend, ...]
-    together: tuple[ParameterPair, ...]
+    trends: tuple[ParameterTrend, ...]
+    correlated: tuple[ParameterCorrelation, ...]
     constraints: tuple[SharedConstraint, ...]
 
     @property
@@ -107,14 +112,14 @@ class Findings:
 
     Attributes:
         populations: Each on its own, in the order in which they were named.
-        pairs: Every two compared.
+        comparisons: Every two compared.
         normalized: All of them at equal complexity, where that can be had.
         claims: What was claimed beforehand, with verdicts, where there is a claims file.
         area_range: Errors between which areas under the EDFs are taken.
     """
 
     populations: tuple[PopulationFindings, ...]
-    pairs: tuple[Pair, ...]
+    comparisons: tuple[PairComparison, ...]
     normalized: NormalizedEdfs | None
     claims: Claims | None
     area_range: tuple[float, float]
@@ -128,13 +133,15 @@ def error_range(populations: Sequence[PopulationFindings]) -> tuple[float, float
     return low - margin, high + margin
 
 
-def _upper(results: Results) -> float:
+def _upper(results: PopulationResults) -> float:
     complete = results.errors[results.counted & (results.states == TrialState.COMPLETE.value)]
     return float(np.quantile(complete if len(complete) else results.counted_errors, 0.98))
 
 
-def find(
-    populations: Sequence[Results], margin: float = DEFAULT_MARGIN, claims: Path | None = None
+def analyze(
+    populations: Sequence[PopulationResults],
+    margin: float = DEFAULT_MARGIN,
+    claims: Path | None = None,
 ) -> Findings:
     """Analyse populations, each of which has at least one counted model.
 
@@ -151,14 +158,14 @@ def find(
     shown = (least, most if most > least else least + 1.0)
     return Findings(
         populations=tuple(_one(results, shown) for results in populations),
-        pairs=compare_pairs(populations, margin),
+        comparisons=compare_pairs(populations, margin),
         normalized=normalized_edfs(populations),
         claims=None if claims is None else judge_claims(claims, populations),
         area_range=shown,
     )
 
 
-def _one(results: Results, shown: tuple[float, float]) -> PopulationFindings:
+def _one(results: PopulationResults, shown: tuple[float, float]) -> PopulationFindings:
     errors = results.counted_errors
     function = edf(errors)
     parameters, enough = results.counted_parameters(), len(errors) >= LEAST_FOR_TRENDS
@@ -172,8 +179,8 @@ def _one(results: Results, shown: tuple[float, float]) -> PopulationFindings:
         best_of_k=best_of_k(errors),
         bootstrap=bootstrap_all(parameters, errors),
         widths=_width_fits(results),
-        trends=axis_trends(parameters, errors) if enough else (),
-        together=best_pairs(parameters, errors),
+        trends=parameter_trends(parameters, errors) if enough else (),
+        correlated=correlated_parameters(parameters, errors),
         constraints=(
             ()
             if results.bodies is None
@@ -182,7 +189,7 @@ def _one(results: Results, shown: tuple[float, float]) -> PopulationFindings:
     )
 
 
-def _width_fits(results: Results) -> WidthFits | None:
+def _width_fits(results: PopulationResults) -> WidthFits | None:
     if results.bodies is None:
         return None
     ranked = results.ranked()

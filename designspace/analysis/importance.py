@@ -24,7 +24,7 @@ _MOST_DRAWS = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
-class AxisTrend:
+class ParameterTrend:
     """How the error goes with one parameter.
 
     Attributes:
@@ -50,7 +50,7 @@ class AxisTrend:
 
 
 @dataclass(frozen=True)
-class ParameterPair:
+class ParameterCorrelation:
     """Two parameters that go together among the best models.
 
     Attributes:
@@ -68,13 +68,13 @@ class ParameterPair:
     p: float
 
 
-def axis_trends(
+def parameter_trends(
     parameters: Mapping[str, Numbers],
     errors: Numbers,
     level: float = 0.95,
     *,
     rng: np.random.Generator | None = None,
-) -> tuple[AxisTrend, ...]:
+) -> tuple[ParameterTrend, ...]:
     """Return the trend of each parameter that varies, the most important first.
 
     Args:
@@ -99,7 +99,7 @@ def axis_trends(
     for i, (name, values) in enumerate(columns.items()):
         counts = np.bincount(places[i])
         found.append(
-            AxisTrend(
+            ParameterTrend(
                 name=name,
                 rank_correlation=_fisher(float(tests[i].statistic), len(checked), level),
                 p=adjusted[i],
@@ -160,9 +160,9 @@ def importances(
     return tuple(found)
 
 
-def best_pairs(
+def correlated_parameters(
     parameters: Mapping[str, Numbers], errors: Numbers, share: float = 0.25, least: int = 10
-) -> tuple[ParameterPair, ...]:
+) -> tuple[ParameterCorrelation, ...]:
     """Return how parameters go together among the best share of the models, strongest first.
 
     The correlation among the best is tested against that among the others (Fisher's z): what a
@@ -190,7 +190,7 @@ def best_pairs(
     gaps = [_z(among[0][i, j]) - _z(among[1][i, j]) for i, j in chosen]
     p = holm([math.erfc(abs(gap) / spread / math.sqrt(2)) for gap in gaps])
     found = [
-        ParameterPair(names[i], names[j], float(among[0][i, j]), float(among[2][i, j]), p[k])
+        ParameterCorrelation(names[i], names[j], float(among[0][i, j]), float(among[2][i, j]), p[k])
         for k, (i, j) in enumerate(chosen)
     ]
     return tuple(sorted(found, key=lambda pair: (pair.p, -abs(pair.best - pair.all))))

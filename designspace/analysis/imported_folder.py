@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.analysis.accounting import count
-from designspace.analysis.results import STATES, Provenance, Results
+from designspace.analysis.population_results import STATES, PopulationResults, Provenance
 from designspace.arch import BodyBatch, RegNetParams, RegNetParamsBatch
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError, nearest
@@ -103,7 +103,7 @@ def read_table(
     return list(lines.fieldnames or []), rows
 
 
-def read_imported(folder: Path, all_finished: bool = False) -> Results:
+def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults:
     """Read a folder that `write_imported` wrote, or that a person wrote by hand.
 
     Raises:
@@ -131,7 +131,7 @@ def read_imported(folder: Path, all_finished: bool = False) -> Results:
     if regnets is not None or bodies is not None:
         free = {name: values for name, values in known.items() if not _is_body(name)}
         known = {**_own(bodies, regnets), **free}
-    return Results(
+    return PopulationResults(
         name=readable(folder.resolve().name),
         space=readable(about.name),
         family=about.family if regnets is None else "regnet",

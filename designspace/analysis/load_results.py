@@ -1,4 +1,4 @@
-"""From folders on disk to `Results`: run folders, and folders that `designspace import` made."""
+"""Read run folders and imported results into `PopulationResults`."""
 
 import os
 from collections import Counter
@@ -11,14 +11,14 @@ import numpy as np
 
 from designspace.analysis.accounting import count
 from designspace.analysis.imported_folder import IMPORT_FILE, read_imported
-from designspace.analysis.results import MISSING, Provenance, Results
+from designspace.analysis.population_results import MISSING, PopulationResults, Provenance
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
 
 
-def load_results(path: Path | str, all_finished: bool = False) -> Results:
+def load_results(path: Path | str, all_finished: bool = False) -> PopulationResults:
     """Read one population and its trials.
 
     Args:
@@ -47,7 +47,7 @@ def load_results(path: Path | str, all_finished: bool = False) -> Results:
         if trial.state is not TrialState.FAILED and trial.error is not None:
             errors[trial.index] = trial.error
     cost = population.cost
-    return Results(
+    return PopulationResults(
         name=readable(folder.name),
         space=readable(str(space.get("name", folder.name))),
         family=str(space.get("family", "anynet")),
@@ -67,7 +67,9 @@ def load_results(path: Path | str, all_finished: bool = False) -> Results:
     )
 
 
-def load_all(paths: Sequence[Path | str], all_finished: bool = False) -> tuple[Results, ...]:
+def load_populations(
+    paths: Sequence[Path | str], all_finished: bool = False
+) -> tuple[PopulationResults, ...]:
     """Read several populations; names are made distinct by their parents' names as far as needed.
 
     Raises:

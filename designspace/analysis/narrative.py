@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from designspace.analysis.findings import Findings, PopulationFindings
-from designspace.analysis.pairwise import Pair
+from designspace.analysis.pairwise import PairComparison
 
 # Below this many models, intervals are wide and the best of them is mostly luck.
 FEW_MODELS = 30
@@ -118,15 +118,15 @@ def _steps(findings: Findings) -> list[str]:
     """
     names = list(pairwise(p.name for p in findings.populations))
     few = len(findings.populations) <= 3
-    steps = [pair for pair in findings.pairs if few or (pair.first, pair.second) in names]
-    sentences = [f"{pair.words}." for pair in steps if pair.verdict != "undecided"]
+    steps = [pair for pair in findings.comparisons if few or (pair.first, pair.second) in names]
+    sentences = [f"{pair.sentence}." for pair in steps if pair.verdict != "undecided"]
     unclear = [pair for pair in steps if pair.verdict == "undecided"]
     if unclear:
         sentences.append(f"Undecided with these numbers of models: {_and(_open(unclear))}.")
     return sentences
 
 
-def _open(pairs: Sequence[Pair]) -> list[str]:
+def _open(pairs: Sequence[PairComparison]) -> list[str]:
     return [
         f"{pair.second} against {pair.first} ({pair.comparison.mean.low:+.1f} to "
         f"{pair.comparison.mean.high:+.1f} % of mean error)"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.analysis.results import Results
+from designspace.analysis.population_results import PopulationResults
 from designspace.stats.arrays import FloatArray
 from designspace.stats.edf import (
     Band,
@@ -45,7 +45,7 @@ class NormalizedEdfs:
 
 
 def normalized_edfs(
-    populations: Sequence[Results], complexity: str = "flops", level: float = 0.95
+    populations: Sequence[PopulationResults], complexity: str = "flops", level: float = 0.95
 ) -> NormalizedEdfs | None:
     """Compare populations at equal complexity, or return None where they have no range in common.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
 
-from designspace.analysis.results import Results
+from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
 from designspace.stats.arrays import FloatArray
 from designspace.stats.comparison import Comparison, Equivalence, compare, equivalent, holm
@@ -19,11 +19,11 @@ _LEVEL = 0.05
 # Least p-value 0.0005: after Holm's correction over 28 pairs, 0.014.
 _PERMUTATIONS = 1999
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
-Reading = Literal["supported", "contradicted", "undecided"]
+ClaimVerdict = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairComparison:
     """Two populations of a study.
 
     Attributes:
@@ -37,9 +37,9 @@ class Pair:
         verdict: `better` or `worse` where the means differ, else `equivalent` where they are shown
             to lie within the margin, else `undecided`.
         sequential: The comparison that may be looked at after every pair of trials.
-        seen: Least difference of means that as many models see with 80 % power.
-        needed: Models of each to see a difference as large as the margin with 80 % power, or None
-            where that is beyond reach.
+        detectable_difference: Least difference of means that as many models see with 80 % power.
+        models_needed: Models of each that detect a difference as large as the margin with 80 %
+            power, or None where that is out of reach.
     """
 
     first: str
@@ -51,25 +51,25 @@ class Pair:
     p_different: float
     verdict: Verdict
     sequential: SequentialComparison
-    seen: float
-    needed: int | None
+    detectable_difference: float
+    models_needed: int | None
 
     @property
-    def better(self) -> Reading:
+    def better(self) -> ClaimVerdict:
         """What the study says of "the second is better"."""
         if self.p >= _LEVEL:
             return "undecided"
         return "supported" if self.comparison.mean.value < 0 else "contradicted"
 
     @property
-    def equal(self) -> Reading:
+    def equal(self) -> ClaimVerdict:
         """What the study says of "the two differ by less than the margin"."""
         if self.p_equivalent < _LEVEL:
             return "supported"
         return "contradicted" if self.p_different < _LEVEL else "undecided"
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         """The verdict as a sentence."""
         mean, margin = self.comparison.mean, self.equivalence.margin
         interval = (
@@ -87,8 +87,8 @@ class Pair:
 
 
 def compare_pairs(
-    populations: Sequence[Results], margin: float = DEFAULT_MARGIN
-) -> tuple[Pair, ...]:
+    populations: Sequence[PopulationResults], margin: float = DEFAULT_MARGIN
+) -> tuple[PairComparison, ...]:
     """Compare all pairs of populations that have two or more counted models each.
 
     Args:
@@ -110,7 +110,7 @@ def compare_pairs(
     p_equivalent = holm([equivalence.p for _, equivalence in found])
     p_different = holm([equivalence.p_different for _, equivalence in found])
     return tuple(
-        Pair(
+        PairComparison(
             first=chosen[i][0].name,
             second=chosen[i][1].name,
             comparison=comparison,
@@ -120,25 +120,25 @@ def compare_pairs(
             p_different=p_different[i],
             verdict=_verdict(comparison, p[i], p_equivalent[i]),
             sequential=compare_sequentially(*errors_of(chosen[i])),
-            seen=difference_seen(*_spread(chosen[i])),
-            needed=_needed(margin, chosen[i]),
+            detectable_difference=difference_seen(*_spread(chosen[i])),
+            models_needed=_needed(margin, chosen[i]),
         )
         for i, (comparison, equivalence) in enumerate(found)
     )
 
 
-def errors_of(pair: tuple[Results, Results]) -> tuple[FloatArray, FloatArray]:
+def errors_of(pair: tuple[PopulationResults, PopulationResults]) -> tuple[FloatArray, FloatArray]:
     """Return the errors of both populations' counted models, in sampled order."""
     return pair[0].counted_errors, pair[1].counted_errors
 
 
-def _spread(pair: tuple[Results, Results]) -> tuple[tuple[float, float], int]:
+def _spread(pair: tuple[PopulationResults, PopulationResults]) -> tuple[tuple[float, float], int]:
     """Standard deviations, and the size of the smaller population."""
     a, b = errors_of(pair)
     return (float(a.std(ddof=1)), float(b.std(ddof=1))), min(len(a), len(b))
 
 
-def _needed(margin: float, pair: tuple[Results, Results]) -> int | None:
+def _needed(margin: float, pair: tuple[PopulationResults, PopulationResults]) -> int | None:
     try:
         return models_to_see(margin, _spread(pair)[0])
     except InputError:

@@ -153,7 +153,7 @@ class PretrainingFindings:
         return math.log(self.recipe["prototypes"])
 
 
-def find_pretraining(
+def summarize_pretraining(
     name: str,
     model: Mapping[str, Any],
     recipe: Mapping[str, Any],

@@ -45,7 +45,7 @@ class LinearFits:
 
 
 @dataclass(frozen=True)
-class Trend:
+class WidthTrend:
     """A straight line through the origin for block widths: w_j = slope * (j + 1).
 
     DDS found 48 for the best AnyNetX models at 400MF (§3.3).
@@ -103,13 +103,13 @@ def block_widths(depths: IntArray, widths: FloatArray | IntArray) -> FloatArray:
     return np.take_along_axis(padded, stage, axis=1)
 
 
-def width_trend(depths: IntArray, widths: IntArray) -> Trend:
+def width_trend(depths: IntArray, widths: IntArray) -> WidthTrend:
     """Return the line through the origin that the block widths of n networks follow best."""
     blocks = block_widths(depths, widths)
     place = np.broadcast_to(np.arange(1, blocks.shape[1] + 1), blocks.shape)
     ratio = np.log(blocks[blocks > 0] / place[blocks > 0])
     center = float(np.median(ratio))
-    return Trend(float(np.exp(center)), float(np.abs(ratio - center).mean()), len(blocks))
+    return WidthTrend(float(np.exp(center)), float(np.abs(ratio - center).mean()), len(blocks))
 
 
 def _fit(observed: FloatArray) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from designspace.analysis.results import Results
+from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
 from designspace.stats.arrays import Numbers, as_float_array, check_probability
 
@@ -94,7 +94,7 @@ class RankAgreement:
         }
 
 
-def rank_agreement(runs: Sequence[Results], level: float = 0.95) -> RankAgreement:
+def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> RankAgreement:
     """Hold runs of the same models against the first: schedules by rank, seeds by spread.
 
     Models are known by their content hash, and compared where both runs, or all repeated ones, have
@@ -120,7 +120,7 @@ def rank_agreement(runs: Sequence[Results], level: float = 0.95) -> RankAgreemen
     return RankAgreement(first.name, tuple(schedules), tuple(run.name for run in repeated), seeds)
 
 
-def _common(*runs: Results) -> NDArray[np.float64]:
+def _common(*runs: PopulationResults) -> NDArray[np.float64]:
     """Errors of the models that all runs have one for, (runs, models), in the first one's order."""
     known = [{run.ids[row]: run.errors[row] for row in run.rows} for run in runs]
     ids = [name for name in known[0] if all(name in errors for errors in known)]

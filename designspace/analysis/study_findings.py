@@ -89,7 +89,7 @@ class BestModel:
 
 
 @dataclass(frozen=True)
-class Found:
+class StudyPopulation:
     """One population's findings.
 
     Attributes:
@@ -152,7 +152,7 @@ class Found:
         name = model_name(self.population, one.index)
         return Model(name, Body.from_dict(one.arch), skeleton, regnet, origin)
 
-    def typical(self, skeleton: Skeleton | None, se_ratio: float) -> tuple[Model, list[str]]:
+    def median_model(self, skeleton: Skeleton | None, se_ratio: float) -> tuple[Model, list[str]]:
         """Return the network of the medians, and what was done, a sentence each.
 
         Medians of single parameters may give another number of stages than the frame has; then the
@@ -214,7 +214,7 @@ class Found:
         return "; ".join(notes) or None
 
 
-def read_findings(folder: Path, population: str | None = None) -> Found:
+def read_findings(folder: Path, population: str | None = None) -> StudyPopulation:
     """Read an analysis folder and pick a population: RegNets first, then by mean error.
 
     Raises:
@@ -237,7 +237,7 @@ def read_findings(folder: Path, population: str | None = None) -> Found:
     block = str((best[0].arch or {}).get("block", BOTTLENECK))
     require_bottleneck(block, f"{path}: {chosen.name}: derive")
     regnets, intervals, few = _parameters(summary, chosen, path)
-    return Found(
+    return StudyPopulation(
         folder=folder,
         population=chosen.name,
         space=chosen.space,
@@ -349,7 +349,7 @@ def _frame(run: Path | None, space: str) -> Skeleton | None:
         return None
 
 
-def _no_frame(found: Found) -> str:
+def _no_frame(found: StudyPopulation) -> str:
     return (
         f"{found.folder}: the run of {found.population} is gone and {found.space!r} is no shipped "
         "space, so the input size of its networks is not known; give --imagenet"

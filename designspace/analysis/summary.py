@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
-from designspace.analysis.importance import AxisTrend
+from designspace.analysis.importance import ParameterTrend
 from designspace.analysis.narrative import verdicts
 from designspace.analysis.normalized_edf import NormalizedEdfs
-from designspace.analysis.pairwise import Pair
+from designspace.analysis.pairwise import PairComparison
 from designspace.io.serialization import number, plain
-from designspace.stats.bootstrap import BestInterval
+from designspace.stats.bootstrap import BootstrapInterval
 from designspace.stats.sequential import SequentialComparison
 
 SCHEMA = 1
@@ -30,14 +30,14 @@ def summary(findings: Findings) -> dict[str, Any]:
             for p in populations
         },
         "best": {p.name: [_model(p, int(row)) for row in p.best_rows] for p in populations},
-        "comparisons": [pair_record(pair) for pair in findings.pairs],
+        "comparisons": [pair_record(pair) for pair in findings.comparisons],
         "claims": None if findings.claims is None else plain(findings.claims.claims),
         "fits": {p.name: _fits(p.widths) for p in populations if p.widths is not None},
         "trends": {p.name: [_trend(trend) for trend in p.trends] for p in populations},
         "importance": {
             p.name: {trend.name: plain(trend.importance) for trend in p.trends} for p in populations
         },
-        "together": {p.name: plain(p.together[:20]) for p in populations},
+        "together": {p.name: plain(p.correlated[:20]) for p in populations},
         "shared_constraints": {
             p.name: [{**plain(one), "shared": one.shared} for one in p.constraints]
             for p in populations
@@ -79,7 +79,7 @@ def population_record(p: PopulationFindings) -> dict[str, Any]:
     }
 
 
-def pair_record(pair: Pair) -> dict[str, Any]:
+def pair_record(pair: PairComparison) -> dict[str, Any]:
     """Return the comparison of two populations."""
     found, equal = pair.comparison, pair.equivalence
     return {
@@ -104,13 +104,13 @@ def pair_record(pair: Pair) -> dict[str, Any]:
         "p_equivalent": equal.p,
         "p_equivalent_holm": pair.p_equivalent,
         "p_different_holm": pair.p_different,
-        "difference_seen": pair.seen,
-        "models_needed": pair.needed,
+        "difference_seen": pair.detectable_difference,
+        "models_needed": pair.models_needed,
         "sequential": _sequential(pair.sequential),
     }
 
 
-def interval_record(found: BestInterval) -> dict[str, Any]:
+def interval_record(found: BootstrapInterval) -> dict[str, Any]:
     """Return where the best models have one parameter."""
     return {
         "low": number(found.low),
@@ -122,7 +122,7 @@ def interval_record(found: BestInterval) -> dict[str, Any]:
     }
 
 
-def _trend(found: AxisTrend) -> dict[str, Any]:
+def _trend(found: ParameterTrend) -> dict[str, Any]:
     record = plain(found)
     del record["importance"]  # has its own key
     return dict(record)

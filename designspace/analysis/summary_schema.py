@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.analysis.claims import Claim
-from designspace.analysis.pairwise import Reading
+from designspace.analysis.pairwise import ClaimVerdict
 
 
 class _Part(BaseModel):
@@ -98,14 +98,14 @@ class Sequential(_Part):
     better: bool | None
 
 
-class Pair(_Part):
+class PairComparison(_Part):
     """Two populations compared."""
 
     first: str
     second: str
     verdict: Literal["better", "worse", "equivalent", "undecided"]
-    better: Reading = Field(description='of the claim "the second is better"')
-    equal: Reading = Field(description='of the claim "they differ by less than the margin"')
+    better: ClaimVerdict = Field(description='of the claim "the second is better"')
+    equal: ClaimVerdict = Field(description='of the claim "they differ by less than the margin"')
     n: tuple[int, int]
     mean: Interval
     median: Interval
@@ -218,7 +218,7 @@ class Summary(_Part):
     populations: list[Population]
     bootstrap: dict[str, dict[str, Best]]
     best: dict[str, list[Model]]
-    comparisons: list[Pair]
+    comparisons: list[PairComparison]
     claims: list[Claim] | None
     fits: dict[str, Fits]
     trends: dict[str, list[Trend]]

@@ -26,7 +26,7 @@ def tables(findings: Findings) -> dict[str, Table]:
             for name, found in p.bootstrap.items()
         ),
         "best_of_k": _best_of_k_table(findings),
-        "comparisons": _from_maps(_flat(pair_record(pair)) for pair in findings.pairs),
+        "comparisons": _from_maps(_flat(pair_record(pair)) for pair in findings.comparisons),
         "trends": _from_maps(
             {"population": p.name, **_flat(plain(trend))} for p in populations for trend in p.trends
         ),

@@ -31,13 +31,13 @@ def agree(
     """
     import json
 
-    from designspace.analysis.load_results import load_all
+    from designspace.analysis.load_results import load_populations
     from designspace.analysis.rank_agreement import rank_agreement
     from designspace.errors import InputError
 
     if len(runs) < 2:
         raise InputError("agree compares two or more runs of the same models")
-    found = rank_agreement(load_all(runs, all_finished=True), level)
+    found = rank_agreement(load_populations(runs, all_finished=True), level)
     if json_:
         print(json.dumps(found.to_dict()))
     else:

@@ -40,20 +40,20 @@ def analyze(
     """
     import json
 
-    from designspace.analysis.findings import find
-    from designspace.analysis.load_results import load_all
+    from designspace.analysis.findings import analyze as compare_populations
+    from designspace.analysis.load_results import load_populations
     from designspace.analysis.summary import summary
     from designspace.cli.options import check_margin
     from designspace.report.write_report import write_report
 
     check_margin(margin)
-    findings = find(load_all(runs, all_finished), margin, claims)
+    findings = compare_populations(load_populations(runs, all_finished), margin, claims)
     index = write_report(findings, out)
     if as_json:
         print(json.dumps(summary(findings), indent=1))
         return
     for p in findings.populations:
         print(f"{p.name}: {p.edf.legend} n = {p.edf.n} of {p.accounting.n}")
-    for pair in findings.pairs:
-        print(pair.words)
+    for pair in findings.comparisons:
+        print(pair.sentence)
     print(f"report: {index}")

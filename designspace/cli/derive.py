@@ -227,7 +227,7 @@ def _from_findings(
     warnings: list[str] = []
     skeleton = found.skeleton or (Skeleton() if options.imagenet else None)
     skeleton = options.skeleton(skeleton) if skeleton else None
-    parent, words = found.typical(skeleton, SE_RATIOS[family])
+    parent, words = found.median_model(skeleton, SE_RATIOS[family])
     if search is not None:
         if options.target is None or options.imagenet or options.resolution or options.classes:
             raise InputError(

@@ -31,12 +31,12 @@ def update_page(run: Path, device: str, home: Path | None) -> Path | None:
     if not epochs:
         return None
 
-    from designspace.analysis.pretraining_findings import find_pretraining
+    from designspace.analysis.pretraining_findings import summarize_pretraining
     from designspace.evaluate.scores import read_table
     from designspace.report.pretraining_page import write_pretraining_page
 
     trunk = folder.model()
-    findings = find_pretraining(
+    findings = summarize_pretraining(
         name=run.resolve().name,
         model={"trunk": trunk.name, **trunk.body.to_dict()},
         recipe=folder.recipe().to_dict(),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from designspace.analysis.study_findings import NAMES, Found
+from designspace.analysis.study_findings import NAMES, StudyPopulation
 from designspace.arch import Model, RegNetParamsBatch
 from designspace.arch.body import FloatArray
 from designspace.derive.derivation import SE_RATIOS, Family
@@ -84,7 +84,12 @@ def learn(regnets: RegNetParamsBatch, errors: FloatArray) -> Predictor:
 
 
 def search(
-    found: Found, family: Family, target: Target, n: int, seed: int, space: str | None = None
+    found: StudyPopulation,
+    family: Family,
+    target: Target,
+    n: int,
+    seed: int,
+    space: str | None = None,
 ) -> tuple[Model, list[str], list[str]]:
     """Sample n RegNets within 2 % of the target and return the one predicted best.
 
@@ -143,7 +148,7 @@ def search(
     return model, steps, warnings
 
 
-def _space(found: Found, wished: str | None) -> Space:
+def _space(found: StudyPopulation, wished: str | None) -> Space:
     if wished is not None:
         return load_space(wished)
     if found.run is not None:
@@ -151,7 +156,7 @@ def _space(found: Found, wished: str | None) -> Space:
     return load_space(found.space)
 
 
-def _study(found: Found) -> tuple[RegNetParamsBatch, FloatArray]:
+def _study(found: StudyPopulation) -> tuple[RegNetParamsBatch, FloatArray]:
     """Read parameters and errors of a study's counted models from tables/models.csv."""
     path = found.folder / "tables" / "models.csv"
     rows = _rows(path, found.population)

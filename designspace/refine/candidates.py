@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from designspace.analysis.population_results import PopulationResults
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
-from designspace.analysis.results import Results
 from designspace.arch import BOTTLENECK
 from designspace.arch.parameter_columns import one_group_width
 from designspace.space import Space, load_space
@@ -51,7 +51,7 @@ class Candidate:
         return np.asarray(self.distance == 0)
 
 
-def candidates(space: Space, results: Results) -> list[Candidate]:
+def candidates(space: Space, results: PopulationResults) -> list[Candidate]:
     """Return every constraint that the space does not have yet, in a fixed order."""
     found: list[Candidate] = []
     values = _values(space, results)
@@ -72,7 +72,7 @@ def candidates(space: Space, results: Results) -> list[Candidate]:
     return found
 
 
-def _values(space: Space, results: Results) -> dict[str, FloatArray]:
+def _values(space: Space, results: PopulationResults) -> dict[str, FloatArray]:
     """Each axis over the counted models: (n, 1) of a RegNet, (n, stages) of an AnyNet."""
     if space.family == "regnet":
         return {name: v[:, None] for name, v in results.counted_parameters().items()}
@@ -91,7 +91,7 @@ def _values(space: Space, results: Results) -> dict[str, FloatArray]:
     }
 
 
-def _by_degrees(space: Space, results: Results) -> list[Candidate]:
+def _by_degrees(space: Space, results: PopulationResults) -> list[Candidate]:
     """Sharing, monotone axes and the quantized linear rule: few keep them, some nearly do."""
     assert results.bodies is not None
     stages = results.bodies.take(results.rows)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from designspace.analysis.results import Results
+from designspace.analysis.population_results import PopulationResults
 from designspace.refine.candidates import Candidate, candidates
 from designspace.refine.distance_regression import at_zero
 from designspace.space import Space
@@ -105,7 +105,9 @@ class Proposal:
         return f"{self.verdict}: {self.claim}: {self.reason} ({self.as_float_array()})"
 
 
-def evaluate_constraints(space: Space, results: Results, rule: Rule) -> tuple[Proposal, ...]:
+def evaluate_constraints(
+    space: Space, results: PopulationResults, rule: Rule
+) -> tuple[Proposal, ...]:
     """Test every constraint that the space does not have yet, in a fixed order."""
     found = candidates(space, results)
     errors = results.counted_errors

@@ -8,7 +8,7 @@ import yaml
 
 from designspace.analysis.imported_folder import IMPORT_FILE
 from designspace.analysis.load_results import load_results
-from designspace.analysis.results import STATES, Results
+from designspace.analysis.population_results import STATES, PopulationResults
 from designspace.analysis.study_findings import SUMMARY_FILE, damaged, find_run, read_summary
 from designspace.errors import InputError, nearest
 from designspace.io.files import dump_yaml
@@ -123,7 +123,7 @@ def refine(run: Path | str, name: str, rule: Rule) -> Refinement:
     return Refinement(parent, space, tuple(weighed), int(results.counted.sum()), len(results))
 
 
-def _check(parent: Space, name: str, results: Results, run: Path | str) -> None:
+def _check(parent: Space, name: str, results: PopulationResults, run: Path | str) -> None:
     """Refuse what no verdict should be blamed for."""
     if not results.counted.any():
         states = ", ".join(f"{int((results.states == s).sum())} {s}" for s in STATES)
@@ -137,7 +137,7 @@ def _check(parent: Space, name: str, results: Results, run: Path | str) -> None:
 
 
 def _narrow(
-    parent: Space, name: str, proposals: list[Proposal], results: Results
+    parent: Space, name: str, proposals: list[Proposal], results: PopulationResults
 ) -> dict[str, Any]:
     """The parent's file with the constraints added, and why."""
     data: dict[str, Any] = {**parent.source, "name": name, "parent": parent.name}
@@ -164,7 +164,7 @@ def _problem(
     name: str,
     kept: list[Proposal],
     proposal: Proposal,
-    results: Results,
+    results: PopulationResults,
     budgets: tuple[Budget, ...],
 ) -> str | None:
     """Why a constraint can't join those kept, or None: some models in the budget must be left."""

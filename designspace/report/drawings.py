@@ -7,13 +7,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from designspace.analysis.importance import AxisTrend
-from designspace.analysis.pairwise import Pair
-from designspace.analysis.quantized_linear_fit import Trend
+from designspace.analysis.importance import ParameterTrend
+from designspace.analysis.pairwise import PairComparison
+from designspace.analysis.quantized_linear_fit import WidthTrend
 from designspace.report.palette import COLORS, FAINT, INK, color, dash
 from designspace.report.svg import DOTS
 from designspace.stats.arrays import FloatArray
-from designspace.stats.bootstrap import BestInterval, BestOfK
+from designspace.stats.bootstrap import BestOfK, BootstrapInterval
 from designspace.stats.edf import Band, Edf
 
 # A curve rises in so many levels at most, finer than any screen: each takes its bytes in the page.
@@ -74,10 +74,10 @@ def draw_bootstrap(
     ax: Axes,
     values: FloatArray,
     errors: FloatArray,
-    interval: BestInterval,
+    interval: BootstrapInterval,
     *,
     name: str,
-    trend: AxisTrend | None = None,
+    trend: ParameterTrend | None = None,
     error_range: tuple[float, float] | None = None,
     unit: str = "",
     index: int = 0,
@@ -100,7 +100,7 @@ def draw_bootstrap(
 
 
 def draw_widths(
-    ax: Axes, networks: Sequence[FloatArray], trend: Trend, *, title: str = "", index: int = 0
+    ax: Axes, networks: Sequence[FloatArray], trend: WidthTrend, *, title: str = "", index: int = 0
 ) -> None:
     """Draw block width against block index for several networks, best first, on a log axis."""
     for rank, widths in enumerate(networks):
@@ -136,7 +136,7 @@ def draw_fit_errors(
     ax.grid(True)
 
 
-def draw_differences(ax: Axes, pairs: Sequence[Pair], labels: Sequence[str]) -> None:
+def draw_differences(ax: Axes, pairs: Sequence[PairComparison], labels: Sequence[str]) -> None:
     """Draw the difference of mean errors of each pair with its interval; the margin is shaded."""
     margin = pairs[0].equivalence.margin
     ax.axvspan(-margin, margin, color=FAINT, alpha=0.45, linewidth=0)
@@ -155,7 +155,7 @@ def draw_differences(ax: Axes, pairs: Sequence[Pair], labels: Sequence[str]) -> 
 
 
 def draw_importance(
-    ax: Axes, trends: Sequence[AxisTrend], *, title: str = "", index: int = 0
+    ax: Axes, trends: Sequence[ParameterTrend], *, title: str = "", index: int = 0
 ) -> None:
     """Draw how much of the error's variation each parameter explains, the most first."""
     for row, trend in enumerate(trends):

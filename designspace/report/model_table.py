@@ -3,7 +3,7 @@
 from typing import Any
 
 from designspace.analysis.findings import Findings, PopulationFindings
-from designspace.analysis.results import Results
+from designspace.analysis.population_results import PopulationResults
 from designspace.arch import BOTTLENECK, BodyBatch
 from designspace.io.serialization import number as plain
 
@@ -44,7 +44,7 @@ def _order(p: PopulationFindings) -> list[tuple[int, int | None]]:
     return [(i, rank) for rank, i in enumerate(ranked, start=1)] + [(i, None) for i in rest]
 
 
-def _row(results: Results, number: int, index: int, rank: int | None) -> list[Any]:
+def _row(results: PopulationResults, number: int, index: int, rank: int | None) -> list[Any]:
     error = float(results.errors[index])
     costs = [
         int(results.costs[name][index]) if name in results.costs else None
@@ -64,7 +64,7 @@ def _row(results: Results, number: int, index: int, rank: int | None) -> list[An
     ]
 
 
-def _describe(results: Results, index: int) -> str:
+def _describe(results: PopulationResults, index: int) -> str:
     if results.bodies is not None and results.regnets is None:
         s = results.bodies
         shapes = zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
@@ -76,7 +76,7 @@ def _describe(results: Results, index: int) -> str:
     )
 
 
-def _stages(results: Results, index: int) -> list[Any] | None:
+def _stages(results: PopulationResults, index: int) -> list[Any] | None:
     if results.bodies is None:
         return None
     s = results.bodies

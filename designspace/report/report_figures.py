@@ -101,7 +101,7 @@ def figures(findings: Findings) -> Iterator[Figure]:
     yield _edf_figure(findings)
     if findings.normalized is not None:
         yield _normalized_figure(findings, findings.normalized)
-    if findings.pairs:
+    if findings.comparisons:
         yield _differences_figure(findings)
     yield _best_of_k_figure(findings)
     for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
@@ -255,7 +255,7 @@ def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
 def _differences_figure(findings: Findings) -> Figure:
     pairs = [
         replace(pair, first=_label(pair.first), second=_label(pair.second))
-        for pair in findings.pairs
+        for pair in findings.comparisons
     ]
     labels = [f"{pair.second} − {pair.first}" for pair in pairs]
     height = 0.27
@@ -275,7 +275,7 @@ def _differences_figure(findings: Findings) -> Figure:
         panels=(
             Panel(
                 partial(draw.draw_differences, pairs=pairs, labels=labels),
-                "; ".join(pair.words for pair in findings.pairs),
+                "; ".join(pair.sentence for pair in findings.comparisons),
             ),
         ),
         size=(4.8, 0.8 + height * len(pairs)),

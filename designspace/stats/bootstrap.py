@@ -25,7 +25,7 @@ FEW_CARRIERS = 11
 
 
 @dataclass(frozen=True)
-class BestInterval:
+class BootstrapInterval:
     """Where the best models have a parameter (DDS §3.1).
 
     Attributes:
@@ -92,7 +92,7 @@ def best_weights(errors: Numbers, draws: int) -> FloatArray:
 
 def bootstrap(
     values: Numbers, errors: Numbers, share: float = 0.25, level: float = 0.95
-) -> BestInterval:
+) -> BootstrapInterval:
     """Return the empirical bootstrap of one parameter in closed form.
 
     Args:
@@ -109,7 +109,7 @@ def bootstrap(
 
 def bootstrap_all(
     parameters: Mapping[str, Numbers], errors: Numbers, share: float = 0.25, level: float = 0.95
-) -> dict[str, BestInterval]:
+) -> dict[str, BootstrapInterval]:
     """Return the empirical bootstrap of several parameters of the same models; see `bootstrap`."""
     checked = as_float_array(errors, "errors")
     n = len(checked)
@@ -121,13 +121,13 @@ def bootstrap_all(
     carriers = int(np.searchsorted(np.cumsum(heavy), 0.95 - 1e-12)) + 1
     best = int(np.argmin(checked))
     tail = (1 - check_probability(level)) / 2
-    found: dict[str, BestInterval] = {}
+    found: dict[str, BootstrapInterval] = {}
     for name, raw in parameters.items():
         values = as_float_array(raw, name)
         if len(values) != n:
             raise InputError(f"{name}: {len(values)} values for {n} errors")
         low, median, high = weighted_quantiles(values, weights, (tail, 0.5, 1 - tail))
-        found[name] = BestInterval(
+        found[name] = BootstrapInterval(
             low, median, high, float(values[best]), level, n, draws, carriers
         )
     return found

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from designspace.analysis.claims import judge_claims
-from designspace.analysis.findings import find
-from designspace.analysis.importance import axis_trends, best_pairs, bins_of, importances
+from designspace.analysis.findings import analyze
+from designspace.analysis.importance import (
+    bins_of,
+    correlated_parameters,
+    importances,
+    parameter_trends,
+)
 from designspace.analysis.load_results import load_results
 from designspace.analysis.narrative import verdicts
 from designspace.analysis.shared_constraints import proportion, shared_constraints
@@ -33,7 +38,7 @@ BUDGET = (Budget.parse("flops", "150K:400K"),)
 
 
 def study(path, space, errors, states=None):
-    """Results of a run whose model i has errors[i]."""
+    """PopulationResults of a run whose model i has errors[i]."""
     found = load_space(space)
     drawn = sample(found, len(errors), BUDGET)
     record = sample_record(found, drawn, BUDGET, 0)
@@ -77,7 +82,7 @@ def test_importance_covers_the_truth_and_is_nothing_under_the_null():
 def test_the_parameter_that_matters_comes_first():
     rng = np.random.default_rng(2)
     columns = {name: rng.integers(1, 30, 120).astype(float) for name in ("x", "y", "z")}
-    found = axis_trends(
+    found = parameter_trends(
         {**columns, "same": np.ones(120)}, 0.5 * columns["y"] + rng.normal(0, 1, 120)
     )
     assert found[0].name == "y"
@@ -94,7 +99,7 @@ def test_trends_hold_their_level():
     wrong = 0
     for _ in range(200):
         columns = {str(k): rng.random(40) for k in range(6)}
-        wrong += any(t.p < 0.05 for t in axis_trends(columns, rng.random(40), rng=rng))
+        wrong += any(t.p < 0.05 for t in parameter_trends(columns, rng.random(40), rng=rng))
     assert wrong / 200 <= 0.05 + 3 * 0.0154
 
 
@@ -112,7 +117,7 @@ def test_pairs_among_the_best_are_found_and_budgets_are_not():
     n = 400
     x, y = rng.random(n), rng.random(n)
     budget = 1 - x + rng.normal(0, 0.05, n)  # goes with x in all models
-    found = best_pairs({"x": x, "y": y, "budget": budget}, np.abs(x - y))
+    found = correlated_parameters({"x": x, "y": y, "budget": budget}, np.abs(x - y))
     assert (found[0].first, found[0].second) == ("x", "y")
     assert found[0].p < 1e-6
     assert found[0].best > 0.9
@@ -277,7 +282,7 @@ def test_a_wrong_claims_file_is_said(three, tmp_path, text, message):
 
 def test_the_summary_keeps_to_its_written_schema(three, tmp_path):
     (tmp_path / "claims.yaml").write_text(CLAIMS)
-    found = find(three, claims=tmp_path / "claims.yaml")
+    found = analyze(three, claims=tmp_path / "claims.yaml")
     data = json.loads(json.dumps(summary(found), allow_nan=False))
     Summary.model_validate(data)
     assert set(summary_schema()["properties"]) == set(data)
@@ -299,6 +304,6 @@ def test_words_say_what_limits_the_study(tmp_path):
     rng = np.random.default_rng(11)
     states = {0: "diverged", 1: "diverged", 2: "diverged"}
     small = study(tmp_path / "small", "AnyNetXA@8", 40 + rng.random(12), states)
-    words = " ".join(verdicts(find([small])).warnings)
+    words = " ".join(verdicts(analyze([small])).warnings)
     assert "Few models: small (12)" in words
     assert "3 of 12 models of small diverged" in words

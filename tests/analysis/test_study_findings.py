@@ -120,7 +120,7 @@ def test_anynets_give_fitted_parameters(study, tmp_path):
     path.write_text(json.dumps(data))
     found = read_findings(tmp_path / "any")
     assert found.fitted
-    model, steps = found.typical(None, 0.25)
+    model, steps = found.median_model(None, 0.25)
     assert model.body.num_stages == 4
     assert "fits to the best AnyNets" in steps[0]
     assert found.intervals["d"][1] == pytest.approx(10, abs=2)
@@ -145,7 +145,7 @@ def test_damaged_findings_are_refused(study, tmp_path, change, message):
     change(data)
     path.write_text(json.dumps(data))
     with pytest.raises(InputError, match=message):
-        read_findings(tmp_path / "bad").typical(None, 0.0)
+        read_findings(tmp_path / "bad").median_model(None, 0.0)
 
 
 def test_a_folder_without_analysis_is_refused(refused, tmp_path):
@@ -166,7 +166,7 @@ def test_findings_whose_run_is_gone_take_the_shipped_space(study, tmp_path):
     data["populations"][0]["space"] = "mine@8"
     path.write_text(json.dumps(data))
     with pytest.raises(InputError, match="--imagenet"):
-        read_findings(tmp_path / "moved").typical(None, 0.0)
+        read_findings(tmp_path / "moved").median_model(None, 0.0)
 
 
 def test_a_study_may_be_read_from_anywhere_and_moved_whole(study, cli, tmp_path, monkeypatch):

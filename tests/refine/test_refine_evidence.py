@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from designspace.analysis.population_results import PopulationResults, Provenance
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
-from designspace.analysis.results import Provenance, Results
 from designspace.arch.parameter_columns import one_group_width, parameters
 from designspace.refine.constraint_tests import Rule, evaluate_constraints
 from designspace.refine.distance_regression import at_zero
@@ -20,7 +20,7 @@ def studied(name, n, budgets=BUDGET):
     """A population of a space whose errors are yet to be made up."""
     space = load_space(name)
     drawn = sample(space, n, budgets, 0).population
-    return space, Results(
+    return space, PopulationResults(
         name="run",
         space=name,
         family=space.family,

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from designspace.analysis.pretraining_findings import find_pretraining
+from designspace.analysis.pretraining_findings import summarize_pretraining
 from designspace.errors import InputError
 from designspace.report.pretraining_page import write_pretraining_page
 
@@ -63,7 +63,7 @@ def findings(epochs=EPOCHS, **more):
     options = {"scores": SCORES, "pictures": pictures(), **more}
     plain = [epoch(i, **({"knn": 50.0 + i} if i % 5 == 0 else {})) for i in range(1, epochs + 1)]
     journal = options.pop("journal", plain)
-    return find_pretraining(
+    return summarize_pretraining(
         NAME,
         {"trunk": "small & fine", "depths": [1, 2]},
         {"name": "quick", "prototypes": K, "epochs": EPOCHS, "batch_size": 128, "queue": None},
@@ -165,7 +165,7 @@ def test_what_is_unfinished_or_wrong_is_said_first():
     ]  # fmt: skip
     assert "Alarm since epoch 4: nearly all the same." in findings(journal=collapsing).warnings
     with pytest.raises(InputError, match="no epoch of pretraining is through"):
-        find_pretraining(NAME, {}, {}, {}, [], [])
+        summarize_pretraining(NAME, {}, {}, {}, [], [])
 
 
 def test_curves_keep_all_epochs_and_average_iterations():
@@ -174,7 +174,7 @@ def test_curves_keep_all_epochs_and_average_iterations():
     assert curves.at[-1] == pytest.approx(EPOCHS)
     assert len(curves.loss) == EPOCHS * PER_EPOCH
     many = [{"iteration": i + 1, "loss": float(i % 7), "lr": 0.1} for i in range(5000)]
-    binned = find_pretraining(
+    binned = summarize_pretraining(
         "x", {}, {"prototypes": 8, "epochs": 5, "batch_size": 1}, {"images": 1000}, many, [epoch(1)]
     ).curves
     assert len(binned.loss) == 400

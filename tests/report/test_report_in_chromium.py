@@ -12,15 +12,15 @@ COLUMN = "[...document.querySelectorAll('#models tbody tr')].map((r) => r.cells[
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    from designspace.analysis.findings import find
-    from designspace.analysis.load_results import load_all
+    from designspace.analysis.findings import analyze
+    from designspace.analysis.load_results import load_populations
     from designspace.report.write_report import write_report
 
     home = tmp_path_factory.mktemp("browser")
     a = run(home / "a", n=30, states={3: "diverged", 4: "failed"})
     name = "a long <b>name</b> of a run, as people give them to say how and when it was trained"
     b = run(home / name, "RegNetX@8", n=30, shift=-2)
-    return write_report(find(load_all([a, b])), home / "out")
+    return write_report(analyze(load_populations([a, b])), home / "out")
 
 
 @pytest.fixture

@@ -47,11 +47,11 @@ def report(tmp_path_factory):
     home = tmp_path_factory.mktemp("report")
     a = run(home / "a", n=16)
     b = run(home / "b <script>alert(1)</script>", "RegNetX@8", n=16, shift=-6, name="<b>x</b>")
-    from designspace.analysis.findings import find
-    from designspace.analysis.load_results import load_all
+    from designspace.analysis.findings import analyze
+    from designspace.analysis.load_results import load_populations
     from designspace.report.write_report import write_report
 
-    write_report(find(load_all([a, b])), home / "out")
+    write_report(analyze(load_populations([a, b])), home / "out")
     return home / "out"
 
 
@@ -212,12 +212,14 @@ def test_numbers_and_names_stand_in_a_picture_as_they_are():
 def test_a_legend_of_many_populations_stands_beside_the_curves(tmp_path, many, beside):
     from matplotlib.figure import Figure
 
-    from designspace.analysis.findings import find
-    from designspace.analysis.load_results import load_all
+    from designspace.analysis.findings import analyze
+    from designspace.analysis.load_results import load_populations
     from designspace.report.palette import rc
     from designspace.report.report_figures import figures
 
-    found = find(load_all([run(tmp_path / f"a_population_of_name_{i}", n=8) for i in range(many)]))
+    found = analyze(
+        load_populations([run(tmp_path / f"a_population_of_name_{i}", n=8) for i in range(many)])
+    )
     for made in figures(found):
         if made.key not in ("edf", "edf_normalized", "best_of_k"):
             continue
@@ -334,17 +336,17 @@ def test_a_font_that_has_the_letters_is_taken(monkeypatch):
 
 
 def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
-    from designspace.analysis.findings import find
+    from designspace.analysis.findings import analyze
     from designspace.analysis.imported_folder import write_imported
     from designspace.analysis.importers import Reading, read_foreign
-    from designspace.analysis.load_results import load_all
+    from designspace.analysis.load_results import load_populations
     from designspace.report.write_report import write_report
 
     rng = np.random.default_rng(0)
     rows = [f"{e:.3f},{d},{w}" for e, d, w in rng.normal(50, 5, (20_000, 3))]
     (tmp_path / "many.csv").write_text("\n".join(["error,depth,width", *rows]))
     write_imported(read_foreign(tmp_path / "many.csv", Reading(), None), tmp_path / "many")
-    index = write_report(find(load_all([tmp_path / "many"])), tmp_path / "out")
+    index = write_report(analyze(load_populations([tmp_path / "many"])), tmp_path / "out")
     assert index.stat().st_size < 2_000_000
     page = index.read_text()
     assert "The table holds the best 5000 models of each population by error; " in page

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from designspace.analysis.accounting import account, count
 from designspace.analysis.pairwise import compare_pairs
+from designspace.analysis.population_results import PopulationResults, Provenance
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear, width_trend
-from designspace.analysis.results import Provenance, Results
 from designspace.stats.bootstrap import best_of_k
 from designspace.stats.comparison import compare, equivalent
 from designspace.stats.edf import dkw_band, edf, normalized_weights
@@ -25,7 +25,7 @@ def results(errors, states=None, name="a", all_finished=False):
     """A population with these errors, without networks."""
     errors = np.asarray(errors, dtype=np.float64)
     words = np.array(states or ["complete"] * len(errors))
-    return Results(
+    return PopulationResults(
         name=name,
         space="made-up",
         family="anynet",

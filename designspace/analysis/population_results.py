@@ -43,7 +43,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class PopulationResults:
     """A population with its trials; every array is over the n sampled models, in sampled order.
 
     Attributes:
