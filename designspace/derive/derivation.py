@@ -1,159 +1,106 @@
-"""A published, own or found network and a target in, one network and the steps to it out."""
+"""Scale one model to a target cost or by a factor of flops, and record each step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from designspace.arch import (
-    CATALOG,
-    Model,
-    RegNetParams,
-    Skeleton,
-    format_quantity,
-    model_name,
-    parse_quantity,
-    published,
-)
-from designspace.derive.scaling import Scaled, scale
-from designspace.derive.scaling_rules import Rule
-from designspace.derive.target import NEAR, NOUNS, Target, better_rule, distance, solve
-from designspace.derive.training_memory import training_memory
+from designspace.arch import Model, RegNetParams, format_quantity, model_name, parse_quantity
+from designspace.derive.nearest import NEAR, better_rule, nearest_scaled, ratio_text
+from designspace.derive.scaling import ScaledModels, scale
+from designspace.derive.scaling_rules import ScalingRule
+from designspace.derive.target import NOUNS, Target
 from designspace.errors import InputError
-
-Family = Literal["regnetx", "regnety"]
-FAMILY_NAMES: dict[Family, str] = {"regnetx": "RegNetX", "regnety": "RegNetY"}
-SE_RATIOS: dict[Family, float] = {"regnetx": 0.0, "regnety": 0.25}
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """A derived network and how it came about.
+    """A derived model and how it came about.
 
     Attributes:
-        parent: What was scaled, with the frame and family asked for.
-        model: The result, with its provenance.
+        parent: The model that was scaled.
+        model: The derived model, with its provenance.
         rule: The scaling rule.
-        factor: Factor of flops that was applied.
-        steps: What was done, a sentence each, with numbers.
-        warnings: What a reader must know before trusting the result.
+        factor: The factor of flops that was applied.
+        steps: What was done, one sentence each.
+        warnings: What to know before relying on the model.
     """
 
     parent: Model
     model: Model
-    rule: Rule
+    rule: ScalingRule
     factor: float
     steps: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
     def prediction(self, batch: int) -> dict[str, dict[str, float]]:
-        """Return flops, params, acts and training memory (bytes): value, parent, ratio."""
-        rows = {key: (getattr(self.model, key), getattr(self.parent, key)) for key in NOUNS}
-        rows["memory"] = (training_memory(self.model, batch), training_memory(self.parent, batch))
+        """Return value, parent and ratio of flops, params, acts and training memory (bytes)."""
+        rows: dict[str, tuple[int, int]] = {
+            key: (getattr(self.model, key), getattr(self.parent, key)) for key in NOUNS
+        }
+        rows["memory"] = training_memory(self.model, batch), training_memory(self.parent, batch)
         return {
             key: {"value": value, "parent": parent, "ratio": value / parent}
             for key, (value, parent) in rows.items()
         }
 
+    def add(self, first: Sequence[str] = (), warnings: Sequence[str] = ()) -> "Derivation":
+        """Return the derivation with more steps at its start and more warnings at its end."""
+        return replace(self, steps=(*first, *self.steps), warnings=(*self.warnings, *warnings))
+
+
+def training_memory(model: Model, batch: int) -> int:
+    """Predict the peak bytes of a float32 training step of SGD with momentum.
+
+    Weights, gradients and momentum take three numbers per parameter. The backward pass keeps each
+    convolution's output twice: as the input of its BatchNorm and, normalized, as the input of the
+    next layer (ReLU is in place). Buffers of the convolution library are not included.
+
+    Args:
+        model: The network, at its own resolution.
+        batch: Images per step.
+    """
+    return 4 * (3 * model.params + 2 * batch * model.acts)
+
 
 def regime(model: Model) -> float | None:
-    """Return the nominal multiply-adds that a network stands for, or None.
+    """Return the nominal multiply-adds that a model is named after, or None.
 
     Raises:
-        InputError: The provenance states one that is no quantity.
+        InputError: The provenance states something that is not a quantity.
     """
     stated = dict(model.provenance).get("regime")
     return None if stated is None else parse_quantity(stated, f"{model.name}: provenance.regime")
 
 
-def nearest_published(family: Family, target: Target) -> Model:
-    """Return the family's published model that lies nearest to a target, by ratio."""
-    prefix = FAMILY_NAMES[family] + "-"
-    models = [published(name) for name in CATALOG if name.startswith(prefix)]
-
-    def away(model: Model) -> float:
-        nominal = regime(model) if target.measure == "flops" else None
-        return abs(float(np.log((nominal or target.of(model)) / target.value)))
-
-    return min(models, key=away)
-
-
-def beyond_published(model: Model) -> str | None:
-    """Say how far a network's flops at 224 pixels lie outside the published family, or None."""
-    prefix = "RegNetY-" if model.body.se_ratio else "RegNetX-"
-    regimes = {n: e.nominal_flops for n, e in CATALOG.items() if n.startswith(prefix)}
-    flops = model.at(resolution=224).flops
-    ends = (min(regimes, key=regimes.__getitem__), max(regimes, key=regimes.__getitem__))
-    for name, ratio in zip(ends, (regimes[ends[0]] / flops, flops / regimes[ends[1]]), strict=True):
-        if ratio > 1.1:
-            return (
-                f"no published {prefix[:-1]} is so {'small' if name == ends[0] else 'large'}: "
-                f"{ratio:.4g} times beyond {name} (by multiply-adds at 224 pixels)"
-            )
-    return None
-
-
-def as_family(model: Model, family: Family) -> Model:
-    """Return the network with, or without, squeeze-and-excitation, as the family has it."""
-    se = SE_RATIOS[family]
-    if (model.body.se_ratio > 0) == (se > 0):
-        return model
-    return replace(model, body=replace(model.body, se_ratio=se))
-
-
-def in_frame(model: Model, skeleton: Skeleton) -> Model:
-    """Return the network in another frame; its nominal regime holds no longer if that differs.
-
-    Raises:
-        InputError: The frame has another number of stages.
-    """
-    if skeleton == model.skeleton:
-        return model
-    kept = tuple(pair for pair in model.provenance if pair[0] != "regime")
-    same_cost = replace(skeleton, classes=model.skeleton.classes) == model.skeleton
-    return replace(model, skeleton=skeleton, provenance=model.provenance if same_cost else kept)
-
-
-def derive(
+def scale_model(
     parent: Model,
-    rule: Rule,
+    rule: ScalingRule,
     target: Target | None = None,
     factor: float | None = None,
     name: str | None = None,
 ) -> Derivation:
-    """Scale a network by a rule: by a stated factor of flops, or to a target.
+    """Scale a model by a factor of flops, or to a target.
 
-    To a target in flops from a network with a nominal regime the factor is the ratio of the
-    regimes, as the published models are named; else the factor is solved for, so that the exact
-    cost comes as near as possible.
+    For a target in flops and a parent with a nominal regime, the factor is the ratio of the two,
+    as published models are named. Otherwise, it is the factor that comes nearest to the target.
+
+    Args:
+        parent: The model to scale.
+        rule: How depth, width and resolution share the factor.
+        target: The target cost; give either this or `factor`.
+        factor: Factor of flops.
+        name: Name of the derived model.
 
     Raises:
-        InputError: The target is out of the rule's reach, or the scaled parameters break a rule.
+        InputError: The rule can't reach the target, or the factor gives no valid model.
     """
     assert (target is None) != (factor is None)
-    nominal = regime(parent)
     steps = [f"Parent {parent.name}: {_describe(parent)}."]
-    if factor is not None:
-        steps.append(f"Factor of flops {factor:g}, as asked.")
-        scaled, row = _at(parent, rule, factor), 0
-    elif nominal is not None and target is not None and target.measure == "flops":
-        factor = target.value / nominal
-        steps.append(
-            f"Factor of flops {factor:.6g}: the target {format_quantity(target.value)} over the "
-            f"parent's nominal regime {format_quantity(nominal)} (its exact flops are "
-            f"{parent.flops:,})."
-        )
-        scaled, row = _at(parent, rule, factor), 0
-    else:
-        assert target is not None
-        scaled, row = solve(parent, rule, target)
-        factor = float(scaled.factors[row])
-        steps.append(
-            f"Factor of flops {factor:.6g}: of all factors the one whose network comes nearest to "
-            f"{target}; the parent has {target.of(parent):,}."
-        )
-    model = _named(scaled.model(row, parent.name), parent, rule, target, factor, name)
-    steps += _scaling_steps(parent, model, rule, factor)
+    scaled, row, step = _scaled(parent, rule, target, factor)
+    factor = float(scaled.factors[row])
+    model = _with_origin(scaled.model(row), parent, rule, target, factor, name)
+    steps += [step, *_scaling_steps(parent, model, rule, factor)]
     warnings = []
     if target is not None:
         reached = target.of(model)
@@ -164,50 +111,71 @@ def derive(
         if abs(reached / target.value - 1) > NEAR:
             other = better_rule(parent, rule, target)
             warnings.append(
-                f"rule {rule.name!r} comes no nearer to {target} than "
-                f"{distance(reached, target.value)} from here" + (f"; {other}" if other else "")
+                f"the nearest to {target} that rule {rule.name!r} reaches is "
+                f"{ratio_text(reached, target.value)}" + (f"; {other}" if other else "")
             )
     return Derivation(parent, model, rule, factor, tuple(steps), tuple(warnings))
 
 
-def target_suffix(target: Target) -> str:
-    """Return the part of a name that tells the target: 256GF, 20M-params, 10M-acts."""
-    unit = {"flops": "F", "params": "-params", "acts": "-acts"}[target.measure]
-    return format_quantity(target.value) + unit
+def _scaled(
+    parent: Model, rule: ScalingRule, target: Target | None, factor: float | None
+) -> tuple[ScaledModels, int, str]:
+    """Return the scaled models, the index of the one to use, and the step in words."""
+    nominal = regime(parent)
+    if target is None:
+        assert factor is not None
+        return _scaled_by(parent, rule, factor), 0, f"Factor of flops {factor:g}, as requested."
+    if nominal is not None and target.measure == "flops":
+        factor = target.value / nominal
+        step = (
+            f"Factor of flops {factor:.6g}: the target {format_quantity(target.value)} over the "
+            f"parent's nominal regime {format_quantity(nominal)} (its exact flops are "
+            f"{parent.flops:,})."
+        )
+        return _scaled_by(parent, rule, factor), 0, step
+    scaled, row = nearest_scaled(parent, rule, target)
+    step = (
+        f"Factor of flops {scaled.factors[row]:.6g}: its model comes nearest to {target}; the "
+        f"parent has {target.of(parent):,}."
+    )
+    return scaled, row, step
 
 
-def _at(parent: Model, rule: Rule, factor: float) -> Scaled:
+def _scaled_by(parent: Model, rule: ScalingRule, factor: float) -> ScaledModels:
     if not 1e-9 <= factor <= 1e9:
-        raise InputError(f"a factor of flops of {factor:g} is out of reach; 1e-9 to 1e9 are tried")
+        raise InputError(f"a factor of flops of {factor:g} is out of range, 1e-9 to 1e9")
     scaled = scale(parent, rule, np.array([factor]))
     if not len(scaled):
         raise InputError(
-            f"{parent.name} scaled by {factor:g} with rule {rule.name!r} gives no network of "
+            f"{parent.name} scaled by {factor:g} with rule {rule.name!r} gives no model of "
             f"{parent.skeleton.num_stages} stages with widths up to 100,000; try another factor, "
-            "--rule or --from"
+            "rule or source"
         )
     return scaled
 
 
-def _named(
-    model: Model, parent: Model, rule: Rule, target: Target | None, factor: float, name: str | None
+def _with_origin(
+    model: Model,
+    parent: Model,
+    rule: ScalingRule,
+    target: Target | None,
+    factor: float,
+    name: str | None,
 ) -> Model:
-    """Give the result its name and provenance: parent, rule, factor, the regime it stands for."""
-    family = "RegNetY" if model.body.se_ratio else "RegNetX"
-    if model.regnet is None:
-        family = "AnyNetY" if model.body.se_ratio else "AnyNetX"
+    """Name the derived model and record its provenance: parent, rule, factor, target, regime."""
+    family = "RegNet" if model.regnet else "AnyNet"
     nominal = regime(parent)
     if target is None:
-        stands_for = None if nominal is None else nominal * factor
+        new_regime = None if nominal is None else nominal * factor
         default = model_name(parent.name, f"x{factor:g}")
     else:
-        stands_for = target.value if target.measure == "flops" else None
-        default = f"{family}-{target_suffix(target)}-derived"
+        new_regime = target.value if nominal is not None and target.measure == "flops" else None
+        default = f"{family}{'Y' if model.body.se_ratio else 'X'}-{target.suffix()}-derived"
     origin = [("parent", parent.name), ("rule", rule.name), ("factor", f"{factor:.10g}")]
     if target is not None:
         origin.append(("target", str(target)))
-    if nominal is not None and stands_for is not None:
-        origin.append(("regime", format_quantity(stands_for)))
+    if new_regime is not None:
+        origin.append(("regime", format_quantity(new_regime)))
     inherited = [
         (f"parent {key}" if key == "source" else key, value)
         for key, value in parent.provenance
@@ -216,10 +184,10 @@ def _named(
     return replace(model, name=name or default, provenance=(*origin, *inherited))
 
 
-def _scaling_steps(parent: Model, model: Model, rule: Rule, factor: float) -> list[str]:
+def _scaling_steps(parent: Model, model: Model, rule: ScalingRule, factor: float) -> list[str]:
     depth, width, side = rule.factors(factor)
     steps = [
-        f"Rule {rule.name!r} ({rule.about}): depth x {depth:.6g}, width and group width x "
+        f"Rule {rule.name!r} ({rule.description}): depth x {depth:.6g}, width and group width x "
         f"{width:.6g}, resolution x {side:.6g}."
     ]
     old, new = parent.regnet, model.regnet
@@ -232,13 +200,14 @@ def _scaling_steps(parent: Model, model: Model, rule: Rule, factor: float) -> li
             f"w_a {old.w_a:g} -> {new.w_a:g} (two decimals)"
             + (", spread over the new depth" if new.d != old.d else "")
             + (
-                "; it goes with the rounded w_0, to keep the number of stages."
+                "; scaled by the rounded w_0, to keep the number of stages."
                 if _follows(old, new, width)
                 else "."
             ),
-            f"g {old.g} -> {old.g * width:.2f} -> {new.g} (nearest whole number).",
-            f"Width rule with these, then group compatibility: depths {_list(model.body.depths)}, "
-            f"widths {_list(model.body.widths)}, group widths {_list(model.body.group_widths)}.",
+            f"g {old.g} -> {old.g * width:.2f} -> {new.g} (nearest integer).",
+            "Quantized linear rule and group compatibility: depths "
+            f"{_list(model.body.depths)}, widths {_list(model.body.widths)}, group widths "
+            f"{_list(model.body.group_widths)}.",
         ]
     else:
         steps.append(
@@ -264,13 +233,12 @@ def _describe(model: Model) -> str:
     if model.regnet is not None:
         r = model.regnet
         text = f"d {r.d}, w_0 {r.w_0}, w_a {r.w_a:g}, w_m {r.w_m:g}, b {r.b:g}, g {r.g}; {text}"
-    skeleton = model.skeleton
-    return f"{text}; {model.flops:,} multiply-adds at {skeleton.resolution} pixels"
+    return f"{text}; {model.flops:,} multiply-adds at {model.skeleton.resolution} pixels"
 
 
-def _percent(value: float, wished: float) -> str:
-    away = 100 * (value / wished - 1)
-    return f"{abs(away):.2g} % {'above' if away >= 0 else 'below'}"
+def _percent(value: float, target: float) -> str:
+    excess = 100 * (value / target - 1)
+    return f"{abs(excess):.2g} % {'above' if excess >= 0 else 'below'}"
 
 
 def _list(values: tuple[int, ...]) -> str:

@@ -1,10 +1,10 @@
-"""Where a network comes from, in plain words and numbers computed on the spot."""
+"""Explain where a model comes from, in words and computed numbers."""
 
 from dataclasses import replace
 from itertools import pairwise
 
 from designspace.arch import CATALOG, Model, RegNetParams, published
-from designspace.derive.derivation import derive
+from designspace.derive.derivation import scale_model
 from designspace.derive.scaling_rules import RULES
 from designspace.errors import InputError
 
@@ -18,11 +18,7 @@ _OTHER_256GF = RegNetParams(27, 640, 124.47, 2.04, 1.0, 848)
 
 
 def explain(model: Model) -> list[tuple[str, list[str]]]:
-    """Return headed paragraphs on a network: what it is, how its stages follow, where it is from.
-
-    Args:
-        model: A published model or one of a model.yaml.
-    """
+    """Return (heading, sentences) pairs about a model: its stages, cost and origin."""
     parts = [("What it is", _what(model))]
     if model.regnet is not None:
         parts.append(("How its stages follow", _stages(model, model.regnet)))
@@ -33,7 +29,7 @@ def explain(model: Model) -> list[tuple[str, list[str]]]:
 
 
 def trunk_params(model: Model) -> int:
-    """Return a network's parameters without its classifier."""
+    """Return a model's parameters without its classifier."""
     return model.params - (model.body.widths[-1] + 1) * model.skeleton.classes
 
 
@@ -62,9 +58,9 @@ def _stages(model: Model, regnet: RegNetParams) -> list[str]:
     return [
         f"Linear widths u_j = {regnet.w_0} + {regnet.w_a:g} j for blocks j = 0 to {regnet.d - 1}: "
         f"{regnet.w_0} to {last:,.0f}.",
-        f"Each is moved to the nearest power, {regnet.w_0} x {regnet.w_m:g}^k, and to a multiple "
+        f"Each is rounded to the nearest power, {regnet.w_0} x {regnet.w_m:g}^k, and to a multiple "
         f"of 8: {_row(quantized)}.",
-        f"Group width {regnet.g} must divide the 3x3's width, which moves them to "
+        f"Group width {regnet.g} must divide the 3x3's width, which makes them "
         f"{_row(model.body.widths)}.",
     ]
 
@@ -77,31 +73,31 @@ def _origin(model: Model) -> list[str]:
     lines += [f"{key}: {value}" for key, value in origin.items() if key not in ("source", "regime")]
     lines += _as_scaled(model)
     if not lines:
-        lines.append("The file does not say.")
+        lines.append("The file does not state it.")
     return lines
 
 
 def _as_scaled(model: Model) -> list[str]:
-    """Say of which published model this is exactly the width-scaled one, if of any."""
-    found = []
+    """Name the published models that give exactly this model when scaled in width."""
+    sentences = []
     for name, entry in CATALOG.items():
         parent = published(name)
         if name == model.name or (entry.se_ratio > 0) != (model.body.se_ratio > 0):
             continue
         for factor in (2.0, 4.0):
             try:
-                made = derive(parent, RULES["width"], factor=factor).model
+                scaled = scale_model(parent, RULES["width"], factor=factor).model
             except InputError:
                 continue
-            if made.body == model.body and made.regnet is not None:
-                new = made.regnet
-                found.append(
-                    f"It is {name} with {factor:g} times the flops, all put on width (x "
+            if scaled.body == model.body and scaled.regnet is not None:
+                new = scaled.regnet
+                sentences.append(
+                    f"It is {name} with {factor:g} times the flops, all in width (x "
                     f"{factor**0.5:.4g}): w_0 {entry.regnet.w_0} -> {new.w_0}, w_a "
                     f"{entry.regnet.w_a:g} -> {new.w_a:g}, g {entry.regnet.g} -> {new.g}, d and "
-                    f"w_m kept give exactly these stages{_other_parameters(model, new)}."
+                    f"w_m unchanged give exactly these stages{_other_parameters(model, new)}."
                 )
-    return found
+    return sentences
 
 
 def _other_parameters(model: Model, new: RegNetParams) -> str:

@@ -1,9 +1,9 @@
-"""Scaling one network: RegNet parameters where it has them, else its explicit stages.
+"""Scale a model: its RegNet parameters if it has them, otherwise its stages.
 
-For RegNets the parameters are scaled and the width rule is applied anew: w_0 to the nearest
-multiple of 8, w_a to two decimals as in the published tables, g to a whole number; d and w_m stay
-unless depth is scaled. RegNetY-128GF at sqrt(2) in width so gives the widths of RegNetY-256GF.
-pycls' scaler rounds the stages' widths and g to multiples of 8 instead, which does not.
+For a RegNet, w_0 is rounded to the nearest multiple of 8, w_a to two decimals (as in the published
+tables) and g to an integer; d and w_m change only with depth. The quantized linear rule then gives
+the stages: RegNetY-128GF scaled by sqrt(2) in width has the widths of RegNetY-256GF. pycls rounds
+the stages' widths and g to multiples of 8 instead, which gives other widths.
 """
 
 from dataclasses import dataclass, replace
@@ -22,22 +22,22 @@ from designspace.arch import (
     group_compatible,
 )
 from designspace.arch.body import FloatArray, IntArray
-from designspace.derive.scaling_rules import Rule
+from designspace.derive.scaling_rules import ScalingRule
 
-_MAX_WIDTH = 10**5
-_MAX_DEPTH = 1000
+MAX_WIDTH = 10**5
+MAX_DEPTH = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled:
-    """A network at n factors; those that can't be built are left out.
+class ScaledModels:
+    """One model at n factors of flops; factors that give no valid model are left out.
 
     Attributes:
-        factors: The flops factors that gave a network, (n,).
-        stages: Its bodies.
-        regnets: Their parameters, or None for a free body.
-        resolutions: Input side of each, in pixels, (n,).
-        parent: What was scaled.
+        factors: The factors of flops, (n,).
+        bodies: The scaled bodies.
+        regnets: Their RegNet parameters, or None for free bodies.
+        resolutions: Input resolution in pixels, (n,).
+        parent: The model that was scaled.
     """
 
     factors: FloatArray
@@ -51,27 +51,27 @@ class Scaled:
 
     @property
     def cost(self) -> Cost:
-        """Cost of each, at its own resolution."""
+        """Cost of each model at its own resolution."""
         parts = {name: np.zeros(len(self), np.int64) for name in ("flops", "params", "acts")}
         for resolution in np.unique(self.resolutions):
             rows = np.flatnonzero(self.resolutions == resolution)
-            counted = cost(self.bodies.take(rows), self._frame(int(resolution)))
+            counted = cost(self.bodies.take(rows), self.skeleton(int(resolution)))
             for name, values in parts.items():
                 values[rows] = getattr(counted, name)
         return Cost(**parts)
 
     @property
     def countable(self) -> NDArray[np.bool_]:
-        """Which can be counted; factors may lead to networks beyond all numbers."""
-        made = np.zeros(len(self), np.bool_)
+        """Mask of the models whose cost fits in int64, (n,)."""
+        mask = np.zeros(len(self), np.bool_)
         for resolution in np.unique(self.resolutions):
             rows = np.flatnonzero(self.resolutions == resolution)
-            made[rows] = countable(self.bodies.take(rows), self._frame(int(resolution)))
-        return made
+            mask[rows] = countable(self.bodies.take(rows), self.skeleton(int(resolution)))
+        return mask
 
-    def take(self, rows: NDArray[np.bool_]) -> "Scaled":
-        """Select networks by a mask."""
-        return Scaled(
+    def take(self, rows: NDArray[np.bool_]) -> "ScaledModels":
+        """Select models by a mask."""
+        return ScaledModels(
             self.factors[rows],
             self.bodies.take(rows),
             None if self.regnets is None else self.regnets.take(rows),
@@ -79,79 +79,80 @@ class Scaled:
             self.parent,
         )
 
-    def model(self, i: int, name: str) -> Model:
-        """Return number i as a network without provenance."""
+    def model(self, i: int) -> Model:
+        """Return model i, named after the parent, without provenance."""
         regnet = None if self.regnets is None else self.regnets.regnet(i)
-        skeleton = self._frame(int(self.resolutions[i]))
-        return Model(name, self.bodies.body(i), skeleton, regnet)
+        skeleton = self.skeleton(int(self.resolutions[i]))
+        return Model(self.parent.name, self.bodies.body(i), skeleton, regnet)
 
-    def _frame(self, resolution: int) -> Skeleton:
+    def skeleton(self, resolution: int) -> Skeleton:
+        """Return the parent's skeleton at another resolution."""
         return replace(self.parent.skeleton, resolution=resolution)
 
 
-def scale(parent: Model, rule: Rule, factors: FloatArray) -> Scaled:
-    """Scale a network to each of n factors of flops at once."""
+def scale(parent: Model, rule: ScalingRule, factors: FloatArray) -> ScaledModels:
+    """Scale a model to each of n factors of flops."""
     depth, width, side = (np.array(f) for f in zip(*map(rule.factors, factors), strict=True))
     resolutions = _resolutions(parent.skeleton.resolution, side)
     if parent.regnet is None:
-        made = Scaled(factors, _scaled_stages(parent, depth, width), None, resolutions, parent)
-        return made.take(made.countable)
-    regnets, possible = _scaled_regnets(parent, depth, width)
+        bodies = _scaled_bodies(parent, depth, width)
+        scaled = ScaledModels(factors, bodies, None, resolutions, parent)
+        return scaled.take(scaled.countable)
+    regnets, in_range = _scaled_regnets(parent, depth, width)
     se = np.full(len(regnets), parent.body.se_ratio)
     bodies, fits = regnets.bodies(parent.skeleton.num_stages, se)
-    rows, regnets = np.flatnonzero(possible)[fits], regnets.take(fits)
-    sane = bodies.widths.max(axis=1, initial=0) <= _MAX_WIDTH
-    made = Scaled(factors[rows], bodies, regnets, resolutions[rows], parent)
-    return made.take(sane & made.countable)
+    rows, regnets = np.flatnonzero(in_range)[fits], regnets.take(fits)
+    scaled = ScaledModels(factors[rows], bodies, regnets, resolutions[rows], parent)
+    return scaled.take((bodies.widths.max(axis=1, initial=0) <= MAX_WIDTH) & scaled.countable)
 
 
 def _scaled_regnets(
     parent: Model, depth: FloatArray, width: FloatArray
 ) -> tuple[RegNetParamsBatch, NDArray[np.bool_]]:
-    """Return the parameters of the factors at which they are in range, and the mask of which."""
-    assert parent.regnet is not None
+    """Return the parameters at those factors where they are in range, and the mask of these."""
     old = parent.regnet
+    assert old is not None
     d = np.maximum(1, np.rint(old.d * depth))
     w_0 = np.maximum(1, np.rint(old.w_0 * width / 8)) * 8
-    # The last block keeps its place in the profile, so that depth adds blocks, not width.
+    # Keep the last block's linear width, so that depth adds blocks, not width.
     stretch = max(old.d - 1, 1) / np.maximum(d - 1, 1)
     stretch = np.where(d == old.d, 1.0, stretch)
     w_a = np.round(old.w_a * width * stretch, 2)
     g = np.maximum(1, np.rint(old.g * width))
-    fits = (d <= _MAX_DEPTH) & (np.maximum(w_0, np.maximum(w_a, g)) <= _MAX_WIDTH)
-    count = int(fits.sum())
+    in_range = (d <= MAX_DEPTH) & (np.maximum(w_0, np.maximum(w_a, g)) <= MAX_WIDTH)
+    count = int(in_range.sum())
     regnets = RegNetParamsBatch(
-        d=d[fits].astype(np.int64),
-        w_0=w_0[fits].astype(np.int64),
-        w_a=w_a[fits],
+        d=d[in_range].astype(np.int64),
+        w_0=w_0[in_range].astype(np.int64),
+        w_a=w_a[in_range],
         w_m=np.full(count, old.w_m),
         b=np.full(count, old.b),
-        g=g[fits].astype(np.int64),
+        g=g[in_range].astype(np.int64),
     )
-    # For narrow networks the rounding of w_0 alone can change the number of stages; then w_a goes
-    # with the rounded w_0, which leaves the profile as it was.
+    # In narrow models, rounding w_0 alone may change the number of stages; scaling w_a by the same
+    # rounded factor preserves it.
     lost = regnets.stage_counts() != parent.skeleton.num_stages
-    followed = np.round(old.w_a * regnets.w_0 / old.w_0 * stretch[fits], 2)
-    return replace(regnets, w_a=np.where(lost, followed, regnets.w_a)), fits
+    followed = np.round(old.w_a * regnets.w_0 / old.w_0 * stretch[in_range], 2)
+    return replace(regnets, w_a=np.where(lost, followed, regnets.w_a)), in_range
 
 
-def _scaled_stages(parent: Model, depth: FloatArray, width: FloatArray) -> BodyBatch:
+def _scaled_bodies(parent: Model, depth: FloatArray, width: FloatArray) -> BodyBatch:
     old = parent.body
     d, w, b, g = (
         np.array([values], dtype=np.float64)
         for values in (old.depths, old.widths, old.bottleneck_ratios, old.group_widths)
     )
-    depths = np.clip(np.rint(d * depth[:, None]), 1, _MAX_DEPTH).astype(np.int64)
-    wished = np.clip(np.rint(w * width[:, None] / 8), 1, _MAX_WIDTH / 8) * 8
-    wished = np.where(width[:, None] == 1, w, wished)
-    groups = np.clip(np.rint(g * width[:, None]), 1, _MAX_WIDTH)
+    depths = np.clip(np.rint(d * depth[:, None]), 1, MAX_DEPTH).astype(np.int64)
+    rounded = np.clip(np.rint(w * width[:, None] / 8), 1, MAX_WIDTH / 8) * 8
+    rounded = np.where(width[:, None] == 1, w, rounded)
+    groups = np.clip(np.rint(g * width[:, None]), 1, MAX_WIDTH)
     b = np.broadcast_to(b, depths.shape)
-    widths, groups_ = group_compatible(wished.astype(np.int64), b, groups.astype(np.int64))
+    widths, groups_ = group_compatible(rounded.astype(np.int64), b, groups.astype(np.int64))
     return BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
 
 
 def _resolutions(parent: int, side: FloatArray) -> IntArray:
-    """Nearest multiple of 4 pixels, as in pycls' scaler; for small images to the pixel."""
+    """Round to multiples of 4 pixels, as pycls does; below 64 pixels to the pixel."""
     unit = 4 if parent >= 64 else 1
-    wished = np.maximum(1, np.rint(parent * side / unit)) * unit
-    return np.where(side == 1, parent, np.minimum(wished, 8192)).astype(np.int64)
+    rounded = np.maximum(1, np.rint(parent * side / unit)) * unit
+    return np.where(side == 1, parent, np.minimum(rounded, 8192)).astype(np.int64)

@@ -1,9 +1,9 @@
 """Scaling rules by name (arXiv 2103.06877, *Fast and Accurate Model Scaling*, §3 and §5).
 
-A network whose multiply-adds grow by s takes a depth factor s^a, a width factor s^(b/2) and a
-resolution factor s^(c/2) with a + b + c = 1, since flops grow with depth * width^2 * resolution^2.
-Group width goes with width. Width scaling makes activations grow by sqrt(s), depth and resolution
-scaling by s, and activations set the run time: hence the fast rule, which puts 4/5 on width.
+Scaling multiply-adds by s scales depth by s^a, width by s^(b/2) and resolution by s^(c/2), where
+a + b + c = 1, because flops grow with depth * width^2 * resolution^2. Group width scales with
+width. Activations, which determine run time, grow by sqrt(s) under width scaling and by s under
+depth or resolution scaling; the fast rule therefore puts 4/5 on width.
 """
 
 from dataclasses import dataclass
@@ -12,43 +12,51 @@ from designspace.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How a factor of flops is shared out: shares that sum to 1."""
+class ScalingRule:
+    """How a factor of flops is divided among depth, width and resolution.
+
+    Attributes:
+        name: Name of the rule.
+        depth: Share of depth; the three shares sum to 1.
+        width: Share of width.
+        resolution: Share of resolution.
+        description: The rule in words.
+    """
 
     name: str
     depth: float
     width: float
     resolution: float
-    about: str
+    description: str
 
     def factors(self, s: float) -> tuple[float, float, float]:
         """Return the factors of depth, width and resolution for s times the flops."""
         return s**self.depth, s ** (self.width / 2), s ** (self.resolution / 2)
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, ScalingRule] = {
     rule.name: rule
     for rule in (
-        Rule("width", 0, 1, 0, "all on width: activations grow by the root of flops"),
-        Rule("depth", 1, 0, 0, "all on depth"),
-        Rule("resolution", 0, 0, 1, "all on resolution: parameters stay"),
-        Rule("dw", 1 / 2, 1 / 2, 0, "compound of depth and width, halves"),
-        Rule("dr", 1 / 2, 0, 1 / 2, "compound of depth and resolution, halves"),
-        Rule("wr", 0, 1 / 2, 1 / 2, "compound of width and resolution, halves"),
-        Rule("dwr", 1 / 3, 1 / 3, 1 / 3, "compound of all three, thirds"),
-        Rule("fast", 0.1, 0.8, 0.1, "dWr: 8/10 on width, 1/10 each on depth and resolution"),
+        ScalingRule("width", 0, 1, 0, "width only: activations grow by the root of flops"),
+        ScalingRule("depth", 1, 0, 0, "depth only"),
+        ScalingRule("resolution", 0, 0, 1, "resolution only: parameters stay the same"),
+        ScalingRule("dw", 1 / 2, 1 / 2, 0, "depth and width, half each"),
+        ScalingRule("dr", 1 / 2, 0, 1 / 2, "depth and resolution, half each"),
+        ScalingRule("wr", 0, 1 / 2, 1 / 2, "width and resolution, half each"),
+        ScalingRule("dwr", 1 / 3, 1 / 3, 1 / 3, "depth, width and resolution, a third each"),
+        ScalingRule("fast", 0.1, 0.8, 0.1, "dWr: 8/10 width, 1/10 depth, 1/10 resolution"),
     )
 }
-_SHORT = {"w": "width", "d": "depth", "r": "resolution", "dWr": "fast", "d1_w8_g8_r1": "fast"}
+_ALIASES = {"w": "width", "d": "depth", "r": "resolution", "dWr": "fast", "d1_w8_g8_r1": "fast"}
 
 
-def find_rule(name: str) -> Rule:
-    """Return a rule by its name, its letters (w, d, r, dw, dwr, dWr), or pycls' word for fast.
+def find_rule(name: str) -> ScalingRule:
+    """Return a rule by its name, its letters (w, d, r, dw, dwr, dWr) or its pycls name.
 
     Raises:
-        InputError: There is no such rule; the message lists them.
+        InputError: There is no such rule.
     """
-    known = name if name in RULES else _SHORT.get(name, name.lower())
-    if known not in RULES:
-        raise InputError(f"no scaling rule {name!r}; {nearest(name, list(RULES))}")
-    return RULES[known]
+    key = name if name in RULES else _ALIASES.get(name, name.lower())
+    if key not in RULES:
+        raise InputError(f"no scaling rule {name!r}; {nearest(name, list(RULES))}", "rule")
+    return RULES[key]

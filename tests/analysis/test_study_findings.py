@@ -8,7 +8,7 @@ import pytest
 
 from designspace.analysis.study_findings import read_findings
 from designspace.arch import RegNetParamsBatch, Skeleton
-from designspace.derive.search import learn
+from designspace.derive.search import fit_predictor
 from designspace.errors import InputError
 
 
@@ -86,11 +86,11 @@ def test_the_predictor_ranks_models_that_it_has_not_seen():
     )
     errors = 40 + 5 * np.log(regnets.d / 12) ** 2 + 2 * np.log(regnets.b) + rng.normal(0, 0.1, 200)
     half = np.arange(100)
-    predictor = learn(regnets.take(half), errors[half])
+    predictor = fit_predictor(regnets.take(half), errors[half])
     rest = predictor(regnets.take(half + 100))
     assert np.corrcoef(rest, errors[100:])[0, 1] > 0.95
     assert predictor.skill > 0.9
-    noise = learn(regnets.take(half), rng.normal(0, 1, 100))
+    noise = fit_predictor(regnets.take(half), rng.normal(0, 1, 100))
     assert abs(noise.skill) < 0.35
 
 
@@ -98,14 +98,14 @@ def test_a_space_without_models_of_the_target_is_said(study, refused, tmp_path):
     words = ("derive", "--from", study[1], "--flops", "256G", "--search", 5)
     text = refused(*words, "--out", tmp_path / "m.yaml")
     assert "nearest seen" in text
-    assert "--space searches another space" in text
+    assert "space= searches another space" in text
 
 
 def test_search_without_findings_is_refused(refused, tmp_path):
     text = refused(
         "derive", "--family", "regnety", "--flops", "1G", "--search", 5, "--out", tmp_path
     )
-    assert "--from DIR" in text
+    assert "source must be a folder" in text
 
 
 def test_anynets_give_fitted_parameters(study, tmp_path):

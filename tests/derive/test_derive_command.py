@@ -12,9 +12,9 @@ KEYS = {
 
 def test_128gf_to_256gf_and_its_complexity(cli, tmp_path):
     out = tmp_path / "m.yaml"
-    told = cli("derive", "--from", "RegNetY-128GF", "--flops", "256G", "--out", out)
-    assert told.code == 0
-    assert "widths 746 1492 4103 10444" in told.out
+    outcome = cli("derive", "--from", "RegNetY-128GF", "--flops", "256G", "--out", out)
+    assert outcome.code == 0
+    assert "widths 746 1492 4103 10444" in outcome.out
     record = json.loads(cli("complexity", out, "--json").out)
     assert set(record) == KEYS
     assert record["flops"] == 254_384_928_298
@@ -24,8 +24,8 @@ def test_128gf_to_256gf_and_its_complexity(cli, tmp_path):
 
 def test_without_a_start_the_nearest_published_model_is_it(cli, tmp_path):
     words = ("derive", "--family", "regnety", "--flops", "256G", "--out", tmp_path / "m.yaml")
-    told = cli(*words)
-    assert "starting from RegNetY-256GF" in told.out
+    outcome = cli(*words)
+    assert "Start from RegNetY-256GF" in outcome.out
     assert json.loads(cli(*words, "--json").out)["params"] == 1_282_601_138
 
 
@@ -53,18 +53,18 @@ def test_prediction_and_ratio(cli, tmp_path):
     [
         (["--family", "regnety"], "give one target"),
         (["--flops", "1G", "--params", "1M"], "give one target"),
-        (["--flops", "1G"], "give --from"),
+        (["--flops", "1G"], "give source"),
         (["--family", "regnetz", "--flops", "1G"], "no family 'regnetz'"),
-        (["--family", "regnety", "--flops", "lots"], "--flops: 'lots'"),
-        (["--family", "regnety", "--flops", "-1"], "--flops: '-1'"),
+        (["--family", "regnety", "--flops", "lots"], "flops: 'lots'"),
+        (["--family", "regnety", "--flops", "-1"], "flops: '-1'"),
         (["--from", "RegNetY-128FG", "--flops", "1G"], "did you mean"),
         (["--from", "nowhere.yaml", "--flops", "1G"], "no file nowhere.yaml"),
-        (["--from", "RegNetY-16GF", "--scale", "0"], "--scale is 0"),
-        (["--from", "RegNetY-16GF", "--scale", "nan"], "--scale is nan"),
+        (["--from", "RegNetY-16GF", "--scale", "0"], "scale is 0"),
+        (["--from", "RegNetY-16GF", "--scale", "nan"], "scale is nan"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--rule", "tall"], "no scaling rule"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--batch", "0"], "--batch is 0"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--resolution", "0"], "resolution is 0"),
-        (["--from", "RegNetY-16GF", "--scale", "1e8"], "gives no network"),
+        (["--from", "RegNetY-16GF", "--scale", "1e8"], "gives no model"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--name", "../x"], "can't name a network"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--name", "é"], "can't name a network"),
     ],
@@ -75,7 +75,7 @@ def test_mistakes_are_said_in_one_line(refused, tmp_path, words, message):
 
 
 def test_explain_256gf(cli):
-    told = " ".join(cli("explain", "RegNetY-256GF").out.split())
+    outcome = " ".join(cli("explain", "RegNetY-256GF").out.split())
     for words in (
         "It is RegNetY-128GF with 2 times the flops",
         "456 -> 648",
@@ -85,13 +85,13 @@ def test_explain_256gf(cli):
         "1,431.0M",
         "640 1696 2544 5088",
     ):
-        assert words in told
+        assert words in outcome
 
 
 @pytest.mark.parametrize("name", ["RegNetX-200MF", "RegNetY-16GF", "RegNetY-10B"])
 def test_explain_other_models(cli, name):
-    told = cli("explain", name, "--json")
-    record = json.loads(told.out)
+    outcome = cli("explain", name, "--json")
+    record = json.loads(outcome.out)
     assert record["name"] == name
     assert "popular description" not in " ".join(record["explanation"])
 
@@ -99,6 +99,6 @@ def test_explain_other_models(cli, name):
 def test_explain_names_the_provenance_of_a_derived_model(cli, tmp_path):
     out = tmp_path / "m.yaml"
     cli("derive", "--from", "RegNetX-400MF", "--scale", 3, "--rule", "dw", "--out", out)
-    told = cli("explain", out).out
-    assert "parent: RegNetX-400MF" in told
-    assert "rule: dw" in told
+    outcome = cli("explain", out).out
+    assert "parent: RegNetX-400MF" in outcome
+    assert "rule: dw" in outcome

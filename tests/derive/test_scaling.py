@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from designspace.arch import Body, Model, RegNetParams, Skeleton, published
-from designspace.derive.derivation import (
+from designspace.derive.derivation import regime, scale_model
+from designspace.derive.derive_model import (
     as_family,
     beyond_published,
-    derive,
-    in_frame,
     nearest_published,
-    regime,
+    with_skeleton,
 )
+from designspace.derive.nearest import nearest_scaled
 from designspace.derive.scaling import scale
 from designspace.derive.scaling_rules import RULES, find_rule
-from designspace.derive.target import Target, solve
+from designspace.derive.target import Target
 from designspace.errors import InputError
 
 WIDTH = RULES["width"]
@@ -30,32 +30,32 @@ SMALL = Model.from_regnet(
 @pytest.mark.parametrize("how", [{"factor": 2.0}, {"target": Target("flops", 256e9)}])
 def test_128gf_scaled_by_two_is_the_published_256gf(how):
     """Widths as published by SEER; w_0 and w_a as computed for this rule (see the facts)."""
-    made = derive(published("RegNetY-128GF"), WIDTH, **how)
-    assert made.factor == 2
-    assert made.model.body == published("RegNetY-256GF").body
-    assert made.model.regnet == RegNetParams(27, 648, 227.45, 2.52, 1.0, 373)
-    assert (made.model.flops, made.model.params) == (254_384_928_298, 1_282_601_138)
-    assert any("456 -> 644.88 -> 648" in step for step in made.steps)
+    derived = scale_model(published("RegNetY-128GF"), WIDTH, **how)
+    assert derived.factor == 2
+    assert derived.model.body == published("RegNetY-256GF").body
+    assert derived.model.regnet == RegNetParams(27, 648, 227.45, 2.52, 1.0, 373)
+    assert (derived.model.flops, derived.model.params) == (254_384_928_298, 1_282_601_138)
+    assert any("456 -> 644.88 -> 648" in step for step in derived.steps)
 
 
 def test_the_exact_flops_of_128gf_would_miss():
-    made = derive(published("RegNetY-128GF"), WIDTH, factor=256 / 127.51789635)
-    assert made.model.regnet.g == 374
-    assert made.model.body != published("RegNetY-256GF").body
+    derived = scale_model(published("RegNetY-128GF"), WIDTH, factor=256 / 127.51789635)
+    assert derived.model.regnet.g == 374
+    assert derived.model.body != published("RegNetY-256GF").body
 
 
 def test_32gf_scaled_to_64gf_and_256gf():
     """Computed once on the built networks: 64.4G and 288M, 258G and 1.14B."""
     for factor, flops, params in ((2, 64.4e9, 288e6), (8, 258e9, 1.14e9)):
-        made = derive(published("RegNetY-32GF"), WIDTH, factor=float(factor)).model
-        assert made.flops == pytest.approx(flops, rel=0.005)
-        assert made.params == pytest.approx(params, rel=0.005)
+        derived = scale_model(published("RegNetY-32GF"), WIDTH, factor=float(factor)).model
+        assert derived.flops == pytest.approx(flops, rel=0.005)
+        assert derived.params == pytest.approx(params, rel=0.005)
 
 
 def test_a_derived_model_can_be_derived_from_by_its_regime():
-    half_way = derive(published("RegNetY-64GF"), WIDTH, Target("flops", 128e9)).model
+    half_way = scale_model(published("RegNetY-64GF"), WIDTH, Target("flops", 128e9)).model
     assert regime(half_way) == 128e9
-    assert derive(half_way, WIDTH, Target("flops", 256e9)).factor == 2
+    assert scale_model(half_way, WIDTH, Target("flops", 256e9)).factor == 2
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -82,17 +82,18 @@ def test_an_unknown_rule_lists_the_nearest():
 @pytest.mark.parametrize("parent", ["RegNetX-400MF", "RegNetY-1.6GF", "RegNetY-8.0GF"])
 def test_every_rule_gives_a_network_near_the_factor(name, parent):
     before = published(parent)
-    made = derive(before, RULES[name], factor=4.0).model
-    assert made.flops / before.flops == pytest.approx(4, rel=0.3)
-    assert made.body.num_stages == 4
-    assert made.regnet.w_0 % 8 == 0
+    derived = scale_model(before, RULES[name], factor=4.0).model
+    assert derived.flops / before.flops == pytest.approx(4, rel=0.3)
+    assert derived.body.num_stages == 4
+    assert derived.regnet.w_0 % 8 == 0
 
 
 def test_acts_grow_as_the_paper_says():
     """Width scaling by the root of s, depth and resolution scaling by s."""
     parent = published("RegNetY-1.6GF")
     growth = {
-        name: derive(parent, RULES[name], factor=10.0).model.acts / parent.acts for name in RULES
+        name: scale_model(parent, RULES[name], factor=10.0).model.acts / parent.acts
+        for name in RULES
     }
     assert growth["width"] == pytest.approx(math.sqrt(10), rel=0.1)
     assert growth["resolution"] == pytest.approx(10, rel=0.05)
@@ -106,44 +107,44 @@ def test_acts_grow_as_the_paper_says():
 @pytest.mark.parametrize("rule", ["width", "dw", "fast"])
 def test_a_target_without_a_regime_is_solved_for(measure, value, rule):
     target = Target(measure, value)
-    made = derive(SMALL, RULES[rule], target)
-    assert made.model.skeleton.strides == SMALL.skeleton.strides
-    away = abs(target.of(made.model) / value - 1)
+    derived = scale_model(SMALL, RULES[rule], target)
+    assert derived.model.skeleton.strides == SMALL.skeleton.strides
+    away = abs(target.of(derived.model) / value - 1)
     assert away < 0.45
-    assert (away > 0.1) == bool(made.warnings), "a miss is said"
+    assert (away > 0.1) == bool(derived.warnings), "a miss is said"
 
 
 def test_the_solution_is_the_nearest_of_a_brute_force_search():
     target = Target("flops", 2e6)
     best = min(
-        abs(derive(SMALL, WIDTH, factor=1.005**i).model.flops - target.value)
+        abs(scale_model(SMALL, WIDTH, factor=1.005**i).model.flops - target.value)
         for i in range(200, 1200, 3)
         if 1.005**i > 1
     )
-    made = derive(SMALL, WIDTH, target).model
-    assert abs(made.flops - target.value) <= best
+    derived = scale_model(SMALL, WIDTH, target).model
+    assert abs(derived.flops - target.value) <= best
 
 
 def test_out_of_reach_is_said_with_the_distance():
     with pytest.raises(InputError, match=r"out of reach .* rule 'resolution'.*of the target"):
-        derive(published("RegNetX-400MF"), RULES["resolution"], Target("params", 1e9))
+        scale_model(published("RegNetX-400MF"), RULES["resolution"], Target("params", 1e9))
     with pytest.raises(InputError, match=r"out of reach .* times the target"):
-        derive(SMALL, WIDTH, Target("flops", 10.0))
+        scale_model(SMALL, WIDTH, Target("flops", 10.0))
 
 
 def test_a_free_body_is_scaled_by_its_stages():
     body = Body((1, 2, 3, 1), (32, 64, 96, 256), (1, 1, 2, 1), (8, 16, 16, 32), 0.0)
     model = Model("free", body, SMALL.skeleton)
-    assert derive(model, WIDTH, factor=1.0).model.body == body
-    made = derive(model, RULES["dw"], factor=16.0).model
-    assert made.body.depths == (4, 8, 12, 4)
-    assert made.body.widths == (64, 128, 192, 512)
-    assert made.body.group_widths == (16, 32, 32, 64)
+    assert scale_model(model, WIDTH, factor=1.0).model.body == body
+    derived = scale_model(model, RULES["dw"], factor=16.0).model
+    assert derived.body.depths == (4, 8, 12, 4)
+    assert derived.body.widths == (64, 128, 192, 512)
+    assert derived.body.group_widths == (16, 32, 32, 64)
 
 
 def test_small_images_scale_to_the_pixel_and_large_ones_to_four():
-    assert derive(SMALL, RULES["resolution"], factor=2.0).model.skeleton.resolution == 11
-    large = derive(published("RegNetY-400MF"), RULES["resolution"], factor=2.0).model
+    assert scale_model(SMALL, RULES["resolution"], factor=2.0).model.skeleton.resolution == 11
+    large = scale_model(published("RegNetY-400MF"), RULES["resolution"], factor=2.0).model
     assert large.skeleton.resolution == 316
 
 
@@ -151,7 +152,7 @@ def test_family_and_frame():
     with_se = as_family(published("RegNetX-400MF"), "regnety")
     assert with_se.body.se_ratio == 0.25
     assert as_family(with_se, "regnety") is with_se
-    moved = in_frame(with_se, SMALL.skeleton)
+    moved = with_skeleton(with_se, SMALL.skeleton)
     assert regime(moved) is None
     assert regime(with_se) == 400e6
 
@@ -171,7 +172,7 @@ def test_the_nearest_published_model_is_the_start(target, name):
 def test_what_lies_beyond_the_published_models_is_said():
     assert beyond_published(published("RegNetY-200MF")) is None
     assert beyond_published(published("RegNetX-32GF")) is None
-    larger = derive(published("RegNetX-32GF"), WIDTH, factor=10.0).model
+    larger = scale_model(published("RegNetX-32GF"), WIDTH, factor=10.0).model
     assert "beyond RegNetX-32GF" in beyond_published(larger)
 
 
@@ -192,13 +193,13 @@ def test_what_lies_beyond_the_published_models_is_said():
 def test_scaling_any_regnet_gives_a_sound_network_or_says_why_not(regnet, factor, rule):
     parent = Model.from_regnet("any", regnet, 0.25)
     if not len(scale(parent, RULES[rule], np.array([factor]))):
-        with pytest.raises(InputError, match="gives no network of"):
-            derive(parent, RULES[rule], factor=factor)
+        with pytest.raises(InputError, match="gives no model of"):
+            scale_model(parent, RULES[rule], factor=factor)
         return
-    made = derive(parent, RULES[rule], factor=factor).model
-    assert made.body.num_stages == parent.body.num_stages
-    assert made.body == made.regnet.body(0.25)
-    assert dict(made.provenance)["parent"] == "any"
+    derived = scale_model(parent, RULES[rule], factor=factor).model
+    assert derived.body.num_stages == parent.body.num_stages
+    assert derived.body == derived.regnet.body(0.25)
+    assert dict(derived.provenance)["parent"] == "any"
 
 
 @pytest.mark.parametrize("rule", list(RULES))
@@ -206,11 +207,11 @@ def test_every_rule_finds_a_network_of_a_third_of_the_parents_cost(rule):
     parent = published("RegNetY-16GF")
     measure = {"resolution": "acts", "depth": "params"}.get(rule, "acts")
     target = Target(measure, getattr(parent, measure) / 3)
-    scaled, best = solve(parent, RULES[rule], target)
+    scaled, best = nearest_scaled(parent, RULES[rule], target)
     assert getattr(scaled.cost, measure)[best] == pytest.approx(target.value, rel=0.3)
 
 
 def test_out_of_any_reach_is_told_by_every_rule():
     for rule in RULES.values():
         with pytest.raises(InputError, match="1 multiply-adds is out of reach of RegNetY-16GF"):
-            solve(published("RegNetY-16GF"), rule, Target("flops", 1.0))
+            nearest_scaled(published("RegNetY-16GF"), rule, Target("flops", 1.0))

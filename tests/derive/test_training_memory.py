@@ -1,10 +1,10 @@
-"""Predicted training memory against what autograd keeps for the backward pass."""
+"""Predicted training memory equals what autograd keeps for the backward pass."""
 
 import pytest
 import torch
 
 from designspace.arch import published
-from designspace.derive.training_memory import training_memory
+from designspace.derive.derivation import training_memory
 from designspace.networks import build
 
 
