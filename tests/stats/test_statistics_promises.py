@@ -41,20 +41,6 @@ def test_the_legend_is_minimum_and_mean():
     assert edf([39.04, 49.0, 59.0]).legend == "[39.0 | 49.0]"
 
 
-def test_dkw_bands_cover_the_whole_truth_95_percent_of_the_time():
-    rng = np.random.default_rng(0)
-    grid = np.linspace(0, 1, 501)
-    covered = 0
-    for _ in range(400):
-        sample = rng.random(60)
-        function = edf(sample)
-        band = dkw_band(function)
-        assert np.max(band.high - function.cumulative) <= np.sqrt(np.log(40) / 120) + 1e-12
-        half = np.sqrt(np.log(2 / 0.05) / (2 * 60))
-        covered += np.all(np.abs(function.at(grid) - grid) <= half)
-    assert covered >= 0.94 * 400
-
-
 def test_dkw_half_width_at_500_is_the_papers():
     band = dkw_band(edf(np.linspace(10, 90, 500)))
     middle = len(band.errors) // 2
