@@ -1,66 +1,89 @@
-# designspace: every target sets up what it needs; a second call installs nothing.
+# designspace: every target installs what it needs into .venv; a second call installs nothing.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What is installed: the package and its CPU kernels; every extra; what the tests need.
+BASE   := $(VENV)/.base
+EXTRAS := $(VENV)/.extras
+DEV    := $(VENV)/.dev
 
-.PHONY: help install demo test lint faults newcomer bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
+.PHONY: help install demo tutorial test test-slow lint faults newcomer bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
-install: $(STAMP) ## set up .venv; then .venv/bin/designspace works
+install: $(EXTRAS) ## set up .venv with every extra; then .venv/bin/designspace works
 
-$(STAMP): pyproject.toml
+$(BASE): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "designspace needs Python 3.11 or newer; found: $$($(PYTHON) --version). Try: make install PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Installing designspace and its CPU kernels into $(VENV): about 6.2 GB on Linux, where PyTorch comes with CUDA, and 3 to 10 minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,dask,export,detect,tensorboard,swav-test,dev]'
-	@touch $(STAMP)
+	$(PIP) -e '.[cpu]'
+	@touch $@
 
-demo: $(STAMP)    ## the whole main job on built-in images: sample, train, analyze, derive, export
+$(EXTRAS): $(BASE)
+	@echo "Adding the extras (Dask, export, detection, TensorBoard): about 0.3 GB and a minute."
+	$(PIP) -e '.[all]'
+	@touch $@
+
+$(DEV): $(EXTRAS)
+	@echo "Adding what the tests need: about 0.2 GB and a minute."
+	$(PIP) -e '.[all,dev]'
+	@touch $@
+
+demo: $(BASE)     ## the whole main job on built-in images: sample, train, analyze, derive, export
+	@echo "The demo takes about 3 minutes on two cores and writes 3 MB to results/demo."
 	$(BIN)/designspace demo
 
-lint: $(STAMP)    ## ruff and mypy
+tutorial: $(BASE) ## a first study from Python, tests/tutorial.py
+	$(BIN)/python tests/tutorial.py
+
+lint: $(DEV)      ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint        ## ruff, mypy and pytest
-	$(BIN)/pytest
+test: lint        ## ruff, mypy and the quick tests, in two processes (JOBS=4: in four)
+	@echo "The tests take about 8 minutes on two cores."
+	$(BIN)/pytest -n $(or $(JOBS),2)
 
-faults: $(STAMP)  ## kill -9, full disks, damaged and hostile files: every fault (minutes)
-	$(BIN)/pytest tests/faults --faults --durations=15
+test-slow: $(DEV) ## the slow tests, which `make test` leaves out
+	$(BIN)/pytest -m slow -n $(or $(JOBS),2)
 
-bench: $(STAMP) $(VENV)/.bench ## side by side with the peers, one table (25 minutes, alone; PYCLS=checkout; QUICK=1: 1 to 4 minutes, judges no goal)
+faults: $(DEV)    ## kill -9, full disks, damaged and hostile files: every fault in full counts (minutes)
+	$(BIN)/pytest tests/faults --faults -m '' --durations=15
+
+bench: $(DEV) $(VENV)/.bench ## side by side with the peers, one table (25 minutes, alone; PYCLS=checkout; QUICK=1: 1 to 4 minutes, judges no goal)
 	$(BIN)/python tests/benchmarks/bench.py $(if $(QUICK),--quick)
 
 # Peers that nothing else needs. Rows whose peer can't be had are skipped, and say so.
 $(VENV)/.bench: pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' && touch $@ || \
+	@$(PIP) -e '.[bench]' && touch $@ || \
 	  echo "optuna and plotly could not be installed: their rows will be skipped" >&2
 
-newcomer: $(STAMP) ## a fresh clone set up and used as the README says (minutes, 6 GB of disk)
+newcomer: $(DEV)  ## a fresh clone set up and used as the README says (minutes, 6 GB of disk)
 	$(BIN)/pytest tests/test_newcomer.py --newcomer
 
-bench-train: $(STAMP) ## training speed against a plain loop and the bare step (15 minutes, alone)
+bench-train: $(DEV) ## training speed against a plain loop and the bare step (15 minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_train.py
 
-bench-pretrain: $(STAMP) ## speed of crops, loss and a full step of pretraining (five minutes, alone)
+bench-pretrain: $(DEV) ## speed of crops, loss and a full step of pretraining (five minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_pretrain.py
 
-bench-analysis: $(STAMP) ## speed of the analysis against its obvious twins (three minutes)
+bench-analysis: $(DEV) ## speed of the analysis against its obvious twins (three minutes)
 	$(BIN)/python tests/benchmarks/bench_analysis.py
 
 # DATA: its images, folder:PATH or cifar10. OUT: a new folder for a study of one's own, from nothing.
-reference: $(STAMP) ## the reference study, on from where it was (six hours on two cores; DATA=folder:PATH)
+reference: $(EXTRAS) ## the reference study, resumed where it stopped (six hours on two cores; DATA=folder:PATH)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OUT="$(OUT)" results/reference/study.sh "$(DATA)"
 
-reference-report: $(STAMP) ## the kept journals of the reference study analysed again, in seconds
+reference-report: $(BASE) ## analyze the kept journals of the reference study again, in seconds
 	PATH="$(CURDIR)/$(BIN):$$PATH" OUT="$(OUT)" results/reference/study.sh none 1 report
 
-docs: $(STAMP)    ## pages of the API from its docstrings, in .docs/
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+docs: $(EXTRAS)   ## pages of the API from its docstrings, in .docs/
+	$(PIP) -e '.[docs]'
 	$(BIN)/pdoc --docformat google --output-directory .docs \
 	  $(addprefix designspace.,arch space runs networks training analysis derive report export pretrain)
 

@@ -1,4 +1,4 @@
-"""Fixtures that many rooms' tests use."""
+"""Options and fixtures that tests of several packages share."""
 
 import os
 import signal
@@ -9,31 +9,31 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Before torch is loaded, here and in every process that a test starts: threads that wait for each
+# other on busy cores take minutes for what one does in seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_addoption(parser):
-    """`make faults` gives --faults: every fault as often as the README says, not a quick share;
-    `make newcomer` gives --newcomer: a fresh clone with an environment of its own.
-    """
-    parser.addoption("--faults", action="store_true", help="faults in full counts (minutes)")
-    parser.addoption("--newcomer", action="store_true", help="set up a fresh clone, and use it")
+    parser.addoption("--faults", action="store_true", help="every fault in full counts (minutes)")
+    parser.addoption("--newcomer", action="store_true", help="set up a fresh clone and use it")
     parser.addoption("--without-numba", action="store_true", help="as if numba were not installed")
 
 
 def pytest_configure(config):
-    """With --faults, hypothesis tries a thousand cases where a test doesn't say how many."""
+    settings.register_profile("tests", deadline=None)
+    settings.register_profile("faults", deadline=None, max_examples=1000)
+    settings.load_profile("faults" if config.getoption("--faults") else "tests")
     if config.getoption("--without-numba"):
         hidden = str(Path(__file__).parent / "without_numba")
         sys.path.insert(0, hidden)
         path = os.environ.get("PYTHONPATH")  # of workers and commands in processes of their own
         os.environ["PYTHONPATH"] = os.pathsep.join([hidden, *([path] if path else [])])
-    settings.register_profile("faults", max_examples=1000, deadline=None)
-    if config.getoption("--faults"):
-        settings.load_profile("faults")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible():
-    """Let processes that tests start hear Ctrl-C, also where a shell started all this with `&`."""
+    """Let child processes receive Ctrl-C even if a shell started pytest in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -64,7 +64,7 @@ def cli(capsys):
 
 @pytest.fixture
 def refused(cli):
-    """Run a command that a person got wrong: exit 2, one line, no traceback, nothing printed."""
+    """Run a command with bad input: exit 2, a message of one line, no traceback."""
 
     def run(*words) -> str:
         outcome = cli(*words)

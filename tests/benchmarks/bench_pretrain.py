@@ -4,7 +4,7 @@
 2. Codes and loss at batch 256 and 3000 prototypes, as a share of the whole step: under 3 %.
 3. Images a second of a full step, crops included, against lightly's example loop (its transform in
    a DataLoader with a worker a core, a trunk pass a crop, its loss) on the same trunk and crops:
-   1.5 times. Left out, and said, where lightly isn't installed (the `swav-test` extra).
+   1.5 times. Left out, and said, where lightly isn't installed (the extra `dev`).
 
 Sides alternate within a round; reported is the median of n rounds with the least and the greatest.
 Images are smooth noise: no part of the work depends on what they show.

@@ -136,7 +136,7 @@ def pretraining(sizes: Sizes) -> list[Comparison]:
     prepare(torch.device("cpu"))
     job, goal = "SwAV step, crops included", Goal("ratio", least=1.5)
     if not find_spec("lightly"):
-        missing = "lightly is not installed (the `swav-test` extra)"
+        missing = "lightly is not installed (the extra `dev`)"
         return [Comparison(job, skipped=missing, goal=goal)]
     apart = lightly_difference()
     rows = whole(argparse.Namespace(rounds=sizes.few, steps=sizes.steps, batch=sizes.batch))

@@ -11,7 +11,7 @@ from designspace.pretrain.recipe import load_recipe, parse_recipe
 from designspace.pretrain.swav_network import SwavNetwork
 from designspace.pretrain.swav_trainer import Pretraining
 
-pytest.importorskip("lightly", reason="lightly, an extra (swav-test), is not installed")
+pytest.importorskip("lightly", reason="lightly, of the extra `dev`, is not installed")
 
 BATCH = 16
 SMALL = Model(
