@@ -16,6 +16,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 from designspace.arch import BOTTLENECK, Block, Model, find_block
 from designspace.errors import InputError
 from designspace.networks.fused_blocks import FusedBatchNorm, FusedBlock, fuse_relu
+from designspace.networks.strided_projection import replace_strided_projections
 
 
 def block_params(model: Model) -> BlockParams:
@@ -70,6 +71,7 @@ def build(
         for module in network.modules():
             if isinstance(module, ResBottleneckBlock):
                 nn.init.zeros_(module.f.c[1].weight)
+    replace_strided_projections(network)
     return network
 
 
@@ -103,6 +105,7 @@ def _brought(
         raise InputError(f"{where}: {error}") from error
     except (Exception, SystemExit) as error:  # another's code, which may fail in any way
         raise InputError(f"{where}: its network failed: {type(error).__name__}: {error}") from error
+    replace_strided_projections(network)
     return network.train()
 
 
