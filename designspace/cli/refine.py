@@ -40,47 +40,41 @@ def refine(
     import json
     from dataclasses import asdict
 
-    from designspace.cli.options import check_margin
     from designspace.errors import InputError
     from designspace.io.files import write_text
-    from designspace.refine.constraint_tests import Rule
-    from designspace.refine.refine import refine as narrow
-    from designspace.refine.refine import study_run
+    from designspace.refine.refine import refine as refine_study
 
-    if not 0 < alpha < 1:
-        raise InputError(f"--alpha is {alpha:g}; it must be between 0 and 1")
-    check_margin(margin)
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out is {out}; it must end in .yaml, as space files do")
     if out.exists() and not force:
         raise InputError(f"{out} exists already; choose another --out, or add --force")
-    run = study_run(study, population)
-    found = narrow(run, name or out.stem, Rule(alpha, margin))
-    if found.space is not None:
-        write_text(out, found.text())
-    written = None if found.space is None else str(out)
+    result = refine_study(study, population, name=name or out.stem, alpha=alpha, margin=margin)
+    if result.space is not None:
+        write_text(out, result.text())
+    written = None if result.space is None else str(out)
     if json_:
-        proposals = [asdict(proposal) for proposal in found.proposals]
+        proposals = [asdict(proposal) for proposal in result.proposals]
         record = {
-            "parent": found.parent.name,
-            "run": str(run),
-            "models": found.models,
-            "sampled": found.sampled,
+            "parent": result.parent.name,
+            "run": str(result.run),
+            "models": result.models,
+            "sampled": result.sampled,
             "out": written,
             "proposals": proposals,
         }
         print(json.dumps(record))
         return
-    trained = "" if found.models == found.sampled else f" of {found.sampled} sampled"
+    trained = "" if result.models == result.sampled else f" of {result.sampled} sampled"
     print(
-        f"{found.parent.name} ({run}): {found.models} models{trained}, family-wise level {alpha:g}"
+        f"{result.parent.name} ({result.run}): {result.models} models{trained}, "
+        f"family-wise level {alpha:g}"
     )
-    for proposal in found.proposals:
+    for proposal in result.proposals:
         print(f"{proposal.verdict:9}  {proposal.claim}: {proposal.reason}")
-        print(f"{'':9}  {proposal.as_float_array()}")
-    if found.space is None:
+        print(f"{'':9}  {proposal.evidence}")
+    if result.space is None:
         print(
             "No constraint is shown by this study, so no space was written; more models may tell."
         )
     else:
-        print(f"{found.space.name}: {found.space.dimensions} dimensions; written: {out}")
+        print(f"{result.space.name}: {result.space.dimensions} dimensions; written: {out}")

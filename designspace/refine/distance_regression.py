@@ -1,7 +1,7 @@
-"""What a constraint that hardly any model keeps would cost, by the models that nearly keep it.
+"""Estimate the effect of a constraint that hardly any model satisfies, from the nearly satisfying.
 
-Among n models with a b of their own in every stage, hardly one has one b. But some are nearer to it
-than others, and a straight line of error against the distance says what distance 0 would bring.
+Among n models with a separate b for each stage, hardly one has equal b. But some are nearer to it
+than others, and a linear regression of error on the distance extrapolates to distance 0.
 """
 
 import math
@@ -14,14 +14,14 @@ from designspace.stats.comparison import Estimate
 
 
 @dataclass(frozen=True)
-class AtZero:
-    """The error at distance 0, against that of the models at a distance.
+class DistanceRegression:
+    """The error predicted at distance 0, compared with that at a typical distance.
 
     Attributes:
-        difference: Error that the line predicts at distance 0, minus the error that it predicts at
-            the mean distance of the models that are not there; percent, with its 95 % interval.
-        p: p-value of no slope, two-sided.
-        p_upper: p-value against "distance 0 is worse by the margin or more".
+        difference: Predicted error at distance 0 minus that at the mean distance of the models
+            with a positive distance; percent, with its 95 % interval.
+        p: Two-sided p-value of zero slope.
+        p_upper: p-value against "the error at distance 0 is higher by the margin or more".
     """
 
     difference: Estimate
@@ -29,34 +29,35 @@ class AtZero:
     p_upper: float
 
 
-def at_zero(
-    distance: FloatArray, errors: FloatArray, margin: float, given: FloatArray | None = None
-) -> AtZero:
-    """Draw the line (least squares) and test it, by t with errors of unequal variance (HC3).
+def regress_on_distance(
+    distance: FloatArray, errors: FloatArray, margin: float, covariate: FloatArray | None = None
+) -> DistanceRegression:
+    """Fit by least squares and test by t with heteroscedasticity-consistent errors (HC3).
 
     Args:
-        distance: How far each model is from the constraint, (n,), at least 0 and not all equal.
-        errors: Their errors, (n,).
+        distance: Distance of each model from the constraint, (n,), at least 0, not all equal.
+        errors: Their errors in percent, (n,).
         margin: Percent of error.
-        given: What else the error may go with, (n,): models are compared at equal values of it.
+        covariate: Another regressor, (n,), or None.
     """
     from scipy.stats import t
 
-    others = np.ones((len(errors), 1)) if given is None else np.stack([given**0, given], axis=1)
+    ones = np.ones(len(errors))
+    others = np.stack([ones] if covariate is None else [ones, covariate], axis=1)
     basis = np.linalg.qr(others)[0]
     x, y = (values - basis @ (basis.T @ values) for values in (distance, errors))
-    square = max(float(x @ x), float(np.finfo(np.float64).tiny))
+    tiny = float(np.finfo(np.float64).tiny)
+    square = max(float(x @ x), tiny)
     slope = float(x @ y) / square
     leverage = (basis**2).sum(axis=1) + x**2 / square
-    # MacKinnon and White 1985: each residual is as if the model had been left out.
+    # HC3 (MacKinnon and White 1985) approximates leave-one-out residuals.
     residuals = (y - slope * x) / np.maximum(1 - leverage, 1e-9)
     reach = float(distance[distance > 0].mean())
     value = -slope * reach
-    error = reach * math.sqrt(float(x**2 @ residuals**2)) / square
-    error = max(error, float(np.finfo(np.float64).tiny))
+    error = max(reach * math.sqrt(float(x**2 @ residuals**2)) / square, tiny)
     freedom = len(errors) - others.shape[1] - 1
     half = error * float(t.ppf(0.975, freedom))
-    return AtZero(
+    return DistanceRegression(
         difference=Estimate(value, value - half, value + half),
         p=float(2 * t.sf(abs(value) / error, freedom)),
         p_upper=float(t.cdf((value - margin) / error, freedom)),

@@ -1,4 +1,4 @@
-"""What refine's tests promise, over simulated repeats: levels, power, margins, the best model."""
+"""Level, power and margin of refine's tests over simulated repeats, and the best model."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ import pytest
 from designspace.analysis.population_results import PopulationResults, Provenance
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.arch.parameter_columns import one_group_width, parameters
-from designspace.refine.constraint_tests import Rule, evaluate_constraints
-from designspace.refine.distance_regression import at_zero
+from designspace.refine.constraint_tests import evaluate_constraints
+from designspace.refine.distance_regression import regress_on_distance
 from designspace.space import Budget, load_space, sample
 
 BUDGET = (Budget.parse("flops", "0.7M:1.5M"),)
@@ -37,13 +37,11 @@ def studied(name, n, budgets=BUDGET):
     )
 
 
-def proposals(space, results, planted, seed, rule=None):
+def proposals(space, results, planted, seed):
     """Verdicts with errors that follow a planted rule and noise."""
     noise = np.random.default_rng(seed).normal(0, 1.2, len(results))
-    found = evaluate_constraints(
-        space, replace(results, errors=50 + planted + noise), rule or Rule()
-    )
-    return {proposal.claim: proposal for proposal in found}
+    tested = evaluate_constraints(space, replace(results, errors=50 + planted + noise))
+    return {proposal.claim: proposal for proposal in tested}
 
 
 def decrease(sizes):
@@ -54,10 +52,10 @@ def test_where_nothing_is_planted_hardly_a_study_is_narrowed():
     space, results = studied("AnyNetXA@16", 100)
     moved = narrowed = 0
     for seed in range(60):
-        found = proposals(space, results, 0, seed).values()
-        shown = [p for p in found if p.kind == "better" and p.p is not None and p.p < 0.05]
+        tested = proposals(space, results, 0, seed).values()
+        shown = [p for p in tested if p.kind == "better" and p.p is not None and p.p < 0.05]
         moved += bool(shown)
-        narrowed += any(p.accepted for p in found if p.kind == "better")
+        narrowed += any(p.accepted for p in tested if p.kind == "better")
     assert moved <= 9  # 60 studies at a family-wise level of 5 %: more than 9 has chance 0.2 %
     assert narrowed <= 6  # those in the direction of the constraint, half of them
 
@@ -66,8 +64,8 @@ def test_ranges_and_values_are_not_tested_on_what_chose_them():
     space, results = studied("RegNetX@16", 100)
     narrowed = 0
     for seed in range(40):
-        found = proposals(space, results, 0, seed).values()
-        narrowed += any(proposal.accepted for proposal in found)
+        tested = proposals(space, results, 0, seed).values()
+        narrowed += any(proposal.accepted for proposal in tested)
     assert narrowed <= 6  # 40 studies at 5 %: more than 6 has chance 0.3 %
 
 
@@ -89,11 +87,11 @@ def test_sharing_that_costs_the_margin_is_hardly_ever_called_free_and_a_free_one
 def test_widths_that_should_not_decrease_are_found_though_few_models_keep_to_it(n):
     space, results = studied("AnyNetXA@16", n)
     claim = "widths that never decrease"
-    found = [
+    tested = [
         proposals(space, results, 0.8 * decrease(results.bodies.widths), s)[claim] for s in range(8)
     ]
-    assert sum(proposal.accepted for proposal in found) >= 7
-    for proposal in found:
+    assert sum(proposal.accepted for proposal in tested) >= 7
+    for proposal in tested:
         assert sum(proposal.n) == n
         assert proposal.best[1] == n // 4
         assert proposal.best[0] / proposal.best[1] > proposal.n[0] / n
@@ -103,10 +101,10 @@ def test_widths_that_should_not_decrease_are_found_though_few_models_keep_to_it(
 def test_one_value_and_a_range_are_found_and_the_file_has_them():
     space, results = studied("RegNetX@16", 200)
     b, depth = results.parameters["b"], results.parameters["d"]
-    found = proposals(space, results, 3.0 * (b != 1) + 0.6 * np.maximum(0, depth - 10), 0)
-    assert found["b = 1"].accepted
-    assert found["b = 1"].change["axes"]["b"]["values"] == [1.0]
-    ranges = [p for claim, p in found.items() if claim.startswith("d from ")]
+    tested = proposals(space, results, 3.0 * (b != 1) + 0.6 * np.maximum(0, depth - 10), 0)
+    assert tested["b = 1"].accepted
+    assert tested["b = 1"].change["axes"]["b"]["values"] == [1.0]
+    ranges = [p for claim, p in tested.items() if claim.startswith("d from ")]
     assert [p.accepted for p in ranges] == [True]
     axis = ranges[0].change["axes"]["d"]
     assert axis["high"] <= 16
@@ -115,8 +113,8 @@ def test_one_value_and_a_range_are_found_and_the_file_has_them():
 
 def test_a_range_that_leaves_out_little_is_no_constraint():
     space, results = studied("RegNetX@16", 200)
-    found = proposals(space, results, 0, 1)
-    wide = [p for p in found.values() if "nearly everywhere" in p.reason]
+    tested = proposals(space, results, 0, 1)
+    wide = [p for p in tested.values() if "nearly everywhere" in p.reason]
     assert wide
     assert {(p.verdict, p.p) for p in wide} == {("rejected", None)}
 
@@ -126,16 +124,16 @@ def test_a_constraint_is_rejected_where_it_would_lose_the_best_model():
     b = results.parameters["b"]
     planted = 3.0 * (b != 1)
     planted[int(np.argmax(b == 4))] = -20
-    found = proposals(space, results, planted, 0)["b = 1"]
-    assert found.verdict == "rejected"
-    assert "the best model does not keep it" in found.reason
+    tested = proposals(space, results, planted, 0)["b = 1"]
+    assert tested.verdict == "rejected"
+    assert "the best model does not keep it" in tested.reason
     space, results = studied("AnyNetXA@16", 200)
     falls = decrease(results.bodies.widths)
     planted = 0.8 * falls
     planted[int(np.argmax(falls))] = -20
-    found = proposals(space, results, planted, 0)["widths that never decrease"]
-    assert found.verdict == "rejected"
-    assert "farther from it than most" in found.reason
+    tested = proposals(space, results, planted, 0)["widths that never decrease"]
+    assert tested.verdict == "rejected"
+    assert "farther from it than most" in tested.reason
 
 
 def test_the_quantized_linear_rule_is_judged_at_equal_depth():
@@ -146,23 +144,23 @@ def test_the_quantized_linear_rule_is_judged_at_equal_depth():
     assert proposals(space, results, depth, 0)[claim].verdict == "undecided"
     # What depth does is far more than what the rule does, which shows only once it is taken out.
     assert proposals(space, results, depth + 5 * fit, 0)[claim].accepted
-    assert at_zero(fit, depth + 5 * fit, 1.0).p > 0.05
+    assert regress_on_distance(fit, depth + 5 * fit, 1.0).p > 0.05
 
 
 def test_the_line_is_least_squares_and_its_interval_covers():
     rng = np.random.default_rng(0)
-    distance, given = rng.integers(0, 5, 60).astype(float), rng.normal(0, 1, 60)
+    distance, covariate = rng.integers(0, 5, 60).astype(float), rng.normal(0, 1, 60)
     reach = distance[distance > 0].mean()
     covered = 0
     for _ in range(300):
         # Noise that grows with the distance, which plain least squares would be wrong about.
-        errors = 0.5 * distance + 2 * given + rng.normal(0, 1, 60) * (0.3 + distance)
-        line = at_zero(distance, errors, 1.0, given)
+        errors = 0.5 * distance + 2 * covariate + rng.normal(0, 1, 60) * (0.3 + distance)
+        line = regress_on_distance(distance, errors, 1.0, covariate)
         covered += line.difference.low <= -0.5 * reach <= line.difference.high
     assert covered >= 273  # 95 % of 300; fewer than 273 has chance 0.1 %
-    columns = np.stack([np.ones(60), distance, given], axis=1)
+    columns = np.stack([np.ones(60), distance, covariate], axis=1)
     slope = np.linalg.lstsq(columns, errors, rcond=None)[0][1]
     assert line.difference.value == pytest.approx(-slope * reach)
-    exact = at_zero(distance, 0.5 * distance, 1.0)
+    exact = regress_on_distance(distance, 0.5 * distance, 1.0)
     assert exact.difference.value == pytest.approx(-0.5 * reach)
     assert exact.p == pytest.approx(0, abs=1e-9)
