@@ -237,7 +237,7 @@ def _groups(scores: Sequence[Mapping[str, Any]]) -> tuple[ScoreGroup, ...]:
         about = {k: score[k] for k in ("task", "metric", "data", "share", "images", "split")}
         line = ScoreLine(
             what=score["what"],
-            kind=_kind(score["what"]),
+            kind=score["kind"],
             labels=score["labels"],
             mean=score["mean"],
             low=score["low"],
@@ -251,11 +251,6 @@ def _groups(scores: Sequence[Mapping[str, Any]]) -> tuple[ScoreGroup, ...]:
     return tuple(
         sorted(found.values(), key=lambda g: (known.get(g.task, len(known)), g.data, g.share))
     )
-
-
-def _kind(what: str) -> str:
-    first = what.split()[0]
-    return {"pretrained": "pretrained", "random": "random"}.get(first.rstrip(","), "scratch")
 
 
 def _pictures(arrays: Mapping[str, NDArray[Any]] | None) -> Pictures | None:

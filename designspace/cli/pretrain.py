@@ -1,15 +1,11 @@
 """`designspace pretrain`: SwAV on a trunk."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from designspace.cli.options import Cache, Device, Download, Threads
-
-if TYPE_CHECKING:
-    from designspace.pretrain.cost_plan import Plan
-    from designspace.pretrain.pretrain import Request
 
 
 def pretrain(
@@ -98,93 +94,45 @@ def pretrain(
         print(dump_yaml(chosen.to_dict()), end="")
         return
     if dry_run:
-        from designspace.pretrain.cost_plan import DEFAULT_TERAFLOPS, plan
+        from designspace.pretrain.cost_plan import plan_pretraining
 
         if data is not None:
-            from designspace.pretrain.images import count
+            from designspace.pretrain.images import count_images
 
-            images = count(data, cache, download)
-        rate = DEFAULT_TERAFLOPS if teraflops is None else teraflops
-        made = plan(trunk, chosen, images, gpus, rate)
-        print(json.dumps(made.to_dict()) if json_ else _described(made))
+            images = count_images(data, cache, download)
+        plan = plan_pretraining(trunk, chosen, images, gpus, teraflops)
+        print(json.dumps(plan.to_dict()) if json_ else plan)
         return
     if data is None:
         raise InputError("--data is missing; try digits, or folder:PATH for your own images")
     if out is None:
         raise InputError("--out is missing; name the folder of the run")
 
+    from designspace.cli.pretraining import PretrainingDisplay
     from designspace.cli.pretraining_page import update_page
-    from designspace.pretrain.pretrain import Diverged, Request
+    from designspace.cli.progress import terminal
+    from designspace.pretrain.pretrain import Diverged
+    from designspace.pretrain.pretrain import pretrain as pretrain_trunk
 
-    request = Request(
-        model=trunk,
-        recipe=chosen,
-        data=data,
-        seed=seed,
-        device=device,
-        threads=threads,
-        download=download,
-        home=cache,
-    )
     try:
-        end = _pretrained(out, request, tensorboard)
+        with terminal(f"stopped; the same command goes on in {out} from here") as bar:
+            result = pretrain_trunk(
+                trunk,
+                data=data,
+                out=out,
+                recipe=chosen,
+                seed=seed,
+                tensorboard=tensorboard,
+                device=device,
+                threads=threads,
+                download=download,
+                cache=cache,
+                observer=PretrainingDisplay(bar),
+            )
     except Diverged as error:
         print(f"designspace: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    if not end:
+    if result is None:
         return  # a process other than the first
     page = update_page(out, device, cache)
-    if json_:
-        print(json.dumps(end))
-    else:
-        print(f"{out}: loss {end['loss']:.4f} after {end['epoch']} epochs; trunk in {out}/trunk.pt")
-        print(f"report: {page}")
-
-
-def _pretrained(out: Path, request: "Request", tensorboard: bool) -> dict[str, Any]:
-    from designspace.cli.pretraining import PretrainingDisplay
-    from designspace.cli.progress import terminal
-    from designspace.pretrain.pretrain import pretrain_trunk
-    from designspace.pretrain.tensorboard import PretrainTensorBoard
-
-    board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
-    with terminal(f"stopped; the same command goes on in {out} from here") as bar:
-        return pretrain_trunk(out, request, PretrainingDisplay(bar, board))
-
-
-def _described(made: "Plan") -> str:
-    from designspace.arch.quantity import format_quantity
-
-    memory = made.memory
-    again = "activations computed again" if made.checkpointed else "activations all kept"
-    lines = [
-        f"{made.model} by {made.recipe}",
-        f"  trunk              {made.trunk_parameters:>18,} parameters",
-        f"  head               {made.head_parameters:>18,}",
-        f"  prototypes         {made.prototype_parameters:>18,}",
-        f"  in pretraining     {made.parameters:>18,} parameters",
-        f"  an image           {format_quantity(made.trunk_flops):>18} multiply-adds forward "
-        f"in the trunk, all crops ({format_quantity(made.flops)} with the head)",
-        f"  iterations         {made.iterations:>18,} of {made.batch_size:,} images; "
-        f"{made.images:,} images an epoch",
-        f"  GPUs               {made.gpus:>18,} with {made.batch_per_gpu} images each, "
-        f"{made.precision} precision, {again}{', sharded' if memory.gathered else ''}",
-        "  memory a GPU (GiB)",
-        f"    parameters       {_gib(memory.parameters)}",
-        f"    gradients        {_gib(memory.gradients)}",
-        f"    momentum         {_gib(memory.optimizer)}",
-        f"    gathered         {_gib(memory.gathered)}" if memory.gathered else "",
-        f"    activations      {_gib(memory.activations)}   all kept",
-        f"                     {_gib(memory.activations_checkpointed)}   computed again",
-        f"    in all           {_gib(memory.total)}   (activations "
-        f"{'computed again' if made.checkpointed else 'all kept'})",
-        f"  sent an iteration  {_gib(made.communicated)}   GiB by each GPU",
-        f"  at {made.teraflops:g} Tflop/s a GPU: "
-        f"{format_quantity(made.images_per_second)} images/s, {made.days:.2f} days "
-        "(--teraflops states another rate)",
-    ]
-    return "\n".join(line for line in lines if line)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:>18.2f}"
+    print(json.dumps(result.record) if json_ else f"{result}\nreport: {page}")

@@ -7,22 +7,15 @@ from designspace.cli.progress import Display, duration
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from designspace.pretrain.pretrain import Progressed
-    from designspace.pretrain.tensorboard import PretrainTensorBoard
+    from designspace.pretrain.pretrain import PretrainProgress
 
 
 class PretrainingDisplay(Display):
     """Draws what the loop tells."""
 
-    def __init__(self, bar: "Progress | None", board: "PretrainTensorBoard | None" = None) -> None:
-        """Begin.
-
-        Args:
-            bar: On a terminal.
-            board: Gets every iteration and epoch, where there is one.
-        """
+    def __init__(self, bar: "Progress | None") -> None:
+        """Begin."""
         super().__init__(bar)
-        self._board = board
         self._alarms: set[str] = set()
 
     def begin(self, done: int, total: int) -> None:
@@ -30,26 +23,25 @@ class PretrainingDisplay(Display):
         if done:
             through = "it is through" if done == total else f"training goes on at {done + 1}"
             self.note(f"{done} of {total} iterations were done before: {through}")
-        if self._board:
-            self._board.begin(done)
 
-    def steps(self, records: list[dict[str, Any]], total: int, at: "Progressed") -> None:
+    def steps(
+        self, records: list[dict[str, Any]], total: int, progress: "PretrainProgress"
+    ) -> None:
         """These iterations are in the journal."""
         last = records[-1]
-        about = f"loss {last['loss']:.4f}  lr {last['lr']:.4g}  {at.images_per_second:.0f} images/s"
-        left = f"{duration(at.seconds_left)} left"
+        speed = f"{progress.images_per_second:.0f} images/s"
+        about = f"loss {last['loss']:.4f}  lr {last['lr']:.4g}  {speed}"
+        left = f"{duration(progress.seconds_left)} left"
         self.show("pretraining", last["iteration"], total, f"{about}  {left}")
-        if self._board:
-            self._board.steps(records)
 
-    def alarms(self, found: dict[str, str]) -> None:
+    def alarms(self, alarms: dict[str, str]) -> None:
         """Say what has come up, and what is over."""
-        for name, text in found.items():
+        for name, text in alarms.items():
             if name not in self._alarms:
                 self.note(f"  ALARM ({name}): {text}")
-        for name in sorted(self._alarms - set(found)):
+        for name in sorted(self._alarms - set(alarms)):
             self.note(f"  alarm over ({name})")
-        self._alarms = set(found)
+        self._alarms = set(alarms)
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Say what an epoch brought."""
@@ -58,5 +50,3 @@ class PretrainingDisplay(Display):
             f"epoch {record['epoch']}: loss {record['loss']:.4f}, "
             f"{record['prototypes_used']} prototypes used, spread {record['feature_std']:.2f}{knn}"
         )
-        if self._board:
-            self._board.epoch(record)

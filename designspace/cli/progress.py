@@ -94,10 +94,9 @@ class Display:
 class EvaluationDisplay(Display):
     """Draws what an evaluation tells."""
 
-    def epochs(self, done: int, total: int) -> None:
+    def epochs(self, done: int, total: int, seconds_left: float) -> None:
         """So many epochs of a supervised training are done."""
-        rate = self._rate("epochs with labels", done)
-        left = f"{duration((total - done) / rate)} left" if rate else ""
+        left = f"{duration(seconds_left)} left"
         self.show("epochs with labels", done, total, left, last=done == total)
 
 

@@ -1,4 +1,4 @@
-"""What is evaluated: a trunk with its weights, and how images must come to it."""
+"""The trunk that is evaluated: weights, and how its images are normalized."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ from designspace.export.weights import read_weights
 from designspace.pretrain.pretrain_run import PretrainRun
 from designspace.pretrain.swav_network import part_of, total_stride, trunk_of
 
-_LARGEST_SIDE = 4096
+_MAX_SIDE = 4096
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A trunk to be evaluated.
+    """A trunk to evaluate.
 
     Attributes:
         model: Its architecture.
-        weights: Its arrays in torchvision's names, without classifier.
+        weights: Its state without classifier, in torchvision's names.
         side: Side of the images that it sees, in pixels.
-        mean: Mean of each channel that they are normalised with, 0 to 255.
-        std: Deviation of each channel.
-        source: Where it comes from, in words.
-        data: What it was pretrained on, as a person named it, or None where that isn't known.
-        notes: What a person should know of it, such as a damaged checkpoint.
+        mean: Mean of each channel for normalization, 0 to 255.
+        std: Standard deviation of each channel.
+        source: Checkpoint in words.
+        data: Data set that it was pretrained on, as the user named it; None if unknown.
+        notes: Messages for the user, such as a damaged checkpoint.
     """
 
     model: Model
@@ -44,93 +44,95 @@ class Backbone:
     data: str | None = None
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        smallest = total_stride(self.model)
+        if not smallest <= self.side <= _MAX_SIDE:
+            raise InputError(
+                f"side is {self.side}; it must be from {smallest} (the total stride of "
+                f"{self.model.name}) to {_MAX_SIDE}",
+                argument="side",
+            )
+
     def trunk(self) -> nn.Module:
         """Build the trunk with its weights."""
-        made: nn.Module = trunk_of(self.model)
-        made.load_state_dict(dict(self.weights))
-        return made
+        trunk: nn.Module = trunk_of(self.model)
+        trunk.load_state_dict(dict(self.weights))
+        return trunk
 
     @cached_property
     def digest(self) -> str:
         """Hash of the weights."""
-        made = hashlib.sha256()
+        digest = hashlib.sha256()
         for key in sorted(self.weights):
-            made.update(key.encode() + self.weights[key].contiguous().numpy().tobytes())
-        return made.hexdigest()[:16]
+            digest.update(key.encode() + self.weights[key].contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone:
-    """Load what `designspace pretrain` made, or weights from another library.
+    """Load a pretrained trunk.
 
     Args:
-        path: A folder of `designspace pretrain` (or the trunk.pt in one), or a file of weights
-            (torchvision, timm, transformers, VISSL or SwAV's trunks; .safetensors or torch).
-        model: The architecture; needed for a file, read from the folder otherwise.
-        side: Side of the images; that of the largest crop, or the model's resolution, unless given.
+        path: Folder of a pretraining, its trunk.pt, or a file of weights from torchvision, timm,
+            transformers, VISSL or SwAV (.safetensors or torch).
+        model: The architecture; required for a file of weights.
+        side: Side of the images; None for the largest crop, or the model's resolution.
 
     Raises:
-        InputError: There is nothing to evaluate, or the weights don't fit (which keys, shapes).
+        InputError: There is no checkpoint, or the weights don't fit.
     """
     if not path.exists():
-        raise InputError(f"there is no {path}; name a folder of `designspace pretrain`, or a file")
+        raise InputError(f"there is no {path}; pass the folder of a pretraining, or a file")
+    run = PretrainRun(path if path.is_dir() else path.parent)
     if path.is_dir():
-        folder = PretrainRun(path)
-        if not folder.started:
+        if not run.started:
             raise InputError(
-                f"{path} is not a folder of `designspace pretrain`: it has no recipe.yaml; for "
-                "weights of another library name their file"
+                f"{path} is not the folder of a pretraining: it has no recipe.yaml; for weights of "
+                "another library pass their file"
             )
-        return _pretrained(folder, model, side)
-    folder = PretrainRun(path.parent)
-    ours = path.name == folder.trunk_file.name and folder.started
-    if model is None and not ours:
-        raise InputError(
-            f"{path}: a file of weights doesn't say of which network they are; name it with "
-            "--model RegNetY-16GF, or --model model.yaml"
-        )
-    model = model or folder.model()
-    found = read_weights(path, model)
-    weights = {k: v.cpu() for k, v in found.state.items() if not k.startswith("fc.")}
-    source = f"{path} ({found.style})"
-    if ours:
-        at = _side(side, folder.recipe().side, model)
-        data = folder.data()
-        mean, std = tuple(data.mean), tuple(data.std)
-        return Backbone(model, weights, at, mean, std, source, data.source)
-    at = _side(side, model.skeleton.resolution, model)
-    return Backbone(model, weights, at, _IMAGENET_MEAN, _IMAGENET_STD, source)
+        return _from_run(run, model, side)
+    own = run.started and path.name == run.trunk_file.name
+    if model is None:
+        if not own:
+            raise InputError(
+                f"model is missing: {path} does not say which network its weights belong to; pass "
+                "a published name such as RegNetY-16GF, or a model.yaml",
+                argument="model",
+            )
+        model = run.model()
+    checkpoint = read_weights(path, model)
+    weights = {k: v.cpu() for k, v in checkpoint.state.items() if not k.startswith("fc.")}
+    source = f"{path} ({checkpoint.style})"
+    if own:
+        return _with_statistics(run, model, weights, side, source, ())
+    resolution = model.skeleton.resolution if side is None else side
+    return Backbone(model, weights, resolution, _IMAGENET_MEAN, _IMAGENET_STD, source)
 
 
-def _side(asked: int | None, usual: int, model: Model) -> int:
-    """The side that was asked for, or the usual one, if the trunk leaves a pixel of it."""
-    side, least = usual if asked is None else asked, total_stride(model)
-    if not least <= side <= _LARGEST_SIDE:
-        raise InputError(
-            f"--side is {side}; {model.name} shrinks an image by {least}, so it must be from "
-            f"{least} to {_LARGEST_SIDE}"
-        )
-    return side
-
-
-def _pretrained(folder: PretrainRun, model: Model | None, side: int | None) -> Backbone:
-    trained, recipe, data = folder.model(), folder.recipe(), folder.data()
+def _from_run(run: PretrainRun, model: Model | None, side: int | None) -> Backbone:
+    trained = run.model()
     if model is not None and model.body != trained.body:
         raise InputError(
-            f"{folder.path} holds {trained.name}, another network than {model.name}; leave --model "
-            "out"
+            f"model is {model.name}, but {run.path} holds {trained.name}; omit model",
+            argument="model",
         )
-    state, notes = folder.load(torch.device("cpu"))
+    state, notes = run.load(torch.device("cpu"))
     if state is None:
-        raise InputError(f"{folder.path} has no whole checkpoint yet; let `pretrain` go on")
+        raise InputError(f"{run.path} has no undamaged checkpoint yet; continue the pretraining")
     weights = part_of(state["network"], "trunk.")
-    source = f"{folder.path}, iteration {state['iteration']}"
-    return Backbone(
-        trained,
-        weights,
-        _side(side, recipe.side, trained),
-        tuple(data.mean),
-        tuple(data.std),
-        source,
-        data.source,
-        tuple(notes),
-    )
+    source = f"{run.path}, iteration {state['iteration']}"
+    return _with_statistics(run, trained, weights, side, source, tuple(notes))
+
+
+def _with_statistics(
+    run: PretrainRun,
+    model: Model,
+    weights: Mapping[str, Tensor],
+    side: int | None,
+    source: str,
+    notes: tuple[str, ...],
+) -> Backbone:
+    """A backbone that sees images as its pretraining did."""
+    data = run.data()
+    side = run.recipe().side if side is None else side
+    mean, std = tuple(data.mean), tuple(data.std)
+    return Backbone(model, weights, side, mean, std, source, data.source, notes)

@@ -1,6 +1,7 @@
-"""Supervised training of a whole network, from a pretrained trunk or from scratch."""
+"""Supervised training of a network, from a pretrained trunk or from scratch."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,95 +13,96 @@ from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
 from designspace.training.accuracy import count_correct
+from designspace.training.lr_schedule import warmup_cosine
+
+# Called with epochs done, epochs in all, and seconds left.
+EpochCallback = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A schedule.
+class FinetuneSchedule:
+    """A training schedule of SGD with momentum 0.9.
 
     Attributes:
-        name: What people call it.
         epochs: Passes over the labelled images.
-        batch: Images a step.
-        trunk_rate: Learning rate of the trunk at this batch.
-        head_rate: Learning rate of the classifier.
-        weight_decay: On all parameters.
-        steps: Shares of the training after which rates are multiplied by `factor`; none is a
-            cosine to 0 after five percent of warm-up.
-        factor: See steps.
-        smoothing: Of labels.
+        batch: Batch size.
+        trunk_lr: Peak learning rate of the trunk at this batch size.
+        head_lr: Peak learning rate of the classifier.
+        weight_decay: Applied to all parameters.
+        milestones: Fractions of training after which the rates are multiplied by `gamma`; if empty,
+            5 % linear warm-up and then a cosine to 0.
+        gamma: See milestones.
+        label_smoothing: Of the cross-entropy.
     """
 
-    name: str
     epochs: int
     batch: int
-    trunk_rate: float
-    head_rate: float
+    trunk_lr: float
+    head_lr: float
     weight_decay: float
-    steps: tuple[float, ...] = ()
-    factor: float = 1.0
-    smoothing: float = 0.0
+    milestones: tuple[float, ...] = ()
+    gamma: float = 1.0
+    label_smoothing: float = 0.0
 
-    def scale(self, share: float) -> float:
-        """Return the factor of the rates after a share of the training, 0 to 1."""
-        if self.steps:
-            return self.factor ** sum(share >= step for step in self.steps)
-        if share < 0.05:
-            return share / 0.05
-        return 0.5 * (1 + math.cos(math.pi * (share - 0.05) / 0.95))
+    def factor(self, step: int, total: int) -> float:
+        """Return the ratio of the learning rate at a step to its peak."""
+        if self.milestones:
+            return self.gamma ** sum(step / total >= milestone for milestone in self.milestones)
+        return warmup_cosine(step, total=total, warmup=round(0.05 * total), peak=1.0)
 
 
-def low_shot(share: float, images: int) -> Fit:
+def low_shot_schedule(share: float, images: int) -> FinetuneSchedule:
     """VISSL's low-shot schedule: 20 epochs, x0.2 at 12 and 16, no weight decay.
 
-    Trunk and head rates 0.02 and 5 for 1 percent, 0.01 and 0.2 for 10 percent, at batch 256 (scaled
-    with it). Few images are seen oftener, for 400 steps at least: 1 percent of ImageNet are 1000.
+    Learning rates of trunk and head are 0.02 and 5 with 1 % of the labels, 0.01 and 0.2 with 10 %,
+    at batch size 256 and scaled with it. Small sets train for at least 400 steps (1 % of ImageNet
+    takes 1000).
     """
     batch = min(256, images)
     trunk, head = (0.02, 5.0) if share < 0.05 else (0.01, 0.2)
-    factor = batch / 256
+    scale = batch / 256
     epochs = max(20, math.ceil(400 / (images // batch)))
-    return Fit("low-shot", epochs, batch, trunk * factor, head * factor, 0.0, (0.6, 0.8), 0.2)
+    return FinetuneSchedule(epochs, batch, trunk * scale, head * scale, 0.0, (0.6, 0.8), 0.2)
 
 
-def fine_tuning(images: int) -> Fit:
-    """SEER's fine-tuning: 35 epochs, 0.0125 at batch 256, a tenth after 30, label smoothing 0.1.
+def finetune_schedule(images: int) -> FinetuneSchedule:
+    """SEER's fine-tuning: 35 epochs, 0.0125 at batch 256, x0.1 after 30, label smoothing 0.1.
 
-    Few images are seen oftener, for 1000 steps at least.
+    Small sets train for at least 1000 steps.
     """
     batch = min(256, images)
-    rate = 0.0125 * batch / 256
+    lr = 0.0125 * batch / 256
     epochs = max(35, math.ceil(1000 / (images // batch)))
-    return Fit("fine-tuning", epochs, batch, rate, rate, 1e-4, (30 / 35,), 0.1, 0.1)
+    return FinetuneSchedule(epochs, batch, lr, lr, 1e-4, (30 / 35,), 0.1, 0.1)
 
 
-def from_scratch(images: int, epochs: int | None = None) -> Fit:
-    """Plain supervised training: 0.1 at batch 128, cosine, 10 to 200 epochs by number of images."""
+def scratch_schedule(images: int, epochs: int | None = None) -> FinetuneSchedule:
+    """Supervised training: 0.1 at batch 128, cosine; 10 to 200 epochs by number of images."""
     batch = min(128, images)
-    made = min(200, max(10, math.ceil(2000 / (images // batch))))
-    rate = 0.1 * batch / 128
-    return Fit("from scratch", epochs or made, batch, rate, rate, 5e-4)
+    lr = 0.1 * batch / 128
+    epochs = epochs or min(200, max(10, math.ceil(2000 / (images // batch))))
+    return FinetuneSchedule(epochs, batch, lr, lr, 5e-4)
 
 
-def fit(
+def train_classifier(
     model: Model,
     weights: Mapping[str, Tensor] | None,
     batches: Batches,
-    schedule: Fit,
+    schedule: FinetuneSchedule,
     seed: int,
     device: torch.device,
-    epochs: Callable[[int, int], None] = lambda done, total: None,
+    on_epoch: EpochCallback = lambda done, total, seconds_left: None,
 ) -> float:
-    """Train a network with labels; return its accuracy on the validation images in percent.
+    """Train a network with labels; return its validation accuracy in percent.
 
     Args:
         model: With its number of classes.
-        weights: Of the trunk, or None to begin from random ones.
-        batches: Labelled images, in batches of the schedule's size.
-        schedule: How.
+        weights: Of the trunk; None for random weights.
+        batches: Labelled images in batches of the schedule's size.
+        schedule: How to train.
         seed: Of weights, order and crops.
-        device: Where.
-        epochs: Told how many epochs are done, of how many.
+        device: Where to train.
+        on_epoch: Called after each epoch.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,7 +112,7 @@ def fit(
     network.to(device=device, memory_format=torch.channels_last)
     head = list(network.fc.parameters())
     trunk = [p for name, p in network.named_parameters() if not name.startswith("fc.")]
-    rates = (schedule.trunk_rate, schedule.head_rate)
+    peaks = (schedule.trunk_lr, schedule.head_lr)
     optimizer = torch.optim.SGD(
         [{"params": trunk}, {"params": head}],
         lr=0.0,
@@ -118,19 +120,20 @@ def fit(
         weight_decay=schedule.weight_decay,
     )
     total = batches.steps_per_epoch * schedule.epochs
-    step = 0
+    step, start = 0, time.monotonic()
     network.train()
     for epoch in range(schedule.epochs):
         for images, labels in batches.epoch(seed, epoch):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule.scale(step / total)
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * schedule.factor(step, total)
             loss = functional.cross_entropy(
-                network(images), labels, label_smoothing=schedule.smoothing
+                network(images), labels, label_smoothing=schedule.label_smoothing
             )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
-        epochs(epoch + 1, schedule.epochs)
-    correct, measured = count_correct(network, batches)
-    return 100.0 * correct / measured
+        per_epoch = (time.monotonic() - start) / (epoch + 1)
+        on_epoch(epoch + 1, schedule.epochs, per_epoch * (schedule.epochs - epoch - 1))
+    correct, total_images = count_correct(network, batches)
+    return 100.0 * correct / total_images

@@ -1,214 +1,230 @@
-"""Scores of an evaluation: a journal that spares repeated work, and the table of what was found."""
+"""Scores of an evaluation: a journal so that no measurement is repeated, and a summary table."""
 
 import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.io.files import make_folder, write_text
 
-TASKS = ("knn", "linear", "lowshot", "finetune", "detect", "features")
 ACCURACY = "top-1 accuracy"
-PRETRAINED, RANDOM, SCRATCH = "pretrained", "random trunk", "supervised from scratch"
-# Of detection, which trains a random trunk with the labels: it has no other training from scratch.
-UNTRAINED = f"{RANDOM} (= {SCRATCH})"
 _TABLE = "scores.json"
 
-# Called with the words of what comes next.
-Told = Callable[[str], None]
+
+class Task(StrEnum):
+    """What is measured."""
+
+    KNN = "knn"
+    LINEAR = "linear"
+    LOWSHOT = "lowshot"
+    FINETUNE = "finetune"
+    DETECT = "detect"
+    FEATURES = "features"
 
 
-def check_task(task: str) -> None:
-    """Refuse what is no task of `designspace evaluate`."""
-    if task not in TASKS:
-        raise InputError(f"--task {task}: no such task; it is {', '.join(TASKS)}")
+class ScoreKind(StrEnum):
+    """Where the weights of a scored network come from."""
+
+    PRETRAINED = "pretrained"
+    RANDOM = "random"
+    SCRATCH = "scratch"
+
+    @property
+    def label(self) -> str:
+        """Words for tables and figures."""
+        return _LABELS[self]
 
 
-class Observer(Protocol):
-    """Who is told how an evaluation goes; the command line draws it."""
-
-    def note(self, text: str) -> None:
-        """What comes next, in words."""
-
-    def decoded(self, done: int, total: int) -> None:
-        """So many images are in the cache."""
-
-    def epochs(self, done: int, total: int) -> None:
-        """So many epochs of a supervised training are done."""
+_LABELS = {
+    ScoreKind.PRETRAINED: "pretrained",
+    ScoreKind.RANDOM: "random trunk",
+    ScoreKind.SCRATCH: "supervised from scratch",
+}
 
 
 @dataclass(frozen=True)
-class Score:
-    """One line of an evaluation.
+class ScoreKey:
+    """What a score is about.
 
     Attributes:
         task: knn, linear, lowshot, finetune or detect.
-        metric: What is measured, in percent: top-1 accuracy, box AP, mask AP, …
-        data: Which data, as a person named it.
-        share: Share of the labels that was used.
+        data: Data set, as the user named it.
+        share: Fraction of the labels that was used.
         labels: Number of labelled images.
-        what: Which trunk, trained how.
-        values: The metric on the validation images, of each seed.
-        mean: Their mean.
-        low: Lower end of the mean's 95 % interval over seeds (Student's t); None for one seed.
-        high: Its upper end.
+        kind: Origin of the weights.
+        what: Network and training in words, such as "pretrained, linear".
         images: Number of validation images.
-        split: Which they are, in words.
-        source: Where the trunk comes from, in words.
+        split: Validation split in words.
+        source: Checkpoint in words.
     """
 
     task: str
-    metric: str
     data: str
     share: float
     labels: int
+    kind: ScoreKind
     what: str
+    images: int
+    split: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Score(ScoreKey):
+    """One row of an evaluation.
+
+    Attributes:
+        metric: top-1 accuracy, box AP, mask AP, ..., in percent.
+        values: The metric on the validation images, one value per seed.
+        mean: Mean over seeds.
+        low: Lower end of the 95 % interval of the mean (Student's t); None with a single seed.
+        high: Upper end.
+    """
+
+    metric: str
     values: tuple[float, ...]
     mean: float
     low: float | None
     high: float | None
-    images: int
-    split: str
-    source: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**asdict(self), "values": list(self.values)}
+        return {**asdict(self), "kind": str(self.kind), "values": list(self.values)}
 
-
-@dataclass(frozen=True)
-class Line:
-    """What a score is of; see Score for the attributes that are not told here.
-
-    Attributes:
-        identity: What decides the score beside the seed: equal lines are measured once.
-    """
-
-    task: str
-    data: str
-    share: float
-    labels: int
-    what: str
-    images: int
-    split: str
-    source: str
-    identity: tuple[Any, ...]
+    def __str__(self) -> str:
+        labels = f"{self.labels} labels" + (f" ({self.share:.0%})" if self.share < 1 else "")
+        metric = "" if self.metric == ACCURACY else f"{self.metric:<10}"
+        interval = "" if self.low is None else f"  [{self.low:.1f}, {self.high:.1f}]"
+        return f"{self.task:<9}{labels:<20}{metric}{self.what:<40}{self.mean:6.1f}{interval}"
 
 
 class ScoreBook:
-    """The journal of scores of one folder: each is written as soon as it is known."""
+    """The score journal of a folder; each value is appended as soon as it is measured."""
 
-    def __init__(self, folder: Path, seeds: int, told: Told) -> None:
-        """Read what is known.
+    def __init__(self, folder: Path, seeds: int, note: Callable[[str], None]) -> None:
+        """Read the journal.
 
         Args:
-            folder: Made when missing.
+            folder: Created if missing.
             seeds: Repetitions of each score.
-            told: Told what is measured next.
+            note: Called with a description of each measurement before it starts.
         """
-        self._folder, self._seeds, self._told = make_folder(folder), seeds, told
+        self._folder, self._seeds, self._note = make_folder(folder), seeds, note
         self._journal = folder / "scores.jsonl"
-        self._known = {
-            r["key"]: float(r["accuracy"]) for r in journal.read(self._journal, "scores").records
+        # Older versions stored every metric as "accuracy".
+        self._values = {
+            r["key"]: float(r["value"] if "value" in r else r["accuracy"])
+            for r in journal.read(self._journal, "scores").records
         }
 
     def score(
         self,
-        line: Line,
-        one: Callable[[int], Mapping[str, float]],
+        key: ScoreKey,
+        identity: Sequence[Any],
+        measure: Callable[[int], Mapping[str, float]],
         metrics: Sequence[str] = (ACCURACY,),
     ) -> list[Score]:
-        """Return the scores of a line, one a metric, measuring those that aren't known.
+        """Return one score per metric; measure only what the journal lacks.
 
         Args:
-            line: What is scored.
-            one: Measures one seed: the value of each metric, in percent.
-            metrics: What it measures.
+            key: What is scored.
+            identity: What determines the values besides share, `what` and seed.
+            measure: Maps a seed to the value of each metric in percent.
+            metrics: What `measure` returns.
         """
-        found: dict[str, list[float]] = {metric: [] for metric in metrics}
+        values: dict[str, list[float]] = {metric: [] for metric in metrics}
         for seed in range(self._seeds):
-            keys = {metric: _key(line, metric, seed) for metric in metrics}
-            if not all(key in self._known for key in keys.values()):
-                self._told(f"{line.task}: {line.what}, {line.labels} labels, seed {seed}")
-                values = one(seed)
-                self._known |= {key: values[metric] for metric, key in keys.items()}
-                about = {"what": line.what, "seed": seed, "source": line.source}
-                journal.append(
-                    self._journal,
-                    [
-                        {"key": key, "accuracy": values[metric], "metric": metric, **about}
-                        for metric, key in keys.items()
-                    ],
+            entries = {m: _journal_key(key, identity, m, seed) for m in metrics}
+            if not all(entry in self._values for entry in entries.values()):
+                self._note(
+                    f"{key.task}: {key.what}, {key.labels} labels, seed {seed + 1} of {self._seeds}"
                 )
-            for metric, key in keys.items():
-                found[metric].append(self._known[key])
-        return [_summed(line, metric, values) for metric, values in found.items()]
+                self._append(key, seed, entries, measure(seed))
+            for metric, entry in entries.items():
+                values[metric].append(self._values[entry])
+        return [_score(key, metric, each) for metric, each in values.items()]
 
-    def keep(self, scores: Sequence[Score]) -> None:
-        """Put scores into the folder's table, in place of what it said of the same lines."""
-        before = {_place(score): score for score in read_table(self._folder)}
-        table = before | {_place(score): score.to_dict() for score in scores}
+    def _append(
+        self, key: ScoreKey, seed: int, entries: Mapping[str, str], values: Mapping[str, float]
+    ) -> None:
+        self._values |= {entry: values[metric] for metric, entry in entries.items()}
+        context = {"what": key.what, "seed": seed, "source": key.source}
+        journal.append(
+            self._journal,
+            [
+                {"key": entry, "value": values[metric], "metric": metric, **context}
+                for metric, entry in entries.items()
+            ],
+        )
+
+    def save_table(self, scores: Sequence[Score]) -> None:
+        """Add scores to the folder's table, replacing earlier rows on the same subject."""
+        before = {_row_key(row): row for row in read_table(self._folder)}
+        rows = (score.to_dict() for score in scores)
+        table = before | {_row_key(row): row for row in rows}
         if table != before:
             text = json.dumps(list(table.values()), indent=1, allow_nan=False)
             write_text(self._folder / _TABLE, text + "\n")
 
 
 def read_table(folder: Path) -> list[dict[str, Any]]:
-    """Return the scores that were kept in a folder, as plain data; none where there are none."""
+    """Return the scores saved in a folder as plain data; empty if there are none."""
     try:
-        found = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
+        rows = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    lines = found if isinstance(found, list) else []
-    return [line for line in lines if isinstance(line, dict) and set(line) == set(_FIELDS)]
+    names = {field.name for field in fields(Score)}
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    rows = [row if "kind" in row else row | {"kind": _old_kind(row)} for row in rows]
+    return [row for row in rows if set(row) == names]
 
 
-_FIELDS = tuple(Score.__dataclass_fields__)
+def _old_kind(row: Mapping[str, Any]) -> str:
+    """Origin of the weights in tables of versions that stored it only in words."""
+    what = str(row.get("what"))
+    for kind in (ScoreKind.PRETRAINED, ScoreKind.RANDOM):
+        if what.startswith(kind.label):
+            return str(kind)
+    return str(ScoreKind.SCRATCH)
 
 
-def _key(line: Line, metric: str, seed: int) -> str:
-    what, *identity = line.identity
-    told = [what, line.share, line.what, seed, *identity]
-    if metric != ACCURACY:
-        told.append(metric)
-    return "; ".join(map(str, told))
+def _journal_key(key: ScoreKey, identity: Sequence[Any], metric: str, seed: int) -> str:
+    task, *rest = identity
+    parts = [task, key.share, key.what, seed, *rest]
+    return "; ".join(map(str, parts if metric == ACCURACY else [*parts, metric]))
 
 
-def _place(score: Score | dict[str, Any]) -> tuple[Any, ...]:
-    """What two scores of one line of the table have in common."""
-    told = score.to_dict() if isinstance(score, Score) else score
-    return tuple(told[name] for name in ("task", "metric", "data", "share", "what", "split"))
+def _row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("task", "metric", "data", "share", "what", "split"))
 
 
-def _summed(line: Line, metric: str, values: list[float]) -> Score:
-    mean, margin = statistics.fmean(values), _margin(values)
-    return Score(
-        task=line.task,
-        metric=metric,
-        data=line.data,
-        share=line.share,
-        labels=line.labels,
-        what=line.what,
-        values=tuple(values),
-        mean=mean,
-        low=None if margin is None else max(0.0, mean - margin),
-        high=None if margin is None else min(100.0, mean + margin),
-        images=line.images,
-        split=line.split,
-        source=line.source,
-    )
+def _score(key: ScoreKey, metric: str, values: list[float]) -> Score:
+    mean = statistics.fmean(values)
+    low = high = None
+    if len(values) > 1:
+        from scipy import stats
+
+        quantile = float(stats.t.ppf(0.975, len(values) - 1))
+        margin = quantile * statistics.stdev(values) / math.sqrt(len(values))
+        low, high = max(0.0, mean - margin), min(100.0, mean + margin)
+    return Score(**vars(key), metric=metric, values=tuple(values), mean=mean, low=low, high=high)
 
 
-def _margin(values: list[float]) -> float | None:
-    """Half the width of the mean's 95 % interval, or None for one value."""
-    if len(values) < 2:
-        return None
-    from scipy import stats
+def parse_task(task: str) -> Task:
+    """Return the task of that name.
 
-    quantile = float(stats.t.ppf(0.975, len(values) - 1))
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
+    Raises:
+        InputError: There is none.
+    """
+    try:
+        return Task(task)
+    except ValueError:
+        raise InputError(
+            f"task is {task!r}; it must be one of {', '.join(Task)}", argument="task"
+        ) from None

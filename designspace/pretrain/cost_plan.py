@@ -1,38 +1,39 @@
-"""What a pretraining run costs, from the description alone: nothing is allocated.
+"""The cost of a pretraining, estimated from its description without allocating anything.
 
-Memory is predicted, not measured: what a float32 or mixed-precision step must hold at its peak.
-Buffers of the convolution library and of communication come on top.
+Memory is the predicted peak of a float32 or mixed-precision step, without the buffers of cuDNN and
+NCCL.
 """
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from designspace.arch import Model
+from designspace.arch.quantity import format_quantity
 from designspace.errors import InputError
-from designspace.pretrain.recipe import SwavRecipe
+from designspace.pretrain.recipe import SwavRecipe, load_recipe
 from designspace.pretrain.swav_network import SwavNetwork
 
 _FLOAT, _HALF = 4, 2
-# Sustained arithmetic of one GPU, in 10^12 floating-point operations a second, unless stated.
+# Sustained 10^12 floating-point operations per second of one GPU.
 DEFAULT_TERAFLOPS = 15.0
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryPlan:
     """Bytes on one GPU.
 
     Attributes:
-        parameters: Weights, float32; its share where they are sharded.
-        gradients: As many.
-        optimizer: Momentum, as many.
-        gathered: Where they are sharded, what the largest block needs beside its part: its whole
-            weights and the next block's, its gradients, and those again in float32 as they are
-            averaged. Else 0.
-        activations: For the backward pass, when all are kept.
-        activations_checkpointed: The same when runs of blocks are computed again.
+        parameters: Float32 weights, or this GPU's shard of them.
+        gradients: Same size.
+        optimizer: Momentum, same size.
+        gathered: If sharded, what the largest block needs besides its shard: its whole weights and
+            the next block's, its gradients, and these again in float32 while they are averaged.
+        activations: For the backward pass, if all are kept.
+        activations_checkpointed: The same with activation checkpointing.
         total: With the activations that the recipe keeps.
     """
 
@@ -46,8 +47,8 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run costs.
+class CostPlan:
+    """The cost of a pretraining.
 
     Attributes:
         model: Name of the trunk.
@@ -56,22 +57,22 @@ class Plan:
         head_parameters: Of the projection head.
         prototype_parameters: Of the prototypes.
         parameters: All of them.
-        trunk_flops: Multiply-adds of the trunk, forward, for all crops of one image.
+        trunk_flops: Forward multiply-adds of the trunk for all crops of one image.
         flops: The same with head and prototypes.
-        images: Images an epoch.
-        batch_size: Images an iteration, over all GPUs.
-        iterations: In all.
-        gpus: GPUs.
-        batch_per_gpu: Images an iteration on each.
-        checkpointed: Whether activations are computed again in the backward pass.
-        precision: mixed (float16 or bfloat16 beside float32 weights) or float32.
+        images: Images per epoch.
+        batch_size: Images per iteration, over all GPUs.
+        iterations: Total number.
+        gpus: Number of GPUs.
+        batch_per_gpu: Images per iteration on each.
+        checkpointed: Whether activations are recomputed in the backward pass.
+        precision: mixed (float16 or bfloat16 with float32 weights) or float32.
         memory: On one GPU.
-        communicated: Bytes that each GPU sends an iteration for gradients (ring all-reduce), or,
-            where they are sharded, for parameters (gathered forward and backward for each size of
-            crop) and gradients (averaged and scattered for each size of crop).
-        teraflops: Stated arithmetic of one GPU, 10^12 operations a second.
+        communicated: Bytes that each GPU sends per iteration: gradients (ring all-reduce) or, if
+            sharded, parameters (gathered for the forward and backward pass of each crop size) and
+            gradients (scattered for each crop size).
+        teraflops: Assumed sustained rate of one GPU, 10^12 operations per second.
         images_per_second: Over all GPUs.
-        days: Of the whole run.
+        days: Duration.
     """
 
     model: str
@@ -89,7 +90,7 @@ class Plan:
     batch_per_gpu: int
     checkpointed: bool
     precision: str
-    memory: Memory
+    memory: MemoryPlan
     communicated: int
     teraflops: float
     images_per_second: float
@@ -99,59 +100,88 @@ class Plan:
         """Return plain data."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        memory = self.memory
+        kept = "activations recomputed" if self.checkpointed else "all activations kept"
+        lines = [
+            f"{self.model} by {self.recipe}",
+            f"  trunk              {self.trunk_parameters:>18,} parameters",
+            f"  head               {self.head_parameters:>18,}",
+            f"  prototypes         {self.prototype_parameters:>18,}",
+            f"  in pretraining     {self.parameters:>18,} parameters",
+            f"  an image           {format_quantity(self.trunk_flops):>18} multiply-adds forward "
+            f"in the trunk, all crops ({format_quantity(self.flops)} with the head)",
+            f"  iterations         {self.iterations:>18,} of {self.batch_size:,} images; "
+            f"{self.images:,} images an epoch",
+            f"  GPUs               {self.gpus:>18,} with {self.batch_per_gpu} images each, "
+            f"{self.precision} precision, {kept}{', sharded' if memory.gathered else ''}",
+            "  memory per GPU (GiB)",
+            f"    parameters       {_gib(memory.parameters)}",
+            f"    gradients        {_gib(memory.gradients)}",
+            f"    momentum         {_gib(memory.optimizer)}",
+            f"    gathered         {_gib(memory.gathered)}" if memory.gathered else "",
+            f"    activations      {_gib(memory.activations)}   all kept",
+            f"                     {_gib(memory.activations_checkpointed)}   recomputed",
+            f"    total            {_gib(memory.total)}   ({kept})",
+            f"  sent per iteration {_gib(self.communicated)}   GiB by each GPU",
+            f"  at {self.teraflops:g} Tflop/s per GPU: "
+            f"{format_quantity(self.images_per_second)} images/s, {self.days:.2f} days",
+        ]
+        return "\n".join(line for line in lines if line)
 
-def plan(
+
+def plan_pretraining(
     model: Model,
-    recipe: SwavRecipe,
+    recipe: SwavRecipe | Path | str = "quick",
     images: int | None = None,
     gpus: int | None = None,
-    teraflops: float = DEFAULT_TERAFLOPS,
+    teraflops: float | None = None,
     precision: str = "mixed",
-) -> Plan:
-    """Count what a run costs.
+) -> CostPlan:
+    """Estimate what a pretraining costs.
 
     Args:
-        model: The trunk; its classifier is left out.
-        recipe: How it is pretrained.
-        images: Images an epoch; the recipe's unless given.
-        gpus: The recipe's unless given.
-        teraflops: Sustained arithmetic of one GPU; a multiply-add is two operations.
+        model: The trunk; its classifier is ignored.
+        recipe: A recipe, the name of a shipped one, or a YAML file.
+        images: Images per epoch; None for the recipe's.
+        gpus: Number of GPUs; None for the recipe's.
+        teraflops: Sustained rate of one GPU in 10^12 operations per second; a multiply-add is two.
         precision: mixed or float32.
 
     Raises:
-        InputError: The trunk is too deep, the batch can't be split, or images are too few.
+        InputError: The trunk is too deep, the batch can't be split, or there are too few images.
     """
+    recipe = load_recipe(recipe)
     for name, value in (("images", images), ("gpus", gpus), ("teraflops", teraflops)):
         if value is not None and not value > 0:
-            raise InputError(f"--{name} is {value:g}; it must be above 0")
+            raise InputError(f"{name} is {value:g}; it must be above 0", argument=name)
     images, gpus = images or recipe.images, gpus or recipe.gpus
+    teraflops = teraflops or DEFAULT_TERAFLOPS
+    batch = recipe.batch_size
     if images is None:
-        raise InputError(f"recipe {recipe.name} states no number of images; give --images")
-    if images < recipe.batch_size:
         raise InputError(
-            f"{images} images are fewer than a batch of {recipe.batch_size}; lower --batch-size"
+            f"images is missing: recipe {recipe.name} states no number of images",
+            argument="images",
         )
-    if recipe.batch_size % gpus:
-        raise InputError(f"a batch of {recipe.batch_size} can't be split over {gpus} GPUs evenly")
+    if images < batch:
+        raise InputError(
+            f"batch_size is {batch}; there are only {images} images", argument="batch_size"
+        )
+    if batch % gpus:
+        raise InputError(f"batch_size is {batch}; it must be a multiple of the {gpus} GPUs")
     network = SwavNetwork(model, recipe, device="meta")
     trunk, head, prototypes = map(_count, (network.trunk, network.head, network.prototypes))
+    parameters = trunk + head + prototypes
     trunk_flops = sum(g.count * trunk_multiply_adds(model, g.size) for g in recipe.crops)
     dense = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
     per_crop = sum(m.weight.numel() + (m.out_features if m.bias is not None else 0) for m in dense)
     flops = trunk_flops + recipe.total_crops * per_crop
-    iterations = images // recipe.batch_size * recipe.epochs
+    iterations = images // batch * recipe.epochs
     checkpointed = recipe.checkpoint_after is not None
-    # Forward once (twice with checkpointing), backward as much as two forward passes.
+    # Forward once (twice with checkpointing), backward twice as much.
     operations = 2 * flops * (4 if checkpointed else 3)
     rate = gpus * teraflops * 1e12 / operations
-    parameters = trunk + head + prototypes
-    batch = recipe.batch_size // gpus
-    # A ring all-reduce is a scatter and a gather. Sharded, each size of crop gathers parameters
-    # for its forward and its backward pass and scatters gradients in float32.
-    size = _HALF if precision == "mixed" else _FLOAT
-    sizes = len({group.size for group in recipe.crops})
-    each = sizes * (2 * size + _FLOAT) if recipe.shard else 2 * _FLOAT
-    return Plan(
+    return CostPlan(
         model=model.name,
         recipe=recipe.name,
         trunk_parameters=trunk,
@@ -161,18 +191,30 @@ def plan(
         trunk_flops=trunk_flops,
         flops=flops,
         images=images,
-        batch_size=recipe.batch_size,
+        batch_size=batch,
         iterations=iterations,
         gpus=gpus,
-        batch_per_gpu=batch,
+        batch_per_gpu=batch // gpus,
         checkpointed=checkpointed,
         precision=precision,
-        memory=_memory(model, recipe, network, batch, gpus, precision),
-        communicated=round(each * parameters * (gpus - 1) / gpus),
+        memory=_memory(model, recipe, network, batch // gpus, gpus, precision),
+        communicated=round(_sent_per_parameter(recipe, precision) * parameters * (gpus - 1) / gpus),
         teraflops=teraflops,
         images_per_second=rate,
-        days=iterations * recipe.batch_size / rate / 86400,
+        days=iterations * batch / rate / 86400,
     )
+
+
+def _sent_per_parameter(recipe: SwavRecipe, precision: str) -> int:
+    """Bytes sent per parameter and iteration.
+
+    A ring all-reduce is a scatter and a gather. Sharded, each crop size gathers parameters for its
+    forward and its backward pass and scatters gradients in float32.
+    """
+    if not recipe.shard:
+        return 2 * _FLOAT
+    sizes = len({group.size for group in recipe.crops})
+    return sizes * (2 * (_HALF if precision == "mixed" else _FLOAT) + _FLOAT)
 
 
 def trunk_multiply_adds(model: Model, side: int) -> int:
@@ -181,13 +223,17 @@ def trunk_multiply_adds(model: Model, side: int) -> int:
     return sized.flops - (model.body.widths[-1] + 1) * model.skeleton.classes
 
 
+def _gib(size: int) -> str:
+    return f"{size / 2**30:>18.2f}"
+
+
 def _count(part: torch.nn.Module) -> int:
     return sum(p.numel() for p in part.parameters())
 
 
 def _memory(
     model: Model, recipe: SwavRecipe, network: SwavNetwork, batch: int, gpus: int, precision: str
-) -> Memory:
+) -> MemoryPlan:
     weights = _FLOAT * _count(network)
     held = math.ceil(weights / gpus) if recipe.shard else weights
     size = _HALF if precision == "mixed" else _FLOAT
@@ -195,15 +241,15 @@ def _memory(
     fewer = sum(
         g.count * batch * checkpointed_elements(model, recipe, g.size) for g in recipe.crops
     )
-    # One run of blocks at a time is held whole again, for one size of crop.
-    largest = max(g.count * batch * _largest_run(model, recipe, g.size) for g in recipe.crops)
+    # One segment at a time is recomputed, for one crop size.
+    largest = max(g.count * batch * _largest_segment(model, recipe, g.size) for g in recipe.crops)
     checkpointed = size * (fewer + largest)
     activations = size * kept
     parts = [network.head, *(b for s in network.trunk.trunk_output for b in s)]
     largest_part = max(_count(part) for part in parts)
     gathered = (3 * size + _FLOAT) * largest_part if recipe.shard else 0
     used = activations if recipe.checkpoint_after is None else checkpointed
-    return Memory(
+    return MemoryPlan(
         parameters=held,
         gradients=held,
         optimizer=held,
@@ -215,38 +261,41 @@ def _memory(
 
 
 def stored_elements(model: Model, side: int) -> int:
-    """Elements that the backward pass of one crop needs: each convolution's output twice.
+    """Return the elements that the backward pass of one crop needs.
 
-    Once as the input of its BatchNorm, once normalised as the input of the next layer (ReLU works
-    in place).
+    Each convolution's output counts twice: as the input of its BatchNorm and, normalized, as the
+    input of the next layer (ReLU works in place).
     """
     stem, blocks = _elements(model, side)
     return stem + sum(whole for stage in blocks for whole, _ in stage)
 
 
 def checkpointed_elements(model: Model, recipe: SwavRecipe, side: int) -> int:
-    """Elements kept of one crop where runs of blocks are computed again: each run's input."""
+    """Return the elements kept of one crop with checkpointing: the input of each segment."""
     stem, blocks = _elements(model, side)
-    return stem + sum(run[-1][1] for run in _runs(blocks, recipe))
+    return stem + sum(segment[-1][1] for segment in _segments(blocks, recipe))
 
 
-def _largest_run(model: Model, recipe: SwavRecipe, side: int) -> int:
+def _largest_segment(model: Model, recipe: SwavRecipe, side: int) -> int:
     _, blocks = _elements(model, side)
-    return max(sum(whole for whole, _ in run) for run in _runs(blocks, recipe))
+    return max(sum(whole for whole, _ in segment) for segment in _segments(blocks, recipe))
 
 
-def _runs(blocks: list[list[tuple[int, int]]], recipe: SwavRecipe) -> list[list[tuple[int, int]]]:
+def _segments(
+    blocks: list[list[tuple[int, int]]], recipe: SwavRecipe
+) -> list[list[tuple[int, int]]]:
     after = recipe.checkpoint_after
-    runs = []
+    segments = []
     for index, stage in enumerate(blocks):
-        chosen = range(1, len(stage)) if after is None or after == "block" else after[index]
-        cuts = sorted({*chosen, len(stage)} - {0})
-        runs += [stage[a:b] for a, b in zip((0, *cuts[:-1]), cuts, strict=True)]
-    return runs
+        every = range(1, len(stage))
+        ends = every if after is None or after == "block" else after[index]
+        cuts = sorted({*ends, len(stage)} - {0})
+        segments += [stage[a:b] for a, b in zip((0, *cuts[:-1]), cuts, strict=True)]
+    return segments
 
 
 def _elements(model: Model, side: int) -> tuple[int, list[list[tuple[int, int]]]]:
-    """Elements stored for the stem, and for each block of each stage: (in all, its output's)."""
+    """Elements stored for the stem, and (total, output) for each block of each stage."""
     skeleton = model.at(resolution=side).skeleton
     sides = skeleton.stage_resolutions()
     body = model.body
@@ -260,8 +309,8 @@ def _elements(model: Model, side: int) -> tuple[int, list[list[tuple[int, int]]]
             first = block == 0
             projected = first and (stride != 1 or width_in != width)
             area_in = sides[i] ** 2 if first else area
-            # 1x1 and 3x3 with their normalised outputs, c and the shortcut before BatchNorm, the
-            # sum; squeeze-and-excitation keeps its scaled copy.
+            # 1x1 and 3x3 convolutions with their normalized outputs, the last 1x1 and the shortcut
+            # before BatchNorm, and the sum; squeeze-and-excitation keeps a scaled copy.
             whole = 2 * inner * area_in + 2 * inner * area + width * area * (2 + projected)
             whole += inner * area if body.se_ratio else 0
             stage.append((whole, width * area))

@@ -48,25 +48,25 @@ _DATA = {
 }
 
 
-def write(path: Path, key: str, state: dict[str, Any], world: ProcessGroupInfo) -> None:
-    """Write a state, in parts or whole, as a new folder; every process must call it.
+def write(path: Path, key: str, state: dict[str, Any], group: ProcessGroupInfo) -> None:
+    """Write a state, in parts or whole, as a new folder; collective.
 
     What each process holds whole (BatchNorm's statistics, say) is the first's.
 
     Raises:
         OSError: Some process can't write.
     """
-    if world.first:
+    if group.first:
         shutil.rmtree(path, ignore_errors=True)
-    world.wait()
+    group.barrier()
     # Through the lowest process: means and variances must come from one and the same.
     planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)
     try:
         writer = FileSystemWriter(path)
-        save(_tensors(state), storage_writer=writer, planner=planner, process_group=world.group)
+        save(_tensors(state), storage_writer=writer, planner=planner, process_group=group.handle)
     except CheckpointException as error:
         raise OSError(_first_reason(error)) from None
-    if world.first:
+    if group.first:
         files = {file.name: file.stat().st_size for file in path.iterdir()}
         about = {"format": _FORMAT, "key": key, "files": files, "plain": _plain(state)}
         write_text(path / _ABOUT, json.dumps(about))
@@ -86,14 +86,14 @@ def iteration(path: Path, key: str) -> int | None:
 
 
 def read(
-    path: Path, like: dict[str, Any] | None, world: ProcessGroupInfo, device: torch.device
+    path: Path, like: dict[str, Any] | None, group: ProcessGroupInfo, device: torch.device
 ) -> dict[str, Any] | None:
-    """Read a state; every process of the world must call it.
+    """Read a state; collective.
 
     Args:
         path: A folder for which `iteration` gave a number.
         like: A state whose tensors lie as the wanted ones shall; None for whole tensors.
-        world: The processes.
+        group: The processes.
         device: Where whole tensors go.
 
     Returns:
@@ -110,8 +110,8 @@ def read(
             load(
                 tensors,
                 storage_reader=reader,
-                process_group=world.group,
-                no_dist=world.group is None,
+                process_group=group.handle,
+                no_dist=group.handle is None,
             )
     except (CheckpointException, Exception):  # torch names no one error for damaged files
         return None

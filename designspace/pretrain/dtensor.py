@@ -1,4 +1,4 @@
-"""Tensors that lie in parts on several processes (torch's DTensor), beside ordinary ones."""
+"""Sharded tensors (torch's DTensor) and ordinary ones behind one interface."""
 
 from collections.abc import Mapping
 
@@ -8,27 +8,27 @@ from torch import distributed as dist
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def local(tensor: Tensor) -> Tensor:
-    """Return what this process holds, sharing its memory."""
+def local_tensor(tensor: Tensor) -> Tensor:
+    """Return this process's shard, sharing its memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """Return the whole tensor; every process that holds a part must call it."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Return the whole tensor; collective."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def group_of(tensors: list[Tensor]) -> dist.ProcessGroup | None:
-    """Return the processes that tensors lie on in parts, or None where they are ordinary."""
+def process_group_of(tensors: list[Tensor]) -> dist.ProcessGroup | None:
+    """Return the process group that tensors are sharded over; None for ordinary tensors."""
     first = tensors[0] if tensors else None
     return first.device_mesh.get_group() if isinstance(first, DTensor) else None
 
 
 @torch.no_grad()
-def fill(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def copy_state(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Copy values into the targets of the same names.
 
-    A target in parts takes its part of a whole value; no process hears of another.
+    A sharded target takes its shard of a whole value, without communication.
     """
     assert targets.keys() == values.keys(), sorted(targets.keys() ^ values.keys())
     for name, target in targets.items():

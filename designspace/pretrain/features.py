@@ -17,7 +17,7 @@ _SUFFIXES = (".npz", ".safetensors")
 
 
 @torch.no_grad()
-def extract(
+def extract_features(
     trunk: nn.Module,
     records: Tensor,
     side: int,

@@ -10,39 +10,43 @@ from designspace.pretrain.recipe import SwavRecipe
 from designspace.training.devices import available_cores
 
 
-def count(data: str, home: Path | None, download: bool) -> int:
-    """Return how many images a pretraining sees, those left out that are held out.
+def count_images(data: str, cache: Path | None = None, download: bool = False) -> int:
+    """Return the number of training images of a data set, without those held out.
 
     Args:
-        data: As a person named it.
-        home: Folder of image caches and downloads, or None for the user's cache folder.
-        download: Fetch the data set when it is missing.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        download: Download the data set if it is missing.
 
     Raises:
         InputError: There is no such data set.
     """
-    return len(_parts(data, home or default_home(), download).train)
+    return len(_split(data, cache or default_home(), download).train)
 
 
-def decoded(
-    data: str, recipe: SwavRecipe, home: Path, download: bool, progress: Progress | None
+def decode_images(
+    data: str,
+    recipe: SwavRecipe,
+    cache: Path,
+    download: bool = False,
+    progress: Progress | None = None,
 ) -> Cache:
-    """Return the cache of the images that a recipe's crops are cut from, decoding what is missing.
+    """Return the image cache that a recipe's crops are cut from; decode what is missing.
 
     Args:
-        data: As a person named it.
-        recipe: With the side of the records.
-        home: Folder of image caches and downloads.
-        download: Fetch the data set when it is missing.
-        progress: Told how many images are decoded.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        recipe: With the side of the decoded images.
+        cache: Folder of image caches and downloads.
+        download: Download the data set if it is missing.
+        progress: Called with images decoded, and images in all.
 
     Raises:
         InputError: There is no such data set, or an image can't be read.
     """
-    geometry = Geometry(recipe.record_side, recipe.record_side)
-    parts = _parts(data, home, download)
-    return build_cache(parts, (geometry, geometry), home / "images", available_cores(), progress)
+    square = Geometry(recipe.record_side, recipe.record_side)
+    split = _split(data, cache, download)
+    return build_cache(split, (square, square), cache / "images", available_cores(), progress)
 
 
-def _parts(data: str, home: Path, download: bool) -> Split:
-    return split_unseen(load_source(data, download, home / "data"))
+def _split(data: str, cache: Path, download: bool) -> Split:
+    return split_unseen(load_source(data, download, cache / "data"))

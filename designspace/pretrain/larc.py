@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from designspace.pretrain.dtensor import group_of, local
+from designspace.pretrain.dtensor import local_tensor, process_group_of
 
 _EPS = 1e-8
 
@@ -45,9 +45,9 @@ class Larc(torch.optim.SGD):
         """Scale the gradients in place, then step."""
         moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         if moved:
-            held = [local(p) for p in moved]
-            grads = [local(p.grad) for p in moved]
-            norms, slopes = _norms(held, grads, group_of(moved))
+            held = [local_tensor(p) for p in moved]
+            grads = [local_tensor(p.grad) for p in moved]
+            norms, slopes = _norms(held, grads, process_group_of(moved))
             scaled = self._trust * norms / (slopes + self._decay * norms + _EPS)
             moving = (norms > 0) & (slopes > 0)
             torch._foreach_mul_(grads, list(torch.where(moving, scaled, 1.0).unbind()))

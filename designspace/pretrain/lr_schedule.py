@@ -1,8 +1,7 @@
-"""The learning rate of each iteration: linear warm-up, then half a cosine or none."""
-
-import math
+"""The learning rate of a pretraining at each iteration."""
 
 from designspace.pretrain.recipe import SwavRecipe
+from designspace.training.lr_schedule import warmup_cosine
 
 
 def warmup_iterations(recipe: SwavRecipe, per_epoch: int) -> int:
@@ -11,17 +10,15 @@ def warmup_iterations(recipe: SwavRecipe, per_epoch: int) -> int:
 
 
 def learning_rate(recipe: SwavRecipe, iteration: int, per_epoch: int) -> float:
-    """Return the rate of an iteration, from 0.
+    """Return the learning rate of an iteration, from 0: linear warm-up, then a cosine or constant.
 
-    The warm-up's first iteration has the starting rate and its last the peak; the cosine runs from
-    the peak towards the final rate, which it would reach one iteration after the last (as SwAV's).
+    As in SwAV, the cosine would reach final_lr one iteration after the last.
     """
-    warmup = warmup_iterations(recipe, per_epoch)
-    if iteration < warmup:
-        share = iteration / max(1, warmup - 1)
-        return recipe.start_lr + (recipe.lr - recipe.start_lr) * share
-    if recipe.decay == "constant":
-        return recipe.lr
-    rest = recipe.epochs * per_epoch - warmup
-    angle = math.pi * (iteration - warmup) / max(1, rest)
-    return recipe.final_lr + 0.5 * (recipe.lr - recipe.final_lr) * (1 + math.cos(angle))
+    return warmup_cosine(
+        iteration,
+        total=recipe.epochs * per_epoch,
+        warmup=warmup_iterations(recipe, per_epoch),
+        peak=recipe.lr,
+        start=recipe.start_lr,
+        final=recipe.final_lr if recipe.decay == "cosine" else recipe.lr,
+    )

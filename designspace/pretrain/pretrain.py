@@ -1,4 +1,4 @@
-"""A whole pretraining: data, iterations, journal, checkpoints, and going on where it was."""
+"""Pretrain a trunk with SwAV: the public call, and the loop over iterations."""
 
 import math
 import time
@@ -16,77 +16,89 @@ from designspace.data.cache import Cache, default_home
 from designspace.errors import InputError
 from designspace.io.files import make_folder
 from designspace.io.lock import lock
-from designspace.pretrain.diagnostics import advice, alarms, not_finite
-from designspace.pretrain.distributed import ProcessGroupInfo, join
-from designspace.pretrain.dtensor import whole
-from designspace.pretrain.features import extract
-from designspace.pretrain.images import decoded
-from designspace.pretrain.knn import knn_accuracy
+from designspace.pretrain.diagnostics import (
+    non_finite_message,
+    recipe_warnings,
+    training_alarms,
+)
+from designspace.pretrain.distributed import ProcessGroupInfo, process_group
+from designspace.pretrain.dtensor import full_tensor
+from designspace.pretrain.images import decode_images
+from designspace.pretrain.knn_monitor import training_knn_accuracy
 from designspace.pretrain.multicrop import CropMaker, draw_crops, epoch_order
 from designspace.pretrain.pretrain_run import DataStamp, PretrainRun
-from designspace.pretrain.recipe import SwavRecipe
+from designspace.pretrain.recipe import SwavRecipe, load_recipe
 from designspace.pretrain.swav_network import check_depth
-from designspace.pretrain.swav_trainer import Pretraining
+from designspace.pretrain.swav_trainer import SwavTrainer
+from designspace.pretrain.tensorboard import PretrainTensorBoard
 from designspace.runs.options import absolute_source, check_seed, check_threads
 from designspace.training.devices import available_cores, prepare
 
-# Iterations that are written to the journal, and looked at, at once.
-_FLUSH = 10
-# Seconds between two checkpoints in a long epoch.
-_SAVE_EVERY = 300.0
-# Iterations after which a long epoch is looked at before its end: SEER's only one has 122,070.
-_LOOK_EVERY = 500
-# Images that k-NN accuracy is measured with while training, all of them training images.
-_BANK, _QUERIES = 10_000, 2_000
+# Iterations between writes to the journal.
+_FLUSH_EVERY = 10
+# Seconds between checkpoints within an epoch.
+_SAVE_SECONDS = 300.0
+# Iterations between alarm checks within an epoch: SEER's only epoch has 122,070.
+_ALARMS_EVERY = 500
 
 
 class Diverged(Exception):
-    """The loss became non-finite; the message says what to do."""
+    """The loss became non-finite; the message suggests remedies."""
 
 
 @dataclass(frozen=True)
-class Progressed:
-    """How it goes: images a second in this epoch, and time left as all went since the start."""
+class PretrainProgress:
+    """Throughput of the current epoch, and time left at the average speed so far."""
 
     images_per_second: float
     seconds_left: float
 
 
-class Observer(Protocol):
-    """Who is told how it goes; the command line draws it."""
+class PretrainObserver(Protocol):
+    """Receives the progress of a pretraining; subclasses may implement a part of it."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know."""
+        """Report something that the user should know."""
+        return
 
     def decoded(self, done: int, total: int) -> None:
-        """So many images are in the cache."""
+        """Report the number of images in the cache."""
+        return
 
     def begin(self, done: int, total: int) -> None:
-        """Training begins, or goes on after so many iterations."""
+        """Report that training starts, or resumes after `done` iterations."""
+        return
 
-    def steps(self, records: list[dict[str, Any]], total: int, at: Progressed) -> None:
-        """These iterations are in the journal."""
+    def steps(self, records: list[dict[str, Any]], total: int, progress: PretrainProgress) -> None:
+        """Report iterations that were written to the journal."""
+        return
 
-    def alarms(self, found: dict[str, str]) -> None:
-        """What gives cause for alarm now, by name; what did before, and isn't named, is over."""
+    def alarms(self, alarms: dict[str, str]) -> None:
+        """Report all current alarms by name; those no longer named are over."""
+        return
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """An epoch is in the journal."""
+        """Report an epoch that was written to the journal."""
+        return
+
+
+class _Silent(PretrainObserver):
+    """Ignores progress."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a person asks of `designspace pretrain`.
+class PretrainOptions:
+    """Options of a pretraining besides its folder.
 
     Attributes:
         model: The trunk.
-        recipe: As chosen and overridden.
+        recipe: With its overrides applied.
         data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
         seed: Seed of weights, order and crops.
         device: auto, cpu, cuda, cuda:N or mps.
-        threads: On the CPU, or None for as many as cores (shared among local processes).
-        download: Fetch the data set when it is missing.
-        home: Folder of image caches and downloads, or None for the user's cache folder.
+        threads: CPU threads; None for one per core, shared by the local processes.
+        download: Download the data set if it is missing.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
     """
 
     model: Model
@@ -96,235 +108,284 @@ class Request:
     device: str = "auto"
     threads: int | None = None
     download: bool = False
-    home: Path | None = None
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_depth(self.model, self.recipe)
+        check_seed(self.seed)
+        check_threads(self.threads)
 
 
-def pretrain_trunk(path: Path, request: Request, observer: Observer) -> dict[str, Any]:
-    """Pretrain a trunk in a folder, from where it was left.
+@dataclass(frozen=True)
+class PretrainResult:
+    """A finished pretraining.
+
+    Attributes:
+        folder: Of the run.
+        record: Journal record of the last epoch: epoch, iteration, loss, prototypes_used, ...
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def trunk(self) -> Path:
+        """File with the trunk's weights."""
+        return PretrainRun(self.folder).trunk_file
+
+    def __str__(self) -> str:
+        epochs, loss = self.record["epoch"], self.record["loss"]
+        return f"{self.folder}: loss {loss:.4f} after {epochs} epochs; trunk in {self.trunk}"
+
+
+def pretrain(
+    model: Model,
+    *,
+    data: str,
+    out: Path | str,
+    recipe: SwavRecipe | Path | str = "quick",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    shard: bool | None = None,
+    seed: int = 0,
+    tensorboard: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = False,
+    cache: Path | str | None = None,
+    observer: PretrainObserver | None = None,
+) -> PretrainResult | None:
+    """Pretrain a trunk without labels; resume if the folder holds an unfinished run of the same.
+
+    Args:
+        model: The trunk.
+        data: See `PretrainOptions`.
+        out: Folder of the run.
+        recipe: A recipe, the name of a shipped one, or a YAML file.
+        epochs: Overrides the recipe's.
+        batch_size: Overrides the recipe's; learning rates scale with it.
+        lr: Overrides the recipe's peak learning rate.
+        shard: Overrides whether parameters are sharded over processes (FSDP2) or replicated (DDP).
+        seed: Seed of weights, order and crops.
+        tensorboard: Write event files to the folder.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: CPU threads; None for one per core.
+        download: Download the data set if it is missing.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        observer: Receives progress.
 
     Returns:
-        The record of the last epoch; empty in processes other than the first.
+        The result, or None in processes of torchrun other than the first.
 
     Raises:
-        InputError: The request doesn't fit the data, the folder or this machine.
+        InputError: An option is invalid, or doesn't fit the data, the folder or this machine.
         Diverged: The loss became non-finite.
     """
-    recipe = request.recipe
-    check_depth(request.model, recipe)
-    check_seed(request.seed)
-    check_threads(request.threads)
-    with join(request.device) as world:
-        threads = request.threads or max(1, available_cores() // world.size)
-        autocast = prepare(world.device, threads=threads)
-        folder = PretrainRun(make_folder(path))
-        held = lock(folder.lock_file, f"the folder {path}") if world.first else nullcontext()
-        with held:
-            cache = _cache(request, world, observer)
-            if cache.train_images < recipe.batch_size:
-                raise InputError(
-                    f"data {request.data}: {cache.train_images} training images are fewer than a "
-                    f"batch of {recipe.batch_size}; lower --batch-size"
-                )
-            per_epoch = cache.train_images // recipe.batch_size
-            if world.first:
-                folder.begin(request.model, recipe, _stamp(request, cache))
-                for text in advice(recipe, per_epoch):
-                    observer.note(text)
-            world.wait()
-            training = Pretraining(
-                request.model,
-                recipe,
-                per_epoch,
-                request.seed,
-                world,
-                autocast,
-            )
-            return _Run(folder, request, training, cache, world, observer).train()
+    options = PretrainOptions(
+        model=model,
+        recipe=load_recipe(recipe).override(epochs, batch_size, lr, shard),
+        data=data,
+        seed=seed,
+        device=device,
+        threads=threads,
+        download=download,
+        cache=None if cache is None else Path(cache),
+    )
+    out, observer = Path(out), observer or _Silent()
+    board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
+    with process_group(device) as group:
+        autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
+        run = PretrainRun(make_folder(out))
+        with lock(run.lock_file, f"the folder {out}") if group.first else nullcontext():
+            images = _decode_once(options, group, observer)
+            record = _Loop(run, options, images, group, autocast, observer, board).train()
+    return PretrainResult(out, record) if record else None
 
 
-class _Run:
+class _Loop:
     """The loop over iterations."""
 
     def __init__(
         self,
-        folder: PretrainRun,
-        request: Request,
-        training: Pretraining,
-        cache: Cache,
-        world: ProcessGroupInfo,
-        observer: Observer,
+        run: PretrainRun,
+        options: PretrainOptions,
+        images: Cache,
+        group: ProcessGroupInfo,
+        autocast: torch.dtype | None,
+        observer: PretrainObserver,
+        board: PretrainTensorBoard | None,
     ) -> None:
-        self._folder, self._training, self._world = folder, training, world
-        self._recipe, self._seed, self._observer = request.recipe, request.seed, observer
-        self._arrays: Arrays = open_arrays(cache.path, world.device)
-        self._cache = cache
-        self._maker = CropMaker(self._recipe, cache.mean, cache.std)
-        self._per_epoch = cache.train_images // self._recipe.batch_size
-        self._total = self._per_epoch * self._recipe.epochs
-        self._share = world.share(self._recipe.batch_size)
+        recipe = options.recipe
+        if images.train_images < recipe.batch_size:
+            raise InputError(
+                f"batch_size is {recipe.batch_size}; data {options.data} has only "
+                f"{images.train_images} training images",
+                argument="batch_size",
+            )
+        self._per_epoch = images.train_images // recipe.batch_size
+        self._total = self._per_epoch * recipe.epochs
+        if group.first:
+            run.begin(options.model, recipe, _stamp(options, images))
+            for text in recipe_warnings(recipe, self._per_epoch):
+                observer.note(text)
+        group.barrier()
+        self._run, self._group, self._observer, self._board = run, group, observer, board
+        self._recipe, self._seed = recipe, options.seed
+        self._trainer = SwavTrainer(
+            options.model, recipe, self._per_epoch, options.seed, group, autocast
+        )
+        self._arrays: Arrays = open_arrays(images.path, group.device)
+        self._images = images
+        self._make_crops = CropMaker(recipe, images.mean, images.std)
+        self._slice = group.batch_slice(recipe.batch_size)
         self._pending: list[tuple[int, Tensor, float]] = []
-        self._began = self._saved_at = time.monotonic()
+        self._started = self._saved_at = time.monotonic()
         self._first = 0
-        self._trained, self._cutting, self._stepping = 0, 0.0, 0.0
+        self._trained, self._crop_seconds, self._step_seconds = 0, 0.0, 0.0
 
     def train(self) -> dict[str, Any]:
-        """Train to the end; return the last epoch's record."""
-        parted = self._training.state() if self._world.group is not None else None
-        state, notes = self._folder.load(self._world.device, parted, self._world)
-        for text in notes if self._world.first else ():
-            self._observer.note(text)
+        """Train to the end; return the last epoch's record, empty if not the first process."""
+        trainer, first = self._trainer, self._group.first
+        like = trainer.state() if self._group.handle is not None else None
+        state, notes = self._run.load(self._group.device, like, self._group)
         if state is not None:
-            self._training.restore(state)
-        self._first = self._training.iteration
-        if self._world.first:
+            trainer.restore(state)
+        self._first = trainer.iteration
+        if first:
+            for text in notes:
+                self._observer.note(text)
             self._observer.begin(self._first, self._total)
-        while self._training.iteration < self._total:
+            if self._board:
+                self._board.begin(self._first)
+        while trainer.iteration < self._total:
             self._epoch()
         weights = {}
-        for key, value in self._training.network.trunk.state_dict().items():
-            tensor = whole(value)  # every process takes part
-            if self._world.first:
+        for key, value in trainer.network.trunk.state_dict().items():
+            tensor = full_tensor(value)  # collective
+            if first:
                 weights[key] = tensor.cpu()
-        if not self._world.first:
+        if not first:
             return {}
-        self._folder.write_trunk(weights)
-        return self._folder.epochs()[-1]
+        self._run.write_trunk(weights)
+        return self._run.epochs()[-1]
 
     def _epoch(self) -> None:
-        training, recipe = self._training, self._recipe
-        epoch = training.epoch
+        trainer, recipe = self._trainer, self._recipe
+        epoch = trainer.epoch
         order = epoch_order(len(self._arrays.train), recipe.batch_size, self._seed, epoch)
-        training.network.train()
-        self._trained, self._cutting, self._stepping = 0, 0.0, 0.0
-        start, began = training.iteration, time.monotonic()
-        for rows in order[start % self._per_epoch :]:
-            self._iterate(rows[self._share])
-            if len(self._pending) >= _FLUSH:
+        trainer.network.train()
+        self._trained, self._crop_seconds, self._step_seconds = 0, 0.0, 0.0
+        first, start = trainer.iteration, time.monotonic()
+        for rows in order[first % self._per_epoch :]:
+            self._iterate(rows[self._slice])
+            if len(self._pending) >= _FLUSH_EVERY:
                 self._flush()
-                if self._overdue():
+                if self._checkpoint_due():
                     self._save()
-            done = training.iteration
-            if done % _LOOK_EVERY == 0 and done % self._per_epoch:
-                self._alarms(self._seen())
+            done = trainer.iteration
+            if done % _ALARMS_EVERY == 0 and done % self._per_epoch:
+                self._report_alarms(self._epoch_metrics())
         self._flush()
-        seconds = time.monotonic() - began
-        record = {"epoch": epoch + 1, "iteration": training.iteration, **self._seen()}
-        record["images_per_second"] = recipe.batch_size * (training.iteration - start) / seconds
-        training.watch.reset()
+        seconds = time.monotonic() - start
+        record = {"epoch": epoch + 1, "iteration": trainer.iteration, **self._epoch_metrics()}
+        record["images_per_second"] = recipe.batch_size * (trainer.iteration - first) / seconds
+        trainer.metrics.reset()
         if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
-            record["knn"] = self._knn()
-        record["alarms"] = self._alarms(record)
-        if self._world.first:
-            self._folder.append_epoch(record)
+            record["knn"] = training_knn_accuracy(
+                trainer.network.trunk, self._arrays, recipe.side, self._images, self._group
+            )
+        record["alarms"] = self._report_alarms(record)
+        if self._group.first:
+            self._run.append_epoch(record)
             self._observer.epoch(record)
+            if self._board:
+                self._board.epoch(record)
         self._save()
 
-    def _seen(self) -> dict[str, Any]:
-        """What the epoch so far shows; every process must call it."""
-        share = self._cutting / max(self._cutting + self._stepping, 1e-9)
-        return {**self._training.watch.summary(), "crop_share": share}
+    def _epoch_metrics(self) -> dict[str, Any]:
+        """Metrics of the epoch so far; collective."""
+        share = self._crop_seconds / max(self._crop_seconds + self._step_seconds, 1e-9)
+        return {**self._trainer.metrics.summary(), "crop_share": share}
 
-    def _alarms(self, record: dict[str, Any]) -> dict[str, str]:
-        found = alarms(self._recipe, self._per_epoch, self._training.iteration, record)
-        if self._world.first:
-            self._observer.alarms(found)
-        return found
+    def _report_alarms(self, record: dict[str, Any]) -> dict[str, str]:
+        alarms = training_alarms(self._recipe, self._per_epoch, self._trainer.iteration, record)
+        if self._group.first:
+            self._observer.alarms(alarms)
+        return alarms
 
     def _iterate(self, rows: Tensor) -> None:
-        training, recipe = self._training, self._recipe
-        before = time.monotonic()
-        records = self._arrays.train[rows.to(self._arrays.train.device)].to(self._world.device)
+        trainer, recipe = self._trainer, self._recipe
+        start = time.monotonic()
+        records = self._arrays.train[rows.to(self._arrays.train.device)].to(self._group.device)
         side = records.shape[1]
-        drawn = draw_crops(recipe, side, recipe.batch_size, self._seed, training.iteration)
-        crops = self._maker(records, [one.take(self._share) for one in drawn])
-        cut = time.monotonic()
-        loss, rate = training.step(crops)
-        self._pending.append((training.iteration, loss, rate))
-        # A process's first crops may wait for the compiler: that says nothing of the others.
-        if training.iteration > self._first + 1:
+        draws = draw_crops(recipe, side, recipe.batch_size, self._seed, trainer.iteration)
+        crops = self._make_crops(records, [draw.take(self._slice) for draw in draws])
+        cropped = time.monotonic()
+        loss, lr = trainer.step(crops)
+        self._pending.append((trainer.iteration, loss, lr))
+        # The first crops of a process may wait for the compiler.
+        if trainer.iteration > self._first + 1:
             self._trained += 1
-            self._cutting += cut - before
-            self._stepping += time.monotonic() - cut
+            self._crop_seconds += cropped - start
+            self._step_seconds += time.monotonic() - cropped
 
     def _flush(self) -> None:
-        """Write iterations to the journal and look whether they are sound."""
+        """Write pending iterations to the journal, and check that their losses are finite."""
         records = []
-        for iteration, loss, rate in self._pending:
+        for iteration, loss, lr in self._pending:
             value = loss.item()
             if not math.isfinite(value):
                 epoch = (iteration - 1) // self._per_epoch
-                raise Diverged(not_finite(iteration - 1, epoch, rate))
-            records.append({"iteration": iteration, "loss": value, "lr": rate})
+                raise Diverged(non_finite_message(iteration - 1, epoch, lr))
+            records.append({"iteration": iteration, "loss": value, "lr": lr})
         self._pending.clear()
-        if records and self._world.first:
-            self._folder.append_steps(records)
-            done = self._training.iteration
-            each = (time.monotonic() - self._began) / (done - self._first)
-            seconds = max(self._cutting + self._stepping, 1e-9)
-            speed = self._recipe.batch_size * self._trained / seconds
-            at = Progressed(speed, (self._total - done) * each)
-            self._observer.steps(records, self._total, at)
+        if not records or not self._group.first:
+            return
+        self._run.append_steps(records)
+        done = self._trainer.iteration
+        per_iteration = (time.monotonic() - self._started) / (done - self._first)
+        seconds = max(self._crop_seconds + self._step_seconds, 1e-9)
+        speed = self._recipe.batch_size * self._trained / seconds
+        progress = PretrainProgress(speed, (self._total - done) * per_iteration)
+        self._observer.steps(records, self._total, progress)
+        if self._board:
+            self._board.steps(records)
 
-    def _overdue(self) -> bool:
-        """Whether a checkpoint is due; the processes' clocks differ, so they settle it together."""
-        late = float(time.monotonic() - self._saved_at > _SAVE_EVERY)
-        return self._world.sum(torch.tensor(late, device=self._world.device)).item() > 0
+    def _checkpoint_due(self) -> bool:
+        """Whether to save now; collective, as the clocks of processes differ."""
+        late = float(time.monotonic() - self._saved_at > _SAVE_SECONDS)
+        return self._group.sum(torch.tensor(late, device=self._group.device)).item() > 0
 
     def _save(self) -> None:
-        self._folder.save(self._training.state(), self._world)
+        self._run.save(self._trainer.state(), self._group)
         self._saved_at = time.monotonic()
 
-    def _knn(self) -> float:
-        """Accuracy of k-NN, in percent, on training images that lie in a fixed random order.
 
-        Each process extracts the features of its share of the images.
-        """
-        total, world = len(self._arrays.train), self._world
-        queries = min(_QUERIES, total // 5)
-        rows = min(total, queries + _BANK)
-        trunk = self._training.network.trunk
-        part = -(-rows // world.size)
-        own = torch.arange(world.rank * part, (world.rank + 1) * part).clamp(max=rows - 1)
-        shared = extract(
-            trunk,
-            self._arrays.train[own.to(self._arrays.train.device)],
-            self._recipe.side,
-            self._cache.mean,
-            self._cache.std,
-            world.device,
-        )
-        features = torch.cat(world.gather(shared))[:rows]
-        trunk.train()
-        labels = self._arrays.train_labels[:rows].to(features.device)
-        classes = int(labels.max()) + 1
-        return knn_accuracy(
-            features[queries:], labels[queries:], features[:queries], labels[:queries], classes
-        )
+def _decode_once(
+    options: PretrainOptions, group: ProcessGroupInfo, observer: PretrainObserver
+) -> Cache:
+    """Decode the images in the first process; the others wait, then open the cache."""
+    if not group.first:
+        group.barrier()
+    images = decode_images(
+        options.data,
+        options.recipe,
+        options.cache or default_home(),
+        options.download and group.first,
+        observer.decoded if group.first else None,
+    )
+    if group.first:
+        group.barrier()
+    return images
 
 
-def _cache(request: Request, world: ProcessGroupInfo, observer: Observer) -> Cache:
-    """Decode the images once; the other processes wait for the first."""
-    home = request.home or default_home()
-
-    def build() -> Cache:
-        told = observer.decoded if world.first else None
-        download = request.download and world.first
-        return decoded(request.data, request.recipe, home, download, told)
-
-    if world.first:
-        cache = build()
-        world.wait()
-        return cache
-    world.wait()
-    return build()
-
-
-def _stamp(request: Request, cache: Cache) -> DataStamp:
+def _stamp(options: PretrainOptions, images: Cache) -> DataStamp:
     return DataStamp(
-        source=absolute_source(request.data),
-        images=cache.train_images,
-        content=cache.content,
-        mean=list(cache.mean),
-        std=list(cache.std),
-        seed=request.seed,
+        source=absolute_source(options.data),
+        images=images.train_images,
+        content=images.content,
+        mean=list(images.mean),
+        std=list(images.std),
+        seed=options.seed,
     )

@@ -1,4 +1,4 @@
-"""The folder of a pretraining: what was asked, what happened, and where to go on."""
+"""The folder of a pretraining: recipe, model, journals and checkpoints."""
 
 import hashlib
 import json
@@ -23,24 +23,23 @@ from designspace.io.files import (
     validate,
     write_text,
 )
-from designspace.pretrain import distributed_checkpoint as snapshot
+from designspace.pretrain import distributed_checkpoint
 from designspace.pretrain.distributed import ProcessGroupInfo
 from designspace.pretrain.recipe import SwavRecipe, parse_recipe
 from designspace.training import checkpoint
 
-# What is written in the folder of a pretraining.
-_OURS = ("model.yaml", "recipe.yaml", "steps.jsonl", "epochs.jsonl", "evaluation", ".lock")
+_FILES = ("model.yaml", "recipe.yaml", "steps.jsonl", "epochs.jsonl", "evaluation", ".lock")
 
 
 class DataStamp(BaseModel):
-    """The data that a trunk was pretrained on, as it stands in recipe.yaml.
+    """The data of a pretraining, as stored in recipe.yaml.
 
     Attributes:
-        source: How the person named it.
+        source: Data set, as the user named it.
         images: Number of images.
         content: Hash of the images.
-        mean: Mean of each channel, 0 to 255; what the trunk sees is normalised with it.
-        std: Deviation of each channel.
+        mean: Mean of each channel, 0 to 255.
+        std: Standard deviation of each channel.
         seed: Seed of weights, order and crops.
     """
 
@@ -56,64 +55,67 @@ class DataStamp(BaseModel):
 
 @dataclass(frozen=True)
 class PretrainRun:
-    """The files of one pretraining."""
+    """The files of a pretraining.
+
+    Attributes:
+        path: The folder.
+    """
 
     path: Path
 
     @property
     def lock_file(self) -> Path:
-        """Held by the process that trains."""
+        """Locked by the process that trains."""
         return self.path / ".lock"
 
     @property
     def steps_file(self) -> Path:
-        """Loss and rate of each iteration; of an iteration done twice, the last line counts."""
+        """Loss and learning rate per iteration; the last line of an iteration counts."""
         return self.path / "steps.jsonl"
 
     @property
     def epochs_file(self) -> Path:
-        """One epoch a line."""
+        """One line per epoch."""
         return self.path / "epochs.jsonl"
 
     @property
     def trunk_file(self) -> Path:
-        """The trunk's weights in torchvision's names, when training is through."""
+        """Weights of the trunk after the last epoch, in torchvision's names."""
         return self.path / "trunk.pt"
 
     @property
     def started(self) -> bool:
-        """Whether a pretraining was begun here."""
+        """Whether the folder holds a pretraining."""
         return (self.path / "recipe.yaml").is_file()
 
     def begin(self, model: Model, recipe: SwavRecipe, data: DataStamp) -> None:
-        """Write what is to be done, or hold it against what was begun here before.
+        """Write model and recipe, or compare them with those in the folder.
 
         Raises:
-            InputError: Something else was begun here.
+            InputError: The folder holds another pretraining.
         """
-        refuse_links_out(make_folder(self.path), _OURS)
+        refuse_links_out(make_folder(self.path), _FILES)
         if not self.started:
             write_model(model, self.path / "model.yaml")
-            written = {"recipe": recipe.to_dict(), "data": data.model_dump()}
+            content = {"recipe": recipe.to_dict(), "data": data.model_dump()}
             header = "How this trunk is pretrained, and on what."
-            write_text(self.path / "recipe.yaml", dump_yaml(written, header))
+            write_text(self.path / "recipe.yaml", dump_yaml(content, header))
             return
-        before, old_recipe, old_data = self.model(), self.recipe(), self.data()
-        wrong = (
-            []
-            if (before.body, before.skeleton) == (model.body, model.skeleton)
-            else ["another trunk"]
-        )
-        wrong += recipe.differences(old_recipe)
-        wrong += [
+        own_model, own_data = self.model(), self.data()
+        same = (own_model.body, own_model.skeleton) == (model.body, model.skeleton)
+        differences = [] if same else ["another trunk"]
+        differences += recipe.differences(self.recipe())
+        differences += [
             f"{key}: {new}, {old}"
             for key in ("content", "images", "seed")
-            if (new := getattr(data, key)) != (old := getattr(old_data, key))
+            if (new := getattr(data, key)) != (old := getattr(own_data, key))
         ]
-        if wrong:
+        if differences:
             raise InputError(
-                f"{self.path} holds another pretraining ({'; '.join(wrong[:4])}; asked, there); "
-                "choose another --out, or the options of the first time"
+                f"out is {self.path}, which holds another pretraining "
+                f"({'; '.join(differences[:4])}; new, existing); pass another folder, or the "
+                "same options",
+                argument="out",
             )
 
     def model(self) -> Model:
@@ -121,46 +123,45 @@ class PretrainRun:
         return read_model(self.path / "model.yaml")
 
     def recipe(self) -> SwavRecipe:
-        """Return how it is trained."""
-        data = self._described()
-        return parse_recipe(data.get("recipe") or {}, self.path / "recipe.yaml")
+        """Return the recipe."""
+        return parse_recipe(self._yaml().get("recipe") or {}, self.path / "recipe.yaml")
 
     def data(self) -> DataStamp:
-        """Return what it is trained on."""
-        data = self._described().get("data") or {}
+        """Return what the trunk is trained on."""
+        data = self._yaml().get("data") or {}
         return validate(DataStamp, data, self.path / "recipe.yaml", "pretraining recipe: data")
 
-    def save(self, state: dict[str, Any], world: ProcessGroupInfo) -> None:
-        """Keep a state, and the one before it; every process must call it.
+    def save(self, state: dict[str, Any], group: ProcessGroupInfo) -> None:
+        """Save a state and keep the one before it; collective.
 
-        One process writes one file, several write a folder together. Either kind is read by any
-        number of processes, and goes when there are two of the other.
+        A single process writes a file, several write a folder together. Any number of processes
+        can read either; the other kind is deleted once there are two of this one.
 
         Raises:
-            InputError: The disk is full or not writable; the checkpoint before is kept.
+            InputError: The disk is full or not writable; the previous checkpoint is kept.
         """
-        together = world.group is not None
-        now, before = self._kept(together)
-        fresh = now.with_name(f"checkpoint.new{now.suffix}")
+        distributed = group.handle is not None
+        newest, previous = self._checkpoints(distributed)
+        fresh = newest.with_name(f"checkpoint.new{newest.suffix}")
         try:
-            if together:
-                snapshot.write(fresh, self._key(), state, world)
+            if distributed:
+                distributed_checkpoint.write(fresh, self._key(), state, group)
             else:
                 checkpoint.save(fresh, self._key(), state)
-            if world.first:
-                if now.exists():
-                    _remove(before)
-                    os.replace(now, before)
-                os.replace(fresh, now)
-                if before.exists():
-                    for other in self._kept(not together):
+            if group.first:
+                if newest.exists():
+                    _remove(previous)
+                    os.replace(newest, previous)
+                os.replace(fresh, newest)
+                if previous.exists():
+                    for other in self._checkpoints(not distributed):
                         _remove(other)
         except OSError as error:
             raise InputError(f"cannot write {fresh}: {error.strerror or error}") from None
-        world.wait()
+        group.barrier()
 
     def write_trunk(self, state: dict[str, torch.Tensor]) -> None:
-        """Write the trunk's weights by themselves."""
+        """Write the trunk's weights to `trunk_file`."""
         try:
             checkpoint.save(self.trunk_file, self._key(), {"state_dict": state})
         except OSError as error:
@@ -170,75 +171,77 @@ class PretrainRun:
         self,
         device: torch.device,
         like: dict[str, Any] | None = None,
-        world: ProcessGroupInfo | None = None,
+        group: ProcessGroupInfo | None = None,
     ) -> tuple[dict[str, Any] | None, list[str]]:
-        """Return the newest whole state, if any, and what a person should know of it.
+        """Return the newest undamaged state, if any, and notes on damaged ones; collective.
 
         Args:
-            device: Where whole tensors go.
-            like: A state whose tensors lie as the wanted ones may; None for whole tensors.
-            world: The processes, each of which must call it; None for this one alone.
+            device: Of tensors that are not sharded.
+            like: A state sharded like the result; None for whole tensors.
+            group: The processes; None for this one alone.
         """
-        world, key = world or ProcessGroupInfo(device), self._key()
-        alone = None
-        alone_notes: list[str] = []
-        for path in self._kept(together=False):
-            alone = checkpoint.load(path, key, device)
-            if alone is not None:
+        group, key = group or ProcessGroupInfo(device), self._key()
+        state, newest = None, -1
+        file_notes: list[str] = []
+        for path in self._checkpoints(distributed=False):
+            state = checkpoint.load(path, key, device)
+            if state is not None:
+                newest = int(state["iteration"])
                 break
             if path.exists():
-                alone_notes.append(_damaged(path))
-        newest = -1 if alone is None else int(alone["iteration"])
+                file_notes.append(_damaged(path))
         notes: list[str] = []
-        for path in self._kept(together=True):
-            done = snapshot.iteration(path, key)
-            if done is not None and done <= newest:
-                break
-            state = None if done is None else snapshot.read(path, like, world, device)
-            if state is not None:
-                return state, notes
+        for path in self._checkpoints(distributed=True):
+            iteration = distributed_checkpoint.iteration(path, key)
+            if iteration is not None:
+                if iteration <= newest:
+                    break
+                sharded = distributed_checkpoint.read(path, like, group, device)
+                if sharded is not None:
+                    return sharded, notes
             if path.exists():
                 notes.append(_damaged(path))
-        notes += alone_notes
-        if notes and alone is None:
-            notes.append("no whole checkpoint is left: training begins anew")
-        return alone, notes
+        notes += file_notes
+        if notes and state is None:
+            notes.append("there is no undamaged checkpoint: training restarts")
+        return state, notes
 
-    def _kept(self, together: bool) -> tuple[Path, Path]:
-        """The checkpoint of one process, or of several together, and the one before it."""
-        suffix = "" if together else ".pt"
+    def _checkpoints(self, distributed: bool) -> tuple[Path, Path]:
+        """The newest checkpoint and the previous one."""
+        suffix = "" if distributed else ".pt"
         return self.path / f"checkpoint{suffix}", self.path / f"checkpoint.before{suffix}"
 
     def append_steps(self, records: list[dict[str, Any]]) -> None:
-        """Write iterations to the journal."""
+        """Append iterations to the journal."""
         if records:
             journal.append(self.steps_file, records)
 
     def append_epoch(self, record: dict[str, Any]) -> None:
-        """Write an epoch to the journal."""
+        """Append an epoch to the journal."""
         journal.append(self.epochs_file, [record])
 
     def steps(self) -> list[dict[str, Any]]:
-        """Return the standing record of each iteration, in order."""
+        """Return the valid record of each iteration, in order."""
         records = journal.read(self.steps_file, "steps").records
         return [r for _, r in sorted({r["iteration"]: r for r in records}.items())]
 
     def epochs(self) -> list[dict[str, Any]]:
-        """Return the standing record of each epoch, in order."""
+        """Return the valid record of each epoch, in order."""
         records = journal.read(self.epochs_file, "epochs").records
         return [r for _, r in sorted({r["epoch"]: r for r in records}.items())]
 
-    def _described(self) -> dict[str, Any]:
+    def _yaml(self) -> dict[str, Any]:
         return read_yaml(self.path / "recipe.yaml", "pretraining recipe")
 
     def _key(self) -> str:
+        """Hash of what determines the weights."""
         data = self.data()
-        told = [self.model().body.to_dict(), self.recipe().to_dict(), data.content, data.seed]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
+        parts = [self.model().body.to_dict(), self.recipe().to_dict(), data.content, data.seed]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _damaged(path: Path) -> str:
-    return f"{path} is damaged or of another pretraining; the one before it is used"
+    return f"{path} is damaged or of another pretraining; the previous one is used"
 
 
 def _remove(path: Path) -> None:

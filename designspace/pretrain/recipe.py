@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from designspace.errors import InputError
 from designspace.io.files import read_named, shipped_names, validate
 
-_Share = Annotated[float, Field(ge=0, le=1)]
-_HIGHEST_RATE = 1000
-_Rate = Annotated[float, Field(ge=0, le=_HIGHEST_RATE, allow_inf_nan=False)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_MAX_LR = 1000
+_Lr = Annotated[float, Field(ge=0, le=_MAX_LR, allow_inf_nan=False)]
 _PACKAGE = "designspace.pretrain"
 
 
@@ -53,11 +53,11 @@ class Augment(_Strict):
         blur_sigma: Range of the Gaussian's standard deviation in pixels.
     """
 
-    flip: _Share = 0.5
+    flip: _Fraction = 0.5
     jitter: Annotated[tuple[float, float, float, float], Field(strict=False)] = (0.8, 0.8, 0.8, 0.2)
-    jitter_share: _Share = 0.8
-    grey: _Share = 0.2
-    blur: _Share = 0.5
+    jitter_share: _Fraction = 0.8
+    grey: _Fraction = 0.2
+    blur: _Fraction = 0.5
     blur_sigma: Annotated[tuple[float, float], Field(strict=False)] = (0.1, 2.0)
 
     @model_validator(mode="after")
@@ -158,9 +158,9 @@ class SwavRecipe(_Strict):
     freeze_prototypes: int = Field(default=0, ge=0)
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(ge=2, le=10**6)
-    lr: float = Field(gt=0, le=_HIGHEST_RATE, allow_inf_nan=False)
-    start_lr: _Rate = 0.0
-    final_lr: _Rate = 0.0
+    lr: float = Field(gt=0, le=_MAX_LR, allow_inf_nan=False)
+    start_lr: _Lr = 0.0
+    final_lr: _Lr = 0.0
     warmup_epochs: float = Field(default=0.0, ge=0)
     warmup_iterations: int = Field(default=0, ge=0)
     decay: Literal["cosine", "constant"] = "cosine"
@@ -224,12 +224,14 @@ class SwavRecipe(_Strict):
         return self.model_dump(mode="json")
 
     def differences(self, other: "SwavRecipe") -> list[str]:
-        """Name what differs in what is trained, as `what: this, other`."""
-        mine, theirs = self.to_dict(), other.to_dict()
-        # How it is spread over processes and memory changes nothing but rounding.
-        told = ("name", "about", "images", "gpus", "knn_every", "shard", "checkpoint_after")
+        """List what differs in the training itself, as `key: this, other`."""
+        own, others = self.to_dict(), other.to_dict()
+        # Distribution over processes and memory changes results only by rounding.
+        ignored = ("name", "about", "images", "gpus", "knn_every", "shard", "checkpoint_after")
         return [
-            f"{k}: {mine[k]}, {theirs[k]}" for k in mine if k not in told and mine[k] != theirs[k]
+            f"{key}: {own[key]}, {others[key]}"
+            for key in own
+            if key not in ignored and own[key] != others[key]
         ]
 
     def override(
@@ -239,36 +241,32 @@ class SwavRecipe(_Strict):
         lr: float | None = None,
         shard: bool | None = None,
     ) -> "SwavRecipe":
-        """Return the recipe with what was given on the command line, checked again.
+        """Return the recipe with some values replaced, validated again.
 
-        Another batch size scales the three rates in proportion (the linear rule); a rate that is
-        given scales the other two with it.
+        Another batch size scales lr, start_lr and final_lr in proportion (the linear rule); another
+        lr scales the other two with it.
 
         Raises:
-            InputError: A value is out of range, or doesn't go with the rest of the recipe.
+            InputError: A value is out of range, or conflicts with the rest of the recipe.
         """
-        for option, value, least in (("epochs", epochs, 1), ("batch-size", batch_size, 2)):
+        for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 2)):
             if value is not None and value < least:
-                raise InputError(f"--{option} is {value}; it must be at least {least}")
-        if lr is not None and not 0 < lr <= _HIGHEST_RATE:
-            raise InputError(f"--lr is {lr:g}; it must be above 0, up to {_HIGHEST_RATE}")
-        data = self.to_dict()
-        factor = 1.0
-        if batch_size is not None:
-            factor = batch_size / self.batch_size
-            data["batch_size"] = batch_size
-        if lr is not None:
-            factor = lr / self.lr
+                raise InputError(f"{name} is {value}; it must be at least {least}", argument=name)
+        if lr is not None and not 0 < lr <= _MAX_LR:
+            raise InputError(
+                f"lr is {lr:g}; it must be above 0 and at most {_MAX_LR}", argument="lr"
+            )
+        factor = 1.0 if batch_size is None else batch_size / self.batch_size
+        factor = factor if lr is None else lr / self.lr
+        overrides = {"epochs": epochs, "batch_size": batch_size, "shard": shard}
+        data = self.to_dict() | {k: v for k, v in overrides.items() if v is not None}
         for name in ("lr", "start_lr", "final_lr"):
             data[name] = data[name] * factor
-        data["epochs"] = self.epochs if epochs is None else epochs
-        if shard is not None:
-            data["shard"] = shard
-        return parse_recipe(data, f"{self.name}, with the options given")
+        return parse_recipe(data, f"{self.name} with overrides")
 
 
 def parse_recipe(data: dict[str, Any], path: Path | str) -> SwavRecipe:
-    """Check plain data and make a recipe of it.
+    """Validate plain data as a recipe.
 
     Raises:
         InputError: A key is unknown, missing or out of range.
@@ -281,10 +279,12 @@ def shipped_recipes() -> list[str]:
     return shipped_names(_PACKAGE)
 
 
-def load_recipe(name: str) -> SwavRecipe:
-    """Load a shipped recipe by name, or a person's own by the path of its YAML file.
+def load_recipe(recipe: "SwavRecipe | Path | str") -> SwavRecipe:
+    """Return a shipped recipe by name, or the recipe in a YAML file.
 
     Raises:
-        InputError: There is no such recipe, or its file is wrong.
+        InputError: There is no such recipe, or its file is invalid.
     """
-    return parse_recipe(*read_named(name, _PACKAGE, "pretraining recipe"))
+    if isinstance(recipe, SwavRecipe):
+        return recipe
+    return parse_recipe(*read_named(str(recipe), _PACKAGE, "pretraining recipe"))

@@ -15,7 +15,7 @@ from torchvision.models.regnet import RegNet
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.networks import build
-from designspace.pretrain.dtensor import local
+from designspace.pretrain.dtensor import local_tensor
 from designspace.pretrain.recipe import Head, SwavRecipe
 
 
@@ -95,7 +95,7 @@ class SwavNetwork(nn.Module):
     @torch.no_grad()
     def normalize_prototypes(self) -> None:
         """Scale every prototype to length 1."""
-        weight = local(self.prototypes.weight)
+        weight = local_tensor(self.prototypes.weight)
         weight.copy_(functional.normalize(weight, dim=1))
 
 

@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
 from designspace.arch import Model
-from designspace.pretrain.distributed import ProcessGroupInfo, share_statistics
-from designspace.pretrain.dtensor import fill, local, whole
+from designspace.pretrain.distributed import ProcessGroupInfo, sync_batchnorm
+from designspace.pretrain.dtensor import copy_state, full_tensor, local_tensor
 from designspace.pretrain.embedding_queue import EmbeddingQueue
 from designspace.pretrain.fsdp import sharded_network
 from designspace.pretrain.larc import Larc
@@ -24,7 +24,7 @@ from designspace.pretrain.sinkhorn import codes
 from designspace.pretrain.swav_network import SwavNetwork
 
 
-class Pretraining:
+class SwavTrainer:
     """Network, optimizer, queue, and the iterations done.
 
     All that is random follows from the seed and the iteration, so that no random state needs to be
@@ -39,7 +39,7 @@ class Pretraining:
         recipe: SwavRecipe,
         per_epoch: int,
         seed: int,
-        world: ProcessGroupInfo,
+        group: ProcessGroupInfo,
         autocast: torch.dtype | None = None,
     ) -> None:
         """Build and initialise; equal seeds give equal weights on every device and process.
@@ -49,29 +49,29 @@ class Pretraining:
             recipe: How it is trained.
             per_epoch: Iterations an epoch.
             seed: Seed of the weights.
-            world: The processes.
+            group: The processes.
             autocast: What to compute in beside float32 weights; None for float32 alone. Sharded,
                 only bfloat16 is taken up: float16 would need scaled gradients in parts.
         """
-        self._recipe, self._per_epoch, self._world = recipe, per_epoch, world
-        self._device = world.device
-        self._sharded = recipe.shard and world.group is not None
+        self._recipe, self._per_epoch, self._group = recipe, per_epoch, group
+        self._device = group.device
+        self._sharded = recipe.shard and group.handle is not None
         self._autocast = None if self._sharded else autocast
         if self._sharded:
             reduced = autocast if autocast is torch.bfloat16 else None
-            self.network = sharded_network(model, recipe, seed, world, reduced)
+            self.network = sharded_network(model, recipe, seed, group, reduced)
         else:
-            self.network = _whole_network(model, recipe, seed, world)
-        self._forward = self.network if self._sharded else _replicated(self.network, world)
+            self.network = _whole_network(model, recipe, seed, group)
+        self._forward = self.network if self._sharded else _replicated(self.network, group)
         self._optimizer = _optimizer(self.network, recipe)
         self._scaler = torch.amp.GradScaler(
-            world.device.type,
-            enabled=self._autocast is torch.float16 and world.device.type == "cuda",
+            group.device.type,
+            enabled=self._autocast is torch.float16 and group.device.type == "cuda",
         )
-        world.share(recipe.batch_size)
+        group.batch_slice(recipe.batch_size)
         self._queue = self._new_queue()
         self.iteration = 0
-        self.watch = Watch(recipe, world)
+        self.metrics = EpochMetrics(recipe, group)
 
     @property
     def epoch(self) -> int:
@@ -101,8 +101,8 @@ class Pretraining:
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
         self.iteration += 1
-        seen = self._world.mean(loss.detach().clone())
-        self.watch.add(seen, embeddings[0].detach(), scores[0].detach())
+        seen = self._group.mean(loss.detach().clone())
+        self.metrics.add(seen, embeddings[0].detach(), scores[0].detach())
         return seen, rate
 
     @torch.no_grad()
@@ -113,10 +113,10 @@ class Pretraining:
         for crop in range(recipe.assign):
             own = scores[crop].detach()
             if queue is not None and queue.full:
-                weight = whole(self.network.prototypes.weight)
+                weight = full_tensor(self.network.prototypes.weight)
                 own = torch.cat([queue.rows(crop) @ weight.T, own.float()])
             assigned = codes(
-                own, recipe.sinkhorn.epsilon, recipe.sinkhorn.iterations, self._world.group
+                own, recipe.sinkhorn.epsilon, recipe.sinkhorn.iterations, self._group.handle
             )
             made.append(assigned[-batch:])
         if queue is not None and recipe.queue is not None and self.epoch >= recipe.queue.from_epoch:
@@ -124,7 +124,7 @@ class Pretraining:
         return torch.stack(made)
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how training goes on; every process must call it.
+        """Return all that decides how training goes on; collective.
 
         What the processes hold in parts (the queue; sharded, parameters and momentum too) stays in
         parts, as DTensors.
@@ -135,27 +135,27 @@ class Pretraining:
             "momentum": self._momentum(),
             "scaler": self._scaler.state_dict(),
             "queue": self._queue_state(),
-            "watch": self.watch.state(),
+            "watch": self.metrics.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state: whole, or in parts that lie as this one's."""
         self.iteration = int(state["iteration"])
-        fill(self.network.state_dict(), state["network"])
+        copy_state(self.network.state_dict(), state["network"])
         own = self._momentum()
-        fill(own, state["momentum"])
+        copy_state(own, state["momentum"])
         for name, p in self.network.named_parameters():
             self._optimizer.state[p]["momentum_buffer"] = own[name]
         self._scaler.load_state_dict(state["scaler"])
-        self.watch.restore(state["watch"])
+        self.metrics.restore(state["watch"])
         if self._queue is not None:
             rows, filled = state["queue"]["rows"], int(state["queue"]["filled"])
             crops, dim = self._recipe.assign, self._recipe.head.dim
             if not isinstance(rows, DTensor):
                 batch = self._recipe.batch_size
-                rows = rows.reshape(crops, -1, batch, dim)[:, :, self._world.share(batch)]
-            queue = local(rows).reshape(crops, -1, dim)
-            self._queue.restore({"rows": queue, "filled": filled // self._world.size})
+                rows = rows.reshape(crops, -1, batch, dim)[:, :, self._group.batch_slice(batch)]
+            queue = local_tensor(rows).reshape(crops, -1, dim)
+            self._queue.restore({"rows": queue, "filled": filled // self._group.size})
 
     def _momentum(self) -> dict[str, Tensor]:
         """Momentum by parameter; where no step was taken yet it is 0, which comes to the same."""
@@ -168,7 +168,7 @@ class Pretraining:
         recipe = self._recipe
         if recipe.queue is None:
             return None
-        length = recipe.queue.length // self._world.size
+        length = recipe.queue.length // self._group.size
         return EmbeddingQueue(recipe.assign, length, recipe.head.dim, self._device)
 
     def _queue_state(self) -> dict[str, Any] | None:
@@ -179,12 +179,12 @@ class Pretraining:
         rows, filled = state["rows"], state["filled"]
         assert isinstance(rows, Tensor)
         assert isinstance(filled, int)
-        part = self._recipe.batch_size // self._world.size
+        part = self._recipe.batch_size // self._group.size
         rows = rows.view(len(rows), -1, part, rows.shape[2])
-        if self._world.group is not None:
-            mesh = DeviceMesh.from_group(self._world.group, self._device.type)
+        if self._group.handle is not None:
+            mesh = DeviceMesh.from_group(self._group.handle, self._device.type)
             rows = DTensor.from_local(rows, mesh, [Shard(2)])
-        return {"rows": rows, "filled": filled * self._world.size}
+        return {"rows": rows, "filled": filled * self._group.size}
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self._autocast is None:
@@ -192,18 +192,18 @@ class Pretraining:
         return torch.autocast(self._device.type, dtype=self._autocast)
 
 
-class Watch:
+class EpochMetrics:
     """What is summed up over an epoch, to see collapse."""
 
-    def __init__(self, recipe: SwavRecipe, world: ProcessGroupInfo) -> None:
+    def __init__(self, recipe: SwavRecipe, group: ProcessGroupInfo) -> None:
         """Begin with nothing."""
-        self._dim, self._world = recipe.head.dim, world
+        self._dim, self._group = recipe.head.dim, group
         self._k = recipe.prototypes
         self.reset()
 
     def reset(self) -> None:
         """Begin a new epoch."""
-        device = self._world.device
+        device = self._group.device
         self._steps = 0
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._spread = torch.zeros((), dtype=torch.float64, device=device)
@@ -222,8 +222,8 @@ class Watch:
         The spread is 1 where embeddings fill the sphere evenly and 0 where all are the same.
         """
         steps = max(1, self._steps)
-        wins = self._world.sum(self._wins.clone())
-        spread = self._world.mean(self._spread.clone()).item() / steps
+        wins = self._group.sum(self._wins.clone())
+        spread = self._group.mean(self._spread.clone()).item() / steps
         return {
             "loss": self._loss.item() / steps,
             "prototypes_used": int((wins > 0).sum()),
@@ -231,39 +231,39 @@ class Watch:
         }
 
     def state(self) -> dict[str, Any]:
-        """Return the sums so far, over all processes; every process must call it."""
+        """Return the sums so far, over all processes; collective."""
         return {
             "steps": self._steps,
             "loss": self._loss.clone(),
-            "spread": self._world.mean(self._spread.clone()),
-            "wins": self._world.sum(self._wins.clone()),
+            "spread": self._group.mean(self._spread.clone()),
+            "wins": self._group.sum(self._wins.clone()),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up sums of all processes."""
-        device = self._world.device
+        device = self._group.device
         self._steps = int(state["steps"])
         self._loss, self._spread = state["loss"].to(device), state["spread"].to(device)
         wins = state["wins"].to(device)
-        self._wins = wins if self._world.first else torch.zeros_like(wins)
+        self._wins = wins if self._group.first else torch.zeros_like(wins)
 
 
 def _whole_network(
-    model: Model, recipe: SwavRecipe, seed: int, world: ProcessGroupInfo
+    model: Model, recipe: SwavRecipe, seed: int, group: ProcessGroupInfo
 ) -> SwavNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SwavNetwork(model, recipe)
-    network.to(device=world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    share_statistics(network, world, recipe.sync_bn_group)
+    network.to(device=group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sync_batchnorm(network, group, recipe.sync_bn_group)
     return network
 
 
-def _replicated(network: SwavNetwork, world: ProcessGroupInfo) -> nn.Module:
+def _replicated(network: SwavNetwork, group: ProcessGroupInfo) -> nn.Module:
     """The network, with gradients averaged over the processes where there are several."""
-    if world.group is None:
+    if group.handle is None:
         return network
-    places = [world.device] if world.device.type == "cuda" else None
+    places = [group.device] if group.device.type == "cuda" else None
     with warnings.catch_warnings():
         # Newer versions of torch have another name for it, older ones don't know that one.
         warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)

@@ -27,7 +27,7 @@ from designspace.pretrain.multicrop import CropMaker, draw_crops
 from designspace.pretrain.recipe import SwavRecipe, load_recipe, parse_recipe
 from designspace.pretrain.sinkhorn import codes
 from designspace.pretrain.swav_network import trunk_of
-from designspace.pretrain.swav_trainer import Pretraining
+from designspace.pretrain.swav_trainer import SwavTrainer
 from designspace.training.devices import available_cores, prepare
 
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
@@ -131,7 +131,7 @@ def loss(options) -> list[Row]:
     """Codes and loss beside the whole step."""
     torch.set_num_threads(available_cores())
     chosen = recipe(32, 16, 32, 256)
-    training = Pretraining(MODEL, chosen, 100, 0, ProcessGroupInfo(torch.device("cpu")))
+    training = SwavTrainer(MODEL, chosen, 100, 0, ProcessGroupInfo(torch.device("cpu")))
     maker, images = CropMaker(chosen, MEAN, STD), pictures(256, 32)
     made = torch.randn(6, 256, 128, generator=torch.Generator().manual_seed(0))
     embeddings = nn.functional.normalize(made, dim=2)
@@ -195,7 +195,7 @@ def whole(options) -> list[Row]:
     chosen, images = recipe(32, 16, 32, batch), pictures(batch * (steps + 1), 32)
     cores = available_cores()
     torch.set_num_threads(cores)
-    training = Pretraining(MODEL, chosen, 100, 0, ProcessGroupInfo(torch.device("cpu")))
+    training = SwavTrainer(MODEL, chosen, 100, 0, ProcessGroupInfo(torch.device("cpu")))
     maker = CropMaker(chosen, MEAN, STD)
     transform = SwaVTransform(crop_sizes=(32, 16), crop_counts=(2, 4))
     loader = torch.utils.data.DataLoader(

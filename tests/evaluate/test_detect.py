@@ -23,7 +23,7 @@ from designspace.evaluate.detection.detector_training import (
     train_detector,
 )
 from designspace.evaluate.detection.mask_rcnn import Detector, PyramidTrunk, levels, mask_rcnn
-from designspace.evaluate.detection.pasted_scenes import Pasting, paste_scenes
+from designspace.evaluate.detection.pasted_scenes import PasteOptions, paste_scenes
 from designspace.evaluate.detection.scenes import Scenes, targets, to_mask, to_runs
 from designspace.pretrain.swav_network import trunk_of
 
@@ -128,7 +128,7 @@ def test_segmentations_of_all_kinds_become_the_same_mask():
 def pasted(count=6, seed=0, ink=False, **more):
     generator = np.random.default_rng(3)
     records = generator.integers(0, 255, (7, 16, 16, 3)).astype(np.uint8)
-    how = Pasting(48, 10, 20, ink=ink, seed=seed, **more)
+    how = PasteOptions(48, 10, 20, ink=ink, seed=seed, **more)
     return paste_scenes(records, np.arange(7) % 3, ("x", "y", "z"), count, how, 0, "pasted")
 
 
@@ -352,7 +352,7 @@ def test_training_follows_from_the_seed_and_finds_are_well_formed():
 
 def test_a_loss_that_is_not_finite_is_told():
     schedule = tiny().__class__(**{**vars(tiny()), "lr": 1e30})
-    with pytest.raises(InputError, match=r"non-finite by iteration .* smaller --lr than 1e"):
+    with pytest.raises(InputError, match=r"non-finite by iteration .* smaller lr than 1e"):
         train_detector(
             SMALL, None, pasted(), schedule, ((128.0,) * 3, (64.0,) * 3), 0,
             torch.device("cpu"), lambda text: None,
@@ -406,11 +406,11 @@ def test_coco_data_are_evaluated(place, cli, tmp_path):
 def test_wrong_requests_are_refused(place, refused, tmp_path, monkeypatch):
     assert "coco:PATH" in refused(*words(place, "--data", "coco:"))
     assert "no such folder" in refused(*words(place, "--data", f"coco:{tmp_path / 'none'}"))
-    assert "--schedule long: it is auto" in refused(
+    assert "schedule is 'long'; it must be one of auto" in refused(
         *words(place, "--data", "digits", "--schedule", "long")
     )
-    assert "--iterations is 0" in refused(*words(place, "--data", "digits", "--iterations", "0"))
-    assert "--lr is 0" in refused(*words(place, "--data", "digits", "--lr", "0"))
+    assert "iterations is 0" in refused(*words(place, "--data", "digits", "--iterations", "0"))
+    assert "lr is 0" in refused(*words(place, "--data", "digits", "--lr", "0"))
     assert "no data set 'numbers'" in refused(*words(place, "--data", "pasted:numbers"))
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)

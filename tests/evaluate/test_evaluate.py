@@ -12,12 +12,14 @@ from small import SMALL
 
 from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
-from designspace.cli.progress import EvaluationDisplay
 from designspace.errors import InputError
 from designspace.evaluate.backbone import load_backbone
-from designspace.evaluate.evaluation import Evaluation, Options
-from designspace.evaluate.finetune import fine_tuning, from_scratch, low_shot
+from designspace.evaluate.classification import Classification
+from designspace.evaluate.evaluate_trunk import _Silent
+from designspace.evaluate.finetune import finetune_schedule, low_shot_schedule, scratch_schedule
 from designspace.evaluate.linear_probe import linear_accuracy
+from designspace.evaluate.options import EvaluationOptions
+from designspace.evaluate.scores import Task
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +47,10 @@ def words(place, *more):
     ]  # fmt: skip
 
 
-def evaluation(place, **options):
-    subject = load_backbone(place / "run", None, None)
-    chosen = Options("knn", "digits", home=place / "cache", threads=1, **options)
-    return Evaluation(subject, chosen, place / "apart", EvaluationDisplay(None))
+def classification(place, **options):
+    backbone = load_backbone(place / "run", None, None)
+    options = EvaluationOptions(Task.KNN, "digits", cache=place / "cache", threads=1, **options)
+    return Classification(backbone, options, _Silent())
 
 
 def test_each_score_stands_beside_random_and_supervised(place, cli):
@@ -103,14 +105,14 @@ def test_lowshot_writes_its_labels_and_tells_every_comparison(place, cli):
 
 
 def test_labels_are_a_share_of_each_class_by_the_seed_alone(place):
-    made = evaluation(place)
+    made = classification(place)
     labels = made._arrays.train_labels
-    rows = made._labelled(0.1, 3)
-    assert torch.equal(rows, evaluation(place, seeds=7)._labelled(0.1, 3))
-    assert not torch.equal(rows, made._labelled(0.1, 4))
+    rows = made._labelled_rows(0.1, 3)
+    assert torch.equal(rows, classification(place, seeds=7)._labelled_rows(0.1, 3))
+    assert not torch.equal(rows, made._labelled_rows(0.1, 4))
     counts = torch.bincount(labels[rows], minlength=10)
     assert torch.equal(counts, torch.bincount(labels, minlength=10).mul(0.1).round().long())
-    assert len(made._labelled(0.0001, 0)) == 10  # at least one of each class
+    assert len(made._labelled_rows(0.0001, 0)) == 10  # at least one of each class
 
 
 def test_features_are_written_as_they_are(place, cli, tmp_path):
@@ -120,10 +122,12 @@ def test_features_are_written_as_they_are(place, cli, tmp_path):
     with np.load(file) as arrays:
         assert arrays["train"].shape == (1438, 16)
         assert arrays["val_labels"].shape == (359,)
-        made = evaluation(place)
-        trunk = made._subject.trunk().eval()
+        made = classification(place)
+        trunk = made._backbone.trunk().eval()
         record = made._arrays.val[7].permute(2, 0, 1).float()
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (made._subject.mean, made._subject.std))
+        mean, std = (
+            torch.tensor(v).view(3, 1, 1) for v in (made._backbone.mean, made._backbone.std)
+        )
         with torch.no_grad():
             twin = trunk(((record - mean) / std)[None])
         assert np.allclose(arrays["val"][7], twin[0].numpy(), atol=1e-4)
@@ -162,17 +166,17 @@ def test_linear_probe_is_as_good_as_logistic_regression():
 
 
 def test_schedules_are_the_published_ones():
-    one, ten = low_shot(0.01, 12_811), low_shot(0.1, 128_116)
-    assert (one.epochs, one.trunk_rate, one.head_rate, one.weight_decay) == (20, 0.02, 5.0, 0)
-    assert (ten.epochs, ten.trunk_rate, ten.head_rate) == (20, 0.01, 0.2)
-    assert [one.scale(e / 20) for e in (0, 11, 12, 15, 16, 19)] == pytest.approx(
+    one, ten = low_shot_schedule(0.01, 12_811), low_shot_schedule(0.1, 128_116)
+    assert (one.epochs, one.trunk_lr, one.head_lr, one.weight_decay) == (20, 0.02, 5.0, 0)
+    assert (ten.epochs, ten.trunk_lr, ten.head_lr) == (20, 0.01, 0.2)
+    assert [one.factor(e, 20) for e in (0, 11, 12, 15, 16, 19)] == pytest.approx(
         [1, 1, 0.2, 0.2, 0.04, 0.04]
     )
-    tuning = fine_tuning(1_281_167)
-    assert (tuning.epochs, tuning.trunk_rate, tuning.smoothing) == (35, 0.0125, 0.1)
-    assert [tuning.scale(e / 35) for e in (0, 29, 30, 34)] == pytest.approx([1, 1, 0.1, 0.1])
-    assert from_scratch(450).epochs == 200
-    assert from_scratch(45_000).epochs == 10
+    tuning = finetune_schedule(1_281_167)
+    assert (tuning.epochs, tuning.trunk_lr, tuning.label_smoothing) == (35, 0.0125, 0.1)
+    assert [tuning.factor(e, 35) for e in (0, 29, 30, 34)] == pytest.approx([1, 1, 0.1, 0.1])
+    assert scratch_schedule(450).epochs == 200
+    assert scratch_schedule(45_000).epochs == 10
 
 
 def test_weights_of_other_libraries_are_evaluated(place, cli):
@@ -186,15 +190,17 @@ def test_weights_of_other_libraries_are_evaluated(place, cli):
 
 
 def test_wrong_requests_are_refused(place, refused, tmp_path):
-    assert "--task near: no such task" in refused(*words(place, "--task", "near"))
-    assert "share above 0" in refused(*words(place, "--task", "lowshot", "--labels", "3"))
+    assert "task is 'near'; it must be one of knn, linear" in refused(
+        *words(place, "--task", "near")
+    )
+    assert "a fraction above 0" in refused(*words(place, "--task", "lowshot", "--labels", "3"))
     said = refused(*words(place, "--task", "lowshot", "--labels", "ten"))
-    assert "--labels ten: it must be a share, such as 0.01 or 1%" in said
+    assert "labels is ten; it must be a fraction above 0 and at most 1" in said
     said = refused(*words(place, "--task", "linear", "--labels", "1%"))
-    assert "--labels means nothing to --task linear; it is for lowshot" in said
+    assert "labels has no effect on task linear; it applies to lowshot" in said
     for side in ("0", "3", "5000"):
         said = refused(*words(place, "--side", side))
-        assert f"--side is {side}; small shrinks an image by 4, so it must be from 4 to" in said
+        assert f"side is {side}; it must be from 4 (the total stride of small) to" in said
     said = refused(*words(place, "--task", "features", "--out", tmp_path / "f.csv"))
     assert "features are written as .npz or .safetensors" in said
     said = refused(*words(place, "--task", "features", "--out", tmp_path / "no" / "f.npz"))
@@ -206,7 +212,7 @@ def test_what_is_nothing_to_evaluate_is_refused(place, refused, tmp_path):
     assert "it has no recipe.yaml" in refused("evaluate", tmp_path)
     weights = tmp_path / "trunk.pt"
     weights.write_bytes((place / "run" / "trunk.pt").read_bytes())
-    assert "name it with --model" in refused("evaluate", weights)
+    assert "model is missing" in refused("evaluate", weights)
     (tmp_path / "notes.txt").write_text("no weights")
     said = refused("evaluate", tmp_path / "notes.txt", "--model", place / "model.yaml")
     assert "no checkpoint that can be read" in said
@@ -218,7 +224,7 @@ def test_weights_of_another_network_are_refused(place, refused):
     )
     assert "does not fit RegNetX-200MF" in said
     assert "keys" in said
-    with pytest.raises(InputError, match="another network than"):
+    with pytest.raises(InputError, match=r"but .* holds small"):
         load_backbone(
             place / "run",
             Model("x", Body((1,), (8,), (1.0,), (8,)), Skeleton(16, 10, 8, 1, (1,))),

@@ -21,7 +21,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "designspace.training.train_runs",
-        "designspace.evaluate.evaluation",
+        "designspace.evaluate.classification",
         "designspace.pretrain.pretrain",
         "designspace.report.write_report",
         "designspace.export.exporter",

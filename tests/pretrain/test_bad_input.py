@@ -59,7 +59,7 @@ def many(place):
 
 
 def test_more_prototypes_than_embeddings_are_warned_of_with_the_reason(many):
-    assert "300 prototypes share 128 embeddings an iteration: fewer embeddings" in many[1]
+    assert "300 prototypes share 128 embeddings per iteration: fewer embeddings" in many[1]
 
 
 def test_a_queue_that_is_no_multiple_of_the_batch(place, refused):
@@ -70,7 +70,7 @@ def test_a_queue_that_is_no_multiple_of_the_batch(place, refused):
 
 def test_fewer_images_than_a_batch(place, refused):
     said = refused(*words(place, "--batch-size", "2048", "--out", place / "x"))
-    assert "1438 training images are fewer than a batch of 2048; lower --batch-size" in said
+    assert "batch_size is 2048; data digits has only 1438 training images" in said
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_fewer_images_than_a_batch(place, refused):
         (("--seed", str(2**64)), f"--seed is {2**64}; it must be"),
         (("--threads", "0"), "--threads is 0; it must be from 1 to 1024"),
         (("--threads", "100000"), "--threads is 100000; it must be from 1 to 1024"),
-        (("--batch-size", "0"), "--batch-size is 0; it must be at least 2"),
-        (("--epochs", "0"), "--epochs is 0; it must be at least 1"),
-        (("--lr", "inf"), "--lr is inf; it must be above 0, up to 1000"),
-        (("--lr", "-1"), "--lr is -1; it must be above 0, up to 1000"),
-        (("--dry-run", "--gpus", "0"), "--gpus is 0; it must be above 0"),
-        (("--dry-run", "--teraflops", "0"), "--teraflops is 0; it must be above 0"),
+        (("--batch-size", "0"), "batch_size is 0; it must be at least 2"),
+        (("--epochs", "0"), "epochs is 0; it must be at least 1"),
+        (("--lr", "inf"), "lr is inf; it must be above 0 and at most 1000"),
+        (("--lr", "-1"), "lr is -1; it must be above 0 and at most 1000"),
+        (("--dry-run", "--gpus", "0"), "gpus is 0; it must be above 0"),
+        (("--dry-run", "--teraflops", "0"), "teraflops is 0; it must be above 0"),
     ],
 )
 def test_options_that_can_not_be_are_named_and_leave_nothing_behind(place, refused, words_, said):
@@ -179,7 +179,7 @@ def test_torn_checkpoints_are_told_by_evaluate_too(place, cli, refused, tmp_path
     assert done.code == 0, done.err
     assert "checkpoint.pt is damaged" in done.err
     (tmp_path / "torn" / "checkpoint.before.pt").write_bytes(b"")
-    assert "has no whole checkpoint" in refused(*asked)
+    assert "has no undamaged checkpoint" in refused(*asked)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

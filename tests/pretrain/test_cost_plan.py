@@ -7,7 +7,7 @@ import torch
 
 from designspace.arch import published
 from designspace.errors import InputError
-from designspace.pretrain.cost_plan import plan, stored_elements
+from designspace.pretrain.cost_plan import plan_pretraining, stored_elements
 from designspace.pretrain.recipe import load_recipe, parse_recipe, shipped_recipes
 from designspace.pretrain.swav_network import trunk_of
 
@@ -54,13 +54,13 @@ def test_a_printed_recipe_is_a_file_to_start_from(cli, tmp_path):
 
 @pytest.mark.parametrize("size", TRUNKS)
 def test_every_seer_recipe_plans_its_trunk(size):
-    made = plan(published(f"RegNetY-{size.upper()}"), load_recipe(f"seer-{size}"))
+    made = plan_pretraining(published(f"RegNetY-{size.upper()}"), load_recipe(f"seer-{size}"))
     assert made.trunk_parameters == TRUNKS[size]
     assert made.batch_per_gpu == 16
 
 
 def test_128gf_with_head_is_the_facts_figure():
-    made = plan(published("RegNetY-128GF"), load_recipe("seer-128gf"))
+    made = plan_pretraining(published("RegNetY-128GF"), load_recipe("seer-128gf"))
     assert made.parameters == pytest.approx(771.3e6, rel=1e-4)
 
 
@@ -87,10 +87,10 @@ def test_predicted_activations_are_what_torch_keeps(name, side):
 def test_checkpointing_and_sharding_save_memory():
     model = published("RegNetY-10B")
     recipe = load_recipe("seer-10b")
-    made = plan(model, recipe)
+    made = plan_pretraining(model, recipe)
     assert made.memory.activations_checkpointed < made.memory.activations / 2
     assert made.memory.parameters * 496 == pytest.approx(4 * made.parameters, rel=1e-6)
-    whole = plan(model, recipe.model_copy(update={"shard": False}))
+    whole = plan_pretraining(model, recipe.model_copy(update={"shard": False}))
     assert whole.memory.total > 100 * 2**30 > made.memory.total
 
 

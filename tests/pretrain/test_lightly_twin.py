@@ -9,7 +9,7 @@ from designspace.pretrain.distributed import ProcessGroupInfo
 from designspace.pretrain.loss import swapped_prediction
 from designspace.pretrain.recipe import load_recipe, parse_recipe
 from designspace.pretrain.swav_network import SwavNetwork
-from designspace.pretrain.swav_trainer import Pretraining
+from designspace.pretrain.swav_trainer import SwavTrainer
 
 pytest.importorskip("lightly", reason="lightly, of the extra `dev`, is not installed")
 
@@ -80,7 +80,7 @@ def test_losses_and_gradients_are_lightlys(queued):
     from lightly.loss import SwaVLoss
 
     length = 2 * BATCH if queued else None
-    training = Pretraining(
+    training = SwavTrainer(
         SMALL,
         recipe(queue=length and {"length": length}),
         10,
@@ -121,7 +121,7 @@ def test_losses_along_a_training_are_lightlys():
     """Ten steps with LARC, each with crops of its own; lightly takes up the weights of each."""
     from lightly.loss import SwaVLoss
 
-    training = Pretraining(SMALL, recipe(), 10, 0, ProcessGroupInfo(torch.device("cpu")))
+    training = SwavTrainer(SMALL, recipe(), 10, 0, ProcessGroupInfo(torch.device("cpu")))
     criterion = SwaVLoss()
     losses = []
     for step in range(10):

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from designspace.pretrain.nearest_neighbors import _shown, _small, read_gallery, save_gallery
+from designspace.pretrain.nearest_neighbors import (
+    _neighbors_and_prototypes,
+    _shrink,
+    read_gallery,
+    save_gallery,
+)
 
 
 def test_neighbours_and_prototypes_against_an_obvious_twin():
@@ -13,7 +18,7 @@ def test_neighbours_and_prototypes_against_an_obvious_twin():
     features, labels = torch.randn(60, 5, generator=g), torch.randint(0, 3, (60,), generator=g)
     scores = torch.randn(60, 7, generator=g)
     scores[:, 6] = -9  # nobody's nearest
-    made = _shown(features, labels, scores)
+    made = _neighbors_and_prototypes(features, labels, scores)
     assert made["neighbours"].shape == (10, 11)
     # Queries: the first image of each class, then the second, …
     assert labels[made["neighbours"][:, 0]].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
@@ -40,10 +45,10 @@ def test_neighbours_and_prototypes_against_an_obvious_twin():
 def test_pictures_are_shrunk_by_averaging():
     records = torch.zeros(2, 128, 128, 3, dtype=torch.uint8)
     records[0, ::2] = 200
-    small = _small(records)
+    small = _shrink(records)
     assert small.shape == (2, 64, 64, 3)
     assert (small[0] == 100).all()
-    assert _small(records[:, :32, :32]).shape == (2, 32, 32, 3)
+    assert _shrink(records[:, :32, :32]).shape == (2, 32, 32, 3)
 
 
 def test_a_damaged_file_is_no_gallery(tmp_path):

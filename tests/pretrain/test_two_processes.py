@@ -20,14 +20,14 @@ from torch import nn
 from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
 from designspace.pretrain import distributed_checkpoint as snapshot
-from designspace.pretrain.distributed import ProcessGroupInfo, share_statistics
-from designspace.pretrain.dtensor import whole
+from designspace.pretrain.distributed import ProcessGroupInfo, sync_batchnorm
+from designspace.pretrain.dtensor import full_tensor
 from designspace.pretrain.multicrop import CropMaker, draw_crops
-from designspace.pretrain.pretrain import Request, pretrain_trunk
+from designspace.pretrain.pretrain import pretrain
 from designspace.pretrain.pretrain_run import DataStamp, PretrainRun
 from designspace.pretrain.recipe import load_recipe, parse_recipe
 from designspace.pretrain.sinkhorn import codes
-from designspace.pretrain.swav_trainer import Pretraining
+from designspace.pretrain.swav_trainer import SwavTrainer
 
 SMALL = Model(
     "small",
@@ -57,10 +57,10 @@ def as_whole(state):
     """The state with every tensor whole."""
     if isinstance(state, dict):
         return {key: as_whole(value) for key, value in state.items()}
-    return whole(state).clone() if isinstance(state, torch.Tensor) else state
+    return full_tensor(state).clone() if isinstance(state, torch.Tensor) else state
 
 
-def train(world, steps, state=None, reduced=None, folder=None, **changes):
+def train(group, steps, state=None, reduced=None, folder=None, **changes):
     """Train from fixed images; saving in a folder after each step, and going on there.
 
     Returns losses, the first step's gradients and momentum, the state, and what was seen.
@@ -68,20 +68,20 @@ def train(world, steps, state=None, reduced=None, folder=None, **changes):
     chosen = recipe(**changes)
     g = torch.Generator().manual_seed(0)
     records = torch.randint(0, 256, (8, 16, 16, 16, 3), dtype=torch.uint8, generator=g)
-    training = Pretraining(SMALL, chosen, 2, 0, world, reduced)
+    training = SwavTrainer(SMALL, chosen, 2, 0, group, reduced)
     if folder is not None:
-        state, notes = folder.load(CPU, training.state(), world)
+        state, notes = folder.load(CPU, training.state(), group)
         assert notes == []
     if state is not None:
         training.restore(state)
     maker = CropMaker(chosen, (120.0,) * 3, (60.0,) * 3)
-    share, losses, gradients = world.share(16), [], {}
+    share, losses, gradients = group.batch_slice(16), [], {}
     step = training._optimizer.step
 
     def keep():
         if not gradients:
             named = training.network.named_parameters()
-            gradients.update((name, whole(p.grad).clone()) for name, p in named)
+            gradients.update((name, full_tensor(p.grad).clone()) for name, p in named)
         step()
 
     training._optimizer.step = keep
@@ -91,14 +91,14 @@ def train(world, steps, state=None, reduced=None, folder=None, **changes):
         losses.append(training.step(maker(records[i][share], drawn))[0].item())
         moved = moved or as_whole(training.state()["momentum"])
         if folder is not None:
-            folder.save(training.state(), world)
+            folder.save(training.state(), group)
     end = as_whole(training.state())
     return {
         "losses": losses,
         "gradients": gradients,
         "moved": moved,
         "state": end,
-        "seen": training.watch.summary(),
+        "seen": training.metrics.summary(),
     }
 
 
@@ -117,23 +117,23 @@ def meet(rank, folder, size):
 
 
 def work(rank, folder, half_way):
-    world = meet(rank, folder, 2)
+    group = meet(rank, folder, 2)
     half_way = copy.deepcopy(half_way)  # spawn shares its memory
-    own = codes(scores()[world.share(16)], 0.05, 3, world.group)
-    made = {"codes": torch.cat(world.gather(own))}
+    own = codes(scores()[group.batch_slice(16)], 0.05, 3, group.handle)
+    made = {"codes": torch.cat(group.gather(own))}
     for name, changes in (("ddp", {}), ("fsdp", SHARDED)):
-        made[name] = train(world, 5, **changes)
-        made[f"{name} went on"] = train(world, 5, half_way, **changes)
+        made[name] = train(group, 5, **changes)
+        made[f"{name} went on"] = train(group, 5, half_way, **changes)
         if rank == 0:
             run_folder(folder / name)
-        world.wait()
+        group.barrier()
         there = PretrainRun(folder / name)
-        train(world, 3, folder=there, **changes)
+        train(group, 3, folder=there, **changes)
         if rank == 0:
             shutil.copytree(there.path, f"{folder}/{name} half way")
-        world.wait()
-        made[f"{name} again"] = train(world, 5, folder=there, **changes)
-    made["reduced"] = train(world, 3, reduced=torch.bfloat16, **SHARDED)
+        group.barrier()
+        made[f"{name} again"] = train(group, 5, folder=there, **changes)
+    made["reduced"] = train(group, 3, reduced=torch.bfloat16, **SHARDED)
     if rank == 0:
         torch.save(made, f"{folder}/two.pt")
     dist.destroy_process_group()
@@ -232,7 +232,7 @@ def test_a_torn_checkpoint_of_two_is_told_and_the_one_before_is_used(both, harm,
         (there / ".metadata").write_bytes(b"x" * size)
     state, notes = folder.load(CPU)
     assert state["iteration"] == 2
-    assert notes == [f"{there} is damaged or of another pretraining; the one before it is used"]
+    assert notes == [f"{there} is damaged or of another pretraining; the previous one is used"]
 
 
 class _Runs:
@@ -251,11 +251,11 @@ def test_a_checkpoint_cannot_run_what_it_names(both, tmp_path):
 
 
 def norms(rank, folder):
-    world = meet(rank, folder, 4)
-    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))[world.share(8)]
-    network = share_statistics(nn.Sequential(nn.BatchNorm2d(3)), world, 2)
-    made = torch.cat(world.gather(network(x).detach()))
-    means = world.gather(network[0].running_mean)
+    group = meet(rank, folder, 4)
+    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))[group.batch_slice(8)]
+    network = sync_batchnorm(nn.Sequential(nn.BatchNorm2d(3)), group, 2)
+    made = torch.cat(group.gather(network(x).detach()))
+    means = group.gather(network[0].running_mean)
     if rank == 0:
         torch.save([made, *means], folder / "four.pt")
     dist.destroy_process_group()
@@ -273,19 +273,12 @@ def test_batch_norm_shares_statistics_in_groups(tmp_path):
     assert not torch.allclose(means[0], means[2], atol=1e-3)
 
 
-class Silent:
-    """Hears how it goes and says nothing."""
-
-    def __getattr__(self, name):
-        return lambda *args: None
-
-
-def run(out, request, environment=None):
+def run(out, options, environment=None):
     os.environ.update(environment or {})
-    pretrain_trunk(out, request, Silent())
+    pretrain(SMALL, data="digits", out=out, **options)
 
 
-def started(out, request):
+def started(out, options):
     """Start two processes with the environment that torchrun gives them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -293,7 +286,7 @@ def started(out, request):
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     processes = [
         mp.get_context(START).Process(
-            target=run, args=(out, request, {**shared, "RANK": str(r), "LOCAL_RANK": str(r)})
+            target=run, args=(out, options, {**shared, "RANK": str(r), "LOCAL_RANK": str(r)})
         )
         for r in range(2)
     ]
@@ -313,17 +306,19 @@ def test_torchrun_and_kill(tmp_path):
         "pretrain", str(tmp_path / "model.yaml"), "--data", "digits", "--threads", "1",
         "--recipe", str(tmp_path / "recipe.yaml"), "--cache", str(tmp_path / "cache"),
     ]  # fmt: skip
-    request = Request(
-        SMALL, parse_recipe(chosen, "test"), "digits", threads=1, home=tmp_path / "cache"
-    )
-    run(tmp_path / "one", request)
+    options = {
+        "recipe": parse_recipe(chosen, "test"),
+        "threads": 1,
+        "cache": tmp_path / "cache",
+    }
+    run(tmp_path / "one", options)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command = [*torchrun, "--standalone", "-m", "designspace", *words]
     done = subprocess.run([*command, "--out", tmp_path / "two"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trunk in") == 1
     killed = PretrainRun(tmp_path / "killed")
-    processes = started(killed.path, request)
+    processes = started(killed.path, options)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and all(p.is_alive() for p in processes):
         if (killed.path / "checkpoint").is_dir():
@@ -333,10 +328,10 @@ def test_torchrun_and_kill(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     shutil.copytree(killed.path, tmp_path / "alone")
-    for process in (again := started(killed.path, request)):
+    for process in (again := started(killed.path, options)):
         process.join()
     assert [p.exitcode for p in again] == [0, 0]
-    run(tmp_path / "alone", request)
+    run(tmp_path / "alone", options)
     a, b, c, d = (
         [s["loss"] for s in PretrainRun(tmp_path / name).steps()]
         for name in ("one", "two", "killed", "alone")

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +15,12 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.evaluate.detection.mask_rcnn import Detector, mask_rcnn
 from designspace.evaluate.detection.scenes import Scenes, targets, to_runs
-from designspace.evaluate.scores import Told
 from designspace.pretrain.multicrop import mixed_seed
 
 # Images that are read ahead of the detector, in batches, and the threads that read.
 _AHEAD, _READERS = 4, 8
 # Seconds between two lines about a training.
-_TOLD_EVERY = 30.0
+_NOTE_EVERY = 30.0
 # Share of a mask's probability from which a pixel belongs to the object.
 _INSIDE = 0.5
 
@@ -91,7 +90,7 @@ def train_detector(
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     seed: int,
     device: torch.device,
-    told: Told,
+    note: Callable[[str], None],
 ) -> nn.Module:
     """Train a detector on a trunk.
 
@@ -103,7 +102,7 @@ def train_detector(
         statistics: Mean and deviation of each channel that the trunk was trained with, 0 to 255.
         seed: Of heads, order, mirroring and sampled regions.
         device: Where.
-        told: Told how it goes now and then.
+        note: Called with the loss now and then.
 
     Raises:
         InputError: The loss became non-finite, or an image can't be read.
@@ -127,13 +126,13 @@ def train_detector(
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            if time.monotonic() - last > _TOLD_EVERY or iteration + 1 == schedule.iterations:
+            if time.monotonic() - last > _NOTE_EVERY or iteration + 1 == schedule.iterations:
                 last, value = time.monotonic(), loss.item()
-                told(f"  iteration {iteration + 1} of {schedule.iterations}: loss {value:.3f}")
+                note(f"  iteration {iteration + 1} of {schedule.iterations}: loss {value:.3f}")
                 if not math.isfinite(value):
                     raise InputError(
                         f"detect: the loss became non-finite by iteration {iteration + 1}; try a "
-                        f"smaller --lr than {schedule.lr:g}"
+                        f"smaller lr than {schedule.lr:g}"
                     )
     return network
 

@@ -24,7 +24,7 @@ _LEAST = 12
 
 
 @dataclass(frozen=True)
-class Pasting:
+class PasteOptions:
     """How scenes are made.
 
     Attributes:
@@ -49,7 +49,7 @@ def paste_scenes(
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     count: int,
-    how: Pasting,
+    how: PasteOptions,
     part: int,
     name: str,
 ) -> Scenes:
@@ -60,7 +60,7 @@ def paste_scenes(
         labels: Class of each, (n,).
         classes: Names.
         count: Scenes to be made.
-        how: See Pasting.
+        how: See PasteOptions.
         part: Number of the part (training, validation), which draws differ by.
         name: What the scenes are called.
     """
@@ -87,7 +87,7 @@ def paste_scenes(
 
 
 def _scene(
-    records: Pixels, labels: NDArray[np.int64], how: Pasting, generator: np.random.Generator
+    records: Pixels, labels: NDArray[np.int64], how: PasteOptions, generator: np.random.Generator
 ) -> tuple[Pixels, list[dict[str, Any]]]:
     """Paste one scene; what is pasted later lies in front."""
     scene = _ground(how.side, generator)

@@ -102,7 +102,7 @@ def to_runs(mask: Mask) -> dict[str, Any]:
     return {"size": [int(side) for side in made["size"]], "counts": made["counts"].decode("ascii")}
 
 
-def need_pycocotools() -> None:
+def require_pycocotools() -> None:
     """Refuse detection where its extra is not installed.
 
     Raises:
@@ -112,5 +112,5 @@ def need_pycocotools() -> None:
         import pycocotools.mask  # noqa: F401
     except ImportError:
         raise InputError(
-            "--task detect needs pycocotools: pip install 'designspace-regnet[detect]'"
+            "task detect needs pycocotools: pip install 'designspace-regnet[detect]'"
         ) from None
