@@ -1,5 +1,7 @@
 """Small runs and images for the tests of training."""
 
+import copy
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +10,7 @@ from designspace.arch import BodyBatch, Population, Skeleton, cost
 from designspace.arch.body import Body
 from designspace.runs import DataRecord, Recipe, Run
 from designspace.training.loky_workers import TaskResult
-from designspace.training.train_runs import Request, train_runs
+from designspace.training.train_runs import TrainOptions, train_runs
 from designspace.training.trial_task import TrialTask, run_task
 
 FRAME = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
@@ -103,7 +105,7 @@ def request_of(images, tmp_path):
 
     def make(**changes):
         plain = {"data": f"folder:{images}", "recipe": RECIPE, "device": "cpu"}
-        return Request(**{**plain, "home": tmp_path / "home", **changes})
+        return TrainOptions(**{**plain, "home": tmp_path / "home", **changes})
 
     return make
 
@@ -135,6 +137,18 @@ def train_one():
 def recipe():
     """A recipe of three short epochs, resolved for the small networks."""
     return RECIPE.at(FRAME.resolution)
+
+
+@pytest.fixture
+def exploding():
+    """Return a recipe whose loss becomes non-finite: its rate is far above the allowed maximum."""
+
+    def change(recipe):
+        changed = copy.copy(recipe)
+        object.__setattr__(changed, "lr", 1e30)
+        return changed
+
+    return change
 
 
 @pytest.fixture

@@ -38,11 +38,6 @@ def load_results(path: Path | str, all_finished: bool = False) -> PopulationResu
     states = np.full(len(population), MISSING, dtype="U8")
     errors = np.full(len(population), np.nan)
     for trial in trials:
-        if trial.id != population.ids[trial.index]:
-            raise InputError(
-                f"{folder.trials_file}: the trial of model {trial.index} is of {trial.id}, the "
-                f"population has {population.ids[trial.index]} there: it is of another population"
-            )
         states[trial.index] = trial.state.value
         if trial.state is not TrialState.FAILED and trial.error is not None:
             errors[trial.index] = trial.error

@@ -342,7 +342,7 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNetParams:
 def _frame(run: Path | None, space: str) -> Skeleton | None:
     """The run's own frame; where the run is gone, that of the shipped space of the name."""
     if run is not None:
-        return Run(run).skeleton()
+        return Run(run).population().skeleton
     try:
         return load_space(space).skeleton
     except InputError:

@@ -32,11 +32,10 @@ def _resolve(text: str) -> "Model":
     from designspace.arch.model_file import read_model
     from designspace.errors import InputError
     from designspace.runs import Run
-    from designspace.runs.named import named_model
 
     of_run = re.fullmatch(r"(.+):(best|[0-9]{1,9})", text)
     if of_run and Path(of_run[1]).is_dir():
-        return named_model(Run.open(of_run[1]), of_run[2])
+        return Run.open(of_run[1]).model("best" if of_run[2] == "best" else int(of_run[2]))
     if text.endswith((".yaml", ".yml")) or Path(text).is_file():
         return read_model(text)
     if Path(text).is_dir() and (Path(text) / "model.yaml").is_file():

@@ -35,10 +35,9 @@ def status(
     import time
 
     from designspace.runs import Run
-    from designspace.runs.status import read_status
 
     folder = Run.open(run)
-    found = read_status(folder)
+    found = folder.status()
     if json_:
         print(json.dumps(found.to_dict()))
         return
@@ -55,7 +54,7 @@ def status(
             if found.live is None:
                 return
             time.sleep(_EVERY)
-            found = read_status(folder)
+            found = folder.status()
 
 
 def lines(found: "RunStatus") -> list[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from designspace.runs import Recipe, Run
     from designspace.training.driver import RunProgress
     from designspace.training.loky_workers import Workers
-    from designspace.training.train_runs import Request
+    from designspace.training.train_runs import TrainOptions
 
 
 def train(
@@ -121,12 +121,12 @@ def train(
     make_workers = _backend(backend, scheduler, cluster, tuple(cluster_option or ()))
 
     from designspace.training.tensorboard import TrialTensorBoard
-    from designspace.training.train_runs import Request, train_runs
+    from designspace.training.train_runs import TrainOptions, train_runs
 
     requests = [
         (
             folder,
-            Request(
+            TrainOptions(
                 data=source,
                 recipe=chosen,
                 val=split,
@@ -220,7 +220,7 @@ def _until(folders: "list[Run]", level: float | None) -> "Callable[[], str | Non
 
 def _backend(
     backend: str, scheduler: str | None, cluster: str | None, options: tuple[str, ...]
-) -> "Callable[[Request, int], Workers]":
+) -> "Callable[[TrainOptions, int], Workers]":
     """Return what makes the workers; the options of Dask need its backend."""
     from designspace.errors import InputError, nearest
 
@@ -239,7 +239,7 @@ def _backend(
     if options and not cluster:
         raise InputError("--cluster-option goes with --cluster")
 
-    def on_dask(request: "Request", trials: int) -> "Workers":
+    def on_dask(request: "TrainOptions", trials: int) -> "Workers":
         from designspace.training.dask_workers import DaskWorkers, connect
         from designspace.training.devices import available_cores
         from designspace.training.trial_task import run_task

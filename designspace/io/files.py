@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from designspace.errors import InputError, nearest, printable, shortened
 
@@ -28,7 +28,7 @@ _PLAIN = ("bool", "float", "int", "null")
 _BRANCH = re.compile(r"(?:literal|list|tuple)\[.*\]", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-Schema = TypeVar("Schema", bound=BaseModel)
+Schema = TypeVar("Schema")
 
 
 def read_text(path: Path, what: str, most: int | None = None) -> str:
@@ -134,13 +134,13 @@ def read_named(name: str, package: str, what: str) -> tuple[dict[str, Any], str]
 
 
 def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what: str) -> Schema:
-    """Check data that a person wrote against a pydantic schema.
+    """Check data that a person wrote against a pydantic model or dataclass.
 
     Raises:
         InputError: For the first mistakes: file, key path, the value, the rule, the valid choices.
     """
     try:
-        return schema.model_validate(data)
+        return schema(**data)
     except ValidationError as error:
         problems = [
             shortened(printable(_describe(problem, schema)), 300) for problem in error.errors()[:5]
@@ -342,12 +342,12 @@ def _check_node(node: yaml.Node | None) -> None:
         seen.add(key.value)
 
 
-def _describe(problem: Any, schema: type[BaseModel]) -> str:
+def _describe(problem: Any, schema: type[Any]) -> str:
     path = _place(problem["loc"])
     kind, value = problem["type"], problem.get("input")
     if kind == "missing":
         return f"{path}: missing"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys_at(schema, problem["loc"][:-1])
         hint = f"; {nearest(str(problem['loc'][-1]), known)}" if known else ""
         return f"{path}: unknown key{hint}"
@@ -372,15 +372,15 @@ def _place(loc: tuple[str | int, ...]) -> str:
     return words.removeprefix(".")
 
 
-def _keys_at(schema: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+def _keys_at(schema: type[Any], loc: tuple[str | int, ...]) -> list[str]:
     """Names of the fields of the schema at a location, as far as annotations lead there."""
     current: Any = schema
     for part in loc:
-        fields = getattr(current, "model_fields", {})
+        fields = getattr(current, "__pydantic_fields__", {})
         if part not in fields:
             return []
         current = fields[part].annotation
         for option in getattr(current, "__args__", ()):
-            if isinstance(option, type) and issubclass(option, BaseModel):
+            if hasattr(option, "__pydantic_fields__"):
                 current = option
-    return list(getattr(current, "model_fields", {}))
+    return list(getattr(current, "__pydantic_fields__", {}))

@@ -1,37 +1,39 @@
-"""What a run is trained on, as it stands in recipe.yaml beside the recipe."""
+"""The data that a run is trained on, as recorded in recipe.yaml beside the recipe."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from designspace.io.files import validate
+from designspace.runs.recipe import differing_items
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class DataRecord:
-    """The data, the split and the seed that all trials of a run share.
+    """Data, split and seed, which all trials of a run share.
 
     Attributes:
-        source: How the person named the data: digits, cifar10, folder:PATH. For information: the
-            same images at another path are the same data.
-        val: Which images the error is measured on: held-out or test.
-        split: The same in words, as each trial records it.
-        seed: Seed of the run; the trial of model i draws from (seed, i) alone.
+        source: The data set as specified: digits, cifar10, folder:PATH. Informative only: the same
+            images at another path are the same data.
+        val: Images that the error is measured on: held-out or test.
+        split: The same in words, as in each trial.
+        seed: Seed of the run; the trial of model i depends on (seed, i) alone.
         classes: Number of classes.
-        train_images: Images that are trained on.
-        val_images: Images that the error is measured on.
+        train_images: Number of training images.
+        val_images: Number of images that the error is measured on.
         content: Hash of the images and labels of both.
     """
 
     source: str
     val: str
     split: str
-    seed: int
-    classes: int
-    train_images: int
-    val_images: int
+    seed: Annotated[int, Field(ge=0)]
+    classes: Annotated[int, Field(ge=2)]
+    train_images: Annotated[int, Field(ge=1)]
+    val_images: Annotated[int, Field(ge=1)]
     content: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -39,35 +41,16 @@ class DataRecord:
         return asdict(self)
 
     def differences(self, other: "DataRecord") -> list[str]:
-        """Name what differs in meaning, as `what: this, other`."""
-        names = [name for name in self.to_dict() if name != "source"]
-        found = [
-            f"{name}: {getattr(self, name)}, {getattr(other, name)}"
-            for name in names
-            if getattr(self, name) != getattr(other, name)
-        ]
-        if any(line.startswith("content") for line in found) and self.source != other.source:
-            found.append(f"source: {self.source}, {other.source}")
-        return found
-
-
-class _DataMap(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    source: str
-    val: str
-    split: str
-    seed: int = Field(ge=0)
-    classes: int = Field(ge=2)
-    train_images: int = Field(ge=1)
-    val_images: int = Field(ge=1)
-    content: str
+        """List the entries that differ in meaning, as `what: this, other`."""
+        same_content = self.content == other.content
+        ignore = ("source",) if same_content else ()
+        return differing_items(self.to_dict(), other.to_dict(), ignore)
 
 
 def parse_data(data: dict[str, Any], path: Path | str) -> DataRecord:
-    """Check plain data and make a record of it.
+    """Turn plain data into a record; `path` names its origin in messages.
 
     Raises:
         InputError: A key is unknown, missing or out of range.
     """
-    return DataRecord(**validate(_DataMap, data, path, "recipe: data").model_dump())
+    return validate(DataRecord, data, path, "recipe: data")

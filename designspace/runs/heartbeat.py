@@ -1,25 +1,22 @@
-"""What the driver of a run says of itself while it runs: running.json, for `designspace status`."""
+"""running.json: the progress that a training process publishes for `designspace status`."""
 
 import json
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from designspace.io.files import write_text
-from designspace.io.lock import is_locked
-from designspace.runs.run import Run
-
-_FILE = "running.json"
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A driver at work.
+    """Progress of a training process.
 
     Attributes:
-        total: Models that it is to see finished.
-        per_hour: Models finished an hour since it began.
-        seconds_left: Its estimate, or None before the first model is finished.
-        running: Index of each model in the hands of a worker, and when it went there (Unix time).
+        total: Models to train.
+        per_hour: Models finished per hour since the process started.
+        seconds_left: Estimated time left, or None before the first model is finished.
+        running: Start time of each model in training, by index (Unix time).
         written: When this was written (Unix time).
     """
 
@@ -29,31 +26,22 @@ class Heartbeat:
     running: dict[int, float]
     written: float = field(default_factory=time.time)
 
+    def write(self, path: Path) -> None:
+        """Replace running.json."""
+        write_text(path, json.dumps(asdict(self)) + "\n")
 
-def write_heartbeat(folder: Run, live: Heartbeat) -> None:
-    """Replace running.json."""
-    write_text(folder.path / _FILE, json.dumps(asdict(live)) + "\n")
-
-
-def remove_heartbeat(folder: Run) -> None:
-    """Remove running.json: the driver is through."""
-    (folder.path / _FILE).unlink(missing_ok=True)
-
-
-def read_heartbeat(folder: Run) -> Heartbeat | None:
-    """Return what the driver last said, or None where no driver lives."""
-    if not is_locked(folder.lock_file):
-        return None
-    try:
-        data = json.loads((folder.path / _FILE).read_text(encoding="utf-8"))
-        running = {int(index): float(since) for index, since in data["running"].items()}
-        left = data["seconds_left"]
-        return Heartbeat(
-            total=int(data["total"]),
-            per_hour=float(data["per_hour"]),
-            seconds_left=None if left is None else float(left),
-            running=running,
-            written=float(data["written"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Heartbeat(total=0, per_hour=0.0, seconds_left=None, running={})
+    @staticmethod
+    def read(path: Path) -> "Heartbeat":
+        """Read running.json; a missing or damaged file is a heartbeat without progress."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            left = data["seconds_left"]
+            return Heartbeat(
+                total=int(data["total"]),
+                per_hour=float(data["per_hour"]),
+                seconds_left=None if left is None else float(left),
+                running={int(i): float(since) for i, since in data["running"].items()},
+                written=float(data["written"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return Heartbeat(total=0, per_hour=0.0, seconds_left=None, running={})

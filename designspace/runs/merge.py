@@ -1,25 +1,24 @@
-"""Joining the trials of one population that were trained in several places."""
+"""Join the trials of one population that were trained in several places."""
 
 import os
 from dataclasses import dataclass
 
 from designspace.errors import InputError
 from designspace.io.files import make_folder, read_text, write_text
-from designspace.io.lock import lock
 from designspace.runs.run import Run
 from designspace.runs.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge found.
+    """Result of a merge.
 
     Attributes:
         n: Models in the population.
         trials: Models that have a trial now.
         added: Trials that the folder did not have before.
-        repeated: Trials that were there already and are equal in state, error and curve.
-        differing: Indices of models trained twice with different results; the first one stands.
+        repeated: Trials that it already had, with equal state, error and curve.
+        differing: Indices of models trained twice with different results; the first one counts.
     """
 
     n: int
@@ -34,10 +33,10 @@ def merge(sources: list[Run], out: Run) -> Merged:
 
     Args:
         sources: Folders with equal population, recipe, data, split and seed.
-        out: Made from the first source when it doesn't exist.
+        out: Created from the first source if it doesn't exist.
 
     Raises:
-        InputError: The folders differ in what makes their errors comparable; it says in what.
+        InputError: The folders differ in population, recipe, data, split or seed.
     """
     if out.path.is_dir():
         out.check_files()
@@ -45,31 +44,31 @@ def merge(sources: list[Run], out: Run) -> Merged:
         _compare(sources[0], source)
     if not out.space_file.exists():
         make_folder(out.path)
-        # space.yaml last: a folder that has it is whole.
+        # space.yaml last: it marks the folder as complete.
         for file in (sources[0].population_file, sources[0].recipe_file, sources[0].space_file):
             if file.exists():
                 write_text(out.path / file.name, read_text(file, "merge"))
     _compare(sources[0], out)
-    with lock(out.lock_file, f"the run folder {out.path}"):
+    with out.lock():
         return _join(sources, out)
 
 
 def _join(sources: list[Run], out: Run) -> Merged:
-    known = {trial.index: trial for trial in out.trials()}
+    current = {trial.index: trial for trial in out.trials()}
     added: list[Trial] = []
     repeated, differing = 0, set()
     for source in sources:
         if os.path.realpath(source.path) == os.path.realpath(out.path):
             continue
         for trial in source.trials():
-            before = known.get(trial.index)
+            before = current.get(trial.index)
             if before is not None and _result(before) == _result(trial):
                 repeated += 1
             elif before is None or before.state is TrialState.FAILED:
-                known[trial.index] = trial
+                current[trial.index] = trial
                 added.append(trial)
             elif trial.state is not TrialState.FAILED:
-                # Kept in the journal, where the first one stands.
+                # Kept in the journal, where the first one counts.
                 differing.add(trial.index)
                 added.append(trial)
     out.append_trials(added)
@@ -86,8 +85,14 @@ def _compare(first: Run, other: Run) -> None:
     if hashes[0] != hashes[1] or first.population().ids != other.population().ids:
         raise InputError(
             f"{first.path} and {other.path} hold different populations (space, budget, seed or n "
-            "differ); merge takes parts of one"
+            "differ)"
         )
     recipe, data = other.recipe(), other.data()
     if recipe is not None and first.recipe() is not None:
         first.check_training(recipe, data)
+    splits = {trial.split for run in (first, other) for trial in run.trials()}
+    if len(splits) > 1:
+        raise InputError(
+            f"{first.path} and {other.path} measured errors on different splits: "
+            f"{', '.join(sorted(splits))}"
+        )

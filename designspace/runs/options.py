@@ -1,12 +1,13 @@
-"""What may be asked of a training: rules that need no torch, so that a mistake is met at once."""
+"""Validate training options without importing torch."""
 
 import os
+import re
 from pathlib import Path
 
 from designspace.errors import InputError, nearest
 
 VAL_CHOICES = ("held-out", "test")
-_MOST_THREADS = 1024
+_MAX_THREADS = 1024
 _DATA = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH")
 
 
@@ -19,18 +20,18 @@ def check_training_options(
     device: str,
     time_limit: float | None,
 ) -> None:
-    """Check the options of a training, each on its own.
+    """Check each option of a training.
 
     Args:
         data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
         val: held-out or test.
         seed: Seed of the run.
-        jobs: Trials at once, or None for what suits the devices.
+        jobs: Trials at once, or None for the device's default.
         device: auto, cpu, cuda, cuda:N or mps.
         time_limit: Seconds that a trial may train, or None.
 
     Raises:
-        InputError: For the first that cannot be.
+        InputError: For the first invalid one.
     """
     parse_source(data)
     check_val(val)
@@ -38,46 +39,46 @@ def check_training_options(
     check_jobs(jobs)
     check_device(device)
     if time_limit is not None and not time_limit > 0:
-        raise InputError(f"--time-limit is {time_limit:g}; it must be above 0 seconds")
+        raise InputError(f"time_limit is {time_limit:g}; it must be above 0 seconds", "time_limit")
 
 
 def check_seed(seed: int) -> None:
-    """Refuse what torch and NumPy don't both take as a seed."""
+    """Raise unless torch and NumPy both accept the seed."""
     if not 0 <= seed < 2**63:
-        raise InputError(f"--seed is {seed}; it must be from 0 to 2**63 - 1")
+        raise InputError(f"seed is {seed}; it must be from 0 to 2**63 - 1", "seed")
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse no thread, and more than a machine would start."""
-    if threads is not None and not 1 <= threads <= _MOST_THREADS:
-        raise InputError(f"--threads is {threads}; it must be from 1 to {_MOST_THREADS}")
+    """Raise unless the number of threads is None or in range."""
+    if threads is not None and not 1 <= threads <= _MAX_THREADS:
+        raise InputError(f"threads is {threads}; it must be from 1 to {_MAX_THREADS}", "threads")
 
 
 def check_jobs(jobs: int | None) -> None:
-    """Refuse less than one trial at once."""
+    """Raise unless `jobs` is None or at least 1."""
     if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs is {jobs}; it must be at least 1")
+        raise InputError(f"jobs is {jobs}; it must be at least 1", "jobs")
 
 
 def check_val(val: str) -> None:
-    """Refuse what is no choice of validation images."""
+    """Raise unless `val` is a known split."""
     if val not in VAL_CHOICES:
-        raise InputError(f"--val {val}: no such choice; it is {' or '.join(VAL_CHOICES)}")
+        raise InputError(f"val is {val!r}; it must be {' or '.join(VAL_CHOICES)}", "val")
 
 
 def check_device(device: str) -> None:
-    """Refuse what is no device's name; whether this machine has it, torch must tell."""
-    kind, colon, number = device.partition(":")
-    plain = device in ("auto", "cpu", "mps", "cuda")
-    if not plain and not (kind == "cuda" and colon and number.isdecimal()):
-        raise InputError(f"--device {device}: unknown; it is auto, cpu, cuda, cuda:N or mps")
+    """Raise unless `device` is a device's name; whether this machine has it, torch knows."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", device):
+        raise InputError(
+            f"device is {device!r}; it must be auto, cpu, cuda, cuda:N or mps", "device"
+        )
 
 
 def parse_source(spec: str) -> tuple[str, str]:
-    """Return the kind of a data set and its folder, which is empty where none is named.
+    """Return the kind of a data set and its folder, or "" for the default one.
 
     Raises:
-        InputError: There is no such kind, or no such folder.
+        InputError: There is no such kind or no such folder.
     """
     kind, colon, path = spec.partition(":")
     if kind == "digits" and not colon:
@@ -86,62 +87,66 @@ def parse_source(spec: str) -> tuple[str, str]:
         return kind, path
     if kind in ("folder", "imagenet"):
         if not path:
-            raise InputError(f"data {spec!r}: give the folder, as in {kind}:PATH")
+            raise InputError(f"data is {spec!r}; add the folder, as in {kind}:PATH", "data")
         folder = os.path.expanduser(path)
         if not os.path.isdir(folder):
-            raise InputError(f"data {spec}: no folder {folder}")
+            raise InputError(f"data is {spec!r}, but there is no folder {folder}", "data")
         return kind, path
     if os.path.isdir(spec):
-        raise InputError(f"no data set {spec!r}; for a folder of images write folder:{spec}")
-    raise InputError(f"no data set {spec!r}; {nearest(spec, list(_DATA))}")
+        raise InputError(f"data is {spec!r}; for a folder of images write folder:{spec}", "data")
+    raise InputError(f"data is {spec!r}, an unknown data set; {nearest(spec, list(_DATA))}", "data")
 
 
 def absolute_source(spec: str) -> str:
-    """Write the path of a data set so that it holds from any folder."""
+    """Return the specification of a data set with an absolute path."""
     kind, colon, path = spec.partition(":")
     return f"{kind}:{Path(path).expanduser().resolve()}" if colon else spec
 
 
 def chosen_models(
-    only: str | None, limit: int | None, size: int, where: Path | str
+    only: str | None, limit: int | None, size: int, run: Path | str
 ) -> tuple[int, ...] | None:
-    """Return the indices of the models that are to be trained, or None for all.
+    """Return the indices of the models to train, or None for all.
 
     Args:
-        only: Numbers and ranges as people write them: 0-249, 7,12-15.
-        limit: Only the first so many of them.
-        size: Models of the population.
-        where: Its run folder, for messages.
+        only: Comma-separated indices and inclusive ranges: 0-249, 7,12-15.
+        limit: Maximum number of models, from the first, or None.
+        size: Models in the population.
+        run: Its run folder, for messages.
 
     Raises:
-        InputError: It is no such list, or names models that are not there.
+        InputError: The text is malformed, or names models that don't exist.
     """
     if limit is not None and limit < 1:
-        raise InputError(f"--limit is {limit}; it must be at least 1")
+        raise InputError(f"limit is {limit}; it must be at least 1", "limit")
     if only is None:
         return None if limit is None else tuple(range(min(limit, size)))
-    found: set[int] = set()
+    indices: set[int] = set()
     for part in only.replace(" ", "").split(","):
-        found.update(_span(part, only, size, where))
-    return tuple(sorted(found))[:limit]
+        indices.update(_parse_range(part, only, size, run))
+    return tuple(sorted(indices))[:limit]
 
 
-def _span(part: str, only: str, size: int, where: Path | str) -> range:
-    first, dash, last = part.partition("-")
-    if not dash:
-        last = first
-    if not (first.isdecimal() and last.isdecimal()):
+def _parse_range(part: str, only: str, size: int, run: Path | str) -> range:
+    match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
+    if match is None:
         raise InputError(
-            f"--only {only[:40]!r}: {part[:40]!r} is not a number or a range low-high, "
-            "as in 0-249,300"
+            f"only is {only[:40]!r}; {part[:40]!r} is not an index or a range low-high, "
+            "as in 0-249,300",
+            "only",
         )
-    # Eighteen digits are beyond any population; int() refuses thousands of them.
-    low, high = (int(word.lstrip("0")[:18] or "0") for word in (first, last))
+    first, last = match[1], match[2] or match[1]
+    # Eighteen digits exceed any population; int() refuses thousands of them.
+    low, high = (int(digits.lstrip("0")[:18] or "0") for digits in (first, last))
     if high >= size:
         raise InputError(
-            f"--only {only:.40}: model {last:.20} is not in {where}, which has "
-            f"models 0 to {size - 1}"
+            f"only is {only[:40]!r}; model {last[:20]} is not in {run}, which has "
+            f"models 0 to {size - 1}",
+            "only",
         )
     if low > high:
-        raise InputError(f"--only {only:.40}: {part} runs backwards; write {last}-{first}")
+        raise InputError(
+            f"only is {only[:40]!r}; {part[:40]} is descending; write {last[:20]}-{first[:20]}",
+            "only",
+        )
     return range(low, high + 1)

@@ -1,10 +1,11 @@
-"""The short schedule as data: a frozen recipe, read from YAML, varied with `override`."""
+"""Training recipes: read from YAML, frozen, and checked whenever one is created or varied."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from designspace.errors import InputError
 from designspace.io.files import read_named, shipped_names, validate
@@ -13,76 +14,85 @@ _PACKAGE = "designspace.runs"
 Augmentation = Literal["none", "crop", "crop-flip", "resized-crop-flip"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Recipe:
-    """How every model of a population is trained. All models of a run share one recipe.
+    """How every model of a run is trained.
 
-    The error that it reports is always the same: top-1, in percent, on the validation split, after
-    the last epoch (never a minimum over epochs).
+    The reported error is always top-1 error in percent on the validation split after the last
+    epoch, never a minimum over epochs.
 
     Attributes:
-        name: What people call it.
-        about: Where it comes from, and declared departures.
+        name: Display name.
         epochs: Passes over the training split.
-        batch_size: Images a step.
-        lr: Peak learning rate, at this batch size.
-        warmup_epochs: Linear warm-up from 0, may be a fraction; then half-period cosine to 0, both
-            set at every iteration.
+        batch_size: Images per step.
+        lr: Peak learning rate at this batch size.
+        about: Origin and declared departures from it.
+        warmup_epochs: Linear warm-up from 0, may be fractional; then a half-period cosine to 0,
+            both updated at every step.
         momentum: SGD momentum.
         weight_decay: L2 penalty on all parameters.
-        label_smoothing: 0 is off.
-        ema_decay: Exponential moving average of the weights, evaluated instead of them; 0 is off.
-        zero_init_residual: Start the last BatchNorm scale of each block at 0 (Goyal et al. 2017).
+        label_smoothing: 0 disables it.
+        ema_decay: Decay of an exponential moving average of the weights, which is evaluated in
+            their place; 0 disables it.
+        zero_init_residual: Initialise the last BatchNorm scale of each block to 0 (Goyal et al.
+            2017).
         augmentation: none; crop (zero-pad by `pad`, random crop); crop-flip; resized-crop-flip
             (random area 8 to 100 percent, aspect 3/4 to 4/3).
-        pad: Pixels of padding for the random crop; None takes an eighth of the resolution: 4 at 32.
-        resolution: Side of training and test images in pixels; None takes the space's.
-        eval_resize: Shorter side that test images are resized to before the centre crop, as a
-            multiple of the resolution; 1 is no crop.
+        pad: Padding of the random crop in pixels; None is an eighth of the resolution, 4 at 32.
+        resolution: Side of training and validation images in pixels; None is the space's.
+        eval_resize: Shorter side that validation images are resized to before the centre crop, as a
+            multiple of the resolution; 1 disables the crop.
     """
 
-    name: str
-    epochs: int
-    batch_size: int
-    lr: float
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
+    epochs: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(ge=1, le=1_000_000)
+    lr: float = Field(gt=0, le=1000, allow_inf_nan=False)
     about: str = ""
-    warmup_epochs: float = 0.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-5
-    label_smoothing: float = 0.0
-    ema_decay: float = 0.0
+    warmup_epochs: float = Field(default=0.0, ge=0, le=100_000)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-5, ge=0, le=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
     zero_init_residual: bool = False
     augmentation: Augmentation = "crop-flip"
-    pad: int | None = None
-    resolution: int | None = None
-    eval_resize: float = 1.0
+    pad: int | None = Field(default=None, ge=0, le=1024)
+    resolution: int | None = Field(default=None, ge=1, le=8192)
+    eval_resize: float = Field(default=1.0, ge=1, le=4)
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> "Recipe":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs:g}; it must be below epochs, {self.epochs}"
+            )
+        return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as it stands in recipe.yaml."""
+        """Return plain data, as in recipe.yaml."""
         return asdict(self)
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Name what differs in meaning (not name or description), as `what: this, other`."""
-        mine, theirs = self.to_dict(), other.to_dict()
-        return [
-            f"{key}: {mine[key]}, {theirs[key]}"
-            for key in mine
-            if key not in ("name", "about") and mine[key] != theirs[key]
-        ]
+        """List the settings that differ (name and description aside), as `what: this, other`."""
+        return differing_items(self.to_dict(), other.to_dict(), ("name", "about"))
 
     def override(
         self, epochs: int | None = None, batch_size: int | None = None, lr: float | None = None
     ) -> "Recipe":
-        """Return the recipe with what was given on the command line, checked again."""
-        changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
-        given = {key: value for key, value in changes.items() if value is not None}
-        return parse_recipe({**self.to_dict(), **given}, "the command line") if given else self
-
-    def at(self, resolution: int) -> "Recipe":
-        """Return the recipe with the resolution of the space that it is used with.
+        """Return a copy with the settings that are not None.
 
         Raises:
-            InputError: The recipe states another one: the population's costs would not hold.
+            InputError: A setting is out of range.
+        """
+        settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+        changes = {key: value for key, value in settings.items() if value is not None}
+        return parse_recipe({**self.to_dict(), **changes}, f"{self.name}, with options")
+
+    def at(self, resolution: int) -> "Recipe":
+        """Return the recipe with the resolution of a space filled in.
+
+        Raises:
+            InputError: The recipe has another resolution, for which the costs would not hold.
         """
         if self.resolution not in (None, resolution):
             raise InputError(
@@ -94,42 +104,24 @@ class Recipe:
         return replace(self, resolution=resolution, pad=pad)
 
 
-class _RecipeFile(BaseModel):
-    """The shape of a recipe's YAML file; the fields are those of `Recipe`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
-    about: str = ""
-    epochs: int = Field(ge=1, le=100_000)
-    batch_size: int = Field(ge=1, le=1_000_000)
-    lr: float = Field(gt=0, le=1000, allow_inf_nan=False)
-    warmup_epochs: float = Field(default=0.0, ge=0, le=100_000)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-5, ge=0, le=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    zero_init_residual: bool = False
-    augmentation: Augmentation = "crop-flip"
-    pad: int | None = Field(default=None, ge=0, le=512)
-    resolution: int | None = Field(default=None, ge=1, le=8192)
-    eval_resize: float = Field(default=1.0, ge=1, le=4)
+def differing_items(
+    first: dict[str, Any], second: dict[str, Any], ignore: tuple[str, ...] = ()
+) -> list[str]:
+    """List the entries in which two records differ, as `key: first, second`."""
+    return [
+        f"{key}: {first[key]}, {second[key]}"
+        for key in first
+        if key not in ignore and first[key] != second[key]
+    ]
 
 
 def parse_recipe(data: dict[str, Any], path: Path | str) -> Recipe:
-    """Check plain data and make a recipe of it.
+    """Turn plain data into a recipe; `path` names its origin in messages.
 
     Raises:
         InputError: A key is unknown, missing or out of range.
     """
-    checked = validate(_RecipeFile, data, path, "recipe")
-    recipe = Recipe(**checked.model_dump())
-    if recipe.warmup_epochs >= recipe.epochs:
-        raise InputError(
-            f"recipe: {path}: warmup_epochs is {recipe.warmup_epochs:g}; it must be below epochs, "
-            f"{recipe.epochs}"
-        )
-    return recipe
+    return validate(Recipe, data, path, "recipe")
 
 
 def shipped_recipes() -> list[str]:
@@ -138,9 +130,9 @@ def shipped_recipes() -> list[str]:
 
 
 def load_recipe(name: str) -> Recipe:
-    """Load a shipped recipe by name, or a person's own by the path of its YAML file.
+    """Load a shipped recipe by name, or your own by the path of its YAML file.
 
     Raises:
-        InputError: There is no such recipe, or its file is wrong.
+        InputError: There is no such recipe, or its file is invalid.
     """
     return parse_recipe(*read_named(name, _PACKAGE, "recipe"))

@@ -1,14 +1,14 @@
-"""A run folder: the space as resolved, its population, the recipe, and the journal of trials."""
+"""A run folder: a resolved space, its population, the recipe, and the journal of trials."""
 
-from dataclasses import dataclass
+import copy
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-
-from designspace.arch import BodyBatch, Cost, Population, RegNetParams, RegNetParamsBatch, Skeleton
-from designspace.arch.body import Body
+from designspace.arch import Model, Population, model_name
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.io.files import (
@@ -20,13 +20,19 @@ from designspace.io.files import (
     remove_half_written,
     seal,
     unseal,
-    validate,
     write_text,
 )
-from designspace.io.lock import lock
+from designspace.io.lock import is_locked, lock
 from designspace.runs.data_record import DataRecord, parse_data
+from designspace.runs.dataframe import run_frame
+from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.recipe import Recipe, parse_recipe
+from designspace.runs.space_file import read_population, read_space
+from designspace.runs.status import RunStatus
 from designspace.runs.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What is written, or removed, in a run folder.
 _OURS = (
@@ -39,68 +45,62 @@ _OURS = (
     "tensorboard",
     ".lock",
 )
+# A file changed this recently may change again without a new modification time.
+_MTIME_RESOLUTION_NS = 50_000_000
+
+T = TypeVar("T")
 
 
-class _Loose(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class _Range(_Loose):
-    measure: str
-    low: float = Field(ge=0)
-    high: float = Field(ge=0)
-
-
-class _Sampled(_Loose):
-    n: int | None = Field(default=None, ge=1, le=10**7)
-    seed: int | None = None
-    hash: str | None = None
-    budget: list[_Range] = []
-
-
-class _Resolved(_Loose):
-    """What everything here relies on in space.yaml; the rest is the business of room space."""
-
-    name: str = Field(min_length=1)
-    family: Literal["anynet", "regnet"]
-    input: dict[str, Any]
-    sample: _Sampled = _Sampled()
-
-
-@dataclass(frozen=True)
 class Run:
-    """The files of one run; see the README for what each holds."""
+    """A run folder.
 
-    path: Path
+    Files are read once, and again after they have changed.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Refer to a folder, which need not exist; see `open` and `create`."""
+        self.path = Path(path)
+        self._cache: dict[str, tuple[object, Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @property
     def name(self) -> str:
-        """The folder's own name, which reports use."""
+        """Name of the folder, which reports use."""
         return self.path.resolve().name
 
     @property
     def space_file(self) -> Path:
-        """The space as resolved, with what was sampled from it."""
+        """The resolved space, and how the population was sampled from it."""
         return self.path / "space.yaml"
 
     @property
     def population_file(self) -> Path:
-        """One model a line."""
+        """One model per line."""
         return self.path / "population.jsonl"
 
     @property
     def recipe_file(self) -> Path:
-        """The training recipe as resolved, with the data and the seed."""
+        """The resolved training recipe, with the data and the seed."""
         return self.path / "recipe.yaml"
 
     @property
     def trials_file(self) -> Path:
-        """One finished trial a line, append-only."""
+        """One finished trial per line, append-only."""
         return self.path / "trials.jsonl"
 
     @property
+    def heartbeat_file(self) -> Path:
+        """Progress of the process that trains this run."""
+        return self.path / "running.json"
+
+    @property
     def checkpoints(self) -> Path:
-        """Folder of the trials in flight: a checkpoint each, removed when the trial is finished."""
+        """Folder with a checkpoint of each trial in training."""
         return self.path / "checkpoints"
 
     @property
@@ -108,86 +108,106 @@ class Run:
         """Held by the one process that trains this run."""
         return self.path / ".lock"
 
-    @staticmethod
-    def open(path: Path | str) -> "Run":
-        """Return an existing run folder.
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open an existing run folder.
 
         Raises:
-            InputError: There is no such folder, it holds no population, or as `check_files`.
+            InputError: There is no such folder, it has no population, or as `check_files`.
         """
-        folder = Run(Path(path))
-        folder.check_files()
-        if not folder.path.is_dir():
-            raise InputError(f"no run folder {path}; `designspace sample … --out {path}` makes one")
-        for file in (folder.space_file, folder.population_file):
+        run = cls(path)
+        run.check_files()
+        if not run.path.is_dir():
+            raise InputError(f"no run folder {path}; `designspace sample` creates one")
+        for file in (run.space_file, run.population_file):
             if not file.is_file():
                 raise InputError(
                     f"{path} is not a run folder: it has no {file.name}; "
-                    f"`designspace sample … --out {path}` makes one"
+                    "`designspace sample` creates one"
                 )
-        return folder
+        return run
 
-    @staticmethod
-    def create(path: Path | str, space: dict[str, Any], population: Population) -> "Run":
-        """Write a sampled population into a new folder, or extend the same one.
+    @classmethod
+    def create(cls, path: Path | str, space: dict[str, Any], population: Population) -> Self:
+        """Write a population to a new folder, or extend the same population in an existing one.
 
-        A population's first models don't depend on how many were asked for, so a folder of the same
-        space, budget and seed may grow; trials that it holds keep their meaning.
+        The first models of a population don't depend on its size, so a folder of the same space,
+        budget and seed may grow; its trials stay valid.
 
         Args:
-            path: The folder; parents are made.
+            path: The folder; created with its parents.
             space: The resolved space, with a `sample` map of n, budget, seed and hash.
-            population: What was sampled.
+            population: The sampled models.
 
         Raises:
-            InputError: The folder holds another space, budget or seed, or more models than these;
-                or another process is at work in it.
+            InputError: The folder holds another space, budget or seed, or more models; or another
+                process uses it.
         """
-        folder = Run(make_folder(Path(path)))
-        folder.check_files()
-        with lock(folder.lock_file, f"the run folder {folder.path}"):
-            folder._create(space, population)
-        return folder
+        run = cls(make_folder(Path(path)))
+        run.check_files()
+        with run.lock():
+            run._write_population(space, population)
+        return run
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Return a context in which this process alone writes to the folder.
+
+        Raises:
+            InputError: On entry, if another process holds the lock.
+        """
+        return lock(self.lock_file, f"the run folder {self.path}")
 
     def check_files(self) -> None:
-        """Refuse a folder whose files are no files of its own.
+        """Refuse links out of the folder, pipes and devices in place of the run's files.
 
         Raises:
-            InputError: There is a link to another place among them, a pipe or a device.
+            InputError: There is one; it is named.
         """
         refuse_links_out(self.path, _OURS)
         for name in _OURS:
             refuse_odd(self.path / name, "run folder")
 
-    def _create(self, space: dict[str, Any], population: Population) -> None:
-        folder, path = self, self.path
-        remove_half_written(path)
+    def _write_population(self, space: dict[str, Any], population: Population) -> None:
+        remove_half_written(self.path)
         models = "".join(journal.encode(record) for record in population.records())
-        if folder.space_file.exists():
-            before, now = folder.space().get("sample", {}), space["sample"]
+        if self.space_file.exists():
+            before, now = self.space().get("sample", {}), space["sample"]
             if before.get("hash") != now["hash"]:
                 raise InputError(
-                    f"{path} holds another population (space, budget or seed differ); "
-                    "choose another --out, or remove that folder"
+                    f"{self.path} holds another population (space, budget or seed differ); "
+                    "choose another folder, or remove that one",
+                    "out",
                 )
             if int(before.get("n", 0)) > now["n"]:
                 raise InputError(
-                    f"{path} already holds {before['n']} models of this population; "
-                    f"ask for at least as many, or choose another --out"
+                    f"{self.path} already holds {before['n']} models of this population; "
+                    "sample at least as many, or choose another folder",
+                    "out",
                 )
-        elif folder.population_file.exists():
-            # A process that was killed between the two files has left just what we would write.
-            found = journal.read_text_lossy(folder.population_file, "population")
-            if found != models:
-                raise InputError(
-                    f"{path} holds a population.jsonl of other models, and no space.yaml; choose "
-                    "another --out"
-                )
-        write_text(folder.population_file, models)
-        header = (
-            "The space as resolved, and what was sampled from it (written by designspace sample)."
-        )
-        write_text(folder.space_file, dump_yaml(seal(space), header))
+        # A process killed between writing the two files leaves exactly `models`.
+        elif (
+            self.population_file.exists()
+            and journal.read_text_lossy(self.population_file, "population") != models
+        ):
+            raise InputError(
+                f"{self.path} holds a population.jsonl of other models, and no space.yaml; "
+                "choose another folder",
+                "out",
+            )
+        write_text(self.population_file, models)
+        header = "The resolved space and how it was sampled (written by designspace sample)."
+        write_text(self.space_file, dump_yaml(seal(space), header))
+
+    def _read(self, key: str, files: Sequence[Path], read: Callable[[], T]) -> T:
+        """Return the result of `read`, or the last one if the files have not changed since."""
+        stamps = [_stamp(file) for file in files]
+        if key in self._cache and self._cache[key][0] == stamps:
+            return self._cache[key][1]  # type: ignore[no-any-return]
+        result = read()
+        settled = time.time_ns() - _MTIME_RESOLUTION_NS
+        if all(stamp is None or stamp[0] < settled for stamp in stamps):
+            self._cache[key] = (stamps, result)
+        return result
 
     def space(self) -> dict[str, Any]:
         """Return the resolved space and its `sample` map as plain data.
@@ -195,87 +215,40 @@ class Run:
         Raises:
             InputError: The file is damaged, or was edited after it was written.
         """
-        data = unseal(read_yaml(self.space_file, "space"), self.space_file, "space")
-        validate(_Resolved, data, self.space_file, "space")
-        return data
-
-    def skeleton(self) -> Skeleton:
-        """Return what lies around the stages of every model here."""
-        around = self.space()["input"]
-        try:
-            return Skeleton.from_dict(around)
-        except InputError as error:
-            raise InputError(f"{self.space_file}: input: {error}") from None
+        files = [self.space_file]
+        return copy.deepcopy(self._read("space", files, lambda: read_space(self.space_file)))
 
     def population(self) -> Population:
-        """Read the population.
+        """Return the population.
 
         Raises:
-            InputError: A line is damaged, missing, out of order, or changed by hand.
+            InputError: A line is damaged, missing, out of order, or was edited.
         """
-        skeleton = self.skeleton()
-        records = journal.read(self.population_file, "population").records
-        stated = self.space().get("sample", {}).get("n", len(records))
-        if len(records) != stated or not records:
-            raise InputError(
-                f"{self.population_file} holds {len(records)} models, {self.space_file.name} says "
-                f"{stated}; run the same `designspace sample` again to restore it"
-            )
-        bodies: list[Body] = []
-        regnets: list[RegNetParams] = []
-        for i, record in enumerate(records):
-            where = f"{self.population_file}, line {i + 1}"
-            try:
-                body = Body.from_dict(record["arch"])
-                if record["id"] != body.id or record["index"] != i:
-                    raise InputError("id or index does not fit the arch: the line was edited")
-                if body.num_stages != skeleton.num_stages:
-                    raise InputError(
-                        f"{body.num_stages} stages; the space has {skeleton.num_stages}"
-                    )
-                bodies.append(body)
-                if "regnet" in record:
-                    regnets.append(RegNetParams(**record["regnet"]))
-                for key in ("flops", "params", "acts"):
-                    record[key] = int(record[key])
-                    if not 0 <= record[key] < 2**63:
-                        raise InputError(f"{key} is {record[key]:g}, which no network has")
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from None
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
-                raise InputError(
-                    f"{where}: {error!r}; a model has id, index, arch, flops, params, acts; "
-                    "run the same `designspace sample` again to restore it"
-                ) from None
-        if regnets and len(regnets) != len(bodies):
-            raise InputError(f"{self.population_file}: only {len(regnets)} lines have a regnet")
-        counts = {
-            k: np.array([r[k] for r in records], np.int64) for k in ("flops", "params", "acts")
-        }
-        return Population(
-            skeleton=skeleton,
-            bodies=BodyBatch.from_bodies(bodies),
-            cost=Cost(**counts),
-            regnets=RegNetParamsBatch.from_list(regnets) if regnets else None,
+        return self._read(
+            "population",
+            [self.space_file, self.population_file],
+            lambda: read_population(self.population_file, self.space(), self.space_file),
         )
+
+    def _read_recipe_file(self) -> dict[str, Any]:
+        return unseal(read_yaml(self.recipe_file, "recipe"), self.recipe_file, "recipe")
 
     def recipe(self) -> Recipe | None:
         """Return the recipe that this run is trained with, or None before the first training."""
         if not self.recipe_file.exists():
             return None
-        plain = unseal(read_yaml(self.recipe_file, "recipe"), self.recipe_file, "recipe")
-        plain.pop("data", None)
-        return parse_recipe(plain, self.recipe_file)
+        plain = self._read("recipe", [self.recipe_file], self._read_recipe_file)
+        return parse_recipe({k: v for k, v in plain.items() if k != "data"}, self.recipe_file)
 
     def data(self) -> DataRecord | None:
-        """Return what this run is trained on, or None before the first training."""
+        """Return the data that this run is trained on, or None before the first training."""
         if not self.recipe_file.exists():
             return None
-        plain = read_yaml(self.recipe_file, "recipe").get("data")
+        plain = self._read("recipe", [self.recipe_file], self._read_recipe_file).get("data")
         return parse_data(plain, self.recipe_file) if isinstance(plain, dict) else None
 
     def begin_training(self, recipe: Recipe, data: DataRecord) -> None:
-        """Write recipe.yaml at the first training; later, hold it against what is asked for.
+        """Write recipe.yaml at the first training; later, compare it with the options.
 
         Raises:
             InputError: As `check_training`.
@@ -288,56 +261,204 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether anything of the training is worth keeping: a trial, or a checkpoint of one."""
-        journal_file, checkpoints = self.trials_file, self.path / "checkpoints"
+        """Whether there is a trial, or a checkpoint of one."""
+        journal_file, checkpoints = self.trials_file, self.checkpoints
         return (journal_file.exists() and journal_file.stat().st_size > 0) or (
             checkpoints.is_dir() and any(checkpoints.iterdir())
         )
 
     def check_training(self, recipe: Recipe, data: DataRecord | None = None) -> None:
-        """Hold what is asked for against what this run was trained with before.
+        """Compare a recipe and data with those that this run was trained with before.
 
         Raises:
-            InputError: It was trained with another recipe, other data, split or seed: its errors
-                could not be compared. The message says what differs.
+            InputError: Recipe, data, split or seed differ, so that errors would not be comparable.
         """
         if not self.begun:
             return
         before, before_data = self.recipe(), self.data()
-        differing = before.differences(recipe) if before else []
-        if before_data is not None and data is not None:
-            differing += before_data.differences(data)
-        if differing:
+        differences = before.differences(recipe) if before else []
+        if data is not None:
+            if before_data is not None:
+                differences += before_data.differences(data)
+            else:
+                splits = {trial.split for trial in self.trials()} - {data.split}
+                differences += [f"split: {split}, {data.split}" for split in sorted(splits)]
+        if differences:
             raise InputError(
-                f"{self.path} is trained otherwise ({self.recipe_file.name}, now): "
-                f"{'; '.join(differing)}. Repeat what it was trained with, or sample the same "
-                "population into another folder"
+                f"{self.path} was trained with other options ({self.recipe_file.name}, now): "
+                f"{'; '.join(differences)}. Repeat the earlier ones, or sample the same population "
+                "into another folder"
             )
 
     def trials(self) -> tuple[Trial, ...]:
-        """Return the standing trial of each model that has one, in sampled order.
+        """Return the current trial of each model that has one, in sampled order.
 
-        A failed trial that was tried again is superseded by the later line; every line stays in the
-        journal.
+        A later trial supersedes a failed one, and nothing else; the journal keeps every line.
 
         Raises:
-            InputError: A line is damaged, or is not of this population.
+            InputError: A line is damaged, or belongs to another population.
         """
-        sizes = self.space().get("sample", {}).get("n")
-        standing: dict[int, Trial] = {}
+        files = [self.space_file, self.population_file, self.trials_file]
+        return self._read("trials", files, self._read_trials)
+
+    def _read_trials(self) -> tuple[Trial, ...]:
+        ids = self.population().ids
+        current: dict[int, Trial] = {}
         records = journal.read(self.trials_file, "trials").records
         for number, record in enumerate(records, start=1):
             where = f"{self.trials_file}, record {number}"
             trial = Trial.from_record(record, where)
-            if sizes is not None and not 0 <= trial.index < sizes:
+            if not 0 <= trial.index < len(ids):
                 raise InputError(
-                    f"{where}: index {trial.index} is not in the population of {sizes}"
+                    f"{where}: index {trial.index} is not in the population of {len(ids)}"
                 )
-            before = standing.get(trial.index)
+            if trial.id != ids[trial.index]:
+                raise InputError(
+                    f"{where}: the trial of model {trial.index} is of {trial.id}, the population "
+                    f"has {ids[trial.index]} there: it is of another population"
+                )
+            before = current.get(trial.index)
             if before is None or before.state is TrialState.FAILED:
-                standing[trial.index] = trial
-        return tuple(standing[index] for index in sorted(standing))
+                current[trial.index] = trial
+        return tuple(current[index] for index in sorted(current))
 
-    def append_trials(self, trials: list[Trial]) -> None:
-        """Append finished trials to the journal; on return they are on disk."""
+    def ranked_trials(self) -> list[Trial]:
+        """Return the complete trials by ascending error, equal ones in sampled order."""
+        complete = [t for t in self.trials() if t.state is TrialState.COMPLETE]
+        return sorted(complete, key=lambda trial: (trial.error, trial.index))
+
+    def append_trials(self, trials: Sequence[Trial]) -> None:
+        """Append finished trials to the journal; they are on disk when this returns."""
         journal.append(self.trials_file, [trial.to_record() for trial in trials])
+
+    def record(
+        self,
+        index: int,
+        error: float | None,
+        *,
+        state: str = "complete",
+        seconds: float = 0.0,
+        reason: str = "",
+        curve: Sequence[float] = (),
+        seed: int = 0,
+        split: str = "own",
+    ) -> None:
+        """Append a trial that your own training loop measured.
+
+        Errors of one run must be comparable, so all of its trials share one split: with the default
+        `split`, a run holds either trials of your own or trials of a recipe.
+
+        Args:
+            index: Number of the model in sampled order.
+            error: Top-1 error in percent after the last epoch; None for a failed trial.
+            state: complete, diverged (with chance error) or failed.
+            seconds: Training time.
+            reason: Why it diverged or failed.
+            curve: Error in percent after each epoch.
+            seed: Seed of the training.
+            split: Name of the images that the error was measured on.
+
+        Raises:
+            InputError: An argument is out of range, the model already has a trial that did not
+                fail, the run's other trials have another split, or the run is being trained.
+        """
+        population = self.population()
+        if not 0 <= index < len(population):
+            raise self._no_model(index, "index")
+        record = {
+            **{"id": population.ids[index], "index": index, "state": state, "error": error},
+            **{"curve": list(curve), "seconds": seconds, "seed": seed, "split": split},
+            "reason": reason,
+        }
+        trial = Trial.from_record(record, "record")
+        with self.lock():
+            before = {earlier.index: earlier for earlier in self.trials()}
+            if index in before and before[index].state is not TrialState.FAILED:
+                raise InputError(f"index is {index}; that model already has a trial", "index")
+            data = self.data() if self.begun else None
+            splits = {t.split for t in before.values()} | ({data.split} if data else set())
+            if splits - {split}:
+                raise InputError(
+                    f"split is {split!r}; the errors in {self.path} were measured on "
+                    f"{' and '.join(sorted(splits))!r} and are not comparable with it",
+                    "split",
+                )
+            self.append_trials([trial])
+
+    def _no_model(self, which: int | str, argument: str) -> InputError:
+        last = len(self.population()) - 1
+        return InputError(f"{argument} is {which}; {self.path} has models 0 to {last}", argument)
+
+    def model(self, which: int | str) -> Model:
+        """Return a model of the run with its provenance.
+
+        Args:
+            which: Its index in sampled order, or `"best"`: the lowest error of all complete trials,
+                the first of equal ones.
+
+        Raises:
+            InputError: There is no such model, or no complete trial.
+        """
+        population = self.population()
+        if which == "best":
+            ranked = self.ranked_trials()
+            if not ranked:
+                raise InputError(f"{self.path}: no model has a complete trial yet, so none is best")
+            index = ranked[0].index
+        elif isinstance(which, int) and 0 <= which < len(population):
+            index = which
+        else:
+            raise self._no_model(which, "which")
+        space = self.space()
+        sample = space.get("sample") or {}
+        provenance = {
+            "run": str(self.path),
+            "space": str(space.get("name", self.name)),
+            **{key: str(sample[key]) for key in ("seed", "hash") if key in sample},
+            "id": population.ids[index],
+            "index": str(index),
+        }
+        return Model(
+            model_name(self.name, index),
+            population.bodies.body(index),
+            population.skeleton,
+            population.regnet(index),
+            tuple(provenance.items()),
+        )
+
+    def status(self) -> RunStatus:
+        """Return the status of the run: finished, running and failed models.
+
+        Raises:
+            InputError: A file of the run is damaged.
+        """
+        live = Heartbeat.read(self.heartbeat_file) if is_locked(self.lock_file) else None
+        trials = self.trials()
+        if live is not None:
+            # Models may have finished since the last heartbeat.
+            done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
+            running = {index: since for index, since in live.running.items() if index not in done}
+            live = Heartbeat(live.total, live.per_hour, live.seconds_left, running, live.written)
+        # A training process may be writing that line right now.
+        torn = live is None and journal.read(self.trials_file, "trials").torn_line is not None
+        return RunStatus(self.name, len(self.population()), trials, live, torn)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a DataFrame with one row per model, indexed by its number.
+
+        Columns: `id`; the parameters (`d1`, `w1`, … of an AnyNet, `d`, `w_0`, … of a RegNet);
+        `flops` (multiply-adds), `params`, `acts`; and of its trial, NaN where there is none,
+        `status`, `error` (percent), `epochs`, `seconds`, `seed`, `split`, `reason`, `device`.
+
+        Raises:
+            InputError: A file of the run is damaged.
+        """
+        return run_frame(self.population(), self.trials())
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,4 +1,4 @@
-"""How far a run is: every model of it accounted for, from its files alone."""
+"""The status of a run: every model accounted for, from its files alone."""
 
 import time
 from dataclasses import dataclass
@@ -6,22 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from designspace.io import journal
-from designspace.runs.heartbeat import Heartbeat, read_heartbeat
-from designspace.runs.run import Run
+from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How far a run is.
+    """The status of a run.
 
     Attributes:
-        name: Of the run folder.
+        name: Name of the run folder.
         n: Models in the population.
-        trials: The standing trial of each model that has one.
-        live: What the driver says of itself, or None where none is at work.
-        torn: Whether the journal's last line is torn: its model is trained again.
+        trials: The current trial of each model that has one.
+        live: Progress of the process that trains the run, or None if there is none.
+        torn: Whether the last line of the journal is incomplete; its model is trained again.
     """
 
     name: str
@@ -31,17 +29,17 @@ class RunStatus:
     torn: bool = False
 
     def count(self, state: TrialState) -> int:
-        """Return how many models ended so."""
+        """Return the number of trials in a state."""
         return sum(trial.state is state for trial in self.trials)
 
     @property
     def errors(self) -> list[float]:
-        """Errors of complete and diverged trials, ascending, in percent."""
+        """Errors of complete and diverged trials in percent, ascending."""
         return sorted(trial.error for trial in self.trials if trial.error is not None)
 
     @property
     def failures(self) -> list[Trial]:
-        """Trials that failed."""
+        """Failed trials."""
         return [trial for trial in self.trials if trial.state is TrialState.FAILED]
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,21 +73,3 @@ class RunStatus:
                 if t.state is not TrialState.COMPLETE
             ],
         }
-
-
-def read_status(folder: Run) -> RunStatus:
-    """Read how far a run is.
-
-    Raises:
-        InputError: A file of the run is damaged.
-    """
-    n = len(folder.population())
-    live, trials = read_heartbeat(folder), folder.trials()
-    if live is not None:
-        # A model may have been finished since the driver last spoke.
-        done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
-        running = {index: since for index, since in live.running.items() if index not in done}
-        live = Heartbeat(live.total, live.per_hour, live.seconds_left, running, live.written)
-    # A driver at work may be writing that line just now.
-    torn = live is None and journal.read(folder.trials_file, "trials").torn_line is not None
-    return RunStatus(folder.name, n, trials, live, torn)

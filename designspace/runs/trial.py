@@ -1,4 +1,4 @@
-"""A finished trial: one model, trained once, a fact that is never changed."""
+"""A finished trial: one model, trained once."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,8 +11,10 @@ from designspace.errors import InputError
 class TrialState(StrEnum):
     """How a trial ended.
 
-    `COMPLETE`: trained to the last epoch. `DIVERGED`: the loss became non-finite; it counts in the
-    EDF with chance error. `FAILED`: it crashed, ran out of memory or time; it stays visible.
+    Attributes:
+        COMPLETE: Trained to the last epoch.
+        DIVERGED: The loss became non-finite; counts in the EDF with chance error.
+        FAILED: Crashed, or ran out of memory or time; stays visible.
     """
 
     COMPLETE = "complete"
@@ -30,12 +32,12 @@ class Trial:
         state: How the trial ended.
         error: Top-1 error in percent on the validation split after the last epoch; chance error for
             a diverged trial, None for a failed one.
-        curve: That error after each epoch (of those that were reached).
-        seconds: Training time, data loading and validation included.
+        curve: That error after each epoch.
+        seconds: Training time, including data loading and validation.
         seed: Seed of initialisation and data order.
-        versions: Library versions and device that it ran with.
+        versions: Library versions and device.
         reason: Why it diverged or failed; empty for a complete trial.
-        split: Which images the error was measured on.
+        split: Images that the error was measured on.
     """
 
     id: str
@@ -50,7 +52,7 @@ class Trial:
     split: str = "val"
 
     def to_record(self) -> dict[str, Any]:
-        """Return plain data, as it stands in trials.jsonl."""
+        """Return plain data, as in trials.jsonl."""
         return {
             "id": self.id,
             "index": self.index,
@@ -69,7 +71,7 @@ class Trial:
         """Read one record.
 
         Raises:
-            InputError: A key is missing or a value is out of range; `where` is named.
+            InputError: A key is missing or a value is out of range; `where` begins the message.
         """
         try:
             state = TrialState(record["state"])
@@ -101,5 +103,5 @@ class Trial:
 
 
 def _text(value: Any) -> str:
-    """Text that can be written: JSON may hold halves of characters, which UTF-8 has not."""
+    """Replace lone surrogates, which JSON may hold and UTF-8 cannot encode."""
     return str(value).encode("utf-8", errors="replace").decode()

@@ -1,1 +1,1 @@
-"""The short schedule: data on its device, one trial, and the driver of a population."""
+"""Training: one trial, and the driver that trains a population on workers."""

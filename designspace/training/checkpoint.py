@@ -1,4 +1,4 @@
-"""The state of a trial in flight: one file, replaced whole after each epoch."""
+"""Checkpoint of a training in progress: one file, replaced atomically."""
 
 import contextlib
 import os
@@ -14,14 +14,13 @@ _FORMAT = 1
 
 
 def save(path: Path, key: str, state: dict[str, Any]) -> None:
-    """Write a state under its final name at once or not at all.
+    """Write a checkpoint atomically.
 
-    There is no fsync: a process that dies loses nothing without it, and a file that a power cut
-    left torn is found out by `load`.
+    Without fsync: a process that dies loses nothing, and `load` detects a file torn by a power cut.
 
     Args:
         path: The file.
-        key: What the state is of; `load` returns it for that alone.
+        key: Identifies the training; `load` returns the state for the same key only.
         state: Tensors and plain values.
 
     Raises:
@@ -36,7 +35,7 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        # Of a file that broke off torch says in which line of its own; the reason lies behind that.
+        # torch raises an error of its own while it handles the OSError of a failed write.
         cause = error if isinstance(error, OSError) else error.__context__
         if isinstance(cause, OSError):
             raise cause from None
@@ -44,16 +43,16 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, key: str, device: torch.device) -> dict[str, Any] | None:
-    """Return the state, or None where there is none, it is damaged, or it is of another trial."""
-    if not path.is_file():  # a pipe in its place would be waited for
+    """Return the state, or None if the file is missing, damaged, or of another training."""
+    if not path.is_file():  # opening a pipe would block
         return None
     try:
-        # torch doesn't look at the archive's checksums, and would hand out a changed number.
+        # torch ignores the archive's checksums.
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return None
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception:  # neither zipfile nor torch names one error for a damaged file
+    except Exception:  # zipfile and torch raise many types for a damaged file
         return None
     if not isinstance(state, dict) or (state.get("format"), state.get("key")) != (_FORMAT, key):
         return None

@@ -1,4 +1,4 @@
-"""Where trials train: which devices there are, and how each is used."""
+"""Devices that trials train on: which ones there are, and how a process is set up for one."""
 
 import contextlib
 import ctypes
@@ -13,40 +13,48 @@ from designspace import __version__
 from designspace.errors import InputError
 from designspace.runs.options import check_device
 
-# Small networks leave most of a GPU idle; what does not fit is tried again alone.
+# Small networks leave most of a GPU idle; a trial that runs out of memory is repeated alone.
 _TRIALS_PER_GPU = 4
+# mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, with the largest values that glibc accepts.
+_MALLOC_OPTIONS = ((-3, 32 << 20), (-1, (1 << 31) - 1))
 
 
-def resolve_devices(text: str) -> tuple[str, ...]:
-    """Return the devices that a person asked for, as torch names them.
+def resolve_devices(device: str) -> tuple[str, ...]:
+    """Return the names of the devices that an option selects.
 
     Args:
-        text: auto (all CUDA devices, else MPS, else the CPU), cpu, cuda, cuda:N or mps.
+        device: auto (all CUDA devices, else MPS, else the CPU), cpu, cuda, cuda:N or mps.
 
     Raises:
         InputError: The name is unknown, or this machine has no such device.
     """
-    check_device(text)
-    if text == "auto":
-        gpus = tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
-        return gpus or (("mps",) if torch.backends.mps.is_available() else ("cpu",))
-    if text == "cpu":
+    check_device(device)
+    if device == "cpu":
         return ("cpu",)
-    if text == "mps":
-        if not torch.backends.mps.is_available():
-            raise InputError("--device mps: this machine has no Apple GPU that torch can use")
+    has_mps = torch.backends.mps.is_available()
+    gpus = tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+    if device == "auto":
+        return gpus or (("mps",) if has_mps else ("cpu",))
+    if device == "mps":
+        if not has_mps:
+            raise InputError(
+                "device is 'mps'; this machine has no Apple GPU that torch can use", "device"
+            )
         return ("mps",)
-    number = text.partition(":")[2]
-    count = torch.cuda.device_count()
-    if count == 0:
-        raise InputError(f"--device {text}: torch finds no CUDA device here; use --device cpu")
-    if number and int(number) >= count:
-        raise InputError(f"--device {text}: there are {count} CUDA devices, cuda:0 first")
-    return (f"cuda:{int(number)}",) if number else tuple(f"cuda:{i}" for i in range(count))
+    if not gpus:
+        raise InputError(
+            f'device is {device!r}; torch finds no CUDA device here; use device="cpu"', "device"
+        )
+    number = device.partition(":")[2]
+    if number and int(number) >= len(gpus):
+        raise InputError(
+            f"device is {device!r}; there are {len(gpus)} CUDA devices, cuda:0 first", "device"
+        )
+    return (f"cuda:{int(number)}",) if number else gpus
 
 
 def default_jobs(devices: tuple[str, ...]) -> int:
-    """Return how many trials run at once: one a core, one on MPS, several on each GPU."""
+    """Return the default number of trials at once: one per core, one on MPS, four per GPU."""
     cores = available_cores()
     if devices == ("cpu",):
         return cores
@@ -56,33 +64,34 @@ def default_jobs(devices: tuple[str, ...]) -> int:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use, by affinity and by the container's limit."""
+    """Return the number of cores that CPU affinity and container limits leave to this process."""
     return int(cpu_count())
 
 
 def prepare(device: torch.device, exact: bool = False, threads: int = 1) -> torch.dtype | None:
-    """Set this process up for a device; return the type to autocast to, or None for float32.
+    """Set this process up for a device; return the autocast type, or None for float32.
 
-    One thread a trial: trials side by side use the cores better than the threads of one, and sums
-    of one thread come out the same however many trials there are. A CPU is exact always.
+    Trials use one thread each: side by side they use the cores better than several threads per
+    trial, and results don't depend on their number. Results on a CPU are always deterministic.
 
     Args:
-        device: Where trials will train.
-        exact: On CUDA, don't choose algorithms by timing them: runs are equal to the last bit.
-        threads: More than one where a single training has the CPU to itself.
+        device: Where trials train.
+        exact: On CUDA, choose deterministic algorithms instead of timing them.
+        threads: CPU threads, more than one if a single training has the CPU to itself.
     """
     torch.set_num_threads(threads if device.type == "cpu" else 1)
-    _keep_memory()
+    _keep_freed_memory()
     if device.type != "cuda":
         return None
     torch.cuda.set_device(device)
     torch.backends.cudnn.benchmark = not exact
     torch.backends.cudnn.deterministic = True
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
 
 
 def versions(device: torch.device, autocast: torch.dtype | None) -> dict[str, str]:
-    """Return what a trial ran with, as it stands in its record."""
+    """Return library versions, device and precision, as in a trial's record."""
     return {
         "designspace": __version__,
         "torch": torch.__version__,
@@ -93,7 +102,7 @@ def versions(device: torch.device, autocast: torch.dtype | None) -> dict[str, st
 
 
 def device_name(device: torch.device) -> str:
-    """Return the maker's name of a device."""
+    """Return the product name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = ""
@@ -106,19 +115,16 @@ def device_name(device: torch.device) -> str:
     return f"mps ({name})" if device.type == "mps" else f"cpu ({name})"
 
 
-def _keep_memory() -> None:
-    """Tell glibc to keep freed memory, which each step would ask for again page by page."""
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        trim_threshold, mmap_threshold = -1, -3
-        mallopt(mmap_threshold, 32 << 20)  # the most that glibc accepts
-        mallopt(trim_threshold, (1 << 31) - 1)
+def _keep_freed_memory() -> None:
+    """Make glibc keep freed memory, which every step would have to map again."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            for option, value in _MALLOC_OPTIONS:
+                ctypes.CDLL("libc.so.6").mallopt(option, value)
 
 
 def release_memory(device: torch.device) -> None:
-    """Hand freed memory back to the system, between trials."""
+    """Return cached memory to the system, between trials."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights."""
+"""Exponential moving average of a network's weights."""
 
 import copy
 
@@ -7,22 +7,22 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """A second network whose weights and BatchNorm statistics follow those of the first."""
+    """A second network whose weights and BatchNorm statistics average those of the first."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        """Start from the network's weights; `decay` is the share that is kept at each step."""
+        """Start from the network's weights; `decay` is the fraction kept at each step."""
         self.network = copy.deepcopy(network).requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Follow the network by one step."""
-        mine: list[Tensor] = list(self.network.parameters())
-        theirs: list[Tensor] = list(network.parameters())
-        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
-            if own.is_floating_point():
-                mine.append(own)
-                theirs.append(other)
+        """Average in the network's current weights."""
+        averages: list[Tensor] = list(self.network.parameters())
+        values: list[Tensor] = list(network.parameters())
+        for average, value in zip(self.network.buffers(), network.buffers(), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
             else:
-                own.copy_(other)
-        torch._foreach_lerp_(mine, theirs, 1 - self._decay)
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, 1 - self._decay)

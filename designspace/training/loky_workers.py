@@ -1,7 +1,6 @@
-"""Worker processes on this machine: joblib's loky, one executor a worker.
+"""Worker processes on this machine: joblib's loky, one executor per worker.
 
-One executor for all would be simpler, but it breaks as a whole when a single worker is killed. With
-one each, the others don't notice.
+A shared executor breaks as a whole when one of its workers is killed; separate ones do not.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,13 @@ Work = Callable[[TrialTask], Outcome]
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task that a worker is through with: its outcome, or None where the worker died."""
+    """A task that a worker has finished.
+
+    Attributes:
+        task: The task.
+        outcome: Its outcome, or None if the worker died.
+        death: How the worker died.
+    """
 
     task: TrialTask
     outcome: Outcome | None
@@ -30,37 +35,37 @@ class TaskResult:
 
 
 class Workers(Protocol):
-    """Where tasks go: at most `slots` at once."""
+    """Where tasks run, at most `slots` at once."""
 
     @property
     def slots(self) -> int:
-        """How many tasks run at once."""
+        """Tasks that can run at once."""
 
     def submit(self, task: TrialTask) -> None:
         """Start a task in a free slot."""
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Return what has come to an end, waiting so long for the first."""
+        """Return finished tasks, waiting up to `seconds` for the first."""
 
     def kill(self, task: TrialTask) -> None:
-        """End the worker of a task; the task comes back from `wait` with its death."""
+        """Kill the worker of a task; `wait` then returns the task with the worker's death."""
 
     def close(self) -> None:
-        """End all workers, at once."""
+        """Stop all workers immediately."""
 
 
 class LokyWorkers:
-    """Processes of this machine, spread over the devices in turn."""
+    """Processes on this machine, distributed over the devices in turn."""
 
     def __init__(self, jobs: int, work: Work, devices: tuple[str, ...] = ("cpu",)) -> None:
-        """Prepare slots; a process starts with the first task of its slot."""
+        """Create `jobs` slots; the process of a slot starts with its first task."""
         self._work, self._devices = work, devices
         self._executors: list[ProcessPoolExecutor | None] = [None] * jobs
         self._running: dict[Future[Outcome], tuple[TrialTask, int]] = {}
 
     @property
     def slots(self) -> int:
-        """How many tasks run at once."""
+        """Tasks that can run at once."""
         return len(self._executors)
 
     def submit(self, task: TrialTask) -> None:
@@ -69,13 +74,13 @@ class LokyWorkers:
         slot = next(slot for slot in range(self.slots) if slot not in taken)
         task = replace(task, device=self._devices[slot % len(self._devices)])
         try:
-            future = self._hand(slot, task)
-        except BrokenExecutor:  # its worker was killed while it had nothing to do
+            future = self._submit_to(slot, task)
+        except BrokenExecutor:  # its process was killed while idle
             self._drop(slot)
-            future = self._hand(slot, task)
+            future = self._submit_to(slot, task)
         self._running[future] = (task, slot)
 
-    def _hand(self, slot: int, task: TrialTask) -> "Future[Outcome]":
+    def _submit_to(self, slot: int, task: TrialTask) -> "Future[Outcome]":
         executor = self._executors[slot]
         if executor is None:
             executor = self._executors[slot] = pool(1)
@@ -84,19 +89,19 @@ class LokyWorkers:
         return future
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Return what has come to an end, waiting so long for the first."""
+        """Return finished tasks, waiting up to `seconds` for the first."""
         finished = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
         return [self._collect(future) for future in finished]
 
     def kill(self, task: TrialTask) -> None:
-        """Kill the worker of a task; the task comes back from `wait` with its death."""
+        """Kill the worker of a task; `wait` then returns the task with the worker's death."""
         for other, slot in self._running.values():
             executor = self._executors[slot]
-            if other.place == task.place and executor is not None:
+            if other.position == task.position and executor is not None:
                 executor.shutdown(wait=False, kill_workers=True)
 
     def close(self) -> None:
-        """Kill all workers: what they write, they write whole or not at all."""
+        """Kill all workers; every file that they write is written atomically."""
         for slot in range(self.slots):
             self._drop(slot)
         self._running.clear()
@@ -105,18 +110,19 @@ class LokyWorkers:
         task, slot = self._running.pop(future)
         try:
             return TaskResult(task, future.result())
-        except Exception as error:  # the worker is gone, whatever loky makes of it
+        except Exception as error:  # the worker is gone, whatever loky raises
             self._drop(slot)
-            return TaskResult(task, None, _cause(error))
+            return TaskResult(task, None, _describe_death(error))
 
     def _drop(self, slot: int) -> None:
-        """Kill the worker of a slot, if there is one; the next task gets another."""
+        """Kill the process of a slot, if any; the next task gets another one."""
         executor, self._executors[slot] = self._executors[slot], None
         if executor is not None:
             executor.shutdown(wait=False, kill_workers=True)
 
 
-def _cause(error: Exception) -> str:
+def _describe_death(error: Exception) -> str:
+    # loky names the signal in its message only.
     codes = str(error).rpartition("exit codes of the workers are")[2].strip(" {}.\n")
     if isinstance(error, TerminatedWorkerError):
         return f"its worker died ({codes})" if codes else "its worker died"

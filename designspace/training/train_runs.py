@@ -1,11 +1,10 @@
-"""Training a population: what is asked for, held against what is there, then driven to its end."""
+"""Train the populations of run folders."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from designspace.arch import Population
 from designspace.data.batches import LARGE
 from designspace.data.cache import Cache, Progress, build_cache, default_home
 from designspace.data.decode import geometries
@@ -13,35 +12,31 @@ from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
 from designspace.io.files import make_folder, remove_half_written
-from designspace.io.lock import lock
 from designspace.runs import DataRecord, Recipe, Run, Trial, TrialState
-from designspace.runs.heartbeat import remove_heartbeat
 from designspace.runs.options import absolute_source, check_training_options
 from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
 from designspace.training.trial_task import TrialTask, run_task, trial_seed
 
-# What a worker that was killed leaves of a checkpoint: the model's number and its own.
-
 
 @dataclass(frozen=True)
-class Request:
-    """What a person asks of `designspace train`.
+class TrainOptions:
+    """Options of a training.
 
     Attributes:
         data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
-        recipe: As chosen and overridden; its resolution may still be open.
+        recipe: The recipe; its resolution may be None.
         val: held-out or test.
         seed: Seed of the run.
         indices: Models to train, or None for all.
-        jobs: Trials at once, or None for what suits the devices.
+        jobs: Trials at once, or None for the devices' default.
         device: auto, cpu, cuda, cuda:N or mps.
         retry: Train failed models again.
-        time_limit: Seconds a trial may train, or None.
+        time_limit: Seconds that a trial may train, or None.
         compiled: Use torch.compile.
-        exact: On CUDA, equal bits in every run, at some speed.
-        download: Fetch the data set when it is missing.
+        exact: On CUDA, use deterministic algorithms.
+        download: Download the data set if it is missing.
         home: Folder of image caches and downloads, or None for the user's cache folder.
         elsewhere: Workers may be on other machines: they decode their own images and keep their
             own checkpoints.
@@ -63,87 +58,105 @@ class Request:
     elsewhere: bool = False
 
 
-def local_workers(request: Request, jobs: int, work: Work = run_task) -> Workers:
-    """Make worker processes on this machine, as many as asked for but no more than `jobs`."""
-    places = devices.resolve_devices(request.device)
-    return LokyWorkers(min(request.jobs or devices.default_jobs(places), jobs), work, places)
+def local_workers(options: TrainOptions, trials: int, work: Work = run_task) -> Workers:
+    """Start up to `options.jobs` worker processes on this machine, but no more than trials."""
+    names = devices.resolve_devices(options.device)
+    jobs = options.jobs or devices.default_jobs(names)
+    return LokyWorkers(min(jobs, trials), work, names)
 
 
 def train_runs(
-    runs: Sequence[tuple[Run, Request]],
+    runs: Sequence[tuple[Run, TrainOptions]],
     observer: Observer,
     cache_progress: Progress | None = None,
-    make_workers: Callable[[Request, int], Workers] = local_workers,
+    make_workers: Callable[[TrainOptions, int], Workers] = local_workers,
     until: Callable[[], str | None] = lambda: None,
 ) -> tuple[RunProgress, ...]:
-    """Train the models of one or more run folders that have no trial yet, the runs in turns.
+    """Train the models of one or more runs that have no trial yet, the runs in turns.
 
     Args:
-        runs: Folders that hold populations, each with what is asked for; they get recipe.yaml and
-            trials.jsonl. Jobs and device are those of the first.
-        observer: Told how it goes.
-        cache_progress: Told how many images are decoded.
-        make_workers: Makes the workers, given a request and the number of trials to come.
-        until: Asked after each trial; words end the training there.
+        runs: Run folders with their options; `jobs` and `device` are those of the first.
+        observer: Receives messages and progress.
+        cache_progress: Called with the numbers of decoded images and of all images.
+        make_workers: Starts the workers, given options and the number of trials.
+        until: Called after each trial; a returned text is shown and ends the training.
 
     Returns:
-        How each run ended.
+        The final progress of each run.
 
     Raises:
-        InputError: A request doesn't fit the data, its folder or this machine; or a journal can't
-            be written. Every trial that was finished before is kept.
+        InputError: The options don't match the data, the run or this machine, or a journal can't be
+            written. Finished trials are kept.
     """
-    _check_apart([folder for folder, _ in runs])
-    for _, request in runs:
-        _check(request)
+    _check_distinct([run for run, _ in runs])
+    for _, options in runs:
+        _check(options)
     with ExitStack() as locks:
-        for folder, _ in runs:
-            locks.enter_context(lock(folder.lock_file, f"the run folder {folder.path}"))
+        for run, _ in runs:
+            locks.enter_context(run.lock())
         images = _Images(observer, cache_progress)
-        shares = [_share(i, folder, request, images) for i, (folder, request) in enumerate(runs)]
-        trials = sum(len(share.tasks) for share in shares)
-        workers = make_workers(runs[0][1], max(1, trials))
+        plans = [_plan(i, run, options, images) for i, (run, options) in enumerate(runs)]
+        workers = make_workers(runs[0][1], max(1, sum(len(plan.tasks) for plan in plans)))
         try:
-            return Driver(shares, workers, observer, until).run()
+            return Driver(plans, workers, observer, until).run()
         finally:
             workers.close()
-            for folder, _ in runs:
-                remove_heartbeat(folder)
+            for run, _ in runs:
+                run.heartbeat_file.unlink(missing_ok=True)
 
 
-def _share(run: int, folder: Run, request: Request, images: "_Images") -> RunPlan:
-    """Hold what is asked for against what a folder holds; begin its training."""
-    population = folder.population()
-    request = replace(request, recipe=request.recipe.at(population.skeleton.resolution))
-    folder.check_training(request.recipe)
-    todo, done = _select(folder, request, population)
-    cache, data = images.prepare(request)
-    folder.begin_training(request.recipe, data)
-    folder.append_trials([])
-    for place in (folder.path, make_folder(folder.checkpoints)):
-        remove_half_written(place)
-    tasks = [_task(run, folder, request, population, data, cache, index) for index in todo]
-    return RunPlan(folder, tasks, done, population.cost.flops.tolist())
+def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") -> RunPlan:
+    """Check the options against a run folder and begin its training."""
+    population = run.population()
+    options = replace(options, recipe=options.recipe.at(population.skeleton.resolution))
+    run.check_training(options.recipe)
+    indices, done = _select(run, options)
+    cache, data = images.prepare(options)
+    run.begin_training(options.recipe, data)
+    run.append_trials([])
+    for folder in (run.path, make_folder(run.checkpoints)):
+        remove_half_written(folder)
+    local = not options.elsewhere
+    tasks = [
+        TrialTask(
+            id=population.ids[index],
+            index=index,
+            model=population.model(index).at(classes=data.classes),
+            recipe=options.recipe,
+            seed=trial_seed(options.seed, index),
+            cache=cache.path.resolve() if local else None,
+            data=data,
+            device=options.device,
+            checkpoint=run.checkpoints.resolve() / f"{index:05d}.pt" if local else None,
+            home=options.home,
+            time_limit=options.time_limit,
+            compiled=options.compiled,
+            exact=options.exact,
+            run_index=run_index,
+        )
+        for index in indices
+    ]
+    return RunPlan(run, tasks, done, population.cost.flops.tolist())
 
 
-def _check_apart(folders: list[Run]) -> None:
-    places = [folder.path.resolve() for folder in folders]
-    for i, place in enumerate(places):
-        if place in places[:i]:
-            raise InputError(f"the run folder {folders[i].path} is given twice")
+def _check_distinct(runs: list[Run]) -> None:
+    paths = [run.path.resolve() for run in runs]
+    for i, path in enumerate(paths):
+        if path in paths[:i]:
+            raise InputError(f"runs has the run folder {runs[i].path} twice", "runs")
 
 
-def _check(request: Request) -> None:
+def _check(options: TrainOptions) -> None:
     check_training_options(
-        data=request.data,
-        val=request.val,
-        seed=request.seed,
-        jobs=request.jobs,
-        device=request.device,
-        time_limit=request.time_limit,
+        data=options.data,
+        val=options.val,
+        seed=options.seed,
+        jobs=options.jobs,
+        device=options.device,
+        time_limit=options.time_limit,
     )
-    if not request.elsewhere:
-        devices.resolve_devices(request.device)
+    if not options.elsewhere:
+        devices.resolve_devices(options.device)
 
 
 class _Images:
@@ -151,22 +164,22 @@ class _Images:
 
     def __init__(self, observer: Observer, progress: Progress | None) -> None:
         self._observer, self._progress = observer, progress
-        self._known: dict[tuple[object, ...], tuple[Cache, DataRecord]] = {}
+        self._prepared: dict[tuple[object, ...], tuple[Cache, DataRecord]] = {}
 
-    def prepare(self, request: Request) -> tuple[Cache, DataRecord]:
-        """Return the images that a request asks for, and the record of them."""
-        sizes = geometries(request.recipe)
-        key = (request.data, request.download, request.val, request.home, sizes)
-        if key not in self._known:
-            self._known[key] = self._decode(request)
-        cache, record = self._known[key]
-        return cache, replace(record, seed=request.seed)
+    def prepare(self, options: TrainOptions) -> tuple[Cache, DataRecord]:
+        """Return the decoded images for some options, and their record."""
+        sizes = geometries(options.recipe)
+        key = (options.data, options.download, options.val, options.home, sizes)
+        if key not in self._prepared:
+            self._prepared[key] = self._decode(options)
+        cache, record = self._prepared[key]
+        return cache, replace(record, seed=options.seed)
 
-    def _decode(self, request: Request) -> tuple[Cache, DataRecord]:
-        home = request.home or default_home()
-        source = load_source(request.data, request.download, home / "data")
-        parts = split(source, request.val)
-        sizes, cores = geometries(request.recipe), devices.available_cores()
+    def _decode(self, options: TrainOptions) -> tuple[Cache, DataRecord]:
+        home = options.home or default_home()
+        source = load_source(options.data, options.download, home / "data")
+        parts = split(source, options.val)
+        sizes, cores = geometries(options.recipe), devices.available_cores()
         cache = build_cache(parts, sizes, home / "images", cores, self._progress)
         if cache.train_bytes > LARGE:
             self._observer.note(
@@ -174,10 +187,10 @@ class _Images:
                 "shuffled chunks"
             )
         record = DataRecord(
-            source=absolute_source(request.data),
+            source=absolute_source(options.data),
             val=parts.choice,
             split=parts.words,
-            seed=request.seed,
+            seed=options.seed,
             classes=len(source.classes),
             train_images=cache.train_images,
             val_images=cache.val_images,
@@ -186,51 +199,14 @@ class _Images:
         return cache, record
 
 
-def _task(
-    run: int,
-    folder: Run,
-    request: Request,
-    population: Population,
-    data: DataRecord,
-    cache: Cache,
-    index: int,
-) -> TrialTask:
-    here = not request.elsewhere
-    return TrialTask(
-        id=population.ids[index],
-        index=index,
-        model=population.model(index).at(classes=data.classes),
-        recipe=request.recipe,
-        seed=trial_seed(request.seed, index),
-        cache=cache.path.resolve() if here else None,
-        data=data,
-        device=request.device,
-        checkpoint=folder.checkpoints.resolve() / f"{index:05d}.pt" if here else None,
-        home=request.home,
-        time_limit=request.time_limit,
-        compiled=request.compiled,
-        exact=request.exact,
-        run=run,
-    )
-
-
-def _select(folder: Run, request: Request, population: Population) -> tuple[list[int], list[Trial]]:
-    """Return the indices to train, and the trials of earlier calls among those asked for."""
-    size = len(population)
-    asked = range(size) if request.indices is None else request.indices
-    beyond = [index for index in asked if not 0 <= index < size]
-    if beyond:
-        raise InputError(
-            f"model {beyond[0]} is not in {folder.path}, which has models 0 to {size - 1}"
-        )
-    trials = {trial.index: trial for trial in folder.trials()}
-    for index, trial in trials.items():
-        if trial.id != population.ids[index]:
-            raise InputError(
-                f"{folder.trials_file}: the trial of model {index} is of {trial.id}, the "
-                f"population has {population.ids[index]} there: the journal is of another run"
-            )
-    if request.retry:
+def _select(run: Run, options: TrainOptions) -> tuple[list[int], list[Trial]]:
+    """Return the indices to train, and the earlier trials of the other selected models."""
+    n = len(run.population())
+    selected = sorted(set(range(n) if options.indices is None else options.indices))
+    outside = [index for index in selected if not 0 <= index < n]
+    if outside:
+        raise InputError(f"indices has {outside[0]}; {run.path} has models 0 to {n - 1}", "indices")
+    trials = {trial.index: trial for trial in run.trials()}
+    if options.retry:
         trials = {i: t for i, t in trials.items() if t.state is not TrialState.FAILED}
-    wanted = sorted(set(asked))
-    return [i for i in wanted if i not in trials], [trials[i] for i in wanted if i in trials]
+    return [i for i in selected if i not in trials], [trials[i] for i in selected if i in trials]

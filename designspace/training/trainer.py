@@ -1,6 +1,5 @@
-"""One network, trained by a recipe: nothing in the step but forward, backward and optimizer."""
+"""Train one network by a recipe."""
 
-import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,9 +17,9 @@ from designspace.training.accuracy import count_correct
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
 
-# Steps between two looks at the loss where a look would make the processor wait for the device.
-_LOOK_EVERY = 50
-# torch has one random state a process; a Dask worker may run trials in several threads.
+# Steps between two checks of the loss on a GPU, as each check synchronises.
+_CHECK_EVERY = 50
+# torch has one random state per process; a Dask worker may run trials in several threads.
 _SEEDING = threading.Lock()
 
 
@@ -29,9 +28,13 @@ class Diverged(Exception):
 
 
 class Trainer:
-    """A network in training: weights, momentum, average, and the epochs done.
+    """A network in training: weights, momentum, weight average, and finished epochs.
 
-    `state` and `restore` carry all of it, so that training goes on bit for bit where it was.
+    Training resumed from `state` by `restore` is bit-identical to an uninterrupted one.
+
+    Attributes:
+        network: The network being trained.
+        curve: Validation error in percent after each finished epoch.
     """
 
     def __init__(
@@ -43,14 +46,14 @@ class Trainer:
         autocast: torch.dtype | None = None,
         compiled: bool = False,
     ) -> None:
-        """Build and initialise the network; equal seeds give equal weights on every device."""
+        """Build and initialise the network; equal seeds give equal weights on all devices."""
         with _SEEDING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fused = device.type == "cpu" and not compiled
             network = build(model, recipe.zero_init_residual, fused=fused)
         self.network: nn.Module = network.to(device=device, memory_format=torch.channels_last)
         if compiled:
-            # What was compiled for the models before counts against a limit, past which none is.
+            # Earlier models count towards the recompilation limit.
             torch.compiler.reset()
         self._forward: Callable[[Tensor], Tensor] = (
             torch.compile(self.network) if compiled else self.network
@@ -63,7 +66,7 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             fused=True if device.type in ("cpu", "cuda") else None,
         )
-        # float16 alone needs its loss scaled; bfloat16 has float32's range.
+        # Only float16 needs loss scaling; bfloat16 has the range of float32.
         self._scaler = torch.amp.GradScaler(
             device.type, enabled=autocast is torch.float16 and device.type == "cuda"
         )
@@ -72,15 +75,15 @@ class Trainer:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs that were trained and measured."""
+        """Number of finished epochs."""
         return len(self.curve)
 
     def run_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
-        """Train one epoch and measure the error after it.
+        """Train one epoch and append the validation error to the curve.
 
         Args:
             batches: The data.
-            guard: Called before each step; raises to stop.
+            guard: Called before each step; raises an exception to stop.
 
         Raises:
             Diverged: The loss became non-finite.
@@ -89,30 +92,26 @@ class Trainer:
         self.curve.append(self.measure(batches))
 
     def train_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
-        """Take the steps of the next epoch; see `run_epoch`."""
+        """Train one epoch without measuring the error; see `run_epoch`."""
         epoch, steps = self.epochs_done, batches.steps_per_epoch
-        look_every = 1 if self._device.type == "cpu" else _LOOK_EVERY
+        check_every = 1 if self._device.type == "cpu" else _CHECK_EVERY
         finite = torch.ones((), dtype=torch.bool, device=self._device)
         self.network.train()
         for step, (images, labels) in enumerate(batches.epoch(self._seed, epoch)):
             guard()
             rate = learning_rate(self._recipe, epoch * steps + step, steps)
             loss = self._step(images, labels, rate)
-            if look_every == 1:
-                healthy = math.isfinite(loss.item())
-            else:
-                finite &= torch.isfinite(loss)
-                looking = (step + 1) % look_every == 0 or step + 1 == steps
-                healthy = not looking or bool(finite)
-            if not healthy:
-                about = "" if look_every == 1 else f"at most {look_every} steps before "
+            finite &= torch.isfinite(loss)
+            checked = (step + 1) % check_every == 0 or step + 1 == steps
+            if checked and not finite:
+                about = "" if check_every == 1 else f"at most {check_every} steps before "
                 raise Diverged(
                     f"the loss became non-finite {about}at step {step + 1} of {steps}, "
                     f"epoch {epoch + 1} of {self._recipe.epochs}"
                 )
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how training goes on, as tensors and plain values."""
+        """Return everything that training depends on, as tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -122,7 +121,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])

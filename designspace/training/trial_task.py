@@ -1,4 +1,4 @@
-"""One trial as a worker gets it, and what the worker hands back."""
+"""The task of one trial, as sent to a worker, and its outcome."""
 
 import hashlib
 import json
@@ -26,23 +26,23 @@ from designspace.training.trainer import Diverged, Trainer
 
 @dataclass(frozen=True)
 class TrialTask:
-    """All that a worker needs to train one model.
+    """Everything that a worker needs to train one model.
 
     Attributes:
         id: Content hash of the model.
         index: Its index in the population.
         model: The network, with the data's number of classes.
-        recipe: With its resolution resolved.
-        seed: Of initialisation and data order.
-        cache: Folder of the decoded images, or None for a worker that decodes its own.
-        data: The images: where they are, how they are split, and their hash.
-        device: As torch names it, or auto.
-        checkpoint: File of the state after each epoch, or None for a place of the worker's own.
-        home: Folder of a worker's own images and checkpoints, or None for its user's cache folder.
+        recipe: The recipe, with its resolution filled in.
+        seed: Seed of initialisation and data order.
+        cache: Folder of the decoded images, or None if the worker decodes its own.
+        data: Source, split and hash of the images.
+        device: Name of the device, or auto.
+        checkpoint: File of the checkpoint, or None for one in `home`.
+        home: Folder of the worker's own images and checkpoints; None is the user's cache folder.
         time_limit: Seconds of training after which the trial fails, or None.
-        compiled: Whether torch.compile is used.
-        exact: Whether equal bits matter more than speed on CUDA.
-        run: Which of the runs that are trained together it belongs to.
+        compiled: Use torch.compile.
+        exact: On CUDA, use deterministic algorithms.
+        run_index: Which of the runs that are trained together it belongs to.
     """
 
     id: str
@@ -58,29 +58,29 @@ class TrialTask:
     time_limit: float | None = None
     compiled: bool = False
     exact: bool = False
-    run: int = 0
+    run_index: int = 0
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Its run and its index there: one task at a time has this place."""
-        return self.run, self.index
+    def position(self) -> tuple[int, int]:
+        """Index of its run and of its model; unique among the tasks in training."""
+        return self.run_index, self.index
 
     @property
     def key(self) -> str:
-        """What the trial's checkpoints are of."""
+        """Identifies the trial in its checkpoint."""
         data = (self.data.content, self.data.split)
-        facts = (self.id, self.model.skeleton.to_dict(), self.recipe.to_dict(), self.seed, data)
-        return hashlib.sha256(json.dumps([facts, torch.__version__]).encode()).hexdigest()
+        trial = (self.id, self.model.skeleton.to_dict(), self.recipe.to_dict(), self.seed, data)
+        return hashlib.sha256(json.dumps([trial, torch.__version__]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
-        trial: The finished trial, ready for the journal.
-        out_of_memory: It failed for want of memory, and may do better alone.
-        notes: What a person should be told.
+        trial: The finished trial.
+        out_of_memory: It ran out of memory and may succeed alone.
+        notes: Messages for the user.
     """
 
     trial: Trial
@@ -88,17 +88,17 @@ class Outcome:
     notes: tuple[str, ...] = field(default=())
 
 
-class _Stop(Exception):
-    """The trial may not go on; the message says why."""
+class _TimeLimitExceeded(Exception):
+    """The trial reached its time limit."""
 
 
 def trial_seed(seed: int, index: int) -> int:
-    """Return the seed of model `index` in a run with `seed`: it depends on nothing else."""
+    """Return the seed of model `index` in a run with `seed`."""
     return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint32)[0])
 
 
 def run_task(task: TrialTask) -> Outcome:
-    """Train one model from its checkpoint or from the start; whatever happens has a state."""
+    """Train one model from its checkpoint or from scratch; every ending has a state."""
     progress = _Progress(task)
     device = torch.device("cpu")
     try:
@@ -109,9 +109,9 @@ def run_task(task: TrialTask) -> Outcome:
     except Diverged as stop:
         chance = 100.0 * (1 - 1 / task.model.skeleton.classes)
         return progress.end(TrialState.DIVERGED, chance, str(stop))
-    except _Stop as stop:
+    except _TimeLimitExceeded as stop:
         return progress.end(TrialState.FAILED, None, str(stop))
-    except Exception as error:  # every end of a trial is recorded, ours and torch's errors too
+    except Exception as error:  # every ending is recorded, bugs and errors of torch included
         text = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
         memory = _is_out_of_memory(error)
         reason = f"out of memory on {task.device}: {text}" if memory else text
@@ -121,7 +121,7 @@ def run_task(task: TrialTask) -> Outcome:
 
 
 class _Progress:
-    """What is known of a trial while it runs."""
+    """The results of a trial so far."""
 
     def __init__(self, task: TrialTask) -> None:
         self.task = task
@@ -157,13 +157,13 @@ def _train(
     task: TrialTask, device: torch.device, autocast: torch.dtype | None, progress: _Progress
 ) -> Outcome:
     file = task.checkpoint or _home(task) / "checkpoints" / f"{task.key[:32]}.pt"
-    batches = Batches(_cache(task), task.recipe, device)
+    batches = Batches(_open_images(task), task.recipe, device)
     progress.started = time.monotonic()
     training = Trainer(task.model, task.recipe, task.seed, device, autocast, task.compiled)
     progress.curve = training.curve
     state = checkpoint.load(file, task.key, device)
     if state is None and file.exists():
-        progress.notes.append(f"{file} is damaged or of another trial; training begins anew")
+        progress.notes.append(f"{file} is damaged or of another trial; training starts over")
     if state is not None:
         progress.before = float(state["seconds"])
         training.restore(state)
@@ -178,14 +178,14 @@ def _train(
     return progress.end(TrialState.COMPLETE, training.curve[-1])
 
 
-def _cache(task: TrialTask) -> Cache:
-    """Open the images where the driver decoded them, or decode them on this machine."""
+def _open_images(task: TrialTask) -> Cache:
+    """Open the images that the driver decoded, or decode them on this machine."""
     if task.cache is not None:
         return open_cache(task.cache)
-    cache = _own_cache(task.data.source, task.data.val, task.recipe, _home(task))
+    cache = _decode_images(task.data.source, task.data.val, task.recipe, _home(task))
     if cache.content != task.data.content:
         raise InputError(
-            f"the images of {task.data.source} on {socket.gethostname()} are not those of the run"
+            f"the images of {task.data.source} on {socket.gethostname()} differ from the run's"
         )
     return cache
 
@@ -195,19 +195,19 @@ def _home(task: TrialTask) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _own_cache(source: str, val: str, recipe: Recipe, home: Path) -> Cache:
+def _decode_images(source: str, val: str, recipe: Recipe, home: Path) -> Cache:
     parts = split(load_source(source, home=home / "data"), val)
     return build_cache(parts, geometries(recipe), home / "images", devices.available_cores())
 
 
 def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:
-    """Write the checkpoint; training goes on without one where the disk refuses it."""
+    """Write the checkpoint; without one training continues."""
     try:
         checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})
     except OSError as error:
         note = (
-            f"no checkpoint can be written in {file.parent} ({error.strerror or error}); training "
-            "goes on without one, and a trial that is stopped begins anew"
+            f"cannot write checkpoints in {file.parent} ({error.strerror or error}); an "
+            "interrupted trial will start over"
         )
         if note not in progress.notes:
             progress.notes.append(note)
@@ -216,8 +216,8 @@ def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:
 def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
     def check() -> None:
         if task.time_limit is not None and progress.seconds > task.time_limit:
-            raise _Stop(
-                f"past its time limit of {task.time_limit:g} s in epoch "
+            raise _TimeLimitExceeded(
+                f"reached its time limit of {task.time_limit:g} s in epoch "
                 f"{len(progress.curve) + 1} of {task.recipe.epochs}"
             )
 
@@ -226,7 +226,7 @@ def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, InputError) and error.__cause__ is not None:
-        return _is_out_of_memory(error.__cause__)  # what another package's block met
+        return _is_out_of_memory(error.__cause__)  # raised in a block of a plugin
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error)

@@ -206,10 +206,10 @@ def ours(
     folder, images: Path, home: Path, epochs: int, n: int, workers: Kept, seed: int = 0
 ) -> Trained:
     """Train the first n models of a run anew."""
-    from designspace.training.train_runs import Request, train_runs
+    from designspace.training.train_runs import TrainOptions, train_runs
 
     folder.trials_file.unlink(missing_ok=True)
-    request = Request(
+    request = TrainOptions(
         data=f"folder:{images}",
         recipe=the_recipe(epochs),
         val="test",
@@ -342,7 +342,7 @@ def nothing(task):
 def empty_trials(home: Path, options) -> list[Row]:
     """Question 4."""
     from designspace.training.loky_workers import LokyWorkers
-    from designspace.training.train_runs import Request, train_runs
+    from designspace.training.train_runs import TrainOptions, train_runs
 
     n = options.empty
     folder = make_run(home / "empty", n, "AnyNetXA@32", "1M:100M")
@@ -353,7 +353,7 @@ def empty_trials(home: Path, options) -> list[Row]:
             if snapshot.finished in (n // 10, n):
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
-    request = Request(data="digits", recipe=the_recipe(1), device="cpu", home=home)
+    request = TrainOptions(data="digits", recipe=the_recipe(1), device="cpu", home=home)
     began = time.perf_counter()
     (end,) = train_runs(
         [(folder, request)], Watching(), make_workers=lambda *_: LokyWorkers(2, nothing)

@@ -275,14 +275,14 @@ def test_the_clock_went_back_while_a_driver_is_at_work(small_study, cli):
     """The driver wrote the time of tomorrow, as it was before somebody set the clock right."""
     from designspace.io.lock import lock
     from designspace.runs import Run
-    from designspace.runs.heartbeat import Heartbeat, write_heartbeat
+    from designspace.runs.heartbeat import Heartbeat
 
     place = small_study.copy("tomorrow")
     with lock(place / ".lock", "x"):
         import time
 
         now = time.time() + 86400
-        write_heartbeat(Run(place), Heartbeat(4, 0.0, None, {0: now}, now))
+        Heartbeat(4, 0.0, None, {0: now}, now).write(Run(place).heartbeat_file)
         found = json.loads(cli("status", place, "--json").out)
         assert found["in_flight"][0]["seconds"] == 0
         assert "-" not in cli("status", place).out.split("model 0 is in training")[1]

@@ -13,7 +13,6 @@ from disturbed import clear, tried
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.runs import Run
-from designspace.runs.status import read_status
 from designspace.training import checkpoint
 
 CPU = torch.device("cpu")
@@ -190,7 +189,7 @@ def used(run):
     journal.append(run.trials_file, [trial.to_record() for trial in run.trials()])
     if run.recipe() is not None:
         run.check_training(run.recipe(), run.data())
-    read_status(run).to_dict()
+    run.status().to_dict()
 
 
 def places(data, path=()):

@@ -103,7 +103,7 @@ def test_training_tells_of_it_and_begins_that_trial_anew(marker, small_study, tm
         line = next(n for n in outcome.err.splitlines() if n.startswith(f"model {index}: "))
         assert f"{place}/checkpoints/{index:05d}.pt" in line
         assert "damaged or of another trial" in line
-        assert "begins anew" in line
+        assert "starts over" in line
     assert small_study.results(place) == small_study.results(small_study.trained)
 
 

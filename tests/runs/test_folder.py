@@ -1,12 +1,13 @@
 """Run folders: round trips, growth, and what was damaged or belongs elsewhere."""
 
 import json
+import os
 
 import pytest
 
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.runs import Run, Trial, TrialState
+from designspace.runs import DataRecord, Run, Trial, TrialState, load_recipe
 from designspace.space import Budget, load_space, sample, sample_record
 
 BUDGET = (Budget.parse("flops", "150K:400K"),)
@@ -71,7 +72,7 @@ def test_sampling_killed_between_its_two_files_goes_on(tmp_path):
 def test_another_population_is_refused_and_nothing_is_lost(tmp_path, other):
     folder = make(tmp_path / "run")
     before = folder.population_file.read_bytes()
-    with pytest.raises(InputError, match="another --out"):
+    with pytest.raises(InputError, match="another folder"):
         make(tmp_path / "run", **other)
     assert folder.population_file.read_bytes() == before
 
@@ -153,7 +154,86 @@ def test_an_edited_recipe_is_noticed_and_one_that_began_nothing_may_change(tmp_p
     folder.recipe_file.write_text(text.replace("epochs: 1\n", "epochs: 2\n"))
     assert "recipe.yaml was edited" in refused("train", folder.path)
     folder.recipe_file.write_text(text)
-    assert "trained otherwise" in refused(*words, 2, "--recipe", "quick")
+    assert "trained with other options" in refused(*words, 2, "--recipe", "quick")
     folder.trials_file.write_text("")
     assert cli(*words, 2, "--recipe", "quick").code == 0
     assert len(folder.trials()[0].curve) == 2
+
+
+def test_files_are_read_once_and_again_after_a_change(tmp_path):
+    run = make(tmp_path / "run")
+    os.utime(run.population_file, ns=(0, 0))
+    os.utime(run.space_file, ns=(0, 0))
+    population = run.population()
+    assert run.population() is population
+    run.append_trials([trial(run, 1)])
+    assert [t.index for t in run.trials()] == [1]
+    journal.append(run.trials_file, [trial(run, 3).to_record()])
+    assert [t.index for t in run.trials()] == [1, 3]
+    make(tmp_path / "run", n=6)
+    assert len(run.population()) == 6
+
+
+def test_errors_of_your_own_training_are_recorded(tmp_path):
+    run = make(tmp_path / "run")
+    run.record(1, 12.5, curve=[50, 12.5], seconds=3)
+    run.record(2, None, state="failed", reason="no memory")
+    run.record(2, 30.0)
+    frame = run.to_frame()
+    assert list(frame.columns) == [
+        *("id", "d", "w_0", "w_a", "w_m", "b", "g", "flops", "params", "acts"),
+        *("status", "error", "epochs", "seconds", "seed", "split", "reason", "device"),
+    ]
+    assert frame["error"].tolist()[1:3] == [12.5, 30.0]
+    assert frame.loc[1, ["status", "epochs", "seconds", "split"]].tolist() == [
+        *("complete", 2, 3.0, "own")
+    ]
+    assert frame.loc[[0, 3]].isna().any(axis=1).all()
+    assert run.status().count(TrialState.COMPLETE) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        ((4, 10.0), {}, "index is 4; .* has models 0 to 3"),
+        ((0, 10.0), {}, "index is 0; that model already has a trial"),
+        ((1, 101.0), {}, "0 to 100 percent"),
+        ((1, None), {}, "0 to 100 percent"),
+        ((1, 10.0), {"state": "done"}, "complete, diverged, failed"),
+        ((1, 10.0), {"split": "test"}, "split is 'test'; .* measured on 'own'"),
+    ],
+)
+def test_a_trial_that_cannot_be_recorded(tmp_path, words, options, message):
+    run = make(tmp_path / "run")
+    run.record(0, 20.0)
+    with pytest.raises(InputError, match=message):
+        run.record(*words, **options)
+    assert len(run.trials()) == 1
+
+
+def test_trials_of_a_recipe_and_your_own_do_not_mix(tmp_path):
+    recipe = load_recipe("quick").at(8)
+    data = DataRecord("digits", "held-out", "val", 0, 10, 1000, 100, "c")
+    yours, trained = make(tmp_path / "yours"), make(tmp_path / "trained")
+    yours.record(0, 20.0)
+    with pytest.raises(InputError, match="split: own, val"):
+        yours.begin_training(recipe, data)
+    trained.begin_training(recipe, data)
+    trained.append_trials([trial(trained, 0)])
+    with pytest.raises(InputError, match="measured on 'val'"):
+        trained.record(1, 20.0)
+    trained.record(1, 20.0, split="val")
+    assert len(trained.trials()) == 2
+
+
+def test_the_best_model_has_the_lowest_error(tmp_path):
+    run = make(tmp_path / "run")
+    with pytest.raises(InputError, match="none is best"):
+        run.model("best")
+    for index, error in ((2, 5.0), (1, 5.0), (0, 20.0)):
+        run.record(index, error)
+    assert dict(run.model("best").provenance)["index"] == "1"
+    assert run.model("best").body == run.model(1).body == run.population().bodies.body(1)
+    for which in (4, -1, "worst"):
+        with pytest.raises(InputError, match=f"which is {which}; .* models 0 to 3"):
+            run.model(which)

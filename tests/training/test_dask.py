@@ -57,7 +57,7 @@ def test_two_workers_of_which_one_is_killed(make_run, request_of, train_one, obs
 
 def test_nothing_at_the_address():
     with pytest.raises(InputError, match="no Dask scheduler answers"):
-        connect("tcp://127.0.0.1:1", None, (), 1, patience=0.5)
+        connect("tcp://127.0.0.1:1", None, (), 1, timeout=0.5)
 
 
 def test_slurm_jobs_are_what_was_asked_for():

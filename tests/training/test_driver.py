@@ -73,7 +73,7 @@ def test_a_worker_that_dies_once_costs_nothing(drive, observer):
 
     folder, _, end = drive(work)
     assert end.complete == 4
-    assert observer.notes == ["model 0: its worker died (SIGKILL(-9)); to be tried again"]
+    assert observer.notes == ["model 0: its worker died (SIGKILL(-9)); retrying"]
     assert len(journal.read(folder.trials_file).records) == 4
 
 
@@ -109,7 +109,7 @@ def test_out_of_memory_is_tried_again_alone(drive, observer):
     end = drive(work, slots=3)[-1]
     assert end.complete == 4
     assert calls == [0, 1, 2, 3, 0]
-    assert observer.notes == ["model 0: out of memory; to be tried again alone"]
+    assert observer.notes == ["model 0: out of memory; retrying alone"]
 
 
 def test_out_of_memory_alone_is_a_failure(drive):
@@ -133,7 +133,7 @@ def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
 
     limited = [replace(tasks[0], time_limit=0.01)]
     folder, _, end = drive(workers=Hanging(), tasks=limited, grace=0.01)
-    assert folder.trials()[0].reason == "past its time limit of 0.01 s without a sign"
+    assert folder.trials()[0].reason.startswith("killed 0.01 s past its time limit of 0.01 s")
     assert end.failed == 1
 
 
@@ -163,18 +163,18 @@ def test_earlier_trials_count_as_finished(make_run, tasks, observer, inline):
     before = [complete(tasks[0]).trial, failed(tasks[1]).trial]
     share = RunPlan(make_run(n=4), tasks[2:], before, [5] * 4)
     driver = Driver([share], inline(1, complete), observer)
-    assert (driver.snapshot().total, driver.snapshot().finished) == (4, 2)
+    assert (driver.progress().total, driver.progress().finished) == (4, 2)
     (end,) = driver.run()
     assert (end.finished, end.complete, end.failed) == (4, 3, 1)
 
 
 def test_several_runs_take_turns_the_shortest_first(make_run, tasks, observer, inline):
     one, two = make_run("one", n=4), make_run("two", n=4)
-    others = [replace(task, run=1) for task in tasks]
+    others = [replace(task, run_index=1) for task in tasks]
     order = []
 
     def work(task):
-        order.append(task.place)
+        order.append(task.position)
         return complete(task)
 
     shares = [
@@ -190,11 +190,11 @@ def test_several_runs_take_turns_the_shortest_first(make_run, tasks, observer, i
 
 def test_models_of_several_runs_are_told_apart(make_run, tasks, observer, inline):
     work = lambda task: TaskResult(task, None, "its worker died")  # noqa: E731
-    shares = [RunPlan(make_run(n, n=4), [replace(tasks[0], run=i)], (), [5] * 4)
+    shares = [RunPlan(make_run(n, n=4), [replace(tasks[0], run_index=i)], (), [5] * 4)
               for i, n in enumerate(("one", "two"))]  # fmt: skip
     ends = Driver(shares, inline(2, work), observer).run()
     assert [end.failed for end in ends] == [1, 1]
-    assert "model 0 of two: its worker died; to be tried again" in observer.notes
+    assert "model 0 of two: its worker died; retrying" in observer.notes
 
 
 def test_it_may_stop_before_all_are_trained(make_run, tasks, observer, inline):

@@ -28,7 +28,7 @@ def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(
         folder, request_of(jobs=2), observer, make_workers=partial(local_workers, work=dies_once)
     )
     assert end.complete == 5
-    assert [note for note in observer.notes if "model 0" in note and "to be tried again" in note]
+    assert [note for note in observer.notes if "model 0" in note and "retrying" in note]
     assert len(observer.notes) == 1
     # The other worker trained its models in one process, undisturbed.
     processes = [trial.versions["process"] for trial in folder.trials()]
@@ -139,11 +139,11 @@ def test_devices_as_people_name_them(monkeypatch, count, text, found):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("cuda", "finds no CUDA device here; use --device cpu"),
+        ("cuda", 'finds no CUDA device here; use device="cpu"'),
         ("cuda:0", "finds no CUDA device"),
         ("mps", "no Apple GPU"),
-        ("gpu", "it is auto, cpu, cuda, cuda:N or mps"),
-        ("cuda:x", "it is auto, cpu"),
+        ("gpu", "it must be auto, cpu, cuda, cuda:N or mps"),
+        ("cuda:x", "it must be auto, cpu"),
     ],
 )
 def test_devices_that_are_not_there(monkeypatch, text, said):

@@ -82,8 +82,8 @@ def test_a_step_is_plain_sgd(batches, model, recipe):
         assert torch.allclose(mine, theirs, atol=1e-4)
 
 
-def test_a_loss_that_blows_up_ends_at_once(batches, model, recipe):
-    training = Trainer(model, replace(recipe, lr=1e30), 0, CPU)
+def test_a_loss_that_blows_up_ends_at_once(batches, model, recipe, exploding):
+    training = Trainer(model, exploding(recipe), 0, CPU)
     with pytest.raises(Diverged, match=r"at step \d of 3, epoch 1 of 3"):
         run(training, batches, 3)
     assert training.curve == []

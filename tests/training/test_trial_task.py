@@ -58,8 +58,8 @@ def test_seeds_of_trials():
     assert 0 <= trial_seed(2**31, 10**6) < 2**32
 
 
-def test_a_diverged_trial_counts_with_chance(task):
-    trial = run_task(replace(task, recipe=replace(task.recipe, lr=1e30))).trial
+def test_a_diverged_trial_counts_with_chance(task, exploding):
+    trial = run_task(replace(task, recipe=exploding(task.recipe))).trial
     assert trial.state is TrialState.DIVERGED
     assert trial.error == 50.0
     assert "non-finite at step" in trial.reason
@@ -102,7 +102,7 @@ def test_past_its_time_a_trial_fails_and_can_go_on(task, monkeypatch):
         patch.setattr(module.time, "monotonic", lambda: float(next(clock)))
         trial = run_task(replace(task, time_limit=4.5)).trial
     assert trial.state is TrialState.FAILED
-    assert trial.reason == "past its time limit of 4.5 s in epoch 2 of 3"
+    assert trial.reason == "reached its time limit of 4.5 s in epoch 2 of 3"
     assert len(trial.curve) == 1
     assert run_task(task).trial.curve == undisturbed.curve
 
@@ -166,8 +166,8 @@ def test_training_goes_on_where_no_checkpoint_can_be_written(task):
 def without_checkpoint(task, reason):
     """What a person is told."""
     return (
-        f"no checkpoint can be written in {task.checkpoint.parent} ({reason}); training goes on "
-        "without one, and a trial that is stopped begins anew"
+        f"cannot write checkpoints in {task.checkpoint.parent} ({reason}); an interrupted trial "
+        "will start over"
     )
 
 
@@ -206,7 +206,7 @@ def test_a_pipe_in_place_of_a_checkpoint_is_not_waited_for(task):
     os.mkfifo(task.checkpoint)
     outcome = run_task(task)
     assert outcome.trial.state is TrialState.COMPLETE
-    assert "is damaged or of another trial; training begins anew" in outcome.notes[0]
+    assert "is damaged or of another trial; training starts over" in outcome.notes[0]
 
 
 def test_a_worker_elsewhere_decodes_for_itself_and_cleans_up(task, tmp_path):
@@ -218,4 +218,4 @@ def test_a_worker_elsewhere_decodes_for_itself_and_cleans_up(task, tmp_path):
     other = replace(task.data, content="0" * 20)
     refused = run_task(replace(task, cache=None, checkpoint=None, home=home, data=other)).trial
     assert refused.state is TrialState.FAILED
-    assert "are not those of the run" in refused.reason
+    assert "differ from the run's" in refused.reason
