@@ -1,30 +1,35 @@
-"""One function a result: each draws it on given axes, and computes nothing."""
+"""Draw one result on given axes; compute nothing.
+
+Each function takes `color` and `linestyle` where it draws one population: they apply to its line,
+band and legend together.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from designspace.analysis.importance import ParameterTrend
 from designspace.analysis.pairwise import PairComparison
 from designspace.analysis.quantized_linear_fit import WidthTrend
-from designspace.report.palette import COLORS, FAINT, INK, color, dash
-from designspace.report.svg import DOTS
+from designspace.report.palette import FAINT, GROUND, INK, color
 from designspace.stats.arrays import FloatArray
 from designspace.stats.bootstrap import BestOfK, BootstrapInterval
 from designspace.stats.edf import Band, Edf
 
-# A curve rises in so many levels at most, finer than any screen: each takes its bytes in the page.
+# An EDF is drawn with at most this many levels, finer than any screen.
 _LEVELS = 2000
-# More dots than these are a bitmap: each would take its bytes in the page.
-_MOST_DOTS = 1500
-# Colour and marker of a verdict: two cues, for those who see no colours.
-_VERDICT_LOOKS = {
-    "better": (COLORS[2], "o"),
-    "worse": (COLORS[1], "s"),
-    "equivalent": (COLORS[0], "D"),
+# Larger clouds of dots are rasterized, to keep the page small.
+_MAX_VECTOR_DOTS = 1500
+# Color and marker of each verdict: two cues, for the color-blind.
+VERDICT_MARKERS = {
+    "better": (color(2), "o"),
+    "worse": (color(1), "s"),
+    "equivalent": (color(0), "D"),
     "undecided": (INK, "|"),
 }
 
@@ -35,37 +40,107 @@ def draw_edf(
     band: Band | None = None,
     *,
     label: str = "",
-    index: int = 0,
     until: float | None = None,
+    color: str,
+    linestyle: Any = "-",
+    index: int = 0,
 ) -> None:
-    """Draw an EDF as the exact step function (of many steps those that can be told apart), with
-    its band, and the papers' legend.
+    """Draw an EDF as a step function with its band, labelled as in the papers: [min | mean] name.
 
     Args:
-        ax: Where to draw.
+        ax: Axes to draw on.
         function: The EDF.
-        band: Its band, if it is wanted.
-        label: Name in the legend, behind [minimum | mean].
-        index: Which colour and line style.
-        until: Error up to which the curve is drawn on at height 1, past its last model.
+        band: Its confidence band.
+        label: Name, behind [minimum | mean].
+        until: Error up to which the curve continues at height 1.
+        color: Color of line and band.
+        linestyle: Matplotlib's line style.
+        index: Number of the population, by which the page's script finds its curve.
     """
     x, (y,) = _steps(function.errors, until, function.cumulative)
     text = f"{function.legend} {label}".strip()
-    ax.plot(x, y, color=color(index), linestyle=dash(index), label=text, solid_capstyle="butt")
+    style = {"color": color, "linestyle": linestyle}
+    ax.plot(x, y, label=text, solid_capstyle="butt", gid=f"curve-{index}", **style)
     if band is not None:
         x, (low, high) = _steps(band.errors, until, band.low, band.high)
-        ax.fill_between(x, low, high, color=color(index), alpha=0.11, linewidth=0)
-    ax.set(xlabel="error, %", ylabel="share of models below", ylim=(0, 1.02))
+        area = ax.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
+        area.set_gid(f"band-{index}")
+    ax.set(xlabel="error (%)", ylabel="share of models below", ylim=(0, 1.02))
     ax.grid(True)
 
 
-def draw_best_of_k(ax: Axes, found: BestOfK, *, label: str = "", index: int = 0) -> None:
-    """Draw the expected best of k random models, with the interval of a single search."""
-    style = {"color": color(index), "linestyle": dash(index)}
-    ax.plot(found.k, found.expected, label=label, **style)
-    ax.fill_between(found.k, found.low, found.high, color=color(index), alpha=0.1, linewidth=0)
-    ax.set(xlabel="models tried, k", ylabel="expected best error, %", xscale="log")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+def label_curves(
+    ax: Axes, edfs: Sequence[Edf], labels: Sequence[str], styles: Sequence[dict[str, Any]]
+) -> None:
+    """Label each EDF at its curve: the better half from the upper left, the others from below.
+
+    Call it when the limits of the axes are final.
+    """
+    order = np.argsort([function.median for function in edfs], kind="stable").tolist()
+    left, right = order[: -(-len(order) // 2)], order[-(-len(order) // 2) :]
+    size = float(ax.xaxis.label.get_fontsize())
+    step = 1.5 * size / (72 * ax.get_window_extent().height / ax.figure.dpi)
+    for row, index in enumerate(left):
+        height = 0.95 - step * (row + 0.3)
+        _label_curve(ax, edfs, index, labels[index], styles[index], height, size, True)
+    for row, index in enumerate(reversed(right)):
+        height = 0.02 + step * (row + 0.5)
+        _label_curve(ax, edfs, index, labels[index], styles[index], height, size, False)
+
+
+def _label_curve(
+    ax: Axes,
+    edfs: Sequence[Edf],
+    index: int,
+    label: str,
+    style: dict[str, Any],
+    height: float,
+    size: float,
+    left: bool,
+) -> None:
+    """Put a label beside all curves at a height, with a line in its style to its own curve."""
+    at = [float(f.errors[np.searchsorted(f.cumulative, height)]) for f in edfs]
+    low, high = ax.get_xlim()
+    points = 72 * ax.get_window_extent().width / ax.figure.dpi  # width of the axes
+    width = 0.6 * size * len(label) / points * (high - low)
+    gap = 30 / points * (high - low)
+    if left:
+        end = max(min(at) - gap, low + width)
+    else:
+        end = min(max(at) + gap, high - width)
+    note = ax.annotate(
+        label,
+        xy=(at[index], height),
+        xytext=(end, height),
+        ha="right" if left else "left",
+        va="center",
+        fontsize=size,
+        annotation_clip=False,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none", "alpha": 0.8},
+        arrowprops={
+            "arrowstyle": "-",
+            "shrinkA": 3,
+            "shrinkB": 0,
+            "linewidth": 1.4,
+            **style,
+        },
+    )
+    note.set_gid(f"label-{index}")
+    assert note.arrow_patch is not None
+    note.arrow_patch.set_gid(f"label-{index}")
+    ax.plot([at[index]], [height], "o", color=style["color"], markersize=4, gid=f"label-{index}")
+
+
+def draw_best_of_k(
+    ax: Axes, best: BestOfK, *, label: str = "", color: str, linestyle: Any = "-", index: int = 0
+) -> None:
+    """Draw the expected best of k random models, with the range of a single search."""
+    style = {"color": color, "linestyle": linestyle}
+    ax.plot(best.k, best.expected, label=label, gid=f"curve-{index}", **style)
+    area = ax.fill_between(best.k, best.low, best.high, color=color, alpha=0.1, linewidth=0)
+    area.set_gid(f"band-{index}")
+    ax.set(xlabel="models tried, k", ylabel="expected best error (%)", xscale="log")
+    ax.xaxis.set_major_formatter(_plain)
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(True)
 
@@ -80,27 +155,33 @@ def draw_bootstrap(
     trend: ParameterTrend | None = None,
     error_range: tuple[float, float] | None = None,
     unit: str = "",
+    color: str,
     index: int = 0,
 ) -> None:
-    """Draw error against a parameter with the interval of its best values, as in DDS figure 2.
+    """Draw error against a parameter with the range of its best values, as in DDS figure 2.
 
-    A trend is drawn as the line through the median errors of its bins. `unit` says above the panel
-    what its vertical axis is.
+    A trend is drawn as the line through the median errors of its bins; `unit`, above the panel,
+    names its vertical axis.
     """
     if error_range is not None:
         ax.set_ylim(*error_range)
-    ax.axvspan(interval.low, interval.high, color=color(index), alpha=0.18, linewidth=0)
-    ax.axvline(interval.median, color=color(index), linewidth=1.6, zorder=5)
-    _dots(ax, values, errors, size=2.2, color=INK, alpha=0.45)
+    ax.axvspan(interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
+    ax.axvline(interval.median, color=color, linewidth=1.6, zorder=5)
+    _draw_dots(ax, values, errors, size=2.2, color=INK, alpha=0.45, index=index)
     if trend is not None:
         ax.plot(trend.centers, trend.medians, color=INK, linewidth=1.0, zorder=4)
-    _parameter_axis(ax, name, values)
+    _scale_parameter_axis(ax, name, values)
     ax.set_title(name, fontweight="bold", y=1.0, pad=4)
     ax.set_title(unit, loc="right", fontsize=8, y=1.0, pad=4)
 
 
 def draw_widths(
-    ax: Axes, networks: Sequence[FloatArray], trend: WidthTrend, *, title: str = "", index: int = 0
+    ax: Axes,
+    networks: Sequence[FloatArray],
+    trend: WidthTrend,
+    *,
+    title: str = "",
+    color: str,
 ) -> None:
     """Draw block width against block index for several networks, best first, on a log axis."""
     for rank, widths in enumerate(networks):
@@ -108,7 +189,7 @@ def draw_widths(
             range(1, len(widths) + 1),
             widths,
             drawstyle="steps-mid",
-            color=color(index),
+            color=color,
             alpha=1.0 if rank == 0 else 0.3,
             linewidth=1.8 if rank == 0 else 1.0,
         )
@@ -118,56 +199,69 @@ def draw_widths(
     ax.plot(blocks, [trend.slope * j for j in blocks], color=INK, linestyle=":", label=label)
     ax.set(xlabel="block", ylabel="width", yscale="log", title=title)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_minor_formatter(lambda value, _: "")
+    ax.yaxis.set_major_formatter(_plain)
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend(loc="lower right")
     ax.grid(True)
 
 
 def draw_fit_errors(
-    ax: Axes, ranks: Any, errors: FloatArray, *, title: str = "", index: int = 0
+    ax: Axes,
+    ranks: Any,
+    errors: FloatArray,
+    *,
+    top: float | None = None,
+    title: str = "",
+    color: str,
 ) -> None:
-    """Draw e_fit against the rank of error."""
-    _dots(ax, ranks, errors, size=3.0, color=color(index), alpha=0.7)
+    """Draw e_fit against the rank by error; `top` is the end of the vertical axis."""
+    _draw_dots(ax, ranks, errors, size=3.0, color=color, alpha=0.7)
     ax.set(xlabel="rank by error", ylabel="e_fit", title=title)
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.set_ylim(bottom=-0.03 * max(float(errors.max()), 1e-3))  # dots at zero are whole
+    ax.yaxis.set_major_formatter(_plain)
+    top = max(float(errors.max()) if top is None else top, 1e-3)
+    ax.set_ylim(-0.03 * top, 1.05 * top)
     ax.grid(True)
 
 
 def draw_differences(ax: Axes, pairs: Sequence[PairComparison], labels: Sequence[str]) -> None:
-    """Draw the difference of mean errors of each pair with its interval; the margin is shaded."""
+    """Draw each pair's difference of mean errors with its interval; the margin is shaded."""
     margin = pairs[0].equivalence.margin
     ax.axvspan(-margin, margin, color=FAINT, alpha=0.45, linewidth=0)
     ax.axvline(0, color=INK, linewidth=0.8)
     for row, pair in enumerate(pairs):
         mean = pair.comparison.mean
-        look = _VERDICT_LOOKS[pair.verdict]
-        ax.plot([mean.low, mean.high], [row, row], color=look[0], linewidth=1.6)
-        ax.plot([mean.value], [row], look[1], color=look[0], markersize=5.5)
-    ax.set_yticks(range(len(pairs)), labels)
-    ax.set_ylim(len(pairs) - 0.4, -0.6)
-    ax.set_xlabel("difference of mean error, %")
+        color, marker = VERDICT_MARKERS[pair.verdict]
+        _draw_interval(ax, row, mean.low, mean.value, mean.high, color, marker)
+    _label_rows(ax, labels)
+    ax.set_xlabel("difference of mean error (points)")
     ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(True, axis="x")
 
 
 def draw_importance(
-    ax: Axes, trends: Sequence[ParameterTrend], *, title: str = "", index: int = 0
+    ax: Axes, trends: Sequence[ParameterTrend], *, title: str = "", color: str
 ) -> None:
     """Draw how much of the error's variation each parameter explains, the most first."""
     for row, trend in enumerate(trends):
-        found = trend.importance
-        ax.plot([found.low, found.high], [row, row], color=color(index), linewidth=1.6)
-        ax.plot([found.value], [row], "o", color=color(index), markersize=5)
-    ax.set_yticks(range(len(trends)), [trend.name for trend in trends])
-    ax.set_ylim(len(trends) - 0.4, -0.6)
+        share = trend.importance
+        _draw_interval(ax, row, share.low, share.value, share.high, color, "o")
+    _label_rows(ax, [trend.name for trend in trends])
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     ax.set(xlabel="of the variation explained", title=title)
+
+
+def _draw_interval(
+    ax: Axes, row: int, low: float, value: float, high: float, color: str, marker: str
+) -> None:
+    ax.plot([low, high], [row, row], color=color, linewidth=1.6)
+    ax.plot([value], [row], marker, color=color, markersize=5.5)
+
+
+def _label_rows(ax: Axes, labels: Sequence[str]) -> None:
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(True, axis="x")
 
@@ -175,37 +269,59 @@ def draw_importance(
 def _steps(
     errors: FloatArray, until: float | None, *heights: FloatArray
 ) -> tuple[list[float], list[list[float]]]:
-    """The corners of step functions that are 0 up to the first error; of many, those to be seen."""
+    """Return the corners of step functions that are 0 up to the first error.
+
+    Steps that no screen can tell apart are merged.
+    """
     levels = np.floor(np.stack(heights) * _LEVELS)
-    seen = np.append(True, (np.diff(levels, axis=1) != 0).any(axis=0))
-    starts = errors[seen]
+    kept = np.append(True, (np.diff(levels, axis=1) != 0).any(axis=0))
+    starts = errors[kept]
     ends = np.append(starts[1:], max(errors[-1], until or errors[-1]))
     x = [float(errors[0]), *np.stack([starts, ends], axis=1).ravel().tolist()]
-    return x, [[0.0, *np.repeat(one[seen], 2).tolist()] for one in heights]
+    return x, [[0.0, *np.repeat(one[kept], 2).tolist()] for one in heights]
 
 
-def _dots(ax: Axes, x: Any, y: Any, *, size: float, color: str, alpha: float) -> None:
-    """Draw a cloud of round dots; large clouds as a bitmap, and fainter."""
-    many = len(y) > _MOST_DOTS
-    alpha *= max(0.04, _MOST_DOTS / len(y)) if many else 1.0
-    (line,) = ax.plot(
-        x, y, "o", markersize=size, color=color, alpha=alpha, markeredgewidth=0, zorder=3
+def _draw_dots(
+    ax: Axes, x: Any, y: Any, *, size: float, color: str, alpha: float, index: int = 0
+) -> None:
+    """Draw round dots: as one path, a tenth of markers' bytes in an SVG; or many as a bitmap."""
+    if len(x) > _MAX_VECTOR_DOTS:
+        alpha *= max(0.04, _MAX_VECTOR_DOTS / len(x))
+        style = {"markersize": size, "markeredgewidth": 0, "rasterized": True}
+        ax.plot(x, y, "o", color=color, alpha=alpha, zorder=3, **style)
+        return
+    corners = np.repeat(np.column_stack([x, y]).astype(float), 2, axis=0)
+    # Agg drops segments of length zero.
+    corners[1::2, 0] += 1e-9 * max(1.0, float(np.ptp(corners[:, 0])))
+    path = Path(corners, np.tile([Path.MOVETO, Path.LINETO], len(x)))
+    path.should_simplify = False
+    dots = PathPatch(
+        path,
+        fill=False,
+        edgecolor=color,
+        alpha=alpha,
+        linewidth=size,
+        capstyle="round",
+        snap=False,
+        zorder=3,
+        gid=f"dots-{index}",
     )
-    if many:
-        line.set_rasterized(True)
-    else:
-        line.set_gid(f"{DOTS}-{size}")
+    ax.add_patch(dots)
+    ax.autoscale_view()
 
 
-def _parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
-    """Widths, slopes and ratios of 2 on a log axis, depths and w_m on a linear one."""
-    logarithmic = name[0] in "bgw" and name != "w_m" and values.min() > 0
-    if logarithmic:
+def _scale_parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
+    """Choose a log axis for widths, their slopes and powers of 2, a linear one for the rest."""
+    if name[0] in "bgw" and name != "w_m" and values.min() > 0:
         ax.set_xscale("log", base=2)
-        # Four ticks at most: drawing ticks is what takes the time in small panels.
+        # Drawing ticks is what takes the time in small panels.
         ax.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
         ax.xaxis.set_minor_locator(NullLocator())
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=name[0] == "d"))
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_major_formatter(_plain)
+
+
+def _plain(value: float, _: int | None) -> str:
+    return f"{value:g}".replace("-", "−")

@@ -17,15 +17,15 @@ from designspace.analysis.pretraining_findings import (
     ScoreGroup,
     ScoreLine,
 )
-from designspace.report.palette import COLORS, INK
-from designspace.report.report_figures import Figure, Panel
+from designspace.report.palette import INK, color
+from designspace.report.render import Figure, Panel
 from designspace.stats.arrays import FloatArray
 
 # Pixels that a picture has at least in a strip: small ones are enlarged by whole numbers.
 _LEAST = 32
 # Metrics that have no panel of their own; the table has them.
 _QUIET = ("AP50", "AP75")
-_LOOKS = {"pretrained": (COLORS[0], "o"), "random": (INK, "s"), "scratch": (COLORS[1], "D")}
+_LOOKS = {"pretrained": (color(0), "o"), "random": (INK, "s"), "scratch": (color(1), "D")}
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
     chance = f"ln {k}"
 
     def loss(ax: Axes) -> None:
-        ax.fill_between(c.at, c.loss_low, c.loss_high, color=COLORS[0], alpha=0.18, linewidth=0)
-        ax.plot(c.at, c.loss, color=COLORS[0])
+        ax.fill_between(c.at, c.loss_low, c.loss_high, color=color(0), alpha=0.18, linewidth=0)
+        ax.plot(c.at, c.loss, color=color(0))
         _level(ax, findings.chance, chance)
         _epochs(ax, "loss")
 
@@ -157,7 +157,7 @@ def _line(
     dots: bool = False,
     level: tuple[float, str] | None = None,
 ) -> None:
-    ax.plot(x, y, "o-" if dots or len(x) == 1 else "-", color=COLORS[index], markersize=3)
+    ax.plot(x, y, "o-" if dots or len(x) == 1 else "-", color=color(index), markersize=3)
     ax.set_ylim(bottom=0)
     if level is not None:
         _level(ax, *level)

@@ -1,6 +1,7 @@
-"""The page about a pretraining: one HTML file that asks no server for anything."""
+"""Write the page of a pretraining run: one HTML file that needs no server."""
 
 import base64
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,54 +10,50 @@ from markupsafe import Markup
 
 from designspace import __version__
 from designspace.analysis.pretraining_findings import PretrainingFindings
-from designspace.io.files import make_folder, refuse_links_out, write_bytes, write_text
+from designspace.io.files import make_folder, refuse_links_out, write_text
 from designspace.io.serialization import readable
 from designspace.report.page import environment, source, writable
+from designspace.report.palette import css
 from designspace.report.pretraining_figures import (
     Strip,
     neighbour_strips,
     pretraining_figures,
     prototype_strips,
 )
-from designspace.report.report_figures import Rendered, render
+from designspace.report.render import Rendered, render
+from designspace.report.write_report import write_figures
 
 
 def write_pretraining_page(findings: PretrainingFindings, folder: Path) -> Path:
-    """Write index.html, and its figures as SVG and PNG files, over those of an earlier page.
+    """Write index.html and its figures as SVG and PNG files, over an earlier page.
 
     Returns:
         The path of index.html.
 
     Raises:
-        InputError: The folder can't be written.
+        InputError: The folder cannot be written.
     """
     refuse_links_out(make_folder(folder), ("figures",))
-    files = make_folder(folder / "figures")
-    rendered = [render(figure) for figure in pretraining_figures(findings)]
-    if len(rendered) == 1:  # no scores: those of an earlier page go
-        for kind in ("svg", "png"):
-            (files / f"scores.{kind}").unlink(missing_ok=True)
-    for one in rendered:
-        write_text(files / f"{one.figure.key}.svg", one.svg)
-        write_bytes(files / f"{one.figure.key}.png", one.png)
+    rendered = [render(figure, ("svg", "png")) for figure in pretraining_figures(findings)]
+    write_figures(folder, rendered, re.compile("curves|scores"))
     index = folder / "index.html"
     write_text(index, pretraining_page(findings, rendered))
     return index
 
 
 def pretraining_page(findings: PretrainingFindings, rendered: Sequence[Rendered]) -> str:
-    """Return the page as HTML; every name that people chose is escaped."""
-    made = environment()
+    """Return the page as HTML, with names escaped."""
+    templates = environment()
     pictures = findings.pictures
-    text = made.get_template("pretraining.html.j2").render(
+    text = templates.get_template("pretraining.html.j2").render(
         title=f"{readable(findings.name)}: pretraining by SwAV",
         findings=findings,
         figures={one.figure.key: one for one in rendered},
         neighbours=_strips(neighbour_strips(pictures) if pictures else []),
         prototypes=_strips(prototype_strips(pictures) if pictures else []),
         markup=Markup,
-        style=Markup(source(made, "report.css")),
-        script=Markup(source(made, "theme.js")),
+        style=Markup(css(0) + source(templates, "report.css")),
+        script=Markup(source(templates, "theme.js")),
         version=__version__,
     )
     return writable(text)

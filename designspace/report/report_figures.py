@@ -1,101 +1,34 @@
-"""The figures of a report: each composed of drawings, rendered once for the page and for files."""
+"""The figures of a report, each composed of drawings."""
 
-import io
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
-from matplotlib.image import imsave
-from numpy.typing import NDArray
 
-from designspace.analysis.findings import Findings, PopulationFindings, error_range
+from designspace.analysis.findings import Findings, PopulationFindings, WidthFits, error_range
 from designspace.analysis.normalized_edf import NormalizedEdfs
-from designspace.arch import format_quantity
+from designspace.arch import BodyBatch, format_quantity
 from designspace.report import drawings as draw
-from designspace.report.glyphs import lacking, make_legible
-from designspace.report.palette import rc
-from designspace.report.svg import Picture, inline_svg, picture, sheet_svg
+from designspace.report.palette import color, line_style
+from designspace.report.render import Figure, Panel
+from designspace.stats.edf import Band, Edf
 
-_PNG_DPI = 150
 # The most important parameters that the figure of importance shows; the tables have all.
 _SHOWN = 8
 # Characters of a name that a legend or a panel's title has room for.
 _LABEL = 26
-# Inches right of and above the axes of a panel.
-_RIGHT, _TOP = 0.2, 0.26
-# With more populations than these, a legend would hide the curves: it stands right of the axes.
+# With more populations than this, the legend stands below the axes.
 _LEGEND_INSIDE = 4
-Bitmap = NDArray[np.uint8]
+# With more populations than this, bands are drawn in the page only, and shown on demand.
+MOST_BANDS = 3
 _Corner = Literal["lower right", "upper right"]
-Drawing = Callable[[Axes], None]
+_Fitted = tuple[int, PopulationFindings, WidthFits, BodyBatch]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One drawing: what draws it, and what it shows, for those who don't see it."""
-
-    draw: Drawing
-    alt: str
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of the report.
-
-    Attributes:
-        key: Name of its files, and prefix of its identifiers in the page.
-        section: Which section of the page it belongs to.
-        caption: What it shows and how to read it.
-        panels: Its drawings, in reading order.
-        size: Width and height of a panel, in inches.
-        columns: Panels a row in the files; the page flows them as its width allows.
-        left: Inches left of the axes, for labels.
-        right: Inches right of the axes, for a legend.
-        bottom: Inches below the axes.
-        population: Index of the population that all of it is of, if it is of one.
-    """
-
-    key: str
-    section: str
-    caption: str
-    panels: tuple[Panel, ...]
-    size: tuple[float, float] = (4.8, 3.4)
-    columns: int = 4
-    left: float = 0.56
-    right: float = _RIGHT
-    bottom: float = 0.46
-    population: int | None = None
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A figure as the page and the files need it: inline SVG a panel, one SVG and one PNG file.
-
-    `coded` tells whether the PNG has codes in place of characters that no font here has.
-    """
-
-    figure: Figure
-    inline: tuple[str, ...]
-    svg: str
-    png: bytes = field(repr=False)
-    coded: bool
-
-    @property
-    def small(self) -> bool:
-        """Whether it is one of several panels that the page lays out in a grid."""
-        return len(self.inline) > 1
-
-
-def figures(findings: Findings) -> Iterator[Figure]:
+def report_figures(findings: Findings) -> Iterator[Figure]:
     """Yield the figures in the order of the page."""
     populations = findings.populations
     yield _edf_figure(findings)
@@ -109,63 +42,27 @@ def figures(findings: Findings) -> Iterator[Figure]:
             yield _bootstrap_figure(population, index, f"bootstrap_{key}")
     if any(p.trends for p in populations):
         yield _importance_figure(populations)
-    with_widths = [(i, p) for i, p in enumerate(populations) if p.widths is not None]
-    if with_widths:
-        yield _widths_figure(with_widths)
-        yield _fit_figure(with_widths)
+    fitted = [
+        (i, p, p.widths, p.results.bodies)
+        for i, p in enumerate(populations)
+        if p.widths is not None and p.results.bodies is not None
+    ]
+    if fitted:
+        yield _widths_figure(fitted)
+        yield _fit_figure(fitted)
 
 
-def render(figure: Figure) -> Rendered:
-    """Draw a figure: each panel once, for the page and for the files."""
-    columns = min(figure.columns, len(figure.panels))
-    with mpl.rc_context(rc(figure.key)), warnings.catch_warnings():
-        # Names in other scripts: whoever looks at an SVG has fonts for them, or boxes.
-        warnings.filterwarnings("ignore", r"Glyph \d+")
-        drawn = [_draw(figure, panel, f"{figure.key}-{i}") for i, panel in enumerate(figure.panels)]
-    pictures = [one for one, _, _ in drawn]
-    return Rendered(
-        figure=figure,
-        inline=tuple(
-            inline_svg(one, panel.alt) for one, panel in zip(pictures, figure.panels, strict=True)
-        ),
-        svg=sheet_svg(pictures, columns),
-        png=_sheet_png([bitmap for _, bitmap, _ in drawn], columns),
-        coded=any(coded for _, _, coded in drawn),
+def edf_hero(findings: Findings) -> tuple[Figure, Figure]:
+    """Return the page's EDF, with all bands, for wide screens (with labels) and narrow ones."""
+    figure = _edf_figure(findings)
+    edfs, bands = zip(*((p.edf, p.band) for p in findings.populations), strict=True)
+    drawing = partial(_draw_edfs, findings=findings, edfs=edfs, bands=bands)
+    wide = Panel(partial(drawing, labels=True), figure.panels[0].alt)
+    narrow = Panel(drawing, wide.alt)
+    return (
+        replace(figure, key="edf-wide", panels=(wide,), size=(10.4, 4.6)),
+        replace(figure, key="edf-narrow", panels=(narrow,), size=(4.6, 4.0)),
     )
-
-
-def _draw(figure: Figure, panel: Panel, key: str) -> tuple[Picture, Bitmap, bool]:
-    """Draw one panel as SVG and as a bitmap (height, width, 4); tell whether that has codes."""
-    (width, height), left, bottom = figure.size, figure.left, figure.bottom
-    canvas = Canvas(figsize=figure.size)
-    panel.draw(
-        canvas.add_axes(
-            (
-                left / width,
-                bottom / height,
-                1 - (left + figure.right) / width,
-                1 - (bottom + _TOP) / height,
-            )
-        )
-    )
-    FigureCanvasSVG(canvas)
-    text = io.StringIO()
-    canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    coded = bool(lacking(text.getvalue())) and make_legible(canvas)
-    canvas.set(dpi=_PNG_DPI, facecolor="white")
-    agg = FigureCanvasAgg(canvas)
-    agg.draw()  # type: ignore[no-untyped-call]
-    bitmap = np.array(agg.buffer_rgba())  # type: ignore[no-untyped-call]
-    return picture(text.getvalue(), key), bitmap, coded
-
-
-def _sheet_png(bitmaps: list[Bitmap], columns: int) -> bytes:
-    blank = np.full_like(bitmaps[0], 255)
-    padded = bitmaps + [blank] * (-len(bitmaps) % columns)
-    rows = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
-    png = io.BytesIO()
-    imsave(png, np.vstack(rows), format="png")
-    return png.getvalue()
 
 
 def _keys(findings: Findings) -> list[str]:
@@ -186,70 +83,106 @@ def _label(name: str) -> str:
     return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
 
 
-def _curves(
-    key: str, section: str, caption: str, panel: Panel, legend: Sequence[str], inside: _Corner
-) -> Figure:
-    """A figure of one curve a population, with a legend of these texts; few of them fit inside."""
-
-    def drawing(ax: Axes) -> None:
-        panel.draw(ax)
-        if len(legend) <= _LEGEND_INSIDE:
-            ax.legend(loc=inside)
-        else:
-            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
-
-    figure = Figure(key, section, caption, (replace(panel, draw=drawing),))
-    if len(legend) <= _LEGEND_INSIDE:
-        return figure
-    right = 0.5 + 0.075 * max(map(len, legend))
-    width, height = figure.size
-    return replace(figure, size=(width - _RIGHT + right, height), right=right)
+def _draw_edfs(
+    ax: Axes,
+    findings: Findings,
+    edfs: Sequence[Edf],
+    bands: Sequence[Band | None],
+    labels: bool = False,
+) -> None:
+    low, high = error_range(findings.populations)
+    names = [
+        f"{f.legend} {_label(p.name)}" for f, p in zip(edfs, findings.populations, strict=True)
+    ]
+    for index, (function, band) in enumerate(zip(edfs, bands, strict=True)):
+        name = _label(findings.populations[index].name)
+        style = line_style(index)
+        draw.draw_edf(ax, function, band, label=name, until=high, index=index, **style)
+    ax.set_xlim(low, high)
+    if labels:
+        draw.label_curves(ax, edfs, names, [line_style(i) for i in range(len(names))])
 
 
 def _edf_figure(findings: Findings) -> Figure:
-    low, high = error_range(findings.populations)
-
-    def drawing(ax: Axes) -> None:
-        for index, p in enumerate(findings.populations):
-            draw.draw_edf(ax, p.edf, p.band, label=_label(p.name), index=index, until=high)
-        ax.set_xlim(low, high)
-
+    populations = findings.populations
+    edfs, no_bands = [p.edf for p in populations], [None] * len(populations)
+    bands = [p.band for p in populations] if len(populations) <= MOST_BANDS else no_bands
     words = "; ".join(
-        f"{p.name}: least {p.edf.minimum:.1f} %, mean {p.edf.mean:.1f} %, n = {p.edf.n}"
-        for p in findings.populations
+        f"{p.name}: lowest {p.edf.minimum:.1f} %, mean {p.edf.mean:.1f} %, n = {p.edf.n}"
+        for p in populations
     )
     caption = (
         "Error distribution functions: the share of models with an error strictly below each "
-        "value; higher and further left is better. Legend [minimum | mean] error in percent. The "
-        "shaded bands hold each whole curve with 95 % confidence (DKW-Massart)."
+        "value; higher and further left is better. Labels: [lowest | mean] error in percent."
     )
-    panel = Panel(drawing, f"Error distributions. {words}.")
-    legend = [f"{p.edf.legend} {_label(p.name)}" for p in findings.populations]
-    return _curves("edf", "edf", caption, panel, legend, "lower right")
+    if bands is not no_bands:
+        caption += " Each band holds its whole curve with 95 % confidence (DKW-Massart)."
+    drawing = partial(_draw_edfs, findings=findings, edfs=edfs, bands=bands, labels=True)
+    panels = (Panel(drawing, f"Error distributions. {words}."),)
+    return Figure("edf", "edf", caption, panels, (7.2, 3.9))
 
 
-def _normalized_figure(findings: Findings, found: NormalizedEdfs) -> Figure:
-    low, high = error_range(findings.populations)
+def _normalized_figure(findings: Findings, normalized: NormalizedEdfs) -> Figure:
+    edfs = normalized.edfs
+    many = len(edfs) > MOST_BANDS
+    bands = [None] * len(edfs) if many else normalized.bands
 
     def drawing(ax: Axes) -> None:
-        parts = zip(findings.populations, found.edfs, found.bands, strict=True)
-        for index, (p, function, band) in enumerate(parts):
-            draw.draw_edf(ax, function, band, label=_label(p.name), index=index, until=high)
-        ax.set(xlim=(low, high), ylabel=f"share at equal {found.complexity}")
+        _draw_edfs(ax, findings, edfs, bands)
+        ax.set_ylabel(f"share at equal {normalized.complexity}")
+
+    names = [p.name for p in findings.populations]
+    words = "; ".join(f"{n}: mean {f.mean:.1f} %" for n, f in zip(names, edfs, strict=True))
+    caption = (
+        f"At equal complexity (NDS): models are weighted so that {normalized.complexity} are "
+        f"uniform from {format_quantity(normalized.low)} to {format_quantity(normalized.high)}, "
+        f"the range of all populations, in {normalized.bins} bins."
+    )
+    if not many:
+        caption += " Bands: bootstrap, 95 % for each whole curve."
+    panel = Panel(drawing, f"Error distributions at equal {normalized.complexity}. {words}.")
+    legend = [f"{f.legend} {_label(n)}" for n, f in zip(names, edfs, strict=True)]
+    return _with_legend("edf_normalized", caption, panel, legend, "lower right")
+
+
+def _best_of_k_figure(findings: Findings) -> Figure:
+    def drawing(ax: Axes) -> None:
+        for index, p in enumerate(findings.populations):
+            name = _label(p.name)
+            draw.draw_best_of_k(ax, p.best_of_k, label=name, index=index, **line_style(index))
+        ax.set_ylim(*error_range(findings.populations))
 
     words = "; ".join(
-        f"{p.name}: mean {function.mean:.1f} %"
-        for p, function in zip(findings.populations, found.edfs, strict=True)
+        f"{p.name}: {p.best_of_k.expected[0]:.1f} % for one model, "
+        f"{p.best_of_k.expected[-1]:.1f} % for {p.best_of_k.k[-1]}"
+        for p in findings.populations
     )
     caption = (
-        f"The same at equal complexity (NDS): models weigh so that {found.complexity} are uniform "
-        f"over {format_quantity(found.low)} to {format_quantity(found.high)}, the range that all "
-        f"populations reach, in {found.bins} bins. Bands: bootstrap, 95 % for each whole curve."
+        "Random search: the expected error of the best of k models (drawn with replacement), and "
+        "the range of 95 % of such searches."
     )
-    panel = Panel(drawing, f"Error distributions at equal {found.complexity}. {words}.")
-    parts = zip(findings.populations, found.edfs, strict=True)
-    legend = [f"{function.legend} {_label(p.name)}" for p, function in parts]
-    return _curves("edf_normalized", "edf", caption, panel, legend, "lower right")
+    panel = Panel(drawing, f"Best of k. {words}.")
+    legend = [_label(p.name) for p in findings.populations]
+    return _with_legend("best_of_k", caption, panel, legend, "upper right")
+
+
+def _with_legend(
+    key: str, caption: str, panel: Panel, legend: Sequence[str], inside: _Corner
+) -> Figure:
+    """Compose a figure of one curve a population, with a legend of these texts."""
+    below = len(legend) > _LEGEND_INSIDE
+    bottom = 0.5 + 0.17 * -(-len(legend) // 2) if below else 0.46
+
+    def drawing(ax: Axes) -> None:
+        panel.draw(ax)
+        if below:
+            corner = (-0.06, -0.42 / 2.68)  # below the label of the horizontal axis
+            ax.legend(loc="upper left", bbox_to_anchor=corner, ncols=2, borderaxespad=0)
+        else:
+            ax.legend(loc=inside)
+
+    panels = (replace(panel, draw=drawing),)
+    return Figure(key, "curves", caption, panels, (4.8, 2.94 + bottom), bottom=bottom)
 
 
 def _differences_figure(findings: Findings) -> Figure:
@@ -264,9 +197,9 @@ def _differences_figure(findings: Findings) -> Figure:
     longest = max(len(line) for label in labels for line in label.split("\n"))
     margin = pairs[0].equivalence.margin
     caption = (
-        "Differences of mean error, second minus first, with 95 % intervals: left of zero, the "
-        "second has less error. Circle: shown to be better; square: shown to be worse; diamond: "
-        f"shown to differ by less than the margin of {margin:g} % (shaded); bar: undecided."
+        "Difference of mean error, with 95 % intervals: left of zero, the first named has the "
+        "lower error. Circle: better; square: worse; diamond: equal within the margin of "
+        f"{margin:g} points (shaded); bar: undecided."
     )
     return Figure(
         key="differences",
@@ -289,7 +222,10 @@ def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
     panels = tuple(
         Panel(
             partial(
-                draw.draw_importance, trends=p.trends[:_SHOWN], title=_label(p.name), index=index
+                draw.draw_importance,
+                trends=p.trends[:_SHOWN],
+                title=_label(p.name),
+                color=color(index),
             ),
             f"{p.name}, variation of the error explained: "
             + ", ".join(f"{t.name} {t.importance.value:.0%}" for t in p.trends[:_SHOWN]),
@@ -297,31 +233,11 @@ def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
         for index, p in shown
     )
     caption = (
-        "How much of the variation of the error (of its rank) the leading parameters explain, "
-        "each on its own: means of bins, corrected for their number, with 95 % bootstrap intervals."
+        "Share of the variation of the error (of its rank) that each leading parameter explains on "
+        "its own: means of bins, corrected for their number, with 95 % bootstrap intervals."
     )
     size = (3.4, 0.8 + 0.17 * most)
     return Figure("importance", "importance", caption, panels, size, 3)
-
-
-def _best_of_k_figure(findings: Findings) -> Figure:
-    def drawing(ax: Axes) -> None:
-        for index, p in enumerate(findings.populations):
-            draw.draw_best_of_k(ax, p.best_of_k, label=_label(p.name), index=index)
-        ax.set_ylim(*error_range(findings.populations))
-
-    words = "; ".join(
-        f"{p.name}: {p.best_of_k.expected[0]:.1f} % for one model, "
-        f"{p.best_of_k.expected[-1]:.1f} % for {p.best_of_k.k[-1]}"
-        for p in findings.populations
-    )
-    caption = (
-        "The error that the best of k random models is expected to have (drawn with replacement), "
-        "with the range in which 95 % of such searches end."
-    )
-    panel = Panel(drawing, f"Best of k. {words}.")
-    legend = [_label(p.name) for p in findings.populations]
-    return _curves("best_of_k", "search", caption, panel, legend, "upper right")
 
 
 def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
@@ -339,20 +255,20 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
             name=name,
             trend=trends.get(name),
             error_range=shown,
-            unit="" if panels else "error, %",
+            unit="" if panels else "error (%)",
+            color=color(index),
             index=index,
         )
         alt = (
-            f"{p.name}, error against {name}: the best models lie at {interval.low:g} to "
+            f"{p.name}, error against {name}: the best models have {interval.low:g} to "
             f"{interval.high:g}, median {interval.median:g}"
         )
         panels.append(Panel(drawing, alt))
     first = next(iter(p.bootstrap.values()))
     caption = (
-        f"{p.name}: error against each parameter that varies. Shaded: where the best of "
-        f"{first.draws} redrawn models lies in 95 % of redraws; coloured line: its median "
-        f"(closed form); thin line: median error in bins. "
-        f"{first.carriers} of {first.n} models carry 95 % of the weight."
+        f"{p.name}: error against each parameter that varies. Shaded: range of the best of "
+        f"{first.draws} models in redraws (95 %); colored line: its median; thin line: median "
+        f"error in bins. {first.carriers} of {first.n} models carry 95 % of the weight."
     )
     return Figure(
         key=key,
@@ -366,19 +282,16 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
     )
 
 
-def _widths_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
+def _widths_figure(populations: Sequence[_Fitted]) -> Figure:
     panels = []
-    for index, p in populations:
-        widths, stages = p.widths, p.results.bodies
-        assert widths is not None
-        assert stages is not None
-        networks = [stages.block_widths(int(row)).astype(float) for row in widths.best_rows]
+    for index, p, widths, bodies in populations:
+        networks = [bodies.block_widths(int(row)).astype(float) for row in widths.best_rows]
         drawing = partial(
             draw.draw_widths,
             networks=networks,
             trend=widths.trend,
             title=_label(p.name),
-            index=index,
+            color=color(index),
         )
         alt = (
             f"{p.name}: block widths of the {len(networks)} best models follow the line "
@@ -387,26 +300,26 @@ def _widths_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
         panels.append(Panel(drawing, alt))
     caption = (
         "Width of each block of the best models (the best one bold), and the line through the "
-        "origin that they follow best. In the paper (400MF, ImageNet) it was 48 (j + 1)."
+        "origin that fits them best. In the paper (400MF, ImageNet) it was 48 (j + 1)."
     )
     return Figure("widths", "widths", caption, tuple(panels), (3.4, 2.6), 3, left=0.66)
 
 
-def _fit_figure(populations: list[tuple[int, PopulationFindings]]) -> Figure:
+def _fit_figure(populations: Sequence[_Fitted]) -> Figure:
     panels = []
-    for index, p in populations:
-        widths = p.widths
-        assert widths is not None
+    top = max(float(widths.fits.error.max()) for _, _, widths, _ in populations)
+    for index, p, widths, _ in populations:
         drawing = partial(
             draw.draw_fit_errors,
             ranks=widths.ranks,
             errors=widths.fits.error,
+            top=top,
             title=_label(p.name),
-            index=index,
+            color=color(index),
         )
         panels.append(Panel(drawing, f"{p.name}: e_fit of {len(widths.fits)} models by rank"))
     caption = (
-        "How far a quantized linear function is from each model's block widths (e_fit, mean "
-        "|log ratio|; 0 is exact), against the model's rank by error."
+        "Distance of each model's block widths from the nearest quantized linear function (e_fit, "
+        "mean |log ratio|; 0 is exact), against the model's rank by error."
     )
     return Figure("fit_errors", "widths", caption, tuple(panels), (3.4, 2.3), 3, left=0.66)

@@ -1,107 +1,81 @@
-"""From matplotlib's SVG to one for a page: small, in the page's colours, with alt text."""
+"""Shorten matplotlib's SVG, and cut it into the panels of a page."""
 
 import re
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
-from designspace.report.palette import COLORS, FAINT, INK
+from designspace.report.palette import css_variables
 
-DOTS = "dots"
-_USE = re.compile(r'<use xlink:href="#[^"]+" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')
-_TAG = re.compile(r"<[^>]*>")
-_NUMBER = re.compile(r"-?\d+\.\d{2,}")
-_FONT = re.compile(r"font: (?:(\d+|bold) )?([\d.]+)px [^;\"]*")
-_XLINK = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One drawing: the inside of its SVG, compact, with identifiers of its own, and its size."""
-
-    body: str
-    width: float
-    height: float
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_DECIMALS = re.compile(r"(\d\.\d\d)\d+")
+_REFERENCE = re.compile(r"(?:^|\()#([^)]+)")
+# Groups that the page's script and tests address, as drawings name them: `curve-3`, `panel-0`.
+_NAMED = re.compile(r"(curve|band|dots|label|panel)-(\d+)")
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", _XLINK)
 
 
-def picture(svg: str, key: str) -> Picture:
-    """Tidy what matplotlib wrote.
+def shortened(svg: str) -> Element:
+    """Parse matplotlib's SVG; drop identifiers without a reference, whitespace and decimals.
+
+    Groups named like `curve-3` get the class `curve` and `data-population="3"` instead.
+    """
+    root = ElementTree.fromstring(svg)
+    attributes = [value for element in root.iter() for value in element.attrib.values()]
+    used = {match[1] for value in attributes if (match := _REFERENCE.search(value))}
+    for element in root.iter():
+        element.tail = None
+        if not (element.text or "").strip():
+            element.text = None
+        if (name := element.get("id")) is not None and name not in used:
+            del element.attrib["id"]
+            if match := _NAMED.fullmatch(name):
+                element.attrib |= {"class": match[1], "data-population": match[2]}
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
+        for key in {"d", "x", "y", "width", "height", "style", "transform"} & {*element.attrib}:
+            element.attrib[key] = _DECIMALS.sub(r"\1", element.attrib[key]).replace(" \n", "")
+    return root
+
+
+def panels(root: Element, boxes: Sequence[str], alts: Sequence[str]) -> list[str]:
+    """Cut a shortened figure into one SVG a panel, in the page's colours and font.
 
     Args:
-        svg: The whole SVG text.
-        key: Prefix of its identifiers, unique in the page: letters, digits, `-` and `_`.
+        root: A figure whose axes are named `panel-0`, `panel-1`, …; it is changed in place.
+        boxes: viewBox of each panel.
+        alts: Alternative text of each.
     """
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(rf'<g id="{DOTS}-([\d.]+)">(.*?)</g>\s*</g>', _dots, svg, flags=re.DOTALL)
-    svg = re.sub(r">\s+<", "><", svg)
-    head, body = svg[svg.index("<svg") :].split(">", 1)
-    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
-    assert box is not None
-    body = body[: body.rindex("</svg>")]
-    used = set(re.findall(r'"#([^"]+)"', body)) | set(re.findall(r"url\(#([^)]+)\)", body))
-
-    def tidy(tag: str) -> str:
-        tag = _FONT.sub(_font, _NUMBER.sub(_rounded, tag))
-        tag = re.sub(r' id="([^"]+)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", tag)
-        tag = re.sub(r'"#([^"]+)"', rf'"#{key}-\1"', tag)
-        return re.sub(r"url\(#([^)]+)\)", rf"url(#{key}-\1)", tag)
-
-    # Within tags only: numbers and names in the text stand as they are.
-    return Picture(_TAG.sub(lambda m: tidy(m[0]), body), float(box[1]), float(box[2]))
-
-
-def inline_svg(drawn: Picture, alt: str) -> str:
-    """Return the SVG for a page: no fixed size, the page's ink, alt text."""
-    names = {INK: "var(--ink)", FAINT: "var(--faint)"}
-    names |= {value.lower(): f"var(--c{number})" for number, value in enumerate(COLORS)}
-    colors = re.compile("|".join(names))
-    body = _TAG.sub(lambda m: colors.sub(lambda found: names[found[0]], m[0]), drawn.body)
-    words = escape(alt)
-    return (
-        f'<svg viewBox="0 0 {drawn.width:g} {drawn.height:g}" role="img" aria-label="{words}">'
-        f"<title>{words}</title>{body}</svg>"
-    )
+    _adapt(root)
+    groups = {
+        group.attrib.pop("data-population"): group
+        for group in root.iter(f"{{{_SVG}}}g")
+        if group.get("class") == "panel"
+    }
+    clips = {clip.get("id"): clip for clip in root.iter(f"{{{_SVG}}}clipPath")}
+    result = []
+    for number, (box, alt) in enumerate(zip(boxes, alts, strict=True)):
+        group = groups[str(number)]
+        svg = Element(f"{{{_SVG}}}svg", {"viewBox": box, "role": "img", "aria-label": alt})
+        ElementTree.SubElement(svg, f"{{{_SVG}}}title").text = alt
+        svg.append(group)
+        values = (element.get("clip-path", "") for element in group.iter())
+        for name in sorted({match[1] for value in values if (match := _REFERENCE.search(value))}):
+            svg.append(clips[name])
+        result.append(to_text(svg))
+    return result
 
 
-def sheet_svg(drawn: list[Picture], columns: int) -> str:
-    """Return a file of its own with the pictures, all of one size, in rows, on white."""
-    width, height = drawn[0].width, drawn[0].height
-    rows = -(-len(drawn) // columns)
-    cells = "".join(
-        f'<svg x="{width * (i % columns):g}" y="{height * (i // columns):g}" '
-        f'width="{width:g}" height="{height:g}">{one.body}</svg>'
-        for i, one in enumerate(drawn)
-    )
-    whole = f"{width * columns:g} {height * rows:g}"
-    across, down = whole.split()
-    return (
-        f'<svg {_XLINK} width="{across}pt" height="{down}pt" viewBox="0 0 {whole}" '
-        'font-family="DejaVu Sans, Verdana, sans-serif">'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>{cells}</svg>\n'
-    )
+def to_text(root: Element) -> str:
+    """Return an element as text."""
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def _rounded(match: "re.Match[str]") -> str:
-    return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _font(match: "re.Match[str]") -> str:
-    """Leave the family to the page."""
-    weight = f"; font-weight: {match[1]}" if match[1] else ""
-    return f"font-size: {match[2]}px{weight}"
-
-
-def _dots(match: "re.Match[str]") -> str:
-    """Draw equal round markers as zero-length strokes with round caps: a tenth of the bytes."""
-    points = _USE.findall(match[2])
-    if not points:
-        return ""
-    style = points[0][2]
-    fill = re.search(r"fill: (#\w+)", style)
-    opacity = re.search(r"fill-opacity: ([\d.]+)", style)
-    path = "".join(f"M{float(x):.1f} {float(y):.1f}h0" for x, y, _ in points)
-    clip = re.search(r'clip-path="[^"]+"', match[2])
-    look = (
-        f"stroke: {fill[1] if fill else INK}; stroke-width: {match[1]}; "
-        f"stroke-opacity: {opacity[1] if opacity else 1}; stroke-linecap: round; fill: none"
-    )
-    return f'<g {clip[0] if clip else ""}><path d="{path}" style="{look}"/></g>'
+def _adapt(root: Element) -> None:
+    variables = css_variables()
+    colors = re.compile("|".join(variables))
+    for element in root.iter():
+        if style := element.get("style"):
+            style = re.sub(r"font-family: [^;]*; ", "", style)
+            element.attrib["style"] = colors.sub(lambda match: variables[match[0]], style)

@@ -1,7 +1,8 @@
-"""Writing a report folder: index.html, summary.json, tables/*.csv, figures/*.svg and *.png."""
+"""Write a report folder: index.html, summary.json, tables/*.csv, and figures in several formats."""
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from designspace import __version__
@@ -17,30 +18,35 @@ from designspace.io.files import (
     write_text,
 )
 from designspace.report.page import page
-from designspace.report.report_figures import figures, render
+from designspace.report.render import FORMATS, Rendered, check_formats, render
+from designspace.report.report_figures import edf_hero, report_figures
 
-# Figures that not every report has: those of an earlier one in the same folder are removed.
-_OPTIONAL = re.compile(r"bootstrap_.+|edf_normalized|differences|importance|widths|fit_errors")
+_KEYS = re.compile(
+    "edf|edf_normalized|differences|best_of_k|bootstrap_.+|importance|widths|fit_errors"
+)
 
 
-def write_report(findings: Findings, folder: Path) -> Path:
-    """Write all of a report into a folder, over what an earlier one left there.
+def write_report(
+    findings: Findings, out: str | Path, figures: Sequence[str] = ("svg", "png")
+) -> Path:
+    """Write a report into a folder, over an earlier one.
+
+    Args:
+        findings: What to report.
+        out: The folder; it is created if missing.
+        figures: Formats of the figures' files: "svg", "png", "pdf".
 
     Returns:
         The path of index.html.
 
     Raises:
-        InputError: The folder cannot be written.
+        InputError: The folder cannot be written, or there is no such format.
     """
+    formats, folder = check_formats(figures), Path(out)
     refuse_links_out(make_folder(folder), ("figures", "tables"))
-    pictures = make_folder(folder / "figures")
-    rendered = [render(figure) for figure in figures(findings)]
-    for path in pictures.iterdir():
-        if path.suffix in (".svg", ".png") and _OPTIONAL.fullmatch(path.stem):
-            path.unlink()
-    for one in rendered:
-        write_text(pictures / f"{one.figure.key}.svg", one.svg)
-        write_bytes(pictures / f"{one.figure.key}.png", one.png)
+    rendered = [render(figure, formats) for figure in report_figures(findings)]
+    hero = [render(figure, ()) for figure in edf_hero(findings)]
+    write_figures(folder, rendered, _KEYS)
     sheets = make_folder(folder / "tables")
     for name, table in tables(findings).items():
         if table[1]:
@@ -51,7 +57,22 @@ def write_report(findings: Findings, folder: Path) -> Path:
     write_text(folder / "summary.json", numbers + "\n")
     write_text(folder / "summary.schema.json", json.dumps(summary_schema(), indent=1) + "\n")
     index = folder / "index.html"
-    write_text(index, page(findings, rendered, __version__))
-    for place in (pictures, sheets, folder):
+    write_text(index, page(findings, rendered, hero, __version__))
+    for place in (folder / "figures", sheets, folder):
         remove_half_written(place)
     return index
+
+
+def write_figures(folder: Path, rendered: Iterable[Rendered], keys: re.Pattern[str]) -> None:
+    """Write figures/KEY.SUFFIX; remove files of these keys that an earlier report left there."""
+    files = {
+        f"{one.figure.key}.{suffix}": content
+        for one in rendered
+        for suffix, content in one.files.items()
+    }
+    place = make_folder(folder / "figures")
+    for path in place.iterdir():
+        if path.suffix[1:] in FORMATS and keys.fullmatch(path.stem) and path.name not in files:
+            path.unlink()
+    for name, content in files.items():
+        write_bytes(place / name, content)

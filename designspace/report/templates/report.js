@@ -61,14 +61,14 @@
     const step = Math.max(1.5, Math.min(22, room / total));
     const span = (depth) => Math.max(48, depth * step);
     const words = depths.map((d, i) => `stage ${i + 1}: ${d} blocks of width ${widths[i]}, ${kinds[i]}`).join("; ");
-    const svg = shape("svg", { viewBox: `0 0 ${across} ${height}`, role: "img", "aria-label": words });
+    const svg = shape("svg", { class: `p${row[POP]}`, viewBox: `0 0 ${across} ${height}`, role: "img", "aria-label": words });
     const tallest = Math.log2(Math.max(...widths) / 4);
     let x = left;
     depths.forEach((depth, i) => {
       const tall = Math.max(6, 96 * Math.log2(widths[i] / 4) / tallest);
       const start = x + (span(depth) - depth * step) / 2;
       for (let j = 0; j < depth; j += 1)
-        svg.append(shape("rect", { x: start + j * step, y: base - tall, width: Math.max(1, step - Math.min(2, step / 3)), height: tall, rx: 2, fill: `var(--c${row[POP] % 6})` }));
+        svg.append(shape("rect", { x: start + j * step, y: base - tall, width: Math.max(1, step - Math.min(2, step / 3)), height: tall, rx: 2, fill: "var(--mark)" }));
       const middle = x + span(depth) / 2;
       const line = (y, text) => svg.append(shape("text", { x: middle, y, "text-anchor": "middle", "font-size": 11, fill: "var(--ink)" }, text));
       line(base + 15, `${depth} × ${widths[i]}`);
@@ -90,11 +90,10 @@
     const toggle = element("button", { type: "button", textContent: row[INDEX] });
     toggle.setAttribute("aria-expanded", "false");
     toggle.setAttribute("aria-label", `Model ${row[INDEX]} of ${names[row[POP]]}: draw its stages`);
-    const swatch = element("span", { className: "swatch" });
-    swatch.style.borderColor = `var(--c${row[POP] % 6})`;
+    const mark = element("span", { className: `mark p${row[POP]}` });
     const line = element("tr", {},
       element("td", {}, toggle),
-      element("td", { className: "left name" }, swatch, names[row[POP]]),
+      element("td", { className: "left name" }, mark, names[row[POP]]),
       element("td", { textContent: row[ERROR] === null ? "–" : row[ERROR].toFixed(2) }),
       element("td", { className: "minor", textContent: row[RANK] ?? "–" }),
       element("td", { className: "left minor", textContent: row[STATE] }),

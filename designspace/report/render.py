@@ -1,0 +1,142 @@
+"""Draw figures of several panels: files as SVG, PNG and PDF, and one SVG a panel for the page."""
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from designspace.errors import InputError
+from designspace.report.palette import Style, rc
+from designspace.report.svg import panels, shortened, to_text
+
+FORMATS = ("svg", "png", "pdf")
+# Width in inches of two columns of a paper, and of the font that fits a page's text.
+_PAPER_WIDTH = 6.9
+_PNG_DPI = 150
+# Inches right of and above the axes of a panel.
+RIGHT, _TOP = 0.2, 0.26
+_NO_METADATA = {
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing: the function that draws it on axes, and its alternative text."""
+
+    draw: Callable[[Axes], Any]
+    alt: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a report.
+
+    Attributes:
+        key: Name of its files, and salt of its identifiers in the page.
+        section: Section of the page.
+        caption: What it shows and how to read it.
+        panels: Its drawings, in reading order.
+        size: Width and height of a panel, in inches.
+        columns: Panels a row in the files; the page flows them as its width allows.
+        left: Inches left of the axes, for labels.
+        right: Inches right of the axes.
+        bottom: Inches below the axes.
+        population: Index of the population that all of it is of, if it is of one.
+    """
+
+    key: str
+    section: str
+    caption: str
+    panels: tuple[Panel, ...]
+    size: tuple[float, float] = (4.8, 3.4)
+    columns: int = 4
+    left: float = 0.56
+    right: float = RIGHT
+    bottom: float = 0.46
+    population: int | None = None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A figure's content by file suffix, and one SVG a panel for the page."""
+
+    figure: Figure
+    files: Mapping[str, bytes] = field(repr=False)
+    inline: tuple[str, ...] = field(repr=False)
+
+
+def check_formats(figures: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats of figures, checked.
+
+    Raises:
+        InputError: There is an unknown one.
+    """
+    formats = (figures,) if isinstance(figures, str) else tuple(figures)
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(
+                f"figures has {name!r}; the formats are {', '.join(FORMATS)}", argument="figures"
+            )
+    return formats
+
+
+def render(figure: Figure, formats: Sequence[str]) -> Rendered:
+    """Draw a figure for the page and in these formats; PDF is two columns of a paper wide."""
+    with drawing_settings("screen", figure.key):
+        canvas, boxes = _draw(figure, figure.columns)
+        root = shortened(saved(canvas, "svg").decode())
+        files = {"svg": to_text(root).encode()} if "svg" in formats else {}
+        if "png" in formats:
+            files["png"] = saved(canvas, "png")
+    if "pdf" in formats:
+        with drawing_settings("paper", figure.key):
+            files["pdf"] = saved(_draw(figure, int(_PAPER_WIDTH // figure.size[0]))[0], "pdf")
+    inline = panels(root, boxes, [panel.alt for panel in figure.panels])
+    return Rendered(figure, files, tuple(inline))
+
+
+@contextmanager
+def drawing_settings(style: Style, salt: str = "") -> Iterator[None]:
+    """Apply the palette's settings; ignore characters without a font, which become boxes."""
+    with mpl.rc_context(rc(style, salt)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")
+        yield
+
+
+def saved(canvas: Canvas, suffix: str) -> bytes:
+    """Return a figure as the content of a file that is the same every time."""
+    content = io.BytesIO()
+    canvas.savefig(content, format=suffix, dpi=_PNG_DPI, metadata=_NO_METADATA[suffix])
+    return content.getvalue()
+
+
+def _draw(figure: Figure, columns: int) -> tuple[Canvas, list[str]]:
+    """Draw the panels in rows; return the figure and the viewBox of each panel in its SVG."""
+    columns = max(1, min(columns, len(figure.panels)))
+    rows = -(-len(figure.panels) // columns)
+    width, height = figure.size
+    canvas, boxes = Canvas(figsize=(columns * width, rows * height)), []
+    for number, panel in enumerate(figure.panels):
+        row, column = divmod(number, columns)
+        ax = canvas.add_axes(
+            (
+                (column + figure.left / width) / columns,
+                (rows - 1 - row + figure.bottom / height) / rows,
+                (1 - (figure.left + figure.right) / width) / columns,
+                (1 - (figure.bottom + _TOP) / height) / rows,
+            )
+        )
+        ax.set_gid(f"panel-{number}")
+        panel.draw(ax)
+        box = (column * width, row * height, width, height)
+        boxes.append(" ".join(f"{72 * inches:g}" for inches in box))
+    return canvas, boxes
