@@ -121,14 +121,14 @@ def _label_curve(
             "arrowstyle": "-",
             "shrinkA": 3,
             "shrinkB": 0,
-            "linewidth": 1.4,
+            "linewidth": 1.0,
             **style,
         },
     )
     note.set_gid(f"label-{index}")
     assert note.arrow_patch is not None
-    note.arrow_patch.set_gid(f"label-{index}")
-    ax.plot([at[index]], [height], "o", color=style["color"], markersize=4, gid=f"label-{index}")
+    note.arrow_patch.set_gid(f"leader-{index}")
+    ax.plot([at[index]], [height], "o", color=style["color"], markersize=4, gid=f"leader-{index}")
 
 
 def draw_best_of_k(
@@ -287,8 +287,8 @@ def _draw_dots(
     """Draw round dots: as one path, a tenth of markers' bytes in an SVG; or many as a bitmap."""
     if len(x) > _MAX_VECTOR_DOTS:
         alpha *= max(0.04, _MAX_VECTOR_DOTS / len(x))
-        style = {"markersize": size, "markeredgewidth": 0, "rasterized": True}
-        ax.plot(x, y, "o", color=color, alpha=alpha, zorder=3, **style)
+        (line,) = ax.plot(x, y, "o", markersize=size, color=color, alpha=alpha, zorder=3)
+        line.set(markeredgewidth=0, rasterized=True)
         return
     corners = np.repeat(np.column_stack([x, y]).astype(float), 2, axis=0)
     # Agg drops segments of length zero.
@@ -323,5 +323,5 @@ def _scale_parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
     ax.xaxis.set_major_formatter(_plain)
 
 
-def _plain(value: float, _: int | None) -> str:
+def _plain(value: float, _: float | None) -> str:
     return f"{value:g}".replace("-", "−")

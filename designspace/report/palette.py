@@ -20,7 +20,7 @@ COLORS = (
     ("#bb8b00", "#f9cc4a"),
     ("#4793f2", "#8fc7ff"),
     ("#8a28ff", "#6f57f5"),
-    ("#766c80", "#9c6fae"),
+    ("#766c80", "#788ca5"),
     ("#6e2000", "#955b15"),
     ("#891b83", "#e72772"),
     ("#3a6900", "#80d508"),
@@ -114,7 +114,7 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": color(index), "linestyle": (0, dashes) if dashes else "-"}
 
 
-def rc(style: Style = "screen", salt: str = "") -> dict[str, Any]:
+def rc(style: Style = "screen", salt: str = "") -> Any:
     """Return matplotlib's settings; the same salt gives an SVG the same identifiers every time."""
     paper = _PAPER if style != "screen" else {}
     return {**_RC, **paper, "font.sans-serif": _installed_families(), "svg.hashsalt": salt or "x"}

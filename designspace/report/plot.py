@@ -9,7 +9,7 @@ column) or "paper-wide" (two columns).
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -150,7 +150,7 @@ def plot_widths(
         raise InputError(f"data: the block widths of {data.name} are unknown", argument="data")
     bodies, widths = data.results.bodies, data.widths
     networks = [bodies.block_widths(int(row)).astype(float) for row in widths.best_rows]
-    options = {"title": label or data.name, "color": color or line_style(0)["color"]}
+    options = _titled(data, label, color)
     with _axes(ax, style) as (axes, _):
         draw.draw_widths(axes, networks, widths.trend, **options)
     return axes
@@ -167,7 +167,7 @@ def plot_fit_errors(
     """Plot each model's distance from quantized linear widths (e_fit) against its rank by error."""
     if data.widths is None:
         raise InputError(f"data: the block widths of {data.name} are unknown", argument="data")
-    options = {"title": label or data.name, "color": color or line_style(0)["color"]}
+    options = _titled(data, label, color)
     with _axes(ax, style) as (axes, _):
         draw.draw_fit_errors(axes, data.widths.ranks, data.widths.fits.error, **options)
     return axes
@@ -182,7 +182,7 @@ def plot_importance(
     style: Style = "screen",
 ) -> Axes:
     """Plot the share of the error's variation that each parameter explains on its own."""
-    options = {"title": label or data.name, "color": color or line_style(0)["color"]}
+    options = _titled(data, label, color)
     with _axes(ax, style) as (axes, _):
         draw.draw_importance(axes, data.trends, **options)
     return axes
@@ -258,8 +258,12 @@ def _options(
     return {**default, "index": index}
 
 
-def _legend(ax: Axes, corner: str) -> None:
-    if len([text for text in ax.get_legend_handles_labels()[1] if text]) <= _LEGEND_INSIDE:
+def _titled(data: PopulationFindings, label: str | None, color: str | None) -> dict[str, Any]:
+    return {"title": label or data.name, "color": color or line_style(0)["color"]}
+
+
+def _legend(ax: Axes, corner: Literal["lower right", "upper right"]) -> None:
+    if len(ax.get_legend_handles_labels()[1]) <= _LEGEND_INSIDE:
         ax.legend(loc=corner)
     else:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

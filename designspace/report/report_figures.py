@@ -171,7 +171,7 @@ def _with_legend(
 ) -> Figure:
     """Compose a figure of one curve a population, with a legend of these texts."""
     below = len(legend) > _LEGEND_INSIDE
-    bottom = 0.5 + 0.17 * -(-len(legend) // 2) if below else 0.46
+    bottom = 0.55 + 0.17 * -(-len(legend) // 2) if below else 0.46
 
     def drawing(ax: Axes) -> None:
         panel.draw(ax)

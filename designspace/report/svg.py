@@ -11,7 +11,7 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _DECIMALS = re.compile(r"(\d\.\d\d)\d+")
 _REFERENCE = re.compile(r"(?:^|\()#([^)]+)")
 # Groups that the page's script and tests address, as drawings name them: `curve-3`, `panel-0`.
-_NAMED = re.compile(r"(curve|band|dots|label|panel)-(\d+)")
+_NAMED = re.compile(r"(curve|band|dots|label|leader|panel)-(\d+)")
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", _XLINK)
 

@@ -184,65 +184,64 @@ def test_from_python(tmp_path):
         designspace.load(tmp_path / "none")
 
 
-def test_numbers_and_names_stand_in_a_picture_as_they_are():
-    import io
+def test_numbers_and_names_in_a_panel_stay_as_they_are():
+    from designspace.report.drawings import draw_edf
+    from designspace.report.render import Figure, Panel, render
+    from designspace.stats.edf import edf
 
-    from matplotlib.figure import Figure
+    name = "lr 0.0125, font: 9px serif, #0d50c0, url(#x) & <b>"
 
-    from designspace.report.palette import rc
-    from designspace.report.plot import plot_edf
-    from designspace.report.svg import inline_svg, picture
-
-    name = "lr 0.0125, font: 9px serif, #0072b2, url(#x) & <b>"
-    with mpl.rc_context(rc("x")):
-        figure = Figure(figsize=(3, 3))
-        ax = plot_edf([0.01, 0.02, 0.03], label=name, ax=figure.add_subplot())
+    def draw(ax):
+        draw_edf(ax, edf([0.01, 0.02, 0.03]), label=name, color="#0d50c0")
         ax.set_xticks([0.015, 0.025])
-        text = io.StringIO()
-        figure.savefig(text, format="svg")
-    found = inline_svg(picture(text.getvalue(), "x"), name)
-    words = [html.unescape(word) for word in re.findall(r"<text[^>]*>([^<]+)</text>", found)]
-    assert f"[0.0 | 0.0] {name}" in words
-    assert {"0.015", "0.025"} <= set(words)
-    assert "#1a1b1c" not in found
-    assert not re.search(r"<path[^>]* d=\"[^\"]*\d\.\d{3}", found)
+        ax.legend()
+
+    rendered = render(Figure("x", "x", "", (Panel(draw, name), Panel(draw, "b"))), ("svg",))
+    for panel in rendered.inline:
+        words = [html.unescape(word) for word in re.findall(r"<text[^>]*>([^<]+)</text>", panel)]
+        assert f"[0.0 | 0.0] {name}" in words
+        assert {"0.015", "0.025"} <= set(words)
+        assert not re.search(r"<path[^>]* d=\"[^\"]*\d\.\d{3}", panel)
+        assert panel.count("#1a1b1c") == 0
+        assert re.search(r'data-population="0"[^/]*<path[^>]*stroke: var\(--c0\)', panel)
+        clip = re.search(r"clip-path=\"url\(#(\w+)\)", panel)[1]
+        assert f'id="{clip}"' in panel
+    assert f'aria-label="{html.escape(name, quote=False)}"' in rendered.inline[0]
 
 
-@pytest.mark.parametrize(("many", "beside"), [(4, False), (8, True)])
-def test_a_legend_of_many_populations_stands_beside_the_curves(tmp_path, many, beside):
+@pytest.mark.parametrize(("many", "below"), [(4, False), (8, True)])
+def test_a_legend_of_many_populations_is_below_the_curves(tmp_path, many, below):
     from matplotlib.figure import Figure
 
     from designspace.analysis.findings import analyze
     from designspace.analysis.load_results import load_populations
     from designspace.report.palette import rc
-    from designspace.report.report_figures import figures
+    from designspace.report.report_figures import report_figures
 
-    found = analyze(
-        load_populations([run(tmp_path / f"a_population_of_name_{i}", n=8) for i in range(many)])
-    )
-    for made in figures(found):
-        if made.key not in ("edf", "edf_normalized", "best_of_k"):
-            continue
-        with mpl.rc_context(rc("x")):
-            canvas = Figure(figsize=made.size)
-            ax = canvas.add_axes((0.1, 0.1, 0.9 - made.right / made.size[0], 0.8))
-            made.panels[0].draw(ax)
+    paths = [run(tmp_path / f"a_population_of_name_{i}", n=8) for i in range(many)]
+    figures = {f.key: f for f in report_figures(analyze(load_populations(paths)))}
+    for figure in (f for f in figures.values() if f.section == "curves"):
+        with mpl.rc_context(rc()):
+            canvas = Figure(figsize=figure.size)
+            low = figure.bottom / figure.size[1]
+            ax = canvas.add_axes((0.12, low, 0.84, 1 - low - 0.08))
+            figure.panels[0].draw(ax)
             canvas.draw_without_rendering()
         legend = ax.get_legend().get_window_extent()
-        assert bool(legend.x0 > ax.bbox.x1 - 1) is beside
-        assert legend.x1 <= canvas.bbox.x1
-        colors = {line.get_color() for line in ax.lines[:many]}
-        assert len(colors) == many
+        assert bool(legend.y1 < ax.bbox.y0) is below
+        assert canvas.bbox.containsx(legend.x0)
+        assert canvas.bbox.containsx(legend.x1)
+        assert legend.y0 >= 0
 
 
-def test_recipes_and_samples_are_told_in_words():
-    from designspace.report.page import said
+def test_recipes_and_samples_are_in_words():
+    from designspace.report.page import in_words
 
-    assert said([{"measure": "flops", "low": 1.8e5, "high": 2.2e5}]) == "flops 180K to 220K"
-    assert said({"tried": 3, "refused": {"duplicate": 0, "cap": 2}}) == (
+    assert in_words([{"measure": "flops", "low": 1.8e5, "high": 2.2e5}]) == "flops 180K to 220K"
+    assert in_words({"tried": 3, "refused": {"duplicate": 0, "cap": 2}}) == (
         "tried 3, refused duplicate 0, cap 2"
     )
-    assert (said([]), said(True), said(5e-05), said("any")) == ("none", "yes", "5e-05", "any")
+    assert tuple(map(in_words, ([], True, 5e-05, "any"))) == ("none", "yes", "5e-05", "any")
 
 
 def test_names_of_folders_can_be_anything(tmp_path, cli):
@@ -278,63 +277,6 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_letters_without_a_font_stand_as_codes_in_bitmaps_and_it_is_said(
-    tmp_path, cli, monkeypatch
-):
-    from designspace.report import glyphs
-
-    monkeypatch.setattr(glyphs, "installed", lambda: ())
-    places = [run(tmp_path / name, "RegNetX@8", n=6) for name in ("日本語語語 é", "plain")]
-    seen = []
-    make = glyphs.make_legible
-
-    def made(figure):
-        coded = make(figure)
-        seen.append(all_words(figure))
-        return coded
-
-    monkeypatch.setattr("designspace.report.report_figures.make_legible", made)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert cli("analyze", *places, "--out", tmp_path / "out").code == 0
-    assert any(r"\u65e5\u672c\u8a9e\u8a9e… é" in words for words in seen)
-    assert any(r"plain − \u65e5\u672c\u8a9e\u8a9e… é" in words for words in seen)
-    for words in seen:
-        assert not glyphs.lacking(words)
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "日本語語語 é" in page
-    assert r"codes such as <code>\u65e5" in page
-    assert "日本語語語 é" in (tmp_path / "out" / "figures" / "edf.svg").read_text()
-    assert cli("analyze", places[1], "--out", tmp_path / "one").code == 0
-    assert "codes such as" not in (tmp_path / "one" / "index.html").read_text()
-
-
-def all_words(figure):
-    """All text of a figure, as the next drawing has it."""
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
-
-
-def test_a_font_that_has_the_letters_is_taken(monkeypatch):
-    from matplotlib.figure import Figure
-
-    from designspace.report import glyphs
-
-    monkeypatch.setattr(glyphs, "installed", lambda: ("STIXGeneral",))
-    figure = Figure()
-    script_b, kanji = "\U0001d4d1", "日"
-    text = figure.text(0, 0, script_b)
-    if not glyphs.lacking(script_b) or glyphs.lacking("é−"):
-        pytest.skip("another DejaVu")
-    assert glyphs.make_legible(figure) is False
-    assert text.get_fontfamily() == ["DejaVu Sans", "STIXGeneral"]
-    text.set_text(script_b + kanji)
-    assert glyphs.make_legible(figure) is True
-    assert text.get_text() == script_b + r"\u65e5"
-
-
 def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
     from designspace.analysis.findings import analyze
     from designspace.analysis.imported_folder import write_imported
@@ -366,7 +308,7 @@ def test_a_thinned_curve_is_nowhere_off_by_more_than_can_be_seen():
     errors = np.random.default_rng(0).normal(50, 5, 30_000).round(3)
     function = edf(errors)
     ax = Figure().add_subplot()
-    draw_edf(ax, function, dkw_band(function))
+    draw_edf(ax, function, dkw_band(function), color="k")
     x, y = ax.lines[0].get_data()
     assert len(x) < 4100
     at = np.random.default_rng(1).uniform(20, 80, 2000)
@@ -377,5 +319,5 @@ def test_a_thinned_curve_is_nowhere_off_by_more_than_can_be_seen():
     assert y[-1] == 1.0
     few = edf(errors[:500])
     ax = Figure().add_subplot()
-    draw_edf(ax, few)
+    draw_edf(ax, few, color="k")
     assert len(ax.lines[0].get_xdata()) == 2 * len(few.errors) + 1
