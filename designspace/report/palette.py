@@ -1,6 +1,6 @@
-"""The one palette: colours of page, figures and tables, line styles, and matplotlib's settings.
+"""The one palette: colors of page, figures and tables, line styles, and matplotlib's settings.
 
-Figures are drawn once, in the light colours; the page swaps each for a CSS variable, so that one
+Figures are drawn once, in the light colors; the page swaps each for a CSS variable, so that one
 SVG serves light and dark.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 Style = Literal["screen", "paper", "paper-wide"]
 
-# (light, dark) colour of each population: 3:1 or more against the page, and as far from each other
+# (light, dark) color of each population: 3:1 or more against the page, and as far from each other
 # in OKLab as a search found, also with deuteranopia.
 COLORS = (
     ("#0d50c0", "#2b9aff"),
@@ -101,14 +101,14 @@ _PAPER = {
 
 
 def color(index: int) -> str:
-    """Return the light colour of the index-th population; with more than 12 they repeat."""
+    """Return the light color of the index-th population; with more than 12 they repeat."""
     return COLORS[index % len(COLORS)][0]
 
 
 def line_style(index: int) -> dict[str, Any]:
     """Return `color` and `linestyle` of the index-th population's curve, as matplotlib's options.
 
-    Neighbours differ in both; populations of the same colour differ in their dashes.
+    Neighbours differ in both; populations of the same color differ in their dashes.
     """
     dashes = _dashes(index)
     return {"color": color(index), "linestyle": (0, dashes) if dashes else "-"}
@@ -121,7 +121,7 @@ def rc(style: Style = "screen", salt: str = "") -> Any:
 
 
 def css(populations: int) -> str:
-    """Return the page's colours as CSS variables, and `.p0`, `.p1`, … : a population's mark."""
+    """Return the page's colors as CSS variables, and `.p0`, `.p1`, … for populations' marks."""
     variables = {f"c{i}": pair for i, pair in enumerate(COLORS)} | _PAGE
     lines = [f"--{name}: light-dark({light}, {dark});" for name, (light, dark) in variables.items()]
     marks = [_mark(index) for index in range(populations)]
@@ -129,7 +129,7 @@ def css(populations: int) -> str:
 
 
 def css_variables() -> Mapping[str, str]:
-    """Map each colour that figures are drawn in to its CSS variable."""
+    """Map each color that figures are drawn in to its CSS variable."""
     drawn = {name: _PAGE[name][0] for name in ("ink", "faint", "ground")}
     drawn |= {f"c{i}": light for i, (light, _) in enumerate(COLORS)}
     return {light: f"var(--{name})" for name, light in drawn.items()}
@@ -146,10 +146,9 @@ def _mark(index: int) -> str:
         paint = "transparent" if number % 2 else "currentColor"
         stops.append(f"{paint} {at:g}px {at + 2.5 * length:g}px")
         at += 2.5 * length
-    return (
-        f".p{index} {{ --mark: var(--c{index % len(COLORS)}); "
-        f"--dashes: repeating-linear-gradient(90deg, {', '.join(stops)}); }}"
-    )
+    dashes = f"repeating-linear-gradient(90deg, {', '.join(stops)})"
+    variable = f"var(--c{index % len(COLORS)})"
+    return f".p{index} {{ color: {variable}; }} .mark.p{index} {{ background: {dashes}; }}"
 
 
 @cache

@@ -68,7 +68,7 @@
       const tall = Math.max(6, 96 * Math.log2(widths[i] / 4) / tallest);
       const start = x + (span(depth) - depth * step) / 2;
       for (let j = 0; j < depth; j += 1)
-        svg.append(shape("rect", { x: start + j * step, y: base - tall, width: Math.max(1, step - Math.min(2, step / 3)), height: tall, rx: 2, fill: "var(--mark)" }));
+        svg.append(shape("rect", { x: start + j * step, y: base - tall, width: Math.max(1, step - Math.min(2, step / 3)), height: tall, rx: 2, fill: "currentColor" }));
       const middle = x + span(depth) / 2;
       const line = (y, text) => svg.append(shape("text", { x: middle, y, "text-anchor": "middle", "font-size": 11, fill: "var(--ink)" }, text));
       line(base + 15, `${depth} × ${widths[i]}`);
