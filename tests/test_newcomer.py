@@ -1,6 +1,6 @@
-"""The newcomer's path: a fresh clone, an environment of its own, the README from top to bottom.
+"""A fresh clone with an environment of its own, and the pages from top to bottom.
 
-It takes minutes and 6 GB of disk, so it runs where it is asked for: `make newcomer`.
+It takes minutes and 6 GB of disk, so it runs only with --newcomer: `make newcomer`.
 """
 
 import os
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from test_readme import run_readme
+from test_readme import run_pages
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,23 +48,23 @@ def make(folder, target):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def test_the_readme_runs_in_a_fresh_clone(clone):
+def test_the_pages_run_in_a_fresh_clone(clone):
     before = subprocess.run(
         ["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True
     )
     assert before.stdout == ""
 
-    def command(words):
-        done = subprocess.run(
-            [clone / ".venv/bin/designspace", *words],
-            cwd=clone,
-            env=surroundings(),
-            capture_output=True,
-            text=True,
-        )
+    def run(*words):
+        done = subprocess.run(words, cwd=clone, env=surroundings(), capture_output=True, text=True)
         assert done.returncode == 0, (words, done.stderr[-3000:])
 
-    assert run_readme(clone, command) >= 12
+    binaries = clone / ".venv" / "bin"
+    ran = run_pages(
+        clone,
+        lambda words: run(binaries / "designspace", *words),
+        lambda text: run(binaries / "python", "-c", text),
+    )
+    assert ran >= 12
 
 
 def test_the_demo_runs_in_a_fresh_clone(clone):

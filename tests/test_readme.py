@@ -1,38 +1,55 @@
-"""Every command and every line of Python in the README runs, in order, in an empty folder."""
+"""Every command and every line of Python in the pages runs, in order, in an empty folder."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-# Smaller than a person would choose, so that the test takes a minute: the commands are the same.
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / f"{folder}README.md" for folder in ("", "spaces/", "results/", "tests/")]
+PAGES = [page for page in PAGES if page.exists()]
+# Smaller than a user would choose, so that the test takes a minute: the commands are the same.
 SMALLER = {
     "-n 32": "-n 12",
     "-n 100": "-n 3",
     "--recipe quick": "--recipe quick --epochs 2",
     "--task knn": "--task knn --seeds 1 --scratch-epochs 1",
 }
-# What waits for other machines or a person's own data, or takes minutes, has tests of its own.
+# What needs other machines or the user's own data, or takes minutes, has tests of its own.
 ELSEWHERE = re.compile(r"--scheduler|lowshot|--cluster|folder:|imagenet:|--watch|merge|#")
 
 
-def blocks():
-    return re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.M | re.S)
+def blocks(page):
+    """Return the language and the text of each code block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-def run_readme(folder, command):
-    """Do what the README says, in order, in a folder; return how many commands that were.
+def lines(page, program):
+    """Return the arguments of each call of a program in the code blocks of a page."""
+    texts = [text for language, text in blocks(page) if language == ""]
+    found = re.findall(rf"^(?:\.venv/bin/)?{program} ([^#\n]*)", "".join(texts), re.M)
+    return [arguments.split() for arguments in found]
+
+
+def run_pages(folder, command, python):
+    """Do what the pages say, in order, in a folder; return the number of commands.
 
     Args:
         folder: Where files are written.
-        command: Called with the words of each command behind `designspace`.
+        command: Called with the arguments of each `designspace` command.
+        python: Called with each block of Python.
     """
     ran = 0
-    for language, text in blocks():
+    for language, text in (block for page in PAGES for block in blocks(page)):
         if language == "yaml":
             name = re.search(r"^name: (\w+)", text, re.M)[1]
             (folder / f"{name}.yaml").write_text(text)
+        elif language == "csv":
+            (folder / "table.csv").write_text(text)
+        elif language == "python":
+            python(text)
         elif language == "":
             for line in text.splitlines():
                 if line.startswith("designspace ") and not ELSEWHERE.search(line):
@@ -43,36 +60,55 @@ def run_readme(folder, command):
     return ran
 
 
-def test_the_readme_runs_from_top_to_bottom(cli, tmp_path, monkeypatch):
+def test_the_pages_run_from_top_to_bottom(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def command(words):
         outcome = cli(*words)
         assert outcome.code == 0, (words, outcome)
 
-    assert run_readme(tmp_path, command) >= 12
-    for language, text in blocks():
-        if language == "python":
-            exec(compile(text, "README.md", "exec"), {})
+    def python(text):
+        exec(compile(text, "README.md", "exec"), {})
+
+    assert run_pages(tmp_path, command, python) >= 12
 
 
-def test_pictures_and_files_that_it_names_exist():
-    named = re.findall(r"\]\(([^)]+)\)", README.read_text())
-    for target in named:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pictures_and_files_that_pages_link_to_exist(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if not target.startswith("http"):
-            assert (README.parent / target).exists(), target
+            assert (page.parent / target).exists(), target
 
 
 def test_every_verb_is_in_the_readme():
     from designspace.cli.main import app
 
-    text = README.read_text()
+    text = (ROOT / "README.md").read_text()
     for command in app.registered_commands:
         name = command.name or command.callback.__name__
         assert f"`{name}`" in text, name
 
 
-@pytest.mark.parametrize("target", ["install", "demo", "test", "help", "lint"])
-def test_make_targets_exist(target):
-    makefile = (README.parent / "Makefile").read_text()
-    assert re.search(rf"^{target}:", makefile, re.M)
+def test_make_targets_that_pages_name_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    named = {
+        target for page in PAGES for target in re.findall(r"\bmake ([a-z-]+)`", page.read_text())
+    }
+    named |= {target for page in PAGES for target, *_ in lines(page, "make")}
+    assert named >= {"demo", "test"}
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_calls_of_pytest_that_pages_name_collect_tests():
+    for page in PAGES:
+        for arguments in lines(page, "pytest"):
+            words = [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments]
+            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+
+
+def test_the_table_of_faults_names_tests_that_exist():
+    for page in PAGES:
+        for name in re.findall(r"`(test_fault_\w+)`", page.read_text()):
+            assert (ROOT / "tests" / "faults" / f"{name}.py").exists(), name
