@@ -1,6 +1,7 @@
 """Every command and every line of Python in the pages runs, in order, in an empty folder."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def lines(page, program):
     """Return the arguments of each call of a program in the code blocks of a page."""
     texts = [text for language, text in blocks(page) if language == ""]
     found = re.findall(rf"^(?:\.venv/bin/)?{program} ([^#\n]*)", "".join(texts), re.M)
-    return [arguments.split() for arguments in found]
+    return [shlex.split(arguments) for arguments in found]
 
 
 def run_pages(folder, command, python):
