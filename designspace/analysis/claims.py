@@ -29,7 +29,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from designspace.analysis.pairwise import ClaimVerdict
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError, nearest
-from designspace.io.files import read_yaml, validate
+from designspace.io.validation import validate
+from designspace.io.yaml_files import read_yaml
 from designspace.stats.bootstrap import bootstrap
 from designspace.stats.comparison import compare, equivalent, holm
 

@@ -22,8 +22,11 @@ from designspace.analysis.population_results import STATES, PopulationResults, P
 from designspace.arch import BodyBatch, RegNetParams, RegNetParamsBatch
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError, nearest
-from designspace.io.files import dump_yaml, make_folder, read_text, read_yaml, validate, write_text
+from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.serialization import readable
+from designspace.io.text_files import read_text
+from designspace.io.validation import validate
+from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.stats.arrays import FloatArray
 
 IMPORT_FILE = "import.yaml"

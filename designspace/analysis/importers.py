@@ -16,8 +16,8 @@ import numpy as np
 from designspace.analysis.imported_folder import COSTS, About, Imported, read_table
 from designspace.arch.body import group_compatible
 from designspace.errors import InputError, nearest, shortened
-from designspace.io.files import read_text
 from designspace.io.serialization import readable
+from designspace.io.text_files import read_text
 from designspace.runs import TrialState
 
 FORMATS = ("pycls", "nds", "csv")

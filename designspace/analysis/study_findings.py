@@ -27,7 +27,8 @@ from designspace.arch import (
     require_bottleneck,
 )
 from designspace.errors import InputError, nearest
-from designspace.io.files import read_text, validate
+from designspace.io.text_files import read_text
+from designspace.io.validation import validate
 from designspace.runs import Run
 from designspace.space import load_space
 

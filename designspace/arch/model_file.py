@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from designspace.arch import NAME_PATTERN, Body, Model, RegNetParams, Skeleton
 from designspace.errors import InputError
-from designspace.io.files import dump_yaml, read_yaml, validate, write_text
+from designspace.io.atomic_write import write_text
+from designspace.io.validation import validate
+from designspace.io.yaml_files import dump_yaml, read_yaml
 
 _Positive = Annotated[int, Field(ge=1, le=10**7)]
 _Ratio = Annotated[float, Field(ge=1 / 64, le=64)]

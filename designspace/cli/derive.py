@@ -71,7 +71,7 @@ def derive(
     from designspace.cli.models import resolve_model
     from designspace.derive.derive_model import derive_model
     from designspace.errors import InputError
-    from designspace.io.files import make_folder
+    from designspace.io.atomic_write import make_folder
 
     if not 1 <= batch <= 10**6:
         raise InputError(f"--batch is {batch}; it must be 1 to 1000000")

@@ -89,7 +89,7 @@ def pretrain(
     trunk = resolve_model(model, "pretrain")
     chosen = load_recipe(recipe).override(epochs, batch_size, lr, shard)
     if print_recipe:
-        from designspace.io.files import dump_yaml
+        from designspace.io.yaml_files import dump_yaml
 
         print(dump_yaml(chosen.to_dict()), end="")
         return

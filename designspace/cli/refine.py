@@ -41,7 +41,7 @@ def refine(
     from dataclasses import asdict
 
     from designspace.errors import InputError
-    from designspace.io.files import write_text
+    from designspace.io.atomic_write import write_text
     from designspace.refine.refine import refine as refine_study
 
     if out.suffix not in (".yaml", ".yml"):

@@ -86,7 +86,7 @@ def _table(listed: "list[Space]") -> None:
 
 
 def _show(space: "Space") -> None:
-    from designspace.io.files import dump_yaml
+    from designspace.io.yaml_files import dump_yaml
 
     header = (
         f"{space.dimensions} dimensions; size as the paper counts {space.paper_size:.2g}, exactly "

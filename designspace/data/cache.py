@@ -25,7 +25,7 @@ from designspace.data.sources import Items
 from designspace.data.splits import Split
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.io.files import make_folder, write_text
+from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.lock import lock
 from designspace.io.process_pool import TerminatedWorkerError, unordered
 

@@ -17,7 +17,7 @@ from designspace.arch import Model, RegNetParamsBatch
 from designspace.arch.body import FloatArray
 from designspace.derive.target import NOUNS, Target
 from designspace.errors import InputError
-from designspace.io.files import read_text
+from designspace.io.text_files import read_text
 from designspace.space import Budget, Space, load_space, sample
 
 # Share of the target by which a sampled model's cost may differ, as in the paper's regimes.

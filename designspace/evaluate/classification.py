@@ -25,7 +25,7 @@ from designspace.evaluate.finetune import (
 from designspace.evaluate.linear_probe import linear_accuracy
 from designspace.evaluate.options import DEFAULT_SHARES, EvaluationObserver, EvaluationOptions
 from designspace.evaluate.scores import ACCURACY, Score, ScoreBook, ScoreKey, ScoreKind, Task
-from designspace.io.files import write_text
+from designspace.io.atomic_write import write_text
 from designspace.pretrain.features import extract_features
 from designspace.pretrain.knn import knn_accuracy
 from designspace.pretrain.multicrop import mixed_seed

@@ -180,7 +180,7 @@ def _save_features(
     backbone: Backbone, options: EvaluationOptions, file: Path, observer: EvaluationObserver
 ) -> FeaturesFile:
     from designspace.evaluate.classification import Classification
-    from designspace.io.files import make_folder
+    from designspace.io.atomic_write import make_folder
     from designspace.pretrain.features import check_features_file, write_features
 
     if file.parent.name == "evaluation":

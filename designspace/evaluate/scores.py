@@ -11,7 +11,7 @@ from typing import Any
 
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.io.files import make_folder, write_text
+from designspace.io.atomic_write import make_folder, write_text
 
 ACCURACY = "top-1 accuracy"
 _TABLE = "scores.json"

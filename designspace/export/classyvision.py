@@ -16,7 +16,8 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.identifiers import identifier
 from designspace.export.target import Target, same
-from designspace.io.files import read_text, validate
+from designspace.io.text_files import read_text
+from designspace.io.validation import validate
 
 
 class Stem(BaseModel):

@@ -16,7 +16,7 @@ from designspace.errors import InputError
 from designspace.export.exporter import Exported, Options, export
 from designspace.export.manifest import entry, write_manifest
 from designspace.export.target import Target
-from designspace.io.files import make_folder
+from designspace.io.atomic_write import make_folder
 from designspace.runs import Run, TrialState
 
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution

@@ -15,7 +15,7 @@ from designspace.export.target import Target, differences
 from designspace.export.targets import ONNX, OURS
 from designspace.export.verify import Proof
 from designspace.export.weights import Weights, converted, read_weights, write_safetensors
-from designspace.io.files import make_folder, write_text
+from designspace.io.atomic_write import make_folder, write_text
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import Any
 from designspace.arch import Model
 from designspace.export.exporter import Exported, Options, export
 from designspace.export.target import Target
-from designspace.io.files import write_text
+from designspace.io.atomic_write import write_text
 
 MANIFEST = "manifest.json"
 

@@ -12,7 +12,8 @@ from designspace.arch import Model
 from designspace.export.classyvision import by_parameters
 from designspace.export.identifiers import describe, identifier
 from designspace.export.target import Target, same
-from designspace.io.files import dump_yaml, read_yaml, validate
+from designspace.io.validation import validate
+from designspace.io.yaml_files import dump_yaml, read_yaml
 
 
 class _Strict(BaseModel):

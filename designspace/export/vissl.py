@@ -16,7 +16,8 @@ from designspace.export.classyvision import check_trunk, trunk
 from designspace.export.identifiers import describe, identifier
 from designspace.export.target import Target, same
 from designspace.export.vissl_schema import VisslFile
-from designspace.io.files import dump_yaml, read_yaml, validate
+from designspace.io.validation import validate
+from designspace.io.yaml_files import dump_yaml, read_yaml
 
 PROTOTYPES = 16_000
 LARGE_HEAD_FLOPS = 60e9

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.errors import InputError
-from designspace.io.files import read_text, refuse_odd
+from designspace.io.text_files import check_regular_file, read_text
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read(path: Path, what: str = "journal") -> Journal:
 
 def read_text_lossy(path: Path, what: str) -> str:
     """Read a journal's text; a byte that is not UTF-8 becomes U+FFFD, failing its checksum."""
-    refuse_odd(path, what)
+    check_regular_file(path, what)
     try:
         return path.read_bytes().decode("utf-8", errors="replace")
     except OSError:

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorS
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from designspace.io.files import write_text
+from designspace.io.atomic_write import write_text
 from designspace.pretrain.distributed import ProcessGroupInfo
 
 _FORMAT = 1

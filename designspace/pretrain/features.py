@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from designspace.errors import InputError
 from designspace.export.weights import write_safetensors
-from designspace.io.files import half_written
+from designspace.io.atomic_write import temporary_path
 
 _BATCH = 256
 _SUFFIXES = (".npz", ".safetensors")
@@ -74,7 +74,7 @@ def write_features(file: Path, arrays: Mapping[str, Tensor]) -> None:
     if file.suffix == ".safetensors":
         write_safetensors({k: v.cpu() for k, v in arrays.items()}, file, "features of images")
         return
-    part = half_written(file)
+    part = temporary_path(file)
     try:
         with part.open("wb") as handle:
             np.savez(handle, **{k: v.cpu().numpy() for k, v in arrays.items()})  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from designspace.arch import Model
 from designspace.data.batches import Arrays, open_arrays
 from designspace.data.cache import Cache, default_home
 from designspace.errors import InputError
-from designspace.io.files import make_folder
+from designspace.io.atomic_write import make_folder
 from designspace.io.lock import lock
 from designspace.pretrain.diagnostics import (
     non_finite_message,

@@ -15,14 +15,10 @@ from designspace.arch import Model
 from designspace.arch.model_file import read_model, write_model
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.io.files import (
-    dump_yaml,
-    make_folder,
-    read_yaml,
-    refuse_links_out,
-    validate,
-    write_text,
-)
+from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.text_files import check_links
+from designspace.io.validation import validate
+from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.pretrain import distributed_checkpoint
 from designspace.pretrain.distributed import ProcessGroupInfo
 from designspace.pretrain.recipe import SwavRecipe, parse_recipe
@@ -94,7 +90,7 @@ class PretrainRun:
         Raises:
             InputError: The folder holds another pretraining.
         """
-        refuse_links_out(make_folder(self.path), _FILES)
+        check_links(make_folder(self.path), _FILES)
         if not self.started:
             write_model(model, self.path / "model.yaml")
             content = {"recipe": recipe.to_dict(), "data": data.model_dump()}

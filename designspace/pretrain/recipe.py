@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from designspace.errors import InputError
-from designspace.io.files import read_named, shipped_names, validate
+from designspace.io.shipped_recipes import read_recipe_data, shipped_names
+from designspace.io.validation import validate
 
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _MAX_LR = 1000
@@ -287,4 +288,4 @@ def load_recipe(recipe: "SwavRecipe | Path | str") -> SwavRecipe:
     """
     if isinstance(recipe, SwavRecipe):
         return recipe
-    return parse_recipe(*read_named(str(recipe), _PACKAGE, "pretraining recipe"))
+    return parse_recipe(*read_recipe_data(str(recipe), _PACKAGE, "pretraining recipe"))

@@ -11,7 +11,7 @@ from designspace.analysis.load_results import load_results
 from designspace.analysis.population_results import STATES, PopulationResults
 from designspace.analysis.study_findings import SUMMARY_FILE, damaged, find_run, read_summary
 from designspace.errors import InputError, nearest
-from designspace.io.files import dump_yaml
+from designspace.io.yaml_files import dump_yaml
 from designspace.refine.constraint_tests import Proposal, evaluate_constraints
 from designspace.runs import Run
 from designspace.space import Budget, Space, load_space, sample

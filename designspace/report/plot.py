@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.errors import InputError
-from designspace.io.files import write_bytes
+from designspace.io.atomic_write import write_bytes
 from designspace.report import drawings as draw
 from designspace.report.palette import Style, line_style
 from designspace.report.render import check_formats, drawing_settings, saved

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from designspace import __version__
 from designspace.analysis.pretraining_findings import PretrainingFindings
-from designspace.io.files import make_folder, refuse_links_out, write_text
+from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.serialization import readable
+from designspace.io.text_files import check_links
 from designspace.report.page import environment, source, writable
 from designspace.report.palette import css
 from designspace.report.pretraining_figures import (
@@ -33,7 +34,7 @@ def write_pretraining_page(findings: PretrainingFindings, folder: Path) -> Path:
     Raises:
         InputError: The folder cannot be written.
     """
-    refuse_links_out(make_folder(folder), ("figures",))
+    check_links(make_folder(folder), ("figures",))
     rendered = [render(figure, ("svg", "png")) for figure in pretraining_figures(findings)]
     write_figures(folder, rendered, re.compile("curves|scores"))
     index = folder / "index.html"

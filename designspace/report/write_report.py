@@ -10,13 +10,8 @@ from designspace.analysis.findings import Findings
 from designspace.analysis.summary import summary
 from designspace.analysis.summary_schema import summary_schema
 from designspace.analysis.tables import tables, to_csv
-from designspace.io.files import (
-    make_folder,
-    refuse_links_out,
-    remove_half_written,
-    write_bytes,
-    write_text,
-)
+from designspace.io.atomic_write import make_folder, remove_temporary_files, write_bytes, write_text
+from designspace.io.text_files import check_links
 from designspace.report.page import page
 from designspace.report.render import FORMATS, Rendered, check_formats, render
 from designspace.report.report_figures import edf_hero, report_figures
@@ -43,7 +38,7 @@ def write_report(
         InputError: The folder cannot be written, or there is no such format.
     """
     formats, folder = check_formats(figures), Path(out)
-    refuse_links_out(make_folder(folder), ("figures", "tables"))
+    check_links(make_folder(folder), ("figures", "tables"))
     rendered = [render(figure, formats) for figure in report_figures(findings)]
     hero = [render(figure, ()) for figure in edf_hero(findings)]
     write_figures(folder, rendered, _KEYS)
@@ -59,7 +54,7 @@ def write_report(
     index = folder / "index.html"
     write_text(index, page(findings, rendered, hero, __version__))
     for place in (folder / "figures", sheets, folder):
-        remove_half_written(place)
+        remove_temporary_files(place)
     return index
 
 

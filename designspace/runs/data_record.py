@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from designspace.io.files import validate
+from designspace.io.validation import validate
 from designspace.runs.recipe import differing_items
 
 

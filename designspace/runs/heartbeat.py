@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from designspace.io.files import write_text
+from designspace.io.atomic_write import write_text
 
 
 @dataclass(frozen=True)

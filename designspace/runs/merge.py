@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 
 from designspace.errors import InputError
-from designspace.io.files import make_folder, read_text, write_text
+from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.text_files import read_text
 from designspace.runs.run import Run
 from designspace.runs.trial import Trial, TrialState
 

@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from designspace.errors import InputError
-from designspace.io.files import read_named, shipped_names, validate
+from designspace.io.shipped_recipes import read_recipe_data, shipped_names
+from designspace.io.validation import validate
 
 _PACKAGE = "designspace.runs"
 Augmentation = Literal["none", "crop", "crop-flip", "resized-crop-flip"]
@@ -135,4 +136,4 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         InputError: There is no such recipe, or its file is invalid.
     """
-    return parse_recipe(*read_named(name, _PACKAGE, "recipe"))
+    return parse_recipe(*read_recipe_data(name, _PACKAGE, "recipe"))

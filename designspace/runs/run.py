@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from designspace.arch import Model, Population, model_name
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.io.files import (
-    dump_yaml,
-    make_folder,
-    read_yaml,
-    refuse_links_out,
-    refuse_odd,
-    remove_half_written,
-    seal,
-    unseal,
-    write_text,
-)
+from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
+from designspace.io.fingerprint import seal, unseal
 from designspace.io.lock import is_locked, lock
+from designspace.io.text_files import check_links, check_regular_file
+from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.data_record import DataRecord, parse_data
 from designspace.runs.dataframe import run_frame
 from designspace.runs.heartbeat import Heartbeat
@@ -163,12 +156,12 @@ class Run:
         Raises:
             InputError: There is one; it is named.
         """
-        refuse_links_out(self.path, _OURS)
+        check_links(self.path, _OURS)
         for name in _OURS:
-            refuse_odd(self.path / name, "run folder")
+            check_regular_file(self.path / name, "run folder")
 
     def _write_population(self, space: dict[str, Any], population: Population) -> None:
-        remove_half_written(self.path)
+        remove_temporary_files(self.path)
         models = "".join(journal.encode(record) for record in population.records())
         if self.space_file.exists():
             before, now = self.space().get("sample", {}), space["sample"]

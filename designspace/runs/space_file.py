@@ -10,7 +10,9 @@ from designspace.arch import BodyBatch, Cost, Population, RegNetParams, RegNetPa
 from designspace.arch.body import Body
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.io.files import read_yaml, unseal, validate
+from designspace.io.fingerprint import unseal
+from designspace.io.validation import validate
+from designspace.io.yaml_files import read_yaml
 
 _COSTS = ("flops", "params", "acts")
 _RESTORE = "run the same `designspace sample` again to restore it"

@@ -11,7 +11,9 @@ from typing import Any
 
 from designspace.arch import BOTTLENECK, Skeleton
 from designspace.errors import InputError, nearest, shortened
-from designspace.io.files import read_yaml, refuse_links_out, validate
+from designspace.io.text_files import check_links
+from designspace.io.validation import validate
+from designspace.io.yaml_files import read_yaml
 from designspace.space.schema import NAME_PATTERN, SettingFile, SpaceFile
 from designspace.space.space import Cap, Space, axes_of
 
@@ -132,7 +134,7 @@ def _parent_file(parent: str, child: Path) -> Path:
             "file in the same folder"
         )
     beside = child.parent / f"{parent}.yaml"
-    refuse_links_out(child.parent, [beside.name])
+    check_links(child.parent, [beside.name])
     if beside.is_file():
         return beside
     base, _, setting = parent.partition("@")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from designspace.io.files import half_written
+from designspace.io.atomic_write import temporary_path
 
 _FORMAT = 1
 
@@ -26,7 +26,7 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     Raises:
         OSError: It can't be written.
     """
-    temporary = half_written(path)
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

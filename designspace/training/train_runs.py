@@ -11,7 +11,7 @@ from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
-from designspace.io.files import make_folder, remove_half_written
+from designspace.io.atomic_write import make_folder, remove_temporary_files
 from designspace.runs import DataRecord, Recipe, Run, Trial, TrialState
 from designspace.runs.options import absolute_source, check_training_options
 from designspace.training import devices
@@ -115,7 +115,7 @@ def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") ->
     run.begin_training(options.recipe, data)
     run.append_trials([])
     for folder in (run.path, make_folder(run.checkpoints)):
-        remove_half_written(folder)
+        remove_temporary_files(folder)
     local = not options.elsewhere
     tasks = [
         TrialTask(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import designspace
 from designspace.arch import published
 from designspace.arch.model_file import model_text, read_model
-from designspace.io.files import MAX_YAML_LENGTH
+from designspace.io.yaml_files import MAX_YAML_LENGTH
 from designspace.pretrain.recipe import load_recipe as load_pretraining
 from designspace.pretrain.recipe import shipped_recipes as shipped_pretraining
 from designspace.runs import load_recipe, shipped_recipes
@@ -257,7 +257,7 @@ def test_what_is_wrong_is_said_with_its_remedy(load, tmp_path):
     path.write_text("name: !!python/object/apply:os.system [x]\n")
     assert "line 1: tags" in attempt(load, path)
     path.write_text("name: a\nname: b\n")
-    assert "line 2: the key 'name' stands twice" in attempt(load, path)
+    assert "line 2: duplicate key 'name'" in attempt(load, path)
 
 
 @pytest.mark.parametrize("verb", ["spaces", "complexity"])

@@ -1,5 +1,6 @@
 """Strided 1x1 convolutions on a CPU: equal to torch's, and no shape corrupts memory."""
 
+import os
 import subprocess
 import sys
 
@@ -95,7 +96,11 @@ def _is_strided_projection(module):
 @pytest.mark.slow
 def test_no_shape_of_sampled_networks_corrupts_memory():
     """Runs in a process of its own, as corruption may kill it or anything that runs later."""
-    result = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
+    # More threads than cores must not spin while they wait.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    result = subprocess.run(
+        [sys.executable, __file__], capture_output=True, text=True, env=environment
+    )
     assert result.returncode == 0, (result.returncode, result.stdout[-500:], result.stderr[-500:])
 
 
@@ -122,7 +127,7 @@ def sweep():
         layer = (StridedProjection(layer) if kind == "StridedProjection" else layer).to(
             memory_format=CHANNELS_LAST
         )
-        batch = (15, 45, 27, 3)[number % 4]
+        batch = (15, 9, 5, 3)[number % 4]
         images = torch.randn(batch, width_in, side, side).to(memory_format=CHANNELS_LAST)
         gradients = []
         for threads in range(1, 9):

@@ -166,7 +166,7 @@ HOSTILE = {
     "scalar": ("5\n", "map of keys"),
     "empty": ("", "map of keys"),
     "broken": ("name: [1, 2\n", "line"),
-    "twice": ("name: d\nname: e\n", "line 2: the key 'name' stands twice"),
+    "twice": ("name: d\nname: e\n", "line 2: duplicate key 'name'"),
     "deep": ("a: " + "[" * 200 + "]" * 200, "nested too deep"),
     "date": ("name: 2020-99-99\n", "reason: missing"),
     "tab": ("name:\n\t- x\n", "line 2"),

@@ -192,7 +192,7 @@ LONG = {"epochs": 80, "name": "long"}
 @pytest.fixture
 def command(make_run, request_of, images, tmp_path):
     """Start `designspace train` on three models that take a while; return it and its folder."""
-    from designspace.io.files import dump_yaml
+    from designspace.io.yaml_files import dump_yaml
 
     recipe = replace(request_of().recipe, **LONG)
     (tmp_path / "long.yaml").write_text(dump_yaml(recipe.to_dict()))

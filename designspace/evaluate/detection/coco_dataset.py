@@ -16,7 +16,8 @@ from typing_extensions import TypedDict
 from designspace.data.decode import in_colour
 from designspace.errors import InputError
 from designspace.evaluate.detection.scenes import Pixels, Scenes
-from designspace.io.files import read_text, validate
+from designspace.io.text_files import read_text
+from designspace.io.validation import validate
 
 _WHAT = "COCO annotations"
 _NAMED = 3

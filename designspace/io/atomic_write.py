@@ -1,0 +1,65 @@
+"""Write files whole or not at all."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from designspace.errors import InputError
+
+# What `tempfile` and `temporary_path` append to the final name.
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all; raises as `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, fsync, rename.
+
+    Raises:
+        InputError: The folder does not exist or cannot be written, or the disk is full.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the name under which this process writes a file before renaming it to `path`."""
+    return path.with_name(f".{path.name}.{os.getpid():08d}")
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed processes left in a folder while writing."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents.
+
+    Raises:
+        InputError: A file is in the way, or a parent cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"cannot make folder {path}: a file of that name is in the way") from None
+    except OSError as error:
+        raise InputError(f"cannot make folder {path}: {error.strerror}") from None
+    return path

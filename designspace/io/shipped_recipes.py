@@ -1,0 +1,37 @@
+"""Recipes by name (shipped in a package's folder `recipes`) or by the path of a YAML file."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from designspace.errors import InputError, nearest, shortened
+from designspace.io.yaml_files import read_yaml
+
+
+def shipped_names(package: str) -> list[str]:
+    """Return the names of the YAML files in the folder `recipes` of a package."""
+    names = (entry.name for entry in (resources.files(package) / "recipes").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def read_recipe_data(name: str, package: str, what: str) -> tuple[dict[str, Any], str]:
+    """Read a shipped recipe by name, or any recipe by the path of its file.
+
+    Returns:
+        The data, and what messages call the file.
+
+    Raises:
+        InputError: There is no such recipe, or its file can't be read.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(Path(name), what), name
+    if Path(name).is_dir():
+        raise InputError(f"{what}: {name} is a folder; name a .yaml file")
+    names = shipped_names(package)
+    if name not in names:
+        raise InputError(
+            f"no {what} {shortened(repr(name))}; {nearest(name, names)} "
+            "(or the path of a .yaml file)"
+        )
+    with resources.as_file(resources.files(package) / "recipes" / f"{name}.yaml") as path:
+        return read_yaml(path, what), path.name
