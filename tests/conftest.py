@@ -83,7 +83,6 @@ def study(tmp_path_factory):
 
     Errors are made up: least at ten blocks, with a little noise.
     """
-    import csv
     import json
     import math
 
@@ -91,8 +90,8 @@ def study(tmp_path_factory):
 
     from designspace.analysis.findings import analyze
     from designspace.analysis.load_results import load_populations
-    from designspace.analysis.summary import summary
-    from designspace.analysis.tables import tables
+    from designspace.analysis.summary import summarize
+    from designspace.analysis.tables import to_csv
     from designspace.runs import Run, Trial, TrialState
     from designspace.space import Budget, load_space, sample, sample_record
 
@@ -112,9 +111,7 @@ def study(tmp_path_factory):
     )
     folder = home / "analysis"
     (folder / "tables").mkdir(parents=True)
-    found = analyze(load_populations([run.path]))
-    (folder / "summary.json").write_text(json.dumps(summary(found)))
-    header, rows = tables(found)["models"]
-    with (folder / "tables" / "models.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+    findings = analyze(load_populations([run.path]))
+    (folder / "summary.json").write_text(json.dumps(summarize(findings).to_dict()))
+    (folder / "tables" / "models.csv").write_text(to_csv(findings.models_frame()))
     return run.path, folder

@@ -1,8 +1,8 @@
-"""Which trials count, which don't, and how far those that don't could move the result.
+"""Trial accounting: which trials count, and how far the others could change the result.
 
-Diverged models count with chance error. Failed ones have no error: they are shown, and bounded by
-the best and the worst that they could have been. An unfinished population is analysed in sampled
-order, up to its first model without a trial: what finishes first is biased toward fast models.
+Diverged models count with chance error. Failed models have no error: they are reported, and bounded
+by the best and worst case. An unfinished population is analyzed in sampled order, up to its first
+model without a trial, because the models that finish first are biased toward fast ones.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from designspace.stats.arrays import BoolArray, FloatArray
 
 @dataclass(frozen=True)
 class Accounting:
-    """How the n sampled models of a population ended.
+    """How the trials of the n sampled models of a population ended.
 
     Attributes:
         n: Models sampled.
-        trained: Models with a finished trial, whatever its state.
+        trained: Models with a finished trial, in any state.
         complete: Trained to the last epoch.
-        diverged: Loss became non-finite; counted with chance error.
-        failed: Crashed; not counted. The bounds are over those among the models that were read.
+        diverged: The loss became non-finite; counted with chance error.
+        failed: Crashed; not counted. The bounds cover those before the first model without a trial.
         missing: No trial yet.
         set_aside: Finished trials after the first model without one, not counted.
-        counted: Models that the statistics speak of.
+        counted: Models that enter the statistics.
         mean: Mean error of the counted models.
         mean_best_case: The mean if every failed model were as good as the best counted one.
         mean_worst_case: The mean if every failed model had chance error.
-        share_failed: Most by which failed models could move any height of the EDF.
+        share_failed: Largest change of the EDF's height that failed models could cause.
     """
 
     n: int
@@ -53,39 +53,41 @@ class Accounting:
         return self.missing == 0
 
 
-def count(states: NDArray[np.str_], errors: FloatArray, all_finished: bool = False) -> BoolArray:
-    """Return which models count, (n,): those with an error, before the first one without a trial.
+def counted_models(
+    states: NDArray[np.str_], errors: FloatArray, all_finished: bool = False
+) -> BoolArray:
+    """Return which models count, (n,): those with an error, before the first without a trial.
 
     Args:
         states: State of each model in sampled order, (n,).
         errors: Their errors, NaN where there is none, (n,).
-        all_finished: Count later ones too, at the risk of a bias toward fast models.
+        all_finished: Count later models too, at the risk of a bias toward fast ones.
     """
-    has_error = np.isfinite(errors)
-    gaps = np.flatnonzero(states == MISSING)
-    if len(gaps) and not all_finished:
-        has_error[gaps[0] :] = False
-    return has_error
+    counted = np.isfinite(errors)
+    missing = np.flatnonzero(states == MISSING)
+    if len(missing) and not all_finished:
+        counted[missing[0] :] = False
+    return counted
 
 
 def account(results: PopulationResults) -> Accounting:
-    """Count the states of a population and bound what its failed models could change."""
+    """Count the states of a population and bound the effect of its failed models."""
     states, errors = results.states, results.counted_errors
-    tally = {state.value: int((states == state.value).sum()) for state in TrialState}
+    counts = {state.value: int((states == state.value).sum()) for state in TrialState}
     missing = int((states == MISSING).sum())
-    read = int(np.argmax(states == MISSING)) if missing else len(states)
-    if results.counted[read:].any():  # all finished trials are counted
-        read = len(states)
-    failed = int((states[:read] == TrialState.FAILED.value).sum())
+    end = int(np.argmax(states == MISSING)) if missing else len(states)
+    if results.counted[end:].any():  # all finished trials are counted
+        end = len(states)
+    failed = int((states[:end] == TrialState.FAILED.value).sum())
     total = len(errors) + failed
     best, mean = (float(errors.min()), float(errors.mean())) if len(errors) else (np.nan, np.nan)
     worst = max(results.chance, float(errors.max(initial=0.0)))
     return Accounting(
         n=len(states),
         trained=len(states) - missing,
-        complete=tally["complete"],
-        diverged=tally["diverged"],
-        failed=tally["failed"],
+        complete=counts["complete"],
+        diverged=counts["diverged"],
+        failed=counts["failed"],
         missing=missing,
         set_aside=int((np.isfinite(results.errors) & ~results.counted).sum()),
         counted=len(errors),

@@ -1,11 +1,11 @@
-"""Claims that were written down before the errors were looked at, and what a study says of them.
+"""Claims written down before the errors were seen, and the verdict of a study on each.
 
 A claims file is YAML:
 
     alpha: 0.05
     claims:
       - claim: Sharing b costs nothing
-        kind: equivalent          # better, not_worse, equivalent or best_in
+        kind: equivalent          # or better, not_worse, best_in
         first: anynetxa           # names of runs; differences are second minus first
         second: anynetxb
         margin: 1.0               # percent of error
@@ -31,29 +31,31 @@ from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError, nearest
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
-from designspace.stats.bootstrap import bootstrap
-from designspace.stats.comparison import compare, equivalent, holm
+from designspace.stats.bootstrap import bootstrap_intervals
+from designspace.stats.comparison import compare_arrays
+from designspace.stats.equivalence import equivalent
+from designspace.stats.multiple_testing import holm
 
-# A folder named 2024 is a number to YAML.
+# YAML reads a folder named 2024 as a number.
 _Name = Annotated[str, Field(coerce_numbers_to_str=True)]
-# Not yes, and not "1".
+# Strict: neither yes nor "1".
 _Number = Annotated[float, Field(strict=True)]
 
 
-class _Entry(BaseModel):
+class _Claim(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     claim: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
-class _Comparison(_Entry):
+class _Comparison(_Claim):
     first: _Name
     second: _Name
 
     @model_validator(mode="after")
     def _check(self) -> "_Comparison":
         if self.first == self.second:
-            raise ValueError(f"first and second are both {self.first}; they must be two")
+            raise ValueError(f"first and second are both {self.first}; they must differ")
         return self
 
 
@@ -62,12 +64,12 @@ class _Better(_Comparison):
     margin: _Number = Field(default=0.0, ge=0, le=100)
 
 
-class _Within(_Comparison):
+class _WithinMargin(_Comparison):
     kind: Literal["equivalent", "not_worse"]
     margin: _Number = Field(gt=0, le=100)
 
 
-class _BestIn(_Entry):
+class _BestIn(_Claim):
     kind: Literal["best_in"]
     population: _Name
     parameter: _Name
@@ -75,14 +77,14 @@ class _BestIn(_Entry):
     high: _Number
 
 
-Entry = Annotated[_Better | _Within | _BestIn, Field(discriminator="kind")]
+_AnyClaim = Annotated[_Better | _WithinMargin | _BestIn, Field(discriminator="kind")]
 
 
-class _File(BaseModel):
+class _ClaimsFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     alpha: _Number = Field(default=0.05, gt=0, lt=1)
-    claims: list[Entry] = Field(min_length=1)
+    claims: list[_AnyClaim] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,12 @@ class Claim:
 
     Attributes:
         claim: The claim in its author's words.
-        test: What was tested, in words.
+        test: The test in words.
         verdict: supported, contradicted or undecided.
-        estimate: What was estimated: difference of means, or the best value of a parameter.
+        estimate: Difference of means, or the likely best value of a parameter.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: p-value of the claim, corrected by Holm's method over all claims; None for `best_in`.
+        p: p-value of the claim, with Holm's correction over all claims; None for `best_in`.
         p_against: p-value of the opposite, corrected likewise; None for `best_in`.
         n: Models behind it: of the first and the second, or of the population.
     """
@@ -114,8 +116,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Claims:
-    """All claims of a file, with their level: the chance of any false support among them, and of
-    any false contradiction.
+    """All claims of a file.
+
+    Attributes:
+        alpha: Probability of any false support among them, and of any false contradiction.
+        claims: The claims with their verdicts.
     """
 
     alpha: float
@@ -126,36 +131,38 @@ def judge_claims(path: Path, populations: Sequence[PopulationResults]) -> Claims
     """Read a claims file and judge each claim by the populations that it names.
 
     Raises:
-        InputError: The file is wrong, or a claim names a population or parameter that is not there.
+        InputError: The file is invalid, or a claim names an unknown population or parameter.
     """
-    file = validate(_File, read_yaml(path, "claims"), path, "claims")
-    known = {results.name: results for results in populations}
+    file = validate(_ClaimsFile, read_yaml(path, "claims"), path, "claims")
+    by_name = {results.name: results for results in populations}
     drafts = [
-        _best_in(entry, known, f"claims: {path}: claims.{i}")
+        _best_in(entry, by_name, f"claims: {path}: claims.{i}")
         if isinstance(entry, _BestIn)
-        else _difference(entry, known, f"claims: {path}: claims.{i}")
+        else _difference(entry, by_name, f"claims: {path}: claims.{i}")
         for i, entry in enumerate(file.claims)
     ]
     tested = [draft for draft in drafts if draft.p is not None and draft.p_against is not None]
     support = iter(holm([draft.p or 0.0 for draft in tested]))
     against = iter(holm([draft.p_against or 0.0 for draft in tested]))
     judged = [
-        draft if draft.p is None else _decided(draft, next(support), next(against), file.alpha)
+        draft if draft.p is None else _with_verdict(draft, next(support), next(against), file.alpha)
         for draft in drafts
     ]
     return Claims(file.alpha, tuple(judged))
 
 
-def _difference(entry: _Better | _Within, known: dict[str, PopulationResults], where: str) -> Claim:
-    first = _named(known, entry.first, f"{where}.first")
-    second = _named(known, entry.second, f"{where}.second")
+def _difference(
+    entry: _Better | _WithinMargin, by_name: dict[str, PopulationResults], where: str
+) -> Claim:
+    first = _population(by_name, entry.first, f"{where}.first")
+    second = _population(by_name, entry.second, f"{where}.second")
     a, b = first.counted_errors, second.counted_errors
     if min(len(a), len(b)) < 2:
         raise InputError(f"{where}: needs two or more counted models of each population")
-    found = compare(a, b)
+    result = compare_arrays(a, b)
     if isinstance(entry, _Better):
-        # A margin is a handicap: the second must beat the first with that much taken off it.
-        shifted = compare(a - entry.margin, b) if entry.margin else found
+        # With a margin, the second must beat the first after subtracting it from the first.
+        shifted = compare_arrays(a - entry.margin, b) if entry.margin else result
         half = shifted.p_mean / 2
         p, p_against = (half, 1 - half) if shifted.mean.value < 0 else (1 - half, half)
         test = "permutation test of means, one-sided" + (
@@ -173,46 +180,48 @@ def _difference(entry: _Better | _Within, known: dict[str, PopulationResults], w
         claim=entry.claim,
         test=f"{second.name} against {first.name}: {test}",
         verdict="undecided",
-        estimate=found.mean.value,
-        low=found.mean.low,
-        high=found.mean.high,
+        estimate=result.mean.value,
+        low=result.mean.low,
+        high=result.mean.high,
         p=p,
         p_against=p_against,
-        n=found.n,
+        n=result.n,
     )
 
 
-def _best_in(entry: _BestIn, known: dict[str, PopulationResults], where: str) -> Claim:
+def _best_in(entry: _BestIn, by_name: dict[str, PopulationResults], where: str) -> Claim:
     if entry.high < entry.low:
-        raise InputError(f"{where}: low is {entry.low:g}, high is {entry.high:g}; low comes first")
-    results = _named(known, entry.population, f"{where}.population")
+        raise InputError(f"{where}: low is {entry.low:g}, above high, {entry.high:g}")
+    results = _population(by_name, entry.population, f"{where}.population")
     columns = results.counted_parameters()
     if entry.parameter not in columns:
         raise InputError(
             f"{where}.parameter: {results.name} has no parameter {entry.parameter!r}; "
             f"{nearest(entry.parameter, list(columns))}"
         )
-    found = bootstrap(columns[entry.parameter], results.counted_errors)
+    interval = bootstrap_intervals(
+        {entry.parameter: columns[entry.parameter]}, results.counted_errors
+    )[entry.parameter]
     verdict: ClaimVerdict = "undecided"
-    if entry.low <= found.low and found.high <= entry.high and not found.few:
+    if entry.low <= interval.low and interval.high <= entry.high and not interval.few:
         verdict = "supported"
-    elif found.high < entry.low or found.low > entry.high:
+    elif interval.high < entry.low or interval.low > entry.high:
         verdict = "contradicted"
     return Claim(
         claim=entry.claim,
         test=f"{results.name}: interval of the best {entry.parameter} within {entry.low:g} to "
         f"{entry.high:g}",
         verdict=verdict,
-        estimate=found.median,
-        low=found.low,
-        high=found.high,
+        estimate=interval.median,
+        low=interval.low,
+        high=interval.high,
         p=None,
         p_against=None,
-        n=(found.n,),
+        n=(interval.n,),
     )
 
 
-def _decided(draft: Claim, p: float, p_against: float, alpha: float) -> Claim:
+def _with_verdict(draft: Claim, p: float, p_against: float, alpha: float) -> Claim:
     verdict: ClaimVerdict = "undecided"
     if p < alpha:
         verdict = "supported"
@@ -221,7 +230,7 @@ def _decided(draft: Claim, p: float, p_against: float, alpha: float) -> Claim:
     return replace(draft, verdict=verdict, p=p, p_against=p_against)
 
 
-def _named(known: dict[str, PopulationResults], name: str, where: str) -> PopulationResults:
-    if name not in known:
-        raise InputError(f"{where}: no population {name!r}; {nearest(name, list(known))}")
-    return known[name]
+def _population(by_name: dict[str, PopulationResults], name: str, where: str) -> PopulationResults:
+    if name not in by_name:
+        raise InputError(f"{where}: no population {name!r}; {nearest(name, list(by_name))}")
+    return by_name[name]

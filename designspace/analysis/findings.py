@@ -1,8 +1,9 @@
-"""All that is found out about one or several populations, computed once; reports only draw it."""
+"""All results about one or several populations, computed once; reports only draw them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,21 +27,19 @@ from designspace.analysis.quantized_linear_fit import (
 from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
-from designspace.stats.bootstrap import BestOfK, BootstrapInterval, best_of_k, bootstrap_all
-from designspace.stats.edf import (
-    Band,
-    Edf,
-    QuantileInterval,
-    area_under,
-    dkw_band,
-    edf,
-    quantile_interval,
-)
+from designspace.stats.best_of_k import BestOfK, best_of_k
+from designspace.stats.bootstrap import BootstrapInterval, bootstrap_intervals
+from designspace.stats.edf import Band, Edf, dkw_band
+from designspace.stats.equivalence import check_margin
+from designspace.stats.intervals import QuantileInterval, quantile_interval
 
-BEST = 20
-# More networks than this are fitted at evenly spaced ranks of error, and it is said.
-MOST_FITS = 600
-LEAST_FOR_TRENDS = 8
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUM_BEST = 20
+# With more networks than this, only those at evenly spaced ranks of error are fitted.
+MAX_FITS = 600
+MIN_FOR_TRENDS = 8
 _QUANTILES = (0.05, 0.25, 0.5, 0.75)
 
 
@@ -50,10 +49,10 @@ class WidthFits:
 
     Attributes:
         rows: Index of each fitted model in the population, (m,).
-        ranks: Its rank of error from 1, (m,).
+        ranks: Its rank by error, from 1, (m,).
         fits: The fits, (m,).
         trend: The line through the best models' block widths.
-        best_rows: Those models.
+        best_rows: Indices of those models.
     """
 
     rows: IntArray
@@ -65,7 +64,7 @@ class WidthFits:
 
 @dataclass(frozen=True, eq=False)
 class PopulationFindings:
-    """What is found out about one population on its own.
+    """The results about one population on its own.
 
     Attributes:
         results: Its models and trials.
@@ -74,12 +73,12 @@ class PopulationFindings:
         band: The band around it.
         quantiles: The 5, 25, 50 and 75 % quantiles of the error, with their intervals.
         area: Mean height of the EDF over the range of errors of all populations of the report.
-        best_of_k: What a random search finds.
+        best_of_k: Expected best error of a random search.
         bootstrap: Where the best models have each parameter.
-        widths: Quantized-linear fits, where block widths are known.
-        trends: How the error goes with each parameter, the most important first.
-        correlated: Parameters that go together among the best models.
-        constraints: Which constraints the best models share.
+        widths: Quantized-linear fits, or None where block widths are unknown.
+        trends: How the error depends on each parameter, the most important first.
+        correlated: Parameters that are correlated among the best models.
+        constraints: Constraints that the best models share.
     """
 
     results: PopulationResults
@@ -101,21 +100,35 @@ class PopulationFindings:
         return self.results.name
 
     @property
+    def std(self) -> float:
+        """Standard deviation of the counted errors, percent; 0 for a single model."""
+        errors = self.results.counted_errors
+        return float(errors.std(ddof=1)) if len(errors) > 1 else 0.0
+
+    @property
+    def flops_range(self) -> tuple[int, int] | None:
+        """Fewest and most multiply-adds of its models, or None where they are unknown."""
+        flops = self.results.costs.get("flops")
+        if flops is None or not np.isfinite(flops).any():
+            return None
+        return int(np.nanmin(flops)), int(np.nanmax(flops))
+
+    @property
     def best_rows(self) -> IntArray:
         """Indices of the best models, by error."""
-        return self.results.ranked()[:BEST]
+        return self.results.ranked()[:NUM_BEST]
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is found out about all populations of a report, and about every two of them.
+    """The results about all populations of a report, and about pairs of them.
 
     Attributes:
-        populations: Each on its own, in the order in which they were named.
-        comparisons: Every two compared.
-        normalized: All of them at equal complexity, where that can be had.
-        claims: What was claimed beforehand, with verdicts, where there is a claims file.
-        area_range: Errors between which areas under the EDFs are taken.
+        populations: Each on its own, in the order in which they were passed.
+        comparisons: Pairwise comparisons.
+        normalized: EDFs at equal complexity, or None where there are none.
+        claims: Claims made beforehand with their verdicts, or None without a claims file.
+        area_range: Errors between which the areas under the EDFs are taken.
     """
 
     populations: tuple[PopulationFindings, ...]
@@ -124,16 +137,68 @@ class Findings:
     claims: Claims | None
     area_range: tuple[float, float]
 
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row per population: its size, the states of its trials, and its errors."""
+        import pandas as pd
+
+        rows = [
+            {
+                "name": p.name,
+                "space": p.results.space,
+                "n": p.accounting.n,
+                "counted": p.accounting.counted,
+                "complete": p.accounting.complete,
+                "diverged": p.accounting.diverged,
+                "failed": p.accounting.failed,
+                "missing": p.accounting.missing,
+                "min": p.edf.minimum,
+                "mean": p.edf.mean,
+                "median": p.edf.median,
+                "std": p.std,
+                "area": p.area,
+                "flops_min": p.flops_range and p.flops_range[0],
+                "flops_max": p.flops_range and p.flops_range[1],
+            }
+            for p in self.populations
+        ]
+        return pd.DataFrame(rows)
+
+    def models_frame(self) -> "pd.DataFrame":
+        """Return one row per sampled model of all populations, with costs and parameters."""
+        import pandas as pd
+
+        frames = [
+            pd.DataFrame(
+                {
+                    "population": p.name,
+                    "id": p.results.ids,
+                    "index": range(len(p.results)),
+                    "state": p.results.states,
+                    "counted": p.results.counted,
+                    "error": p.results.errors,
+                    **p.results.costs,
+                    **p.results.parameters,
+                }
+            )
+            for p in self.populations
+        ]
+        errors = pd.concat(frames, ignore_index=True)
+        whole = errors.columns.difference(
+            ["population", "id", "index", "state", "counted", "error"]
+        )
+        # Whole numbers as integers, also where some are missing.
+        return errors.astype(errors[whole].convert_dtypes().dtypes.to_dict())
+
 
 def error_range(populations: Sequence[PopulationFindings]) -> tuple[float, float]:
     """Return the errors that a figure should show: from the best to where 98 % of each lie."""
     low = min(p.edf.minimum for p in populations)
-    high = max(_upper(p.results) for p in populations)
+    high = max(_upper_error(p.results) for p in populations)
     margin = 0.04 * (high - low) or 1.0
     return low - margin, high + margin
 
 
-def _upper(results: PopulationResults) -> float:
+def _upper_error(results: PopulationResults) -> float:
     complete = results.errors[results.counted & (results.states == TrialState.COMPLETE.value)]
     return float(np.quantile(complete if len(complete) else results.counted_errors, 0.98))
 
@@ -143,49 +208,45 @@ def analyze(
     margin: float = DEFAULT_MARGIN,
     claims: Path | None = None,
 ) -> Findings:
-    """Analyse populations, each of which has at least one counted model.
+    """Analyze populations, each of which has at least one counted model.
 
     Args:
-        populations: What is known of each.
+        populations: The results of each.
         margin: Percent of error that counts as no difference between two of them.
         claims: A file of claims to judge; see `designspace.analysis.claims`.
 
     Raises:
-        InputError: The margin is not above 0, or the claims file is wrong.
+        InputError: The margin is not above 0, or the claims file is invalid.
     """
-    least = min(float(results.counted_errors.min()) for results in populations)
-    most = max(float(results.counted_errors.max()) for results in populations)
-    shown = (least, most if most > least else least + 1.0)
+    check_margin(margin)
+    low = min(float(results.counted_errors.min()) for results in populations)
+    high = max(float(results.counted_errors.max()) for results in populations)
+    area_range = (low, high if high > low else low + 1.0)
     return Findings(
-        populations=tuple(_one(results, shown) for results in populations),
+        populations=tuple(_analyze_one(results, area_range) for results in populations),
         comparisons=compare_pairs(populations, margin),
         normalized=normalized_edfs(populations),
         claims=None if claims is None else judge_claims(claims, populations),
-        area_range=shown,
+        area_range=area_range,
     )
 
 
-def _one(results: PopulationResults, shown: tuple[float, float]) -> PopulationFindings:
-    errors = results.counted_errors
-    function = edf(errors)
-    parameters, enough = results.counted_parameters(), len(errors) >= LEAST_FOR_TRENDS
+def _analyze_one(results: PopulationResults, area_range: tuple[float, float]) -> PopulationFindings:
+    errors, parameters = results.counted_errors, results.counted_parameters()
+    function, bodies = Edf.from_errors(errors), results.bodies
     return PopulationFindings(
         results=results,
         accounting=account(results),
         edf=function,
         band=dkw_band(function),
         quantiles=tuple(quantile_interval(errors, q) for q in _QUANTILES),
-        area=area_under(function, *shown),
+        area=function.area(*area_range),
         best_of_k=best_of_k(errors),
-        bootstrap=bootstrap_all(parameters, errors),
+        bootstrap=bootstrap_intervals(parameters, errors),
         widths=_width_fits(results),
-        trends=parameter_trends(parameters, errors) if enough else (),
+        trends=parameter_trends(parameters, errors) if len(errors) >= MIN_FOR_TRENDS else (),
         correlated=correlated_parameters(parameters, errors),
-        constraints=(
-            ()
-            if results.bodies is None
-            else shared_constraints(results.bodies.take(results.rows), errors)
-        ),
+        constraints=() if bodies is None else shared_constraints(bodies.take(results.rows), errors),
     )
 
 
@@ -193,12 +254,12 @@ def _width_fits(results: PopulationResults) -> WidthFits | None:
     if results.bodies is None:
         return None
     ranked = results.ranked()
-    picked = np.unique(np.linspace(0, len(ranked) - 1, min(len(ranked), MOST_FITS)).astype(int))
-    stages, best = results.bodies.take(ranked[picked]), results.bodies.take(ranked[:BEST])
+    picked = np.unique(np.linspace(0, len(ranked) - 1, min(len(ranked), MAX_FITS)).astype(int))
+    bodies, best = results.bodies.take(ranked[picked]), results.bodies.take(ranked[:NUM_BEST])
     return WidthFits(
         rows=ranked[picked],
         ranks=(picked + 1).astype(np.int64),
-        fits=fit_quantized_linear(stages.widths, stages.depths),
+        fits=fit_quantized_linear(bodies.widths, bodies.depths),
         trend=width_trend(best.depths, best.widths),
-        best_rows=ranked[:BEST],
+        best_rows=ranked[:NUM_BEST],
     )

@@ -1,4 +1,4 @@
-"""RegNet parameters for a free body: the quantized-linear fit to its block widths."""
+"""Fit RegNet parameters to a free body."""
 
 import numpy as np
 
@@ -7,10 +7,9 @@ from designspace.arch import Body, RegNetParams
 
 
 def fitted_regnet(body: Body) -> RegNetParams:
-    """Return the RegNet nearest to a body: its depth, fitted widths, median b and g of its blocks.
+    """Return the RegNet nearest to a body: its depth, fitted widths, median b and g over blocks.
 
-    Where the body is that of a RegNet with one b and g, the fit can find it exactly; else it is an
-    approximation, and `RegNetParams.body` tells by how much.
+    The fit can be exact where the body is that of a RegNet with one b and g.
     """
     fit = fit_quantized_linear(np.array([body.widths]), np.array([body.depths]))
     return RegNetParams(
@@ -18,11 +17,11 @@ def fitted_regnet(body: Body) -> RegNetParams:
         w_0=int(fit.w_0[0]),
         w_a=round(float(fit.w_a[0]), 4),
         w_m=max(round(float(fit.w_m[0]), 5), 1.01),
-        b=_middle(body.bottleneck_ratios, body),
-        g=int(_middle(body.group_widths, body)),
+        b=_median(body.bottleneck_ratios, body),
+        g=int(_median(body.group_widths, body)),
     )
 
 
-def _middle(values: tuple[float, ...], body: Body) -> float:
-    """The median over blocks, one of the values."""
+def _median(values: tuple[float, ...], body: Body) -> float:
+    """The median over blocks, which is one of the values."""
     return float(np.quantile(np.repeat(values, body.depths), 0.5, method="inverted_cdf"))

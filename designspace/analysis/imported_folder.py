@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from designspace.analysis.accounting import count
+from designspace.analysis.accounting import counted_models
 from designspace.analysis.population_results import STATES, PopulationResults, Provenance
 from designspace.arch import BodyBatch, RegNetParams, RegNetParamsBatch
 from designspace.arch.parameter_columns import parameters
@@ -146,7 +146,7 @@ def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults
         costs=costs,
         bodies=bodies,
         regnets=regnets,
-        counted=count(states, errors, all_finished),
+        counted=counted_models(states, errors, all_finished),
         provenance=Provenance(
             path=readable(str(folder)),
             splits=(about.split,),

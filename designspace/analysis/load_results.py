@@ -9,32 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from designspace.analysis.accounting import count
+from designspace.analysis.accounting import counted_models
 from designspace.analysis.imported_folder import IMPORT_FILE, read_imported
-from designspace.analysis.population_results import MISSING, PopulationResults, Provenance
+from designspace.analysis.population_results import MISSING, STATES, PopulationResults, Provenance
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
 
 
-def load_results(path: Path | str, all_finished: bool = False) -> PopulationResults:
+def load_results(source: Run | Path | str, all_finished: bool = False) -> PopulationResults:
     """Read one population and its trials.
 
     Args:
-        path: A run folder, or a folder that `designspace import` made.
+        source: A run, its folder, or a folder of imported results.
         all_finished: Count every finished trial of an unfinished population, not only those before
             the first model without one.
 
     Raises:
-        InputError: It is neither, a file in it is damaged, or a trial is of another population.
+        InputError: The folder is neither, a file in it is damaged, or a trial is of another
+            population.
     """
-    if (Path(path) / IMPORT_FILE).is_file():
-        return read_imported(Path(path), all_finished)
-    folder = Run.open(path)
-    space = folder.space()
-    population = folder.population()
-    trials = folder.trials()
+    if not isinstance(source, Run):
+        if (Path(source) / IMPORT_FILE).is_file():
+            return read_imported(Path(source), all_finished)
+        source = Run.open(source)
+    space, population, trials = source.space(), source.population(), source.trials()
     states = np.full(len(population), MISSING, dtype="U8")
     errors = np.full(len(population), np.nan)
     for trial in trials:
@@ -43,8 +43,8 @@ def load_results(path: Path | str, all_finished: bool = False) -> PopulationResu
             errors[trial.index] = trial.error
     cost = population.cost
     return PopulationResults(
-        name=readable(folder.name),
-        space=readable(str(space.get("name", folder.name))),
+        name=readable(source.name),
+        space=readable(str(space.get("name", source.name))),
         family=str(space.get("family", "anynet")),
         ids=population.ids,
         states=states,
@@ -56,38 +56,52 @@ def load_results(path: Path | str, all_finished: bool = False) -> PopulationResu
         },
         bodies=population.bodies,
         regnets=population.regnets,
-        counted=count(states, errors, all_finished),
-        provenance=_provenance(folder, space, trials),
+        counted=counted_models(states, errors, all_finished),
+        provenance=_provenance(source, space, trials),
         resolution=population.skeleton.resolution,
     )
 
 
 def load_populations(
-    paths: Sequence[Path | str], all_finished: bool = False
+    sources: Sequence[Run | Path | str], all_finished: bool = False
 ) -> tuple[PopulationResults, ...]:
-    """Read several populations; names are made distinct by their parents' names as far as needed.
+    """Read several populations; equal names are made distinct by their parent folders' names.
 
     Raises:
-        InputError: One of them can't be read, is named twice, or holds no error yet.
+        InputError: One of them can't be read, is passed twice, or has no error yet.
     """
+    paths = [source.path if isinstance(source, Run) else Path(source) for source in sources]
     places = [Path(os.path.realpath(path)) for path in paths]
     for i, place in enumerate(places):
         if place in places[:i]:
             raise InputError(f"{paths[i]} is named twice; give each run once")
-    loaded = [load_results(path, all_finished) for path in paths]
+    loaded = [load_results(source, all_finished) for source in sources]
     for path, results in zip(paths, loaded, strict=True):
         if not results.counted.any():
-            raise InputError(
-                f"{path} has no trial to analyse yet: "
-                f"{int((results.states != MISSING).sum())} of {len(results)} models have one"
-                + ("; `designspace train` makes them" if (results.states == MISSING).any() else "")
-            )
-    names = _distinct(places)
+            raise InputError(f"{path}: {_why_nothing_counts(results)}")
+    names = _distinct_names(places)
     return tuple(replace(results, name=name) for results, name in zip(loaded, names, strict=True))
 
 
-def _distinct(places: Sequence[Path]) -> list[str]:
-    """The shortest ends of some paths that tell each from those of the same name."""
+def _why_nothing_counts(results: PopulationResults) -> str:
+    counts = {state: int((results.states == state).sum()) for state in STATES}
+    states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    if np.isfinite(results.errors).any():
+        return (
+            f"no trial counts, as the first model has none ({states}); all_finished=True counts "
+            "those that are finished"
+        )
+    if counts[TrialState.FAILED.value]:
+        reason = next(iter(results.provenance.reasons), "")
+        return (
+            f"no model has an error: {states}" + (f" ({reason})" if reason else "") + "; find the "
+            "cause, then train again with retry=True"
+        )
+    return f"no model has been trained yet ({states})"
+
+
+def _distinct_names(places: Sequence[Path]) -> list[str]:
+    """The shortest ends of paths that distinguish those of the same name."""
     names = [readable(place.name) for place in places]
     for length in range(2, max(len(place.parts) for place in places) + 1):
         names = [
@@ -98,19 +112,19 @@ def _distinct(places: Sequence[Path]) -> list[str]:
 
 
 def _chance(trials: tuple[Trial, ...], classes: int) -> float:
-    """Error of guessing: what diverged trials were given, else that of the space's classes."""
+    """Error of guessing: that of diverged trials, else that of the space's classes."""
     for trial in trials:
         if trial.state is TrialState.DIVERGED and trial.error is not None:
             return trial.error
     return 100.0 * (1 - 1 / classes)
 
 
-def _provenance(folder: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> Provenance:
-    recipe = folder.recipe()
+def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> Provenance:
+    recipe = run.recipe()
     keys = sorted({key for trial in trials for key in trial.versions})
-    seeds = [trial.seed for trial in trials]
+    seeds = {trial.seed for trial in trials}
     return Provenance(
-        path=readable(str(folder.path)),
+        path=readable(str(run.path)),
         sample=space.get("sample", {}),
         recipe={} if recipe is None else recipe.to_dict(),
         splits=tuple(sorted({trial.split for trial in trials})),
@@ -126,7 +140,10 @@ def _provenance(folder: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -
 
 
 def _reasons(trials: tuple[Trial, ...]) -> dict[str, int]:
-    """Why trials were not completed, each with how many of them; the most frequent first."""
-    ended = [trial for trial in trials if trial.state is not TrialState.COMPLETE]
-    whys = (f"{trial.state.value}: {trial.reason or 'no reason given'}" for trial in ended)
-    return dict(Counter(whys).most_common())
+    """Why trials were not completed, with the number of each, most frequent first."""
+    reasons = (
+        f"{trial.state.value}: {trial.reason or 'no reason given'}"
+        for trial in trials
+        if trial.state is not TrialState.COMPLETE
+    )
+    return dict(Counter(reasons).most_common())

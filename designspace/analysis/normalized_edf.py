@@ -1,4 +1,4 @@
-"""Populations at equal complexity: EDFs over the range that all share, cut into bins (NDS §3.3)."""
+"""Complexity-normalized EDFs: populations compared at equal complexity (NDS §3.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,30 +7,23 @@ import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
 from designspace.stats.arrays import FloatArray
-from designspace.stats.edf import (
-    Band,
-    Edf,
-    bin_of,
-    edf,
-    normalized_band,
-    normalized_weights,
-)
+from designspace.stats.edf import Band, Edf, bin_of, normalized_band, normalized_weights
 
 _BINS = (10, 8, 6, 5, 4, 3, 2)
-# With fewer models in a bin, the bootstrap band covers less than it says.
-_LEAST_IN_BIN = 5
+# With fewer models in a bin, the bootstrap band covers less than its level.
+_MIN_PER_BIN = 5
 
 
 @dataclass(frozen=True, eq=False)
 class NormalizedEdfs:
-    """EDFs of several populations, each weighed so that complexity is uniform over one range.
+    """EDFs of several populations, each weighted so that complexity is uniform over one range.
 
     Attributes:
-        complexity: What was held equal: flops, params or acts.
+        complexity: The measure of complexity: flops, params or acts.
         low: Lower end of the range that all populations reach.
         high: Upper end.
         bins: Number of equal bins, the most of 10, 8, 6, 5, 4, 3, 2 with five models in each.
-        edfs: One a population.
+        edfs: One per population.
         bands: Bootstrap band of each.
         left_out: Counted models of each that lie outside the range.
     """
@@ -47,9 +40,11 @@ class NormalizedEdfs:
 def normalized_edfs(
     populations: Sequence[PopulationResults], complexity: str = "flops", level: float = 0.95
 ) -> NormalizedEdfs | None:
-    """Compare populations at equal complexity, or return None where they have no range in common.
+    """Compare populations at equal complexity.
 
-    None too where a cost is not known, or where two bins would leave one with few models.
+    Returns:
+        The EDFs, or None where a cost is unknown, the populations share no range, or two bins would
+        leave one with few models.
     """
     if not all(complexity in results.costs for results in populations):
         return None
@@ -71,11 +66,12 @@ def normalized_edfs(
         low=float(low),
         high=float(high),
         bins=bins,
-        edfs=tuple(edf(e, normalized_weights(c, bins, low, high)) for e, c in pairs),
+        edfs=tuple(Edf.from_errors(e, normalized_weights(c, bins, low, high)) for e, c in pairs),
         bands=tuple(normalized_band(e, c, bins, low, high, level, rng=rng) for e, c in pairs),
         left_out=tuple(int((~within).sum()) for within in inside),
     )
 
 
 def _fills(costs: FloatArray, bins: int, low: float, high: float) -> bool:
-    return int(np.bincount(bin_of(costs, bins, low, high), minlength=bins).min()) >= _LEAST_IN_BIN
+    counts = np.bincount(bin_of(costs, bins, low, high), minlength=bins)
+    return int(counts.min()) >= _MIN_PER_BIN

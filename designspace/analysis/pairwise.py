@@ -1,4 +1,4 @@
-"""Every two populations of a study compared: better, worse, equivalent or undecided."""
+"""Pairwise comparison of the populations of a study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,17 @@ from typing import Literal
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import Comparison, Equivalence, compare, equivalent, holm
-from designspace.stats.power import difference_seen, models_to_see
+from designspace.stats.comparison import Comparison, compare_arrays
+from designspace.stats.equivalence import Equivalence, equivalent
+from designspace.stats.multiple_testing import holm
+from designspace.stats.power import detectable_difference, models_for_difference
 from designspace.stats.sequential import SequentialComparison, compare_sequentially
 
 DEFAULT_MARGIN = 1.0
-# With more populations than this, each is compared with the one named before it alone.
-MOST_FOR_ALL_PAIRS = 8
-_LEVEL = 0.05
-# Least p-value 0.0005: after Holm's correction over 28 pairs, 0.014.
+# With more populations than this, each is only compared with its predecessor.
+MAX_FOR_ALL_PAIRS = 8
+_ALPHA = 0.05
+# Smallest p-value 0.0005: after Holm's correction over 28 pairs, 0.014.
 _PERMUTATIONS = 1999
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 ClaimVerdict = Literal["supported", "contradicted", "undecided"]
@@ -24,11 +26,11 @@ ClaimVerdict = Literal["supported", "contradicted", "undecided"]
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Two populations of a study.
+    """Two populations of a study compared.
 
     Attributes:
         first: Name of the first.
-        second: Name of the second, of which the verdict speaks.
+        second: Name of the second, the subject of the verdict.
         comparison: Differences, second minus first, with their tests.
         equivalence: Whether the means lie within the margin.
         p: p-value of equal means, after Holm's correction over all pairs of the study.
@@ -36,8 +38,9 @@ class PairComparison:
         p_different: p-value of a difference within the margin, corrected likewise.
         verdict: `better` or `worse` where the means differ, else `equivalent` where they are shown
             to lie within the margin, else `undecided`.
-        sequential: The comparison that may be looked at after every pair of trials.
-        detectable_difference: Least difference of means that as many models see with 80 % power.
+        sequential: The comparison that stays valid under optional stopping.
+        detectable_difference: Smallest difference of means that as many models detect with 80 %
+            power.
         models_needed: Models of each that detect a difference as large as the margin with 80 %
             power, or None where that is out of reach.
     """
@@ -56,17 +59,17 @@ class PairComparison:
 
     @property
     def better(self) -> ClaimVerdict:
-        """What the study says of "the second is better"."""
-        if self.p >= _LEVEL:
+        """Verdict on "the second is better"."""
+        if self.p >= _ALPHA:
             return "undecided"
         return "supported" if self.comparison.mean.value < 0 else "contradicted"
 
     @property
     def equal(self) -> ClaimVerdict:
-        """What the study says of "the two differ by less than the margin"."""
-        if self.p_equivalent < _LEVEL:
+        """Verdict on "the two differ by less than the margin"."""
+        if self.p_equivalent < _ALPHA:
             return "supported"
-        return "contradicted" if self.p_different < _LEVEL else "undecided"
+        return "contradicted" if self.p_different < _ALPHA else "undecided"
 
     @property
     def sentence(self) -> str:
@@ -76,14 +79,12 @@ class PairComparison:
             f"{mean.value:+.2f} % of mean error, 95 % interval {mean.low:+.2f} to {mean.high:+.2f}"
         )
         texts: dict[Verdict, str] = {
-            "better": f"{self.second} is better than {self.first} ({interval})",
-            "worse": f"{self.second} is worse than {self.first} ({interval})",
-            "equivalent": f"{self.second} and {self.first} differ by less than {margin:g} % "
-            f"({interval})",
-            "undecided": f"whether {self.second} or {self.first} is better is undecided "
-            f"({interval})",
+            "better": f"{self.second} is better than {self.first}",
+            "worse": f"{self.second} is worse than {self.first}",
+            "equivalent": f"{self.second} and {self.first} differ by less than {margin:g} %",
+            "undecided": f"whether {self.second} or {self.first} is better is undecided",
         }
-        return texts[self.verdict]
+        return f"{texts[self.verdict]} ({interval})"
 
 
 def compare_pairs(
@@ -92,60 +93,48 @@ def compare_pairs(
     """Compare all pairs of populations that have two or more counted models each.
 
     Args:
-        populations: In the order in which they were named.
+        populations: In the order in which they were passed.
         margin: Percent of error that counts as no difference, stated beforehand.
     """
     usable = [results for results in populations if results.counted.sum() >= 2]
-    chosen = list(combinations(usable, 2))
-    if len(usable) > MOST_FOR_ALL_PAIRS:
-        chosen = list(pairwise(usable))
-    found = [
-        (
-            compare(*errors_of(pair), permutations=_PERMUTATIONS),
-            equivalent(*errors_of(pair), margin),
-        )
-        for pair in chosen
-    ]
-    p = holm([comparison.p_mean for comparison, _ in found])
-    p_equivalent = holm([equivalence.p for _, equivalence in found])
-    p_different = holm([equivalence.p_different for _, equivalence in found])
+    all_pairs = len(usable) <= MAX_FOR_ALL_PAIRS
+    pairs = list(combinations(usable, 2) if all_pairs else pairwise(usable))
+    errors = [(first.counted_errors, second.counted_errors) for first, second in pairs]
+    compared = [compare_arrays(*pair, permutations=_PERMUTATIONS) for pair in errors]
+    margins = [equivalent(*pair, margin) for pair in errors]
+    p = holm([comparison.p_mean for comparison in compared])
+    p_equivalent = holm([equivalence.p for equivalence in margins])
+    p_different = holm([equivalence.p_different for equivalence in margins])
     return tuple(
         PairComparison(
-            first=chosen[i][0].name,
-            second=chosen[i][1].name,
-            comparison=comparison,
-            equivalence=equivalence,
+            first=first.name,
+            second=second.name,
+            comparison=compared[i],
+            equivalence=margins[i],
             p=p[i],
             p_equivalent=p_equivalent[i],
             p_different=p_different[i],
-            verdict=_verdict(comparison, p[i], p_equivalent[i]),
-            sequential=compare_sequentially(*errors_of(chosen[i])),
-            detectable_difference=difference_seen(*_spread(chosen[i])),
-            models_needed=_needed(margin, chosen[i]),
+            verdict=_verdict(compared[i], p[i], p_equivalent[i]),
+            sequential=compare_sequentially(*errors[i]),
+            detectable_difference=detectable_difference(_sd(errors[i]), min(map(len, errors[i]))),
+            models_needed=_models_needed(margin, errors[i]),
         )
-        for i, (comparison, equivalence) in enumerate(found)
+        for i, (first, second) in enumerate(pairs)
     )
 
 
-def errors_of(pair: tuple[PopulationResults, PopulationResults]) -> tuple[FloatArray, FloatArray]:
-    """Return the errors of both populations' counted models, in sampled order."""
-    return pair[0].counted_errors, pair[1].counted_errors
+def _sd(pair: tuple[FloatArray, FloatArray]) -> tuple[float, float]:
+    return float(pair[0].std(ddof=1)), float(pair[1].std(ddof=1))
 
 
-def _spread(pair: tuple[PopulationResults, PopulationResults]) -> tuple[tuple[float, float], int]:
-    """Standard deviations, and the size of the smaller population."""
-    a, b = errors_of(pair)
-    return (float(a.std(ddof=1)), float(b.std(ddof=1))), min(len(a), len(b))
-
-
-def _needed(margin: float, pair: tuple[PopulationResults, PopulationResults]) -> int | None:
+def _models_needed(margin: float, pair: tuple[FloatArray, FloatArray]) -> int | None:
     try:
-        return models_to_see(margin, _spread(pair)[0])
+        return models_for_difference(margin, _sd(pair))
     except InputError:
         return None
 
 
 def _verdict(comparison: Comparison, p: float, p_equivalent: float) -> Verdict:
-    if p < _LEVEL:
+    if p < _ALPHA:
         return "better" if comparison.mean.value < 0 else "worse"
-    return "equivalent" if p_equivalent < _LEVEL else "undecided"
+    return "equivalent" if p_equivalent < _ALPHA else "undecided"

@@ -1,4 +1,4 @@
-"""What is known of one population: its models as columns, how each ended, and what is counted."""
+"""The results of one population: its models as columns, and how the trial of each ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ STATES = (*(state.value for state in TrialState), MISSING)
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a population came about, as plain data for "how it was made".
+    """Where a population comes from.
 
     Attributes:
-        path: The folder that it was read from.
+        path: The folder it was read from.
         sample: n, budget, seed, hash, as in space.yaml.
-        recipe: The recipe as resolved, or empty.
+        recipe: The resolved recipe, or empty.
         splits: Which images the errors were measured on.
         seeds: First and last seed of the trials.
-        versions: Library versions and devices that the trials ran with, each with its values.
+        versions: Library versions and devices of the trials, each with its values.
         seconds: Training time of all trials.
-        reasons: Why trials failed or diverged, as "state: reason", with how many did; most first.
-        notes: What else a reader must know, such as the source of an import.
+        reasons: Why trials failed or diverged, as "state: reason", with their number, descending.
+        notes: Further notes for the reader, such as the source of an import.
     """
 
     path: str
@@ -49,18 +49,18 @@ class PopulationResults:
     Attributes:
         name: The run's name.
         space: The space's name.
-        family: "anynet", "regnet", or what an import called it.
-        ids: Content hash or given name of each model.
+        family: "anynet", "regnet", or the family that an import names.
+        ids: Content hash of each model, or its name in an import.
         states: complete, diverged, failed or missing, (n,).
         errors: Percent; chance for diverged models, NaN for failed and missing ones, (n,).
         chance: Error of guessing, in percent.
         parameters: Named columns, each (n,).
-        costs: flops, params, acts, as far as known, each (n,).
-        stages: The bodies, where known.
-        regnets: The parameters behind them, where there are any.
-        counted: Which models the statistics speak of, (n,); see `accounting.count`.
-        provenance: How it was made.
-        resolution: Side of the input in pixels, where known.
+        costs: flops, params, acts, as far as they are known, each (n,).
+        bodies: The bodies, or None where they are unknown.
+        regnets: The RegNet parameters, or None where the models are no RegNets.
+        counted: Which models enter the statistics, (n,); see `accounting.counted_models`.
+        provenance: Where it comes from.
+        resolution: Side of the input in pixels, or None where it is unknown.
     """
 
     name: str
@@ -92,7 +92,7 @@ class PopulationResults:
         return self.errors[self.counted]
 
     def counted_parameters(self, varying: bool = False) -> dict[str, FloatArray]:
-        """Return each parameter over the counted models; only those that vary, if asked."""
+        """Return each parameter over the counted models; with `varying`, only those that vary."""
         columns = {name: values[self.counted] for name, values in self.parameters.items()}
         return {
             name: values

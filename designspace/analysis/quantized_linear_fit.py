@@ -1,10 +1,10 @@
 """Quantized-linear fits: how well w_0, w_a and w_m explain a network's block widths (DDS §3.3).
 
-For a network with block widths w_j, e_fit is the least mean |log(predicted / observed)| over its
+For a network with block widths w_j, e_fit is the smallest mean |log(predicted / observed)| over its
 blocks. A grid over the ratio r = w_a / w_0 and over w_m fixes every block's step
-s_j = round(log(1 + r j) / log w_m); given the steps the best log w_0 is in closed form the median
-of log w_j - s_j log w_m. The grid is then refined around the best, and w_0 is put on a multiple of
-8; the e_fit that is returned is that of the exact rule, `body.quantized_widths`.
+s_j = round(log(1 + r j) / log w_m); for these steps the best log w_0 is in closed form the median
+of log w_j - s_j log w_m. The grid is then refined around the best, and w_0 rounded to a multiple of
+8; the returned e_fit is that of the exact rule, `body.quantized_widths`.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from designspace.stats.arrays import FloatArray, IntArray, Numbers
 _RATIOS = np.concatenate([[0.0], np.geomspace(0.01, 32, 40)])
 _STEPS = np.concatenate([np.linspace(1.1, 3.5, 60), np.linspace(3.75, 8, 6)])
 _REFINEMENTS = (0.12, 0.03)
-_LEAST_START = float(np.log(8))
-# Multiples of 8 that w_0 is shifted by, and how far w_a and w_m - 1 are varied.
-_LOOKS = (((0, 1), 0.06), ((-1, 0, 1), 0.15), ((0,), 0.04))
-_KEPT = 5
+_MIN_LOG_W_0 = float(np.log(8))
+# Multiples of 8 by which w_0 is shifted, and relative range of w_a and w_m - 1.
+_SEARCHES = (((0, 1), 0.06), ((-1, 0, 1), 0.15), ((0,), 0.04))
+_NUM_KEPT = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class LinearFits:
 
     Attributes:
         w_0: Initial width, a multiple of 8.
-        w_a: Slope, channels a block.
+        w_a: Slope, channels per block.
         w_m: Ratio between neighbouring stages.
         error: e_fit, the mean |log(predicted / observed)| over blocks; 0 is exact.
     """
@@ -48,12 +48,12 @@ class LinearFits:
 class WidthTrend:
     """A straight line through the origin for block widths: w_j = slope * (j + 1).
 
-    DDS found 48 for the best AnyNetX models at 400MF (§3.3).
+    DDS gives 48 for the best AnyNetX models at 400MF (§3.3).
 
     Attributes:
-        slope: Channels a block, the least in mean |log(line / observed)| over all blocks.
+        slope: Channels per block that minimize the mean |log(line / observed)| over all blocks.
         error: That mean.
-        models: Number of models that it is drawn through.
+        models: Number of models it is fitted to.
     """
 
     slope: float
@@ -70,32 +70,34 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
         depths: Blocks of each stage, (n, stages).
 
     Raises:
-        InputError: Shapes do not fit each other, or a width or depth is below 1.
+        InputError: The shapes don't match, or a width or depth is below 1.
     """
     observed = np.asarray(widths, dtype=np.float64)
     if depths is None:
         if observed.ndim != 1 or not len(observed):
             raise InputError(
-                "widths: give the block widths of one network, or stage widths (n, stages) with "
-                f"depths of the same shape; the shape is {observed.shape}"
+                f"widths has shape {observed.shape}; pass the block widths of one network, or "
+                "stage widths (n, stages) with depths of the same shape",
+                "widths",
             )
         blocks, depth = observed[None, :], np.array([len(observed)])
     else:
         counts = np.asarray(depths, dtype=np.int64)
         if observed.ndim != 2 or counts.shape != observed.shape or counts.min(initial=1) < 1:
             raise InputError(
-                f"depths: must be at least 1 and of the shape of widths, {observed.shape}"
+                f"depths must be at least 1 and have the shape of widths, {observed.shape}",
+                "depths",
             )
         blocks, depth = block_widths(counts, observed), counts.sum(axis=1)
     if (blocks[blocks != 0] < 1).any() or not np.isfinite(blocks).all():
-        raise InputError("widths: must be finite and at least 1")
+        raise InputError("widths must be finite and at least 1", "widths")
     rows = [_fit(blocks[i, :d]) for i, d in enumerate(depth.tolist())]
     w_0, w_a, w_m, error = np.array(rows, dtype=np.float64).reshape(-1, 4).T
     return LinearFits(w_0, w_a, w_m, error)
 
 
 def block_widths(depths: IntArray, widths: FloatArray | IntArray) -> FloatArray:
-    """Spread stage widths over blocks: (n, stages) to (n, max depth), 0 past a network's depth."""
+    """Repeat stage widths per block: (n, stages) to (n, max depth), 0 past a network's depth."""
     ends = np.cumsum(depths, axis=1)
     block = np.arange(int(ends[:, -1].max(initial=1)))
     stage = (block[None, :, None] >= ends[:, None, :]).sum(axis=2)
@@ -116,10 +118,10 @@ def _fit(observed: FloatArray) -> tuple[float, float, float, float]:
     """Fit one network; returns w_0, w_a, w_m and e_fit."""
     log_widths = np.log(observed)
     pool = _best_by_step(log_widths, _RATIOS[None, :], _STEPS)
-    for spread in _REFINEMENTS:
+    for width in _REFINEMENTS:
         errors, ratios, steps, _ = pool
         best = np.argsort(errors, kind="stable")[:4]
-        around = 1 + spread * np.linspace(-1, 1, 9)
+        around = 1 + width * np.linspace(-1, 1, 9)
         near_steps = (1 + (steps[best][:, None] - 1) * around).ravel()
         near_ratios = (ratios[best][:, None] * around).repeat(9, axis=0)
         near = _best_by_step(log_widths, near_ratios, near_steps)
@@ -129,7 +131,7 @@ def _fit(observed: FloatArray) -> tuple[float, float, float, float]:
 
 
 def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray) -> FloatArray:
-    """Return the best ratio for each w_m, so that what is kept is not all of one pattern.
+    """Return the best ratio for each w_m, so that the pool stays diverse.
 
     Args:
         log_widths: Logarithms of the block widths, (d,).
@@ -137,7 +139,7 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
         steps: Values of w_m, (k,).
 
     Returns:
-        Least mean |log(predicted / observed)|, its ratio, w_m, and its log w_0, (4, k).
+        Smallest mean |log(predicted / observed)|, its ratio, w_m, and its log w_0, (4, k).
     """
     log_m = np.log(steps)[:, None, None]
     j, share = np.arange(len(log_widths)), np.full(len(log_widths), 1 / len(log_widths))
@@ -146,8 +148,8 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
     offset *= -log_m
     offset += log_widths
     middle = len(j) // 2
-    # No w_0 is below 8, so neither is the start, whatever the median.
-    starts = np.maximum(np.partition(offset, middle, axis=2)[:, :, middle], _LEAST_START)
+    # w_0 is at least 8.
+    starts = np.maximum(np.partition(offset, middle, axis=2)[:, :, middle], _MIN_LOG_W_0)
     offset -= starts[:, :, None]
     errors = np.abs(offset, out=offset) @ share
     rows, best = np.arange(len(steps)), errors.argmin(axis=1)
@@ -158,15 +160,15 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
 def _on_the_rule(
     log_widths: FloatArray, ratios: FloatArray, steps: FloatArray, starts: FloatArray
 ) -> tuple[float, float, float, float]:
-    """Put w_0 on multiples of 8, look around, and measure by the exact rule.
+    """Round w_0 to multiples of 8, search around it, and measure by the exact rule.
 
-    The grid knows nothing of the rounding to multiples of 8, which matters to narrow networks; so
-    all three are varied here, around the grid's best and then around the best of those.
+    The grid ignores the rounding to multiples of 8, which matters for narrow networks; so all three
+    are varied here, around the grid's best and then around the best of those.
     """
     start, share = np.exp(starts), np.full(len(log_widths), 1 / len(log_widths))
     below = np.floor(start / 8) * 8
     pool = np.stack([below, ratios * start, steps])
-    for shifts, reach in _LOOKS:
+    for shifts, reach in _SEARCHES:
         nudges = reach * np.linspace(-1, 1, 5)
         w_0 = np.maximum(8, pool[0] + 8 * np.array(shifts)[:, None])[:, :, None, None]
         w_a = (pool[1][:, None] * (1 + nudges))[:, :, None]
@@ -175,7 +177,7 @@ def _on_the_rule(
         depth = np.full(near.shape[1], len(log_widths), dtype=np.int64)
         predicted = quantized_widths(depth, near[0].astype(np.int64), near[1], near[2])
         errors = np.abs(np.log(predicted) - log_widths) @ share
-        order = np.argsort(errors, kind="stable")[:_KEPT]
+        order = np.argsort(errors, kind="stable")[:_NUM_KEPT]
         pool = near[:, order]
     w_0, w_a, w_m = pool[:, 0]
     return float(w_0), float(w_a), float(w_m), float(errors[order[0]])

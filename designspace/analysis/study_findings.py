@@ -1,11 +1,10 @@
-"""What an analysis found, as a starting point: the best models' RegNet parameters and their frame.
+"""Findings as a starting point for other models: the best RegNet parameters of a study.
 
-Reads `summary.json` of a folder that `designspace analyze` wrote. A population of RegNets gives its
-parameters outright (medians of the empirical bootstrap of the best); AnyNets give those of the
+Reads the `summary.json` of a folder that `designspace analyze` wrote. A population of RegNets gives
+its parameters directly (medians of the empirical bootstrap of the best); AnyNets give those of the
 quantized-linear fits to their best models.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from designspace.analysis.fit_regnet import fitted_regnet
 from designspace.analysis.imported_folder import IMPORT_FILE
+from designspace.analysis.summary import (
+    SUMMARY_FILE,
+    ModelRecord,
+    Population,
+    Summary,
+    damaged,
+    read_summary,
+)
 from designspace.arch import (
     BOTTLENECK,
     Body,
@@ -27,55 +33,10 @@ from designspace.arch import (
     require_bottleneck,
 )
 from designspace.errors import InputError, nearest
-from designspace.io.text_files import read_text
-from designspace.io.validation import validate
 from designspace.runs import Run
 from designspace.space import load_space
 
-SUMMARY_FILE = "summary.json"
-_REMEDY = "it was damaged or edited: run `designspace analyze` again"
 NAMES = ("d", "w_0", "w_a", "w_m", "b", "g")
-
-
-class _Loose(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Population(_Loose):
-    name: str
-    space: str
-    family: str
-    n: int
-    mean: float
-    flops: tuple[int, int] | None = None
-    path: str | None = None
-
-
-class _Interval(_Loose):
-    low: float
-    median: float
-    high: float
-    best: float
-    few: bool = False
-
-
-class _Best(_Loose):
-    id: str
-    index: int
-    error: float
-    flops: int
-    params: int
-    acts: int
-    arch: dict[str, Any]
-    regnet: dict[str, Any] | None = None
-
-
-class Summary(_Loose):
-    """What is read of summary.json; the rest of it is for other readers."""
-
-    populations: list[_Population]
-    bootstrap: dict[str, dict[str, _Interval]] = {}
-    best: dict[str, list[_Best]] = {}
 
 
 @dataclass(frozen=True)
@@ -91,18 +52,18 @@ class BestModel:
 
 @dataclass(frozen=True)
 class StudyPopulation:
-    """One population's findings.
+    """One population of an analysis folder.
 
     Attributes:
         folder: The analysis folder.
         population: The run's name.
         space: The space's name.
         n: Number of models.
-        flops: Least and most multiply-adds of its models.
-        run: The run folder, where it still lies.
-        frame: What lies around the stages of its models, or None where that is not known.
+        flops: Fewest and most multiply-adds of its models, or None where they are unknown.
+        run: The run folder, or None where it is gone or the population was imported.
+        skeleton: Input, stem and strides of its models, or None where they are unknown.
         regnets: RegNet parameters of the best models, by error.
-        intervals: 95 % interval and median of each parameter of the best: (low, median, high).
+        intervals: Lower end, median and upper end of each parameter of the best models.
         fitted: Whether parameters were fitted to AnyNets.
         few: Whether too few models carry the intervals.
         best: The best models, by error.
@@ -119,10 +80,10 @@ class StudyPopulation:
     intervals: Mapping[str, tuple[float, float, float]]
     fitted: bool
     few: bool
-    best: tuple[_Best, ...]
+    best: tuple[ModelRecord, ...]
 
     def origin(self) -> tuple[tuple[str, str], ...]:
-        """Return the provenance of a network from here: findings, run, space, seed."""
+        """Return the provenance of models derived from here: findings, run, space, seed."""
         pairs = [
             ("findings", str(self.folder)),
             ("run", str(self.run or self.population)),
@@ -133,79 +94,77 @@ class StudyPopulation:
             pairs += [(key, str(sample[key])) for key in ("seed", "hash") if key in sample]
         return tuple(pairs)
 
-    def models(self, most: int, skeleton: Skeleton | None = None) -> tuple[BestModel, ...]:
+    def models(self, count: int, skeleton: Skeleton | None = None) -> tuple[BestModel, ...]:
         """Return the best models as whole networks, by error.
 
-        Raises:
-            InputError: The frame is not known, or a record is no network.
-        """
-        around = skeleton or self.skeleton
-        if around is None:
-            raise InputError(_no_frame(self))
-        return tuple(
-            BestModel(rank, one.id, one.index, one.error, self._model(one, around))
-            for rank, one in enumerate(self.best[:most], start=1)
-        )
+        Args:
+            count: How many at most.
+            skeleton: Input, stem and strides; None takes the population's own.
 
-    def _model(self, one: _Best, skeleton: Skeleton) -> Model:
-        origin = (*self.origin(), ("id", one.id), ("index", str(one.index)))
-        regnet = _regnet(one.regnet, self.folder) if one.regnet else None
-        name = model_name(self.population, one.index)
-        return Model(name, Body.from_dict(one.arch), skeleton, regnet, origin)
+        Raises:
+            InputError: The skeleton is unknown, or a record is no valid network.
+        """
+        around = self._skeleton(skeleton)
+        models = []
+        for rank, record in enumerate(self.best[:count], start=1):
+            assert record.arch is not None
+            provenance = (*self.origin(), ("id", record.id), ("index", str(record.index)))
+            regnet = _regnet(record.regnet, self.folder) if record.regnet else None
+            name = model_name(self.population, record.index)
+            model = Model(name, Body.from_dict(record.arch), around, regnet, provenance)
+            models.append(BestModel(rank, record.id, record.index, record.error, model))
+        return tuple(models)
 
     def median_model(self, skeleton: Skeleton | None, se_ratio: float) -> tuple[Model, list[str]]:
-        """Return the network of the medians, and what was done, a sentence each.
+        """Return the network of the median parameters, and how it was chosen, in sentences.
 
-        Medians of single parameters may give another number of stages than the frame has; then the
-        best model of all stands in.
+        The medians of single parameters may give a number of stages that the skeleton does not
+        have; then the best model with that number is taken.
 
         Raises:
-            InputError: The frame is not known, or no model of the findings has as many stages.
+            InputError: The skeleton is unknown, or no model has as many stages.
         """
-        around = skeleton or self.skeleton
-        if around is None:
-            raise InputError(_no_frame(self))
+        around = self._skeleton(skeleton)
         kind = "fits to the best AnyNets" if self.fitted else "the best models"
+        values = ", ".join(
+            f"{name} {median:g} ({low:g} to {high:g})"
+            for name, (low, median, high) in self.intervals.items()
+        )
         steps = [
             f"{self.folder}: {self.n} models of {self.space} ({self.population}); the likely best "
-            f"value (95 % interval) of each parameter, from {kind}: "
-            + ", ".join(f"{k} {m:g} ({lo:g} to {hi:g})" for k, (lo, m, hi) in self._shown())
-            + "."
+            f"value (95 % interval) of each parameter, from {kind}: {values}."
         ]
         medians = {name: values[1] for name, values in self.intervals.items()}
         candidates = [_regnet(medians, self.folder), *self.regnets]
         counts = [regnet.body().num_stages for regnet in candidates]
         if around.num_stages not in counts:
             raise InputError(
-                f"{self.folder}: no RegNet that fits {self.population} has {around.num_stages} "
-                "stages: too few models, or too short a schedule, to tell. Train more models or "
-                "epochs, or leave --from out"
+                f"{self.folder}: no RegNet fitted to {self.population} has {around.num_stages} "
+                "stages: too few models, or too short a schedule. Train more models or epochs, or "
+                "derive from a published model"
             )
-        place = counts.index(around.num_stages)
-        if place:
+        rank = counts.index(around.num_stages)
+        if rank:
             steps.append(
-                f"The medians together give {counts[0]} stages where {around.num_stages} are "
-                f"wanted; the model of rank {place} by error is taken instead."
+                f"The medians give {counts[0]} stages, the skeleton has {around.num_stages}; the "
+                f"model of rank {rank} by error is taken instead."
             )
         name = model_name("best-of", self.population)
-        model = Model.from_regnet(name, candidates[place], se_ratio, around)
+        model = Model.from_regnet(name, candidates[rank], se_ratio, around)
         return replace(model, provenance=self.origin()), steps
 
-    def _shown(self) -> list[tuple[str, tuple[float, float, float]]]:
-        return [(name, self.intervals[name]) for name in NAMES]
-
     def extrapolation(self, model: Model) -> str | None:
-        """Say how far a network's flops lie outside those of the findings, or return None."""
+        """Return how far a network's flops lie outside those of the findings, or None."""
         if self.flops is None:
-            return f"{self.folder} does not say how many flops its models have"
+            return f"{self.folder} does not record the flops of its models"
         low, high = self.flops
         ratio = model.flops / high if model.flops > high else low / model.flops
         notes = []
         if ratio > 1:
-            way = "above the most" if model.flops > high else "below the least"
+            side = "above the most" if model.flops > high else "below the fewest"
             notes.append(
                 f"the findings are of networks of {low:,} to {high:,} multiply-adds; this one, "
-                f"with {model.flops:,}, is extrapolated {ratio:.4g} times {way} of them"
+                f"with {model.flops:,}, is extrapolated {ratio:.4g} times {side} of them"
             )
         if self.skeleton is not None and model.skeleton.resolution != self.skeleton.resolution:
             notes.append(
@@ -214,18 +173,26 @@ class StudyPopulation:
             )
         return "; ".join(notes) or None
 
+    def _skeleton(self, skeleton: Skeleton | None) -> Skeleton:
+        around = skeleton or self.skeleton
+        if around is None:
+            raise InputError(
+                f"{self.folder}: the run of {self.population} is gone and {self.space!r} is no "
+                "shipped space, so the input size of its networks is unknown; give imagenet=True"
+            )
+        return around
+
 
 def read_findings(folder: Path, population: str | None = None) -> StudyPopulation:
-    """Read an analysis folder and pick a population: RegNets first, then by mean error.
+    """Read an analysis folder and choose a population: RegNets first, then by mean error.
 
     Raises:
-        InputError: The folder is not one of `designspace analyze`, or holds no such population.
+        InputError: The folder has no valid summary, or no such population.
     """
     path = folder / SUMMARY_FILE
     if not path.is_file():
         raise InputError(
-            f"{folder} holds no {SUMMARY_FILE}; `designspace analyze RUN … --out {folder}` "
-            "writes one"
+            f"{folder} has no {SUMMARY_FILE}; `designspace analyze RUN … --out {folder}` writes one"
         )
     summary = read_summary(path)
     chosen = _choose(summary, population, path)
@@ -235,7 +202,13 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
     best = summary.best.get(chosen.name, [])
     if not best:
         raise damaged(path, f"best.{chosen.name}: no models")
-    block = str((best[0].arch or {}).get("block", BOTTLENECK))
+    if best[0].arch is None:
+        columns = ", ".join(best[0].parameters or ()) or "none"
+        raise InputError(
+            f"{path}: the models of {chosen.name} are not described as networks: that needs the "
+            f"columns {', '.join(NAMES)}, or d1, w1, … of each stage; the columns are: {columns}"
+        )
+    block = str(best[0].arch.get("block", BOTTLENECK))
     require_bottleneck(block, f"{path}: {chosen.name}: derive")
     regnets, intervals, few = _parameters(summary, chosen, path)
     return StudyPopulation(
@@ -245,7 +218,7 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
         n=chosen.n,
         flops=chosen.flops,
         run=run,
-        skeleton=_frame(run, chosen.space),
+        skeleton=_find_skeleton(run, chosen.space),
         regnets=regnets,
         intervals=intervals,
         fitted=chosen.family != "regnet",
@@ -254,33 +227,11 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
     )
 
 
-def read_summary(path: Path) -> Summary:
-    """Read the summary.json of an analysis.
-
-    Raises:
-        InputError: It is damaged.
-    """
-    text = read_text(path, "findings")
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise damaged(path, "must be a map")
-    try:
-        summary = validate(Summary, data, path, "findings")
-    except InputError as error:
-        raise InputError(f"{error}; {_REMEDY}") from None
-    if not summary.populations:
-        raise damaged(path, "populations: none")
-    return summary
-
-
 def find_run(path: str | None, folder: Path) -> Path | None:
-    """Return where a run of an analysis lies, or None.
+    """Return where a run of an analysis is, or None.
 
-    Its path holds from where `designspace analyze` was started: that is here, or some folder above
-    the analysis, wherever both were moved together.
+    Its path is relative to where `designspace analyze` was started: the current folder, or some
+    folder above the analysis, if both were moved together.
     """
     if path is None:
         return None
@@ -290,34 +241,30 @@ def find_run(path: str | None, folder: Path) -> Path | None:
     return next((p for p in places if any((p / mark).is_file() for mark in marks)), None)
 
 
-def damaged(path: Path, what: str) -> InputError:
-    """Return the error for a summary.json that is not as `designspace analyze` writes it."""
-    return InputError(f"findings: {path}: {what}; {_REMEDY}")
-
-
-def _choose(summary: Summary, wished: str | None, path: Path) -> _Population:
+def _choose(summary: Summary, name: str | None, path: Path) -> Population:
     names = [population.name for population in summary.populations]
-    if wished is not None:
-        if wished not in names:
-            raise InputError(f"{path} has no population {wished!r}; {nearest(wished, names)}")
-        return summary.populations[names.index(wished)]
+    if name is not None:
+        if name not in names:
+            raise InputError(f"{path} has no population {name!r}; {nearest(name, names)}")
+        return summary.populations[names.index(name)]
     return min(summary.populations, key=lambda p: (p.family != "regnet", p.mean))
 
 
 def _parameters(
-    summary: Summary, chosen: _Population, path: Path
+    summary: Summary, chosen: Population, path: Path
 ) -> tuple[tuple[RegNetParams, ...], dict[str, tuple[float, float, float]], bool]:
     """Return the best RegNets, the interval of each parameter, and whether few carry them."""
     best = summary.best[chosen.name]
     if chosen.family == "regnet":
-        found = summary.bootstrap.get(chosen.name, {})
-        missing = [name for name in NAMES if name not in found]
+        bootstrap = summary.bootstrap.get(chosen.name, {})
+        missing = [name for name in NAMES if name not in bootstrap]
         if missing:
             raise damaged(path, f"bootstrap.{chosen.name}.{missing[0]}: missing")
         regnets = tuple(_regnet(one.regnet, path) for one in best if one.regnet)
-        intervals = {k: (found[k].low, found[k].median, found[k].high) for k in NAMES}
-        return regnets, intervals, any(found[name].few for name in NAMES)
-    regnets = tuple(fitted_regnet(Body.from_dict(one.arch)) for one in best)
+        parts = {name: bootstrap[name] for name in NAMES}
+        intervals = {name: (one.low, one.median, one.high) for name, one in parts.items()}
+        return regnets, intervals, any(one.few for one in parts.values())
+    regnets = tuple(fitted_regnet(Body.from_dict(one.arch)) for one in best if one.arch)
     intervals = {}
     for name in NAMES:
         values = [getattr(regnet, name) for regnet in regnets]
@@ -340,18 +287,11 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNetParams:
         raise damaged(path, str(error)) from None
 
 
-def _frame(run: Path | None, space: str) -> Skeleton | None:
-    """The run's own frame; where the run is gone, that of the shipped space of the name."""
+def _find_skeleton(run: Path | None, space: str) -> Skeleton | None:
+    """The run's own skeleton; where the run is gone, that of the shipped space of that name."""
     if run is not None:
         return Run(run).population().skeleton
     try:
         return load_space(space).skeleton
     except InputError:
         return None
-
-
-def _no_frame(found: StudyPopulation) -> str:
-    return (
-        f"{found.folder}: the run of {found.population} is gone and {found.space!r} is no shipped "
-        "space, so the input size of its networks is not known; give --imagenet"
-    )

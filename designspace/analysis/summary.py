@@ -1,205 +1,442 @@
-"""Findings as plain data: summary.json, whose schema is in `analysis.summary_schema`."""
+"""`summary.json`: its schema, for the writer and the readers.
 
-from typing import Any
+Errors and differences are in percent of top-1 error, differences second minus first; intervals are
+95 %. A number that does not exist (such as the end of an interval of too few models) is null.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from designspace.analysis.claims import Claim
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
-from designspace.analysis.importance import ParameterTrend
-from designspace.analysis.narrative import verdicts
+from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import NormalizedEdfs
-from designspace.analysis.pairwise import PairComparison
-from designspace.io.serialization import number, plain
-from designspace.stats.bootstrap import BootstrapInterval
-from designspace.stats.sequential import SequentialComparison
+from designspace.analysis.pairwise import ClaimVerdict, PairComparison, Verdict
+from designspace.errors import InputError
+from designspace.io.serialization import number
+from designspace.io.text_files import read_text
+from designspace.io.validation import validate
+from designspace.stats.sequential import ConfidenceSequence, SequentialComparison
 
-SCHEMA = 1
+SUMMARY_FILE = "summary.json"
+SCHEMA_VERSION = 1
+_NUM_CORRELATIONS = 20
+_NUM_FITS = 20
 
 
-def summary(findings: Findings) -> dict[str, Any]:
-    """Return all numbers of the report as plain data, as they stand in summary.json."""
+def _null_if_infinite(value: Any) -> Any:
+    return value if value is None or math.isfinite(value) else None
+
+
+Finite = Annotated[float | None, BeforeValidator(_null_if_infinite)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Interval(_Record):
+    """An estimate with its interval."""
+
+    value: Finite
+    low: Finite
+    high: Finite
+
+
+class Quantile(_Record):
+    """A quantile of the error with its exact order-statistic interval."""
+
+    probability: float
+    value: float
+    low: Finite
+    high: Finite
+    coverage: float
+
+
+class Population(_Record):
+    """One population: its models, how their trials ended, and its errors."""
+
+    name: str
+    space: str
+    family: str
+    resolution: int | None = None
+    n: int = Field(description="models sampled")
+    trained: int = Field(description="models with a finished trial, in any state")
+    complete: int
+    diverged: int = Field(description="counted with chance error")
+    failed: int = Field(description="not counted; see mean_best_case and mean_worst_case")
+    missing: int = Field(description="models without a trial yet")
+    set_aside: int = Field(description="trials after the first model without one, not counted")
+    counted: int = Field(description="models that enter the statistics")
+    min: float
+    mean: float
+    median: float
+    sd: float
+    mean_best_case: float = Field(description="mean if every failed model equalled the best")
+    mean_worst_case: float = Field(description="mean if every failed model had chance error")
+    chance: float
+    quantiles: list[Quantile]
+    area: float = Field(description="mean height of the EDF over `area_range`")
+    band_half_width: float = Field(description="of the DKW-Massart band around the EDF")
+    flops: tuple[int, int] | None = Field(default=None, description="fewest and most multiply-adds")
+    path: str | None = Field(default=None, description="run folder, as it was named")
+
+
+class Bootstrap(_Record):
+    """Where the best models have a parameter: the empirical bootstrap."""
+
+    low: float
+    median: float
+    high: float
+    best: float = Field(description="value of the single best model")
+    carriers: int = Field(description="models that carry 95 % of the weight")
+    few: bool = Field(description="too few carriers for a reliable interval")
+
+
+class ModelRecord(_Record):
+    """One of the best models."""
+
+    id: str
+    index: int
+    error: float
+    flops: int | None = None
+    params: int | None = None
+    acts: int | None = None
+    arch: dict[str, Any] | None = None
+    regnet: dict[str, Any] | None = None
+    parameters: dict[str, float] | None = None
+
+
+class Sequential(_Record):
+    """The comparison that stays valid under optional stopping, after all pairs."""
+
+    pairs: int
+    mean: Interval
+    superiority: Interval
+    decided_at: int | None
+    better: bool | None
+
+
+class Pair(_Record):
+    """Two populations compared."""
+
+    first: str
+    second: str
+    verdict: Verdict
+    better: ClaimVerdict = Field(description='of the claim "the second is better"')
+    equal: ClaimVerdict = Field(description='of the claim "they differ by less than the margin"')
+    n: tuple[int, int]
+    mean: Interval
+    median: Interval
+    minimum: float
+    superiority: Interval = Field(
+        description="probability that a model of the second beats one of the first"
+    )
+    hedges_g: Interval
+    ks: float
+    p_ks: float
+    p_mean: float
+    p_median: float
+    p_minimum: float
+    p_mean_holm: float
+    margin: float
+    p_equivalent: float
+    p_equivalent_holm: float
+    p_different_holm: float = Field(description='against "they differ by less than the margin"')
+    difference_seen: float = Field(description="difference detected with 80 % power at this n")
+    models_needed: int | None = Field(description="of each, to detect the margin with 80 % power")
+    sequential: Sequential
+
+
+class Trend(_Record):
+    """How the error depends on one parameter."""
+
+    name: str
+    rank_correlation: Interval
+    p: float = Field(description="of no monotone trend, Holm over the parameters")
+    centers: list[float] = Field(description="median parameter value in each bin")
+    medians: list[float] = Field(description="median error in each bin")
+    counts: list[int]
+
+
+class Correlation(_Record):
+    """Two parameters that are correlated among the best quarter."""
+
+    first: str
+    second: str
+    best: Finite
+    all: Finite
+    p: Finite
+
+
+class Constraint(_Record):
+    """A constraint, and which fraction of the best quarter and of the others satisfy it."""
+
+    name: str
+    best: Interval
+    others: Interval
+    n: tuple[int, int]
+    p: float
+    shared: bool
+
+
+class FittedModel(_Record):
+    """The quantized-linear widths nearest to a model's."""
+
+    index: int
+    w_0: int
+    w_a: float
+    w_m: float
+    error: float
+
+
+class WidthLine(_Record):
+    """The line through the origin that the best models' block widths follow."""
+
+    slope: float
+    error: float
+    models: int
+
+
+class Fits(_Record):
+    """Quantized-linear fits of one population."""
+
+    fitted: int
+    median_error: float
+    median_error_best: float
+    trend: WidthLine
+    best: list[FittedModel]
+
+
+class NormalizedPopulation(_Record):
+    """A population at equal complexity."""
+
+    min: float
+    mean: float
+    median: float
+    band_half_width: float
+    left_out: int
+
+
+class Normalized(_Record):
+    """All populations at equal complexity."""
+
+    complexity: str
+    low: float
+    high: float
+    bins: int
+    populations: dict[str, NormalizedPopulation]
+
+
+class Summary(_Record):
+    """All numbers of a report."""
+
+    version: int = Field(alias="schema")
+    warnings: list[str]
+    verdict: str
+    populations: list[Population] = Field(min_length=1)
+    bootstrap: dict[str, dict[str, Bootstrap]]
+    best: dict[str, list[ModelRecord]]
+    comparisons: list[Pair]
+    claims: list[Claim] | None
+    fits: dict[str, Fits]
+    trends: dict[str, list[Trend]]
+    importance: dict[str, dict[str, Interval]] = Field(
+        description="fraction of the variance of the error's rank that a parameter alone explains"
+    )
+    together: dict[str, list[Correlation]]
+    shared_constraints: dict[str, list[Constraint]]
+    normalized: Normalized | None
+    area_range: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as in summary.json."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def summary_schema() -> dict[str, Any]:
+    """Return the JSON schema of summary.json."""
+    return Summary.model_json_schema(by_alias=True)
+
+
+def read_summary(path: Path) -> Summary:
+    """Read a summary.json.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    text = read_text(path, "findings")
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise damaged(path, "must be a map")
+    try:
+        return validate(Summary, data, path, "findings")
+    except InputError as error:
+        raise InputError(f"{error}; {_REMEDY}") from None
+
+
+_REMEDY = "it was damaged or edited: run `designspace analyze` again"
+
+
+def damaged(path: Path, problem: str) -> InputError:
+    """Return the error for a damaged summary.json."""
+    return InputError(f"findings: {path}: {problem}; {_REMEDY}")
+
+
+def summarize(findings: Findings) -> Summary:
+    """Return all numbers of a report."""
     populations = findings.populations
-    words = verdicts(findings)
-    return {
-        "schema": SCHEMA,
-        "warnings": list(words.warnings),
-        "verdict": words.paragraph,
-        "populations": [population_record(p) for p in populations],
-        "bootstrap": {
-            p.name: {name: interval_record(found) for name, found in p.bootstrap.items()}
+    narrative = narrate(findings)
+    claims, normalized = findings.claims, findings.normalized
+    return Summary(
+        schema=SCHEMA_VERSION,
+        warnings=list(narrative.warnings),
+        verdict=narrative.paragraph,
+        populations=[_population(p) for p in populations],
+        bootstrap={
+            p.name: {name: Bootstrap.model_validate(b) for name, b in p.bootstrap.items()}
             for p in populations
         },
-        "best": {p.name: [_model(p, int(row)) for row in p.best_rows] for p in populations},
-        "comparisons": [pair_record(pair) for pair in findings.comparisons],
-        "claims": None if findings.claims is None else plain(findings.claims.claims),
-        "fits": {p.name: _fits(p.widths) for p in populations if p.widths is not None},
-        "trends": {p.name: [_trend(trend) for trend in p.trends] for p in populations},
-        "importance": {
-            p.name: {trend.name: plain(trend.importance) for trend in p.trends} for p in populations
-        },
-        "together": {p.name: plain(p.correlated[:20]) for p in populations},
-        "shared_constraints": {
-            p.name: [{**plain(one), "shared": one.shared} for one in p.constraints]
+        best={p.name: [_model(p, int(row)) for row in p.best_rows] for p in populations},
+        comparisons=[_pair(pair) for pair in findings.comparisons],
+        claims=None if claims is None else list(claims.claims),
+        fits={p.name: _fits(p.widths) for p in populations if p.widths is not None},
+        trends={p.name: [Trend.model_validate(t) for t in p.trends] for p in populations},
+        importance={
+            p.name: {t.name: Interval.model_validate(t.importance) for t in p.trends}
             for p in populations
         },
-        "normalized": _normalized(findings, findings.normalized),
-        "area_range": list(findings.area_range),
-    }
+        together={
+            p.name: [Correlation.model_validate(c) for c in p.correlated[:_NUM_CORRELATIONS]]
+            for p in populations
+        },
+        shared_constraints={
+            p.name: [Constraint.model_validate(c) for c in p.constraints] for p in populations
+        },
+        normalized=None if normalized is None else _normalized(findings, normalized),
+        area_range=findings.area_range,
+    )
 
 
-def population_record(p: PopulationFindings) -> dict[str, Any]:
-    """Return what is known of a population on its own."""
-    results, count = p.results, p.accounting
-    flops = results.costs.get("flops")
-    return {
-        "name": p.name,
-        "space": results.space,
-        "family": results.family,
-        "resolution": results.resolution,
-        "n": count.n,
-        "trained": count.trained,
-        "complete": count.complete,
-        "diverged": count.diverged,
-        "failed": count.failed,
-        "missing": count.missing,
-        "set_aside": count.set_aside,
-        "counted": count.counted,
-        "min": p.edf.minimum,
-        "mean": p.edf.mean,
-        "median": p.edf.median,
-        "sd": float(results.counted_errors.std(ddof=1)) if count.counted > 1 else 0.0,
-        "mean_best_case": count.mean_best_case,
-        "mean_worst_case": count.mean_worst_case,
-        "chance": results.chance,
-        "quantiles": plain(p.quantiles),
-        "area": p.area,
-        "band_half_width": p.band.half_width,
-        "flops": None if flops is None else [int(flops.min()), int(flops.max())],
-        "path": results.provenance.path,
-    }
-
-
-def pair_record(pair: PairComparison) -> dict[str, Any]:
-    """Return the comparison of two populations."""
-    found, equal = pair.comparison, pair.equivalence
-    return {
-        "first": pair.first,
-        "second": pair.second,
-        "verdict": pair.verdict,
-        "better": pair.better,
-        "equal": pair.equal,
-        "n": list(found.n),
-        "mean": plain(found.mean),
-        "median": plain(found.median),
-        "minimum": found.minimum,
-        "superiority": plain(found.superiority),
-        "hedges_g": plain(found.hedges_g),
-        "ks": found.ks,
-        "p_ks": found.p_ks,
-        "p_mean": found.p_mean,
-        "p_median": found.p_median,
-        "p_minimum": found.p_minimum,
-        "p_mean_holm": pair.p,
-        "margin": equal.margin,
-        "p_equivalent": equal.p,
-        "p_equivalent_holm": pair.p_equivalent,
-        "p_different_holm": pair.p_different,
-        "difference_seen": pair.detectable_difference,
-        "models_needed": pair.models_needed,
-        "sequential": _sequential(pair.sequential),
-    }
-
-
-def interval_record(found: BootstrapInterval) -> dict[str, Any]:
-    """Return where the best models have one parameter."""
-    return {
-        "low": number(found.low),
-        "median": number(found.median),
-        "high": number(found.high),
-        "best": number(found.best),
-        "carriers": found.carriers,
-        "few": found.few,
-    }
-
-
-def _trend(found: ParameterTrend) -> dict[str, Any]:
-    record = plain(found)
-    del record["importance"]  # has its own key
-    return dict(record)
-
-
-def _sequential(found: SequentialComparison) -> dict[str, Any]:
-    ends = {
-        name: {
-            "value": None,
-            "low": plain(sequence.low[-1]),
-            "high": plain(sequence.high[-1]),
-        }
-        for name, sequence in (("mean", found.mean), ("superiority", found.superiority))
-    }
-    return {
-        "pairs": found.pairs,
-        **ends,
-        "decided_at": found.decided_at,
-        "better": found.better,
-    }
-
-
-def _model(p: PopulationFindings, row: int) -> dict[str, Any]:
+def _population(p: PopulationFindings) -> Population:
     results = p.results
+    return Population.model_validate(
+        {
+            "name": p.name,
+            "space": results.space,
+            "family": results.family,
+            "resolution": results.resolution,
+            **vars(p.accounting),
+            "min": p.edf.minimum,
+            "mean": p.edf.mean,
+            "median": p.edf.median,
+            "sd": p.std,
+            "chance": results.chance,
+            "quantiles": p.quantiles,
+            "area": p.area,
+            "band_half_width": p.band.half_width,
+            "flops": p.flops_range,
+            "path": results.provenance.path,
+        }
+    )
+
+
+def _pair(pair: PairComparison) -> Pair:
+    return Pair.model_validate(
+        {
+            **vars(pair.comparison),
+            "first": pair.first,
+            "second": pair.second,
+            "verdict": pair.verdict,
+            "better": pair.better,
+            "equal": pair.equal,
+            "p_mean_holm": pair.p,
+            "margin": pair.equivalence.margin,
+            "p_equivalent": pair.equivalence.p,
+            "p_equivalent_holm": pair.p_equivalent,
+            "p_different_holm": pair.p_different,
+            "difference_seen": pair.detectable_difference,
+            "models_needed": pair.models_needed,
+            "sequential": _sequential(pair.sequential),
+        }
+    )
+
+
+def _sequential(result: SequentialComparison) -> Sequential:
+    return Sequential(
+        pairs=result.pairs,
+        mean=_last_interval(result.mean),
+        superiority=_last_interval(result.superiority),
+        decided_at=result.decided_at,
+        better=result.better,
+    )
+
+
+def _last_interval(sequence: ConfidenceSequence) -> Interval:
+    return Interval(value=None, low=float(sequence.low[-1]), high=float(sequence.high[-1]))
+
+
+def _model(p: PopulationFindings, row: int) -> ModelRecord:
+    results = p.results
+    costs = {name: int(values[row]) for name, values in results.costs.items()}
     record: dict[str, Any] = {
         "id": results.ids[row],
         "index": row,
         "error": float(results.errors[row]),
-        **{name: int(values[row]) for name, values in results.costs.items()},
+        **costs,
     }
     if results.bodies is not None:
         record["arch"] = results.bodies.body(row).to_dict()
+    else:
+        record["parameters"] = {k: number(v[row]) for k, v in results.parameters.items()}
     if results.regnets is not None:
         record["regnet"] = results.regnets.regnet(row).to_dict()
-    if results.bodies is None:
-        record["parameters"] = {k: number(v[row]) for k, v in results.parameters.items()}
-    return record
+    return ModelRecord(**record)
 
 
-def _fits(widths: WidthFits) -> dict[str, Any]:
-    errors, few = widths.fits.error, min(len(widths.fits), 20)
-    return {
-        "fitted": len(errors),
-        "median_error": float(np.median(errors)),
-        "median_error_best": float(np.median(errors[:few])),
-        "trend": plain(widths.trend),
-        "best": [
-            {
-                "index": int(widths.rows[i]),
-                "w_0": int(widths.fits.w_0[i]),
-                "w_a": round(float(widths.fits.w_a[i]), 2),
-                "w_m": round(float(widths.fits.w_m[i]), 3),
-                "error": float(errors[i]),
-            }
+def _fits(widths: WidthFits) -> Fits:
+    fits, few = widths.fits, min(len(widths.fits), _NUM_FITS)
+    return Fits(
+        fitted=len(fits),
+        median_error=float(np.median(fits.error)),
+        median_error_best=float(np.median(fits.error[:few])),
+        trend=WidthLine.model_validate(widths.trend),
+        best=[
+            FittedModel(
+                index=int(widths.rows[i]),
+                w_0=int(fits.w_0[i]),
+                w_a=round(float(fits.w_a[i]), 2),
+                w_m=round(float(fits.w_m[i]), 3),
+                error=float(fits.error[i]),
+            )
             for i in range(few)
         ],
-    }
+    )
 
 
-def _normalized(findings: Findings, found: NormalizedEdfs | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "complexity": found.complexity,
-        "low": found.low,
-        "high": found.high,
-        "bins": found.bins,
-        "populations": {
-            p.name: {
-                "min": function.minimum,
-                "mean": function.mean,
-                "median": function.median,
-                "band_half_width": band.half_width,
-                "left_out": left_out,
-            }
-            for p, function, band, left_out in zip(
-                findings.populations, found.edfs, found.bands, found.left_out, strict=True
+def _normalized(findings: Findings, result: NormalizedEdfs) -> Normalized:
+    rows = zip(findings.populations, result.edfs, result.bands, result.left_out, strict=True)
+    return Normalized(
+        complexity=result.complexity,
+        low=result.low,
+        high=result.high,
+        bins=result.bins,
+        populations={
+            p.name: NormalizedPopulation(
+                min=function.minimum,
+                mean=function.mean,
+                median=function.median,
+                band_half_width=band.half_width,
+                left_out=left_out,
             )
+            for p, function, band, left_out in rows
         },
-    }
+    )

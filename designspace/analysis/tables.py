@@ -1,132 +1,120 @@
-"""Findings as CSV tables: one a result, with a header line."""
+"""Findings as tables, one per result, for CSV files."""
 
-import csv
-import io
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from designspace.analysis.findings import Findings
-from designspace.analysis.summary import interval_record, pair_record, population_record
-from designspace.io.serialization import number, plain
+from designspace.analysis.summary import summarize
 from designspace.stats.edf import Band, Edf
 
-Table = tuple[tuple[str, ...], list[list[Any]]]
 
-
-def tables(findings: Findings) -> dict[str, Table]:
-    """Return the tables of a report: name to header and rows."""
-    populations = findings.populations
-    found = {
-        "populations": _from_maps(_flat(population_record(p)) for p in populations),
-        "edf": _edf_table((p.name, p.edf, p.band) for p in populations),
-        "bootstrap": _from_maps(
-            {"population": p.name, "parameter": name, **interval_record(found)}
+def tables(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Return the tables of a report by name."""
+    populations, numbers = findings.populations, summarize(findings).to_dict()
+    frames = {
+        "populations": _frame(numbers["populations"]),
+        "edf": _edf_frame((p.name, p.edf, p.band) for p in populations),
+        "bootstrap": _frame(
+            {"population": name, "parameter": parameter, **interval}
+            for name, intervals in numbers["bootstrap"].items()
+            for parameter, interval in intervals.items()
+        ),
+        "best_of_k": _concat(
+            pd.DataFrame(
+                {
+                    "population": p.name,
+                    "k": p.best_of_k.k,
+                    "expected": p.best_of_k.expected,
+                    "unbiased": p.best_of_k.unbiased,
+                    "low": p.best_of_k.low,
+                    "high": p.best_of_k.high,
+                }
+            )
             for p in populations
-            for name, found in p.bootstrap.items()
         ),
-        "best_of_k": _best_of_k_table(findings),
-        "comparisons": _from_maps(_flat(pair_record(pair)) for pair in findings.comparisons),
-        "trends": _from_maps(
-            {"population": p.name, **_flat(plain(trend))} for p in populations for trend in p.trends
+        "comparisons": _frame(numbers["comparisons"]),
+        "trends": _frame(
+            {"population": name, **trend, "importance": numbers["importance"][name][trend["name"]]}
+            for name, trends in numbers["trends"].items()
+            for trend in trends
         ),
-        "constraints": _from_maps(
-            {"population": p.name, **_flat(plain(one)), "shared": one.shared}
+        "constraints": _frame(
+            {"population": name, **constraint}
+            for name, constraints in numbers["shared_constraints"].items()
+            for constraint in constraints
+        ),
+        "fits": _concat(
+            pd.DataFrame(
+                {
+                    "population": p.name,
+                    "index": p.widths.rows,
+                    "rank": p.widths.ranks,
+                    "w_0": p.widths.fits.w_0.astype(int),
+                    "w_a": p.widths.fits.w_a,
+                    "w_m": p.widths.fits.w_m,
+                    "e_fit": p.widths.fits.error,
+                }
+            )
             for p in populations
-            for one in p.constraints
+            if p.widths is not None
         ),
-        "fits": _fits_table(findings),
-        "models": _models_table(findings),
+        "models": findings.models_frame(),
     }
-    if findings.claims is not None:
-        found["claims"] = _from_maps(_flat(plain(claim)) for claim in findings.claims.claims)
+    if numbers["claims"] is not None:
+        frames["claims"] = _frame(numbers["claims"])
     if findings.normalized is not None:
         names = [p.name for p in populations]
-        parts = zip(names, findings.normalized.edfs, findings.normalized.bands, strict=True)
-        found["edf_normalized"] = _edf_table(parts)
-    return found
+        rows = zip(names, findings.normalized.edfs, findings.normalized.bands, strict=True)
+        frames["edf_normalized"] = _edf_frame(rows)
+    return frames
 
 
-def to_csv(table: Table) -> str:
-    """Render a table; a text that a spreadsheet would take for a formula gets a quote before it."""
-    header, rows = table
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_harmless(name) for name in header])
-    writer.writerows([_harmless(value) for value in row] for row in rows)
-    return text.getvalue()
+def to_csv(frame: pd.DataFrame) -> str:
+    """Return CSV text in which no spreadsheet takes a cell for a formula: such text is quoted."""
+    texts = frame.select_dtypes(["object", "string"]).columns
+    escaped = frame.assign(**{name: frame[name].map(_escape_formula) for name in texts})
+    return escaped.rename(columns=_escape_formula).to_csv(index=False, lineterminator="\n")
 
 
-def _harmless(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
-def _edf_table(parts: Iterable[tuple[str, Edf, Band]]) -> Table:
-    header = ("population", "error", "share_up_to", "band_low", "band_high")
-    rows = [
-        [name, *map(float, row)]
-        for name, function, band in parts
-        for row in zip(function.errors, function.cumulative, band.low, band.high, strict=True)
-    ]
-    return header, rows
+def _edf_frame(rows: Iterable[tuple[str, Edf, Band]]) -> pd.DataFrame:
+    return _concat(
+        pd.DataFrame(
+            {
+                "population": name,
+                "error": function.errors,
+                "share_up_to": function.cumulative,
+                "band_low": band.low,
+                "band_high": band.high,
+            }
+        )
+        for name, function, band in rows
+    )
 
 
-def _best_of_k_table(findings: Findings) -> Table:
-    header = ("population", "k", "expected", "unbiased", "low", "high")
-    rows: list[list[Any]] = []
-    for p in findings.populations:
-        found = p.best_of_k
-        columns = (found.expected, found.unbiased, found.low, found.high)
-        for k, *values in zip(found.k, *columns, strict=True):
-            rows.append([p.name, int(k), *map(float, values)])
-    return header, rows
+def _concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    parts = list(frames)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _fits_table(findings: Findings) -> Table:
-    header = ("population", "index", "rank", "w_0", "w_a", "w_m", "e_fit")
-    rows: list[list[Any]] = []
-    for p in findings.populations:
-        if p.widths is None:
-            continue
-        fits = p.widths.fits
-        columns = (p.widths.rows, p.widths.ranks, fits.w_0, fits.w_a, fits.w_m, fits.error)
-        rows += [[p.name, *map(number, row)] for row in zip(*columns, strict=True)]
-    return header, rows
+def _frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame([_flatten(record) for record in records], dtype=object)
 
 
-def _models_table(findings: Findings) -> Table:
-    """One line a sampled model, whatever its state, with the parameters of all populations."""
-    costs = list(dict.fromkeys(c for p in findings.populations for c in p.results.costs))
-    names = list(dict.fromkeys(k for p in findings.populations for k in p.results.parameters))
-    header = ("population", "id", "index", "state", "counted", "error", *costs, *names)
-    rows: list[list[Any]] = []
-    for p in findings.populations:
-        r = p.results
-        columns = [r.costs.get(c) for c in costs] + [r.parameters.get(k) for k in names]
-        for i, identifier in enumerate(r.ids):
-            error = "" if math.isnan(r.errors[i]) else float(r.errors[i])
-            values = ["" if column is None else number(column[i]) for column in columns]
-            rows.append(
-                [p.name, identifier, i, str(r.states[i]), bool(r.counted[i]), error, *values]
-            )
-    return header, rows
-
-
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One column a number: `mean: {value, low, high}` becomes mean, mean_low, mean_high."""
+def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One column per number: `mean: {value, low, high}` becomes mean, mean_low, mean_high."""
     flat: dict[str, Any] = {}
     for key, entry in record.items():
         if isinstance(entry, dict):
-            inner = _flat(entry)
+            inner = _flatten(entry)
             flat |= {key if name == "value" else f"{key}_{name}": v for name, v in inner.items()}
         elif isinstance(entry, list) and len(entry) == 2 and not isinstance(entry[0], dict):
             flat |= {f"{key}_first": entry[0], f"{key}_second": entry[1]}
         elif not isinstance(entry, list):
-            flat[key] = "" if entry is None else entry
+            flat[key] = entry
     return flat
-
-
-def _from_maps(records: Iterable[Mapping[str, Any]]) -> Table:
-    listed = list(records)
-    header = tuple(dict.fromkeys(key for record in listed for key in record))
-    return header, [[record.get(key, "") for key in header] for record in listed]

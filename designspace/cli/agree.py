@@ -33,10 +33,7 @@ def agree(
 
     from designspace.analysis.load_results import load_populations
     from designspace.analysis.rank_agreement import rank_agreement
-    from designspace.errors import InputError
 
-    if len(runs) < 2:
-        raise InputError("agree compares two or more runs of the same models")
     found = rank_agreement(load_populations(runs, all_finished=True), level)
     if json_:
         print(json.dumps(found.to_dict()))

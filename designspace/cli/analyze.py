@@ -42,7 +42,7 @@ def analyze(
 
     from designspace.analysis.findings import analyze as compare_populations
     from designspace.analysis.load_results import load_populations
-    from designspace.analysis.summary import summary
+    from designspace.analysis.summary import summarize
     from designspace.cli.options import check_margin
     from designspace.report.write_report import write_report
 
@@ -50,7 +50,7 @@ def analyze(
     findings = compare_populations(load_populations(runs, all_finished), margin, claims)
     index = write_report(findings, out)
     if as_json:
-        print(json.dumps(summary(findings), indent=1))
+        print(json.dumps(summarize(findings).to_dict(), indent=1))
         return
     for p in findings.populations:
         print(f"{p.name}: {p.edf.legend} n = {p.edf.n} of {p.accounting.n}")

@@ -4,7 +4,6 @@ A study is a run folder, or a folder of `designspace analyze`. The manifest says
 rank, its error with a 95 % interval, its cost, and the checksum of every file.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,7 @@ from designspace.export.manifest import entry, write_manifest
 from designspace.export.target import Target
 from designspace.io.atomic_write import make_folder
 from designspace.runs import Run, TrialState
-
-_Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+from designspace.stats.intervals import proportion
 
 
 def export_best(
@@ -100,17 +98,12 @@ def best_models(
     return tuple(best), run
 
 
-def wilson(error: float, images: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of an error in percent that was measured on so many images."""
-    share, z = error / 100, _Z**2 / images
-    middle = (share + z / 2) / (1 + z)
-    half = math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
-    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
-
-
 def _entry(best: BestModel, made: Exported, run: Run | None, out: Path) -> dict[str, Any]:
     data = None if run is None else run.data()
-    interval = None if data is None else [round(x, 3) for x in wilson(best.error, data.val_images)]
+    interval = None
+    if data is not None:
+        wrong = proportion(round(best.error / 100 * data.val_images), data.val_images)
+        interval = [round(100 * end, 3) for end in (wrong.low, wrong.high)]
     return {
         "rank": best.rank,
         "id": best.id,

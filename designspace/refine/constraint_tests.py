@@ -20,7 +20,10 @@ from designspace.refine.candidates import Candidate, candidates
 from designspace.refine.distance_regression import regress_on_distance
 from designspace.space import Space
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import Estimate, compare, equivalent, holm
+from designspace.stats.comparison import compare
+from designspace.stats.equivalence import equivalent
+from designspace.stats.intervals import Estimate
+from designspace.stats.multiple_testing import holm
 
 # Means are compared if at least this many models keep the constraint, and as many do not.
 MIN_MODELS = 8

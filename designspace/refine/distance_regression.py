@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import Estimate
+from designspace.stats.intervals import Estimate
 
 
 @dataclass(frozen=True)

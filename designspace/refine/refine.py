@@ -9,7 +9,8 @@ import yaml
 from designspace.analysis.imported_folder import IMPORT_FILE
 from designspace.analysis.load_results import load_results
 from designspace.analysis.population_results import STATES, PopulationResults
-from designspace.analysis.study_findings import SUMMARY_FILE, damaged, find_run, read_summary
+from designspace.analysis.study_findings import find_run
+from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
 from designspace.errors import InputError, nearest
 from designspace.io.yaml_files import dump_yaml
 from designspace.refine.constraint_tests import Proposal, evaluate_constraints

@@ -18,7 +18,8 @@ from designspace.analysis.pairwise import PairComparison
 from designspace.analysis.quantized_linear_fit import WidthTrend
 from designspace.report.palette import FAINT, GROUND, INK, color
 from designspace.stats.arrays import FloatArray
-from designspace.stats.bootstrap import BestOfK, BootstrapInterval
+from designspace.stats.best_of_k import BestOfK
+from designspace.stats.bootstrap import BootstrapInterval
 from designspace.stats.edf import Band, Edf
 
 # An EDF is drawn with at most this many levels, finer than any screen.

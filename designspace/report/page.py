@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from designspace.analysis.findings import Findings
-from designspace.analysis.narrative import verdicts
+from designspace.analysis.narrative import narrate
 from designspace.arch import format_quantity
 from designspace.report.model_table import model_table, rows_shown
 from designspace.report.palette import css
@@ -47,7 +47,7 @@ def page(
         script=Markup(source(templates, "theme.js") + source(templates, "report.js")),
         data=Markup(_script_safe(model_table(findings))),
         rows_shown=rows_shown(findings),
-        verdicts=verdicts(findings),
+        verdicts=narrate(findings),
         splits=", ".join(splits),
         imported=not all(p.results.provenance.seeds for p in findings.populations),
         version=version,

@@ -21,7 +21,8 @@ from designspace.report import drawings as draw
 from designspace.report.palette import Style, line_style
 from designspace.report.render import check_formats, drawing_settings, saved
 from designspace.stats.arrays import Numbers, as_float_array
-from designspace.stats.bootstrap import BestOfK, best_of_k, bootstrap
+from designspace.stats.best_of_k import BestOfK, best_of_k
+from designspace.stats.bootstrap import bootstrap
 from designspace.stats.edf import Band, Edf, dkw_band, edf
 
 Population = PopulationFindings | Numbers

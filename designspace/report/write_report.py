@@ -7,8 +7,7 @@ from pathlib import Path
 
 from designspace import __version__
 from designspace.analysis.findings import Findings
-from designspace.analysis.summary import summary
-from designspace.analysis.summary_schema import summary_schema
+from designspace.analysis.summary import SUMMARY_FILE, summarize, summary_schema
 from designspace.analysis.tables import tables, to_csv
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_bytes, write_text
 from designspace.io.text_files import check_links
@@ -44,12 +43,12 @@ def write_report(
     write_figures(folder, rendered, _KEYS)
     sheets = make_folder(folder / "tables")
     for name, table in tables(findings).items():
-        if table[1]:
+        if len(table):
             write_text(sheets / f"{name}.csv", to_csv(table))
         else:
             (sheets / f"{name}.csv").unlink(missing_ok=True)
-    numbers = json.dumps(summary(findings), indent=1, allow_nan=False)
-    write_text(folder / "summary.json", numbers + "\n")
+    numbers = json.dumps(summarize(findings).to_dict(), indent=1, allow_nan=False)
+    write_text(folder / SUMMARY_FILE, numbers + "\n")
     write_text(folder / "summary.schema.json", json.dumps(summary_schema(), indent=1) + "\n")
     index = folder / "index.html"
     write_text(index, page(findings, rendered, hero, __version__))

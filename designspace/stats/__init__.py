@@ -1,1 +1,5 @@
-"""Statistics: arrays in, frozen results out."""
+"""Statistics on arrays of errors: plain functions, frozen results.
+
+`edf`, `best_of_k`, `bootstrap` and `compare` are public and check their arrays. All other functions
+take float arrays that are finite already, and only check what depends on their own arguments.
+"""

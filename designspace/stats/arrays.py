@@ -1,4 +1,4 @@
-"""Checks on the arrays that people hand to this room, and the types that it speaks in."""
+"""Array types, and the checks at the public boundary."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,40 +14,41 @@ BoolArray = NDArray[np.bool_]
 Numbers = Sequence[float] | NDArray[Any]
 
 
-def as_float_array(values: Numbers, what: str, least: int = 1) -> FloatArray:
+def as_float_array(values: Numbers, name: str, min_length: int = 1) -> FloatArray:
     """Return values as a float array (n,).
 
     Args:
         values: A sequence of finite numbers.
-        what: Its name in messages.
-        least: The fewest values that will do.
+        name: Name of the argument, for messages.
+        min_length: Minimum number of values.
 
     Raises:
-        InputError: It is not one-dimensional, is too short, or holds a value that is not finite.
+        InputError: `values` is not one-dimensional, too short, or not finite.
     """
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{what}: must be a list of numbers") from None
+        raise InputError(f"{name} must be a list of numbers", name) from None
     if array.ndim != 1:
-        raise InputError(f"{what}: must be one-dimensional; its shape is {array.shape}")
-    if len(array) < least:
-        raise InputError(f"{what}: has {len(array)} values; at least {least} are needed")
+        raise InputError(f"{name} must be one-dimensional; its shape is {array.shape}", name)
+    if len(array) < min_length:
+        raise InputError(f"{name} has {len(array)} values; at least {min_length} are needed", name)
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         raise InputError(
-            f"{what}: value {int(bad[0])} is {array[bad[0]]}; all must be finite (leave failed "
-            "models out, give diverged ones chance error)"
+            f"{name}[{bad[0]}] is {array[bad[0]]}; all values must be finite (leave failed models "
+            "out, give diverged ones chance error)",
+            name,
         )
     return array
 
 
-def check_probability(level: float, what: str = "level") -> float:
-    """Check that a confidence level, share or probability lies strictly between 0 and 1.
+def check_probability(value: float, name: str = "level") -> float:
+    """Return `value`, a confidence level, fraction or probability.
 
     Raises:
-        InputError: It does not.
+        InputError: It does not lie strictly between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise InputError(f"{what} is {level}; it must lie strictly between 0 and 1")
-    return level
+    if not 0 < value < 1:
+        raise InputError(f"{name} is {value}; it must lie strictly between 0 and 1", name)
+    return value

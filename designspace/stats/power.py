@@ -1,21 +1,25 @@
-"""How many models a claim needs, and what a study of a given size can see."""
+"""Sample size and power: how many models a claim needs, and what n models can detect."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 
+from scipy.optimize import brentq
 from scipy.special import ndtr, stdtrit
 from scipy.stats import nct
 
 from designspace.errors import InputError
 from designspace.stats.arrays import check_probability
 
-_MOST_MODELS = 10**7
-# Standard errors beyond which a difference is as good as infinite.
-_FAR = 1000.0
+_MAX_MODELS = 10**7
+# Standard errors beyond which a difference counts as infinite.
+_MAX_SHIFT = 1000.0
 
 
-def power_to_see(difference: float, sd: tuple[float, float], n: int, alpha: float = 0.05) -> float:
-    """Return the chance that Welch's two-sided test of n models each sees a difference of means.
+def difference_power(
+    difference: float, sd: tuple[float, float], n: int, alpha: float = 0.05
+) -> float:
+    """Return the power of Welch's two-sided test of a difference of means.
 
     Args:
         difference: True difference of the mean errors, percent.
@@ -23,36 +27,38 @@ def power_to_see(difference: float, sd: tuple[float, float], n: int, alpha: floa
         n: Models in each.
         alpha: Level of the test.
     """
-    error, freedom = _error(sd, n)
-    bound = stdtrit(freedom, 1 - check_probability(alpha, "alpha") / 2)
-    shift = min(abs(difference) / error, _FAR)
-    other = nct.cdf(-bound, freedom, shift)  # scipy has no number for it where it is next to 0
-    return min(1.0, float(nct.sf(bound, freedom, shift)) + (0.0 if math.isnan(other) else other))
+    error, df = _standard_error(sd, n)
+    bound = stdtrit(df, 1 - check_probability(alpha, "alpha") / 2)
+    shift = min(abs(difference) / error, _MAX_SHIFT)
+    other = nct.cdf(-bound, df, shift)  # nan where it is next to 0
+    return min(1.0, float(nct.sf(bound, df, shift)) + (0.0 if math.isnan(other) else other))
 
 
-def power_to_equate(margin: float, sd: tuple[float, float], n: int, alpha: float = 0.05) -> float:
-    """Return the chance that two one-sided tests show equivalence when the means are equal.
+def equivalence_power(margin: float, sd: tuple[float, float], n: int, alpha: float = 0.05) -> float:
+    """Return the probability that two one-sided tests show equivalence of equal means.
 
-    Both statistics share one standard error, whose own randomness is left out: exact as n grows,
-    and a little low below some twenty models.
+    Both statistics share one standard error, whose randomness is neglected: exact as n grows, and
+    slightly low below some twenty models.
     """
-    error, freedom = _error(sd, n)
-    bound = stdtrit(freedom, 1 - check_probability(alpha, "alpha"))
+    error, df = _standard_error(sd, n)
+    bound = stdtrit(df, 1 - check_probability(alpha, "alpha"))
     return max(0.0, 2 * float(ndtr(margin / error - bound)) - 1)
 
 
-def models_to_see(
+def models_for_difference(
     difference: float, sd: tuple[float, float], power: float = 0.8, alpha: float = 0.05
 ) -> int:
-    """Return how many models of each population see a difference of means with this power.
+    """Return how many models of each population detect a difference of means with this power.
 
     Raises:
         InputError: The difference is 0, or more than ten million models would be needed.
     """
-    return _least(lambda n: power_to_see(difference, sd, n, alpha), abs(difference), power)
+    return _sample_size(
+        lambda n: difference_power(difference, sd, n, alpha), abs(difference), power
+    )
 
 
-def models_to_equate(
+def models_for_equivalence(
     margin: float, sd: tuple[float, float], power: float = 0.8, alpha: float = 0.05
 ) -> int:
     """Return how many models of each show equivalence within a margin when the means are equal.
@@ -60,29 +66,23 @@ def models_to_equate(
     Raises:
         InputError: The margin is not above 0, or more than ten million models would be needed.
     """
-    return _least(lambda n: power_to_equate(margin, sd, n, alpha), margin, power)
+    return _sample_size(lambda n: equivalence_power(margin, sd, n, alpha), margin, power)
 
 
-def difference_seen(
+def detectable_difference(
     sd: tuple[float, float], n: int, power: float = 0.8, alpha: float = 0.05
 ) -> float:
-    """Return the least difference of means that n models of each see with this power."""
-    low, high = 0.0, 20 * _error(sd, n)[0]
-    if high == 0:
+    """Return the smallest difference of means that n models of each detect with this power."""
+    high = 20 * _standard_error(sd, n)[0]
+    if high < 1e-300:
         return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if power_to_see(middle, sd, n, alpha) < power:
-            low = middle
-        else:
-            high = middle
-    return high
+    return float(brentq(lambda d: difference_power(d, sd, n, alpha) - power, 0.0, high))
 
 
-def _error(sd: tuple[float, float], n: int) -> tuple[float, float]:
+def _standard_error(sd: tuple[float, float], n: int) -> tuple[float, float]:
     """Standard error of the difference and Welch's degrees of freedom, n models each."""
     if n < 2 or min(sd) < 0:
-        raise InputError(f"power: needs at least 2 models and spreads of 0 or more; got {n}, {sd}")
+        raise InputError(f"power needs at least 2 models and sd of 0 or more; got {n}, {sd}")
     parts = sd[0] ** 2 / n, sd[1] ** 2 / n
     total = parts[0] + parts[1]
     if total == 0:
@@ -90,20 +90,13 @@ def _error(sd: tuple[float, float], n: int) -> tuple[float, float]:
     return math.sqrt(total), total**2 / (parts[0] ** 2 + parts[1] ** 2) * (n - 1)
 
 
-def _least(chance: Callable[[int], float], effect: float, power: float) -> int:
+def _sample_size(power_of: Callable[[int], float], effect: float, power: float) -> int:
     if not effect > 0:
         raise InputError(f"power: the difference or margin is {effect}; it must be above 0")
     check_probability(power, "power")
     high = 2
-    while chance(high) < power:
+    while power_of(high) < power:
         high *= 2
-        if high > _MOST_MODELS:
-            raise InputError(f"power: more than {_MOST_MODELS} models would be needed")
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        if middle >= 2 and chance(middle) >= power:
-            high = middle
-        else:
-            low = middle
-    return max(2, high)
+        if high > _MAX_MODELS:
+            raise InputError(f"power: more than {_MAX_MODELS} models would be needed")
+    return bisect_left(range(high), power, lo=max(2, high // 2), key=power_of)

@@ -1,15 +1,15 @@
-"""Comparisons that may be looked at after every trial, and stopped, without cheating.
+"""Sequential comparisons: they stay valid under optional stopping.
 
-A confidence sequence covers the truth at *all* times at once with probability 1 - alpha, so a study
-may stop the moment it excludes zero. The one here is the hedged-capital sequence of Waudby-Smith
+A confidence sequence covers the truth at *all* times simultaneously with probability 1 - alpha, so
+a study may stop as soon as it excludes zero. This is the hedged-capital sequence of Waudby-Smith
 and Ramdas (2024, "Estimating means of bounded random variables by betting", arXiv 2010.09686,
-theorem 3) for means of variables in [0, 1]: two gamblers bet, by what they have seen before, that
-the mean is higher or lower than m:
+theorem 3) for means of variables in [0, 1]: two gamblers bet, based on past observations, that the
+mean is higher or lower than m:
 
     K+_t(m) = prod_i (1 + l+_i(m) (x_i - m)),   K-_t(m) = prod_i (1 - l-_i(m) (x_i - m)).
 
-At the true mean each is a martingale from 1, so neither ever reaches 2 / alpha but with probability
-alpha / 2 (Ville); an m at which one does is excluded for good.
+At the true mean each is a martingale that starts at 1, so it ever reaches 2 / alpha with
+probability at most alpha / 2 (Ville); an m at which one does is excluded for good.
 """
 
 import math
@@ -20,13 +20,7 @@ from itertools import count
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.stats.arrays import (
-    FloatArray,
-    IntArray,
-    Numbers,
-    as_float_array,
-    check_probability,
-)
+from designspace.stats.arrays import FloatArray, IntArray, check_probability
 
 _TRUNCATION = 0.75
 _CHUNK = 512
@@ -34,13 +28,13 @@ _CHUNK = 512
 
 @dataclass(frozen=True, eq=False)
 class ConfidenceSequence:
-    """Intervals for a mean that hold at all times at once.
+    """Confidence intervals for a mean that hold at all times simultaneously.
 
     Attributes:
-        times: Numbers of observations at which the interval is given, (k,).
-        low: Lower ends, never falling, (k,).
-        high: Upper ends, never rising, (k,).
-        level: Probability that all of them cover the mean.
+        times: Numbers of observations, (k,).
+        low: Lower ends, non-decreasing, (k,).
+        high: Upper ends, non-increasing, (k,).
+        level: Probability that all intervals cover the mean.
     """
 
     times: IntArray
@@ -51,15 +45,15 @@ class ConfidenceSequence:
 
 @dataclass(frozen=True, eq=False)
 class SequentialComparison:
-    """An always-valid comparison of two populations, pair by pair in sampled order.
+    """An anytime-valid comparison of two populations, pair by pair in sampled order.
 
     Attributes:
-        pairs: Number of pairs: of the shorter population's size.
+        pairs: Number of pairs: the size of the smaller population.
         mean: Confidence sequence of the difference of mean errors, second minus first.
         superiority: Confidence sequence of the probability that a model of the second beats one of
             the first, ties counted half.
         level: Probability that all intervals of both sequences cover.
-        decided_at: Least number of pairs at which either sequence excludes no difference, or None.
+        decided_at: Number of pairs at which a sequence first excludes zero difference, or None.
         better: Whether the second is better (True), worse (False) or it is undecided (None).
     """
 
@@ -71,22 +65,14 @@ class SequentialComparison:
     better: bool | None
 
 
-def confidence_sequence(
-    values: Numbers, level: float = 0.95, grid: int = 2001
-) -> ConfidenceSequence:
+def confidence_sequence(x: FloatArray, level: float = 0.95, grid: int = 2001) -> ConfidenceSequence:
     """Return the hedged-capital confidence sequence for the mean of values in [0, 1].
 
     Args:
-        values: Independent observations in the order in which they were made, (n,).
+        x: Independent observations in [0, 1], in the order in which they were made, (n,).
         level: Probability that the mean lies in every interval.
-        grid: Number of candidate means, to which the ends are rounded outward.
-
-    Raises:
-        InputError: A value lies outside 0 to 1.
+        grid: Number of candidate means; the ends are rounded outward to them.
     """
-    x = as_float_array(values, "values")
-    if x.min() < 0 or x.max() > 1:
-        raise InputError("values: must lie in 0 to 1")
     alpha = 1 - check_probability(level)
     bets = _bets(x, alpha)
     means = np.linspace(0, 1, grid)
@@ -103,7 +89,7 @@ def confidence_sequence(
         downs = down + np.cumsum(np.log1p(-np.minimum(bet, most_down) * gap), axis=0)
         below = np.logical_or.accumulate(ups >= threshold, axis=0) | too_low
         above = np.logical_or.accumulate(downs >= threshold, axis=0) | too_high
-        # The last candidate of the run that is excluded from below, and from above: outward.
+        # The last candidate of the excluded run on each side: rounded outward.
         low[part] = means[np.maximum(below.argmin(axis=1) - 1, 0)]
         high[part] = means[::-1][np.maximum(above[:, ::-1].argmin(axis=1) - 1, 0)]
         up, down, too_low, too_high = ups[-1], downs[-1], below[-1], above[-1]
@@ -115,84 +101,80 @@ def confidence_sequence(
     )
 
 
-def compare_sequentially(
-    first: Numbers, second: Numbers, level: float = 0.95, most: float = 100.0
-) -> SequentialComparison:
-    """Compare two populations so that the answer holds whenever one looks.
+def compare_sequentially(a: FloatArray, b: FloatArray, level: float = 0.95) -> SequentialComparison:
+    """Compare two populations so that the result is valid at any time.
 
-    Models are paired by their place in sampled order. The level is shared out over two sequences,
-    one for means and one for who wins a pair: means are what is asked for, winners need no bound on
-    the errors and so decide sooner.
+    Models are paired by their place in sampled order. The level is divided between two sequences,
+    one for the difference of means and one for the winner of a pair: the former is the quantity of
+    interest, the latter needs no bound on the errors and so decides earlier.
 
     Args:
-        first: Errors of the first population in sampled order, percent, 0 to `most`.
-        second: Errors of the second.
-        level: Probability that nothing said here, at any time, is wrong.
-        most: Largest possible error, percent.
+        a: Errors of the first population in sampled order, percent, (n,).
+        b: Errors of the second, (m,).
+        level: Probability that no statement, at any time, is wrong.
 
     Raises:
-        InputError: An error lies outside 0 to `most`.
+        InputError: An error lies outside 0 to 100 percent.
     """
-    a, b = as_float_array(first, "first"), as_float_array(second, "second")
     pairs = min(len(a), len(b))
     a, b = a[:pairs], b[:pairs]
-    if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) > most:
-        raise InputError(f"errors: must lie in 0 to {most:g} percent")
+    if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) > 100:
+        raise InputError("errors must lie in 0 to 100 percent")
     each = 1 - (1 - check_probability(level)) / 2
-    scaled = confidence_sequence((b - a + most) / (2 * most), each)
+    scaled = confidence_sequence((b - a + 100) / 200, each)
     mean = ConfidenceSequence(
-        scaled.times, (2 * scaled.low - 1) * most, (2 * scaled.high - 1) * most, each
+        scaled.times, (2 * scaled.low - 1) * 100, (2 * scaled.high - 1) * 100, each
     )
     wins = confidence_sequence(np.where(b < a, 1.0, np.where(b == a, 0.5, 0.0)), each, 501)
     better = (mean.high < 0) | (wins.low > 0.5)
     worse = (mean.low > 0) | (wins.high < 0.5)
     decided = np.flatnonzero(better | worse)
-    first_time = int(decided[0]) if len(decided) else None
+    first = int(decided[0]) if len(decided) else None
     return SequentialComparison(
         pairs=pairs,
         mean=mean,
         superiority=wins,
         level=level,
-        decided_at=None if first_time is None else first_time + 1,
-        better=None if first_time is None else bool(better[first_time]),
+        decided_at=None if first is None else first + 1,
+        better=None if first is None else bool(better[first]),
     )
 
 
 def decision(errors: Mapping[str, Mapping[int, float | None]], level: float = 0.95) -> str | None:
-    """Say that a study may stop, since every other run is told from the first one.
+    """Return why a study may stop: every other run is shown to differ from the first.
 
-    Models are taken in sampled order, as far as all runs have a trial: who is finished first is not
-    the same as who comes first. Pairs of which one failed are left out.
+    Models are compared in sampled order, up to the first that lacks a trial in any run, because
+    the order of completion is biased. Pairs with a failed trial are left out.
 
     Args:
-        errors: Of each run, the first one first: error by index, None where the trial failed.
-        level: Probability that nothing said here, however often it is asked for, is wrong.
+        errors: Of each run, reference run first: error by index, None where the trial failed.
+        level: Probability that no decision, however often this is called, is wrong.
 
     Returns:
-        What was decided, in words, or None where more trials are needed.
+        The decision as a sentence, or None where more trials are needed.
     """
     (name, first), *others = errors.items()
     each = 1 - (1 - level) / len(others)
-    words = []
+    decisions = []
     for other, second in others:
         common = range(next(i for i in count() if i not in first or i not in second))
         pairs = [(first[i], second[i]) for i in common]
-        whole = [pair for pair in pairs if None not in pair]
-        if not whole:
+        complete = [pair for pair in pairs if None not in pair]
+        if not complete:
             return None
-        a, b = np.array(whole).T
-        found = compare_sequentially(a, b, each)
-        if found.better is None:
+        a, b = np.array(complete).T
+        result = compare_sequentially(a, b, each)
+        if result.better is None:
             return None
-        words.append(
-            f"{other} is {'better' if found.better else 'worse'} than {name}, decided by "
-            f"{found.decided_at} pairs of models"
+        decisions.append(
+            f"{other} is {'better' if result.better else 'worse'} than {name}, decided by "
+            f"{result.decided_at} pairs of models"
         )
-    return f"may stop, at level {level:g}: {'; '.join(words)}"
+    return f"may stop, at level {level:g}: {'; '.join(decisions)}"
 
 
 def _bets(x: FloatArray, alpha: float) -> FloatArray:
-    """Predictable plug-in bets (§4 there): each depends on the observations before it only."""
+    """Predictable plug-in bets (§4 of the paper): each depends on earlier observations only."""
     t = np.arange(1, len(x) + 1)
     means = (0.5 + np.cumsum(x)) / (t + 1)
     variances = (0.25 + np.cumsum((x - means) ** 2)) / (t + 1)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from designspace.analysis.claims import judge_claims
@@ -15,10 +16,9 @@ from designspace.analysis.importance import (
     parameter_trends,
 )
 from designspace.analysis.load_results import load_results
-from designspace.analysis.narrative import verdicts
-from designspace.analysis.shared_constraints import proportion, shared_constraints
-from designspace.analysis.summary import summary
-from designspace.analysis.summary_schema import Summary, summary_schema
+from designspace.analysis.narrative import narrate
+from designspace.analysis.shared_constraints import shared_constraints
+from designspace.analysis.summary import Summary, summarize, summary_schema
 from designspace.analysis.tables import tables, to_csv
 from designspace.arch import BodyBatch
 from designspace.errors import InputError
@@ -26,13 +26,8 @@ from designspace.io.serialization import plain
 from designspace.runs import Run, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
 from designspace.stats.comparison import superiority
-from designspace.stats.edf import (
-    area_under,
-    edf,
-    normalized_band,
-    normalized_weights,
-    quantile_interval,
-)
+from designspace.stats.edf import edf, normalized_band, normalized_weights
+from designspace.stats.intervals import proportion, quantile_interval
 
 BUDGET = (Budget.parse("flops", "150K:400K"),)
 
@@ -166,7 +161,7 @@ def test_area_under_an_edf_is_the_integral():
     rng = np.random.default_rng(8)
     function = edf(rng.uniform(20, 60, 50))
     grid = np.linspace(10, 50, 40_001)
-    assert area_under(function, 10, 50) == pytest.approx(function.at(grid).mean(), abs=1e-3)
+    assert function.area(10, 50) == pytest.approx(function.at(grid).mean(), abs=1e-3)
 
 
 def test_a_quantile_too_far_out_has_no_end():
@@ -253,7 +248,7 @@ def test_claims_are_rarely_supported_or_contradicted_wrongly(tmp_path):
         ),
         (
             "claims:\n  - {claim: x, kind: best_in, population: c, parameter: b, low: 2, high: 1}",
-            "low comes first",
+            "low is 2, above high, 1",
         ),
         (
             "claims:\n  - {claim: ' ', kind: better, first: a, second: b}",
@@ -261,7 +256,7 @@ def test_claims_are_rarely_supported_or_contradicted_wrongly(tmp_path):
         ),
         ("claims:\n  - {claim: x, first: a, second: b}", r"claims\[0\]: must have the key 'kind'"),
         ("claims:\n  - {claim: x, kind: better, first: a}", "second: missing"),
-        ("claims:\n  - {claim: x, kind: better, first: a, second: a}", "both a; they must be two"),
+        ("claims:\n  - {claim: x, kind: better, first: a, second: a}", "both a; they must differ"),
         ("claims:\n  - {claim: x, kind: better, first: a, second: 2024}", "no population '2024'"),
         *(
             (
@@ -283,27 +278,30 @@ def test_a_wrong_claims_file_is_said(three, tmp_path, text, message):
 def test_the_summary_keeps_to_its_written_schema(three, tmp_path):
     (tmp_path / "claims.yaml").write_text(CLAIMS)
     found = analyze(three, claims=tmp_path / "claims.yaml")
-    data = json.loads(json.dumps(summary(found), allow_nan=False))
-    Summary.model_validate(data)
+    data = json.loads(json.dumps(summarize(found).to_dict(), allow_nan=False))
+    assert Summary.model_validate(data).to_dict() == data
     assert set(summary_schema()["properties"]) == set(data)
     assert data["normalized"]["bins"] >= 2
-    assert data["verdict"].startswith("c has the least mean error")
+    assert data["verdict"].startswith("c has the lowest mean error")
     assert [pair["verdict"] for pair in data["comparisons"]] == ["equivalent", "better", "better"]
-    for name, table in tables(found).items():
-        header, rows = table
-        assert all(len(row) == len(header) for row in rows), name
-        assert rows, name
+    frames = tables(found)
+    assert all(len(frame) for frame in frames.values())
+    assert frames["comparisons"]["mean_low"].tolist() == [
+        pair["mean"]["low"] for pair in data["comparisons"]
+    ]
+    assert found.to_frame()["mean"].tolist() == [p["mean"] for p in data["populations"]]
+    assert found.models_frame().groupby("population").size().to_dict() == dict.fromkeys("abc", 40)
 
 
 def test_a_spreadsheet_is_given_no_formula():
-    text = to_csv((("a",), [["=cmd()"], ["@x"], [-1.5], ["plain"]]))
-    assert text == "a\n'=cmd()\n'@x\n-1.5\nplain\n"
+    text = to_csv(pd.DataFrame({"=a": ["=cmd()", "@x", -1.5, "plain"]}))
+    assert text == "'=a\n'=cmd()\n'@x\n-1.5\nplain\n"
 
 
 def test_words_say_what_limits_the_study(tmp_path):
     rng = np.random.default_rng(11)
     states = {0: "diverged", 1: "diverged", 2: "diverged"}
     small = study(tmp_path / "small", "AnyNetXA@8", 40 + rng.random(12), states)
-    words = " ".join(verdicts(analyze([small])).warnings)
+    words = " ".join(narrate(analyze([small])).warnings)
     assert "Few models: small (12)" in words
     assert "3 of 12 models of small diverged" in words

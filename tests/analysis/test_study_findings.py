@@ -130,7 +130,7 @@ def test_anynets_give_fitted_parameters(study, tmp_path):
     ("change", "message"),
     [
         (lambda d: d.pop("populations"), "populations: missing"),
-        (lambda d: d.update(populations=[]), "populations: none"),
+        (lambda d: d.update(populations=[]), "populations: must have at least 1"),
         (lambda d: d["best"].clear(), "best.regnetx: no models"),
         (lambda d: d["bootstrap"]["regnetx"].pop("w_m"), "bootstrap.regnetx.w_m: missing"),
         (lambda d: d["best"]["regnetx"][0].update(error="low"), r"best\.regnetx\[0\]\.error"),
@@ -165,7 +165,7 @@ def test_findings_whose_run_is_gone_take_the_shipped_space(study, tmp_path):
     assert found.skeleton == Skeleton(8, 10, 8, 1, (1, 2, 2, 2))
     data["populations"][0]["space"] = "mine@8"
     path.write_text(json.dumps(data))
-    with pytest.raises(InputError, match="--imagenet"):
+    with pytest.raises(InputError, match="imagenet=True"):
         read_findings(tmp_path / "moved").median_model(None, 0.0)
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.arch.model_file import read_model, write_model
-from designspace.export.export_best import wilson
 
 
 @pytest.fixture
@@ -143,21 +142,6 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
     assert cli("derive", *words).code == 0
     assert cli("derive", "--from", tmp_path / "m.yaml", "--scale", 2, *words[4:]).code == 0
     assert cli("complexity", tmp_path / "m.yaml").code == 0
-
-
-def test_wilson_covers_the_truth():
-    """95 % intervals of a proportion hold it 95 % of the time, within what 2,000 draws can tell."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    for share, images in ((0.05, 360), (0.4, 1000)):
-        drawn = rng.binomial(images, share, 2000)
-        held = [
-            low <= 100 * share <= high
-            for low, high in (wilson(100 * k / images, images) for k in drawn)
-        ]
-        assert np.mean(held) == pytest.approx(0.95, abs=0.02)
-    assert wilson(0.0, 100)[0] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,11 @@ def test_a_study_that_can_not_be_refined_is_refused(tmp_path, refused):
     out = tmp_path / "y.yaml"
     (tmp_path / "empty").mkdir()
     assert "has no summary.json" in refused("refine", tmp_path / "empty", "--out", out)
-    one = {"name": "a", "space": "s", "family": "anynet", "n": 4, "mean": 1.0}
-    gone = {"populations": [{**one, "path": str(tmp_path / "moved")}]}
-    (tmp_path / "empty" / "summary.json").write_text(json.dumps(gone))
-    assert "which does not exist" in refused("refine", tmp_path / "empty", "--out", out)
     assert not out.exists()
+
+
+def test_a_study_whose_run_is_gone_is_not_refined(study, tmp_path, refused):
+    summary = json.loads((study[1] / "summary.json").read_text())
+    summary["populations"][0]["path"] = str(tmp_path / "moved")
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert "which does not exist" in refused("refine", tmp_path, "--out", tmp_path / "y.yaml")

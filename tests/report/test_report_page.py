@@ -154,7 +154,7 @@ def test_bad_input_to_analyze(tmp_path, refused):
     for words, message in [
         ((tmp_path / "none",), "no run folder"),
         ((path, path), "named twice"),
-        ((empty,), "no trial to analyse yet"),
+        ((empty,), "no model has been trained yet (12 missing)"),
         ((path, "--margin", -1), "margin is -1"),
         ((path, "--out", tmp_path / "file"), "in the way"),
     ]:

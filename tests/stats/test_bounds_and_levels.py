@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.analysis.accounting import account, count
+from designspace.analysis.accounting import account, counted_models
 from designspace.analysis.pairwise import compare_pairs
 from designspace.analysis.population_results import PopulationResults, Provenance
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear, width_trend
-from designspace.stats.bootstrap import best_of_k
-from designspace.stats.comparison import compare, equivalent
+from designspace.stats.best_of_k import best_of_k
+from designspace.stats.comparison import compare
 from designspace.stats.edf import dkw_band, edf, normalized_weights
+from designspace.stats.equivalence import equivalent
 from designspace.stats.sequential import compare_sequentially, decision
 
 CHANCE = 90.0
@@ -37,7 +38,7 @@ def results(errors, states=None, name="a", all_finished=False):
         costs={},
         bodies=None,
         regnets=None,
-        counted=count(words, errors, all_finished),
+        counted=counted_models(words, errors, all_finished),
         provenance=Provenance(path=""),
     )
 

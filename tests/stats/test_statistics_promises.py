@@ -7,18 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.analysis.accounting import count
+from designspace.analysis.accounting import counted_models
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.arch import RegNetParams
 from designspace.errors import InputError
-from designspace.stats.bootstrap import best_of_k, best_weights, bootstrap
-from designspace.stats.comparison import compare, equivalent, holm, minimum_test
-from designspace.stats.edf import dkw_band, edf, normalized_weights, quantile_interval
+from designspace.stats.best_of_k import best_of_k
+from designspace.stats.bootstrap import best_weights, bootstrap
+from designspace.stats.comparison import compare, minimum_test
+from designspace.stats.edf import dkw_band, edf, normalized_weights
+from designspace.stats.equivalence import equivalent
+from designspace.stats.intervals import quantile_interval
+from designspace.stats.multiple_testing import holm
 from designspace.stats.power import (
-    models_to_equate,
-    models_to_see,
-    power_to_equate,
-    power_to_see,
+    difference_power,
+    equivalence_power,
+    models_for_difference,
+    models_for_equivalence,
 )
 from designspace.stats.sequential import compare_sequentially, confidence_sequence
 
@@ -128,7 +132,7 @@ def test_the_minimum_test_is_exact():
     observed = abs(min(second) - min(first))
     pooled = first + second
     shares = [abs(min(p[3:]) - min(p[:3])) >= observed for p in permutations(pooled)]
-    assert minimum_test(first, second) == pytest.approx(np.mean(shares))
+    assert minimum_test(np.array(first), np.array(second)) == pytest.approx(np.mean(shares))
 
 
 def test_equivalence_never_calls_a_margin_sized_difference_equal_too_often():
@@ -148,19 +152,19 @@ def test_equivalence_never_calls_a_margin_sized_difference_equal_too_often():
 
 def test_power_is_what_simulation_gives():
     rng = np.random.default_rng(6)
-    n = models_to_see(1.0, (2.0, 2.0))
-    assert power_to_see(1.0, (2.0, 2.0), n) >= 0.8 > power_to_see(1.0, (2.0, 2.0), n - 1)
-    n = models_to_equate(1.0, (2.0, 2.0))
-    assert power_to_equate(1.0, (2.0, 2.0), n) >= 0.8 > power_to_equate(1.0, (2.0, 2.0), n - 1)
+    n = models_for_difference(1.0, (2.0, 2.0))
+    assert difference_power(1.0, (2.0, 2.0), n) >= 0.8 > difference_power(1.0, (2.0, 2.0), n - 1)
+    n = models_for_equivalence(1.0, (2.0, 2.0))
+    assert equivalence_power(1.0, (2.0, 2.0), n) >= 0.8 > equivalence_power(1.0, (2.0, 2.0), n - 1)
     # However far out in its tails, the distribution has a number.
     for far in (0.1, 1.0, 5.0, 90.0):
         for models in (2, 30, 100, 500, 10_000):
-            powers = [power_to_see(far, (0.1, 0.1), models, alpha) for alpha in (0.001, 0.05)]
+            powers = [difference_power(far, (0.1, 0.1), models, alpha) for alpha in (0.001, 0.05)]
             assert 0 <= powers[0] <= powers[1] <= 1
     simulated = [
         equivalent(rng.normal(0, 2, 60), rng.normal(0, 2, 60), 1.2).equivalent for _ in range(800)
     ]
-    assert np.mean(simulated) == pytest.approx(power_to_equate(1.2, (2.0, 2.0), 60), abs=0.06)
+    assert np.mean(simulated) == pytest.approx(equivalence_power(1.2, (2.0, 2.0), 60), abs=0.06)
 
 
 def test_holm_by_hand():
@@ -212,8 +216,14 @@ def test_widths_that_go_down_are_no_line():
 def test_unfinished_populations_are_read_in_sampled_order():
     states = np.array(["complete", "failed", "diverged", "missing", "complete"])
     errors = np.array([10.0, np.nan, 90.0, np.nan, 5.0])
-    assert count(states, errors).tolist() == [True, False, True, False, False]
-    assert count(states, errors, all_finished=True).tolist() == [True, False, True, False, True]
+    assert counted_models(states, errors).tolist() == [True, False, True, False, False]
+    assert counted_models(states, errors, all_finished=True).tolist() == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("bad", [[], [np.nan], [1.0, np.inf], ["x"], [[1.0]]])
