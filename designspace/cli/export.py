@@ -1,4 +1,4 @@
-"""`designspace export`: a network as the files of other libraries, each with its proof."""
+"""`designspace export`: a network as the files of other libraries, each with its report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from designspace.export.exporter import Exported
+    from designspace.export.export_model import Exported
 
 
 def export(
@@ -73,60 +73,68 @@ def export(
       designspace export results/NAME --best 5 --to vissl --out y
     """
     import json
-    import sys
 
     from designspace.errors import InputError
-    from designspace.export.exporter import Options
-    from designspace.export.manifest import MANIFEST, export_one
-    from designspace.export.targets import find_target
-
-    targets = [find_target(name) for name in dict.fromkeys(to or [])]
-    options = Options(verify, nearest, outputs, weights)
-
-    def say(text: str) -> None:
-        if sys.stderr.isatty():
-            print(text, file=sys.stderr)
+    from designspace.export.manifest import MANIFEST
 
     if best is not None:
         from designspace.export.export_best import export_best
 
         if weights is not None:
             raise InputError("--best and --weights: a checkpoint fits one network")
-        done = export_best(
-            Path(source), best, population, targets, out, options, (resolution, classes), say
+        exports = export_best(
+            Path(source),
+            best,
+            to or (),
+            out,
+            population=population,
+            verify=verify,
+            outputs=outputs,
+            nearest=nearest,
+            resolution=resolution,
+            classes=classes,
         )
     else:
         from designspace.cli.models import resolve_model
+        from designspace.export.export_model import export_model
 
         model = resolve_model(source).at(resolution, classes)
-        done = [export_one(model, targets, out, options, say)]
+        exports = [
+            export_model(
+                model,
+                to or (),
+                out,
+                weights=weights,
+                verify=verify,
+                outputs=outputs,
+                nearest=nearest,
+            )
+        ]
     if json_:
-        plain = [made.to_dict() for made in done]
+        plain = [exported.to_dict() for exported in exports]
         print(json.dumps(plain if best is not None else plain[0]))
     else:
-        for made in done:
-            _show(made)
+        for exported in exports:
+            _show(exported)
         print(f"manifest: {out / MANIFEST}")
-    refused = {
-        f"{made.model.name}: {name}": why for made in done for name, why in made.refused.items()
-    }
+    refused = [reason for exported in exports for reason in exported.refused.values()]
     if refused:
-        raise InputError("not written: " + "; ".join(refused.values()))
+        raise InputError("not written: " + "; ".join(refused))
 
 
-def _show(made: "Exported") -> None:
-    model = made.model
+def _show(exported: "Exported") -> None:
+    model = exported.model
     print(
         f"{model.name}: {model.flops:,} multiply-adds at {model.skeleton.resolution} pixels, "
         f"{model.params:,} parameters"
     )
-    for proof in made.proofs:
-        print(f"  {proof.target}: the same by {proof.by}")
-        for check in proof.checks:
+    for report in exported.verification:
+        print(f"  {report.target}: the same by {report.by}")
+        for check in report.checks:
             print(f"    = {check}")
-        for skipped in proof.skipped:
+        for skipped in report.skipped:
             print(f"    not compared: {skipped}")
-    for note in made.notes:
+    for note in exported.notes:
         print(f"  note: {note}")
-    for path in made.files:
+    for path in exported.files:
         print(f"  written: {path}")

@@ -99,8 +99,8 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
                 argument="model",
             )
         model = run.model()
-    checkpoint = read_weights(path, model)
-    weights = {k: v.cpu() for k, v in checkpoint.state.items() if not k.startswith("fc.")}
+    checkpoint = read_weights(path, model, trunk_only=True)
+    weights = {key: array.cpu() for key, array in checkpoint.state.items()}
     source = f"{path} ({checkpoint.style})"
     if own:
         return _with_statistics(run, model, weights, side, source, ())

@@ -1,1 +1,1 @@
-"""Models as files: our own model.yaml, and those of other libraries, each with its proof."""
+"""Models as files of other libraries: written and verified, read, and weights converted."""

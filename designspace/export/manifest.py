@@ -1,31 +1,15 @@
-"""What an export wrote, for whoever gets the files: cost, checksums, proofs."""
+"""manifest.json: what an export wrote, with cost, checksums and verification reports."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from designspace.arch import Model
-from designspace.export.exporter import Exported, Options, export
 from designspace.export.target import Target
 from designspace.io.atomic_write import write_text
 
 MANIFEST = "manifest.json"
-
-
-def export_one(
-    model: Model, targets: Sequence[Target], out: Path, options: Options, say: Callable[[str], None]
-) -> Exported:
-    """Export a model into a folder, as `export` does, with a manifest.
-
-    Raises:
-        InputError: The folder or the checkpoint is at fault, or the block is not RegNet's.
-        RuntimeError: A proof failed: a mistake of our own.
-    """
-    made = export(model, targets, out, options, say)
-    write_manifest(out, {}, targets, [entry(made, out)])
-    return made
 
 
 def write_manifest(
@@ -38,9 +22,9 @@ def write_manifest(
 
     Args:
         out: The folder.
-        about: What is said of all models, such as the study that they come from.
-        targets: Where to they were exported.
-        models: The entry of each model.
+        about: What is common to all models, such as the study that they come from.
+        targets: The targets.
+        models: One entry per model.
     """
     manifest = {
         "schema": 1,
@@ -51,30 +35,9 @@ def write_manifest(
     write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
-def entry(made: Exported, out: Path) -> dict[str, Any]:
-    """Return what the manifest of a folder says of one model in it."""
-    model = made.model
-    return {
-        "name": model.name,
-        "resolution": model.skeleton.resolution,
-        "classes": model.skeleton.classes,
-        "flops": model.flops,
-        "params": model.params,
-        "acts": model.acts,
-        "files": [
-            {
-                "path": path.relative_to(out).as_posix(),
-                "bytes": path.stat().st_size,
-                "sha256": _sha256(path),
-            }
-            for path in made.files
-        ],
-        "proofs": [proof.to_dict() for proof in made.proofs],
-        "notes": list(made.notes),
-        "refused": made.refused,
-    }
-
-
-def _sha256(path: Path) -> str:
+def file_record(path: Path, out: Path) -> dict[str, Any]:
+    """Return a file's path in a folder, size and SHA-256 checksum."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    relative = path.relative_to(out).as_posix()
+    return {"path": relative, "bytes": path.stat().st_size, "sha256": checksum}

@@ -1,6 +1,6 @@
-"""What a torch network is, whoever built it: its blocks, parameters and multiply-adds.
+"""Measure a torch network of any library: blocks, layers, parameters, multiply-adds.
 
-Measured on `meta` by running an image's shape through it, so that no memory is needed.
+A forward pass on the `meta` device needs no memory.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Block:
-    """One residual block: output width, 3x3 width, group width, stride and side of its output."""
+    """A residual block.
+
+    Attributes:
+        width: Output channels.
+        inner: Channels of the 3x3 convolution.
+        group_width: Channels per group.
+        stride: Stride of the 3x3 convolution.
+        side: Side of its output, in pixels.
+    """
 
     width: int
     inner: int
@@ -25,13 +33,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Structure:
-    """A network as measured.
+    """A network's structure and cost.
 
     Attributes:
-        blocks: Its residual blocks, in order.
-        layers: All convolutions and linear layers as plain tuples, sorted: libraries run the
+        blocks: Residual blocks, in order.
+        layers: All convolutions and linear layers as tuples, sorted, because libraries run the
             shortcut before or after the block's main path.
-        params: Learnable numbers.
+        params: Learnable parameters.
         flops: Multiply-adds of convolutions and linear layers, with bias additions.
         acts: Output elements of convolutions and linear layers.
     """
@@ -42,20 +50,9 @@ class Structure:
     flops: int
     acts: int
 
-    def stages(self) -> list[tuple[int, Block]]:
-        """Return (depth, first block) of each stage: runs of equal width at stride 1."""
-        found: list[tuple[int, Block]] = []
-        for block in self.blocks:
-            same = found and block.stride == 1 and _shape(found[-1][1]) == _shape(block)
-            if same:
-                found[-1] = (found[-1][0] + 1, found[-1][1])
-            else:
-                found.append((1, block))
-        return found
-
 
 def measure(network: nn.Module, resolution: int) -> Structure:
-    """Run the shape of one square image through a network on `meta` and record its layers."""
+    """Measure a network on `meta` with one square image."""
     network.eval()
     ran: list[tuple[nn.Conv2d | nn.Linear, torch.Size]] = []
 
@@ -86,7 +83,7 @@ def measure(network: nn.Module, resolution: int) -> Structure:
 
 
 def _blocks(ran: list[tuple[nn.Conv2d | nn.Linear, torch.Size]]) -> tuple[Block, ...]:
-    """Find the blocks: a 3x3 that is not the stem, and the 1x1 without bias that follows it."""
+    """Find the blocks: each 3x3 after the stem, with the 1x1 without bias that follows it."""
     convs = [
         (module, shape)
         for module, shape in ran
@@ -120,7 +117,3 @@ def _layer(module: nn.Conv2d | nn.Linear, shape: torch.Size) -> tuple[int, ...]:
         shape[-1],
         bias,
     )
-
-
-def _shape(block: Block) -> tuple[int, int, int]:
-    return block.width, block.inner, block.group_width

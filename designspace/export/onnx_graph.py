@@ -1,4 +1,4 @@
-"""ONNX: a graph with weights that onnxruntime runs."""
+"""ONNX: a graph with weights for onnxruntime."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.identifiers import identifier
+from designspace.export.verify import VerificationReport, compare_values, versioned
 
 if TYPE_CHECKING:
     import torch
@@ -17,17 +18,16 @@ LIMIT_BYTES = 2 * 10**9
 
 
 def check_size(model: Model, with_weights: bool) -> None:
-    """Refuse graphs that a single file can't hold, unless there are weights worth the space.
+    """Raise if a single file can't hold the graph and its weights are only random.
 
     Raises:
-        InputError: The weights are over 2 GB and are only random.
+        InputError: Random weights of over 2 GB.
     """
     size = 4 * model.params
     if size > LIMIT_BYTES and not with_weights:
         raise InputError(
             f"onnx: {model.name} has {size / 1e9:.1f} GB of weights; an ONNX file holds at most 2 "
-            "GB, and random weights are not worth a second one. With --weights they are written "
-            "beside the graph"
+            "GB, and random weights are not worth a second file; weights= writes both"
         )
 
 
@@ -70,7 +70,7 @@ def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
 
 
 def run_onnx(path: Path, image: "torch.Tensor") -> "torch.Tensor":
-    """Run a written graph with onnxruntime."""
+    """Run a graph with onnxruntime."""
     import onnxruntime
     import torch
 
@@ -80,16 +80,39 @@ def run_onnx(path: Path, image: "torch.Tensor") -> "torch.Tensor":
 
 
 def graph_layers(path: Path) -> list[tuple[int, int]]:
-    """Return (output channels, groups) of each convolution of a written graph, sorted."""
+    """Return (output channels, groups) of each convolution of a graph, sorted."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
     shapes: Mapping[str, tuple[int, ...]] = {
         array.name: tuple(array.dims) for array in graph.initializer
     }
-    found = []
+    layers = []
     for node in graph.node:
         if node.op_type == "Conv":
             groups = {a.name: a.i for a in node.attribute}.get("group", 1)
-            found.append((shapes[node.input[1]][0], groups))
-    return sorted(found)
+            layers.append((shapes[node.input[1]][0], groups))
+    return sorted(layers)
+
+
+def verify_onnx(model: Model, network: "nn.Module", path: Path) -> VerificationReport:
+    """Compare a graph's outputs and convolutions with those of the network it was written from.
+
+    Raises:
+        RuntimeError: They differ: a bug of ours.
+    """
+    import torch
+
+    side = model.skeleton.resolution
+    image = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        outputs = compare_values(network(image), run_onnx(path, image), "onnx")
+    convolutions = sorted(
+        (module.out_channels, module.groups)
+        for module in network.modules()
+        if isinstance(module, torch.nn.Conv2d)
+    )
+    if graph_layers(path) != convolutions:
+        raise RuntimeError(f"{path}: its convolutions are not those of {model.name}")
+    checks = (f"{len(convolutions)} convolutions with their channels and groups", outputs)
+    return VerificationReport("onnx", versioned("onnxruntime"), checks)

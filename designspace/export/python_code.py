@@ -1,4 +1,4 @@
-"""Shared by the targets that are Python modules: loading what was written."""
+"""Import the Python modules of exported models, and build their networks."""
 
 import importlib.util
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def rebuild(model: Model, folder: Path) -> "nn.Module":
-    """Build a network with the function of its name in the module that was written."""
+    """Build a network with the function of its name in the written module."""
     name = identifier(model)
     return cast("nn.Module", getattr(load(folder / f"{name}.py"), name)())
 
@@ -26,7 +26,7 @@ def load(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # timm's registry looks the module of an entry point up by its name.
+    # timm's registry looks up an entry point's module by name.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

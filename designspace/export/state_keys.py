@@ -1,12 +1,12 @@
-"""State keys of each library, one name for each array of a network.
+"""State-dict keys of each library: every array of a network has one name in each.
 
-`torchvision` names are ours too. A style is a list of prefixes; every network's key map follows
-from its stages, so that a conversion is a look-up, and what is unknown or missing can be listed.
+Our own names are torchvision's. A library's names follow from a network's stages, in an order that
+all libraries share, so conversion is a look-up, and unknown or missing keys can be listed.
 """
 
 from dataclasses import dataclass
 
-from designspace.arch import Body
+from designspace.arch import Body, Model
 
 _CONV = ("weight",)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -16,152 +16,159 @@ CLASSIFIER = ("fc.weight", "fc.bias")
 
 @dataclass(frozen=True)
 class KeyStyle:
-    """How a library names the parts of a RegNet.
+    """How a library names the modules of a RegNet.
 
     Attributes:
         name: The library.
-        stem: Prefixes of the stem's convolution and BatchNorm.
-        block: Prefix of a block: {index} of the stage from 0, {stage} from 1, {next} from 2;
-            {block} from 0, {place} from 1.
-        parts: Prefixes inside a block: convolutions and BatchNorms of the shortcut, of a (1x1), b
-            (3x3) and c (1x1), and the two layers of squeeze-and-excitation.
-        c_without_se: Prefixes of c in X blocks, where they differ.
-        classifier: Prefix of the classifier, or None where the library's trunks have none.
+        stem: The stem's convolution and BatchNorm.
+        block: A block, formatted with {index} of the stage from 0, {stage} from 1, {next} from 2,
+            {block} from 0 and {place} from 1.
+        modules: Modules of a block: convolution and BatchNorm of the shortcut (`proj`) and of the
+            1x1 (`a`), 3x3 (`b`) and 1x1 (`c`), and the two layers of squeeze-and-excitation (`se`).
+        classifier: The classifier, or None if the library's trunks have none.
+        c_without_se: Names of `c` in X blocks, if they differ.
     """
 
     name: str
     stem: tuple[str, str]
     block: str
-    parts: dict[str, str]
+    modules: dict[str, tuple[str, str]]
     classifier: str | None
     c_without_se: tuple[str, str] | None = None
 
 
-_TORCHVISION = KeyStyle(
-    name="torchvision",
-    stem=("stem.0", "stem.1"),
-    block="trunk_output.block{stage}.block{stage}-{block}",
-    parts={
-        "proj": "proj.0",
-        "proj_bn": "proj.1",
-        "a": "f.a.0",
-        "a_bn": "f.a.1",
-        "b": "f.b.0",
-        "b_bn": "f.b.1",
-        "se1": "f.se.fc1",
-        "se2": "f.se.fc2",
-        "c": "f.c.0",
-        "c_bn": "f.c.1",
-    },
-    classifier="fc",
-)
-_TIMM = KeyStyle(
-    name="timm",
-    stem=("stem.conv", "stem.bn"),
-    block="s{stage}.b{place}",
-    parts={
-        "proj": "downsample.conv",
-        "proj_bn": "downsample.bn",
-        "a": "conv1.conv",
-        "a_bn": "conv1.bn",
-        "b": "conv2.conv",
-        "b_bn": "conv2.bn",
-        "se1": "se.fc1",
-        "se2": "se.fc2",
-        "c": "conv3.conv",
-        "c_bn": "conv3.bn",
-    },
-    classifier="head.fc",
-)
-_TRANSFORMERS = KeyStyle(
-    name="transformers",
-    stem=("regnet.embedder.embedder.convolution", "regnet.embedder.embedder.normalization"),
-    block="regnet.encoder.stages.{index}.layers.{block}",
-    parts={
-        "proj": "shortcut.convolution",
-        "proj_bn": "shortcut.normalization",
-        "a": "layer.0.convolution",
-        "a_bn": "layer.0.normalization",
-        "b": "layer.1.convolution",
-        "b_bn": "layer.1.normalization",
-        "se1": "layer.2.attention.0",
-        "se2": "layer.2.attention.2",
-        "c": "layer.3.convolution",
-        "c_bn": "layer.3.normalization",
-    },
-    classifier="classifier.1",
-    c_without_se=("layer.2.convolution", "layer.2.normalization"),
-)
-_VISSL = KeyStyle(
-    name="vissl",
-    stem=("_feature_blocks.conv1.stem.0", "_feature_blocks.conv1.stem.1"),
-    block="_feature_blocks.res{next}.block{stage}-{block}",
-    parts={
-        "proj": "proj",
-        "proj_bn": "bn",
-        "a": "f.a.0",
-        "a_bn": "f.a.1",
-        "b": "f.b.0",
-        "b_bn": "f.b.1",
-        "se1": "f.se.excitation.0",
-        "se2": "f.se.excitation.2",
-        "c": "f.c",
-        "c_bn": "f.final_bn",
-    },
-    classifier=None,
-)
 STYLES: dict[str, KeyStyle] = {
-    style.name: style for style in (_TORCHVISION, _TIMM, _TRANSFORMERS, _VISSL)
+    style.name: style
+    for style in (
+        KeyStyle(
+            name="torchvision",
+            stem=("stem.0", "stem.1"),
+            block="trunk_output.block{stage}.block{stage}-{block}",
+            modules={
+                "proj": ("proj.0", "proj.1"),
+                "a": ("f.a.0", "f.a.1"),
+                "b": ("f.b.0", "f.b.1"),
+                "c": ("f.c.0", "f.c.1"),
+                "se": ("f.se.fc1", "f.se.fc2"),
+            },
+            classifier="fc",
+        ),
+        KeyStyle(
+            name="timm",
+            stem=("stem.conv", "stem.bn"),
+            block="s{stage}.b{place}",
+            modules={
+                "proj": ("downsample.conv", "downsample.bn"),
+                "a": ("conv1.conv", "conv1.bn"),
+                "b": ("conv2.conv", "conv2.bn"),
+                "c": ("conv3.conv", "conv3.bn"),
+                "se": ("se.fc1", "se.fc2"),
+            },
+            classifier="head.fc",
+        ),
+        KeyStyle(
+            name="transformers",
+            stem=(
+                "regnet.embedder.embedder.convolution",
+                "regnet.embedder.embedder.normalization",
+            ),
+            block="regnet.encoder.stages.{index}.layers.{block}",
+            modules={
+                "proj": ("shortcut.convolution", "shortcut.normalization"),
+                "a": ("layer.0.convolution", "layer.0.normalization"),
+                "b": ("layer.1.convolution", "layer.1.normalization"),
+                "c": ("layer.3.convolution", "layer.3.normalization"),
+                "se": ("layer.2.attention.0", "layer.2.attention.2"),
+            },
+            classifier="classifier.1",
+            c_without_se=("layer.2.convolution", "layer.2.normalization"),
+        ),
+        KeyStyle(
+            name="vissl",
+            stem=("_feature_blocks.conv1.stem.0", "_feature_blocks.conv1.stem.1"),
+            block="_feature_blocks.res{next}.block{stage}-{block}",
+            modules={
+                "proj": ("proj", "bn"),
+                "a": ("f.a.0", "f.a.1"),
+                "b": ("f.b.0", "f.b.1"),
+                "c": ("f.c", "f.final_bn"),
+                "se": ("f.se.excitation.0", "f.se.excitation.2"),
+            },
+            classifier=None,
+        ),
+        KeyStyle(
+            name="pycls",
+            stem=("stem.conv", "stem.bn"),
+            block="s{stage}.b{place}",
+            modules={
+                "proj": ("proj", "bn"),
+                "a": ("f.a", "f.a_bn"),
+                "b": ("f.b", "f.b_bn"),
+                "c": ("f.c", "f.c_bn"),
+                "se": ("f.se.f_ex.0", "f.se.f_ex.2"),
+            },
+            classifier="head.fc",
+        ),
+        KeyStyle(
+            name="mmpretrain",
+            stem=("conv1", "bn1"),
+            block="layer{stage}.{block}",
+            modules={
+                "proj": ("downsample.0", "downsample.1"),
+                "a": ("conv1", "bn1"),
+                "b": ("conv2", "bn2"),
+                "c": ("conv3", "bn3"),
+                "se": ("se_layer.conv1.conv", "se_layer.conv2.conv"),
+            },
+            classifier="head.fc",
+        ),
+    )
 }
 
 
-def key_names(body: Body, strides: tuple[int, ...], stem_width: int, style: str) -> list[str]:
-    """List a network's state keys in a library's names, in an order that all styles share.
+def key_names(model: Model, style: str) -> list[str]:
+    """List a model's state keys in a library's names, in an order that all styles share.
 
-    Where a library's trunks have no classifier, its two keys are left out of the end.
+    If the library's trunks have no classifier, the last two keys are missing.
 
     Args:
-        arch: The stages.
-        strides: Stride of each stage's first block; with the width it decides on shortcuts.
-        stem_width: Output channels of the stem.
-        style: torchvision (ours too), timm, transformers or vissl.
+        model: The network.
+        style: Name of a style: torchvision (our own), timm, transformers, vissl, pycls, mmpretrain.
     """
-    made = STYLES[style]
-    names = [f"{made.stem[0]}.{leaf}" for leaf in _CONV]
-    names += [f"{made.stem[1]}.{leaf}" for leaf in _NORM]
-    width_in = stem_width
-    for index, (depth, width, stride) in enumerate(
-        zip(body.depths, body.widths, strides, strict=True)
-    ):
+    keys, skeleton = STYLES[style], model.skeleton
+    names = _module_names(keys.stem)
+    width_in = skeleton.stem_width
+    stages = zip(model.body.depths, model.body.widths, skeleton.strides, strict=True)
+    for index, (depth, width, stride) in enumerate(stages):
         for block in range(depth):
-            prefix = made.block.format(
+            prefix = keys.block.format(
                 index=index, stage=index + 1, next=index + 2, block=block, place=block + 1
             )
             projected = block == 0 and (stride != 1 or width_in != width)
-            names += [f"{prefix}.{key}" for key in _block_keys(made, projected, body.se_ratio > 0)]
+            names += [f"{prefix}.{key}" for key in _block_names(keys, projected, model.body)]
         width_in = width
-    if made.classifier is not None:
-        names += [f"{made.classifier}.{leaf}" for leaf in _DENSE]
+    if keys.classifier is not None:
+        names += [f"{keys.classifier}.{leaf}" for leaf in _DENSE]
     return names
 
 
-def _block_keys(style: KeyStyle, projected: bool, squeezing: bool) -> list[str]:
-    parts = dict(style.parts)
-    if not squeezing and style.c_without_se is not None:
-        parts["c"], parts["c_bn"] = style.c_without_se
-    order = ["proj", "a", "b", "c"] if projected else ["a", "b", "c"]
-    keys: list[str] = []
-    for part in order:
-        keys += [f"{parts[part]}.{leaf}" for leaf in _CONV]
-        keys += [f"{parts[part + '_bn']}.{leaf}" for leaf in _NORM]
-    if squeezing:
-        keys += [f"{parts[part]}.{leaf}" for part in ("se1", "se2") for leaf in _DENSE]
-    return keys
+def _block_names(style: KeyStyle, projected: bool, body: Body) -> list[str]:
+    modules = style.modules
+    if not body.se_ratio and style.c_without_se is not None:
+        modules = {**modules, "c": style.c_without_se}
+    order = ("proj", "a", "b", "c") if projected else ("a", "b", "c")
+    names = [name for part in order for name in _module_names(modules[part])]
+    if body.se_ratio:
+        names += [f"{module}.{leaf}" for module in modules["se"] for leaf in _DENSE]
+    return names
 
 
-def key_map(
-    body: Body, strides: tuple[int, ...], stem_width: int, source: str, target: str
-) -> dict[str, str]:
+def _module_names(modules: tuple[str, str]) -> list[str]:
+    """Names of a convolution's and its BatchNorm's arrays."""
+    convolution, norm = modules
+    return [*(f"{convolution}.{leaf}" for leaf in _CONV), *(f"{norm}.{leaf}" for leaf in _NORM)]
+
+
+def key_map(model: Model, source: str, target: str) -> dict[str, str]:
     """Map every key of one style that has a counterpart to its name in another."""
-    names = [key_names(body, strides, stem_width, style) for style in (source, target)]
-    return dict(zip(*names, strict=False))
+    return dict(zip(key_names(model, source), key_names(model, target), strict=False))

@@ -1,4 +1,4 @@
-"""What every export target gives: the files, and the model that its library makes of them."""
+"""What an export target provides: files, and the model that its library makes of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,68 +11,64 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def unchanged(model: Model) -> Model:
+    """Return the model: the library represents every one."""
+    return model
+
+
 @dataclass(frozen=True)
 class Target:
     """A library to export to.
 
     Attributes:
-        name: What people write behind --to; also the folder that its files go to.
-        package: Import name of the library that rebuilds the files, or None where it can't be
-            installed any more.
-        made: The model that the library makes of what `files` writes; it equals its argument
-            where that can be represented.
-        files: File names and their text.
-        rebuild: Build the network with the library from the written files, on the current device;
-            None where there is no library.
-        check: Hold the written files against the library's documented keys; None where they are
-            rebuilt instead.
-        keys: Key style of its weights, or None where none are converted.
-        weights: File name for converted weights, or None.
+        name: The name of the target, and of the folder of its files.
+        files: Returns file names and their text.
+        package: Import name of the library that rebuilds the files; None if it can't be installed
+            any more, so that the files are read back instead.
+        represent: Returns the model that the library makes of `files`; equal to its argument if
+            the library can represent it.
+        rebuild: Builds the network with the library from the files, on the current device.
+        keys: Key style of its weights, or None if none are converted.
+        weights: Returns the file name of converted weights.
     """
 
     name: str
-    package: str | None
-    made: Callable[[Model], Model]
     files: Callable[[Model], dict[str, str]]
+    package: str | None = None
+    represent: Callable[[Model], Model] = unchanged
     rebuild: "Callable[[Model, Path], nn.Module] | None" = None
-    check: Callable[[Model, Path], list[str]] | None = None
     keys: str | None = None
     weights: Callable[[Model], str] | None = None
 
 
-def same(model: Model) -> Model:
-    """Return the model: the library represents every one."""
-    return model
-
-
-def differences(wished: Model, made: Model) -> list[str]:
-    """Name what would come out otherwise, a stage or a part of the frame each."""
-    found = []
+def differences(wanted: Model, other: Model) -> list[str]:
+    """List how two models differ, one entry per stage or part of the skeleton."""
+    result = []
     for name in ("stem_stride", "stem_width", "strides", "resolution", "classes"):
-        before, after = getattr(wished.skeleton, name), getattr(made.skeleton, name)
+        before, after = getattr(wanted.skeleton, name), getattr(other.skeleton, name)
         if before != after:
-            found.append(f"{name.replace('_', ' ')} {_plain(before)} would be {_plain(after)}")
-    if wished.body.num_stages != made.body.num_stages:
-        found.append(f"{wished.body.num_stages} stages would be {made.body.num_stages}")
-        return found
+            result.append(f"{name.replace('_', ' ')} {_text(before)} would be {_text(after)}")
+    if wanted.body.num_stages != other.body.num_stages:
+        result.append(f"{wanted.body.num_stages} stages would be {other.body.num_stages}")
+        return result
     columns = {
         "depth": "depths",
         "width": "widths",
         "bottleneck ratio": "bottleneck_ratios",
         "group width": "group_widths",
     }
-    for i in range(wished.body.num_stages):
+    for i in range(wanted.body.num_stages):
         changed = [
-            f"{noun} {getattr(wished.body, key)[i]:g} would be {getattr(made.body, key)[i]:g}"
+            f"{noun} {getattr(wanted.body, key)[i]:g} would be {getattr(other.body, key)[i]:g}"
             for noun, key in columns.items()
-            if getattr(wished.body, key)[i] != getattr(made.body, key)[i]
+            if getattr(wanted.body, key)[i] != getattr(other.body, key)[i]
         ]
         if changed:
-            found.append(f"stage {i + 1}: {', '.join(changed)}")
-    if wished.body.se_ratio != made.body.se_ratio:
-        found.append(f"se_ratio {wished.body.se_ratio:g} would be {made.body.se_ratio:g}")
-    return found
+            result.append(f"stage {i + 1}: {', '.join(changed)}")
+    if wanted.body.se_ratio != other.body.se_ratio:
+        result.append(f"se_ratio {wanted.body.se_ratio:g} would be {other.body.se_ratio:g}")
+    return result
 
 
-def _plain(value: int | tuple[int, ...]) -> str:
+def _text(value: int | tuple[int, ...]) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

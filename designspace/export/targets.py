@@ -1,22 +1,20 @@
-"""The targets by name."""
+"""The export targets by name."""
 
 from designspace.arch.model_file import model_text
 from designspace.errors import InputError, nearest
 from designspace.export.classyvision import CLASSYVISION
 from designspace.export.pycls_config import PYCLS
-from designspace.export.target import Target, same
+from designspace.export.target import Target
 from designspace.export.timm_code import TIMM
 from designspace.export.torchvision_code import TORCHVISION
 from designspace.export.transformers_config import TRANSFORMERS
 from designspace.export.vissl import VISSL
 
-# ONNX is a network with weights, not a description: see onnx_graph.
-ONNX = Target("onnx", "onnxruntime", same, lambda model: {})
-# Our own model.yaml is always written; as a target it brings converted weights along.
-OURS = Target(
+# An ONNX file is a network with weights, not a description: see onnx_graph.
+ONNX = Target("onnx", lambda model: {}, package="onnxruntime")
+# model.yaml is always written; as a target it adds converted weights.
+MODEL_YAML = Target(
     "model.yaml",
-    None,
-    same,
     lambda model: {"model.yaml": model_text(model)},
     keys="torchvision",
     weights=lambda model: "weights.safetensors",
@@ -24,7 +22,7 @@ OURS = Target(
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        TORCHVISION, TIMM, TRANSFORMERS, CLASSYVISION, VISSL, PYCLS, ONNX, OURS
+        TORCHVISION, TIMM, TRANSFORMERS, CLASSYVISION, VISSL, PYCLS, ONNX, MODEL_YAML
     )
 }  # fmt: skip
 
@@ -33,9 +31,9 @@ def find_target(name: str) -> Target:
     """Return a target by name; `model` and `ours` are model.yaml.
 
     Raises:
-        InputError: There is no such target; the message lists them.
+        InputError: There is no such target.
     """
-    known = {"model": "model.yaml", "ours": "model.yaml"}.get(name.lower(), name.lower())
-    if known not in TARGETS:
-        raise InputError(f"no export target {name!r}; {nearest(name, list(TARGETS))}")
-    return TARGETS[known]
+    key = {"model": "model.yaml", "ours": "model.yaml"}.get(name.lower(), name.lower())
+    if key not in TARGETS:
+        raise InputError(f"no export target {name!r}; {nearest(name, list(TARGETS))}", "targets")
+    return TARGETS[key]

@@ -1,7 +1,7 @@
 """timm: a Python module with a RegNetCfg and a registered entry point.
 
-timm takes RegNet parameters only, and applies the width rule in float32: about 1 in 20,000 RegNets
-comes out otherwise. Its networks have four stages, and stride 2 everywhere.
+timm accepts only RegNet parameters, and applies the width rule in float32, which changes about 1 in
+20,000 RegNets. Its networks have four stages and stride 2 everywhere.
 """
 
 from dataclasses import replace
@@ -16,11 +16,11 @@ from designspace.export.target import Target
 _STAGES = 4
 
 
-def timm_arch(regnet: RegNetParams, se_ratio: float) -> Body:
-    """Return the stages that timm makes of RegNet parameters, by its own arithmetic.
+def timm_body(regnet: RegNetParams, se_ratio: float) -> Body:
+    """Return the stages that timm computes from RegNet parameters.
 
     Raises:
-        InputError: The stages break a rule: timm would fail on them.
+        InputError: timm would fail on these stages.
     """
     import math
 
@@ -43,12 +43,17 @@ def timm_arch(regnet: RegNetParams, se_ratio: float) -> Body:
     )
 
 
-def _made(model: Model) -> Model:
+def _represent(model: Model) -> Model:
+    if model.body.num_stages != _STAGES:
+        raise InputError(
+            f"timm builds RegNets of {_STAGES} stages; {model.name} has {model.body.num_stages}"
+        )
     regnet = model.regnet or fitted_regnet(model.body)
-    body = timm_arch(regnet, model.body.se_ratio)
+    body = timm_body(regnet, model.body.se_ratio)
     if body.num_stages != _STAGES:
         raise InputError(
-            f"{model.name}: timm builds RegNets of {_STAGES} stages; this one has {body.num_stages}"
+            f"timm computes stages from RegNet parameters; those nearest to {model.name}, which "
+            f"has {_STAGES} stages, give {body.num_stages}"
         )
     skeleton = replace(model.skeleton, stem_stride=2, strides=(2,) * _STAGES)
     return Model(model.name, body, skeleton, None, model.provenance)
@@ -57,7 +62,7 @@ def _made(model: Model) -> Model:
 def _files(model: Model) -> dict[str, str]:
     regnet, name = model.regnet or fitted_regnet(model.body), identifier(model)
     side, classes = model.skeleton.resolution, model.skeleton.classes
-    text = f'''"""{describe(_made(model))}"""
+    text = f'''"""{describe(_represent(model))}"""
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.regnet import RegNet, RegNetCfg
@@ -90,7 +95,7 @@ def {name}(pretrained: bool = False, num_classes: int = {classes}, **kwargs) -> 
 TIMM = Target(
     name="timm",
     package="timm",
-    made=_made,
+    represent=_represent,
     files=_files,
     rebuild=rebuild,
     keys="timm",

@@ -1,13 +1,13 @@
-"""torchvision: a Python module with explicit BlockParams, which represents every model.
+"""torchvision: a Python module with explicit BlockParams, which represent every model.
 
-`from_init_params` is never used: its rounding refuses to go down by more than 10 %, and a third of
-random RegNets come out otherwise.
+`BlockParams.from_init_params` is not used: it never rounds widths down by more than 10 %, which
+changes a third of random RegNets.
 """
 
 from designspace.arch import Model
 from designspace.export.identifiers import describe, identifier
 from designspace.export.python_code import rebuild
-from designspace.export.target import Target, same
+from designspace.export.target import Target
 
 _STEM = '''
 def _stem(width_in, width_out, norm_layer, activation_layer):
@@ -47,7 +47,6 @@ def {name}(num_classes: int = {skeleton.classes}, **kwargs) -> RegNet:
 TORCHVISION = Target(
     name="torchvision",
     package="torchvision",
-    made=same,
     files=_files,
     rebuild=rebuild,
     keys="torchvision",

@@ -1,7 +1,7 @@
-"""transformers: a folder that `RegNetConfig.from_pretrained` opens.
+"""transformers: a folder for `RegNetForImageClassification.from_pretrained`.
 
 Its RegNets have one group width, bottleneck ratio 1, squeeze ratio 0 or 1/4, a stem of stride 2,
-and stride 2 in every stage but, if asked, the first.
+and stride 2 in every stage except, optionally, the first.
 """
 
 import json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 
 
-def config(model: Model) -> dict[str, Any]:
+def transformers_config(model: Model) -> dict[str, Any]:
     """Return config.json as plain data."""
     body, skeleton = model.body, model.skeleton
     return {
@@ -38,10 +38,10 @@ def config(model: Model) -> dict[str, Any]:
     }
 
 
-def _made(model: Model) -> Model:
-    plain = config(model)
-    widths = tuple(plain["hidden_sizes"])
-    groups = tuple(w // max(1, w // plain["groups_width"]) for w in widths)
+def _represent(model: Model) -> Model:
+    config = transformers_config(model)
+    widths = tuple(config["hidden_sizes"])
+    groups = tuple(w // max(1, w // config["groups_width"]) for w in widths)
     body = Body(
         depths=model.body.depths,
         widths=widths,
@@ -58,7 +58,7 @@ def _made(model: Model) -> Model:
 
 
 def _group_width(body: Body) -> int:
-    """The group width of most blocks; narrower stages may stand for it, having a single group."""
+    """The group width of most blocks, ignoring stages of a single group where possible."""
     wide = [
         (g, depth)
         for g, w, depth in zip(body.group_widths, body.widths, body.depths, strict=True)
@@ -71,13 +71,13 @@ def _group_width(body: Body) -> int:
 
 
 def _widths(body: Body) -> tuple[int, ...]:
-    """Widths that the one group width divides: transformers rounds nothing itself."""
+    """Widths that the one group width divides: transformers itself rounds nothing."""
     g = _group_width(body)
     return tuple(w if w < g else max(1, round(w / g)) * g for w in body.widths)
 
 
 def _files(model: Model) -> dict[str, str]:
-    return {"config.json": json.dumps(config(model), indent=2) + "\n"}
+    return {"config.json": json.dumps(transformers_config(model), indent=2) + "\n"}
 
 
 def _rebuild(model: Model, folder: Path) -> "nn.Module":
@@ -87,7 +87,7 @@ def _rebuild(model: Model, folder: Path) -> "nn.Module":
     network = RegNetForImageClassification(RegNetConfig.from_pretrained(folder))
 
     class Logits(nn.Module):
-        """The classifier's output alone, as the other libraries' networks return it."""
+        """Return only the classifier's output, as the networks of other libraries do."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -102,7 +102,7 @@ def _rebuild(model: Model, folder: Path) -> "nn.Module":
 TRANSFORMERS = Target(
     name="transformers",
     package="transformers",
-    made=_made,
+    represent=_represent,
     files=_files,
     rebuild=_rebuild,
     keys="transformers",

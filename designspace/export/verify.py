@@ -1,17 +1,18 @@
-"""Proofs that written files give the same network: rebuilt with the library, measured, compared.
+"""Verify that exported files give the same network: rebuild it with the library and compare.
 
-All but the outputs is compared on `meta`, without memory. For the outputs both networks share one
-set of weights, so that they are held once.
+Everything but the outputs is compared on the `meta` device, without memory. To compare outputs,
+both networks share one set of weights.
 """
 
 import importlib.metadata
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
-from designspace.errors import InputError
+from designspace.errors import InputError, shortened
+from designspace.export.read_model import read_model_file
 from designspace.export.state_keys import key_map
 from designspace.export.target import Target
 
@@ -20,19 +21,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 TOLERANCE = 1e-5
-# Outputs of larger networks are compared only when asked for, or when weights are given.
-OUTPUT_PARAMS = 100_000_000
+# Outputs of larger networks are compared only on request, or with given weights.
+MAX_OUTPUT_PARAMS = 100_000_000
 _OUTPUT_SIDE = 224
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What was compared for one target, and what came out.
+class VerificationReport:
+    """What was compared for one target.
 
     Attributes:
-        target: The target.
-        by: The library and version that rebuilt it, or what it was held against.
-        checks: What was found equal, a phrase each.
+        target: Name of the target.
+        by: The library and version that rebuilt the network, or how the files were checked.
+        checks: What is equal.
         skipped: What was not compared, and why.
     """
 
@@ -43,27 +44,41 @@ class Proof:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {
-            "target": self.target,
-            "by": self.by,
-            "checks": list(self.checks),
-            "skipped": list(self.skipped),
-        }
+        lists = {"checks": list(self.checks), "skipped": list(self.skipped)}
+        return {**asdict(self), **lists}
 
 
-def installed(library: str) -> bool:
+def is_installed(library: str) -> bool:
     """Whether a library can be imported."""
     return importlib.util.find_spec(library) is not None
 
 
-def check_keys(target: Target, model: Model, folder: Path) -> Proof:
-    """Hold a target's files against its library's documented keys.
+def require_installed(target: Target) -> None:
+    """Raise unless a target's library is installed.
 
     Raises:
-        InputError: A key or value is not one of them.
+        InputError: It is not installed.
     """
-    assert target.check is not None
-    return Proof(target.name, "its documented keys", tuple(target.check(model, folder)))
+    if target.package is not None and not is_installed(target.package):
+        raise InputError(
+            f"verify: {target.package} is not installed: pip install 'designspace-regnet[export]'",
+            "verify",
+        )
+
+
+def verify_by_reading(target: Target, model: Model, folder: Path) -> VerificationReport:
+    """Read a target's file back as the library would, and compare stages, stem and strides.
+
+    Raises:
+        RuntimeError: They differ: a bug of ours.
+    """
+    (name,) = target.files(model)
+    read = read_model_file(folder / name)
+    ours, theirs = model.skeleton, read.skeleton
+    around = replace(theirs, resolution=ours.resolution, classes=ours.classes)
+    if read.body != model.body or around != ours:
+        raise RuntimeError(f"{folder / name} does not describe {model.name}")
+    return VerificationReport(target.name, "reading the file back", (_stages(model),))
 
 
 def rebuild(target: Target, model: Model, folder: Path) -> "nn.Module":
@@ -75,11 +90,13 @@ def rebuild(target: Target, model: Model, folder: Path) -> "nn.Module":
         return target.rebuild(model, folder)
 
 
-def prove(target: Target, model: Model, theirs: "nn.Module", folder: Path) -> Proof:
+def verify_structure(
+    target: Target, model: Model, theirs: "nn.Module", folder: Path
+) -> VerificationReport:
     """Compare a rebuilt network's structure and cost with ours, on `meta`.
 
     Raises:
-        RuntimeError: They differ: a failure of our own.
+        RuntimeError: They differ: a bug of ours.
     """
     from designspace.export.network_structure import measure
     from designspace.networks import build
@@ -88,23 +105,21 @@ def prove(target: Target, model: Model, theirs: "nn.Module", folder: Path) -> Pr
     rebuilt, ours = measure(theirs, side), measure(build(model, device="meta"), side)
     for name in ("blocks", "layers", "params", "flops", "acts"):
         if getattr(rebuilt, name) != getattr(ours, name):
+            values = (shortened(str(getattr(one, name)), 200) for one in (rebuilt, ours))
             raise RuntimeError(
                 f"{target.name} rebuilt another network from {folder}: {name} differ "
-                f"({_short(getattr(rebuilt, name))}, {_short(getattr(ours, name))})"
+                f"({', '.join(values)})"
             )
     if (ours.params, ours.flops, ours.acts) != (model.params, model.flops, model.acts):
         raise RuntimeError(f"{model.name}: the built network does not cost what was counted")
-    depths = " ".join(str(depth) for depth, _ in rebuilt.stages())
-    widths = " ".join(str(block.width) for _, block in rebuilt.stages())
-    groups = " ".join(str(block.group_width) for _, block in rebuilt.stages())
     checks = (
-        f"depths {depths}, widths {widths}, group widths {groups}",
+        _stages(model),
         f"{rebuilt.params:,} parameters",
         f"{rebuilt.flops:,} multiply-adds",
         f"{rebuilt.acts:,} activations",
     )
     assert target.package is not None
-    return Proof(target.name, f"{target.package} {_version(target.package)}", checks)
+    return VerificationReport(target.name, versioned(target.package), checks)
 
 
 def compare_outputs(
@@ -113,13 +128,13 @@ def compare_outputs(
     """Run our network and the rebuilt one on the same image with the same weights.
 
     Args:
-        target: A target whose library rebuilds it.
-        model: The network.
+        target: The target.
+        model: The model.
         theirs: The rebuilt network; it keeps the weights.
-        state: Weights in our own names; both networks use these very arrays.
+        state: Weights in our own names, which both networks share.
 
     Returns:
-        What was found, in words.
+        How equal the outputs are.
 
     Raises:
         RuntimeError: The outputs differ by more than 1e-5 of their largest value.
@@ -127,29 +142,29 @@ def compare_outputs(
     import torch
 
     assert target.keys is not None
-    skeleton = model.skeleton
-    mapping = key_map(model.body, skeleton.strides, skeleton.stem_width, "torchvision", target.keys)
-    renamed = {mapping[key]: tensor for key, tensor in state.items()}
+    names = key_map(model, "torchvision", target.keys)
     inner = theirs.network if target.name == "transformers" else theirs
     assert isinstance(inner, torch.nn.Module)
-    inner.load_state_dict(renamed, strict=True, assign=True)
-    return _same_output(theirs, our_network(model, state), model, target.name)
+    inner.load_state_dict({names[k]: v for k, v in state.items()}, strict=True, assign=True)
+    image = probe_image(model)
+    with torch.no_grad():
+        ours, output = our_network(model, state)(image), theirs.eval()(image)
+    return compare_values(ours, output, target.name)
 
 
 def our_network(model: Model, state: "dict[str, torch.Tensor]") -> "nn.Module":
-    """Build our network around given arrays, without copying them."""
+    """Build our network with given arrays, without copying them."""
     from designspace.networks import build
 
     network: nn.Module = build(model, device="meta")
     network.load_state_dict(state, strict=True, assign=True)
-    network.eval()
-    return network
+    return network.eval()
 
 
-def fresh_state(model: Model) -> "dict[str, torch.Tensor]":
-    """Return seeded weights with BatchNorm statistics that are not those of a new network.
+def random_state(model: Model) -> "dict[str, torch.Tensor]":
+    """Return seeded random weights, with random BatchNorm statistics too.
 
-    A new network's statistics (0 and 1) would hide a mistake in their conversion.
+    A new network's statistics, 0 and 1, would hide mistakes in their conversion.
     """
     import torch
 
@@ -159,65 +174,41 @@ def fresh_state(model: Model) -> "dict[str, torch.Tensor]":
         torch.manual_seed(0)
         state = dict(build(model).state_dict())
         for key, tensor in state.items():
-            if key.endswith(("running_var", "running_mean")) or _is_norm_scale(key, tensor):
+            scale = tensor.ndim == 1 and key.endswith("weight")
+            if scale or key.endswith(("running_var", "running_mean")):
                 low, high = (-0.1, 0.1) if key.endswith("mean") else (0.5, 1.5)
                 tensor.uniform_(low, high)
     return state
 
 
 def probe_image(model: Model) -> "torch.Tensor":
-    """Return a seeded image; large inputs are cut to 224 pixels, which convolutions don't mind."""
+    """Return two seeded images of at most 224 pixels; convolutions accept any size."""
     import torch
 
-    side = min(model.skeleton.resolution, _OUTPUT_SIDE)
-    if model.params > OUTPUT_PARAMS:
-        side = min(side, 64)
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, 3, side, side, generator=generator)
+    limit = 64 if model.params > MAX_OUTPUT_PARAMS else _OUTPUT_SIDE
+    side = min(model.skeleton.resolution, limit)
+    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def _same_output(theirs: "nn.Module", ours: "nn.Module", model: Model, what: str) -> str:
-    import torch
-
-    image = probe_image(model)
-    with torch.no_grad():
-        first, second = ours(image), theirs.eval()(image)
-    return same_values(first, second, what)
-
-
-def same_values(ours: "torch.Tensor", theirs: "torch.Tensor", what: str) -> str:
-    """Say how far two outputs are apart.
+def compare_values(ours: "torch.Tensor", theirs: "torch.Tensor", what: str) -> str:
+    """Describe how equal two outputs are.
 
     Raises:
-        RuntimeError: By more than 1e-5 of the largest value.
+        RuntimeError: They differ by more than 1e-5 of the largest value.
     """
     scale = float(ours.abs().max()) or 1.0
-    away = float((ours - theirs).abs().max()) / scale
-    if not away <= TOLERANCE:
-        raise RuntimeError(f"{what}: outputs differ by {away:.1e} of the largest value")
-    return f"outputs equal to {away:.0e}" if away else "outputs equal to the last bit"
+    distance = float((ours - theirs).abs().max()) / scale
+    if not distance <= TOLERANCE:
+        raise RuntimeError(f"{what}: outputs differ by {distance:.1e} of the largest value")
+    return f"outputs equal to {distance:.0e}" if distance else "outputs equal to the last bit"
 
 
-def require(target: Target) -> None:
-    """Refuse to verify with a library that is not there.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    if target.package is not None and not installed(target.package):
-        raise InputError(
-            f"--verify: {target.package} is not installed: pip install 'designspace-regnet[export]'"
-        )
+def versioned(library: str) -> str:
+    """Return a library's name and version."""
+    return f"{library} {importlib.metadata.version(library)}"
 
 
-def _is_norm_scale(key: str, tensor: "torch.Tensor") -> bool:
-    return tensor.ndim == 1 and key.endswith("weight")
-
-
-def _version(library: str) -> str:
-    return importlib.metadata.version(library)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 200 else text[:197] + "..."
+def _stages(model: Model) -> str:
+    body = model.body
+    columns = {"depths": body.depths, "widths": body.widths, "group widths": body.group_widths}
+    return ", ".join(f"{name} {' '.join(map(str, v))}" for name, v in columns.items())

@@ -1,23 +1,19 @@
-"""VISSL: the SwAV pretraining YAML of a trunk, by SEER's recipe (arXiv 2103.01988, 2202.08360).
+"""VISSL: a YAML config to pretrain a trunk by SwAV with SEER's recipe
+(arXiv 2103.01988, 2202.08360).
 
-The projection head's first width is computed from the trunk. Trunks of the 64GF regime and more
-take SEER's head of 8192 without BatchNorm, smaller ones 4096 with it; those of two billion
-parameters and more the FSDP trunk, with checkpoints as in SEER 10B's public config.
+The projection head's input width follows the trunk. Trunks of 64GF and more get SEER's head of 8192
+without BatchNorm, smaller ones 4096 with it. Trunks of two billion parameters and more use FSDP,
+with activation checkpoints as in SEER 10B's public config.
 """
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from designspace.arch import Model
 from designspace.derive.derivation import regime
-from designspace.errors import InputError
-from designspace.export.classyvision import check_trunk, trunk
+from designspace.export.classyvision import trunk_config
 from designspace.export.identifiers import describe, identifier
-from designspace.export.target import Target, same
-from designspace.export.vissl_schema import VisslFile
-from designspace.io.validation import validate
-from designspace.io.yaml_files import dump_yaml, read_yaml
+from designspace.export.target import Target
+from designspace.io.yaml_files import dump_yaml
 
 PROTOTYPES = 16_000
 LARGE_HEAD_FLOPS = 60e9
@@ -29,16 +25,15 @@ _WARMUP = 8_000 / 122_070  # iterations of one pass over a billion images at bat
 
 def head_dims(model: Model) -> tuple[list[int], bool]:
     """Return the projection head's widths, from the trunk's last, and whether it has BatchNorm."""
-    at_224 = replace(model, skeleton=replace(model.skeleton, resolution=224))
-    large = (regime(model) or at_224.flops) >= LARGE_HEAD_FLOPS
+    large = (regime(model) or model.at(resolution=224).flops) >= LARGE_HEAD_FLOPS
     hidden = 8192 if large else 4096
     return [model.body.widths[-1], hidden, hidden, 256], not large
 
 
-def config(model: Model) -> dict[str, Any]:
-    """Return the YAML as plain data, without the root key."""
+def vissl_config(model: Model) -> dict[str, Any]:
+    """Return the config as plain data, without the root key."""
     sharded = model.params >= _FSDP_PARAMS
-    plain = {
+    return {
         "VERBOSE": False,
         "SEED_VALUE": 0,
         "TEST_MODEL": False,
@@ -57,17 +52,16 @@ def config(model: Model) -> dict[str, Any]:
         "MACHINE": {"DEVICE": "gpu"},
         "CHECKPOINT": {"DIR": "checkpoints", "AUTO_RESUME": True, "CHECKPOINT_FREQUENCY": 1},
     }
-    return plain
 
 
 def _model(model: Model, sharded: bool) -> dict[str, Any]:
     dims, use_bn = head_dims(model)
-    keys = trunk(model)
+    keys = trunk_config(model)
     if sharded:
         keys["stage_checkpoints"] = [_checkpoints(depth) for depth in model.body.depths]
     suffix = "_fsdp" if sharded else ""
     head = {"dims": dims, "use_bn": use_bn, "num_clusters": [PROTOTYPES]}
-    plain: dict[str, Any] = {
+    config: dict[str, Any] = {
         "TRUNK": {"NAME": f"regnet{suffix}", "REGNET": keys},
         "HEAD": {"PARAMS": [[f"swav_head{suffix}", head]]},
         "TEMP_FROZEN_PARAMS_ITER_MAP": [["module.heads.0.prototypes0.weight", 313]],
@@ -83,18 +77,18 @@ def _model(model: Model, sharded: bool) -> dict[str, Any]:
         },
     }
     if sharded:
-        plain["FSDP_CONFIG"] = {
+        config["FSDP_CONFIG"] = {
             "AUTO_WRAP_THRESHOLD": 100_000_000,
             "flatten_parameters": False,
             "mixed_precision": True,
             "fp32_reduce_scatter": False,
             "compute_dtype": "float16",
         }
-    return plain
+    return config
 
 
 def _checkpoints(depth: int) -> list[int]:
-    """Ends of the checkpointed runs of blocks: a long stage in halves, a single block none."""
+    """Last blocks of the checkpointed segments: two in a long stage, none for a single block."""
     if depth == 1:
         return []
     return [depth] if depth <= 8 else [(depth + 1) // 2, depth]
@@ -103,7 +97,7 @@ def _checkpoints(depth: int) -> list[int]:
 def _data(model: Model) -> dict[str, Any]:
     large = model.skeleton.resolution
     small = max(1, round(large * 96 / 224 / 4) * 4) if large >= 32 else max(1, round(large * 0.6))
-    if large in (160, 224):  # SEER's two sizes have the same small crops
+    if large in (160, 224):  # SEER uses the same small crops for both
         small = 96
     return {
         "DATA_SOURCES": ["disk_folder"],
@@ -180,34 +174,18 @@ def _files(model: Model) -> dict[str, str]:
     dims, use_bn = head_dims(model)
     about = (
         f"{describe(model)}\nSwAV by SEER's recipe: head {' '.join(map(str, dims))} "
-        f"({'with' if use_bn else 'without'} BatchNorm), its first width that of the trunk; "
+        f"({'with' if use_bn else 'without'} BatchNorm), its input width that of the trunk; "
         f"batch {_BATCH * _NODES * _PER_NODE}.\nChange DATASET_NAMES, NUM_NODES and CHECKPOINT.DIR "
         "to your own; the learning rate follows the batch."
     )
     # Hydra reads its package from the first line.
-    text = dump_yaml({"config": config(model)}, f"@package _global_\n{about}")
+    text = dump_yaml({"config": vissl_config(model)}, f"@package _global_\n{about}")
     return {f"{identifier(model)}.yaml": text}
-
-
-def _check(model: Model, folder: Path) -> list[str]:
-    path = folder / f"{identifier(model)}.yaml"
-    data = read_yaml(path, "vissl")
-    checked = validate(VisslFile, data, path, "vissl")
-    keys = dict(checked.config.MODEL.TRUNK.REGNET)
-    keys.pop("stage_checkpoints", None)
-    check_trunk(keys, path, "vissl", trunks=True)
-    dims = checked.config.MODEL.HEAD.PARAMS[0][1].dims
-    if dims[0] != model.body.widths[-1]:
-        raise InputError(f"{path}: the head takes {dims[0]} channels, not {model.body.widths[-1]}")
-    return ["keys are VISSL's", f"head {dims} fits the trunk's {model.body.widths[-1]} channels"]
 
 
 VISSL = Target(
     name="vissl",
-    package=None,
-    made=same,
     files=_files,
-    check=_check,
     keys="vissl",
     weights=lambda model: f"{identifier(model)}.safetensors",
 )

@@ -1,10 +1,12 @@
-"""Checkpoints between torchvision (our own names), timm, transformers and VISSL, as safetensors.
+"""Read checkpoints of other libraries, convert them, and write them as safetensors.
 
-Whichever library a checkpoint is from is told by its keys. Every array has one name in each style,
-so a conversion renames and nothing else; what is unknown, missing or of another shape is an error
-with a list, never dropped.
+The keys tell which library wrote a checkpoint. Every array has one name in each library, so that
+conversion only renames. Unknown, missing or misshapen arrays are errors, never dropped silently.
 """
 
+import argparse
+import json
+import pathlib
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -19,79 +21,73 @@ from designspace.export.state_keys import CLASSIFIER, STYLES, key_map, key_names
 if TYPE_CHECKING:
     import torch
 
-_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "classy_state_dict")
-_INSIDE = ("base_model", "model", "trunk", "network")
-_PREFIXES = ("module.", "model.", "_orig_mod.", "trunk.")
-_HEADS = ("projection_head.", "prototypes.")
+# What training scripts wrap a state dict in, outermost first.
+_WRAPPERS = (
+    "state_dict", "model_state", "model_state_dict", "model", "classy_state_dict",
+    "model_ema", "state_dict_ema",
+    "base_model", "model", "trunk", "network", "base_model", "model", "trunk", "network",
+)  # fmt: skip
+_CLASSIFIERS = ("fc.", "head.", "classifier.")
+_PREFIX = re.compile(r"^(?:(?:module|model|net|network|backbone|trunk|_orig_mod)\.)+")
+# Heads that pretraining keeps beside a trunk.
+_HEADS = ("projection_head.", "prototypes.", "heads.")
+# VISSL's sharded trunks group blocks: res4.block3-part0.block3-0.
 _PARTS = re.compile(r"\.block\d+-part\d+(?=\.)")
-# What torch says of a pickle that asks for more than arrays.
+# torch's messages about a pickle that contains more than arrays.
 _OBJECTS = re.compile(r"GLOBAL|Unsupported class|allowed global|reduce", re.IGNORECASE)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _LISTED = 8
+_STEM_KEYS = 6
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A checkpoint in our own (torchvision's) names.
+    """A checkpoint in torchvision's names, which are our own.
 
     Attributes:
-        state: Arrays by name.
-        style: The library that it came from.
-        classifier: Whether it has a classifier; trunks of VISSL have none.
-        path: Where it was read.
-        heads: Whether the checkpoint also holds pretraining heads, which are no part of the trunk.
+        state: Arrays by name; floating-point arrays are float32.
+        style: The library that wrote it.
+        classifier: Whether `state` has the classifier.
+        path: The file or folder.
+        notes: What was converted or left out.
     """
 
     state: "Mapping[str, torch.Tensor]"
     style: str
     classifier: bool
     path: Path
-    heads: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def read_weights(path: Path, model: Model) -> Weights:
+def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weights:
     """Read a checkpoint of a model from any of the libraries.
 
     Args:
-        path: A .safetensors file, a torch file (read with weights only), or a folder with a
-            model.safetensors.
-        model: The network that it must fit, key by key and shape by shape.
+        path: A .safetensors file, a torch file (read with `weights_only=True`), or a folder with
+            model.safetensors or pytorch_model.bin, whole or in shards.
+        model: The network, which the checkpoint must fit key by key and shape by shape.
+        trunk_only: Leave out the classifier, whatever its size.
 
     Raises:
-        InputError: It can't be read, or keys are unknown, missing, or of another shape.
+        InputError: It can't be read, keys are unknown, missing or of another shape, or values are
+            not finite.
     """
-    if path.is_dir():
-        path = path / "model.safetensors"
-    state, heads = _tensors(_load(path), path)
-    style, names = _style(state, model, path)
-    mapping = _mapping(model, style, "torchvision")
-    # Classifiers may be absent (a trunk); nothing else may.
-    theirs_of_classifier = {k for k, ours in mapping.items() if ours in CLASSIFIER}
-    missing = [key for key in names if key not in state and key not in theirs_of_classifier]
-    partly = theirs_of_classifier & set(state)
-    if partly and partly != theirs_of_classifier:
-        missing += sorted(theirs_of_classifier - partly)
-    unknown = [key for key in state if key not in mapping]
-    # BatchNorm's step counter is absent from some checkpoints; it plays no part in the output.
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing or unknown:
-        raise InputError(
-            f"{path} does not fit {model.name} (read as {style}): "
-            + "; ".join(
-                text
-                for text in (_list("missing keys", missing), _list("unknown keys", unknown))
-                if text
-            )
-        )
-    ours = {mapping[key]: tensor for key, tensor in state.items()}
+    state, notes = _find_state(_load(path), path)
+    style = _find_style(state, model, path)
+    names = key_map(model, style, "torchvision")
+    if trunk_only:
+        state = {k: v for k, v in state.items() if not k.startswith(_CLASSIFIERS)}
+    _check_keys(state, names, model, style, path)
+    ours = {names[key]: tensor for key, tensor in state.items()}
     _check_shapes(ours, model, path)
-    return Weights(ours, style, bool(partly), path, heads)
+    ours, converted = _to_float32(ours, path)
+    return Weights(ours, style, CLASSIFIER[0] in ours, path, (*notes, *converted))
 
 
-def converted(weights: Weights, model: Model, style: str) -> "dict[str, torch.Tensor]":
-    """Return the arrays under a library's names; what its networks do not have is left out."""
-    mapping = _mapping(model, "torchvision", style)
-    return {mapping[key]: tensor for key, tensor in weights.state.items() if key in mapping}
+def convert(weights: Weights, model: Model, style: str) -> "dict[str, torch.Tensor]":
+    """Return the arrays in a library's names; those that its networks lack are left out."""
+    names = key_map(model, "torchvision", style)
+    return {names[key]: tensor for key, tensor in weights.state.items() if key in names}
 
 
 def write_safetensors(state: "Mapping[str, torch.Tensor]", path: Path, about: str) -> None:
@@ -117,11 +113,31 @@ def write_safetensors(state: "Mapping[str, torch.Tensor]", path: Path, about: st
         temporary.unlink(missing_ok=True)
 
 
-def _mapping(model: Model, source: str, target: str) -> dict[str, str]:
-    return key_map(model.body, model.skeleton.strides, model.skeleton.stem_width, source, target)
-
-
 def _load(path: Path) -> Any:
+    if not path.is_dir():
+        return _load_file(path)
+    arrays: dict[str, Any] = {}
+    for file in _files_of(path):
+        arrays |= _load_file(file)
+    return arrays
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return the files of a saved transformers model: one, or the shards that its index lists."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            try:
+                shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+                return [folder / Path(shard).name for shard in shards]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise InputError(f"weights: {index} is not an index of shards") from None
+        if (folder / name).is_file():
+            return [folder / name]
+    raise InputError(f"weights: no model.safetensors or pytorch_model.bin in {folder}")
+
+
+def _load_file(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"weights: no file {path}")
     try:
@@ -131,8 +147,10 @@ def _load(path: Path) -> Any:
             return load_file(path)
         import torch
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles; what matters is said below
+        # Training scripts of torchvision and timm save their options along.
+        options: list[Any] = [argparse.Namespace, pathlib.PosixPath]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(options):
+            warnings.simplefilter("ignore")  # about pickles; `_unreadable` explains failures
             try:
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # files of torch before 1.6 can't be mapped
@@ -141,86 +159,95 @@ def _load(path: Path) -> Any:
         raise InputError(
             f"reading {path} needs safetensors: pip install 'designspace-regnet[export]'"
         ) from None
-    except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
-        raise InputError(
-            f"weights: {path} is no checkpoint that can be read: {_unreadable(path, error)}"
-        ) from None
+    except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
+        reason = _unreadable(path, error)
+        raise InputError(f"weights: {path} is not a readable checkpoint: {reason}") from None
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    """Say why in a person's words: torch's own speak of options that are not ours to give."""
+    """Explain why a file can't be read; torch's own messages advise to unpickle it anyway."""
     if isinstance(error, PermissionError):
         return "permission denied"
     if path.suffix == ".safetensors":
-        return "no safetensors file, or a damaged one"
-    saved = "save arrays alone, by torch.save(model.state_dict(), FILE) or as safetensors"
+        return "not a safetensors file, or damaged"
+    remedy = "save only arrays, with torch.save(model.state_dict(), FILE) or as safetensors"
     if _OBJECTS.search(str(error)):
-        return f"it holds Python objects, which could run code and are never opened; {saved}"
+        return f"it contains Python objects, which could run code and are never loaded; {remedy}"
     with path.open("rb") as file:
         pickled = _PICKLE.match(file.read(2)) is not None
     if pickled:
-        return f"a pickle that torch.save did not write, or a damaged one, is not opened; {saved}"
-    return "neither a file of torch.save nor a .safetensors file, or a damaged one"
+        return f"a pickle that torch.save did not write, or damaged, is never loaded; {remedy}"
+    return "neither a file of torch.save nor a .safetensors file, or damaged"
 
 
-def _tensors(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], bool]":
-    """Find the arrays in what libraries wrap them in, and whether pretraining heads lay beside.
-
-    Names come without the wrappers' prefixes; a transformers model without its classifier's class
-    gets its prefix back.
-    """
+def _find_state(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], list[str]]":
+    """Return the trunk's arrays from what libraries wrap them in, without prefixes, and notes."""
     import torch
 
     heads = False
-    for key in (*_WRAPPERS, *_INSIDE, *_INSIDE):
+    for key in _WRAPPERS:
         inner = data.get(key) if isinstance(data, Mapping) else None
         if isinstance(inner, Mapping) and inner:
             heads = heads or (key == "trunk" and bool(data.get("heads")))
             data = inner
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
-        raise InputError(f"weights: {path} holds no map of names to arrays")
+        raise InputError(f"weights: {path} has no map of names to arrays")
     state = {key: value for key, value in data.items() if isinstance(value, torch.Tensor)}
+    state.pop("n_averaged", None)  # torch.optim.swa_utils.AveragedModel counts its updates
     if not state:
-        raise InputError(f"weights: {path} holds no arrays")
-    state = _stripped(state)
-    trunk = _without_heads(state)
-    if trunk:
-        heads = heads or len(trunk) < len(state)
-        state = _stripped(trunk)
-    if any(key.startswith("encoder.stages.") for key in state):
-        state = {f"regnet.{key}": value for key, value in state.items()}
-    # VISSL's sharded trunks group blocks: res4.block3-part0.block3-0.
-    return {_PARTS.sub("", key): value for key, value in state.items()}, heads
+        raise InputError(f"weights: {path} has no arrays")
+    # Where a trunk has a name, arrays beside it are heads.
+    named = [key for key in state if re.match(r"(?:module\.|model\.|_orig_mod\.)*trunk\.", key)]
+    trunk = {
+        _PARTS.sub("", _PREFIX.sub("", key)): state[key]
+        for key in named or state
+        if not _PREFIX.sub("", key).startswith(_HEADS)
+    }
+    notes = []
+    if heads or len(trunk) < len(state):
+        notes.append("pretraining heads are not part of the trunk and were left out")
+    for first, prefix in (("encoder.stages.", "regnet."), ("conv1.stem.", "_feature_blocks.")):
+        if any(key.startswith(first) for key in trunk):
+            trunk = {prefix + key: value for key, value in trunk.items()}
+    return trunk, notes
 
 
-def _stripped(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """Return arrays under names without the prefixes that all of them have."""
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _without_heads(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """Return the trunk's arrays where SwAV keeps its heads beside them: theirs by name, ours where
-    the trunk has a name of its own.
-    """
-    named = {key: value for key, value in state.items() if key.startswith("trunk.")}
-    return named or {k: v for k, v in state.items() if not k.startswith(_HEADS)}
-
-
-def _style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> tuple[str, list[str]]:
-    """Return the style with most of the checkpoint's keys, and the names it should have."""
-    skeleton = model.skeleton
-    names = {s: key_names(model.body, skeleton.strides, skeleton.stem_width, s) for s in STYLES}
-    known = {style: len(set(keys) & set(state)) for style, keys in names.items()}
-    best = max(known, key=lambda style: known[style])
-    if not known[best]:
+def _find_style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> str:
+    """Return the style with most of the checkpoint's keys, ignoring the stem's, as in ResNets."""
+    shared = {
+        style: len(set(key_names(model, style)[_STEM_KEYS:]) & set(state)) for style in STYLES
+    }
+    best = max(shared, key=shared.__getitem__)
+    if not shared[best]:
         raise InputError(
-            f"{path}: none of its keys is of a RegNet of {', '.join(STYLES)}; it starts with "
+            f"{path}: none of its keys is one of a RegNet of {', '.join(STYLES)}; it starts with "
             f"{_list('keys', list(state))}"
         )
-    return best, names[best]
+    return best
+
+
+def _check_keys(
+    state: "Mapping[str, torch.Tensor]",
+    names: dict[str, str],
+    model: Model,
+    style: str,
+    path: Path,
+) -> None:
+    """Raise on unknown and missing keys; only a whole classifier may be absent (a trunk)."""
+    classifier = {key for key, ours in names.items() if ours in CLASSIFIER}
+    optional = set() if classifier & set(state) else classifier
+    # Some checkpoints lack BatchNorm's step counter, which does not affect outputs.
+    missing = [
+        key
+        for key in names
+        if key not in state and key not in optional and not key.endswith("num_batches_tracked")
+    ]
+    unknown = [key for key in state if key not in names]
+    if missing or unknown:
+        lists = (_list("missing keys", missing), _list("unknown keys", unknown))
+        raise InputError(
+            f"{path} does not fit {model.name} (read as {style}): {'; '.join(filter(None, lists))}"
+        )
 
 
 def _check_shapes(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> None:
@@ -236,9 +263,28 @@ def _check_shapes(state: "Mapping[str, torch.Tensor]", model: Model, path: Path)
         raise InputError(f"{path} does not fit {model.name}: {_list('shapes differ', wrong)}")
 
 
+def _to_float32(
+    state: "Mapping[str, torch.Tensor]", path: Path
+) -> "tuple[dict[str, torch.Tensor], list[str]]":
+    """Convert other floating-point types to float32, and raise on NaN and infinite values."""
+    import torch
+
+    result, types = {}, set()
+    for key, tensor in state.items():
+        if tensor.is_floating_point():
+            if tensor.dtype != torch.float32:
+                types.add(str(tensor.dtype).removeprefix("torch."))
+            tensor = tensor.float()
+            if not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"weights: {path}: {key} has values that are NaN or infinite")
+        result[key] = tensor
+    notes = [f"converted from {' and '.join(sorted(types))} to float32"] if types else []
+    return result, notes
+
+
 def _list(what: str, keys: Iterable[str]) -> str:
-    found = list(keys)
-    if not found:
+    names = list(keys)
+    if not names:
         return ""
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    return f"{len(found)} {what}: {', '.join(found[:_LISTED])}{more}"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{len(names)} {what}: {', '.join(names[:_LISTED])}{more}"

@@ -27,8 +27,7 @@ def state():
 
 
 def named(state, style):
-    skeleton = SMALL.skeleton
-    mapping = key_map(SMALL.body, skeleton.strides, skeleton.stem_width, "torchvision", style)
+    mapping = key_map(SMALL, "torchvision", style)
     return {mapping[key]: value for key, value in state.items()}
 
 
@@ -156,7 +155,7 @@ def test_a_strangers_head_is_named(state, tmp_path):
 def test_swavs_published_resnet_is_no_regnet(tmp_path):
     layers = {"module.conv1.weight": torch.ones(64, 3, 7, 7), "module.bn1.weight": torch.ones(64)}
     torch.save({"state_dict": layers}, tmp_path / "swav_800ep.pth")
-    with pytest.raises(InputError, match=r"none of its keys is of a RegNet .* conv1\.weight"):
+    with pytest.raises(InputError, match=r"none of its keys is one of a RegNet .* conv1\.weight"):
         load_backbone(tmp_path / "swav_800ep.pth", SMALL, None)
 
 
@@ -184,5 +183,5 @@ def test_pickles_and_torn_files_are_refused_from_the_command_line(state, tmp_pat
         said = refused(
             "evaluate", tmp_path / name, "--model", tmp_path / "model.yaml", "--data", "digits"
         )
-        assert "no checkpoint that can be read" in said, name
+        assert "not a readable checkpoint" in said, name
         assert "run!" not in said

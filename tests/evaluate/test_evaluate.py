@@ -215,7 +215,7 @@ def test_what_is_nothing_to_evaluate_is_refused(place, refused, tmp_path):
     assert "model is missing" in refused("evaluate", weights)
     (tmp_path / "notes.txt").write_text("no weights")
     said = refused("evaluate", tmp_path / "notes.txt", "--model", place / "model.yaml")
-    assert "no checkpoint that can be read" in said
+    assert "not a readable checkpoint" in said
 
 
 def test_weights_of_another_network_are_refused(place, refused):

@@ -21,9 +21,9 @@ def small(tmp_path):
 
 
 def test_model_and_torchvision_code_that_rebuilds_by_itself(cli, small, tmp_path):
-    told = cli("export", small, "--to", "torchvision", "--out", tmp_path / "x")
-    assert told.code == 0, told.err
-    assert "torchvision: the same by torchvision" in told.out
+    outcome = cli("export", small, "--to", "torchvision", "--out", tmp_path / "x")
+    assert outcome.code == 0, outcome.err
+    assert "torchvision: the same by torchvision" in outcome.out
     model = read_model(tmp_path / "x" / "model.yaml")
     assert model == read_model(small)
     code = (
@@ -44,18 +44,18 @@ def test_model_and_torchvision_code_that_rebuilds_by_itself(cli, small, tmp_path
 def test_json_lists_files_and_proofs(cli, small, tmp_path):
     words = ("export", small, "--to", "vissl", "--to", "pycls", "--out", tmp_path / "x", "--json")
     record = json.loads(cli(*words).out)
-    assert [proof["target"] for proof in record["proofs"]] == ["vissl", "pycls"]
+    assert [report["target"] for report in record["verification"]] == ["vissl", "pycls"]
     assert len(record["files"]) == 3
     assert record["refused"] == {}
 
 
 def test_onnx_runs_and_agrees(cli, small, tmp_path):
     pytest.importorskip("onnxruntime")
-    told = cli("export", small, "--to", "onnx", "--out", tmp_path / "x")
-    assert told.code == 0, told.err
-    assert "onnx: the same by onnxruntime" in told.out
-    assert "outputs equal" in told.out
-    assert "random weights" in told.out
+    outcome = cli("export", small, "--to", "onnx", "--out", tmp_path / "x")
+    assert outcome.code == 0, outcome.err
+    assert "onnx: the same by onnxruntime" in outcome.out
+    assert "outputs equal" in outcome.out
+    assert "random weights" in outcome.out
 
 
 def test_weights_over_the_limit_lie_beside_the_graph(cli, small, tmp_path, monkeypatch):
@@ -63,53 +63,53 @@ def test_weights_over_the_limit_lie_beside_the_graph(cli, small, tmp_path, monke
     from safetensors.torch import save_file
 
     from designspace.export import onnx_graph
-    from designspace.export.verify import fresh_state
+    from designspace.export.verify import random_state
 
     monkeypatch.setattr(onnx_graph, "LIMIT_BYTES", 1000)
-    save_file(fresh_state(read_model(small)), tmp_path / "w.safetensors")
+    save_file(random_state(read_model(small)), tmp_path / "w.safetensors")
     words = ("export", small, "--to", "onnx", "--out", tmp_path / "x")
     assert cli(*words).code == 2
-    told = cli(*words, "--weights", tmp_path / "w.safetensors")
-    assert told.code == 0, told.err
-    assert "outputs equal" in told.out
+    outcome = cli(*words, "--weights", tmp_path / "w.safetensors")
+    assert outcome.code == 0, outcome.err
+    assert "outputs equal" in outcome.out
     graph = tmp_path / "x" / "onnx" / "small_y.onnx"
     assert graph.with_name("small_y.onnx.data").stat().st_size > graph.stat().st_size
 
 
 def test_a_refused_target_does_not_stop_the_others(cli, tmp_path):
     words = ("export", "RegNetY-256GF", "--to", "onnx", "--to", "vissl", "--out", tmp_path)
-    told = cli(*words)
-    assert told.code == 2
-    assert "5.1 GB of weights" in told.err
-    assert "--weights" in told.err
+    outcome = cli(*words)
+    assert outcome.code == 2
+    assert "5.1 GB of weights" in outcome.err
+    assert "weights=" in outcome.err
     assert (tmp_path / "vissl" / "regnety_256gf.yaml").is_file()
     assert not (tmp_path / "onnx").exists()
 
 
 def test_one_model_has_a_manifest_too(cli, tmp_path):
-    told = cli("export", "RegNetY-256GF", "--to", "onnx", "--to", "vissl", "--out", tmp_path)
+    outcome = cli("export", "RegNetY-256GF", "--to", "onnx", "--to", "vissl", "--out", tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["targets"] == ["onnx", "vissl"]
     (entry,) = manifest["models"]
     assert (entry["name"], entry["params"]) == ("RegNetY-256GF", 1_282_601_138)
-    assert [proof["target"] for proof in entry["proofs"]] == ["vissl"]
+    assert [report["target"] for report in entry["verification"]] == ["vissl"]
     assert list(entry["refused"]) == ["onnx"]
     assert [file["path"] for file in entry["files"]] == ["model.yaml", "vissl/regnety_256gf.yaml"]
     for file in entry["files"]:
         content = (tmp_path / file["path"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
         assert len(content) == file["bytes"]
-    assert f"manifest: {tmp_path / 'manifest.json'}" in told.out
+    assert f"manifest: {tmp_path / 'manifest.json'}" in outcome.out
 
 
 def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
     run, folder = study
     for source in (run, folder):
         out = tmp_path / source.name
-        told = cli(
+        outcome = cli(
             "export", source, "--best", 3, "--to", "vissl", "--to", "torchvision", "--out", out
         )
-        assert told.code == 0, told.err
+        assert outcome.code == 0, outcome.err
         manifest = json.loads((out / "manifest.json").read_text())
         assert [entry["rank"] for entry in manifest["models"]] == [1, 2, 3]
         errors = [entry["error"] for entry in manifest["models"]]
@@ -151,7 +151,7 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
         (["RegNetY-129GF", "--to", "timm"], "did you mean RegNetY-12"),
         (["m.yaml", "--to", "timm", "--weights", "none.pth"], "no file none.pth"),
         (["m.yaml", "--best", "2"], "no run folder"),
-        (["{run}", "--best", "0"], "--best is 0"),
+        (["{run}", "--best", "0"], "count is 0"),
         (["{run}", "--best", "2", "--weights", "w.pth"], "fits one network"),
         (["{analysis}", "--best", "2", "--population", "b"], "no population 'b'"),
     ],
@@ -164,11 +164,11 @@ def test_mistakes_are_said_in_one_line(refused, small, study, monkeypatch, words
 
 
 def test_a_library_that_is_missing_is_said(refused, cli, small, tmp_path, monkeypatch):
-    from designspace.export import verify as proof
+    from designspace.export import verify
 
-    monkeypatch.setattr(proof, "installed", lambda library: library != "timm")
-    told = cli("export", small, "--to", "timm", "--out", tmp_path / "x")
-    assert told.code == 0
-    assert "written but not verified, timm is not installed" in told.out
+    monkeypatch.setattr(verify, "is_installed", lambda library: library != "timm")
+    outcome = cli("export", small, "--to", "timm", "--out", tmp_path / "x")
+    assert outcome.code == 0
+    assert "written but not verified, timm is not installed" in outcome.out
     text = refused("export", small, "--to", "timm", "--verify", "--out", tmp_path / "x")
     assert "timm is not installed" in text

@@ -1,7 +1,7 @@
-"""VISSL, ClassyVision and pycls, which can't be installed any more: schema and restated rules.
+"""VISSL, ClassyVision and pycls, which can't be installed any more: their keys and rules.
 
-How each library turns the keys of its file into a network is restated here in full, independently
-of the code that writes the files: ClassyVision `models/regnet.py` and `models/anynet.py`, VISSL
+How each library builds a network from the keys of its file is reimplemented here, independently of
+the code that writes the files: ClassyVision `models/regnet.py` and `models/anynet.py`, VISSL
 `models/trunks/regnet.py`, pycls `models/regnet.py`, `models/blocks.py` and `models/anynet.py`.
 """
 
@@ -15,15 +15,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from vissl_schema import VisslFile
 
 from designspace.arch import Body, Model, RegNetParams, Skeleton, published
-from designspace.errors import InputError
-from designspace.export.classyvision import check_trunk
-from designspace.export.exporter import Options, export
+from designspace.export.classyvision import trunk_config
+from designspace.export.export_model import export_model
 from designspace.export.network_structure import measure
+from designspace.export.pycls_config import pycls_config
 from designspace.export.state_keys import key_map
-from designspace.export.targets import TARGETS
-from designspace.export.verify import fresh_state, our_network
+from designspace.export.verify import our_network, random_state
 from designspace.export.vissl import head_dims
 from designspace.networks import build
 
@@ -178,11 +178,14 @@ def stages_of(model):
 
 def written(model, folder):
     """Export, and read the three files back as each library would."""
-    made = export(model, [TARGETS[name] for name in NAMES], folder)
-    assert not made.refused
-    assert [proof.target for proof in made.proofs] == list(NAMES)
-    paths = {path.parent.name: path for path in made.files if path.parent.name in NAMES}
-    vissl = yaml.safe_load(paths["vissl"].read_text())["config"]
+    exported = export_model(model, NAMES, folder)
+    assert not exported.refused
+    assert [report.target for report in exported.verification] == list(NAMES)
+    paths = {path.parent.name: path for path in exported.files if path.parent.name in NAMES}
+    vissl = yaml.safe_load(paths["vissl"].read_text())
+    VisslFile.model_validate(vissl)
+    vissl = vissl["config"]
+    assert vissl["MODEL"]["HEAD"]["PARAMS"][0][1]["dims"][0] == model.body.widths[-1]
     return (
         vissl,
         json.loads(paths["classyvision"].read_text()),
@@ -220,8 +223,8 @@ def test_the_restated_trunk_is_the_same_network(tmp_path, model):
 def test_converted_weights_give_the_same_features_in_vissl(tmp_path, model):
     vissl, *_ = written(model, tmp_path)
     trunk = vissl_trunk(vissl["MODEL"]["TRUNK"]["REGNET"]).eval()
-    state, skeleton = fresh_state(model), model.skeleton
-    mapping = key_map(model.body, skeleton.strides, skeleton.stem_width, "torchvision", "vissl")
+    state, skeleton = random_state(model), model.skeleton
+    mapping = key_map(model, "torchvision", "vissl")
     trunk.load_state_dict({mapping[key]: state[key] for key in mapping}, strict=True)
     ours = our_network(model, state)
     ours.fc = nn.Identity()
@@ -244,14 +247,11 @@ def test_converted_weights_give_the_same_features_in_vissl(tmp_path, model):
     stride=st.sampled_from([1, 2]),
 )
 def test_random_regnets_come_out_as_they_are(regnet, stride):
-    from designspace.export import classyvision as classy
-    from designspace.export import pycls_config
-
     stages = regnet.body().num_stages
     skeleton = Skeleton(64, 10, 32, stride, (stride, *(2,) * (stages - 1)))
     model = Model.from_regnet("any", regnet, 0.25, skeleton)
-    assert classy_stages(classy.trunk(model)) == stages_of(model)
-    assert pycls_stages(pycls_config.config(model)) == stages_of(model)
+    assert classy_stages(trunk_config(model)) == stages_of(model)
+    assert pycls_stages(pycls_config(model)) == stages_of(model)
 
 
 def test_heads_follow_the_trunk():
@@ -293,23 +293,3 @@ def test_the_10b_is_sharded_as_its_public_config(tmp_path):
     assert vissl["TRAINER"]["TASK_NAME"] == "self_supervision_fsdp_task"
     assert vissl["OPTIMIZER"]["name"] == "sgd_fsdp"
     assert vissl["DATA"]["TRAIN"]["TRANSFORMS"][0]["size_crops"] == [160, 96]
-
-
-def test_schemas_refuse_what_the_libraries_do_not_know(tmp_path):
-    keys = {"depth": 20, "w_0": 232, "w_a": 115.89, "w_m": 2.53, "group_width": 232}
-    check_trunk(keys, tmp_path, "vissl", trunks=True)
-    with pytest.raises(InputError, match="groups_width: unknown key"):
-        check_trunk({**keys, "groups_width": 8}, tmp_path, "vissl", trunks=True)
-    with pytest.raises(InputError, match="regnet_y_256gf"):
-        check_trunk({**keys, "name": "regnet_y_256gf"}, tmp_path, "vissl", trunks=True)
-    with pytest.raises(InputError, match="w_0"):
-        check_trunk({**keys, "w_0": 230}, tmp_path, "vissl", trunks=True)
-
-
-def test_an_edited_vissl_head_is_found(tmp_path):
-    export(SMALL, [TARGETS["vissl"]], tmp_path, Options(verify=False))
-    path = tmp_path / "vissl" / "small.yaml"
-    width = SMALL.body.widths[-1]
-    path.write_text(path.read_text().replace(f"dims: [{width},", "dims: [2048,"))
-    with pytest.raises(InputError, match=f"takes 2048 channels, not {width}"):
-        TARGETS["vissl"].check(SMALL, tmp_path / "vissl")

@@ -12,13 +12,14 @@ from transformers import RegNetConfig, RegNetForImageClassification
 
 from designspace.arch import Body, Model, RegNetParams, Skeleton, published
 from designspace.errors import InputError
-from designspace.export.exporter import Options, export
+from designspace.export import verify
+from designspace.export.export_model import export_model
 from designspace.export.identifiers import identifier
 from designspace.export.network_structure import measure
 from designspace.export.target import differences
 from designspace.export.targets import TARGETS, find_target
-from designspace.export.timm_code import timm_arch
-from designspace.export.transformers_config import config
+from designspace.export.timm_code import timm_body
+from designspace.export.transformers_config import transformers_config
 from designspace.networks import build
 
 REBUILT = ("torchvision", "timm", "transformers")
@@ -46,68 +47,66 @@ regnets = st.builds(
 
 @pytest.mark.parametrize("model", [SMALL, published("RegNetX-200MF").at(64)], ids=lambda m: m.name)
 def test_every_library_rebuilds_the_network(tmp_path, model):
-    made = export(model, [TARGETS[name] for name in REBUILT], tmp_path, Options(verify=True))
-    assert not made.refused
-    assert [proof.target for proof in made.proofs] == list(REBUILT)
-    for proof in made.proofs:
-        assert f"{model.params:,} parameters" in proof.checks
-        assert f"{model.flops:,} multiply-adds" in proof.checks
-        assert proof.checks[-1].startswith("outputs equal")
+    exported = export_model(model, REBUILT, tmp_path, verify=True)
+    assert not exported.refused
+    assert [report.target for report in exported.verification] == list(REBUILT)
+    for report in exported.verification:
+        assert f"{model.params:,} parameters" in report.checks
+        assert f"{model.flops:,} multiply-adds" in report.checks
+        assert report.checks[-1].startswith("outputs equal")
 
 
-def test_256gf_is_proved_without_memory(tmp_path):
+def test_256gf_is_verified_without_memory(tmp_path):
     model = published("RegNetY-256GF")
     names = (*REBUILT, "vissl", "classyvision", "pycls")
-    made = export(model, [TARGETS[name] for name in names], tmp_path)
-    assert not made.refused
-    assert [proof.target for proof in made.proofs] == list(names)
-    assert all("5.1 GB" in proof.skipped[0] for proof in made.proofs[:3])
-    assert all("widths 746 1492 4103 10444" in proof.checks[0] for proof in made.proofs[:3])
+    exported = export_model(model, names, tmp_path)
+    assert not exported.refused
+    assert [report.target for report in exported.verification] == list(names)
+    assert all("5.1 GB" in report.skipped[0] for report in exported.verification[:3])
+    assert all(
+        "widths 746 1492 4103 10444" in report.checks[0] for report in exported.verification[:3]
+    )
 
 
 def test_torchvision_represents_what_the_others_can_not(tmp_path):
-    made = export(ODD, [TARGETS[name] for name in REBUILT], tmp_path)
-    assert [proof.target for proof in made.proofs] == ["torchvision"]
-    assert "stem stride 1 would be 2" in made.refused["transformers"]
-    assert "stage 2: bottleneck ratio 2 would be 1" in made.refused["transformers"]
-    assert "timm builds RegNets of 4 stages" in made.refused["timm"]
+    exported = export_model(ODD, REBUILT, tmp_path)
+    assert [report.target for report in exported.verification] == ["torchvision"]
+    assert "stem stride 1 would be 2" in exported.refused["transformers"]
+    assert "stage 2: bottleneck ratio 2 would be 1" in exported.refused["transformers"]
+    assert "timm builds RegNets of 4 stages" in exported.refused["timm"]
     assert not (tmp_path / "timm").exists()
 
 
 def test_rounding_that_differs_is_refused_with_the_stage(tmp_path):
-    made = export(TIE, [TARGETS["timm"]], tmp_path)
-    assert "stage 2: width 440 would be 432" in made.refused["timm"]
+    exported = export_model(TIE, ["timm"], tmp_path)
+    assert "stage 2: width 440 would be 432" in exported.refused["timm"]
 
 
-def test_nearest_is_written_proved_and_measured(tmp_path):
-    made = export(TIE, [TARGETS["timm"]], tmp_path, Options(nearest=True))
-    assert not made.refused
-    (proof,) = made.proofs
-    assert "widths 200 432 952 2072" in proof.checks[0]
-    (note,) = made.notes
+def test_nearest_is_written_verified_and_measured(tmp_path):
+    exported = export_model(TIE, ["timm"], tmp_path, nearest=True)
+    assert not exported.refused
+    (report,) = exported.verification
+    assert "widths 200 432 952 2072" in report.checks[0]
+    (note,) = exported.notes
     assert "stage 2: width 440 would be 432" in note
     assert "times the flops" in note
-    free = export(
-        Model("free", TIE.body, TIE.skeleton), [TARGETS["transformers"]], tmp_path / "free"
-    )
-    assert len(free.proofs) == 1
+    free = export_model(Model("free", TIE.body, TIE.skeleton), ["transformers"], tmp_path / "free")
+    assert len(free.verification) == 1
 
 
 def test_nearest_for_transformers_moves_groups_and_ratios(tmp_path):
     body = Body((1, 3, 2, 1), (24, 48, 96, 200), (1.0, 1.0, 2.0, 1.0), (8, 16, 16, 40), 0.5)
     model = Model("mixed", body, Skeleton(32, 10, 8))
-    refused = export(model, [TARGETS["transformers"]], tmp_path).refused["transformers"]
+    refused = export_model(model, ["transformers"], tmp_path).refused["transformers"]
     assert "se_ratio 0.5 would be 0.25" in refused
-    made = export(model, [TARGETS["transformers"]], tmp_path, Options(nearest=True))
-    assert "widths 32 48 96 192, group widths 16 16 16 16" in made.proofs[0].checks[0]
+    exported = export_model(model, ["transformers"], tmp_path, nearest=True)
+    assert "widths 32 48 96 192, group widths 16 16 16 16" in exported.verification[0].checks[0]
 
 
 def test_weights_do_not_go_with_another_model(tmp_path):
     torch.save(build(TIE).state_dict(), tmp_path / "w.pth")
-    made = export(
-        TIE, [TARGETS["timm"]], tmp_path, Options(nearest=True, weights=tmp_path / "w.pth")
-    )
-    assert "not the nearest model" in made.refused["timm"]
+    exported = export_model(TIE, ["timm"], tmp_path, nearest=True, weights=tmp_path / "w.pth")
+    assert "not of the nearest model" in exported.refused["timm"]
 
 
 @settings(max_examples=200, deadline=None)
@@ -116,9 +115,9 @@ def test_timms_rule_is_restated_to_the_last_bit(regnet):
     widths, stages, groups = generate_regnet(regnet.w_a, regnet.w_0, regnet.w_m, regnet.d, regnet.g)
     unique, depths = torch.unique(torch.tensor(widths), return_counts=True)
     final, groups = adjust_widths_groups_comp(unique.tolist(), [1 / regnet.b] * stages, groups)
-    made = timm_arch(regnet, 0.0)
-    assert (list(made.widths), list(made.depths)) == (final, depths.tolist())
-    assert list(made.group_widths) == groups
+    exported = timm_body(regnet, 0.0)
+    assert (list(exported.widths), list(exported.depths)) == (final, depths.tolist())
+    assert list(exported.group_widths) == groups
 
 
 @settings(max_examples=25, deadline=None)
@@ -126,9 +125,9 @@ def test_timms_rule_is_restated_to_the_last_bit(regnet):
 def test_a_random_regnet_is_represented_by_transformers_or_refused(regnet, se_ratio):
     body = regnet.body(se_ratio)
     model = Model("any", body, Skeleton(33, 4, 8, 2, (2,) * body.num_stages), regnet)
-    made = TARGETS["transformers"].made(model)
+    exported = TARGETS["transformers"].represent(model)
     with torch.device("meta"):
-        network = RegNetForImageClassification(RegNetConfig(**config(model)))
+        network = RegNetForImageClassification(RegNetConfig(**transformers_config(model)))
 
     class Logits(torch.nn.Module):
         def __init__(self):
@@ -139,21 +138,21 @@ def test_a_random_regnet_is_represented_by_transformers_or_refused(regnet, se_ra
             return self.network(image).logits
 
     rebuilt, side = measure(Logits(), 33), model.skeleton.resolution
-    assert rebuilt == measure(build(made, device="meta"), side)
+    assert rebuilt == measure(build(exported, device="meta"), side)
     same = rebuilt == measure(build(model, device="meta"), side)
-    assert same == (not differences(model, made))
+    assert same == (not differences(model, exported))
     assert same or regnet.b != 1
 
 
 def test_a_regnet_without_its_parameters_is_found_again_for_timm():
     body = published("RegNetX-400MF").body
     model = Model("free", body)
-    changed = differences(model, TARGETS["timm"].made(model))
+    changed = differences(model, TARGETS["timm"].represent(model))
     # The fit is a search: it must come near, and what is off must be said.
-    made = TARGETS["timm"].made(model)
-    assert made.body.depths == body.depths
-    assert np.allclose(made.body.widths, body.widths, rtol=0.2)
-    assert bool(changed) == (made.body != body)
+    exported = TARGETS["timm"].represent(model)
+    assert exported.body.depths == body.depths
+    assert np.allclose(exported.body.widths, body.widths, rtol=0.2)
+    assert bool(changed) == (exported.body != body)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +171,9 @@ def test_names_of_other_registries_are_never_taken(name, expected):
 def test_no_written_file_carries_the_name_of_the_other_256gf(tmp_path):
     model = Model("regnet_y_256gf", SMALL.body, SMALL.skeleton, SMALL.regnet)
     names = [name for name in TARGETS if name not in ("onnx", "model.yaml")]
-    made = export(model, [TARGETS[name] for name in names], tmp_path, Options(verify=False))
-    assert len(made.files) == len(names) + 1
-    assert not any(path.stem == "regnet_y_256gf" for path in made.files)
+    exported = export_model(model, names, tmp_path, verify=False)
+    assert len(exported.files) == len(names) + 1
+    assert not any(path.stem == "regnet_y_256gf" for path in exported.files)
     data = json.loads((tmp_path / "classyvision" / "derived_regnet_y_256gf.json").read_text())
     assert data["name"] == "regnet"
 
@@ -184,37 +183,33 @@ def test_timm_creates_the_model_by_its_name(tmp_path):
 
     from designspace.export.python_code import load
 
-    export(SMALL, [TARGETS["timm"]], tmp_path, Options(verify=False))
+    export_model(SMALL, ["timm"], tmp_path, verify=False)
     load(tmp_path / "timm" / "small.py")
     network = timm.create_model("small", num_classes=3).eval()
     assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
     assert network.default_cfg["input_size"] == (3, 32, 32)
 
 
-def test_a_failed_proof_is_a_failure_of_ours(tmp_path):
-    from designspace.export import verify as proof
-
+def test_failed_verification_is_a_bug_of_ours(tmp_path):
     target = TARGETS["torchvision"]
-    export(SMALL, [target], tmp_path, Options(verify=False))
+    export_model(SMALL, ["torchvision"], tmp_path, verify=False)
     path = tmp_path / "torchvision" / "small.py"
     path.write_text(path.read_text().replace("widths=[16,", "widths=[24,"))
-    theirs = proof.rebuild(target, SMALL, tmp_path / "torchvision")
+    theirs = verify.rebuild(target, SMALL, tmp_path / "torchvision")
     with pytest.raises(RuntimeError, match="blocks differ"):
-        proof.prove(target, SMALL, theirs, tmp_path)
+        verify.verify_structure(target, SMALL, theirs, tmp_path)
 
 
-def test_outputs_tell_one_swapped_statistic(tmp_path):
-    from designspace.export import verify as proof
-
-    state = proof.fresh_state(SMALL)
-    assert "equal" in proof.compare_outputs(TARGETS["torchvision"], SMALL, build(SMALL), state)
+def test_one_swapped_statistic_changes_the_outputs(tmp_path):
+    state = verify.random_state(SMALL)
+    assert "equal" in verify.compare_outputs(TARGETS["torchvision"], SMALL, build(SMALL), state)
     key = "trunk_output.block1.block1-0.f.a.1.running_mean"
     wrong = {**state, key: state[key].flip(0)}
-    image = proof.probe_image(SMALL)
+    image = verify.probe_image(SMALL)
     with torch.no_grad():
-        ours, theirs = (proof.our_network(SMALL, weights)(image) for weights in (state, wrong))
+        ours, theirs = (verify.our_network(SMALL, weights)(image) for weights in (state, wrong))
     with pytest.raises(RuntimeError, match="outputs differ"):
-        proof.same_values(ours, theirs, "test")
+        verify.compare_values(ours, theirs, "test")
 
 
 def test_an_unknown_target_lists_the_nearest():

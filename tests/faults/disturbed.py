@@ -24,7 +24,7 @@ _CONTEXT.set_forkserver_preload(
         "designspace.evaluate.classification",
         "designspace.pretrain.pretrain",
         "designspace.report.write_report",
-        "designspace.export.exporter",
+        "designspace.export.export_model",
         "designspace.space",
         "rich.progress",
         "sklearn.datasets",

@@ -78,11 +78,11 @@ def test_weights_of_export_and_evaluate(kind, name, marker, tmp_path, refused, s
     path.write_bytes(disguises(marker)[kind])
     words = ("--weights", path, "--to", "vissl", "--no-verify", "--out", tmp_path / "out")
     said = refused("export", model, *words)
-    clear(said, path, "no checkpoint that can be read", "safetensors")
+    clear(said, path, "not a readable checkpoint", "safetensors")
     assert len(said) < 600, said
     words = ("--model", model, "--task", "knn", "--data", "digits")
     said = refused("evaluate", path, *words)
-    clear(said, path, "no checkpoint that can be read", "safetensors")
+    clear(said, path, "not a readable checkpoint", "safetensors")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,289 @@
+"""Write one model for several libraries, verify the files, and report what could not be written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from designspace.arch import Model, require_bottleneck
+from designspace.arch.model_file import write_model
+from designspace.errors import InputError
+from designspace.export import onnx_graph, verify
+from designspace.export.identifiers import describe
+from designspace.export.manifest import file_record, write_manifest
+from designspace.export.state_keys import STYLES
+from designspace.export.target import Target, differences
+from designspace.export.targets import MODEL_YAML, ONNX, find_target
+from designspace.export.weights import Weights, convert, read_weights, write_safetensors
+from designspace.io.atomic_write import make_folder, write_text
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The result of an export.
+
+    Attributes:
+        model: The exported model.
+        folder: Folder of its files.
+        files: All files written.
+        verification: One report per verified target.
+        notes: What to know about the files, such as the distance of a nearest model.
+        refused: Why a target was not written, by target.
+    """
+
+    model: Model
+    folder: Path
+    files: tuple[Path, ...]
+    verification: tuple[verify.VerificationReport, ...]
+    notes: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "model": self.model.summary(),
+            "folder": str(self.folder),
+            "files": [str(path) for path in self.files],
+            "verification": [report.to_dict() for report in self.verification],
+            "notes": list(self.notes),
+            "refused": self.refused,
+        }
+
+    def manifest_entry(self, out: Path) -> dict[str, Any]:
+        """Return the entry of this model in the manifest of a folder."""
+        model = self.model
+        return {
+            "name": model.name,
+            "resolution": model.skeleton.resolution,
+            "classes": model.skeleton.classes,
+            "flops": model.flops,
+            "params": model.params,
+            "acts": model.acts,
+            **self.to_dict(),
+            "files": [file_record(path, out) for path in self.files],
+        }
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of an export; see `export_model`."""
+
+    weights: Path | None = None
+    verify: bool | None = None
+    outputs: bool | None = None
+    nearest: bool = False
+
+
+def export_model(
+    model: Model,
+    targets: Sequence[str],
+    out: Path,
+    *,
+    weights: Path | None = None,
+    verify: bool | None = None,
+    outputs: bool | None = None,
+    nearest: bool = False,
+) -> Exported:
+    """Write a model for each target, with model.yaml and manifest.json, and verify the files.
+
+    A target that can't represent the model is reported in `refused`; the others are written.
+
+    Args:
+        model: The model.
+        targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx or model.yaml.
+        out: Folder of the files.
+        weights: A checkpoint to convert.
+        verify: True requires every library, False verifies nothing, None verifies with the
+            libraries that are installed.
+        outputs: Whether to compare outputs; None does so up to 100 million parameters.
+        nearest: Write the nearest model if a library can't represent the exact one.
+
+    Raises:
+        InputError: A target is unknown, the folder or the checkpoint is invalid, or the model is
+            not made of RegNet's blocks.
+        RuntimeError: Verification failed: a bug of ours.
+    """
+    found = [find_target(name) for name in dict.fromkeys(targets)]
+    options = ExportOptions(weights, verify, outputs, nearest)
+    exported = write_targets(model, found, out, options)
+    write_manifest(out, {}, found, [exported.manifest_entry(out)])
+    return exported
+
+
+def write_targets(
+    model: Model, targets: Sequence[Target], folder: Path, options: ExportOptions
+) -> Exported:
+    """Export as `export_model` does, without a manifest."""
+    require_bottleneck(model.body.block, f"{model.name}: export")
+    job = _Job(model, targets, make_folder(folder), options)
+    job.write_model(model, folder)
+    for target in targets:
+        try:
+            job.run(target)
+        except InputError as error:
+            job.refused[target.name] = str(error)
+    return Exported(
+        model, folder, tuple(job.files), tuple(job.reports), tuple(job.notes), job.refused
+    )
+
+
+class _Job:
+    """The state of one export: results so far, and weights that the targets share."""
+
+    def __init__(
+        self, model: Model, targets: Sequence[Target], folder: Path, options: ExportOptions
+    ) -> None:
+        self.model, self.folder, self.options = model, folder, options
+        self.files: list[Path] = []
+        self.reports: list[verify.VerificationReport] = []
+        self.notes: list[str] = []
+        self.refused: dict[str, str] = {}
+        self.weights: Weights | None = None
+        if options.weights is not None:
+            keys = [target.keys for target in targets if target.keys is not None]
+            trunk_only = bool(keys) and all(STYLES[key].classifier is None for key in keys)
+            self.weights = read_weights(options.weights, model, trunk_only=trunk_only)
+            self.notes += _weight_notes(self.weights)
+        self._random: dict[str, torch.Tensor] | None = None
+
+    def write_model(self, model: Model, folder: Path) -> None:
+        """Write model.yaml."""
+        write_model(model, folder / "model.yaml")
+        self.files.append(folder / "model.yaml")
+
+    def run(self, target: Target) -> None:
+        """Write and verify one target."""
+        if self.options.verify:
+            verify.require_installed(target)
+        if target is MODEL_YAML:
+            self._write_weights(target, self.folder)
+            return
+        if target is ONNX:
+            self._write_onnx()
+            return
+        model = self._representable(target)
+        folder = make_folder(self.folder / target.name)
+        for name, text in target.files(self.model).items():
+            write_text(folder / name, text)
+            self.files.append(folder / name)
+        if model is not self.model:
+            self.write_model(model, folder)
+        if self.weights is not None:
+            self._write_weights(target, folder)
+        if self.options.verify is not False:
+            self._verify(target, model, folder)
+
+    def _representable(self, target: Target) -> Model:
+        model = target.represent(self.model)
+        changed = differences(self.model, model)
+        if not changed:
+            return self.model
+        listed = "; ".join(changed)
+        if not self.options.nearest:
+            raise InputError(
+                f"{target.name} can't represent {self.model.name}: {listed}. nearest=True writes "
+                "the nearest model that it can"
+            )
+        if self.weights is not None:
+            raise InputError(
+                f"{target.name}: the weights are those of {self.model.name}, not of the nearest "
+                f"model ({listed})"
+            )
+        ratios = ", ".join(
+            f"{getattr(model, key) / getattr(self.model, key):.4g} times the {key}"
+            for key in ("flops", "params", "acts")
+        )
+        self.notes.append(
+            f"{target.name}: nearest model instead of {self.model.name}: {listed}; {ratios}"
+        )
+        origin = (*model.provenance, ("nearest to", self.model.name))
+        return replace(model, provenance=origin)
+
+    def _write_weights(self, target: Target, folder: Path) -> None:
+        if self.weights is None:
+            return
+        if target.keys is None or target.weights is None:
+            self.notes.append(f"{target.name}: weights are not converted")
+            return
+        path = folder / target.weights(self.model)
+        state = convert(self.weights, self.model, target.keys)
+        write_safetensors(state, path, describe(self.model))
+        self.files.append(path)
+        if len(state) < len(self.weights.state):
+            self.notes.append(f"{target.name}: its trunks have no classifier; fc was left out")
+
+    def _verify(self, target: Target, model: Model, folder: Path) -> None:
+        if target.package is None:
+            self.reports.append(verify.verify_by_reading(target, model, folder))
+            return
+        if not verify.is_installed(target.package):
+            self.notes.append(
+                f"{target.name}: written but not verified, {target.package} is not installed"
+            )
+            return
+        theirs = verify.rebuild(target, model, folder)
+        report = verify.verify_structure(target, model, theirs, folder)
+        reason = self._outputs_skipped(model)
+        if reason:
+            report = replace(report, skipped=(reason,))
+        else:
+            outputs = verify.compare_outputs(target, model, theirs, self._state(model))
+            report = replace(report, checks=(*report.checks, outputs))
+        self.reports.append(report)
+
+    def _outputs_skipped(self, model: Model) -> str | None:
+        if self.options.outputs is False:
+            return "outputs, as requested"
+        by_default = self.options.outputs is None and self.weights is None
+        if by_default and model.params > verify.MAX_OUTPUT_PARAMS:
+            size = 4 * model.params / 1e9
+            return f"outputs: {size:.1f} GB of weights; outputs=True compares them"
+        return None
+
+    def _state(self, model: Model) -> "dict[str, torch.Tensor]":
+        """Weights to compare outputs with: the checkpoint's, else random ones, drawn once."""
+        if model is not self.model:
+            return verify.random_state(model)
+        if self.weights is not None:
+            return _complete(self.weights, model)
+        if self._random is None:
+            self._random = verify.random_state(model)
+        return self._random
+
+    def _write_onnx(self) -> None:
+        onnx_graph.check_size(self.model, self.weights is not None)
+        folder = make_folder(self.folder / ONNX.name)
+        network = verify.our_network(self.model, self._state(self.model))
+        files = onnx_graph.write_onnx(self.model, network, folder)
+        self.files += files
+        if self.weights is None:
+            self.notes.append("onnx: the graph has random weights (seed 0); see weights=")
+        if self.options.verify is False:
+            return
+        if not verify.is_installed("onnxruntime"):
+            self.notes.append("onnx: written but not verified, onnxruntime is not installed")
+            return
+        self.reports.append(onnx_graph.verify_onnx(self.model, network, files[0]))
+
+
+def _complete(weights: Weights, model: Model) -> "dict[str, torch.Tensor]":
+    """Add what a checkpoint may lack: a classifier, and BatchNorm's step counters."""
+    import torch
+
+    from designspace.networks import build
+
+    state = dict(weights.state)
+    for key, expected in build(model, device="meta").state_dict().items():
+        if key not in state:
+            state[key] = torch.full(expected.shape, 0.01, dtype=expected.dtype)
+    return state
+
+
+def _weight_notes(weights: Weights) -> list[str]:
+    notes = [f"weights: {weights.path} read as {weights.style}"]
+    if not weights.classifier:
+        notes.append("weights: a trunk, without classifier")
+    return [*notes, *(f"weights: {note}" for note in weights.notes)]
