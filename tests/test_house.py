@@ -22,11 +22,11 @@ PACKAGES = {
     "training": {"io", "arch", "runs", "data", "networks"},
     "stats": set(),
     "analysis": {"io", "arch", "space", "runs", "stats"},
-    "refine": {"io", "arch", "space", "runs", "stats", "analysis"},
-    "derive": {"io", "arch", "space", "runs", "stats", "analysis"},
-    "export": {"io", "arch", "runs", "networks", "derive", "analysis", "stats"},
-    "pretrain": {"io", "arch", "runs", "data", "networks", "training", "export"},
-    "evaluate": {"io", "arch", "runs", "data", "networks", "training", "export", "pretrain"},
+    "refinement": {"io", "arch", "space", "runs", "stats", "analysis"},
+    "derivation": {"io", "arch", "space", "runs", "stats", "analysis"},
+    "export": {"io", "arch", "runs", "networks", "derivation", "analysis", "stats"},
+    "pretraining": {"io", "arch", "runs", "data", "networks", "training", "export"},
+    "evaluation": {"io", "arch", "runs", "data", "networks", "training", "export", "pretraining"},
     "report": {"io", "arch", "stats", "analysis"},
 }
 PACKAGES["study"] = {*PACKAGES}
@@ -34,14 +34,23 @@ PACKAGES["api"] = {*PACKAGES}
 PACKAGES["cli"] = {*PACKAGES, "__init__"}
 FOUNDATION = {"errors", "__version__"}
 HEAVY = {
-    "torch": {"networks", "data", "training", "pretrain", "evaluate", "export"},
-    "torchvision": {"networks", "data", "training", "pretrain", "evaluate", "export"},
+    "torch": {"networks", "data", "training", "pretraining", "evaluation", "export"},
+    "torchvision": {"networks", "data", "training", "pretraining", "evaluation", "export"},
     "matplotlib": {"report"},
     "numba": {"networks"},  # behind numba_loops.available()
 }
 # Packages whose messages still name command-line flags; the list may only become shorter.
 NAMING_FLAGS = {
-    *("analysis", "arch", "data", "derive", "evaluate", "export", "pretrain", "refine"),
+    *(
+        "analysis",
+        "arch",
+        "data",
+        "derivation",
+        "evaluation",
+        "export",
+        "pretraining",
+        "refinement",
+    ),
     *("runs", "space", "training"),
 }
 # Modules that still import each other; the list may only become shorter.
@@ -167,7 +176,7 @@ def test_light_verbs_start_without_torch(tmp_path):
         ["--help"],
         ["spaces"],
         ["complexity", "RegNetY-256GF"],
-        ["derive", "--family", "regnety", "--flops", "256G", "--out", "m.yaml"],
+        ["derivation", "--family", "regnety", "--flops", "256G", "--out", "m.yaml"],
     ]
     code = (
         "import sys, json\n"

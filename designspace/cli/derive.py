@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from designspace.arch import Model
-    from designspace.derive.derivation import Derivation
+    from designspace.derivation.derivation import Derivation
 
 
 def derive(
@@ -69,7 +69,7 @@ def derive(
 
     from designspace.arch.model_file import replaceable, write_model
     from designspace.cli.models import resolve_model
-    from designspace.derive.derive_model import derive_model
+    from designspace.derivation.derive_model import derive_model
     from designspace.errors import InputError
     from designspace.io.atomic_write import make_folder
 

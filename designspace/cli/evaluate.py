@@ -84,7 +84,7 @@ def evaluate(
     from designspace.cli.models import resolve_model
     from designspace.cli.pretraining_page import update_page
     from designspace.cli.progress import EvaluationDisplay, terminal
-    from designspace.evaluate.evaluate_trunk import evaluate_trunk
+    from designspace.evaluation.evaluate_trunk import evaluate_trunk
 
     with terminal("stopped; the same command goes on from here") as bar:
         result = evaluate_trunk(

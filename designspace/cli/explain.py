@@ -27,7 +27,7 @@ def explain(
     import textwrap
 
     from designspace.cli.models import resolve_model
-    from designspace.derive.explain import explain as tell
+    from designspace.derivation.explain import explain as tell
 
     found = resolve_model(model, "explain")
     parts = tell(found)

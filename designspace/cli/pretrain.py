@@ -84,7 +84,7 @@ def pretrain(
 
     from designspace.cli.models import resolve_model
     from designspace.errors import InputError
-    from designspace.pretrain.recipe import load_recipe
+    from designspace.pretraining.recipe import load_recipe
 
     trunk = resolve_model(model, "pretrain")
     chosen = load_recipe(recipe).override(epochs, batch_size, lr, shard)
@@ -94,10 +94,10 @@ def pretrain(
         print(dump_yaml(chosen.to_dict()), end="")
         return
     if dry_run:
-        from designspace.pretrain.cost_plan import plan_pretraining
+        from designspace.pretraining.cost_plan import plan_pretraining
 
         if data is not None:
-            from designspace.pretrain.images import count_images
+            from designspace.pretraining.images import count_images
 
             images = count_images(data, cache, download)
         plan = plan_pretraining(trunk, chosen, images, gpus, teraflops)
@@ -111,8 +111,8 @@ def pretrain(
     from designspace.cli.pretraining import PretrainingDisplay
     from designspace.cli.pretraining_page import update_page
     from designspace.cli.progress import terminal
-    from designspace.pretrain.pretrain import Diverged
-    from designspace.pretrain.pretrain import pretrain as pretrain_trunk
+    from designspace.pretraining.pretrain import Diverged
+    from designspace.pretraining.pretrain import pretrain as pretrain_trunk
 
     try:
         with terminal(f"stopped; the same command goes on in {out} from here") as bar:

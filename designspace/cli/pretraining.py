@@ -7,7 +7,7 @@ from designspace.cli.progress import Display, duration
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from designspace.pretrain.pretrain import PretrainProgress
+    from designspace.pretraining.pretrain import PretrainProgress
 
 
 class PretrainingDisplay(Display):

@@ -9,7 +9,7 @@ def update_page(run: Path, device: str, cache: Path | None) -> Path | None:
     Returns:
         The page, or None before the end of the first epoch.
     """
-    from designspace.pretrain.collect_findings import collect_findings, report_is_current
+    from designspace.pretraining.collect_findings import collect_findings, report_is_current
 
     if report_is_current(run):
         return run / "report" / "index.html"
@@ -18,7 +18,7 @@ def update_page(run: Path, device: str, cache: Path | None) -> Path | None:
         return None
 
     from designspace.analysis.pretraining_findings import summarize_pretraining
-    from designspace.evaluate.scores import read_table
+    from designspace.evaluation.scores import read_table
     from designspace.report.pretraining_page import write_pretraining_page
 
     findings = summarize_pretraining(**inputs, scores=read_table(run / "evaluation"))

@@ -42,7 +42,7 @@ def refine(
 
     from designspace.errors import InputError
     from designspace.io.atomic_write import write_text
-    from designspace.refine.refine import refine as refine_study
+    from designspace.refinement.refine import refine as refine_study
 
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out is {out}; it must end in .yaml, as space files do")

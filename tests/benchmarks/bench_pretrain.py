@@ -21,13 +21,13 @@ from rows import Row, report
 from torch import nn
 
 from designspace.arch import Body, Model, Skeleton
-from designspace.pretrain.distributed import ProcessGroupInfo
-from designspace.pretrain.loss import swapped_prediction
-from designspace.pretrain.multicrop import CropMaker, draw_crops
-from designspace.pretrain.recipe import SwavRecipe, load_recipe, parse_recipe
-from designspace.pretrain.sinkhorn import codes
-from designspace.pretrain.swav_network import trunk_of
-from designspace.pretrain.swav_trainer import SwavTrainer
+from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.pretraining.loss import swapped_prediction
+from designspace.pretraining.multicrop import CropMaker, draw_crops
+from designspace.pretraining.recipe import SwavRecipe, load_recipe, parse_recipe
+from designspace.pretraining.sinkhorn import codes
+from designspace.pretraining.swav_network import trunk_of
+from designspace.pretraining.swav_trainer import SwavTrainer
 from designspace.training.devices import available_cores, prepare
 
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)

@@ -21,8 +21,8 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "designspace.training.train_runs",
-        "designspace.evaluate.classification",
-        "designspace.pretrain.pretrain",
+        "designspace.evaluation.classification",
+        "designspace.pretraining.pretrain",
         "designspace.report.write_report",
         "designspace.export.export_model",
         "designspace.space",

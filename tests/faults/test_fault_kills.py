@@ -13,8 +13,8 @@ import yaml
 from disturbed import Command, clear
 
 from designspace.io.lock import is_locked
-from designspace.pretrain.pretrain_run import PretrainRun
-from designspace.pretrain.recipe import load_recipe
+from designspace.pretraining.pretrain_run import PretrainRun
+from designspace.pretraining.recipe import load_recipe
 
 
 def strike(kills, start, fresh, whole, longest, seed=0):

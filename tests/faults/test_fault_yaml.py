@@ -20,8 +20,8 @@ import designspace
 from designspace.arch import published
 from designspace.arch.model_file import model_text, read_model
 from designspace.io.yaml_files import MAX_YAML_LENGTH
-from designspace.pretrain.recipe import load_recipe as load_pretraining
-from designspace.pretrain.recipe import shipped_recipes as shipped_pretraining
+from designspace.pretraining.recipe import load_recipe as load_pretraining
+from designspace.pretraining.recipe import shipped_recipes as shipped_pretraining
 from designspace.runs import load_recipe, shipped_recipes
 from designspace.space import load_space, sample, shipped_spaces
 

@@ -1,0 +1,245 @@
+"""Scale one model to a target cost or by a factor of flops, and record each step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from designspace.arch import Model, RegNetParams, format_quantity, model_name, parse_quantity
+from designspace.derivation.nearest import NEAR, better_rule, nearest_scaled, ratio_text
+from designspace.derivation.scaling import ScaledModels, scale
+from designspace.derivation.scaling_rules import ScalingRule
+from designspace.derivation.target import NOUNS, Target
+from designspace.errors import InputError
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A derived model and how it came about.
+
+    Attributes:
+        parent: The model that was scaled.
+        model: The derived model, with its provenance.
+        rule: The scaling rule.
+        factor: The factor of flops that was applied.
+        steps: What was done, one sentence each.
+        warnings: What to know before relying on the model.
+    """
+
+    parent: Model
+    model: Model
+    rule: ScalingRule
+    factor: float
+    steps: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    def prediction(self, batch: int) -> dict[str, dict[str, float]]:
+        """Return value, parent and ratio of flops, params, acts and training memory (bytes)."""
+        rows: dict[str, tuple[int, int]] = {
+            key: (getattr(self.model, key), getattr(self.parent, key)) for key in NOUNS
+        }
+        rows["memory"] = training_memory(self.model, batch), training_memory(self.parent, batch)
+        return {
+            key: {"value": value, "parent": parent, "ratio": value / parent}
+            for key, (value, parent) in rows.items()
+        }
+
+    def add(self, first: Sequence[str] = (), warnings: Sequence[str] = ()) -> "Derivation":
+        """Return the derivation with more steps at its start and more warnings at its end."""
+        return replace(self, steps=(*first, *self.steps), warnings=(*self.warnings, *warnings))
+
+
+def training_memory(model: Model, batch: int) -> int:
+    """Predict the peak bytes of a float32 training step of SGD with momentum.
+
+    Weights, gradients and momentum take three numbers per parameter. The backward pass keeps each
+    convolution's output twice: as the input of its BatchNorm and, normalized, as the input of the
+    next layer (ReLU is in place). Buffers of the convolution library are not included.
+
+    Args:
+        model: The network, at its own resolution.
+        batch: Images per step.
+    """
+    return 4 * (3 * model.params + 2 * batch * model.acts)
+
+
+def regime(model: Model) -> float | None:
+    """Return the nominal multiply-adds that a model is named after, or None.
+
+    Raises:
+        InputError: The provenance states something that is not a quantity.
+    """
+    stated = dict(model.provenance).get("regime")
+    return None if stated is None else parse_quantity(stated, f"{model.name}: provenance.regime")
+
+
+def scale_model(
+    parent: Model,
+    rule: ScalingRule,
+    target: Target | None = None,
+    factor: float | None = None,
+    name: str | None = None,
+) -> Derivation:
+    """Scale a model by a factor of flops, or to a target.
+
+    For a target in flops and a parent with a nominal regime, the factor is the ratio of the two,
+    as published models are named. Otherwise, it is the factor that comes nearest to the target.
+
+    Args:
+        parent: The model to scale.
+        rule: How depth, width and resolution share the factor.
+        target: The target cost; give either this or `factor`.
+        factor: Factor of flops.
+        name: Name of the derived model.
+
+    Raises:
+        InputError: The rule can't reach the target, or the factor gives no valid model.
+    """
+    assert (target is None) != (factor is None)
+    steps = [f"Parent {parent.name}: {_describe(parent)}."]
+    scaled, row, step = _scaled(parent, rule, target, factor)
+    factor = float(scaled.factors[row])
+    model = _with_origin(scaled.model(row), parent, rule, target, factor, name)
+    steps += [step, *_scaling_steps(parent, model, rule, factor)]
+    warnings = []
+    if target is not None:
+        reached = target.of(model)
+        steps.append(
+            f"Reached {reached:,} {NOUNS[target.measure]}, {_percent(reached, target.value)} the "
+            f"target {format_quantity(target.value)}."
+        )
+        if abs(reached / target.value - 1) > NEAR:
+            other = better_rule(parent, rule, target)
+            warnings.append(
+                f"the nearest to {target} that rule {rule.name!r} reaches is "
+                f"{ratio_text(reached, target.value)}" + (f"; {other}" if other else "")
+            )
+    return Derivation(parent, model, rule, factor, tuple(steps), tuple(warnings))
+
+
+def _scaled(
+    parent: Model, rule: ScalingRule, target: Target | None, factor: float | None
+) -> tuple[ScaledModels, int, str]:
+    """Return the scaled models, the index of the one to use, and the step in words."""
+    nominal = regime(parent)
+    if target is None:
+        assert factor is not None
+        return _scaled_by(parent, rule, factor), 0, f"Factor of flops {factor:g}, as requested."
+    if nominal is not None and target.measure == "flops":
+        factor = target.value / nominal
+        step = (
+            f"Factor of flops {factor:.6g}: the target {format_quantity(target.value)} over the "
+            f"parent's nominal regime {format_quantity(nominal)} (its exact flops are "
+            f"{parent.flops:,})."
+        )
+        return _scaled_by(parent, rule, factor), 0, step
+    scaled, row = nearest_scaled(parent, rule, target)
+    step = (
+        f"Factor of flops {scaled.factors[row]:.6g}: its model comes nearest to {target}; the "
+        f"parent has {target.of(parent):,}."
+    )
+    return scaled, row, step
+
+
+def _scaled_by(parent: Model, rule: ScalingRule, factor: float) -> ScaledModels:
+    if not 1e-9 <= factor <= 1e9:
+        raise InputError(f"a factor of flops of {factor:g} is out of range, 1e-9 to 1e9")
+    scaled = scale(parent, rule, np.array([factor]))
+    if not len(scaled):
+        raise InputError(
+            f"{parent.name} scaled by {factor:g} with rule {rule.name!r} gives no model of "
+            f"{parent.skeleton.num_stages} stages with widths up to 100,000; try another factor, "
+            "rule or source"
+        )
+    return scaled
+
+
+def _with_origin(
+    model: Model,
+    parent: Model,
+    rule: ScalingRule,
+    target: Target | None,
+    factor: float,
+    name: str | None,
+) -> Model:
+    """Name the derived model and record its provenance: parent, rule, factor, target, regime."""
+    family = "RegNet" if model.regnet else "AnyNet"
+    nominal = regime(parent)
+    if target is None:
+        new_regime = None if nominal is None else nominal * factor
+        default = model_name(parent.name, f"x{factor:g}")
+    else:
+        new_regime = target.value if nominal is not None and target.measure == "flops" else None
+        default = f"{family}{'Y' if model.body.se_ratio else 'X'}-{target.suffix()}-derived"
+    origin = [("parent", parent.name), ("rule", rule.name), ("factor", f"{factor:.10g}")]
+    if target is not None:
+        origin.append(("target", str(target)))
+    if new_regime is not None:
+        origin.append(("regime", format_quantity(new_regime)))
+    inherited = [
+        (f"parent {key}" if key == "source" else key, value)
+        for key, value in parent.provenance
+        if key in ("source", "space", "seed", "run", "study", "id", "findings")
+    ]
+    return replace(model, name=name or default, provenance=(*origin, *inherited))
+
+
+def _scaling_steps(parent: Model, model: Model, rule: ScalingRule, factor: float) -> list[str]:
+    depth, width, side = rule.factors(factor)
+    steps = [
+        f"Rule {rule.name!r} ({rule.description}): depth x {depth:.6g}, width and group width x "
+        f"{width:.6g}, resolution x {side:.6g}."
+    ]
+    old, new = parent.regnet, model.regnet
+    if old is not None and new is not None:
+        steps += [
+            f"d {old.d} -> {new.d}"
+            + (f" ({old.d * depth:.2f} rounded)" if new.d != old.d else " (kept)")
+            + f"; w_m {new.w_m:g} and b {new.b:g} kept.",
+            f"w_0 {old.w_0} -> {old.w_0 * width:.2f} -> {new.w_0} (nearest multiple of 8).",
+            f"w_a {old.w_a:g} -> {new.w_a:g} (two decimals)"
+            + (", spread over the new depth" if new.d != old.d else "")
+            + (
+                "; scaled by the rounded w_0, to keep the number of stages."
+                if _follows(old, new, width)
+                else "."
+            ),
+            f"g {old.g} -> {old.g * width:.2f} -> {new.g} (nearest integer).",
+            "Quantized linear rule and group compatibility: depths "
+            f"{_list(model.body.depths)}, widths {_list(model.body.widths)}, group widths "
+            f"{_list(model.body.group_widths)}.",
+        ]
+    else:
+        steps.append(
+            f"Stages: depths {_list(parent.body.depths)} -> {_list(model.body.depths)}, widths "
+            f"{_list(parent.body.widths)} -> {_list(model.body.widths)} (nearest multiples of 8, "
+            f"then group compatibility), group widths {_list(model.body.group_widths)}."
+        )
+    if model.skeleton.resolution != parent.skeleton.resolution:
+        steps.append(
+            f"Resolution {parent.skeleton.resolution} -> {model.skeleton.resolution} pixels."
+        )
+    return steps
+
+
+def _follows(old: RegNetParams, new: RegNetParams, width: float) -> bool:
+    """Whether w_a was scaled by the rounded w_0's factor instead of the width factor."""
+    stretch = 1.0 if new.d == old.d else max(old.d - 1, 1) / max(new.d - 1, 1)
+    return abs(new.w_a - old.w_a * width * stretch) > 0.006
+
+
+def _describe(model: Model) -> str:
+    text = f"depths {_list(model.body.depths)}, widths {_list(model.body.widths)}"
+    if model.regnet is not None:
+        r = model.regnet
+        text = f"d {r.d}, w_0 {r.w_0}, w_a {r.w_a:g}, w_m {r.w_m:g}, b {r.b:g}, g {r.g}; {text}"
+    return f"{text}; {model.flops:,} multiply-adds at {model.skeleton.resolution} pixels"
+
+
+def _percent(value: float, target: float) -> str:
+    excess = 100 * (value / target - 1)
+    return f"{abs(excess):.2g} % {'above' if excess >= 0 else 'below'}"
+
+
+def _list(values: tuple[int, ...]) -> str:
+    return " ".join(str(value) for value in values)

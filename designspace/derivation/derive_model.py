@@ -1,0 +1,231 @@
+"""Derive a model of a given cost from a published model, one of your own, or a study's findings."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from designspace.analysis.study_findings import StudyPopulation, read_findings
+from designspace.arch import CATALOG, Model, Skeleton, check_name, published, require_bottleneck
+from designspace.derivation.derivation import Derivation, regime, scale_model
+from designspace.derivation.scaling_rules import RULES, find_rule
+from designspace.derivation.search import search_model
+from designspace.derivation.target import Target, parse_target
+from designspace.errors import InputError, nearest
+
+Family = Literal["regnetx", "regnety"]
+FAMILY_NAMES: dict[Family, str] = {"regnetx": "RegNetX", "regnety": "RegNetY"}
+SE_RATIOS: dict[Family, float] = {"regnetx": 0.0, "regnety": 0.25}
+
+
+def derive_model(
+    family: str | None = None,
+    *,
+    source: Model | Path | None = None,
+    flops: str | float | None = None,
+    params: str | float | None = None,
+    acts: str | float | None = None,
+    scale: float | None = None,
+    rule: str = "width",
+    search: int | None = None,
+    space: str | None = None,
+    seed: int = 0,
+    population: str | None = None,
+    imagenet: bool = False,
+    resolution: int | None = None,
+    classes: int | None = None,
+    name: str | None = None,
+) -> Derivation:
+    """Derive a model with a target cost.
+
+    Args:
+        family: "regnetx" or "regnety" (squeeze-and-excitation); by default the source's own, or
+            "regnetx" from findings.
+        source: The model to scale, or a findings folder, whose typical best model is scaled.
+            Without it, the published model of the family nearest to the target is scaled.
+        flops: Target multiply-adds, such as 256e9 or "256G".
+        params: Target parameters.
+        acts: Target activations.
+        scale: Factor of flops instead of a target.
+        rule: How depth, width and resolution share the factor: width, depth, resolution, dw, dr,
+            wr, dwr or fast.
+        search: Sample this many models at the target and return the one with the lowest predicted
+            error; the predictor is fitted to the findings.
+        space: Space to sample for `search`; by default that of the findings.
+        seed: Seed for `search`.
+        population: Population of the findings; by default RegNets first, then by mean error.
+        imagenet: Use the ImageNet skeleton: 224 pixels, 1000 classes, stem 32, all strides 2.
+        resolution: Input resolution in pixels.
+        classes: Number of classes.
+        name: Name of the model.
+
+    Returns:
+        The model, its parent, and the steps and warnings of the derivation.
+
+    Raises:
+        InputError: There is no single target, or it can't be reached from the source.
+    """
+    if name is not None:
+        check_name(name)
+    target = parse_target(flops, params, acts)
+    if (target is None) == (scale is None):
+        raise InputError("give one target: flops, params or acts (such as 256G), or scale")
+    if scale is not None and not (math.isfinite(scale) and 1e-9 <= scale <= 1e9):
+        raise InputError(f"scale is {scale}; it must be a number from 1e-9 to 1e9", "scale")
+    kind, scaling_rule = _family(family), find_rule(rule)
+    size = _Size(imagenet, resolution, classes)
+    if not isinstance(source, Path):
+        if search is not None:
+            raise InputError(
+                "search fits its predictor to a study; source must be a folder of "
+                "`designspace analyze`",
+                "search",
+            )
+        parent, steps = _choose_parent(source, kind, size, target)
+        derivation = scale_model(parent, scaling_rule, target, scale, name)
+        beyond = beyond_published(derivation.model)
+        return derivation.add(steps, [beyond] if beyond else [])
+    findings = read_findings(source, population)
+    if search is None:
+        parent, steps = _typical_parent(findings, kind, size)
+        derivation = scale_model(parent, scaling_rule, target, scale, name).add(steps)
+        if findings.few:
+            few = "the medians come from few models: another study may give other values"
+            derivation = derivation.add(warnings=[few])
+    else:
+        if target is None or size != _Size():
+            raise InputError(
+                "search samples models of a target cost at the space's own input size: give "
+                "flops, params or acts, and space for another size",
+                "search",
+            )
+        derivation = _searched(findings, kind, target, search, seed, space, name)
+    outside = findings.extrapolation(derivation.model)
+    if outside:
+        return derivation.add(warnings=[outside])
+    inside = "The model is within the findings' range of flops."
+    return replace(derivation, steps=(*derivation.steps, inside))
+
+
+def nearest_published(family: Family, target: Target) -> Model:
+    """Return the family's published model that is nearest to a target, by ratio."""
+    prefix = FAMILY_NAMES[family] + "-"
+    models = [published(name) for name in CATALOG if name.startswith(prefix)]
+
+    def distance(model: Model) -> float:
+        nominal = regime(model) if target.measure == "flops" else None
+        return abs(float(np.log((nominal or target.of(model)) / target.value)))
+
+    return min(models, key=distance)
+
+
+def beyond_published(model: Model) -> str | None:
+    """Say how far a model's flops at 224 pixels are outside the published family, or None."""
+    prefix = "RegNetY-" if model.body.se_ratio else "RegNetX-"
+    regimes = {n: e.nominal_flops for n, e in CATALOG.items() if n.startswith(prefix)}
+    flops = model.at(resolution=224).flops
+    smallest, largest = (pick(regimes, key=regimes.__getitem__) for pick in (min, max))
+    ratios = (
+        ("small", smallest, regimes[smallest] / flops),
+        ("large", largest, flops / regimes[largest]),
+    )
+    for size, name, ratio in ratios:
+        if ratio > 1.1:
+            return (
+                f"no published {prefix[:-1]} is so {size}: {ratio:.4g} times beyond {name} (by "
+                "multiply-adds at 224 pixels)"
+            )
+    return None
+
+
+def as_family(model: Model, family: Family) -> Model:
+    """Return the model with or without squeeze-and-excitation, as its family has it."""
+    se = SE_RATIOS[family]
+    if (model.body.se_ratio > 0) == (se > 0):
+        return model
+    return replace(model, body=replace(model.body, se_ratio=se))
+
+
+def with_skeleton(model: Model, skeleton: Skeleton) -> Model:
+    """Return the model in another skeleton; unless only classes differ, its regime is dropped.
+
+    Raises:
+        InputError: The skeleton has another number of stages.
+    """
+    same_cost = replace(skeleton, classes=model.skeleton.classes) == model.skeleton
+    kept = tuple(pair for pair in model.provenance if same_cost or pair[0] != "regime")
+    return replace(model, skeleton=skeleton, provenance=kept)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """The requested input size and classes."""
+
+    imagenet: bool = False
+    resolution: int | None = None
+    classes: int | None = None
+
+    def of(self, skeleton: Skeleton) -> Skeleton:
+        """Return the skeleton with what was requested, starting from ImageNet's if requested."""
+        base = Skeleton(strides=(2,) * skeleton.num_stages) if self.imagenet else skeleton
+        return replace(
+            base,
+            resolution=base.resolution if self.resolution is None else self.resolution,
+            classes=base.classes if self.classes is None else self.classes,
+        )
+
+
+def _family(name: str | None) -> Family | None:
+    for family in FAMILY_NAMES:
+        if name is not None and name.lower() == family:
+            return family
+    if name is not None:
+        raise InputError(f"no family {name!r}; {nearest(name, list(FAMILY_NAMES))}", "family")
+    return None
+
+
+def _choose_parent(
+    source: Model | None, family: Family | None, size: _Size, target: Target | None
+) -> tuple[Model, list[str]]:
+    """Return the model to scale, of the requested family and size, and the steps to it."""
+    steps = []
+    if source is None:
+        if family is None or target is None:
+            raise InputError("give source (a model or a findings folder), or family and a target")
+        source = nearest_published(family, target)
+        steps.append(f"Start from {source.name}, the published {family} nearest to {target}.")
+    require_bottleneck(source.body.block, f"{source.name}: derive")
+    parent = source if family is None else as_family(source, family)
+    if parent is not source:
+        steps.append(
+            f"Set the squeeze-and-excitation ratio of {parent.name} to "
+            f"{parent.body.se_ratio:g}, as in {family}."
+        )
+    return with_skeleton(parent, size.of(parent.skeleton)), steps
+
+
+def _typical_parent(
+    findings: StudyPopulation, family: Family | None, size: _Size
+) -> tuple[Model, list[str]]:
+    """Return the model of the findings' medians at the requested size, and the steps to it."""
+    around = findings.skeleton or (Skeleton() if size.imagenet else None)
+    return findings.median_model(around and size.of(around), SE_RATIOS[family or "regnetx"])
+
+
+def _searched(
+    findings: StudyPopulation,
+    family: Family | None,
+    target: Target,
+    n: int,
+    seed: int,
+    space: str | None,
+    name: str | None,
+) -> Derivation:
+    se_ratio = SE_RATIOS[family or "regnetx"]
+    parent, _ = findings.median_model(None, se_ratio)
+    model, steps, warnings = search_model(findings, se_ratio, target, n, seed, space)
+    default = f"{FAMILY_NAMES[family or 'regnetx']}-{target.suffix()}-searched"
+    model = replace(model, name=name or default)
+    return Derivation(parent, model, RULES["width"], 1.0, tuple(steps), tuple(warnings))

@@ -1,0 +1,158 @@
+"""Scale a model: its RegNet parameters if it has them, otherwise its stages.
+
+For a RegNet, w_0 is rounded to the nearest multiple of 8, w_a to two decimals (as in the published
+tables) and g to an integer; d and w_m change only with depth. The quantized linear rule then gives
+the stages: RegNetY-128GF scaled by sqrt(2) in width has the widths of RegNetY-256GF. pycls rounds
+the stages' widths and g to multiples of 8 instead, which gives other widths.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.arch import (
+    BodyBatch,
+    Cost,
+    Model,
+    RegNetParamsBatch,
+    Skeleton,
+    cost,
+    countable,
+    group_compatible,
+)
+from designspace.arch.body import FloatArray, IntArray
+from designspace.derivation.scaling_rules import ScalingRule
+
+MAX_WIDTH = 10**5
+MAX_DEPTH = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledModels:
+    """One model at n factors of flops; factors that give no valid model are left out.
+
+    Attributes:
+        factors: The factors of flops, (n,).
+        bodies: The scaled bodies.
+        regnets: Their RegNet parameters, or None for free bodies.
+        resolutions: Input resolution in pixels, (n,).
+        parent: The model that was scaled.
+    """
+
+    factors: FloatArray
+    bodies: BodyBatch
+    regnets: RegNetParamsBatch | None
+    resolutions: IntArray
+    parent: Model
+
+    def __len__(self) -> int:
+        return len(self.factors)
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of each model at its own resolution."""
+        parts = {name: np.zeros(len(self), np.int64) for name in ("flops", "params", "acts")}
+        for resolution in np.unique(self.resolutions):
+            rows = np.flatnonzero(self.resolutions == resolution)
+            counted = cost(self.bodies.take(rows), self.skeleton(int(resolution)))
+            for name, values in parts.items():
+                values[rows] = getattr(counted, name)
+        return Cost(**parts)
+
+    @property
+    def countable(self) -> NDArray[np.bool_]:
+        """Mask of the models whose cost fits in int64, (n,)."""
+        mask = np.zeros(len(self), np.bool_)
+        for resolution in np.unique(self.resolutions):
+            rows = np.flatnonzero(self.resolutions == resolution)
+            mask[rows] = countable(self.bodies.take(rows), self.skeleton(int(resolution)))
+        return mask
+
+    def take(self, rows: NDArray[np.bool_]) -> "ScaledModels":
+        """Select models by a mask."""
+        return ScaledModels(
+            self.factors[rows],
+            self.bodies.take(rows),
+            None if self.regnets is None else self.regnets.take(rows),
+            self.resolutions[rows],
+            self.parent,
+        )
+
+    def model(self, i: int) -> Model:
+        """Return model i, named after the parent, without provenance."""
+        regnet = None if self.regnets is None else self.regnets.regnet(i)
+        skeleton = self.skeleton(int(self.resolutions[i]))
+        return Model(self.parent.name, self.bodies.body(i), skeleton, regnet)
+
+    def skeleton(self, resolution: int) -> Skeleton:
+        """Return the parent's skeleton at another resolution."""
+        return replace(self.parent.skeleton, resolution=resolution)
+
+
+def scale(parent: Model, rule: ScalingRule, factors: FloatArray) -> ScaledModels:
+    """Scale a model to each of n factors of flops."""
+    depth, width, side = (np.array(f) for f in zip(*map(rule.factors, factors), strict=True))
+    resolutions = _resolutions(parent.skeleton.resolution, side)
+    if parent.regnet is None:
+        bodies = _scaled_bodies(parent, depth, width)
+        scaled = ScaledModels(factors, bodies, None, resolutions, parent)
+        return scaled.take(scaled.countable)
+    regnets, in_range = _scaled_regnets(parent, depth, width)
+    se = np.full(len(regnets), parent.body.se_ratio)
+    bodies, fits = regnets.bodies(parent.skeleton.num_stages, se)
+    rows, regnets = np.flatnonzero(in_range)[fits], regnets.take(fits)
+    scaled = ScaledModels(factors[rows], bodies, regnets, resolutions[rows], parent)
+    return scaled.take((bodies.widths.max(axis=1, initial=0) <= MAX_WIDTH) & scaled.countable)
+
+
+def _scaled_regnets(
+    parent: Model, depth: FloatArray, width: FloatArray
+) -> tuple[RegNetParamsBatch, NDArray[np.bool_]]:
+    """Return the parameters at those factors where they are in range, and the mask of these."""
+    old = parent.regnet
+    assert old is not None
+    d = np.maximum(1, np.rint(old.d * depth))
+    w_0 = np.maximum(1, np.rint(old.w_0 * width / 8)) * 8
+    # Keep the last block's linear width, so that depth adds blocks, not width.
+    stretch = max(old.d - 1, 1) / np.maximum(d - 1, 1)
+    stretch = np.where(d == old.d, 1.0, stretch)
+    w_a = np.round(old.w_a * width * stretch, 2)
+    g = np.maximum(1, np.rint(old.g * width))
+    in_range = (d <= MAX_DEPTH) & (np.maximum(w_0, np.maximum(w_a, g)) <= MAX_WIDTH)
+    count = int(in_range.sum())
+    regnets = RegNetParamsBatch(
+        d=d[in_range].astype(np.int64),
+        w_0=w_0[in_range].astype(np.int64),
+        w_a=w_a[in_range],
+        w_m=np.full(count, old.w_m),
+        b=np.full(count, old.b),
+        g=g[in_range].astype(np.int64),
+    )
+    # In narrow models, rounding w_0 alone may change the number of stages; scaling w_a by the same
+    # rounded factor preserves it.
+    lost = regnets.stage_counts() != parent.skeleton.num_stages
+    followed = np.round(old.w_a * regnets.w_0 / old.w_0 * stretch[in_range], 2)
+    return replace(regnets, w_a=np.where(lost, followed, regnets.w_a)), in_range
+
+
+def _scaled_bodies(parent: Model, depth: FloatArray, width: FloatArray) -> BodyBatch:
+    old = parent.body
+    d, w, b, g = (
+        np.array([values], dtype=np.float64)
+        for values in (old.depths, old.widths, old.bottleneck_ratios, old.group_widths)
+    )
+    depths = np.clip(np.rint(d * depth[:, None]), 1, MAX_DEPTH).astype(np.int64)
+    rounded = np.clip(np.rint(w * width[:, None] / 8), 1, MAX_WIDTH / 8) * 8
+    rounded = np.where(width[:, None] == 1, w, rounded)
+    groups = np.clip(np.rint(g * width[:, None]), 1, MAX_WIDTH)
+    b = np.broadcast_to(b, depths.shape)
+    widths, groups_ = group_compatible(rounded.astype(np.int64), b, groups.astype(np.int64))
+    return BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
+
+
+def _resolutions(parent: int, side: FloatArray) -> IntArray:
+    """Round to multiples of 4 pixels, as pycls does; below 64 pixels to the pixel."""
+    unit = 4 if parent >= 64 else 1
+    rounded = np.maximum(1, np.rint(parent * side / unit)) * unit
+    return np.where(side == 1, parent, np.minimum(rounded, 8192)).astype(np.int64)

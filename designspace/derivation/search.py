@@ -1,0 +1,173 @@
+"""Sample models at the target cost and choose the one with the lowest predicted error.
+
+The prediction is a ridge regression of error on log d, log w_m, log b, log(w_a / w_0) and
+log(g / w_0), which do not change with scale, and their squares. It is fitted to all models of a
+study; its leave-one-out rank correlation with the observed errors shows how far to rely on it.
+"""
+
+import csv
+import io
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from designspace.analysis.study_findings import NAMES, StudyPopulation
+from designspace.arch import Model, RegNetParamsBatch
+from designspace.arch.body import FloatArray
+from designspace.derivation.target import NOUNS, Target
+from designspace.errors import InputError
+from designspace.io.text_files import read_text
+from designspace.space import Budget, Space, load_space, sample
+
+# Share of the target by which a sampled model's cost may differ, as in the paper's regimes.
+TOLERANCE = 0.02
+_MIN_MODELS = 12
+_CANDIDATES = 1_000_000
+_PENALTIES = np.geomspace(1e-2, 1e4, 25)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """Error predicted from scale-free parameters.
+
+    Attributes:
+        regression: Standardization and ridge regression, a fitted scikit-learn pipeline.
+        skill: Leave-one-out rank correlation of predicted and observed error.
+        n: Number of models it was fitted to.
+    """
+
+    regression: Any
+    skill: float
+    n: int
+
+    def __call__(self, regnets: RegNetParamsBatch) -> FloatArray:
+        """Predict errors in percent, (n,), at the study's own scale."""
+        return np.asarray(self.regression.predict(_features(regnets)), dtype=np.float64)
+
+
+def fit_predictor(regnets: RegNetParamsBatch, errors: FloatArray) -> Predictor:
+    """Fit the ridge regression; leave-one-out squared error chooses the penalty.
+
+    Raises:
+        InputError: There are fewer than 12 models.
+    """
+    from scipy.stats import spearmanr
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    n = len(errors)
+    if n < _MIN_MODELS:
+        raise InputError(
+            f"search needs the errors of at least {_MIN_MODELS} RegNets; there are {n}", "search"
+        )
+    # With a score, `cv_results_` holds the leave-one-out predictions of every penalty.
+    ridge = RidgeCV(_PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True)
+    regression = make_pipeline(StandardScaler(), ridge).fit(_features(regnets), errors)
+    left_out = ridge.cv_results_[:, int(np.flatnonzero(ridge.alpha_ == _PENALTIES)[0])]
+    varied = np.ptp(left_out) > 0 and np.ptp(errors) > 0
+    skill = float(spearmanr(left_out, errors).statistic) if varied else 0.0
+    return Predictor(regression, skill, n)
+
+
+def search_model(
+    findings: StudyPopulation,
+    se_ratio: float,
+    target: Target,
+    n: int,
+    seed: int,
+    space: str | None = None,
+) -> tuple[Model, list[str], list[str]]:
+    """Sample n RegNets within 2 % of the target and return the one with the best prediction.
+
+    Args:
+        findings: The study that the predictor is fitted to.
+        se_ratio: Squeeze-and-excitation ratio, 0 for none.
+        target: The target cost.
+        n: Number of models to sample.
+        seed: Seed of the sampler.
+        space: Space to sample; None for the study's own.
+
+    Returns:
+        The model, the steps, and warnings.
+
+    Raises:
+        InputError: The study has no RegNets, or the space too few models at the target.
+    """
+    predictor = fit_predictor(*_read_models(findings))
+    searched = replace(_space(findings, space), se_ratio=se_ratio)
+    if searched.family != "regnet":
+        raise InputError(
+            f"space is {searched.name}, an {searched.family} space; search samples RegNets", "space"
+        )
+    low, high = target.value * (1 - TOLERANCE), target.value * (1 + TOLERANCE)
+    try:
+        drawn = sample(searched, n, (Budget(target.measure, low, high),), seed, _CANDIDATES)
+    except InputError as error:
+        raise InputError(
+            f"search: {error}; without search, the study's medians are scaled to the target; "
+            "space= searches another space"
+        ) from None
+    population = drawn.population
+    assert population.regnets is not None
+    predicted = predictor(population.regnets)
+    row = int(np.argmin(predicted))
+    origin = (
+        *findings.origin(),
+        ("searched", searched.name),
+        ("search", f"best predicted of {n}, seed {seed}"),
+        ("target", str(target)),
+    )
+    model = replace(population.model(row, f"searched-{population.ids[row]}"), provenance=origin)
+    steps = [
+        f"Fitted error to {predictor.n} models of {findings.population}: ridge regression on d, "
+        f"w_m, b, w_a / w_0 and g / w_0; leave-one-out rank correlation {predictor.skill:.2f}.",
+        f"Sampled {n} models of {searched.name} within 2 % of {target}, seed {seed}.",
+        f"Predicted errors are {predicted.min():.2f} to {predicted.max():.2f} (at the study's "
+        f"scale); model {row} has the lowest.",
+        f"It has {target.of(model):,} {NOUNS[target.measure]}.",
+    ]
+    warnings = []
+    if predictor.skill < 0.3:
+        warnings.append(
+            f"the prediction is weak (rank correlation {predictor.skill:.2f}): the model is hardly "
+            "better than a random one"
+        )
+    return model, steps, warnings
+
+
+def _space(findings: StudyPopulation, name: str | None) -> Space:
+    if name is not None:
+        return load_space(name)
+    if findings.run is not None:
+        return load_space(str(findings.run / "space.yaml"))
+    return load_space(findings.space)
+
+
+def _read_models(findings: StudyPopulation) -> tuple[RegNetParamsBatch, FloatArray]:
+    """Read parameters and errors of a study's counted models from tables/models.csv."""
+    path = findings.folder / "tables" / "models.csv"
+    rows = [
+        row
+        for row in csv.DictReader(io.StringIO(read_text(path, "findings")))
+        if row.get("population") == findings.population
+        and row.get("counted") == "True"
+        and row.get("error")
+    ]
+    try:
+        columns = {k: np.array([float(row[k]) for row in rows]) for k in (*NAMES, "error")}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: {findings.population} has no numeric columns {', '.join(NAMES)}; search "
+            "needs a population of RegNets"
+        ) from None
+    d, w_0, g = (columns[k].astype(np.int64) for k in ("d", "w_0", "g"))
+    regnets = RegNetParamsBatch(d, w_0, columns["w_a"], columns["w_m"], columns["b"], g)
+    return regnets, columns["error"]
+
+
+def _features(regnets: RegNetParamsBatch) -> FloatArray:
+    slope, group = (regnets.w_a + 1) / regnets.w_0, regnets.g / regnets.w_0
+    linear = np.log(np.stack([regnets.d, regnets.w_m, regnets.b, slope, group], axis=1))
+    return np.concatenate([linear, linear**2], axis=1)

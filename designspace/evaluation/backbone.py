@@ -1,0 +1,138 @@
+"""The trunk that is evaluated: weights, and how its images are normalized."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.export.weights import read_weights
+from designspace.pretraining.pretrain_run import PretrainRun
+from designspace.pretraining.swav_network import part_of, total_stride, trunk_of
+
+_MAX_SIDE = 4096
+_IMAGENET_MEAN = (123.675, 116.28, 103.53)
+_IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A trunk to evaluate.
+
+    Attributes:
+        model: Its architecture.
+        weights: Its state without classifier, in torchvision's names.
+        side: Side of the images that it sees, in pixels.
+        mean: Mean of each channel for normalization, 0 to 255.
+        std: Standard deviation of each channel.
+        source: Checkpoint in words.
+        data: Data set that it was pretrained on, as the user named it; None if unknown.
+        notes: Messages for the user, such as a damaged checkpoint.
+    """
+
+    model: Model
+    weights: Mapping[str, Tensor]
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+    data: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        smallest = total_stride(self.model)
+        if not smallest <= self.side <= _MAX_SIDE:
+            raise InputError(
+                f"side is {self.side}; it must be from {smallest} (the total stride of "
+                f"{self.model.name}) to {_MAX_SIDE}",
+                argument="side",
+            )
+
+    def trunk(self) -> nn.Module:
+        """Build the trunk with its weights."""
+        trunk: nn.Module = trunk_of(self.model)
+        trunk.load_state_dict(dict(self.weights))
+        return trunk
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the weights."""
+        digest = hashlib.sha256()
+        for key in sorted(self.weights):
+            digest.update(key.encode() + self.weights[key].contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone:
+    """Load a pretrained trunk.
+
+    Args:
+        path: Folder of a pretraining, its trunk.pt, or a file of weights from torchvision, timm,
+            transformers, VISSL or SwAV (.safetensors or torch).
+        model: The architecture; required for a file of weights.
+        side: Side of the images; None for the largest crop, or the model's resolution.
+
+    Raises:
+        InputError: There is no checkpoint, or the weights don't fit.
+    """
+    if not path.exists():
+        raise InputError(f"there is no {path}; pass the folder of a pretraining, or a file")
+    run = PretrainRun(path if path.is_dir() else path.parent)
+    if path.is_dir():
+        if not run.started:
+            raise InputError(
+                f"{path} is not the folder of a pretraining: it has no recipe.yaml; for weights of "
+                "another library pass their file"
+            )
+        return _from_run(run, model, side)
+    own = run.started and path.name == run.trunk_file.name
+    if model is None:
+        if not own:
+            raise InputError(
+                f"model is missing: {path} does not say which network its weights belong to; pass "
+                "a published name such as RegNetY-16GF, or a model.yaml",
+                argument="model",
+            )
+        model = run.model()
+    checkpoint = read_weights(path, model, trunk_only=True)
+    weights = {key: array.cpu() for key, array in checkpoint.state.items()}
+    source = f"{path} ({checkpoint.style})"
+    if own:
+        return _with_statistics(run, model, weights, side, source, ())
+    resolution = model.skeleton.resolution if side is None else side
+    return Backbone(model, weights, resolution, _IMAGENET_MEAN, _IMAGENET_STD, source)
+
+
+def _from_run(run: PretrainRun, model: Model | None, side: int | None) -> Backbone:
+    trained = run.model()
+    if model is not None and model.body != trained.body:
+        raise InputError(
+            f"model is {model.name}, but {run.path} holds {trained.name}; omit model",
+            argument="model",
+        )
+    state, notes = run.load(torch.device("cpu"))
+    if state is None:
+        raise InputError(f"{run.path} has no undamaged checkpoint yet; continue the pretraining")
+    weights = part_of(state["network"], "trunk.")
+    source = f"{run.path}, iteration {state['iteration']}"
+    return _with_statistics(run, trained, weights, side, source, tuple(notes))
+
+
+def _with_statistics(
+    run: PretrainRun,
+    model: Model,
+    weights: Mapping[str, Tensor],
+    side: int | None,
+    source: str,
+    notes: tuple[str, ...],
+) -> Backbone:
+    """A backbone that sees images as its pretraining did."""
+    data = run.data()
+    side = run.recipe().side if side is None else side
+    mean, std = tuple(data.mean), tuple(data.std)
+    return Backbone(model, weights, side, mean, std, source, data.source, notes)

@@ -1,0 +1,242 @@
+"""Classification with a pretrained trunk, compared with a random trunk and supervised training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from designspace.data.batches import Arrays, Batches, open_arrays
+from designspace.data.cache import Cache, build_cache, default_home
+from designspace.data.decode import geometries
+from designspace.data.sources import load_source
+from designspace.data.splits import split_unseen
+from designspace.errors import InputError
+from designspace.evaluation.backbone import Backbone
+from designspace.evaluation.finetune import (
+    FinetuneSchedule,
+    finetune_schedule,
+    low_shot_schedule,
+    scratch_schedule,
+    train_classifier,
+)
+from designspace.evaluation.linear_probe import linear_accuracy
+from designspace.evaluation.options import DEFAULT_SHARES, EvaluationObserver, EvaluationOptions
+from designspace.evaluation.scores import ACCURACY, Score, ScoreBook, ScoreKey, ScoreKind, Task
+from designspace.io.atomic_write import write_text
+from designspace.pretraining.features import extract_features
+from designspace.pretraining.knn import knn_accuracy
+from designspace.pretraining.multicrop import mixed_seed
+from designspace.pretraining.swav_network import trunk_of
+from designspace.runs import Recipe
+from designspace.training.devices import available_cores, prepare, resolve_devices
+
+# From this side on, images are cropped at random boxes and evaluated with a margin, as ImageNet's.
+_LARGE = 64
+# Fraction of the labelled images that each seed of k-NN draws as its bank.
+_BANK = 0.9
+
+# Accuracy in percent with the trunk of a kind, labelled rows and a seed.
+_Measure = Callable[[ScoreKind, Tensor, int], float]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFeatures:
+    """Features of a data set, (n, width) float32, and its labels, (n,) int64."""
+
+    train: Tensor
+    train_labels: Tensor
+    val: Tensor
+    val_labels: Tensor
+
+
+class Classification:
+    """A trunk on labelled images."""
+
+    def __init__(
+        self, backbone: Backbone, options: EvaluationOptions, observer: EvaluationObserver
+    ) -> None:
+        """Decode the images.
+
+        Raises:
+            InputError: The options don't fit the data or this machine.
+        """
+        self._device = torch.device(resolve_devices(options.device)[0])
+        prepare(self._device, threads=options.threads or available_cores())
+        self._backbone, self._options, self._observer = backbone, options, observer
+        cache_folder = options.cache or default_home()
+        source = load_source(options.data, options.download, cache_folder / "data")
+        self._classes = len(source.classes)
+        split = split_unseen(source)
+        self._split = split.words
+        self._recipe = _image_recipe(backbone.side)
+        cache = build_cache(
+            split,
+            geometries(self._recipe),
+            cache_folder / "images",
+            available_cores(),
+            observer.decoded,
+        )
+        # The trunk sees images normalized as in pretraining, whatever the data.
+        self._cache: Cache = replace(cache, mean=backbone.mean, std=backbone.std)
+        self._arrays: Arrays = open_arrays(cache.path, self._device)
+        self._features: dict[str, ImageFeatures] = {}
+
+    def features(self) -> ImageFeatures:
+        """Return the features that the pretrained trunk extracts from all images."""
+        return self._trunk_features(ScoreKind.PRETRAINED, 0)
+
+    def scores(self, folder: Path) -> list[Score]:
+        """Measure the task's scores, the pretrained trunk first.
+
+        Args:
+            folder: Of the score journal and the lists of labelled images.
+
+        Raises:
+            InputError: The images of a split are all of one class.
+        """
+        for name in ("train_labels", "val_labels"):
+            if len(torch.unique(getattr(self._arrays, name))) < 2:
+                part = name.removesuffix("_labels")
+                raise InputError(
+                    f"data {self._options.data}: all {part} images are of one class; accuracy "
+                    "needs at least two",
+                    argument="data",
+                )
+        book = ScoreBook(folder, self._options.seeds, self._observer.note)
+        low_shot = self._options.task is Task.LOWSHOT
+        shares = (self._options.labels or DEFAULT_SHARES) if low_shot else (1.0,)
+        scores = [score for share in shares for score in self._at_share(share, book, folder)]
+        book.save_table(scores)
+        return scores
+
+    def _at_share(self, share: float, book: ScoreBook, folder: Path) -> list[Score]:
+        """Scores with a fraction of the labels."""
+        task, seeds = self._options.task, range(self._options.seeds)
+        labelled = [self._labelled_rows(share, seed) for seed in seeds]
+        count = len(labelled[0])
+        if task is Task.LOWSHOT:
+            for seed in seeds:
+                rows = "\n".join(map(str, labelled[seed].tolist()))
+                write_text(folder / f"labels-{share:g}-seed{seed}.txt", rows + "\n")
+        by_task: dict[Task, list[tuple[str, _Measure]]] = {
+            Task.KNN: [("", self._nearest)],
+            Task.LINEAR: [("", self._linear)],
+            Task.FINETUNE: [("", partial(self._train, finetune_schedule(count)))],
+            Task.LOWSHOT: [
+                (", fine-tuned", partial(self._train, low_shot_schedule(share, count))),
+                (", linear", self._linear),
+            ],
+        }
+        compared: list[tuple[ScoreKind, str, _Measure]] = [
+            (kind, kind.label + method, measure)
+            for kind in (ScoreKind.PRETRAINED, ScoreKind.RANDOM)
+            for method, measure in by_task[task]
+        ]
+        if self._options.with_supervised:
+            scratch = scratch_schedule(count, self._options.scratch_epochs)
+            what = f"{ScoreKind.SCRATCH.label}, {scratch.epochs} epochs"
+            compared.append((ScoreKind.SCRATCH, what, partial(self._train, scratch)))
+        return [
+            self._score(book, self._key(kind, what, share, count), measure, labelled)
+            for kind, what, measure in compared
+        ]
+
+    def _key(self, kind: ScoreKind, what: str, share: float, count: int) -> ScoreKey:
+        return ScoreKey(
+            task=self._options.task,
+            data=self._options.data,
+            share=share,
+            labels=count,
+            kind=kind,
+            what=what,
+            images=len(self._arrays.val),
+            split=self._split,
+            source=self._backbone.source,
+        )
+
+    def _score(
+        self, book: ScoreBook, key: ScoreKey, measure: _Measure, labelled: list[Tensor]
+    ) -> Score:
+        backbone, kind = self._backbone, key.kind
+        network = backbone.digest if kind is ScoreKind.PRETRAINED else str(backbone.model.body)
+        # Supervised training is shared by all tasks.
+        scope = "" if kind is ScoreKind.SCRATCH else key.task
+        identity = (scope, network, self._cache.content, self._split, backbone.side)
+        (score,) = book.score(
+            key, identity, lambda seed: {ACCURACY: measure(kind, labelled[seed], seed)}
+        )
+        return score
+
+    def _labelled_rows(self, share: float, seed: int) -> Tensor:
+        """Rows of the labelled images: a fraction of each class, which depends only on the seed."""
+        labels = self._arrays.train_labels.cpu()
+        if share >= 1:
+            return torch.arange(len(labels))
+        generator = torch.Generator().manual_seed(mixed_seed(seed, 2))
+        rows = []
+        for label in range(self._classes):
+            own = torch.nonzero(labels == label)[:, 0]
+            order = torch.randperm(len(own), generator=generator)
+            rows.append(own[order[: max(1, round(share * len(own)))]])
+        return torch.cat(rows).sort().values
+
+    def _linear(self, kind: ScoreKind, rows: Tensor, seed: int) -> float:
+        f = self._trunk_features(kind, seed)
+        rows = rows.to(f.train.device)
+        return linear_accuracy(
+            f.train[rows], f.train_labels[rows], f.val, f.val_labels, self._classes, seed
+        )
+
+    def _nearest(self, kind: ScoreKind, rows: Tensor, seed: int) -> float:
+        f = self._trunk_features(kind, seed)
+        generator = torch.Generator().manual_seed(mixed_seed(seed, 3))
+        drawn = torch.randperm(len(rows), generator=generator)[: max(1, round(_BANK * len(rows)))]
+        bank = rows[drawn].to(f.train.device)
+        return knn_accuracy(f.train[bank], f.train_labels[bank], f.val, f.val_labels, self._classes)
+
+    def _train(self, schedule: FinetuneSchedule, kind: ScoreKind, rows: Tensor, seed: int) -> float:
+        recipe = replace(self._recipe, batch_size=schedule.batch)
+        subset = None if len(rows) == len(self._arrays.train) else rows
+        batches = Batches(self._cache, recipe, self._device, rows=subset)
+        model = self._backbone.model.at(classes=self._classes)
+        weights = self._backbone.weights if kind is ScoreKind.PRETRAINED else None
+        return train_classifier(
+            model, weights, batches, schedule, seed, self._device, self._observer.epochs
+        )
+
+    def _trunk_features(self, kind: ScoreKind, seed: int) -> ImageFeatures:
+        """Features of all images; a random trunk has fresh weights for each seed."""
+        pretrained = kind is ScoreKind.PRETRAINED
+        name = "pretrained" if pretrained else f"random {seed}"
+        if name not in self._features:
+            backbone, arrays = self._backbone, self._arrays
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                trunk = backbone.trunk() if pretrained else trunk_of(backbone.model)
+            trunk.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            train, val = (
+                extract_features(
+                    trunk, images, backbone.side, backbone.mean, backbone.std, self._device
+                )
+                for images in (arrays.train, arrays.val)
+            )
+            self._features[name] = ImageFeatures(train, arrays.train_labels, val, arrays.val_labels)
+        return self._features[name]
+
+
+def _image_recipe(side: int) -> Recipe:
+    """How images are decoded and augmented for a trunk that sees `side` pixels."""
+    large = side >= _LARGE
+    return Recipe(
+        name="evaluation",
+        epochs=1,
+        batch_size=256,
+        lr=0.1,
+        augmentation="resized-crop-flip" if large else "crop-flip",
+        pad=side // 8,
+        resolution=side,
+        eval_resize=8 / 7 if large else 1.0,
+    )

@@ -1,0 +1,228 @@
+"""Training a detector, and what it finds."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.evaluation.detection.mask_rcnn import Detector, mask_rcnn
+from designspace.evaluation.detection.scenes import Scenes, targets, to_runs
+from designspace.pretraining.multicrop import mixed_seed
+
+# Images that are read ahead of the detector, in batches, and the threads that read.
+_AHEAD, _READERS = 4, 8
+# Seconds between two lines about a training.
+_NOTE_EVERY = 30.0
+# Share of a mask's probability from which a pixel belongs to the object.
+_INSIDE = 0.5
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a detector is trained: SGD with momentum 0.9, mirrored with probability 0.5.
+
+    Attributes:
+        name: What people call it.
+        size: Of the detector.
+        iterations: Batches.
+        batch: Images a batch.
+        lr: Peak learning rate at this batch.
+        warmup: Iterations of linear warm-up, from a thousandth.
+        steps: Shares of the training after which the rate is divided by ten.
+        weight_decay: On all parameters.
+    """
+
+    name: str
+    size: Detector
+    iterations: int
+    batch: int
+    lr: float
+    warmup: int
+    steps: tuple[float, ...] = (60 / 90, 80 / 90)
+    weight_decay: float = 1e-4
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that it says."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+    def rate(self, iteration: int) -> float:
+        """Return the learning rate of an iteration, from 0."""
+        rate = self.lr * 0.1 ** sum(iteration >= step * self.iterations for step in self.steps)
+        if iteration < self.warmup:
+            rate *= max(1e-3, iteration / self.warmup)
+        return rate
+
+
+def published_schedule() -> Schedule:
+    """SEER's: 90,000 iterations of 16 images, 0.02 after 100 of warm-up, shorter side 640 to 800.
+
+    The detector is torchvision's: 256 channels, a box head of 1024, four mask layers.
+    """
+    shorter = tuple(range(640, 801, 32))
+    size = Detector(256, 1024, 4, 256, 512, (2000, 1000), 100, shorter, 1333)
+    return Schedule("published", size, 90_000, 16, 0.02, 100)
+
+
+def small_schedule(side: int) -> Schedule:
+    """Scaled down for two cores: images of a side, an eighth of the channels, 200 iterations of 8.
+
+    The rate and its steps are the published ones' for this batch, the warm-up is longer in
+    proportion.
+    """
+    size = Detector(32, 128, 2, 64, 16, (64, 64), 20, (side,), 2 * side)
+    return Schedule("scaled down", size, 200, 8, 0.01, 20)
+
+
+def train_detector(
+    model: Model,
+    weights: Mapping[str, Tensor] | None,
+    scenes: Scenes,
+    schedule: Schedule,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    seed: int,
+    device: torch.device,
+    note: Callable[[str], None],
+) -> nn.Module:
+    """Train a detector on a trunk.
+
+    Args:
+        model: The trunk.
+        weights: Its arrays, or None to begin from random ones.
+        scenes: What it is trained on; images without objects are left out.
+        schedule: How.
+        statistics: Mean and deviation of each channel that the trunk was trained with, 0 to 255.
+        seed: Of heads, order, mirroring and sampled regions.
+        device: Where.
+        note: Called with the loss now and then.
+
+    Raises:
+        InputError: The loss became non-finite, or an image can't be read.
+    """
+    places = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=places):
+        torch.manual_seed(seed)
+        network: nn.Module = mask_rcnn(
+            model, weights, schedule.size, len(scenes.categories), *statistics
+        )
+        network.to(device)
+        network.train()
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=0.0, momentum=0.9, weight_decay=schedule.weight_decay
+        )
+        last = time.monotonic()
+        for iteration, (images, objects) in enumerate(_batches(scenes, schedule, seed, device)):
+            optimizer.param_groups[0]["lr"] = schedule.rate(iteration)
+            losses = network(images, objects)
+            loss = torch.stack(list(losses.values())).sum()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if time.monotonic() - last > _NOTE_EVERY or iteration + 1 == schedule.iterations:
+                last, value = time.monotonic(), loss.item()
+                note(f"  iteration {iteration + 1} of {schedule.iterations}: loss {value:.3f}")
+                if not math.isfinite(value):
+                    raise InputError(
+                        f"detect: the loss became non-finite by iteration {iteration + 1}; try a "
+                        f"smaller lr than {schedule.lr:g}"
+                    )
+    return network
+
+
+@torch.no_grad()
+def detect(network: nn.Module, scenes: Scenes, batch: int, device: torch.device) -> list[Any]:
+    """Return what a detector finds, as COCO's results."""
+    network.eval()
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(scenes), batch):
+        rows = range(start, min(start + batch, len(scenes)))
+        images = [_image(scenes, row, False).to(device) for row in rows]
+        for row, result in zip(rows, network(images), strict=True):
+            found += _results(scenes, row, {key: value.cpu() for key, value in result.items()})
+    return found
+
+
+def _results(scenes: Scenes, row: int, result: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
+    masks = (result["masks"][:, 0] >= _INSIDE).numpy().astype("uint8")
+    for box, label, score, mask in zip(
+        result["boxes"].tolist(),
+        result["labels"].tolist(),
+        result["scores"].tolist(),
+        masks,
+        strict=True,
+    ):
+        left, top, right, bottom = box
+        yield {
+            "image_id": scenes.images[row]["id"],
+            "category_id": scenes.categories[label - 1][0],
+            "bbox": [left, top, right - left, bottom - top],
+            "score": score,
+            "segmentation": to_runs(mask),
+        }
+
+
+def _batches(
+    scenes: Scenes, schedule: Schedule, seed: int, device: torch.device
+) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+    """Yield batches, read a few ahead by threads; the order follows from the seed alone."""
+    rows = _order(scenes, schedule, seed)
+    with ThreadPoolExecutor(_READERS) as readers:
+        ahead = []
+        for start in range(0, len(rows), schedule.batch):
+            part = rows[start : start + schedule.batch]
+            ahead.append([readers.submit(_example, scenes, row, flip) for row, flip in part])
+            if len(ahead) > _AHEAD:
+                yield _moved([one.result() for one in ahead.pop(0)], device)
+        for left in ahead:
+            yield _moved([one.result() for one in left], device)
+
+
+def _order(scenes: Scenes, schedule: Schedule, seed: int) -> list[tuple[int, bool]]:
+    """Rows of the images of all iterations, pass after pass, and whether each is mirrored."""
+    useful = [row for row in range(len(scenes)) if any(_trainable(scenes, row))]
+    wanted = schedule.iterations * schedule.batch
+    generator = torch.Generator().manual_seed(mixed_seed(seed, 4))
+    order: list[int] = []
+    while len(order) < wanted:
+        drawn = torch.randperm(len(useful), generator=generator).tolist()
+        order += [useful[place] for place in drawn]
+    flips = torch.rand(wanted, generator=generator) < 0.5
+    return list(zip(order, flips.tolist(), strict=False))
+
+
+def _trainable(scenes: Scenes, row: int) -> Iterator[bool]:
+    return (not one.get("iscrowd") and min(one["bbox"][2:]) >= 1 for one in scenes.objects(row))
+
+
+def _example(scenes: Scenes, row: int, flip: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    found = targets(scenes, row)
+    image, masks = _image(scenes, row, flip), torch.from_numpy(found.masks)
+    boxes = torch.from_numpy(found.boxes)
+    if flip:
+        width = image.shape[2]
+        boxes = torch.stack(
+            [width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1
+        )
+        masks = masks.flip(2)
+    return image, {"boxes": boxes, "labels": torch.from_numpy(found.labels), "masks": masks}
+
+
+def _image(scenes: Scenes, row: int, flip: bool) -> Tensor:
+    """Return an image as torchvision's detectors take it: (3, height, width), 0 to 1."""
+    pixels = torch.from_numpy(scenes.pixels(row).copy()).permute(2, 0, 1).float() / 255
+    return pixels.flip(2) if flip else pixels
+
+
+def _moved(
+    examples: list[tuple[Tensor, dict[str, Tensor]]], device: torch.device
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    images = [image.to(device, non_blocking=True) for image, _ in examples]
+    return images, [{k: v.to(device) for k, v in found.items()} for _, found in examples]

@@ -1,0 +1,147 @@
+"""torchvision's Mask R-CNN with a feature pyramid on a RegNet trunk."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
+from designspace.arch import Model
+from designspace.pretraining.swav_network import trunk_of
+
+# The pyramid has at most this many levels from the trunk, the coarsest ones.
+_LEVELS = 4
+# An anchor's side over the stride of its level, as 32 pixels at stride 4.
+_ANCHOR = 8
+# Cells of a region for the box head and for the mask head.
+_BOX_CELLS, _MASK_CELLS = 7, 14
+
+
+@dataclass(frozen=True)
+class Detector:
+    """How large the detector around the trunk is.
+
+    Attributes:
+        channels: Of the feature pyramid.
+        hidden: Width of the box head's two layers.
+        mask_layers: 3x3 convolutions of the mask head, of `channels` each.
+        anchors: Anchors that the proposal network learns from, an image.
+        regions: Regions that the heads learn from, an image.
+        proposals: Proposals kept, an image, while training and while measuring.
+        detections: Objects told, an image, at most.
+        shorter: Shorter side of the images in pixels, drawn from these while training; the last one
+            while measuring.
+        longest: Longest side in pixels.
+    """
+
+    channels: int
+    hidden: int
+    mask_layers: int
+    anchors: int
+    regions: int
+    proposals: tuple[int, int]
+    detections: int
+    shorter: tuple[int, ...]
+    longest: int
+
+
+class PyramidTrunk(nn.Module):
+    """A trunk whose stages go into a feature pyramid; nothing is frozen.
+
+    The last stage of each resolution gives a level, up to four levels: all four stages of the
+    published models. BatchNorm stands in the pyramid as in the trunk.
+    """
+
+    def __init__(self, model: Model, weights: Mapping[str, Tensor] | None, channels: int) -> None:
+        """Build the trunk with its weights, or with random ones (zero-init residual) for None."""
+        super().__init__()
+        trunk = trunk_of(model, zero_init_residual=weights is None)
+        if weights is not None:
+            trunk.load_state_dict(dict(weights))
+        self.stem = trunk.stem
+        self.stages = nn.ModuleList(trunk.trunk_output.children())
+        self._levels = levels(model)
+        self.pyramid = FeaturePyramidNetwork(
+            [model.body.widths[stage] for stage, _ in self._levels],
+            channels,
+            LastLevelMaxPool(),
+            nn.BatchNorm2d,
+        )
+        self.out_channels = channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the maps of the levels, finest first, named 0, 1, … and pool."""
+        x = self.stem(images)
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        named = OrderedDict((str(i), maps[stage]) for i, (stage, _) in enumerate(self._levels))
+        return self.pyramid(named)  # type: ignore[no-any-return]
+
+
+def levels(model: Model) -> tuple[tuple[int, int], ...]:
+    """Return the stage and the stride of each level of the pyramid, finest first."""
+    stride = model.skeleton.stem_stride
+    last: dict[int, int] = {}
+    for stage, step in enumerate(model.skeleton.strides):
+        stride *= step
+        last[stride] = stage
+    return tuple((stage, stride) for stride, stage in last.items())[-_LEVELS:]
+
+
+def mask_rcnn(
+    model: Model,
+    weights: Mapping[str, Tensor] | None,
+    size: Detector,
+    classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> MaskRCNN:
+    """Build the detector with fresh heads from torch's global random state.
+
+    Args:
+        model: The trunk.
+        weights: Its arrays, or None for random ones.
+        size: Of all that is around the trunk.
+        classes: Kinds of objects; the background comes on top.
+        mean: Mean of each channel that the trunk was trained with, 0 to 255.
+        std: Deviation of each channel.
+    """
+    trunk = PyramidTrunk(model, weights, size.channels)
+    found = levels(model)
+    names = [str(i) for i in range(len(found))]
+    strides = [stride for _, stride in found]
+    # The pool of the last level is one more, of twice its stride.
+    sides = tuple((_ANCHOR * stride,) for stride in (*strides, 2 * strides[-1]))
+    training, measuring = size.proposals
+    rest: dict[str, Any] = {"size_divisible": max(32, strides[-1])}
+    return MaskRCNN(
+        trunk,
+        min_size=size.shorter,
+        max_size=size.longest,
+        image_mean=[value / 255 for value in mean],
+        image_std=[value / 255 for value in std],
+        rpn_anchor_generator=AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * len(sides)),
+        rpn_pre_nms_top_n_train=training,
+        rpn_pre_nms_top_n_test=measuring,
+        rpn_post_nms_top_n_train=training,
+        rpn_post_nms_top_n_test=measuring,
+        rpn_batch_size_per_image=size.anchors,
+        box_roi_pool=MultiScaleRoIAlign(names, _BOX_CELLS, sampling_ratio=2),
+        box_head=TwoMLPHead(size.channels * _BOX_CELLS**2, size.hidden),
+        box_predictor=FastRCNNPredictor(size.hidden, classes + 1),
+        box_batch_size_per_image=size.regions,
+        box_detections_per_img=size.detections,
+        mask_roi_pool=MultiScaleRoIAlign(names, _MASK_CELLS, sampling_ratio=2),
+        mask_head=MaskRCNNHeads(size.channels, (size.channels,) * size.mask_layers, 1),
+        mask_predictor=MaskRCNNPredictor(size.channels, size.channels, classes + 1),
+        **rest,
+    )

@@ -1,0 +1,192 @@
+"""Evaluate a pretrained trunk: one call for all tasks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.evaluation.backbone import Backbone, load_backbone
+from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, parse_labels
+from designspace.evaluation.scores import Score, Task, parse_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class FeaturesFile:
+    """Features written to a file.
+
+    Attributes:
+        file: .npz or .safetensors.
+        images: Number of images.
+        width: Features per image.
+    """
+
+    file: Path
+    images: int
+    width: int
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation measured.
+
+    Attributes:
+        task: What was measured.
+        data: Data set, as the user named it.
+        source: Checkpoint in words.
+        scores: The pretrained trunk first; empty for task features.
+        features: Set for task features only.
+        run: Folder of the pretraining that the scores are saved in; None if they are elsewhere.
+    """
+
+    task: Task
+    data: str
+    source: str
+    scores: tuple[Score, ...] = ()
+    features: FeaturesFile | None = None
+    run: Path | None = None
+
+    def to_dict(self) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return plain data: the scores, or where the features are."""
+        if self.features is not None:
+            return {**vars(self.features), "file": str(self.features.file)}
+        return [score.to_dict() for score in self.scores]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row per score."""
+        import pandas as pd
+
+        return pd.DataFrame([score.to_dict() for score in self.scores])
+
+    def _repr_html_(self) -> str:
+        columns = ["task", "what", "labels", "metric", "mean", "low", "high"]
+        return str(self.to_frame()[columns].round(1).to_html(index=False))
+
+    def __str__(self) -> str:
+        if self.features is not None:
+            f = self.features
+            return f"{f.file}: {f.images} images, {f.width} features each"
+        header = f"{self.source} on {self.scores[0].data}: percent, with the mean's 95 % interval"
+        return "\n".join([f"{header} over seeds", *(f"  {score}" for score in self.scores)])
+
+
+class _Silent(EvaluationObserver):
+    """Ignores progress."""
+
+
+def evaluate_trunk(
+    checkpoint: Path | str,
+    task: str = "knn",
+    *,
+    data: str | None = None,
+    model: Model | None = None,
+    side: int | None = None,
+    seeds: int = 3,
+    labels: Iterable[str | float] | str | float | None = None,
+    supervised: bool | None = None,
+    scratch_epochs: int | None = None,
+    schedule: str | None = None,
+    iterations: int | None = None,
+    lr: float | None = None,
+    out: Path | str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = False,
+    cache: Path | str | None = None,
+    observer: EvaluationObserver | None = None,
+) -> EvaluationResult:
+    """Score a pretrained trunk next to a random trunk and supervised training from scratch.
+
+    All see the same labels. Scores are kept in a journal, so that an interrupted call continues
+    where it stopped.
+
+    Args:
+        checkpoint: Folder of a pretraining, or a file of weights.
+        task: knn, linear, lowshot, finetune, detect or features.
+        data: See `EvaluationOptions`; None for the data of the pretraining.
+        model: Architecture of a file of weights.
+        side: Image side in pixels; None for the largest crop, or the model's resolution.
+        seeds: Repetitions of each score.
+        labels: Fractions of the labels for lowshot, such as 0.01 or "1%".
+        supervised: Whether to train from scratch for comparison; None for all tasks but knn.
+        scratch_epochs: Epochs of that training.
+        schedule: Detection: auto, small or published.
+        iterations: Detection: overrides the schedule's.
+        lr: Detection: overrides the schedule's.
+        out: Folder of the scores, by default `evaluation` next to the checkpoint; for task
+            features a .npz or .safetensors file.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: CPU threads; None for one per core.
+        download: Download the data set if it is missing.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        observer: Receives progress.
+
+    Raises:
+        InputError: An option is invalid, or doesn't fit the checkpoint, data or machine.
+    """
+    checkpoint, observer = Path(checkpoint), observer or _Silent()
+    kind = parse_task(task)
+    fractions = parse_labels(labels)
+    backbone = load_backbone(checkpoint, model, side)
+    data = data or backbone.data
+    if data is None:
+        raise InputError(
+            "data is missing; pass digits, or folder:PATH for your own images", argument="data"
+        )
+    options = EvaluationOptions(
+        task=kind,
+        data=data,
+        seeds=seeds,
+        labels=fractions,
+        supervised=supervised,
+        scratch_epochs=scratch_epochs,
+        schedule=schedule,
+        iterations=iterations,
+        lr=lr,
+        device=device,
+        threads=threads,
+        download=download,
+        cache=None if cache is None else Path(cache),
+    )
+    for note in backbone.notes:
+        observer.note(note)
+    folder = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "evaluation"
+    output = None if out is None else Path(out)
+    if kind is Task.FEATURES:
+        features = _save_features(backbone, options, output or folder / "features.npz", observer)
+        return EvaluationResult(kind, data, backbone.source, features=features)
+    scores = _measure(backbone, options, output or folder, observer)
+    run = checkpoint if output is None and checkpoint.is_dir() else None
+    return EvaluationResult(kind, data, backbone.source, tuple(scores), run=run)
+
+
+def _measure(
+    backbone: Backbone, options: EvaluationOptions, folder: Path, observer: EvaluationObserver
+) -> list[Score]:
+    if options.task is Task.DETECT:
+        from designspace.evaluation.detection.detection_task import Detection
+
+        return Detection(backbone, options, observer).scores(folder)
+    from designspace.evaluation.classification import Classification
+
+    return Classification(backbone, options, observer).scores(folder)
+
+
+def _save_features(
+    backbone: Backbone, options: EvaluationOptions, file: Path, observer: EvaluationObserver
+) -> FeaturesFile:
+    from designspace.evaluation.classification import Classification
+    from designspace.io.atomic_write import make_folder
+    from designspace.pretraining.features import check_features_file, write_features
+
+    if file.parent.name == "evaluation":
+        make_folder(file.parent)
+    check_features_file(file)
+    features = Classification(backbone, options, observer).features()
+    write_features(file, vars(features))
+    count = len(features.train) + len(features.val)
+    return FeaturesFile(file, count, features.train.shape[1])

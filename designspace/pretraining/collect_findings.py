@@ -1,0 +1,78 @@
+"""Collect what the report of a pretraining is made from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from designspace.errors import InputError
+from designspace.pretraining.pretrain_run import PretrainRun
+
+if TYPE_CHECKING:
+    from designspace.pretraining.nearest_neighbors import Gallery
+
+
+def report_is_current(folder: Path | str) -> bool:
+    """Whether report/index.html is newer than the journal of epochs and the scores."""
+    folder = Path(folder)
+    index = folder / "report" / "index.html"
+    sources = [PretrainRun(folder).epochs_file, folder / "evaluation" / "scores.json"]
+    return index.is_file() and all(
+        path.stat().st_mtime_ns < index.stat().st_mtime_ns for path in sources if path.is_file()
+    )
+
+
+def collect_findings(
+    folder: Path | str, device: str = "auto", cache: Path | str | None = None
+) -> dict[str, Any] | None:
+    """Return the arguments of `summarize_pretraining` apart from the scores.
+
+    Args:
+        folder: Of the pretraining.
+        device: Where to compute nearest neighbors, if those on disk are of an earlier iteration.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+
+    Returns:
+        name, model, recipe, data, steps, epochs and pictures; None before the end of epoch 1.
+    """
+    run = PretrainRun(Path(folder))
+    steps, epochs = run.steps(), run.epochs()
+    if not epochs:
+        return None
+    model = run.model()
+    return {
+        "name": run.path.resolve().name,
+        "model": {"trunk": model.name, **model.body.to_dict()},
+        "recipe": run.recipe().to_dict(),
+        "data": run.data().model_dump(),
+        "steps": steps,
+        "epochs": epochs,
+        "pictures": _pictures(run, steps[-1]["iteration"], device, cache),
+    }
+
+
+def _pictures(
+    run: PretrainRun, iteration: int, device: str, cache: Path | str | None
+) -> "Gallery | None":
+    """Nearest neighbors of the newest checkpoint, computed if those on disk are older."""
+    import torch
+
+    from designspace.data.cache import default_home
+    from designspace.pretraining.images import decode_images
+    from designspace.pretraining.nearest_neighbors import (
+        nearest_neighbor_gallery,
+        read_gallery,
+        save_gallery,
+    )
+    from designspace.training.devices import resolve_devices
+
+    saved = read_gallery(run)
+    if saved is not None and int(saved["iteration"]) >= iteration:
+        return saved
+    try:
+        folder = default_home() if cache is None else Path(cache)
+        images = decode_images(run.data().source, run.recipe(), folder)
+    except InputError:  # the images have moved; the report mentions it
+        return saved
+    gallery = nearest_neighbor_gallery(run, images, torch.device(resolve_devices(device)[0]))
+    if gallery is not None:
+        save_gallery(run, gallery)
+    return gallery

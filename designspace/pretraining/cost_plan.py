@@ -1,0 +1,319 @@
+"""The cost of a pretraining, estimated from its description without allocating anything.
+
+Memory is the predicted peak of a float32 or mixed-precision step, without the buffers of cuDNN and
+NCCL.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from designspace.arch import Model
+from designspace.arch.quantity import format_quantity
+from designspace.errors import InputError
+from designspace.pretraining.recipe import SwavRecipe, load_recipe
+from designspace.pretraining.swav_network import SwavNetwork
+
+_FLOAT, _HALF = 4, 2
+# Sustained 10^12 floating-point operations per second of one GPU.
+DEFAULT_TERAFLOPS = 15.0
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on one GPU.
+
+    Attributes:
+        parameters: Float32 weights, or this GPU's shard of them.
+        gradients: Same size.
+        optimizer: Momentum, same size.
+        gathered: If sharded, what the largest block needs besides its shard: its whole weights and
+            the next block's, its gradients, and these again in float32 while they are averaged.
+        activations: For the backward pass, if all are kept.
+        activations_checkpointed: The same with activation checkpointing.
+        total: With the activations that the recipe keeps.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    gathered: int
+    activations: int
+    activations_checkpointed: int
+    total: int
+
+
+@dataclass(frozen=True)
+class CostPlan:
+    """The cost of a pretraining.
+
+    Attributes:
+        model: Name of the trunk.
+        recipe: Name of the recipe.
+        trunk_parameters: Without classifier.
+        head_parameters: Of the projection head.
+        prototype_parameters: Of the prototypes.
+        parameters: All of them.
+        trunk_flops: Forward multiply-adds of the trunk for all crops of one image.
+        flops: The same with head and prototypes.
+        images: Images per epoch.
+        batch_size: Images per iteration, over all GPUs.
+        iterations: Total number.
+        gpus: Number of GPUs.
+        batch_per_gpu: Images per iteration on each.
+        checkpointed: Whether activations are recomputed in the backward pass.
+        precision: mixed (float16 or bfloat16 with float32 weights) or float32.
+        memory: On one GPU.
+        communicated: Bytes that each GPU sends per iteration: gradients (ring all-reduce) or, if
+            sharded, parameters (gathered for the forward and backward pass of each crop size) and
+            gradients (scattered for each crop size).
+        teraflops: Assumed sustained rate of one GPU, 10^12 operations per second.
+        images_per_second: Over all GPUs.
+        days: Duration.
+    """
+
+    model: str
+    recipe: str
+    trunk_parameters: int
+    head_parameters: int
+    prototype_parameters: int
+    parameters: int
+    trunk_flops: int
+    flops: int
+    images: int
+    batch_size: int
+    iterations: int
+    gpus: int
+    batch_per_gpu: int
+    checkpointed: bool
+    precision: str
+    memory: MemoryPlan
+    communicated: int
+    teraflops: float
+    images_per_second: float
+    days: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        memory = self.memory
+        kept = "activations recomputed" if self.checkpointed else "all activations kept"
+        lines = [
+            f"{self.model} by {self.recipe}",
+            f"  trunk              {self.trunk_parameters:>18,} parameters",
+            f"  head               {self.head_parameters:>18,}",
+            f"  prototypes         {self.prototype_parameters:>18,}",
+            f"  in pretraining     {self.parameters:>18,} parameters",
+            f"  an image           {format_quantity(self.trunk_flops):>18} multiply-adds forward "
+            f"in the trunk, all crops ({format_quantity(self.flops)} with the head)",
+            f"  iterations         {self.iterations:>18,} of {self.batch_size:,} images; "
+            f"{self.images:,} images an epoch",
+            f"  GPUs               {self.gpus:>18,} with {self.batch_per_gpu} images each, "
+            f"{self.precision} precision, {kept}{', sharded' if memory.gathered else ''}",
+            "  memory per GPU (GiB)",
+            f"    parameters       {_gib(memory.parameters)}",
+            f"    gradients        {_gib(memory.gradients)}",
+            f"    momentum         {_gib(memory.optimizer)}",
+            f"    gathered         {_gib(memory.gathered)}" if memory.gathered else "",
+            f"    activations      {_gib(memory.activations)}   all kept",
+            f"                     {_gib(memory.activations_checkpointed)}   recomputed",
+            f"    total            {_gib(memory.total)}   ({kept})",
+            f"  sent per iteration {_gib(self.communicated)}   GiB by each GPU",
+            f"  at {self.teraflops:g} Tflop/s per GPU: "
+            f"{format_quantity(self.images_per_second)} images/s, {self.days:.2f} days",
+        ]
+        return "\n".join(line for line in lines if line)
+
+
+def plan_pretraining(
+    model: Model,
+    recipe: SwavRecipe | Path | str = "quick",
+    images: int | None = None,
+    gpus: int | None = None,
+    teraflops: float | None = None,
+    precision: str = "mixed",
+) -> CostPlan:
+    """Estimate what a pretraining costs.
+
+    Args:
+        model: The trunk; its classifier is ignored.
+        recipe: A recipe, the name of a shipped one, or a YAML file.
+        images: Images per epoch; None for the recipe's.
+        gpus: Number of GPUs; None for the recipe's.
+        teraflops: Sustained rate of one GPU in 10^12 operations per second; a multiply-add is two.
+        precision: mixed or float32.
+
+    Raises:
+        InputError: The trunk is too deep, the batch can't be split, or there are too few images.
+    """
+    recipe = load_recipe(recipe)
+    for name, value in (("images", images), ("gpus", gpus), ("teraflops", teraflops)):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} is {value:g}; it must be above 0", argument=name)
+    images, gpus = images or recipe.images, gpus or recipe.gpus
+    teraflops = teraflops or DEFAULT_TERAFLOPS
+    batch = recipe.batch_size
+    if images is None:
+        raise InputError(
+            f"images is missing: recipe {recipe.name} states no number of images",
+            argument="images",
+        )
+    if images < batch:
+        raise InputError(
+            f"batch_size is {batch}; there are only {images} images", argument="batch_size"
+        )
+    if batch % gpus:
+        raise InputError(f"batch_size is {batch}; it must be a multiple of the {gpus} GPUs")
+    network = SwavNetwork(model, recipe, device="meta")
+    trunk, head, prototypes = map(_count, (network.trunk, network.head, network.prototypes))
+    parameters = trunk + head + prototypes
+    trunk_flops = sum(g.count * trunk_multiply_adds(model, g.size) for g in recipe.crops)
+    dense = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    per_crop = sum(m.weight.numel() + (m.out_features if m.bias is not None else 0) for m in dense)
+    flops = trunk_flops + recipe.total_crops * per_crop
+    iterations = images // batch * recipe.epochs
+    checkpointed = recipe.checkpoint_after is not None
+    # Forward once (twice with checkpointing), backward twice as much.
+    operations = 2 * flops * (4 if checkpointed else 3)
+    rate = gpus * teraflops * 1e12 / operations
+    return CostPlan(
+        model=model.name,
+        recipe=recipe.name,
+        trunk_parameters=trunk,
+        head_parameters=head,
+        prototype_parameters=prototypes,
+        parameters=parameters,
+        trunk_flops=trunk_flops,
+        flops=flops,
+        images=images,
+        batch_size=batch,
+        iterations=iterations,
+        gpus=gpus,
+        batch_per_gpu=batch // gpus,
+        checkpointed=checkpointed,
+        precision=precision,
+        memory=_memory(model, recipe, network, batch // gpus, gpus, precision),
+        communicated=round(_sent_per_parameter(recipe, precision) * parameters * (gpus - 1) / gpus),
+        teraflops=teraflops,
+        images_per_second=rate,
+        days=iterations * batch / rate / 86400,
+    )
+
+
+def _sent_per_parameter(recipe: SwavRecipe, precision: str) -> int:
+    """Bytes sent per parameter and iteration.
+
+    A ring all-reduce is a scatter and a gather. Sharded, each crop size gathers parameters for its
+    forward and its backward pass and scatters gradients in float32.
+    """
+    if not recipe.shard:
+        return 2 * _FLOAT
+    sizes = len({group.size for group in recipe.crops})
+    return sizes * (2 * (_HALF if precision == "mixed" else _FLOAT) + _FLOAT)
+
+
+def trunk_multiply_adds(model: Model, side: int) -> int:
+    """Return the forward multiply-adds of a trunk, without classifier, on one crop."""
+    sized = model.at(resolution=side)
+    return sized.flops - (model.body.widths[-1] + 1) * model.skeleton.classes
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:>18.2f}"
+
+
+def _count(part: torch.nn.Module) -> int:
+    return sum(p.numel() for p in part.parameters())
+
+
+def _memory(
+    model: Model, recipe: SwavRecipe, network: SwavNetwork, batch: int, gpus: int, precision: str
+) -> MemoryPlan:
+    weights = _FLOAT * _count(network)
+    held = math.ceil(weights / gpus) if recipe.shard else weights
+    size = _HALF if precision == "mixed" else _FLOAT
+    kept = sum(g.count * batch * stored_elements(model, g.size) for g in recipe.crops)
+    fewer = sum(
+        g.count * batch * checkpointed_elements(model, recipe, g.size) for g in recipe.crops
+    )
+    # One segment at a time is recomputed, for one crop size.
+    largest = max(g.count * batch * _largest_segment(model, recipe, g.size) for g in recipe.crops)
+    checkpointed = size * (fewer + largest)
+    activations = size * kept
+    parts = [network.head, *(b for s in network.trunk.trunk_output for b in s)]
+    largest_part = max(_count(part) for part in parts)
+    gathered = (3 * size + _FLOAT) * largest_part if recipe.shard else 0
+    used = activations if recipe.checkpoint_after is None else checkpointed
+    return MemoryPlan(
+        parameters=held,
+        gradients=held,
+        optimizer=held,
+        gathered=gathered,
+        activations=activations,
+        activations_checkpointed=checkpointed,
+        total=3 * held + gathered + used,
+    )
+
+
+def stored_elements(model: Model, side: int) -> int:
+    """Return the elements that the backward pass of one crop needs.
+
+    Each convolution's output counts twice: as the input of its BatchNorm and, normalized, as the
+    input of the next layer (ReLU works in place).
+    """
+    stem, blocks = _elements(model, side)
+    return stem + sum(whole for stage in blocks for whole, _ in stage)
+
+
+def checkpointed_elements(model: Model, recipe: SwavRecipe, side: int) -> int:
+    """Return the elements kept of one crop with checkpointing: the input of each segment."""
+    stem, blocks = _elements(model, side)
+    return stem + sum(segment[-1][1] for segment in _segments(blocks, recipe))
+
+
+def _largest_segment(model: Model, recipe: SwavRecipe, side: int) -> int:
+    _, blocks = _elements(model, side)
+    return max(sum(whole for whole, _ in segment) for segment in _segments(blocks, recipe))
+
+
+def _segments(
+    blocks: list[list[tuple[int, int]]], recipe: SwavRecipe
+) -> list[list[tuple[int, int]]]:
+    after = recipe.checkpoint_after
+    segments = []
+    for index, stage in enumerate(blocks):
+        every = range(1, len(stage))
+        ends = every if after is None or after == "block" else after[index]
+        cuts = sorted({*ends, len(stage)} - {0})
+        segments += [stage[a:b] for a, b in zip((0, *cuts[:-1]), cuts, strict=True)]
+    return segments
+
+
+def _elements(model: Model, side: int) -> tuple[int, list[list[tuple[int, int]]]]:
+    """Elements stored for the stem, and (total, output) for each block of each stage."""
+    skeleton = model.at(resolution=side).skeleton
+    sides = skeleton.stage_resolutions()
+    body = model.body
+    stem = 2 * skeleton.stem_width * sides[0] ** 2
+    width_in, blocks = skeleton.stem_width, []
+    for i, stride in enumerate(skeleton.strides):
+        width, area = body.widths[i], sides[i + 1] ** 2
+        inner = round(width / body.bottleneck_ratios[i])
+        stage = []
+        for block in range(body.depths[i]):
+            first = block == 0
+            projected = first and (stride != 1 or width_in != width)
+            area_in = sides[i] ** 2 if first else area
+            # 1x1 and 3x3 convolutions with their normalized outputs, the last 1x1 and the shortcut
+            # before BatchNorm, and the sum; squeeze-and-excitation keeps a scaled copy.
+            whole = 2 * inner * area_in + 2 * inner * area + width * area * (2 + projected)
+            whole += inner * area if body.se_ratio else 0
+            stage.append((whole, width * area))
+            width_in = width
+        blocks.append(stage)
+    return stem, blocks

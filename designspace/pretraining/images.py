@@ -1,0 +1,52 @@
+"""The images of a pretraining, decoded."""
+
+from pathlib import Path
+
+from designspace.data.cache import Cache, Progress, build_cache, default_home
+from designspace.data.decode import Geometry
+from designspace.data.sources import load_source
+from designspace.data.splits import Split, split_unseen
+from designspace.pretraining.recipe import SwavRecipe
+from designspace.training.devices import available_cores
+
+
+def count_images(data: str, cache: Path | None = None, download: bool = False) -> int:
+    """Return the number of training images of a data set, without those held out.
+
+    Args:
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        download: Download the data set if it is missing.
+
+    Raises:
+        InputError: There is no such data set.
+    """
+    return len(_split(data, cache or default_home(), download).train)
+
+
+def decode_images(
+    data: str,
+    recipe: SwavRecipe,
+    cache: Path,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> Cache:
+    """Return the image cache that a recipe's crops are cut from; decode what is missing.
+
+    Args:
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        recipe: With the side of the decoded images.
+        cache: Folder of image caches and downloads.
+        download: Download the data set if it is missing.
+        progress: Called with images decoded, and images in all.
+
+    Raises:
+        InputError: There is no such data set, or an image can't be read.
+    """
+    square = Geometry(recipe.record_side, recipe.record_side)
+    split = _split(data, cache, download)
+    return build_cache(split, (square, square), cache / "images", available_cores(), progress)
+
+
+def _split(data: str, cache: Path, download: bool) -> Split:
+    return split_unseen(load_source(data, download, cache / "data"))

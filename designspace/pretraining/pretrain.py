@@ -1,0 +1,391 @@
+"""Pretrain a trunk with SwAV: the public call, and the loop over iterations."""
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from designspace.arch import Model
+from designspace.data.batches import Arrays, open_arrays
+from designspace.data.cache import Cache, default_home
+from designspace.errors import InputError
+from designspace.io.atomic_write import make_folder
+from designspace.io.lock import lock
+from designspace.pretraining.diagnostics import (
+    non_finite_message,
+    recipe_warnings,
+    training_alarms,
+)
+from designspace.pretraining.distributed import ProcessGroupInfo, process_group
+from designspace.pretraining.dtensor import full_tensor
+from designspace.pretraining.images import decode_images
+from designspace.pretraining.knn_monitor import training_knn_accuracy
+from designspace.pretraining.multicrop import CropMaker, draw_crops, epoch_order
+from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
+from designspace.pretraining.recipe import SwavRecipe, load_recipe
+from designspace.pretraining.swav_network import check_depth
+from designspace.pretraining.swav_trainer import SwavTrainer
+from designspace.pretraining.tensorboard import PretrainTensorBoard
+from designspace.runs.options import absolute_source, check_seed, check_threads
+from designspace.training.devices import available_cores, prepare
+
+# Iterations between writes to the journal.
+_FLUSH_EVERY = 10
+# Seconds between checkpoints within an epoch.
+_SAVE_SECONDS = 300.0
+# Iterations between alarm checks within an epoch: SEER's only epoch has 122,070.
+_ALARMS_EVERY = 500
+
+
+class Diverged(Exception):
+    """The loss became non-finite; the message suggests remedies."""
+
+
+@dataclass(frozen=True)
+class PretrainProgress:
+    """Throughput of the current epoch, and time left at the average speed so far."""
+
+    images_per_second: float
+    seconds_left: float
+
+
+class PretrainObserver(Protocol):
+    """Receives the progress of a pretraining; subclasses may implement a part of it."""
+
+    def note(self, text: str) -> None:
+        """Report something that the user should know."""
+        return
+
+    def decoded(self, done: int, total: int) -> None:
+        """Report the number of images in the cache."""
+        return
+
+    def begin(self, done: int, total: int) -> None:
+        """Report that training starts, or resumes after `done` iterations."""
+        return
+
+    def steps(self, records: list[dict[str, Any]], total: int, progress: PretrainProgress) -> None:
+        """Report iterations that were written to the journal."""
+        return
+
+    def alarms(self, alarms: dict[str, str]) -> None:
+        """Report all current alarms by name; those no longer named are over."""
+        return
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Report an epoch that was written to the journal."""
+        return
+
+
+class _Silent(PretrainObserver):
+    """Ignores progress."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """Options of a pretraining besides its folder.
+
+    Attributes:
+        model: The trunk.
+        recipe: With its overrides applied.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        seed: Seed of weights, order and crops.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: CPU threads; None for one per core, shared by the local processes.
+        download: Download the data set if it is missing.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+    """
+
+    model: Model
+    recipe: SwavRecipe
+    data: str
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    download: bool = False
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_depth(self.model, self.recipe)
+        check_seed(self.seed)
+        check_threads(self.threads)
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A finished pretraining.
+
+    Attributes:
+        folder: Of the run.
+        record: Journal record of the last epoch: epoch, iteration, loss, prototypes_used, ...
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def trunk(self) -> Path:
+        """File with the trunk's weights."""
+        return PretrainRun(self.folder).trunk_file
+
+    def __str__(self) -> str:
+        epochs, loss = self.record["epoch"], self.record["loss"]
+        return f"{self.folder}: loss {loss:.4f} after {epochs} epochs; trunk in {self.trunk}"
+
+
+def pretrain(
+    model: Model,
+    *,
+    data: str,
+    out: Path | str,
+    recipe: SwavRecipe | Path | str = "quick",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    shard: bool | None = None,
+    seed: int = 0,
+    tensorboard: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = False,
+    cache: Path | str | None = None,
+    observer: PretrainObserver | None = None,
+) -> PretrainResult | None:
+    """Pretrain a trunk without labels; resume if the folder holds an unfinished run of the same.
+
+    Args:
+        model: The trunk.
+        data: See `PretrainOptions`.
+        out: Folder of the run.
+        recipe: A recipe, the name of a shipped one, or a YAML file.
+        epochs: Overrides the recipe's.
+        batch_size: Overrides the recipe's; learning rates scale with it.
+        lr: Overrides the recipe's peak learning rate.
+        shard: Overrides whether parameters are sharded over processes (FSDP2) or replicated (DDP).
+        seed: Seed of weights, order and crops.
+        tensorboard: Write event files to the folder.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: CPU threads; None for one per core.
+        download: Download the data set if it is missing.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        observer: Receives progress.
+
+    Returns:
+        The result, or None in processes of torchrun other than the first.
+
+    Raises:
+        InputError: An option is invalid, or doesn't fit the data, the folder or this machine.
+        Diverged: The loss became non-finite.
+    """
+    options = PretrainOptions(
+        model=model,
+        recipe=load_recipe(recipe).override(epochs, batch_size, lr, shard),
+        data=data,
+        seed=seed,
+        device=device,
+        threads=threads,
+        download=download,
+        cache=None if cache is None else Path(cache),
+    )
+    out, observer = Path(out), observer or _Silent()
+    board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
+    with process_group(device) as group:
+        autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
+        run = PretrainRun(make_folder(out))
+        with lock(run.lock_file, f"the folder {out}") if group.first else nullcontext():
+            images = _decode_once(options, group, observer)
+            record = _Loop(run, options, images, group, autocast, observer, board).train()
+    return PretrainResult(out, record) if record else None
+
+
+class _Loop:
+    """The loop over iterations."""
+
+    def __init__(
+        self,
+        run: PretrainRun,
+        options: PretrainOptions,
+        images: Cache,
+        group: ProcessGroupInfo,
+        autocast: torch.dtype | None,
+        observer: PretrainObserver,
+        board: PretrainTensorBoard | None,
+    ) -> None:
+        recipe = options.recipe
+        if images.train_images < recipe.batch_size:
+            raise InputError(
+                f"batch_size is {recipe.batch_size}; data {options.data} has only "
+                f"{images.train_images} training images",
+                argument="batch_size",
+            )
+        self._per_epoch = images.train_images // recipe.batch_size
+        self._total = self._per_epoch * recipe.epochs
+        if group.first:
+            run.begin(options.model, recipe, _stamp(options, images))
+            for text in recipe_warnings(recipe, self._per_epoch):
+                observer.note(text)
+        group.barrier()
+        self._run, self._group, self._observer, self._board = run, group, observer, board
+        self._recipe, self._seed = recipe, options.seed
+        self._trainer = SwavTrainer(
+            options.model, recipe, self._per_epoch, options.seed, group, autocast
+        )
+        self._arrays: Arrays = open_arrays(images.path, group.device)
+        self._images = images
+        self._make_crops = CropMaker(recipe, images.mean, images.std)
+        self._slice = group.batch_slice(recipe.batch_size)
+        self._pending: list[tuple[int, Tensor, float]] = []
+        self._started = self._saved_at = time.monotonic()
+        self._first = 0
+        self._trained, self._crop_seconds, self._step_seconds = 0, 0.0, 0.0
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end; return the last epoch's record, empty if not the first process."""
+        trainer, first = self._trainer, self._group.first
+        like = trainer.state() if self._group.handle is not None else None
+        state, notes = self._run.load(self._group.device, like, self._group)
+        if state is not None:
+            trainer.restore(state)
+        self._first = trainer.iteration
+        if first:
+            for text in notes:
+                self._observer.note(text)
+            self._observer.begin(self._first, self._total)
+            if self._board:
+                self._board.begin(self._first)
+        while trainer.iteration < self._total:
+            self._epoch()
+        weights = {}
+        for key, value in trainer.network.trunk.state_dict().items():
+            tensor = full_tensor(value)  # collective
+            if first:
+                weights[key] = tensor.cpu()
+        if not first:
+            return {}
+        self._run.write_trunk(weights)
+        return self._run.epochs()[-1]
+
+    def _epoch(self) -> None:
+        trainer, recipe = self._trainer, self._recipe
+        epoch = trainer.epoch
+        order = epoch_order(len(self._arrays.train), recipe.batch_size, self._seed, epoch)
+        trainer.network.train()
+        self._trained, self._crop_seconds, self._step_seconds = 0, 0.0, 0.0
+        first, start = trainer.iteration, time.monotonic()
+        for rows in order[first % self._per_epoch :]:
+            self._iterate(rows[self._slice])
+            if len(self._pending) >= _FLUSH_EVERY:
+                self._flush()
+                if self._checkpoint_due():
+                    self._save()
+            done = trainer.iteration
+            if done % _ALARMS_EVERY == 0 and done % self._per_epoch:
+                self._report_alarms(self._epoch_metrics())
+        self._flush()
+        seconds = time.monotonic() - start
+        record = {"epoch": epoch + 1, "iteration": trainer.iteration, **self._epoch_metrics()}
+        record["images_per_second"] = recipe.batch_size * (trainer.iteration - first) / seconds
+        trainer.metrics.reset()
+        if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
+            record["knn"] = training_knn_accuracy(
+                trainer.network.trunk, self._arrays, recipe.side, self._images, self._group
+            )
+        record["alarms"] = self._report_alarms(record)
+        if self._group.first:
+            self._run.append_epoch(record)
+            self._observer.epoch(record)
+            if self._board:
+                self._board.epoch(record)
+        self._save()
+
+    def _epoch_metrics(self) -> dict[str, Any]:
+        """Metrics of the epoch so far; collective."""
+        share = self._crop_seconds / max(self._crop_seconds + self._step_seconds, 1e-9)
+        return {**self._trainer.metrics.summary(), "crop_share": share}
+
+    def _report_alarms(self, record: dict[str, Any]) -> dict[str, str]:
+        alarms = training_alarms(self._recipe, self._per_epoch, self._trainer.iteration, record)
+        if self._group.first:
+            self._observer.alarms(alarms)
+        return alarms
+
+    def _iterate(self, rows: Tensor) -> None:
+        trainer, recipe = self._trainer, self._recipe
+        start = time.monotonic()
+        records = self._arrays.train[rows.to(self._arrays.train.device)].to(self._group.device)
+        side = records.shape[1]
+        draws = draw_crops(recipe, side, recipe.batch_size, self._seed, trainer.iteration)
+        crops = self._make_crops(records, [draw.take(self._slice) for draw in draws])
+        cropped = time.monotonic()
+        loss, lr = trainer.step(crops)
+        self._pending.append((trainer.iteration, loss, lr))
+        # The first crops of a process may wait for the compiler.
+        if trainer.iteration > self._first + 1:
+            self._trained += 1
+            self._crop_seconds += cropped - start
+            self._step_seconds += time.monotonic() - cropped
+
+    def _flush(self) -> None:
+        """Write pending iterations to the journal, and check that their losses are finite."""
+        records = []
+        for iteration, loss, lr in self._pending:
+            value = loss.item()
+            if not math.isfinite(value):
+                epoch = (iteration - 1) // self._per_epoch
+                raise Diverged(non_finite_message(iteration - 1, epoch, lr))
+            records.append({"iteration": iteration, "loss": value, "lr": lr})
+        self._pending.clear()
+        if not records or not self._group.first:
+            return
+        self._run.append_steps(records)
+        done = self._trainer.iteration
+        per_iteration = (time.monotonic() - self._started) / (done - self._first)
+        seconds = max(self._crop_seconds + self._step_seconds, 1e-9)
+        speed = self._recipe.batch_size * self._trained / seconds
+        progress = PretrainProgress(speed, (self._total - done) * per_iteration)
+        self._observer.steps(records, self._total, progress)
+        if self._board:
+            self._board.steps(records)
+
+    def _checkpoint_due(self) -> bool:
+        """Whether to save now; collective, as the clocks of processes differ."""
+        late = float(time.monotonic() - self._saved_at > _SAVE_SECONDS)
+        return self._group.sum(torch.tensor(late, device=self._group.device)).item() > 0
+
+    def _save(self) -> None:
+        self._run.save(self._trainer.state(), self._group)
+        self._saved_at = time.monotonic()
+
+
+def _decode_once(
+    options: PretrainOptions, group: ProcessGroupInfo, observer: PretrainObserver
+) -> Cache:
+    """Decode the images in the first process; the others wait, then open the cache."""
+    if not group.first:
+        group.barrier()
+    images = decode_images(
+        options.data,
+        options.recipe,
+        options.cache or default_home(),
+        options.download and group.first,
+        observer.decoded if group.first else None,
+    )
+    if group.first:
+        group.barrier()
+    return images
+
+
+def _stamp(options: PretrainOptions, images: Cache) -> DataStamp:
+    return DataStamp(
+        source=absolute_source(options.data),
+        images=images.train_images,
+        content=images.content,
+        mean=list(images.mean),
+        std=list(images.std),
+        seed=options.seed,
+    )

@@ -1,0 +1,247 @@
+"""The folder of a pretraining: recipe, model, journals and checkpoints."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from designspace.arch import Model
+from designspace.arch.model_file import read_model, write_model
+from designspace.errors import InputError
+from designspace.io import journal
+from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.text_files import check_links
+from designspace.io.validation import validate
+from designspace.io.yaml_files import dump_yaml, read_yaml
+from designspace.pretraining import distributed_checkpoint
+from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.pretraining.recipe import SwavRecipe, parse_recipe
+from designspace.training import checkpoint
+
+_FILES = ("model.yaml", "recipe.yaml", "steps.jsonl", "epochs.jsonl", "evaluation", ".lock")
+
+
+class DataStamp(BaseModel):
+    """The data of a pretraining, as stored in recipe.yaml.
+
+    Attributes:
+        source: Data set, as the user named it.
+        images: Number of images.
+        content: Hash of the images.
+        mean: Mean of each channel, 0 to 255.
+        std: Standard deviation of each channel.
+        seed: Seed of weights, order and crops.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    source: str
+    images: int = Field(ge=1)
+    content: str
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[float] = Field(min_length=3, max_length=3)
+    seed: int = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class PretrainRun:
+    """The files of a pretraining.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the process that trains."""
+        return self.path / ".lock"
+
+    @property
+    def steps_file(self) -> Path:
+        """Loss and learning rate per iteration; the last line of an iteration counts."""
+        return self.path / "steps.jsonl"
+
+    @property
+    def epochs_file(self) -> Path:
+        """One line per epoch."""
+        return self.path / "epochs.jsonl"
+
+    @property
+    def trunk_file(self) -> Path:
+        """Weights of the trunk after the last epoch, in torchvision's names."""
+        return self.path / "trunk.pt"
+
+    @property
+    def started(self) -> bool:
+        """Whether the folder holds a pretraining."""
+        return (self.path / "recipe.yaml").is_file()
+
+    def begin(self, model: Model, recipe: SwavRecipe, data: DataStamp) -> None:
+        """Write model and recipe, or compare them with those in the folder.
+
+        Raises:
+            InputError: The folder holds another pretraining.
+        """
+        check_links(make_folder(self.path), _FILES)
+        if not self.started:
+            write_model(model, self.path / "model.yaml")
+            content = {"recipe": recipe.to_dict(), "data": data.model_dump()}
+            header = "How this trunk is pretrained, and on what."
+            write_text(self.path / "recipe.yaml", dump_yaml(content, header))
+            return
+        own_model, own_data = self.model(), self.data()
+        same = (own_model.body, own_model.skeleton) == (model.body, model.skeleton)
+        differences = [] if same else ["another trunk"]
+        differences += recipe.differences(self.recipe())
+        differences += [
+            f"{key}: {new}, {old}"
+            for key in ("content", "images", "seed")
+            if (new := getattr(data, key)) != (old := getattr(own_data, key))
+        ]
+        if differences:
+            raise InputError(
+                f"out is {self.path}, which holds another pretraining "
+                f"({'; '.join(differences[:4])}; new, existing); pass another folder, or the "
+                "same options",
+                argument="out",
+            )
+
+    def model(self) -> Model:
+        """Return the trunk."""
+        return read_model(self.path / "model.yaml")
+
+    def recipe(self) -> SwavRecipe:
+        """Return the recipe."""
+        return parse_recipe(self._yaml().get("recipe") or {}, self.path / "recipe.yaml")
+
+    def data(self) -> DataStamp:
+        """Return what the trunk is trained on."""
+        data = self._yaml().get("data") or {}
+        return validate(DataStamp, data, self.path / "recipe.yaml", "pretraining recipe: data")
+
+    def save(self, state: dict[str, Any], group: ProcessGroupInfo) -> None:
+        """Save a state and keep the one before it; collective.
+
+        A single process writes a file, several write a folder together. Any number of processes
+        can read either; the other kind is deleted once there are two of this one.
+
+        Raises:
+            InputError: The disk is full or not writable; the previous checkpoint is kept.
+        """
+        distributed = group.handle is not None
+        newest, previous = self._checkpoints(distributed)
+        fresh = newest.with_name(f"checkpoint.new{newest.suffix}")
+        try:
+            if distributed:
+                distributed_checkpoint.write(fresh, self._key(), state, group)
+            else:
+                checkpoint.save(fresh, self._key(), state)
+            if group.first:
+                if newest.exists():
+                    _remove(previous)
+                    os.replace(newest, previous)
+                os.replace(fresh, newest)
+                if previous.exists():
+                    for other in self._checkpoints(not distributed):
+                        _remove(other)
+        except OSError as error:
+            raise InputError(f"cannot write {fresh}: {error.strerror or error}") from None
+        group.barrier()
+
+    def write_trunk(self, state: dict[str, torch.Tensor]) -> None:
+        """Write the trunk's weights to `trunk_file`."""
+        try:
+            checkpoint.save(self.trunk_file, self._key(), {"state_dict": state})
+        except OSError as error:
+            raise InputError(f"cannot write {self.trunk_file}: {error.strerror or error}") from None
+
+    def load(
+        self,
+        device: torch.device,
+        like: dict[str, Any] | None = None,
+        group: ProcessGroupInfo | None = None,
+    ) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return the newest undamaged state, if any, and notes on damaged ones; collective.
+
+        Args:
+            device: Of tensors that are not sharded.
+            like: A state sharded like the result; None for whole tensors.
+            group: The processes; None for this one alone.
+        """
+        group, key = group or ProcessGroupInfo(device), self._key()
+        state, newest = None, -1
+        file_notes: list[str] = []
+        for path in self._checkpoints(distributed=False):
+            state = checkpoint.load(path, key, device)
+            if state is not None:
+                newest = int(state["iteration"])
+                break
+            if path.exists():
+                file_notes.append(_damaged(path))
+        notes: list[str] = []
+        for path in self._checkpoints(distributed=True):
+            iteration = distributed_checkpoint.iteration(path, key)
+            if iteration is not None:
+                if iteration <= newest:
+                    break
+                sharded = distributed_checkpoint.read(path, like, group, device)
+                if sharded is not None:
+                    return sharded, notes
+            if path.exists():
+                notes.append(_damaged(path))
+        notes += file_notes
+        if notes and state is None:
+            notes.append("there is no undamaged checkpoint: training restarts")
+        return state, notes
+
+    def _checkpoints(self, distributed: bool) -> tuple[Path, Path]:
+        """The newest checkpoint and the previous one."""
+        suffix = "" if distributed else ".pt"
+        return self.path / f"checkpoint{suffix}", self.path / f"checkpoint.before{suffix}"
+
+    def append_steps(self, records: list[dict[str, Any]]) -> None:
+        """Append iterations to the journal."""
+        if records:
+            journal.append(self.steps_file, records)
+
+    def append_epoch(self, record: dict[str, Any]) -> None:
+        """Append an epoch to the journal."""
+        journal.append(self.epochs_file, [record])
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the valid record of each iteration, in order."""
+        records = journal.read(self.steps_file, "steps").records
+        return [r for _, r in sorted({r["iteration"]: r for r in records}.items())]
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Return the valid record of each epoch, in order."""
+        records = journal.read(self.epochs_file, "epochs").records
+        return [r for _, r in sorted({r["epoch"]: r for r in records}.items())]
+
+    def _yaml(self) -> dict[str, Any]:
+        return read_yaml(self.path / "recipe.yaml", "pretraining recipe")
+
+    def _key(self) -> str:
+        """Hash of what determines the weights."""
+        data = self.data()
+        parts = [self.model().body.to_dict(), self.recipe().to_dict(), data.content, data.seed]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged or of another pretraining; the previous one is used"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

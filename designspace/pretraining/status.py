@@ -1,0 +1,84 @@
+"""Progress of a pretraining, from its files alone."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from designspace.errors import InputError
+from designspace.io.lock import is_locked
+from designspace.pretraining.pretrain_run import PretrainRun
+
+
+@dataclass(frozen=True)
+class PretrainingStatus:
+    """Progress of a pretraining.
+
+    Attributes:
+        name: Of the folder.
+        model: Name of the trunk.
+        recipe: Name of the recipe.
+        running: Whether a process is training it now.
+        iteration: Iterations done.
+        iterations: Iterations in all.
+        epoch: Epochs done.
+        epochs: Epochs in all.
+        loss: Mean loss of the last epoch, or of the last iteration before the first epoch's end;
+            None before the first iteration.
+        knn: Last measured k-NN accuracy on training images, in percent.
+        alarms: Alarms of the last epoch, by name.
+    """
+
+    name: str
+    model: str
+    recipe: str
+    running: bool
+    iteration: int
+    iterations: int
+    epoch: int
+    epochs: int
+    loss: float | None
+    knn: float | None
+    alarms: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        state = "running" if self.running else "not running"
+        if self.iteration == self.iterations:
+            state = "finished"
+        parts = [
+            f"{self.name}: pretraining of {self.model} by {self.recipe}, {state}",
+            f"epoch {self.epoch} of {self.epochs}, iteration {self.iteration} of {self.iterations}",
+        ]
+        parts += [f"loss {self.loss:.4f}"] if self.loss is not None else []
+        parts += [f"k-NN {self.knn:.1f} %"] if self.knn is not None else []
+        return "\n  ".join([*parts, *(f"ALARM ({k}): {v}" for k, v in self.alarms.items())])
+
+
+def pretraining_status(folder: Path | str) -> PretrainingStatus:
+    """Return the progress of a pretraining.
+
+    Raises:
+        InputError: The folder holds no pretraining.
+    """
+    run = PretrainRun(Path(folder))
+    if not run.started:
+        raise InputError(f"{folder} is not the folder of a pretraining: it has no recipe.yaml")
+    recipe, steps, epochs = run.recipe(), run.steps(), run.epochs()
+    knn = [epoch["knn"] for epoch in epochs if "knn" in epoch]
+    newest = (epochs or steps)[-1:]
+    return PretrainingStatus(
+        name=run.path.resolve().name,
+        model=run.model().name,
+        recipe=recipe.name,
+        running=is_locked(run.lock_file),
+        iteration=int(steps[-1]["iteration"]) if steps else 0,
+        iterations=run.data().images // recipe.batch_size * recipe.epochs,
+        epoch=len(epochs),
+        epochs=recipe.epochs,
+        loss=newest[0]["loss"] if newest else None,
+        knn=knn[-1] if knn else None,
+        alarms=dict(epochs[-1]["alarms"]) if epochs else {},
+    )

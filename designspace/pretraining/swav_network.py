@@ -1,0 +1,171 @@
+"""The network of pretraining: a trunk, a projection head and prototypes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from torchvision.models.regnet import RegNet
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.networks import build
+from designspace.pretraining.dtensor import local_tensor
+from designspace.pretraining.recipe import Head, SwavRecipe
+
+
+def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> RegNet:
+    """Build a network without its classifier: (n, 3, side, side) to pooled features (n, width)."""
+    network = build(model, zero_init_residual, device)
+    network.fc = nn.Identity()
+    return network
+
+
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the entries of a state whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def projection(width: int, head: Head) -> nn.Sequential:
+    """Build the projection head: linear layers (with bias), BatchNorm if asked, ReLU between."""
+    layers: list[nn.Module] = []
+    for hidden in head.hidden:
+        layers.append(nn.Linear(width, hidden))
+        if head.batch_norm:
+            layers.append(nn.BatchNorm1d(hidden))
+        layers.append(nn.ReLU(inplace=True))
+        width = hidden
+    layers.append(nn.Linear(width, head.dim))
+    return nn.Sequential(*layers)
+
+
+class SwavNetwork(nn.Module):
+    """Trunk, head and prototypes.
+
+    One pass of the trunk for each size of crop; the head sees the crops of all sizes at once, so
+    that its BatchNorm does too.
+    """
+
+    trunk: RegNet
+
+    def __init__(self, model: Model, recipe: SwavRecipe, device: str = "cpu") -> None:
+        """Build with fresh weights from torch's global random state; `meta` allocates none."""
+        super().__init__()
+        check_depth(model, recipe)
+        self.trunk = trunk_of(model, recipe.zero_init_residual, device)
+        with torch.device(device):
+            self.head = projection(model.body.widths[-1], recipe.head)
+            self.prototypes = nn.Linear(recipe.head.dim, recipe.prototypes, bias=False)
+        self._segments = _segments(model, recipe.checkpoint_after)
+
+    def forward(self, crops: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed crops and score them against the prototypes.
+
+        Args:
+            crops: One tensor a size, (count * batch, 3, side, side), the crops of a size one after
+                another.
+
+        Returns:
+            Embeddings of length 1, (crops * batch, dim), and scores, (crops * batch, K), in the
+            order of the crops.
+        """
+        features = torch.cat([self.features(images) for images in crops])
+        embeddings = functional.normalize(self.head(features).float(), dim=1)
+        return embeddings, self.prototypes(embeddings)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the trunk's pooled features, (n, width)."""
+        if self._segments is None or not torch.is_grad_enabled():
+            return self.trunk(images)  # type: ignore[no-any-return]
+        x = self.trunk.stem(images)
+        stages = list(self.trunk.trunk_output.children())
+        for stage, cuts in zip(stages, self._segments, strict=True):
+            blocks = list(stage.children())
+            for first, last in zip((0, *cuts[:-1]), cuts, strict=True):
+                part = nn.Sequential(*blocks[first:last])
+                contexts = partial(_contexts, part)
+                x = checkpoint(part, x, use_reentrant=False, context_fn=contexts)
+        return torch.flatten(self.trunk.avgpool(x), 1)
+
+    @torch.no_grad()
+    def normalize_prototypes(self) -> None:
+        """Scale every prototype to length 1."""
+        weight = local_tensor(self.prototypes.weight)
+        weight.copy_(functional.normalize(weight, dim=1))
+
+
+def total_stride(model: Model) -> int:
+    """Return by how much a trunk shrinks an image's side."""
+    return model.skeleton.stem_stride * math.prod(model.skeleton.strides)
+
+
+def check_depth(model: Model, recipe: SwavRecipe) -> None:
+    """Refuse a trunk that shrinks the smallest crop to less than a pixel.
+
+    Raises:
+        InputError: It does; the message has the crop and the stride.
+    """
+    smallest = min(group.size for group in recipe.crops)
+    if smallest < (stride := total_stride(model)):
+        raise InputError(
+            f"{model.name} is too deep for crops of {smallest} pixels: its strides multiply to "
+            f"{stride}; use larger crops, or a trunk with stem_stride 1 or fewer strides of 2"
+        )
+
+
+def _segments(
+    model: Model, checkpoint_after: str | list[list[int]] | None
+) -> tuple[tuple[int, ...], ...] | None:
+    """Ends of the runs of blocks that are computed again, for each stage."""
+    if checkpoint_after is None:
+        return None
+    depths = model.body.depths
+    if isinstance(checkpoint_after, str):
+        return tuple(tuple(range(1, depth + 1)) for depth in depths)
+    if len(checkpoint_after) != len(depths):
+        raise InputError(
+            f"checkpoint_after has {len(checkpoint_after)} lists, {model.name} has {len(depths)} "
+            "stages"
+        )
+    for cuts, depth in zip(checkpoint_after, depths, strict=True):
+        if any(not 1 <= cut <= depth for cut in cuts) or sorted(set(cuts)) != cuts:
+            raise InputError(
+                f"checkpoint_after: {cuts}; it must be rising block numbers from 1 to {depth}"
+            )
+    return tuple(
+        tuple(cuts) if cuts and cuts[-1] == depth else (*cuts, depth)
+        for cuts, depth in zip(checkpoint_after, depths, strict=True)
+    )
+
+
+def _contexts(part: nn.Module) -> tuple[Any, Any]:
+    """Contexts of the first and of the second computation of a run of blocks."""
+    return _as_it_is(), _without_statistics(part)
+
+
+@contextmanager
+def _as_it_is() -> Any:
+    yield
+
+
+@contextmanager
+def _without_statistics(part: nn.Module) -> Any:
+    """Keep BatchNorm's running statistics from being updated a second time by the same batch."""
+    norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked for norm in norms]
+    kept = [None if count is None else count.clone() for count in counts]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count, old in zip(norms, before, counts, kept, strict=True):
+            norm.momentum = momentum
+            if count is not None and old is not None:
+                count.copy_(old)

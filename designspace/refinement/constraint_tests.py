@@ -1,0 +1,201 @@
+"""Test which constraints a study supports: each with its test, estimate and verdict.
+
+A constraint either makes models *better* (models that keep it have lower error than the others) or
+*costs nothing* (their error is higher by less than a margin, if at all; for sharing). Holm's
+correction covers all constraints of one study. Values and ranges are chosen on every other model
+and tested on the rest, so that the choice does not bias the test.
+
+Where enough models keep the constraint exactly, means are compared (studentized permutation test,
+or Welch's t against the margin). Few unconstrained models do; then error is regressed on distance
+from the constraint (`distance_regression`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from designspace.analysis.population_results import PopulationResults
+from designspace.refinement.candidates import Candidate, candidates
+from designspace.refinement.distance_regression import regress_on_distance
+from designspace.space import Space
+from designspace.stats.arrays import FloatArray
+from designspace.stats.comparison import compare
+from designspace.stats.equivalence import equivalent
+from designspace.stats.intervals import Estimate
+from designspace.stats.multiple_testing import holm
+
+# Means are compared if at least this many models keep the constraint, and as many do not.
+MIN_MODELS = 8
+# Graded constraints are tested by regression if fewer models than this are on either side: their
+# mean would be less certain than the regression.
+MIN_GRADED = 30
+# A regression needs this many models, of which MIN_MODELS differ from the most common distance.
+MIN_REGRESSION = 24
+BEST_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One constraint with its evidence and verdict.
+
+    Attributes:
+        claim: The constraint in words.
+        kind: `better` or `costs nothing`.
+        change: What it adds to the keys of the space file.
+        verdict: `accepted`; `rejected`: models that keep it are worse, it excludes the best model,
+            or it leaves no models; `undecided`: the study does not show either.
+        method: `means` of models that keep it and models that do not; `line`: regression of error
+            on distance; None if nothing was tested.
+        difference: Error of models that keep it minus that of the others, percent, with its 95 %
+            interval; None if nothing was tested.
+        p: p-value after Holm's correction, or None.
+        n: Number of tested models that keep it, and that do not.
+        best: How many of the best quarter of all models keep it, and the size of that quarter.
+        best_distance: Distance of the best model from it, in `unit`; 0 if it keeps it.
+        unit: Unit of the distance; "" for a constraint that a model either keeps or not.
+        reason: Explanation of the verdict.
+    """
+
+    claim: str
+    kind: Literal["better", "costs nothing"]
+    change: dict[str, Any]
+    verdict: Literal["accepted", "rejected", "undecided"]
+    method: Literal["means", "line"] | None
+    difference: Estimate | None
+    p: float | None
+    n: tuple[int, int]
+    best: tuple[int, int]
+    best_distance: float
+    unit: str
+    reason: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the narrower space has this constraint."""
+        return self.verdict == "accepted"
+
+    @property
+    def evidence(self) -> str:
+        """The numbers behind the verdict, in one line."""
+        parts = [f"kept by {self.n[0]} of {sum(self.n)} models"]
+        parts.append(f"by {self.best[0]} of the best {self.best[1]}")
+        if not self.best_distance:
+            parts.append("and by the best of all")
+        elif self.unit:
+            parts.append(f"missed by the best of all by {self.best_distance:.2g} {self.unit}")
+        else:
+            parts.append("not by the best of all")
+        if self.difference is not None:
+            parts.append(f"difference {self.difference} % of error by {self.method}")
+        if self.p is not None:
+            parts.append(f"p = {self.p:.3g} (Holm)")
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.claim}: {self.reason} ({self.evidence})"
+
+
+def evaluate_constraints(
+    space: Space, results: PopulationResults, alpha: float = 0.05, margin: float = 1.0
+) -> tuple[Proposal, ...]:
+    """Test every constraint that the space does not have yet, in a fixed order.
+
+    Args:
+        space: The studied space.
+        results: Its models and errors.
+        alpha: Family-wise error rate of the accepted constraints.
+        margin: Percent of error below which sharing counts as costing nothing.
+    """
+    untested = candidates(space, results)
+    errors = results.counted_errors
+    drafts = [_test(candidate, errors, margin) for candidate in untested]
+    tested = [i for i, draft in enumerate(drafts) if draft.p is not None]
+    adjusted = dict(zip(tested, holm([drafts[i].p or 0.0 for i in tested]), strict=True))
+    return tuple(
+        _decide(draft, untested[i], adjusted[i], alpha, margin) if i in adjusted else draft
+        for i, draft in enumerate(drafts)
+    )
+
+
+def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
+    """Test one constraint; p is uncorrected and the verdict still open."""
+    keeps, tested = candidate.keeps, candidate.tested
+    order = np.argsort(errors, kind="stable")
+    quarter = order[: max(1, int(BEST_SHARE * len(errors)))]
+    verdict, reason = candidate.untestable or ("undecided", "")
+    draft = Proposal(
+        claim=candidate.claim,
+        kind=candidate.kind,
+        change=candidate.change,
+        verdict=verdict,
+        method=None,
+        difference=None,
+        p=None,
+        n=(int((keeps & tested).sum()), int((~keeps & tested).sum())),
+        best=(int(keeps[quarter].sum()), len(quarter)),
+        best_distance=float(candidate.distance[order[0]]),
+        unit=candidate.unit,
+        reason=reason,
+    )
+    if candidate.untestable:
+        return draft
+    costs_nothing = candidate.kind == "costs nothing"
+    enough = MIN_GRADED if candidate.unit else MIN_MODELS
+    if candidate.covariate is None and min(draft.n) >= enough:
+        keep, others = errors[keeps & tested], errors[~keeps & tested]
+        comparison = compare(others, keep)
+        p = equivalent(others, keep, margin).p_upper if costs_nothing else comparison.p_mean
+        return replace(draft, method="means", difference=comparison.mean, p=p)
+    if not candidate.unit:
+        return replace(draft, reason=f"fewer than {MIN_MODELS} models keep it, or do not")
+    distance = candidate.distance[tested]
+    varied = len(distance) - int(np.unique(distance, return_counts=True)[1].max(initial=0))
+    if len(distance) < MIN_REGRESSION or varied < MIN_MODELS:
+        few = f"too few models: {len(distance)}; a regression needs {MIN_REGRESSION} that differ"
+        return replace(draft, reason=few)
+    covariate = None if candidate.covariate is None else candidate.covariate[tested]
+    fit = regress_on_distance(distance, errors[tested], margin, covariate)
+    p = fit.p_upper if costs_nothing else fit.p
+    return replace(draft, method="line", difference=fit.difference, p=p)
+
+
+def _decide(
+    draft: Proposal, candidate: Candidate, p: float, alpha: float, margin: float
+) -> Proposal:
+    """Decide on the verdict of a tested draft."""
+    difference = draft.difference
+    assert difference is not None
+    draft = replace(draft, p=p)
+    models = "models that keep it are"
+    if draft.method == "line":
+        models = "the nearer models are to it, the"
+    if draft.kind == "costs nothing":
+        if p < alpha:
+            reason = f"it costs less than {margin:g} % of error"
+            return replace(draft, verdict="accepted", reason=reason)
+        if difference.low > margin:
+            reason = f"it costs more than {margin:g} % of error"
+            return replace(draft, verdict="rejected", reason=reason)
+        reason = f"it is not shown to cost less than {margin:g} % of error"
+        return replace(draft, reason=reason)
+    if p >= alpha:
+        return replace(draft, reason="no significant difference")
+    if difference.value > 0:
+        return replace(draft, verdict="rejected", reason=f"{models} worse")
+    if lost := _lost(draft, candidate):
+        return replace(draft, verdict="rejected", reason=f"{models} better, but {lost}")
+    return replace(draft, verdict="accepted", reason=f"{models} better")
+
+
+def _lost(draft: Proposal, candidate: Candidate) -> str | None:
+    """Return why the constraint would exclude the best model, or None.
+
+    Hardly any model keeps a graded constraint exactly, so there the best model only has to be no
+    farther from it than the median.
+    """
+    if not candidate.unit:
+        return "the best model does not keep it" if draft.best_distance else None
+    if draft.best_distance > float(np.median(candidate.distance)):
+        return "the best model is farther from it than most"
+    return None

@@ -1,0 +1,203 @@
+"""Narrow a studied space by the constraints that its results support (DDS §3.2 to §3.4)."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from designspace.analysis.imported_folder import IMPORT_FILE
+from designspace.analysis.load_results import load_results
+from designspace.analysis.population_results import STATES, PopulationResults
+from designspace.analysis.study_findings import find_run
+from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
+from designspace.errors import InputError, nearest
+from designspace.io.yaml_files import dump_yaml
+from designspace.refinement.constraint_tests import Proposal, evaluate_constraints
+from designspace.runs import Run
+from designspace.space import Budget, Space, load_space, sample
+from designspace.space.load import parse_space
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """A narrower space and the evidence for it.
+
+    Attributes:
+        run: The studied run folder.
+        parent: The studied space.
+        space: The narrower space, or None if no constraint was accepted.
+        proposals: Every tested constraint, accepted or not, with its evidence.
+        models: Number of models with an error.
+        sampled: Number of models in the population.
+    """
+
+    run: Path
+    parent: Space
+    space: Space | None
+    proposals: tuple[Proposal, ...]
+    models: int
+    sampled: int
+
+    @property
+    def accepted(self) -> tuple[Proposal, ...]:
+        """The accepted constraints."""
+        return tuple(proposal for proposal in self.proposals if proposal.accepted)
+
+    def text(self) -> str:
+        """Return the text of the narrower space's YAML file.
+
+        Raises:
+            InputError: No constraint was accepted.
+        """
+        if self.space is None:
+            raise InputError(f"no constraint of {self.parent.name} was accepted: no narrower space")
+        source = dict(self.space.source)
+        evidence = {"evidence": source.pop("evidence")}
+        header = f"Narrowed from {self.parent.name} by designspace refine; see `evidence` below."
+        # One sentence per line.
+        return dump_yaml(source, header) + yaml.safe_dump(
+            evidence, default_flow_style=False, allow_unicode=True, width=100
+        )
+
+
+def study_run(study: Path, population: str | None) -> Path:
+    """Return the run folder of a study: a run folder itself, or one of an analysis folder's.
+
+    Raises:
+        InputError: It is neither, or has no such population.
+    """
+    file = study / SUMMARY_FILE
+    if not file.is_file():
+        if population is not None:
+            raise InputError(
+                f"population needs an analysis folder; {study} has no {SUMMARY_FILE}", "population"
+            )
+        if study.is_dir() and not (study / "space.yaml").is_file():
+            raise InputError(
+                f"{study} has no {SUMMARY_FILE} and is not a run folder; "
+                f"`designspace analyze RUN … --out {study}` writes one"
+            )
+        return study
+    runs = {entry.name: entry.path for entry in read_summary(file).populations}
+    chosen = next(iter(runs)) if population is None else population
+    if chosen not in runs:
+        raise InputError(f"{study} has no population {chosen!r}; {nearest(chosen, list(runs))}")
+    path = runs[chosen]
+    if path is None:
+        raise damaged(file, f"populations: {chosen} has no path")
+    run = find_run(path, study)
+    if run is None:
+        raise InputError(
+            f"{file} is an analysis of {path}, which does not exist; pass the run folder itself, "
+            "or work in the folder in which `designspace analyze` was run"
+        )
+    return run
+
+
+def refine(
+    study: Path | str,
+    population: str | None = None,
+    *,
+    name: str,
+    alpha: float = 0.05,
+    margin: float = 1.0,
+) -> Refinement:
+    """Test every constraint that a studied space lacks, and add those that the study supports.
+
+    Args:
+        study: A run folder, or an analysis folder.
+        population: Population of the analysis; by default its first.
+        name: Name of the narrower space.
+        alpha: Family-wise error rate of the accepted constraints.
+        margin: Percent of error below which sharing counts as costing nothing.
+
+    Raises:
+        InputError: The run can't be read, has no model with an error, or an argument is invalid.
+    """
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha is {alpha:g}; it must be between 0 and 1", "alpha")
+    if not 0 < margin <= 100:
+        raise InputError(f"margin is {margin:g}; it must be above 0 and at most 100", "margin")
+    run = study_run(Path(study), population)
+    if (run / IMPORT_FILE).is_file():
+        raise InputError(f"{run} was imported: it has errors but no space to narrow")
+    folder = Run.open(run)
+    parent = load_space(str(folder.space_file))
+    results = load_results(run)
+    _check(parent, name, results, run)
+    proposals = evaluate_constraints(parent, results, alpha, margin)
+    budgets = tuple(Budget(**entry) for entry in folder.space().get("sample", {}).get("budget", ()))
+    accepted: list[Proposal] = []
+    judged: list[Proposal] = []
+    # The quantized linear rule replaces the axes d and w, so it comes before their ranges.
+    for proposal in sorted(proposals, key=lambda one: "family" not in one.change):
+        if proposal.accepted:
+            problem = _problem(parent, name, accepted, proposal, results, budgets)
+            if problem is None:
+                accepted.append(proposal)
+            else:
+                proposal = replace(proposal, verdict="rejected", reason=problem)
+        judged.append(proposal)
+    space = None
+    if accepted:
+        source = _narrow(parent, name, accepted, results)
+        source["evidence"] = [str(proposal) for proposal in judged]
+        space = parse_space(source, f"the space refined from {run}")
+    return Refinement(run, parent, space, tuple(judged), int(results.counted.sum()), len(results))
+
+
+def _check(parent: Space, name: str, results: PopulationResults, run: Path) -> None:
+    """Raise if there are no results, or the name is invalid."""
+    if not results.counted.any():
+        states = ", ".join(f"{int((results.states == s).sum())} {s}" for s in STATES)
+        raise InputError(
+            f"{run} has no completed trial yet (of {len(results)} models: {states}); "
+            f"`designspace train {run}` trains them"
+        )
+    if name == parent.name:
+        raise InputError(f"name is {name!r}, the name of the studied space; choose another", "name")
+    parse_space({**parent.source, "name": name}, "the narrower space")
+
+
+def _narrow(
+    parent: Space, name: str, proposals: list[Proposal], results: PopulationResults
+) -> dict[str, Any]:
+    """The parent's source with the constraints added, and the reason."""
+    data: dict[str, Any] = {**parent.source, "name": name, "parent": parent.name}
+    for proposal in proposals:
+        change = proposal.change
+        if "family" in change:
+            axes = {**change["axes"], **{axis: data["axes"][axis] for axis in ("b", "g")}}
+            data |= {"family": change["family"], "axes": axes, "share": [], "monotone": {}}
+            continue
+        data["share"] = [*data["share"], *change.get("share", ())]
+        for key in ("monotone", "axes"):
+            data[key] = {**data[key], **change.get(key, {})}
+    claims = "; ".join(proposal.claim for proposal in proposals)
+    data["reason"] = (
+        f"{claims}: supported by the study {results.name} of {int(results.counted.sum())} models "
+        f"of {parent.name}."
+    )
+    return data
+
+
+def _problem(
+    parent: Space,
+    name: str,
+    accepted: list[Proposal],
+    proposal: Proposal,
+    results: PopulationResults,
+    budgets: tuple[Budget, ...],
+) -> str | None:
+    """Return why a constraint can't be added, or None; it must leave models in the budget."""
+    for one in accepted:
+        taken = {"d", "w"} if "family" in one.change else set(one.change.get("axes", ()))
+        if taken & set(proposal.change.get("axes", ())):
+            return f"replaced by an accepted constraint: {one.claim}"
+    source = _narrow(parent, name, [*accepted, proposal], results)
+    try:
+        sample(parse_space(source, "the narrower space"), 2, budgets)
+    except InputError as error:
+        return f"it would leave no models: {error}"
+    return None

@@ -1,0 +1,217 @@
+"""Scaling rules, targets, and the golden 256GF."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from designspace.arch import Body, Model, RegNetParams, Skeleton, published
+from designspace.derivation.derivation import regime, scale_model
+from designspace.derivation.derive_model import (
+    as_family,
+    beyond_published,
+    nearest_published,
+    with_skeleton,
+)
+from designspace.derivation.nearest import nearest_scaled
+from designspace.derivation.scaling import scale
+from designspace.derivation.scaling_rules import RULES, find_rule
+from designspace.derivation.target import Target
+from designspace.errors import InputError
+
+WIDTH = RULES["width"]
+SMALL = Model.from_regnet(
+    "small", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.0, Skeleton(8, 10, 8, 1, (1, 2, 2, 2))
+)
+
+
+@pytest.mark.parametrize("how", [{"factor": 2.0}, {"target": Target("flops", 256e9)}])
+def test_128gf_scaled_by_two_is_the_published_256gf(how):
+    """Widths as published by SEER; w_0 and w_a as computed for this rule (see the facts)."""
+    derived = scale_model(published("RegNetY-128GF"), WIDTH, **how)
+    assert derived.factor == 2
+    assert derived.model.body == published("RegNetY-256GF").body
+    assert derived.model.regnet == RegNetParams(27, 648, 227.45, 2.52, 1.0, 373)
+    assert (derived.model.flops, derived.model.params) == (254_384_928_298, 1_282_601_138)
+    assert any("456 -> 644.88 -> 648" in step for step in derived.steps)
+
+
+def test_the_exact_flops_of_128gf_would_miss():
+    derived = scale_model(published("RegNetY-128GF"), WIDTH, factor=256 / 127.51789635)
+    assert derived.model.regnet.g == 374
+    assert derived.model.body != published("RegNetY-256GF").body
+
+
+def test_32gf_scaled_to_64gf_and_256gf():
+    """Computed once on the built networks: 64.4G and 288M, 258G and 1.14B."""
+    for factor, flops, params in ((2, 64.4e9, 288e6), (8, 258e9, 1.14e9)):
+        derived = scale_model(published("RegNetY-32GF"), WIDTH, factor=float(factor)).model
+        assert derived.flops == pytest.approx(flops, rel=0.005)
+        assert derived.params == pytest.approx(params, rel=0.005)
+
+
+def test_a_derived_model_can_be_derived_from_by_its_regime():
+    half_way = scale_model(published("RegNetY-64GF"), WIDTH, Target("flops", 128e9)).model
+    assert regime(half_way) == 128e9
+    assert scale_model(half_way, WIDTH, Target("flops", 256e9)).factor == 2
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_rules_share_out_the_whole_factor(name):
+    rule = RULES[name]
+    depth, width, side = rule.factors(8.0)
+    assert depth * width**2 * side**2 == pytest.approx(8)
+
+
+def test_fast_is_that_of_the_paper():
+    """arXiv 2103.06877 §5: alpha = 0.8, so that activations grow by about s^0.6."""
+    assert RULES["fast"].factors(10.0) == pytest.approx((10**0.1, 10**0.4, 10**0.05))
+    assert find_rule("dWr") is RULES["fast"]
+    assert find_rule("dwr") is RULES["dwr"]
+    assert find_rule("w") is WIDTH
+
+
+def test_an_unknown_rule_lists_the_nearest():
+    with pytest.raises(InputError, match=r"no scaling rule 'widht'; did you mean width\?"):
+        find_rule("widht")
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize("parent", ["RegNetX-400MF", "RegNetY-1.6GF", "RegNetY-8.0GF"])
+def test_every_rule_gives_a_network_near_the_factor(name, parent):
+    before = published(parent)
+    derived = scale_model(before, RULES[name], factor=4.0).model
+    assert derived.flops / before.flops == pytest.approx(4, rel=0.3)
+    assert derived.body.num_stages == 4
+    assert derived.regnet.w_0 % 8 == 0
+
+
+def test_acts_grow_as_the_paper_says():
+    """Width scaling by the root of s, depth and resolution scaling by s."""
+    parent = published("RegNetY-1.6GF")
+    growth = {
+        name: scale_model(parent, RULES[name], factor=10.0).model.acts / parent.acts
+        for name in RULES
+    }
+    assert growth["width"] == pytest.approx(math.sqrt(10), rel=0.1)
+    assert growth["resolution"] == pytest.approx(10, rel=0.05)
+    assert growth["depth"] > 7
+    assert growth["width"] < growth["fast"] < growth["dwr"] < growth["depth"]
+
+
+@pytest.mark.parametrize(
+    ("measure", "value"), [("flops", 3e6), ("params", 400_000), ("acts", 25_000)]
+)
+@pytest.mark.parametrize("rule", ["width", "dw", "fast"])
+def test_a_target_without_a_regime_is_solved_for(measure, value, rule):
+    target = Target(measure, value)
+    derived = scale_model(SMALL, RULES[rule], target)
+    assert derived.model.skeleton.strides == SMALL.skeleton.strides
+    away = abs(target.of(derived.model) / value - 1)
+    assert away < 0.45
+    assert (away > 0.1) == bool(derived.warnings), "a miss is said"
+
+
+def test_the_solution_is_the_nearest_of_a_brute_force_search():
+    target = Target("flops", 2e6)
+    best = min(
+        abs(scale_model(SMALL, WIDTH, factor=1.005**i).model.flops - target.value)
+        for i in range(200, 1200, 3)
+        if 1.005**i > 1
+    )
+    derived = scale_model(SMALL, WIDTH, target).model
+    assert abs(derived.flops - target.value) <= best
+
+
+def test_out_of_reach_is_said_with_the_distance():
+    with pytest.raises(InputError, match=r"out of reach .* rule 'resolution'.*of the target"):
+        scale_model(published("RegNetX-400MF"), RULES["resolution"], Target("params", 1e9))
+    with pytest.raises(InputError, match=r"out of reach .* times the target"):
+        scale_model(SMALL, WIDTH, Target("flops", 10.0))
+
+
+def test_a_free_body_is_scaled_by_its_stages():
+    body = Body((1, 2, 3, 1), (32, 64, 96, 256), (1, 1, 2, 1), (8, 16, 16, 32), 0.0)
+    model = Model("free", body, SMALL.skeleton)
+    assert scale_model(model, WIDTH, factor=1.0).model.body == body
+    derived = scale_model(model, RULES["dw"], factor=16.0).model
+    assert derived.body.depths == (4, 8, 12, 4)
+    assert derived.body.widths == (64, 128, 192, 512)
+    assert derived.body.group_widths == (16, 32, 32, 64)
+
+
+def test_small_images_scale_to_the_pixel_and_large_ones_to_four():
+    assert scale_model(SMALL, RULES["resolution"], factor=2.0).model.skeleton.resolution == 11
+    large = scale_model(published("RegNetY-400MF"), RULES["resolution"], factor=2.0).model
+    assert large.skeleton.resolution == 316
+
+
+def test_family_and_frame():
+    with_se = as_family(published("RegNetX-400MF"), "regnety")
+    assert with_se.body.se_ratio == 0.25
+    assert as_family(with_se, "regnety") is with_se
+    moved = with_skeleton(with_se, SMALL.skeleton)
+    assert regime(moved) is None
+    assert regime(with_se) == 400e6
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (Target("flops", 250e9), "RegNetY-256GF"),
+        (Target("flops", 480e6), "RegNetY-400MF"),
+        (Target("params", 20.5e6), "RegNetY-4.0GF"),
+    ],
+)
+def test_the_nearest_published_model_is_the_start(target, name):
+    assert nearest_published("regnety", target).name == name
+
+
+def test_what_lies_beyond_the_published_models_is_said():
+    assert beyond_published(published("RegNetY-200MF")) is None
+    assert beyond_published(published("RegNetX-32GF")) is None
+    larger = scale_model(published("RegNetX-32GF"), WIDTH, factor=10.0).model
+    assert "beyond RegNetX-32GF" in beyond_published(larger)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    regnet=st.builds(
+        RegNetParams,
+        d=st.integers(4, 30),
+        w_0=st.integers(1, 30).map(lambda k: 8 * k),
+        w_a=st.floats(1, 120),
+        w_m=st.floats(1.5, 3),
+        b=st.sampled_from([1.0, 2.0]),
+        g=st.sampled_from([1, 4, 8, 16, 40]),
+    ),
+    factor=st.floats(1, 64),
+    rule=st.sampled_from(sorted(RULES)),
+)
+def test_scaling_any_regnet_gives_a_sound_network_or_says_why_not(regnet, factor, rule):
+    parent = Model.from_regnet("any", regnet, 0.25)
+    if not len(scale(parent, RULES[rule], np.array([factor]))):
+        with pytest.raises(InputError, match="gives no model of"):
+            scale_model(parent, RULES[rule], factor=factor)
+        return
+    derived = scale_model(parent, RULES[rule], factor=factor).model
+    assert derived.body.num_stages == parent.body.num_stages
+    assert derived.body == derived.regnet.body(0.25)
+    assert dict(derived.provenance)["parent"] == "any"
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_every_rule_finds_a_network_of_a_third_of_the_parents_cost(rule):
+    parent = published("RegNetY-16GF")
+    measure = {"resolution": "acts", "depth": "params"}.get(rule, "acts")
+    target = Target(measure, getattr(parent, measure) / 3)
+    scaled, best = nearest_scaled(parent, RULES[rule], target)
+    assert getattr(scaled.cost, measure)[best] == pytest.approx(target.value, rel=0.3)
+
+
+def test_out_of_any_reach_is_told_by_every_rule():
+    for rule in RULES.values():
+        with pytest.raises(InputError, match="1 multiply-adds is out of reach of RegNetY-16GF"):
+            nearest_scaled(published("RegNetY-16GF"), rule, Target("flops", 1.0))

@@ -1,0 +1,187 @@
+"""Trunks of other libraries are evaluated: layouts of VISSL, SwAV, torchvision; what is wrong."""
+
+import pickle
+
+import pytest
+import torch
+from torchvision.models import regnet_y_400mf
+
+from designspace.arch import Body, Model, Skeleton, published
+from designspace.arch.model_file import write_model
+from designspace.errors import InputError
+from designspace.evaluation.backbone import load_backbone
+from designspace.export.state_keys import key_map
+from designspace.pretraining.swav_network import trunk_of
+
+SMALL = Model(
+    "small",
+    Body((1, 1, 2), (8, 16, 16), (1.0, 1.0, 1.0), (8, 8, 8), 0.25),
+    Skeleton(resolution=16, classes=10, stem_width=8, stem_stride=1, strides=(2, 2, 2)),
+)
+
+
+@pytest.fixture(scope="module")
+def state():
+    torch.manual_seed(1)
+    return trunk_of(SMALL).state_dict()
+
+
+def named(state, style):
+    mapping = key_map(SMALL, "torchvision", style)
+    return {mapping[key]: value for key, value in state.items()}
+
+
+def vissl(state):
+    """As VISSL's trainer writes a SwAV pretraining: trunk and heads apart, in Classy's wrappers."""
+    trunk = named(state, "vissl")
+    heads = {
+        "0.projection_head.0.weight": torch.randn(4, 16),
+        "0.prototypes0.weight": torch.randn(3, 4),
+    }
+    return {
+        "phase_idx": 3,
+        "iteration": 77,
+        "iteration_num": 77,
+        "train_phase_idx": 3,
+        "classy_state_dict": {
+            "train": True,
+            "base_model": {"model": {"trunk": trunk, "heads": heads}},
+            "optimizer": {"state": {}, "param_groups": []},
+            "losses": [5.0],
+        },
+    }
+
+
+def swav(state):
+    """As facebookresearch/swav's main_swav.py writes it, from a wrapped model."""
+    return {
+        "epoch": 12,
+        "state_dict": {
+            **{f"module.{key}": value for key, value in state.items()},
+            "module.projection_head.0.weight": torch.randn(6, 16),
+            "module.projection_head.1.running_mean": torch.randn(6),
+            "module.projection_head.3.bias": torch.randn(4),
+            "module.prototypes.weight": torch.randn(3, 4),
+        },
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+    }
+
+
+def several_prototypes(state):
+    """SwAV with more than one head of prototypes, not wrapped."""
+    return {
+        "state_dict": {
+            **state,
+            "prototypes.prototypes0.weight": torch.randn(3, 4),
+            "prototypes.prototypes1.weight": torch.randn(5, 4),
+        }
+    }
+
+
+def ours(state):
+    """A checkpoint of `pretrain`, handed over as a file."""
+    network = {f"trunk.{key}": value for key, value in state.items()}
+    network |= {"head.0.weight": torch.randn(4, 16), "prototypes.weight": torch.randn(3, 4)}
+    return {"format": 1, "key": "x", "iteration": 5, "network": network, "watch": {"steps": 1}}
+
+
+def with_classifier(state):
+    return {**state, "fc.weight": torch.randn(10, 16), "fc.bias": torch.randn(10)}
+
+
+LAYOUTS = {
+    "vissl": (vissl, "vissl"),
+    "vissl-trunk": (lambda s: named(s, "vissl"), "vissl"),
+    "swav": (swav, "torchvision"),
+    "swav-vissl-names": (
+        lambda s: {"state_dict": {f"module.{k}": v for k, v in named(s, "vissl").items()}
+                   | {"module.prototypes.weight": torch.ones(3, 4)}},
+        "vissl",
+    ),
+    "several-prototypes": (several_prototypes, "torchvision"),
+    "ours": (ours, "torchvision"),
+    "torchvision": (with_classifier, "torchvision"),
+    "timm": (lambda s: named(s, "timm"), "timm"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_features(state, tmp_path, layout):
+    make, style = LAYOUTS[layout]
+    torch.save(make(state), tmp_path / "w.pth")
+    subject = load_backbone(tmp_path / "w.pth", SMALL, 24)
+    assert f"({style})" in subject.source
+    assert (subject.side, subject.data) == (24, None)
+    assert set(subject.weights) == set(state)
+    image = torch.randn(2, 3, 24, 24)
+    expected = trunk_of(SMALL).eval()
+    expected.load_state_dict(state)
+    with torch.no_grad():
+        assert torch.equal(subject.trunk().eval()(image), expected(image))
+
+
+def test_torchvisions_own_network_is_read_with_its_own_features(tmp_path):
+    torch.manual_seed(0)
+    theirs = regnet_y_400mf(weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "regnet_y_400mf.pth")
+    subject = load_backbone(tmp_path / "regnet_y_400mf.pth", published("RegNetY-400MF"), None)
+    assert subject.side == 224
+    theirs.fc = torch.nn.Identity()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(subject.trunk().eval()(image), theirs(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["vissl", "swav", "torchvision"])
+def test_wrong_keys_and_shapes_are_named(state, tmp_path, layout):
+    make, style = LAYOUTS[layout]
+    file = tmp_path / "w.pth"
+    gone = "trunk_output.block3.block3-1.f.b.0.weight"
+    torch.save(make({k: v for k, v in state.items() if k != gone}), file)
+    there = next(key for key in named({gone: state[gone]}, style))
+    with pytest.raises(InputError, match=f"does not fit small .*1 missing keys: {there}"):
+        load_backbone(file, SMALL, None)
+    torch.save(make({**state, "stem.0.weight": torch.ones(4, 3, 3, 3)}), file)
+    with pytest.raises(InputError, match=r"shapes differ: stem\.0\.weight \(4, 3, 3, 3\) for \(8"):
+        load_backbone(file, SMALL, None)
+
+
+def test_a_strangers_head_is_named(state, tmp_path):
+    torch.save({"state_dict": {**state, "decoder.weight": torch.ones(1)}}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"1 unknown keys: decoder\.weight"):
+        load_backbone(tmp_path / "w.pth", SMALL, None)
+
+
+def test_swavs_published_resnet_is_no_regnet(tmp_path):
+    layers = {"module.conv1.weight": torch.ones(64, 3, 7, 7), "module.bn1.weight": torch.ones(64)}
+    torch.save({"state_dict": layers}, tmp_path / "swav_800ep.pth")
+    with pytest.raises(InputError, match=r"none of its keys is one of a RegNet .* conv1\.weight"):
+        load_backbone(tmp_path / "swav_800ep.pth", SMALL, None)
+
+
+class Code:
+    """What a pickle may bring along."""
+
+    def __reduce__(self):
+        return print, ("run!",)
+
+
+def test_pickles_and_torn_files_are_refused_from_the_command_line(state, tmp_path, refused):
+    write_model(SMALL, tmp_path / "model.yaml")
+    whole = tmp_path / "whole.pth"
+    torch.save(swav(state), whole)
+    files = {
+        "torn.pth": whole.read_bytes()[: whole.stat().st_size // 2],
+        "pickle.pth": pickle.dumps({"state_dict": state, "hook": Code()}),
+        "empty.pth": b"",
+        "torn.safetensors": b"\x10\x00\x00\x00\x00\x00\x00\x00{}",
+    }
+    torch.save({**swav(state), "hook": Code()}, tmp_path / "code.pth")
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    for name in (*files, "code.pth"):
+        said = refused(
+            "evaluate", tmp_path / name, "--model", tmp_path / "model.yaml", "--data", "digits"
+        )
+        assert "not a readable checkpoint" in said, name
+        assert "run!" not in said

@@ -1,0 +1,116 @@
+"""What a run costs, held against exact figures and against what torch really keeps."""
+
+import json
+
+import pytest
+import torch
+
+from designspace.arch import published
+from designspace.errors import InputError
+from designspace.pretraining.cost_plan import plan_pretraining, stored_elements
+from designspace.pretraining.recipe import load_recipe, parse_recipe, shipped_recipes
+from designspace.pretraining.swav_network import trunk_of
+
+# Trunks' parameters: own computation on torchvision's parts, SEER's table (facts B).
+TRUNKS = {
+    "8gf": 37_163_068,
+    "16gf": 80_565_140,
+    "32gf": 141_333_770,
+    "64gf": 276_457_786,
+    "128gf": 637_419_894,
+    "256gf": 1_272_156_138,
+    "10b": 9_323_934_872,
+}
+
+
+def test_seers_256gf_has_exactly_its_parameters(cli):
+    done = cli("pretrain", "RegNetY-256GF", "--recipe", "seer-256gf", "--dry-run", "--json")
+    made = json.loads(done.out)
+    assert made["parameters"] == 1_431_032_042
+    assert made["head_parameters"] == 154_779_904
+    assert made["prototype_parameters"] == 4_096_000
+    # 2 crops of 127.19G... at 224 pixels and 4 at 96: 2 * 254.38 + 4 * 46.87
+    assert made["trunk_flops"] / 1e9 == pytest.approx(696.2, abs=0.1)
+    assert made["iterations"] == 122_070
+    text = cli("pretrain", "RegNetY-256GF", "--recipe", "seer-256gf", "--dry-run").out
+    assert "1,431,032,042 parameters" in text
+
+
+def test_a_plan_for_data_counts_the_images_that_are_trained_on(cli, tmp_path):
+    done = cli(
+        "pretrain", "RegNetY-400MF", "--recipe", "swav-small-batch", "--data", "digits", "--json",
+        "--dry-run", "--epochs", "16", "--cache", tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    made = json.loads(done.out)
+    assert (made["images"], made["iterations"]) == (1438, 1438 // 256 * 16)
+
+
+def test_a_printed_recipe_is_a_file_to_start_from(cli, tmp_path):
+    done = cli("pretrain", "RegNetY-400MF", "--recipe", "seer-10b", "--print-recipe", "--lr", "4")
+    (tmp_path / "mine.yaml").write_text(done.out)
+    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("seer-10b").override(lr=4)
+
+
+@pytest.mark.parametrize("size", TRUNKS)
+def test_every_seer_recipe_plans_its_trunk(size):
+    made = plan_pretraining(published(f"RegNetY-{size.upper()}"), load_recipe(f"seer-{size}"))
+    assert made.trunk_parameters == TRUNKS[size]
+    assert made.batch_per_gpu == 16
+
+
+def test_128gf_with_head_is_the_facts_figure():
+    made = plan_pretraining(published("RegNetY-128GF"), load_recipe("seer-128gf"))
+    assert made.parameters == pytest.approx(771.3e6, rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "side"), [("RegNetY-400MF", 96), ("RegNetX-400MF", 128)])
+def test_predicted_activations_are_what_torch_keeps(name, side):
+    model = published(name)
+    trunk = trunk_of(model).train()
+    weights = {p.data_ptr() for p in trunk.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        if tensor.data_ptr() not in weights:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = trunk(torch.randn(2, 3, side, side))
+    measured = sum(kept.values()) / 4 / 2
+    assert out.requires_grad
+    assert stored_elements(model, side) == pytest.approx(measured, rel=0.08)
+
+
+def test_checkpointing_and_sharding_save_memory():
+    model = published("RegNetY-10B")
+    recipe = load_recipe("seer-10b")
+    made = plan_pretraining(model, recipe)
+    assert made.memory.activations_checkpointed < made.memory.activations / 2
+    assert made.memory.parameters * 496 == pytest.approx(4 * made.parameters, rel=1e-6)
+    whole = plan_pretraining(model, recipe.model_copy(update={"shard": False}))
+    assert whole.memory.total > 100 * 2**30 > made.memory.total
+
+
+def test_recipes_are_checked():
+    assert {"swav", "swav-small-batch", "quick", "seer-256gf", "seer-10b"} <= set(shipped_recipes())
+    data = load_recipe("swav-small-batch").to_dict()
+    for change, words in (
+        ({"queue": {"length": 3000}}, "multiple of batch_size, 256"),
+        ({"crops": [{"count": 1, "size": 32, "scale": [0.1, 1.0]}], "assign": 1}, "one crop"),
+        ({"assign": 3}, "assign is 3"),
+        ({"lr": -1.0}, "lr"),
+        ({"epsilon": 0.1}, "unknown key"),
+    ):
+        with pytest.raises(InputError, match=words):
+            parse_recipe({**data, **change}, "mine.yaml")
+    assert parse_recipe(data, "again.yaml") == load_recipe("swav-small-batch")
+
+
+def test_wrong_plans_are_refused(refused):
+    assert "state" in refused("pretrain", "RegNetY-200MF", "--dry-run", "--recipe", "quick")
+    words = ("pretrain", "RegNetY-200MF", "--dry-run", "--images")
+    assert "too deep for crops of 12 pixels" in refused(*words, "999")
+    assert "no pretraining recipe 'seer'" in refused(*words, "9", "--recipe", "seer")

@@ -1,0 +1,166 @@
+"""Level, power and margin of refine's tests over simulated repeats, and the best model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from designspace.analysis.population_results import PopulationResults, Provenance
+from designspace.analysis.quantized_linear_fit import fit_quantized_linear
+from designspace.arch.parameter_columns import one_group_width, parameters
+from designspace.refinement.constraint_tests import evaluate_constraints
+from designspace.refinement.distance_regression import regress_on_distance
+from designspace.space import Budget, load_space, sample
+
+BUDGET = (Budget.parse("flops", "0.7M:1.5M"),)
+SHARED_G = "one g for all stages"
+
+
+def studied(name, n, budgets=BUDGET):
+    """A population of a space whose errors are yet to be made up."""
+    space = load_space(name)
+    drawn = sample(space, n, budgets, 0).population
+    return space, PopulationResults(
+        name="run",
+        space=name,
+        family=space.family,
+        ids=drawn.ids,
+        states=np.full(n, "complete"),
+        errors=np.full(n, 50.0),
+        chance=90.0,
+        parameters=parameters(drawn.bodies, drawn.regnets),
+        costs={},
+        bodies=drawn.bodies,
+        regnets=drawn.regnets,
+        counted=np.ones(n, dtype=bool),
+        provenance=Provenance(""),
+    )
+
+
+def proposals(space, results, planted, seed):
+    """Verdicts with errors that follow a planted rule and noise."""
+    noise = np.random.default_rng(seed).normal(0, 1.2, len(results))
+    tested = evaluate_constraints(space, replace(results, errors=50 + planted + noise))
+    return {proposal.claim: proposal for proposal in tested}
+
+
+def decrease(sizes):
+    return np.maximum(0, -np.diff(np.log2(sizes), axis=1)).sum(axis=1)
+
+
+def test_where_nothing_is_planted_hardly_a_study_is_narrowed():
+    space, results = studied("AnyNetXA@16", 100)
+    moved = narrowed = 0
+    for seed in range(60):
+        tested = proposals(space, results, 0, seed).values()
+        shown = [p for p in tested if p.kind == "better" and p.p is not None and p.p < 0.05]
+        moved += bool(shown)
+        narrowed += any(p.accepted for p in tested if p.kind == "better")
+    assert moved <= 9  # 60 studies at a family-wise level of 5 %: more than 9 has chance 0.2 %
+    assert narrowed <= 6  # those in the direction of the constraint, half of them
+
+
+def test_ranges_and_values_are_not_tested_on_what_chose_them():
+    space, results = studied("RegNetX@16", 100)
+    narrowed = 0
+    for seed in range(40):
+        tested = proposals(space, results, 0, seed).values()
+        narrowed += any(proposal.accepted for proposal in tested)
+    assert narrowed <= 6  # 40 studies at 5 %: more than 6 has chance 0.3 %
+
+
+def test_sharing_that_costs_the_margin_is_hardly_ever_called_free_and_a_free_one_is():
+    space, results = studied("AnyNetXA@16", 150)
+    stages = results.bodies
+    octaves = np.log2(stages.group_widths.max(axis=1) / stages.group_widths.min(axis=1))
+    octaves[one_group_width(stages)] = 0
+    costly = -octaves / octaves[octaves > 0].mean()  # one g costs 1 % against the others
+    wrong = sum(proposals(space, results, costly, s)[SHARED_G].accepted for s in range(40))
+    assert wrong <= 6  # at most 5 % each
+    assert sum(proposals(space, results, 0, s)[SHARED_G].accepted for s in range(10)) >= 7
+    dear = proposals(space, results, 4 * costly, 0)[SHARED_G]
+    assert (dear.verdict, dear.method) == ("rejected", "line")
+    assert 2 < dear.difference.low < dear.difference.high < 6
+
+
+@pytest.mark.parametrize("n", [100, 200])
+def test_widths_that_should_not_decrease_are_found_though_few_models_keep_to_it(n):
+    space, results = studied("AnyNetXA@16", n)
+    claim = "widths that never decrease"
+    tested = [
+        proposals(space, results, 0.8 * decrease(results.bodies.widths), s)[claim] for s in range(8)
+    ]
+    assert sum(proposal.accepted for proposal in tested) >= 7
+    for proposal in tested:
+        assert sum(proposal.n) == n
+        assert proposal.best[1] == n // 4
+        assert proposal.best[0] / proposal.best[1] > proposal.n[0] / n
+        assert proposal.difference.high < 0
+
+
+def test_one_value_and_a_range_are_found_and_the_file_has_them():
+    space, results = studied("RegNetX@16", 200)
+    b, depth = results.parameters["b"], results.parameters["d"]
+    tested = proposals(space, results, 3.0 * (b != 1) + 0.6 * np.maximum(0, depth - 10), 0)
+    assert tested["b = 1"].accepted
+    assert tested["b = 1"].change["axes"]["b"]["values"] == [1.0]
+    ranges = [p for claim, p in tested.items() if claim.startswith("d from ")]
+    assert [p.accepted for p in ranges] == [True]
+    axis = ranges[0].change["axes"]["d"]
+    assert axis["high"] <= 16
+    assert "counted_as" not in axis
+
+
+def test_a_range_that_leaves_out_little_is_no_constraint():
+    space, results = studied("RegNetX@16", 200)
+    tested = proposals(space, results, 0, 1)
+    wide = [p for p in tested.values() if "nearly everywhere" in p.reason]
+    assert wide
+    assert {(p.verdict, p.p) for p in wide} == {("rejected", None)}
+
+
+def test_a_constraint_is_rejected_where_it_would_lose_the_best_model():
+    space, results = studied("RegNetX@16", 200)
+    b = results.parameters["b"]
+    planted = 3.0 * (b != 1)
+    planted[int(np.argmax(b == 4))] = -20
+    tested = proposals(space, results, planted, 0)["b = 1"]
+    assert tested.verdict == "rejected"
+    assert "the best model does not keep it" in tested.reason
+    space, results = studied("AnyNetXA@16", 200)
+    falls = decrease(results.bodies.widths)
+    planted = 0.8 * falls
+    planted[int(np.argmax(falls))] = -20
+    tested = proposals(space, results, planted, 0)["widths that never decrease"]
+    assert tested.verdict == "rejected"
+    assert "farther from it than most" in tested.reason
+
+
+def test_the_quantized_linear_rule_is_judged_at_equal_depth():
+    space, results = studied("AnyNetXE@16", 120)
+    stages, claim = results.bodies, "widths that follow the quantized linear rule"
+    depth = 3.0 * np.log2(stages.depths.sum(axis=1))
+    fit = fit_quantized_linear(stages.widths, stages.depths).error
+    assert proposals(space, results, depth, 0)[claim].verdict == "undecided"
+    # What depth does is far more than what the rule does, which shows only once it is taken out.
+    assert proposals(space, results, depth + 5 * fit, 0)[claim].accepted
+    assert regress_on_distance(fit, depth + 5 * fit, 1.0).p > 0.05
+
+
+def test_the_line_is_least_squares_and_its_interval_covers():
+    rng = np.random.default_rng(0)
+    distance, covariate = rng.integers(0, 5, 60).astype(float), rng.normal(0, 1, 60)
+    reach = distance[distance > 0].mean()
+    covered = 0
+    for _ in range(300):
+        # Noise that grows with the distance, which plain least squares would be wrong about.
+        errors = 0.5 * distance + 2 * covariate + rng.normal(0, 1, 60) * (0.3 + distance)
+        line = regress_on_distance(distance, errors, 1.0, covariate)
+        covered += line.difference.low <= -0.5 * reach <= line.difference.high
+    assert covered >= 273  # 95 % of 300; fewer than 273 has chance 0.1 %
+    columns = np.stack([np.ones(60), distance, covariate], axis=1)
+    slope = np.linalg.lstsq(columns, errors, rcond=None)[0][1]
+    assert line.difference.value == pytest.approx(-slope * reach)
+    exact = regress_on_distance(distance, 0.5 * distance, 1.0)
+    assert exact.difference.value == pytest.approx(-0.5 * reach)
+    assert exact.p == pytest.approx(0, abs=1e-9)
