@@ -176,7 +176,7 @@ def test_light_verbs_start_without_torch(tmp_path):
         ["--help"],
         ["spaces"],
         ["complexity", "RegNetY-256GF"],
-        ["derivation", "--family", "regnety", "--flops", "256G", "--out", "m.yaml"],
+        ["derive", "--family", "regnety", "--flops", "256G", "--out", "m.yaml"],
     ]
     code = (
         "import sys, json\n"
