@@ -1,8 +1,8 @@
-"""What a pretraining did, from its journals: curves, scores, pictures, and all that in words."""
+"""Summarize a pretraining from its journals: curves, scores, images, and sentences."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 from designspace.errors import InputError
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
-# Points of a curve of iterations; more are averaged in bins.
-_POINTS = 400
+# A curve over iterations has this many points at most; more are averaged in bins.
+_MAX_POINTS = 400
 _TASKS = ("knn", "linear", "lowshot", "finetune", "detect")
 _PICTURES = ("pictures", "neighbours", "same", "prototypes", "sizes", "used", "searched")
+_GROUP = ("task", "metric", "data", "share", "images", "split")
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What the journals hold, against epochs (fractions of them for iterations).
+    """The journals as arrays, over epochs (fractional for iterations).
 
     Attributes:
         at: Middle of each bin of iterations, in epochs.
         loss: Mean loss of each bin.
-        loss_low: Least loss of the bin.
-        loss_high: Greatest loss of the bin.
-        rate: Mean learning rate of each bin.
-        epoch: Epochs that are through.
-        spread: Spread of the embeddings of each, 1 where they fill the sphere evenly.
-        used: Prototypes that were nearest to any image.
-        speed: Images a second.
+        loss_low: Minimum loss of the bin.
+        loss_high: Maximum loss of the bin.
+        lr: Mean learning rate of each bin.
+        epoch: The finished epochs.
+        feature_std: Standard deviation of the embeddings after each, scaled: 1 where they cover the
+            sphere evenly, 0 where they collapse.
+        prototypes_used: Prototypes that are nearest to any image.
+        images_per_second: Training speed.
         knn_epoch: Epochs after which k-NN accuracy was measured.
         knn: That accuracy in percent.
     """
@@ -39,28 +41,28 @@ class Curves:
     loss: FloatArray
     loss_low: FloatArray
     loss_high: FloatArray
-    rate: FloatArray
+    lr: FloatArray
     epoch: FloatArray
-    spread: FloatArray
-    used: FloatArray
-    speed: FloatArray
+    feature_std: FloatArray
+    prototypes_used: FloatArray
+    images_per_second: FloatArray
     knn_epoch: FloatArray
     knn: FloatArray
 
 
 @dataclass(frozen=True)
-class ScoreLine:
-    """A score beside which others of its group stand.
+class ScoreRow:
+    """One score of a group.
 
     Attributes:
-        what: Which trunk, trained how.
-        kind: pretrained, random or scratch.
+        what: Network and training in words.
+        kind: Origin of the weights: pretrained, random or scratch.
         labels: Number of labelled images.
-        mean: Over seeds, in percent.
+        mean: Mean over seeds, percent.
         low: Lower end of its 95 % interval, or None for one seed.
         high: Upper end.
-        seeds: How many.
-        source: Where the trunk comes from, in words.
+        seeds: Number of seeds.
+        source: Checkpoint in words.
     """
 
     what: str
@@ -75,7 +77,7 @@ class ScoreLine:
 
 @dataclass(frozen=True)
 class ScoreGroup:
-    """Scores that can be compared: one task, one metric, one data set, one share of the labels."""
+    """Comparable scores: one task, metric, data set, fraction of the labels, and split."""
 
     task: str
     metric: str
@@ -83,27 +85,39 @@ class ScoreGroup:
     share: float
     images: int
     split: str
-    lines: tuple[ScoreLine, ...]
+    rows: tuple[ScoreRow, ...]
 
     @property
     def title(self) -> str:
-        """What is compared, in words."""
+        """The comparison in words."""
         labels = f" with {self.share:.3g} of the labels" if self.share < 1 else ""
         return f"{self.task}{labels}, {self.metric}"
+
+    @property
+    def sentence(self) -> str:
+        """The best score of each kind as a sentence."""
+        best: dict[str, float] = {}
+        for row in self.rows:
+            best[row.kind] = max(row.mean, best.get(row.kind, -math.inf))
+        own = f"{best['pretrained']:.1f} %" if "pretrained" in best else "not measured"
+        kinds = (("random", "from a random trunk"), ("scratch", "supervised"))
+        others = [f"{best[kind]:.1f} % {words}" for kind, words in kinds if kind in best]
+        against = f" against {' and '.join(others)}" if others else ""
+        return f"{self.title[0].upper()}{self.title[1:]} on {self.data}: {own}{against}."
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Images by which to see what a trunk learned; see `pretrain.gallery`.
+    """Images that show what a trunk learned; see `pretrain.nearest_neighbors`.
 
     Attributes:
-        pictures: (n, side, side, 3).
+        pictures: Images, (n, side, side, 3).
         neighbours: Rows of `pictures`, (queries, 1 + neighbours), the query first.
         same: Whether a neighbour is of the query's class, (queries, neighbours).
         prototypes: Rows of `pictures`, (prototypes, images); -1 for none.
-        sizes: Images that are nearest to each prototype shown.
+        sizes: Images nearest to each prototype shown.
         used: Prototypes that any image is nearest to.
-        searched: Images that were looked through.
+        searched: Number of images searched.
     """
 
     pictures: NDArray[np.uint8]
@@ -117,21 +131,21 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class PretrainingFindings:
-    """All that a page about a pretraining says.
+    """The content of a page about a pretraining.
 
     Attributes:
-        name: Of its folder.
-        model: What the trunk is, by name of the figure.
-        recipe: How it was trained.
-        data: On what.
+        name: Name of the run folder.
+        model: Description of the trunk.
+        recipe: The resolved recipe.
+        data: Training data.
         total: Iterations of the whole run.
-        done: Iterations that are done.
-        per_epoch: Iterations an epoch.
-        curves: See Curves.
-        scores: What evaluations found, by group.
-        pictures: None where there are none.
+        done: Iterations finished.
+        per_epoch: Iterations per epoch.
+        curves: The journals as arrays.
+        scores: Scores of evaluations, by group.
+        pictures: Images, or None.
         warnings: What a reader should know first.
-        sentences: What was found.
+        sentences: The results in words.
     """
 
     name: str
@@ -149,7 +163,7 @@ class PretrainingFindings:
 
     @property
     def chance(self) -> float:
-        """The loss at which codes carry nothing: ln of the number of prototypes."""
+        """The loss of uninformative codes: ln of the number of prototypes."""
         return math.log(self.recipe["prototypes"])
 
 
@@ -163,29 +177,29 @@ def summarize_pretraining(
     scores: Sequence[Mapping[str, Any]] = (),
     pictures: Mapping[str, NDArray[Any]] | None = None,
 ) -> PretrainingFindings:
-    """Sum up the journals of a pretraining.
+    """Summarize the journals of a pretraining.
 
     Args:
-        name: Of its folder.
+        name: Name of the run folder.
         model: Name, parameters, … of the trunk.
-        recipe: Of the run, as plain data.
-        data: What it was trained on: source, images, content, mean, std, seed.
+        recipe: The resolved recipe as plain data.
+        data: Training data: source, images, content, mean, std, seed.
         steps: iteration, loss and lr of each iteration.
-        epochs: epoch, loss, prototypes_used, feature_std, images_per_second, alarms and perhaps knn
-            of each epoch.
-        scores: What evaluations found, as `Score.to_dict`.
-        pictures: See `Pictures`; arrays of other shapes are no pictures.
+        epochs: epoch, loss, prototypes_used, feature_std, images_per_second, alarms and optionally
+            knn of each epoch.
+        scores: Scores of evaluations, as `Score.to_dict`.
+        pictures: See `Pictures`; arrays of other shapes are ignored.
 
     Raises:
         InputError: There is no epoch yet.
     """
     if not steps or not epochs:
-        raise InputError(f"{name}: no epoch of pretraining is through yet")
+        raise InputError(f"{name}: no epoch of pretraining is finished yet")
     per_epoch = int(data["images"]) // int(recipe["batch_size"])
-    total = per_epoch * int(recipe["epochs"])
-    curves = _curves(steps, epochs, per_epoch)
-    groups = _groups(scores)
-    done = int(steps[-1]["iteration"])
+    total, done = per_epoch * int(recipe["epochs"]), int(steps[-1]["iteration"])
+    curves, groups = _curves(steps, epochs, per_epoch), _groups(scores)
+    # The first metric of each comparison gets a sentence.
+    leading = {(group.task, group.data, group.share): group for group in reversed(groups)}
     return PretrainingFindings(
         name=name,
         model=model,
@@ -198,138 +212,94 @@ def summarize_pretraining(
         scores=groups,
         pictures=_pictures(pictures),
         warnings=_warnings(done, total, per_epoch, epochs),
-        sentences=(*_course(recipe, epochs, curves), *map(_compared, _leading(groups))),
+        sentences=(
+            *_progress(recipe, epochs[-1], curves),
+            *(group.sentence for group in groups if group in leading.values()),
+        ),
     )
 
 
 def _curves(
     steps: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, Any]], per_epoch: int
 ) -> Curves:
-    columns = {
-        key: np.array([step[key] for step in steps], float) for key in ("iteration", "loss", "lr")
-    }
-    edges = np.linspace(0, len(steps), min(_POINTS, len(steps)) + 1).astype(int)[:-1]
+    def column(records: Sequence[Mapping[str, Any]], key: str) -> FloatArray:
+        return np.array([record[key] for record in records], float)
+
+    edges = np.linspace(0, len(steps), min(_MAX_POINTS, len(steps)) + 1).astype(int)[:-1]
     sizes = np.diff(np.append(edges, len(steps)))
+    columns = {key: column(steps, key) for key in ("iteration", "loss", "lr")}
     mean = {key: np.add.reduceat(values, edges) / sizes for key, values in columns.items()}
-    by_epoch = {
-        key: np.array([epoch[key] for epoch in epochs], float)
-        for key in ("epoch", "feature_std", "prototypes_used", "images_per_second")
-    }
     measured = [epoch for epoch in epochs if "knn" in epoch]
     return Curves(
         at=mean["iteration"] / per_epoch,
         loss=mean["loss"],
         loss_low=np.minimum.reduceat(columns["loss"], edges),
         loss_high=np.maximum.reduceat(columns["loss"], edges),
-        rate=mean["lr"],
-        epoch=by_epoch["epoch"],
-        spread=by_epoch["feature_std"],
-        used=by_epoch["prototypes_used"],
-        speed=by_epoch["images_per_second"],
-        knn_epoch=np.array([epoch["epoch"] for epoch in measured], float),
-        knn=np.array([epoch["knn"] for epoch in measured], float),
+        lr=mean["lr"],
+        epoch=column(epochs, "epoch"),
+        feature_std=column(epochs, "feature_std"),
+        prototypes_used=column(epochs, "prototypes_used"),
+        images_per_second=column(epochs, "images_per_second"),
+        knn_epoch=column(measured, "epoch"),
+        knn=column(measured, "knn"),
     )
 
 
 def _groups(scores: Sequence[Mapping[str, Any]]) -> tuple[ScoreGroup, ...]:
-    found: dict[tuple[Any, ...], ScoreGroup] = {}
+    """Group scores; tasks in the order of the help, shares ascending."""
+    rows: dict[tuple[Any, ...], list[ScoreRow]] = {}
     for score in scores:
-        about = {k: score[k] for k in ("task", "metric", "data", "share", "images", "split")}
-        line = ScoreLine(
-            what=score["what"],
-            kind=score["kind"],
-            labels=score["labels"],
-            mean=score["mean"],
-            low=score["low"],
-            high=score["high"],
-            seeds=len(score["values"]),
-            source=score["source"],
-        )
-        group = found.setdefault(tuple(about.values()), ScoreGroup(**about, lines=()))
-        found[tuple(about.values())] = replace(group, lines=(*group.lines, line))
-    known = {task: number for number, task in enumerate(_TASKS)}
-    return tuple(
-        sorted(found.values(), key=lambda g: (known.get(g.task, len(known)), g.data, g.share))
-    )
+        names = ("what", "kind", "labels", "mean", "low", "high", "source")
+        row = ScoreRow(**{name: score[name] for name in names}, seeds=len(score["values"]))
+        rows.setdefault(tuple(score[name] for name in _GROUP), []).append(row)
+    groups = [
+        ScoreGroup(**dict(zip(_GROUP, key, strict=True)), rows=tuple(group))
+        for key, group in rows.items()
+    ]
+    order = {task: number for number, task in enumerate(_TASKS)}
+    return tuple(sorted(groups, key=lambda g: (order.get(g.task, len(order)), g.data, g.share)))
 
 
 def _pictures(arrays: Mapping[str, NDArray[Any]] | None) -> Pictures | None:
     if arrays is None or not set(_PICTURES) <= set(arrays):
         return None
     pictures, rows = arrays["pictures"], (arrays["neighbours"], arrays["prototypes"])
-    sound = pictures.ndim == 4 and pictures.dtype == np.uint8 and all(r.ndim == 2 for r in rows)
-    if not sound or any(r.size and r.max() >= len(pictures) for r in rows):
+    valid = pictures.ndim == 4 and pictures.dtype == np.uint8 and all(r.ndim == 2 for r in rows)
+    if not valid or any(r.size and r.max() >= len(pictures) for r in rows):
         return None
-    return Pictures(
-        pictures=pictures,
-        neighbours=arrays["neighbours"],
-        same=arrays["same"],
-        prototypes=arrays["prototypes"],
-        sizes=arrays["sizes"],
-        used=int(arrays["used"]),
-        searched=int(arrays["searched"]),
-    )
+    values: dict[str, Any] = {name: arrays[name] for name in _PICTURES}
+    return Pictures(**values | {name: int(values[name]) for name in ("used", "searched")})
 
 
 def _warnings(
     done: int, total: int, per_epoch: int, epochs: Sequence[Mapping[str, Any]]
 ) -> tuple[str, ...]:
-    found = []
+    warnings = []
     if done < total:
-        found.append(
+        warnings.append(
             f"This pretraining is not finished: {done / per_epoch:.3g} of {total // per_epoch} "
-            "epochs are done. The same `designspace pretrain` command goes on."
+            "epochs are done. The same `designspace pretrain` command resumes it."
         )
-    last = epochs[-1]
-    for alarm, text in last["alarms"].items():
-        since = int(last["epoch"])
-        for epoch in reversed(epochs):
-            if alarm not in epoch["alarms"]:
-                break
-            since = int(epoch["epoch"])
-        found.append(f"Alarm since epoch {since}: {text}.")
-    return tuple(found)
+    for alarm, text in epochs[-1]["alarms"].items():
+        quiet = [i for i, epoch in enumerate(epochs) if alarm not in epoch["alarms"]]
+        since = epochs[quiet[-1] + 1 if quiet else 0]["epoch"]
+        warnings.append(f"Alarm since epoch {int(since)}: {text}.")
+    return tuple(warnings)
 
 
-def _course(
-    recipe: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]], curves: Curves
-) -> list[str]:
+def _progress(recipe: Mapping[str, Any], last: Mapping[str, Any], curves: Curves) -> list[str]:
     k = int(recipe["prototypes"])
-    last = epochs[-1]
-    words = [
+    sentences = [
         f"After {int(last['epoch'])} of {recipe['epochs']} epochs the loss is {last['loss']:.3f}; "
-        f"ln {k} = {math.log(k):.3f} is where it stays if codes carry nothing."
+        f"ln {k} = {math.log(k):.3f} is the loss of uninformative codes."
     ]
     if len(curves.knn) > 1:
-        words.append(
+        sentences.append(
             f"k-NN accuracy on training images went from {curves.knn[0]:.1f} % (epoch "
             f"{curves.knn_epoch[0]:.0f}) to {curves.knn[-1]:.1f} %."
         )
-    words.append(
-        f"{int(last['prototypes_used'])} of {k} prototypes are in use, and the embeddings' spread "
-        f"is {last['feature_std']:.2f} (1 is even, 0 is collapse)."
+    sentences.append(
+        f"{int(last['prototypes_used'])} of {k} prototypes are in use, and the standard deviation "
+        f"of the embeddings is {last['feature_std']:.2f} (1 is even, 0 is collapse)."
     )
-    return words
-
-
-def _leading(groups: Sequence[ScoreGroup]) -> list[ScoreGroup]:
-    """The first metric of each comparison."""
-    seen: dict[tuple[str, str, float], ScoreGroup] = {}
-    for group in groups:
-        seen.setdefault((group.task, group.data, group.share), group)
-    return list(seen.values())
-
-
-def _compared(group: ScoreGroup) -> str:
-    best: dict[str, ScoreLine] = {}
-    for line in group.lines:
-        if line.kind not in best or line.mean > best[line.kind].mean:
-            best[line.kind] = line
-    beside = [
-        f"{best[kind].mean:.1f} % {words}"
-        for kind, words in (("random", "from a random trunk"), ("scratch", "supervised"))
-        if kind in best
-    ]
-    own = f"{best['pretrained'].mean:.1f} %" if "pretrained" in best else "not measured"
-    against = f" against {' and '.join(beside)}" if beside else ""
-    return f"{group.title[0].upper()}{group.title[1:]} on {group.data}: {own}{against}."
+    return sentences

@@ -15,7 +15,7 @@ from designspace.analysis.pretraining_findings import (
     Pictures,
     PretrainingFindings,
     ScoreGroup,
-    ScoreLine,
+    ScoreRow,
 )
 from designspace.report.palette import INK, color
 from designspace.report.render import Figure, Panel
@@ -105,9 +105,8 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
             f"{chance} is {findings.chance:.2f}",
         ),
         Panel(
-            partial(_line, x=c.at, y=c.rate, name="learning rate", index=1),
-            f"Learning rate against epochs: at most {c.rate.max():.3g}, {c.rate[-1]:.3g} at the "
-            "end",
+            partial(_line, x=c.at, y=c.lr, name="learning rate", index=1),
+            f"Learning rate against epochs: at most {c.lr.max():.3g}, {c.lr[-1]:.3g} at the end",
         ),
     ]
     if len(c.knn):
@@ -119,23 +118,25 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
         )
     panels += [
         Panel(
-            partial(_line, x=c.epoch, y=c.spread, name="spread", index=3, level=(1.0, "even")),
-            f"Spread of the embeddings, from {c.spread[0]:.2f} to {c.spread[-1]:.2f}; 1 is even",
+            partial(_line, x=c.epoch, y=c.feature_std, name="spread", index=3, level=(1.0, "even")),
+            f"Standard deviation of the embeddings, from {c.feature_std[0]:.2f} to "
+            f"{c.feature_std[-1]:.2f}; 1 is even",
         ),
         Panel(
             partial(
                 _line,
                 x=c.epoch,
-                y=c.used,
+                y=c.prototypes_used,
                 name="prototypes in use",
                 index=4,
                 level=(float(k), f"all {k}"),
             ),
-            f"Prototypes in use, from {c.used[0]:.0f} to {c.used[-1]:.0f} of {k}",
+            f"Prototypes in use, from {c.prototypes_used[0]:.0f} to "
+            f"{c.prototypes_used[-1]:.0f} of {k}",
         ),
         Panel(
-            partial(_line, x=c.epoch, y=c.speed, name="images a second", index=5),
-            f"Images a second, {np.median(c.speed):.0f} in the median epoch",
+            partial(_line, x=c.epoch, y=c.images_per_second, name="images a second", index=5),
+            f"Images a second, {np.median(c.images_per_second):.0f} in the median epoch",
         ),
     ]
     caption = (
@@ -182,11 +183,11 @@ def _epochs(ax: Axes, name: str) -> None:
 
 
 def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
-    most = max(len(group.lines) for group in groups)
+    most = max(len(group.rows) for group in groups)
     panels = tuple(
         Panel(
-            partial(_draw_scores, lines=group.lines, title=_short(group)),
-            f"{group.title}: " + "; ".join(f"{one.what} {one.mean:.1f} %" for one in group.lines),
+            partial(_draw_scores, lines=group.rows, title=_short(group)),
+            f"{group.title}: " + "; ".join(f"{one.what} {one.mean:.1f} %" for one in group.rows),
         )
         for group in groups
     )
@@ -200,7 +201,7 @@ def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
     )
 
 
-def _draw_scores(ax: Axes, lines: Sequence[ScoreLine], title: str) -> None:
+def _draw_scores(ax: Axes, lines: Sequence[ScoreRow], title: str) -> None:
     for row, line in enumerate(lines):
         color, marker = _LOOKS[line.kind]
         if line.low is not None and line.high is not None:
@@ -216,7 +217,7 @@ def _draw_scores(ax: Axes, lines: Sequence[ScoreLine], title: str) -> None:
     ax.grid(True, axis="x")
 
 
-def _named(line: ScoreLine) -> str:
+def _named(line: ScoreRow) -> str:
     """Few words for the axis; the table has them all."""
     how = line.what.partition(", ")[2]
     how = f", {how}" if how in ("linear", "fine-tuned") else ""

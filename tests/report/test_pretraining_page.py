@@ -28,9 +28,11 @@ def epoch(number, **more):
 
 
 def score(task, what, mean, metric="top-1 accuracy", share=1.0, low=None, high=None):
+    kind = what.split()[0].rstrip(",").replace("supervised", "scratch")
     return {
         "task": task, "metric": metric, "data": "digits", "share": share, "labels": 1438,
-        "what": what, "values": [mean] * 3, "mean": mean, "low": low, "high": high, "images": 359,
+        "what": what, "kind": kind, "values": [mean] * 3,
+        "mean": mean, "low": low, "high": high, "images": 359,
         "split": "held-out 20% of train, seed 0", "source": "mine, iteration 110",
     }  # fmt: skip
 
@@ -164,7 +166,7 @@ def test_what_is_unfinished_or_wrong_is_said_first():
         epoch(5, alarms={"spread": "nearly all the same"}),
     ]  # fmt: skip
     assert "Alarm since epoch 4: nearly all the same." in findings(journal=collapsing).warnings
-    with pytest.raises(InputError, match="no epoch of pretraining is through"):
+    with pytest.raises(InputError, match="no epoch of pretraining is finished"):
         summarize_pretraining(NAME, {}, {}, {}, [], [])
 
 
