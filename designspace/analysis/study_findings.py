@@ -290,7 +290,7 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNetParams:
 def _find_skeleton(run: Path | None, space: str) -> Skeleton | None:
     """The run's own skeleton; where the run is gone, that of the shipped space of that name."""
     if run is not None:
-        return Run(run).population().skeleton
+        return Run(run).skeleton()
     try:
         return load_space(space).skeleton
     except InputError:

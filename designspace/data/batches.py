@@ -1,4 +1,4 @@
-"""Batches of a cache on the training device, in an order that (seed, epoch) decides."""
+"""Batches of cached images on the training device, in an order given by (seed, epoch)."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,24 +16,24 @@ from designspace.data.decode import geometries
 from designspace.errors import InputError
 from designspace.runs import Recipe
 
-# Training images of more bytes than this are read in chunks. The order of the images follows from
-# it, so it is a fixed number and not what this machine's memory holds.
+# Training images of more bytes are read in chunks. The order of the images depends on this number,
+# so it is independent of the machine's memory.
 LARGE = 4 << 30
-# Images side by side that a large data set is read in, and bytes of such chunks in memory at once.
+# Adjacent images of a large data set that are read together, and bytes of chunks in memory at once.
 _CHUNK = 32
 _WINDOW = 128 << 20
-# Images for which random numbers are drawn, and moved to the device, at once.
+# Images for which random numbers are drawn and copied to the device together.
 _GROUP = 8192
-# Big enough to be efficient, small enough that activations of a CPU batch stay in its cache.
-_VAL_BATCH = {"cpu": 128}
-_VAL_BATCH_ELSEWHERE = 512
-# A GPU holds data sets of up to this share of its free memory; others may hold theirs beside it.
-_HELD_SHARE = 0.2
+# On a CPU, small enough that activations fit in its cache.
+_VAL_BATCH_CPU, _VAL_BATCH_GPU = 128, 512
+# A data set is copied to the device if it fits in this fraction of the free memory, as other
+# processes may hold theirs beside it.
+_MEMORY_FRACTION = 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """The arrays of a cache: records (n, side, side, 3) uint8, labels (n,) int64 on the device."""
+    """Arrays of a cache: records (n, side, side, 3) uint8, and labels (n,) int64 on the device."""
 
     train: Tensor
     train_labels: Tensor
@@ -42,7 +42,7 @@ class Arrays:
 
 
 class Batches:
-    """The data of a trial."""
+    """Training and validation batches of a trial."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class Batches:
 
         Args:
             cache: The images.
-            recipe: With its resolution resolved.
-            device: Where batches are wanted.
+            recipe: A recipe with its resolution filled in.
+            device: Device of the batches.
             large: Bytes of training images above which they are read in chunks.
-            rows: The training images to use, for all of them None; they are copied to memory.
+            rows: Indices of the training images to use, which are copied to memory; None for all.
         """
         assert recipe.resolution is not None
         self._recipe = recipe
@@ -81,7 +81,7 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the training images; what is left over waits for another epoch."""
+        """Full batches per epoch; a remainder is left out, and differs between epochs."""
         return len(self._arrays.train) // self._batch
 
     def epoch(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -89,25 +89,25 @@ class Batches:
         generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
         used = self.steps_per_epoch * self._batch
         order = self._order(generator)[:used]
-        for rows, records, places in self._groups(order):
+        for rows, records, positions in self._groups(order):
             drawn = draw(self._recipe.augmentation, self._geometry, len(rows), generator)
             drawn = drawn.to(self._device)
             labels = self._arrays.train_labels[rows.to(self._device)]
             for first in range(0, len(rows), self._batch):
                 part = slice(first, first + self._batch)
-                images = cut(records, places[part], drawn.take(part), self._side)
+                images = cut(records, positions[part], drawn.take(part), self._side)
                 yield self._normalize(images), labels[part]
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the validation images in their order, unaugmented."""
-        size = _VAL_BATCH.get(self._device.type, _VAL_BATCH_ELSEWHERE)
+        """Yield the validation images in order, without augmentation."""
+        size = _VAL_BATCH_CPU if self._device.type == "cpu" else _VAL_BATCH_GPU
         for start in range(0, len(self._arrays.val), size):
             part = slice(start, start + size)
             images = self._arrays.val[part].to(self._device, non_blocking=True)
             yield self._normalize(images), self._arrays.val_labels[part]
 
     def _order(self, generator: torch.Generator) -> Tensor:
-        """Order of the training images: any, or for large data any within windows of any chunks."""
+        """Return a random order; of large data, shuffled chunks and then images within windows."""
         n = len(self._arrays.train)
         if not self._chunked:
             return torch.randperm(n, generator=generator)
@@ -117,7 +117,7 @@ class Batches:
         return torch.cat([w[torch.randperm(len(w), generator=generator)] for w in windows])
 
     def _groups(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield images to be cut into batches: their rows, records, and places in the records."""
+        """Yield groups of whole batches: their rows, records, and positions in the records."""
         train = self._arrays.train
         on_cpu = self._device.type == "cpu"
         if train.device.type == self._device.type and not (self._chunked and on_cpu):
@@ -126,17 +126,17 @@ class Batches:
                 yield rows, train, rows.to(self._device)
             return
         windows = torch.split(order, self._window)
-        # A thread reads the next window while this one is trained on.
+        # A thread reads the next window during training on this one.
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._read, windows[0])
             for i, rows in enumerate(windows):
-                records, places = ahead.result()
+                records, positions = ahead.result()
                 if i + 1 < len(windows):
                     ahead = reader.submit(self._read, windows[i + 1])
-                yield rows, records, places
+                yield rows, records, positions
 
     def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Read records in the order in which they lie; return them and where each row's is."""
+        """Read records in ascending order; return them and the position of each row."""
         ascending, by_rank = rows.sort()
         records = self._arrays.train[ascending]
         if self._device.type == "cuda":
@@ -151,11 +151,11 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 @lru_cache(maxsize=1)
 def open_arrays(path: Path, device: torch.device) -> Arrays:
-    """Open a cache's arrays once a process: in the device's memory, or mapped where they lie."""
+    """Open a cache's arrays once per process, on the device if they fit, else memory-mapped."""
 
     def read(name: str) -> Tensor:
         try:
-            # Copy-on-write: torch wants a writable array, the file stays as it is.
+            # Copy-on-write: torch needs a writable array, and the file stays unchanged.
             array = np.load(path / f"{name}.npy", mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise InputError(f"the image cache {path} is damaged ({error}); remove it") from None
@@ -168,15 +168,15 @@ def open_arrays(path: Path, device: torch.device) -> Arrays:
         val_labels=read("val_labels").to(device),
     )
     size = arrays.train.nbytes + arrays.val.nbytes
-    if device.type == "cpu" or size > _room(device):
+    if device.type == "cpu" or size > _memory_budget(device):
         return arrays
     return Arrays(
         arrays.train.to(device), arrays.train_labels, arrays.val.to(device), arrays.val_labels
     )
 
 
-def _room(device: torch.device) -> float:
-    """Bytes of a device that may hold data."""
+def _memory_budget(device: torch.device) -> float:
+    """Return the bytes of device memory that data may take."""
     if device.type == "cuda":
-        return _HELD_SHARE * torch.cuda.mem_get_info(device)[0]
-    return _HELD_SHARE * torch.mps.recommended_max_memory()
+        return _MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]
+    return _MEMORY_FRACTION * torch.mps.recommended_max_memory()

@@ -1,8 +1,8 @@
-"""Images decoded once: memory-mapped uint8 arrays that all workers share.
+"""Images decoded once, into memory-mapped uint8 arrays that all workers share.
 
-A cache is a folder named by its content: what is decoded (names, sizes and times of the files, or
-the pixels themselves), the split and the geometry. It is built beside its place, chunk by chunk,
-and renamed when it is whole: a build that is killed goes on where it was.
+A cache is a folder named after what is decoded (names, sizes and times of the files, or the pixels
+themselves), the split and the geometry. It is built in a `.building` folder, chunk by chunk, and
+renamed when complete, so an interrupted build resumes.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
 
-from designspace.data.decode import Geometry, decode_file, fit
+from designspace.data.decode import Geometry, decode_file, make_record
 from designspace.data.sources import Items
 from designspace.data.splits import Split
 from designspace.errors import InputError
@@ -29,28 +29,33 @@ from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.lock import lock
 from designspace.io.process_pool import TerminatedWorkerError, unordered
 
-_FORMAT = 1
-_CHUNK = 256
+_FORMAT = 2
+_CHUNK_SIZE = 256
 _PARTS = ("train", "val")
-_NAMED = 5
-# Times that decoding starts anew when its processes are killed.
-_ROUNDS = 3
+_MAX_NAMED = 5
+# Attempts to decode when its processes are killed.
+_ATTEMPTS = 3
+# Bytes of each image's SHA-256 digest that are kept to find identical images.
+_DIGEST_BYTES = 16
 
-# Called with (images done, images in all).
+# Called with the numbers of decoded images and of all images.
 Progress = Callable[[int, int], None]
+# Images and record geometry of the training and validation part.
+Parts = dict[str, tuple[Items, Geometry]]
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A finished cache.
+    """A complete cache.
 
     Attributes:
         path: Its folder: train.npy and val.npy (n, side, side, 3) uint8, and their labels.
-        content: Hash of the images and labels, the same wherever they lie and at any geometry.
+        content: Hash of images and labels, independent of their path and of the geometry.
         train_images: Number of training images.
         val_images: Number of validation images.
         mean: Mean of each channel over the training images, 0 to 255.
         std: Standard deviation of each channel.
+        duplicates: Validation images that are identical to a training image.
     """
 
     path: Path
@@ -59,34 +64,33 @@ class Cache:
     val_images: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    duplicates: int
 
     @property
     def train_bytes(self) -> int:
         """Bytes of the training images."""
         return (self.path / "train.npy").stat().st_size
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user."""
+        if not self.duplicates:
+            return ()
+        return (
+            f"{self.duplicates} of {self.val_images} validation images are identical to training "
+            "images; errors look lower than they are",
+        )
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What is known of a run of images that lies in the cache."""
 
-    part: str
-    start: int
-    digest: str
-    total: tuple[int, ...]
-    squares: tuple[int, ...]
+def default_cache_folder() -> Path:
+    """Return the default folder of caches and downloads.
 
-
-def default_home() -> Path:
-    """Return the folder that caches lie in unless a person names another.
-
-    It is the user's cache folder or, for a user without a home to write in, one of the temporary
-    folder.
+    It is in the user's cache folder or, if the user has no writable home, in the temporary folder.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     home = Path(base) if base else Path(os.path.expanduser("~")) / ".cache"
     try:
-        if not home.is_absolute():  # nobody's: the system doesn't know this user's home
+        if not home.is_absolute():  # the user has no home folder
             raise OSError
         home.mkdir(parents=True, exist_ok=True)
         writable = os.access(home, os.W_OK | os.X_OK)
@@ -104,35 +108,34 @@ def build_cache(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Cache:
-    """Return the cache of a split, decoding what isn't there yet.
+    """Return the cache of a split, decoding what it lacks.
 
     Args:
         split: Training and validation images.
-        geometry: Of the training and of the validation records.
-        home: Folder of caches; made when missing.
+        geometry: Geometry of the training and of the validation records.
+        home: Folder of caches; created if missing.
         jobs: Processes that decode.
-        progress: Told how many images are done.
+        progress: Called with the numbers of decoded images and of all images.
 
     Raises:
-        InputError: An image can't be read (named, counted), or the disk is full or unwritable.
+        InputError: Images can't be decoded (named and counted), or the disk is full or read-only.
     """
     parts = dict(zip(_PARTS, zip((split.train, split.val), geometry, strict=True), strict=True))
-    place = make_folder(home) / _key(parts)
-    if (place / "meta.json").is_file():
-        return open_cache(place)
-    with lock(place.with_suffix(".lock"), f"the image cache {place}", wait=True):
-        if not (place / "meta.json").is_file():
-            building = place.with_suffix(".building")
-            _build(parts, building, jobs, progress or (lambda done, total: None))
-            os.replace(building, place)
-    return open_cache(place)
+    path = make_folder(home) / _key(parts)
+    if not (path / "meta.json").is_file():
+        with lock(path.with_suffix(".lock"), f"the image cache {path}", wait=True):
+            if not (path / "meta.json").is_file():
+                building = path.with_suffix(".building")
+                _build(parts, building, jobs, progress or (lambda done, total: None))
+                os.replace(building, path)
+    return open_cache(path)
 
 
 def open_cache(path: Path) -> Cache:
-    """Open a finished cache.
+    """Open a complete cache.
 
     Raises:
-        InputError: Its description is missing or damaged.
+        InputError: Its meta.json is missing or damaged.
     """
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
@@ -143,12 +146,13 @@ def open_cache(path: Path) -> Cache:
             val_images=int(meta["val_images"]),
             mean=tuple(meta["mean"]),
             std=tuple(meta["std"]),
+            duplicates=int(meta["duplicates"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"the image cache {path} is damaged; remove that folder") from None
 
 
-def _key(parts: dict[str, tuple[Items, Geometry]]) -> str:
+def _key(parts: Parts) -> str:
     digest = hashlib.sha256(str(_FORMAT).encode())
     for name, (items, geometry) in parts.items():
         digest.update(json.dumps([name, asdict(geometry), len(items), items.files]).encode())
@@ -158,63 +162,99 @@ def _key(parts: dict[str, tuple[Items, Geometry]]) -> str:
     return digest.hexdigest()[:20]
 
 
-def _build(
-    parts: dict[str, tuple[Items, Geometry]], folder: Path, jobs: int, progress: Progress
-) -> None:
+@dataclass(frozen=True)
+class _Chunk:
+    """Checksum and pixel sums of consecutive images in the cache, as recorded in done.jsonl."""
+
+    part: str
+    start: int
+    digest: str
+    total: list[int]
+    squares: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class _ChunkJob:
+    """Consecutive images to decode into the rows of the part's arrays from `start`."""
+
+    part: str
+    start: int
+    items: Items
+    geometry: Geometry
+    folder: Path
+
+
+def _build(parts: Parts, folder: Path, jobs: int, progress: Progress) -> None:
     make_folder(folder)
     for name, (items, geometry) in parts.items():
-        _reserve(folder / f"{name}.npy", (len(items), geometry.side, geometry.side, 3))
-        _save_labels(folder / f"{name}_labels.npy", items)
+        _allocate(_records_file(folder, name), (len(items), geometry.side, geometry.side, 3))
+        _allocate(_digests_file(folder, name), (len(items), _DIGEST_BYTES))
+        _save(folder / f"{name}_labels.npy", items.labels)
     done = folder / "done.jsonl"
-    chunks = {
-        (c.part, c.start): c for c in (_Chunk(**r) for r in journal.read(done, "cache").records)
-    }
-    total = sum(len(items) for items, _ in parts.values())
-    finished = sum(min(_CHUNK, len(parts[part][0]) - start) for part, start in chunks)
+    chunks = [_Chunk(**record) for record in journal.read(done, "cache").records]
+    finished = {(chunk.part, chunk.start) for chunk in chunks}
     todo = [
-        (name, start)
-        for name, (items, _) in parts.items()
-        for start in range(0, len(items), _CHUNK)
-        if (name, start) not in chunks
-    ]
-    bad: list[str] = []
-    progress(finished, total)
-    for chunk, problems in _decode_all(_slices(parts, todo, folder), jobs):
-        bad += problems
-        if not problems:
-            record = {**asdict(chunk), "total": list(chunk.total), "squares": list(chunk.squares)}
-            journal.append(done, [record])
-            chunks[chunk.part, chunk.start] = chunk
-        finished += min(_CHUNK, len(parts[chunk.part][0]) - chunk.start)
-        progress(finished, total)
-    if bad:
-        more = f", and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise InputError(
-            f"{len(bad)} of {total} images can't be read: {'; '.join(sorted(bad)[:_NAMED])}{more}. "
-            "Replace or remove them"
+        _ChunkJob(
+            name,
+            start,
+            items.take(np.arange(start, min(start + _CHUNK_SIZE, len(items)))),
+            geometry,
+            folder,
         )
-    write_text(folder / "meta.json", json.dumps(_describe(parts, chunks), indent=1) + "\n")
+        for name, (items, geometry) in parts.items()
+        for start in range(0, len(items), _CHUNK_SIZE)
+        if (name, start) not in finished
+    ]
+    sizes = {(job.part, job.start): len(job.items) for job in todo}
+    total = sum(len(items) for items, _ in parts.values())
+    count = total - sum(sizes.values())
+    errors: list[str] = []
+    progress(count, total)
+    for chunk, chunk_errors in _decode_all(todo, jobs):
+        errors += chunk_errors
+        if not chunk_errors:
+            journal.append(done, [asdict(chunk)])
+            chunks.append(chunk)
+        count += sizes[chunk.part, chunk.start]
+        progress(count, total)
+    if errors:
+        more = f", and {len(errors) - _MAX_NAMED} more" if len(errors) > _MAX_NAMED else ""
+        raise InputError(
+            f"{len(errors)} of {total} images can't be read: "
+            f"{'; '.join(sorted(errors)[:_MAX_NAMED])}{more}. Replace or remove them"
+        )
+    meta = _describe(parts, chunks) | {"duplicates": _count_duplicates(folder)}
+    write_text(folder / "meta.json", json.dumps(meta, indent=1) + "\n")
     done.unlink()
 
 
-def _save_labels(path: Path, items: Items) -> None:
+def _records_file(folder: Path, part: str) -> Path:
+    return folder / f"{part}.npy"
+
+
+def _digests_file(folder: Path, part: str) -> Path:
+    return folder / f"{part}_digests.npy"
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
     try:
-        np.save(path, items.labels)
+        np.save(path, array)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> None:
-    """Make an array file with all of its blocks, so that a full disk is met here and not later."""
+def _allocate(path: Path, shape: tuple[int, ...]) -> None:
+    """Create an array file with all its blocks, so that a full disk is noticed here."""
     if path.exists():
         return
-    need = int(np.prod(shape))
+    size = int(np.prod(shape))
     try:
         free = shutil.disk_usage(path.parent).free
-        if free < need:
+        if free < size:
             raise InputError(
-                f"the image cache needs {need / 1e9:.1f} GB in {path.parent.parent}, where "
-                f"{free / 1e9:.1f} GB are free; name a larger place with --cache"
+                f"cache needs {size / 1e9:.1f} GB in {path.parent.parent}, where "
+                f"{free / 1e9:.1f} GB are free; choose a folder on a larger disk",
+                "cache",
             )
         temporary = path.with_suffix(".tmp")
         open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape).flush()
@@ -226,88 +266,78 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
-@dataclass(frozen=True, eq=False)
-class _Slice:
-    """A run of images to be decoded into the rows of an array file that begin at `start`."""
-
-    items: Items
-    geometry: Geometry
-    file: Path
-    part: str
-    start: int
-
-
-def _slices(
-    parts: dict[str, tuple[Items, Geometry]], todo: list[tuple[str, int]], folder: Path
-) -> list[_Slice]:
-    made: list[_Slice] = []
-    for name, start in todo:
-        items, geometry = parts[name]
-        rows = np.arange(start, min(start + _CHUNK, len(items)))
-        made.append(_Slice(items.take(rows), geometry, folder / f"{name}.npy", name, start))
-    return made
-
-
-def _decode_all(slices: list[_Slice], jobs: int) -> Iterator[tuple[_Chunk, list[str]]]:
-    # What lies in memory is quicker resized here than sent to another process.
-    if jobs == 1 or len(slices) <= 1 or any(s.items.pixels is not None for s in slices):
-        yield from map(_decode_slice, slices)
+def _decode_all(todo: list[_ChunkJob], jobs: int) -> Iterator[tuple[_Chunk, list[str]]]:
+    # Images in memory are resized faster here than sent to another process.
+    if jobs == 1 or len(todo) <= 1 or any(job.items.pixels is not None for job in todo):
+        yield from map(_decode_chunk, todo)
         return
-    left = {(s.part, s.start): s for s in slices}
-    for _ in range(_ROUNDS):
+    left = {(job.part, job.start): job for job in todo}
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
-            for chunk, problems in unordered(_decode_slice, list(left.values()), jobs):
+            for chunk, errors in unordered(_decode_chunk, list(left.values()), jobs):
                 del left[chunk.part, chunk.start]
-                yield chunk, problems
+                yield chunk, errors
             return
-        except TerminatedWorkerError:
-            continue
-    raise InputError(
-        "decoding images: processes are killed again and again; is there too little memory? "
-        "The same command goes on where it was"
-    )
+        except TerminatedWorkerError as error:
+            if attempt == _ATTEMPTS:
+                codes = str(error).rpartition("exit codes of the workers are")[2].strip(" {}.\n")
+                raise InputError(
+                    f"decoding images: its processes died {attempt} times ({codes}); is there too "
+                    "little memory? The same call resumes"
+                ) from None
 
 
-def _decode_slice(job: _Slice) -> tuple[_Chunk, list[str]]:
-    """Decode a run of images into its rows; also return what can't be read."""
-    items, geometry, start = job.items, job.geometry, job.start
-    rows = np.load(job.file, mmap_mode="r+")
-    digest, bad = hashlib.sha256(), []
+def _decode_chunk(job: _ChunkJob) -> tuple[_Chunk, list[str]]:
+    """Decode images into their rows; also return which can't be read, and why."""
+    items, geometry = job.items, job.geometry
+    records = np.load(_records_file(job.folder, job.part), mmap_mode="r+")
+    digests = np.load(_digests_file(job.folder, job.part), mmap_mode="r+")
+    checksum, errors = hashlib.sha256(), []
     inner = slice(geometry.pad, geometry.pad + geometry.crop)
     total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for i, label in enumerate(items.labels):
         if items.pixels is not None:
-            record = fit(Image.fromarray(items.pixels[i]), geometry)
-            own = hashlib.sha256(np.ascontiguousarray(items.pixels[i]).tobytes()).digest()
+            record = make_record(Image.fromarray(items.pixels[i]), geometry)
+            digest = hashlib.sha256(np.ascontiguousarray(items.pixels[i]).tobytes()).digest()
         else:
+            path = os.path.join(items.root, items.files[i])
             try:
-                record, own = decode_file(os.path.join(items.root, items.files[i]), geometry)
+                record, digest = decode_file(path, geometry)
             except ValueError as error:
-                bad.append(f"{os.path.join(items.root, items.files[i])} ({error})")
+                errors.append(f"{path} ({error})")
                 continue
-        digest.update(own + int(label).to_bytes(8, "little"))
-        rows[start + i] = record
+        checksum.update(digest + int(label).to_bytes(8, "little"))
+        records[job.start + i] = record
+        digests[job.start + i] = np.frombuffer(digest[:_DIGEST_BYTES], np.uint8)
         pixels = record[inner, inner].astype(np.int64)
         total += pixels.sum((0, 1))
         squares += (pixels * pixels).sum((0, 1))
-    rows.flush()
-    return _Chunk(
-        job.part, start, digest.hexdigest(), tuple(total.tolist()), tuple(squares.tolist())
-    ), bad
+    records.flush()
+    digests.flush()
+    sums = (total.tolist(), squares.tolist())
+    return _Chunk(job.part, job.start, checksum.hexdigest(), *sums), errors
 
 
-def _describe(
-    parts: dict[str, tuple[Items, Geometry]], chunks: dict[tuple[str, int], _Chunk]
-) -> dict[str, Any]:
+def _count_duplicates(folder: Path) -> int:
+    """Count the validation images that are identical to a training image."""
+    train, val = (
+        np.load(_digests_file(folder, part)).view(f"V{_DIGEST_BYTES}").ravel().tolist()
+        for part in _PARTS
+    )
+    known = set(train)
+    return sum(digest in known for digest in val)
+
+
+def _describe(parts: Parts, chunks: list[_Chunk]) -> dict[str, Any]:
     content = hashlib.sha256()
-    for key in sorted(chunks):
-        content.update(bytes.fromhex(chunks[key].digest))
+    for chunk in sorted(chunks, key=lambda chunk: (chunk.part, chunk.start)):
+        content.update(bytes.fromhex(chunk.digest))
     items, geometry = parts["train"]
-    training = [chunk for (part, _), chunk in chunks.items() if part == "train"]
-    count = len(items) * geometry.crop**2
-    # Whole numbers until here: the order of the chunks can't change the result.
-    mean = np.array([sum(c.total[k] for c in training) for k in range(3)]) / count
-    square = np.array([sum(c.squares[k] for c in training) for k in range(3)]) / count
+    training = [chunk for chunk in chunks if chunk.part == "train"]
+    pixels = len(items) * geometry.crop**2
+    # Exact integer sums: the order of the chunks can't change the result.
+    mean = np.array([sum(chunk.total[k] for chunk in training) for k in range(3)]) / pixels
+    square = np.array([sum(chunk.squares[k] for chunk in training) for k in range(3)]) / pixels
     std: NDArray[np.float64] = np.sqrt(np.maximum(square - mean**2, 1.0))
     return {
         "format": _FORMAT,

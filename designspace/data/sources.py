@@ -1,9 +1,9 @@
-"""Where images come from: the built-in digits, torchvision's data sets, folders of classes."""
+"""Data sets: scikit-learn's digits, torchvision's CIFAR, and folders of class folders."""
 
 import os
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from designspace.errors import InputError, printable
 from designspace.runs.options import parse_source
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_SYSTEM_NAMES = {
+    *("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "lost+found"),
+    "System Volume Information",
+}
 _IMAGENET_CLASSES = 1000
 
 
@@ -23,7 +27,7 @@ class Items:
 
     Attributes:
         labels: Class of each image, (n,) int64.
-        files: Paths below `root`, or empty where `pixels` holds the images.
+        files: Paths below `root`, or empty if `pixels` holds the images.
         stamps: Size in bytes and modification time in ns of each file, (n, 2) int64.
         root: Folder of the files.
         pixels: Images in memory, (n, height, width, 3) uint8, or None.
@@ -51,14 +55,16 @@ class Items:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set: its name as a person gave it, its classes, its images.
+    """A data set.
 
     Attributes:
         spec: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
-        classes: Names, in the order of the labels.
-        train: The images that may be trained on.
-        test: The images that should stay unseen, or None where the data set has none.
-        held_out: Share of `train` that is held out for model selection.
+        classes: Class names, in the order of the labels.
+        train: Images for training.
+        test: Images that should stay unseen, or None.
+        held_out: Fraction of `train` that is held out for model selection.
+        no_test: Why there are no usable test images.
+        notes: Messages for the user.
     """
 
     spec: str
@@ -66,6 +72,8 @@ class Source:
     train: Items
     test: Items | None
     held_out: float = 0.1
+    no_test: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def load_source(spec: str, download: bool = False, home: Path | None = None) -> Source:
@@ -73,22 +81,23 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
 
     Args:
         spec: digits, cifar10[:PATH], cifar100[:PATH], folder:PATH or imagenet:PATH.
-        download: Fetch what torchvision can fetch (cifar10, cifar100) when it is missing.
+        download: Download cifar10 or cifar100 if it is missing.
         home: Folder of downloaded data sets.
 
     Raises:
-        InputError: There is no such data set, or its folders are not as they should be.
+        InputError: There is no such data set, or its folders have another layout.
     """
     if printable(spec) != spec:
         raise InputError(
-            f"data {printable(spec)}: the path holds what is no text; rename the folder"
+            f"data is {printable(spec)!r}, a path with unprintable characters; rename the folder",
+            "data",
         )
     kind, path = parse_source(spec)
     if kind == "digits":
         return _digits(spec)
     if kind in ("cifar10", "cifar100"):
         return _cifar(spec, kind, Path(path) if path else home or Path("."), download)
-    return _folder(spec, kind, Path(path).expanduser())
+    return _ImageFolder(spec, kind, Path(path).expanduser()).load()
 
 
 def _digits(spec: str) -> Source:
@@ -97,103 +106,132 @@ def _digits(spec: str) -> Source:
     data = load_digits()
     grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
     pixels = np.repeat(grey[..., None], 3, axis=3)
-    labels = data.target.astype(np.int64)
-    return Source(spec, tuple("0123456789"), Items(labels, pixels=pixels), test=None, held_out=0.2)
+    train = Items(data.target.astype(np.int64), pixels=pixels)
+    return Source(spec, tuple("0123456789"), train, test=None, held_out=0.2)
 
 
 def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
     from torchvision import datasets
 
-    make: Callable[..., Any] = datasets.CIFAR10 if kind == "cifar10" else datasets.CIFAR100
+    dataset_class: Any = datasets.CIFAR10 if kind == "cifar10" else datasets.CIFAR100
     try:
-        parts = [make(str(root), train=train, download=download) for train in (True, False)]
+        parts = [dataset_class(str(root), train=t, download=download) for t in (True, False)]
     except RuntimeError:
         raise InputError(
-            f"data {spec}: {kind} is not in {root}, or is damaged; --download fetches it there, "
-            f"{kind}:PATH names another folder"
+            f"data is {spec!r}; {kind} is missing or damaged in {root}; download=True fetches it, "
+            f"{kind}:PATH selects another folder",
+            "data",
         ) from None
     except OSError as error:
-        raise InputError(f"data {spec}: {kind} could not be fetched into {root}: {error}") from None
+        raise InputError(
+            f"data is {spec!r}; {kind} could not be downloaded to {root}: {error}", "data"
+        ) from None
     train, test = (Items(np.asarray(part.targets, np.int64), pixels=part.data) for part in parts)
     return Source(spec, tuple(parts[0].classes), train, test)
 
 
-def _folder(spec: str, kind: str, root: Path) -> Source:
-    if not (root / "train").is_dir():
-        archives = " (unpack the archives first)" if any(root.glob("ILSVRC*.tar*")) else ""
-        raise InputError(
-            f"data {spec}: {root} has no train folder{archives}; the layout is "
-            "train/CLASS/IMAGE and test/CLASS/IMAGE (or val/)"
-        )
-    classes = _subfolders(root / "train")
-    if len(classes) < 2:
-        raise InputError(
-            f"data {spec}: {root / 'train'} has {len(classes)} class folders; "
-            "it must have at least two"
-        )
-    if kind == "imagenet" and len(classes) != _IMAGENET_CLASSES:
-        raise InputError(
-            f"data {spec}: {root / 'train'} has {len(classes)} classes, ImageNet has "
-            f"{_IMAGENET_CLASSES}; write folder:PATH for other images"
-        )
-    train = _list_images(spec, root, "train", classes)
-    for name in ("test", "val"):
-        if (root / name).is_dir():
-            strangers = sorted(set(_subfolders(root / name)) - set(classes))
-            if strangers:
-                raise InputError(
-                    f"data {spec}: {root / name} has the class {strangers[0]!r}, "
-                    "which train does not have"
-                )
-            return Source(spec, classes, train, _list_images(spec, root, name, classes))
-    return Source(spec, classes, train, test=None)
+@dataclass
+class _ImageFolder:
+    """Lists the images of train/CLASS and of test/CLASS or val/CLASS."""
 
+    spec: str
+    kind: str
+    root: Path
+    skipped: list[str] = field(default_factory=list)
 
-def _subfolders(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(e.name for e in folder.iterdir() if e.is_dir() and e.name[0] != "."))
-
-
-def _refuse_again(spec: str, folder: str, seen: set[str]) -> None:
-    """Links may lead elsewhere, but not in circles."""
-    real = os.path.realpath(folder)
-    if real in seen:
-        raise InputError(
-            f"data {spec}: {folder} is reached twice; remove the link that leads back to it"
-        )
-    seen.add(real)
-
-
-def _list_images(spec: str, root: Path, part: str, classes: tuple[str, ...]) -> Items:
-    files: list[str] = []
-    stamps: list[tuple[int, int]] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        before = len(files)
-        folder = root / part / name
-        seen: set[str] = set()
-        for top, below, names in os.walk(folder, followlinks=True):
-            _refuse_again(spec, top, seen)
-            below.sort()
-            for file in sorted(n for n in names if n.lower().endswith(_EXTENSIONS)):
-                path = os.path.join(top, file)
-                try:
-                    found = os.stat(path)
-                except OSError as error:
-                    raise InputError(f"data {spec}: {path}: {error.strerror}") from None
-                if not stat.S_ISREG(found.st_mode):
-                    raise InputError(f"data {spec}: {path} is not a file; remove it")
-                files.append(os.path.relpath(path, root))
-                stamps.append((found.st_size, found.st_mtime_ns))
-        if len(files) == before and part == "train":
-            raise InputError(
-                f"data {spec}: no images in {folder}; known kinds: {', '.join(_EXTENSIONS)}"
+    def load(self) -> Source:
+        train_folder = self.root / "train"
+        if not train_folder.is_dir():
+            archives = " (unpack the archives first)" if any(self.root.glob("ILSVRC*.tar*")) else ""
+            raise self.error(
+                f"{self.root} has no train folder{archives}; the layout is train/CLASS/IMAGE and "
+                "test/CLASS/IMAGE (or val/)"
             )
-        labels += [label] * (len(files) - before)
-    if not files:
-        raise InputError(f"data {spec}: no images in {root / part}")
-    return Items(
-        labels=np.array(labels, np.int64),
-        files=tuple(files),
-        stamps=np.array(stamps, np.int64),
-        root=str(root.resolve()),
-    )
+        classes = self.subfolders(train_folder)
+        if len(classes) < 2:
+            raise self.error(
+                f"{train_folder} has {len(classes)} class folders; it needs at least two"
+            )
+        if self.kind == "imagenet" and len(classes) != _IMAGENET_CLASSES:
+            raise self.error(
+                f"{train_folder} has {len(classes)} classes, ImageNet has {_IMAGENET_CLASSES}; "
+                "write folder:PATH for other images"
+            )
+        train = self.list_images("train", classes)
+        test, no_test = None, ""
+        part = next((name for name in ("test", "val") if (self.root / name).is_dir()), None)
+        if part is not None:
+            # Only a run that uses these images fails because of them.
+            try:
+                test = self.list_images(part, classes)
+            except InputError as error:
+                no_test = str(error)
+        notes = []
+        if self.skipped:
+            notes.append(
+                f"{len(self.skipped)} hidden or system files and folders skipped, such as "
+                f"{self.skipped[0]}"
+            )
+        return Source(self.spec, classes, train, test, no_test=no_test, notes=tuple(notes))
+
+    def error(self, message: str) -> InputError:
+        return InputError(f"data is {self.spec!r}; {message}", "data")
+
+    def keeps(self, folder: Path | str, name: str) -> bool:
+        """Return whether an entry is neither hidden nor a system file; count it otherwise."""
+        if name[0] != "." and name not in _SYSTEM_NAMES:
+            return True
+        self.skipped.append(os.path.join(folder, name))
+        return False
+
+    def subfolders(self, folder: Path) -> tuple[str, ...]:
+        names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+        return tuple(sorted(name for name in names if self.keeps(folder, name)))
+
+    def list_images(self, part: str, classes: tuple[str, ...]) -> Items:
+        names = classes if part == "train" else self.subfolders(self.root / part)
+        unknown = sorted(set(names) - set(classes))
+        if unknown:
+            raise self.error(
+                f"{self.root / part} has the class {unknown[0]!r}, which train does not have"
+            )
+        files: list[str] = []
+        stamps: list[tuple[int, int]] = []
+        labels: list[int] = []
+        for label, name in enumerate(classes):
+            before = len(files)
+            for path in self.image_files(self.root / part / name):
+                try:
+                    status = os.stat(path)
+                except OSError as error:
+                    raise self.error(f"{path}: {error.strerror}") from None
+                if not stat.S_ISREG(status.st_mode):
+                    raise self.error(f"{path} is not a file; remove it")
+                files.append(os.path.relpath(path, self.root))
+                stamps.append((status.st_size, status.st_mtime_ns))
+            if len(files) == before and part == "train":
+                raise self.error(
+                    f"no images in {self.root / part / name}; file types: {', '.join(_EXTENSIONS)}"
+                )
+            labels += [label] * (len(files) - before)
+        if not files:
+            raise self.error(f"no images in class folders of {self.root / part}")
+        return Items(
+            labels=np.array(labels, np.int64),
+            files=tuple(files),
+            stamps=np.array(stamps, np.int64),
+            root=str(self.root.resolve()),
+        )
+
+    def image_files(self, folder: Path) -> Iterator[str]:
+        """Yield the image files below a folder, following links but not in circles."""
+        visited: set[str] = set()
+        for top, folders, names in os.walk(folder, followlinks=True):
+            real = os.path.realpath(top)
+            if real in visited:
+                raise self.error(f"{top} is reached twice; remove the link that leads back to it")
+            visited.add(real)
+            folders[:] = sorted(name for name in folders if self.keeps(top, name))
+            for name in sorted(names):
+                if name.lower().endswith(_EXTENSIONS) and self.keeps(top, name):
+                    yield os.path.join(top, name)

@@ -1,6 +1,6 @@
-"""Which images a run trains on, and which it measures its errors on."""
+"""Training and validation images of a data set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,22 +9,30 @@ from designspace.data.sources import Items, Source
 from designspace.errors import InputError
 from designspace.runs.options import check_val
 
-# The split stays the same when a run is repeated with another seed: errors stay comparable.
+# Independent of the run's seed, so that errors of runs with other seeds are comparable.
 _SPLIT_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The two sets of images, the choice that made them, and the same in words.
+    """Training and validation images.
 
-    The training images stand in a random order that never changes: images that lie side by side in
-    the cache are a fair sample, also where they are read in chunks.
+    Training images are in a fixed random order, so that adjacent images in the cache are a fair
+    sample even when they are read in chunks.
+
+    Attributes:
+        train: Training images.
+        val: Validation images.
+        choice: held-out or test.
+        words: The same in words, as each trial records it.
+        notes: Messages for the user.
     """
 
     train: Items
     val: Items
     choice: str
     words: str
+    notes: tuple[str, ...] = ()
 
 
 def split(source: Source, choice: str) -> Split:
@@ -32,49 +40,73 @@ def split(source: Source, choice: str) -> Split:
 
     Args:
         source: The data set.
-        choice: `held-out` keeps a stratified share of the training images for validation, so that
-            the test set stays unseen; `test` trains on all of them and measures on the test set.
+        choice: `held-out` holds out a stratified part of the training images, so that the test
+            images stay unseen; `test` trains on all of them and measures on the test images.
 
     Raises:
-        InputError: There is no such choice, no test set, or too few images.
+        InputError: There is no such choice, there are no test images, or validation would have
+            fewer than two classes.
     """
     check_val(choice)
+    notes = source.notes
     if choice == "test":
         if source.test is None:
-            raise InputError(f"data {source.spec} has no test images; use --val held-out")
-        return Split(_shuffled(source.train), source.test, choice, "test")
-    out = _stratified(source.train.labels, source.held_out)
-    if not 2 <= out.sum() <= len(out) - 2:
+            reason = source.no_test or f"data is {source.spec!r}, which has no test images"
+            raise InputError(f'{reason}; use val="held-out"', "val")
+        train, val, words = source.train, source.test, "test"
+    else:
+        held_out, notes = _hold_out(source)
+        train = source.train.take(np.flatnonzero(~held_out))
+        val = source.train.take(np.flatnonzero(held_out))
+        words = f"held-out {source.held_out:.0%} of train, seed {_SPLIT_SEED}"
+    if len(np.unique(val.labels)) < 2:
         raise InputError(
-            f"data {source.spec}: {len(out)} training images are too few to hold out "
-            f"{source.held_out:.0%} of them"
+            f"data is {source.spec!r}; its {len(val)} validation images are of one class, so that "
+            "every model would be right; add images of other classes",
+            "data",
         )
-    return Split(
-        train=_shuffled(source.train.take(np.flatnonzero(~out))),
-        val=source.train.take(np.flatnonzero(out)),
-        choice=choice,
-        words=f"held-out {source.held_out:.0%} of train, seed {_SPLIT_SEED}",
-    )
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(train))
+    return Split(train.take(order), val, choice, words, notes)
 
 
 def split_unseen(source: Source) -> Split:
-    """Split for training whose end is measured, not chosen by: by the test images, where any are.
+    """Split for a final measurement: by the test images if there are any, else held-out.
 
     Raises:
         InputError: As `split`.
     """
-    return split(source, "test" if source.test is not None else "held-out")
+    if source.test is not None:
+        return split(source, "test")
+    parts = split(source, "held-out")
+    if not source.no_test:
+        return parts
+    return replace(parts, notes=(*parts.notes, f"{source.no_test}; held-out images are used"))
 
 
-def _shuffled(items: Items) -> Items:
-    return items.take(np.random.default_rng(_SPLIT_SEED).permutation(len(items)))
+def _hold_out(source: Source) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Return the mask of the held-out images, (n,), and messages.
 
-
-def _stratified(labels: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Mask of the images held out: of each class of k images, round(share * k)."""
-    out = np.zeros(len(labels), dtype=bool)
+    Of a class of k images it is round(fraction * k), but at least one of two or more.
+    """
+    labels, fraction = source.train.labels, source.held_out
+    mask = np.zeros(len(labels), dtype=bool)
+    single = 0
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
+        single += len(rows) == 1
+        count = max(round(fraction * len(rows)), min(1, len(rows) - 1))
         generator = np.random.default_rng((_SPLIT_SEED, int(label)))
-        out[generator.permutation(rows)[: round(share * len(rows))]] = True
-    return out
+        mask[generator.permutation(rows)[:count]] = True
+    notes = list(source.notes)
+    if mask.mean() > 1.5 * fraction:
+        notes.append(
+            f"{mask.sum()} of {len(mask)} images ({mask.mean():.0%}) are held out, to have at "
+            "least one per class"
+        )
+    if single:
+        notes.append(f"{single} classes have a single image, which is trained on, not validated")
+    if not mask.any():
+        raise InputError(
+            f"data is {source.spec!r}; no class has two images, so none can be held out", "data"
+        )
+    return mask, tuple(notes)

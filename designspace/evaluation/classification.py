@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from designspace.data.batches import Arrays, Batches, open_arrays
-from designspace.data.cache import Cache, build_cache, default_home
+from designspace.data.cache import Cache, build_cache, default_cache_folder
 from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split_unseen
@@ -66,7 +66,7 @@ class Classification:
         self._device = torch.device(resolve_devices(options.device)[0])
         prepare(self._device, threads=options.threads or available_cores())
         self._backbone, self._options, self._observer = backbone, options, observer
-        cache_folder = options.cache or default_home()
+        cache_folder = options.cache or default_cache_folder()
         source = load_source(options.data, options.download, cache_folder / "data")
         self._classes = len(source.classes)
         split = split_unseen(source)

@@ -55,7 +55,7 @@ def _pictures(
     """Nearest neighbors of the newest checkpoint, computed if those on disk are older."""
     import torch
 
-    from designspace.data.cache import default_home
+    from designspace.data.cache import default_cache_folder
     from designspace.pretraining.images import decode_images
     from designspace.pretraining.nearest_neighbors import (
         nearest_neighbor_gallery,
@@ -68,7 +68,7 @@ def _pictures(
     if saved is not None and int(saved["iteration"]) >= iteration:
         return saved
     try:
-        folder = default_home() if cache is None else Path(cache)
+        folder = default_cache_folder() if cache is None else Path(cache)
         images = decode_images(run.data().source, run.recipe(), folder)
     except InputError:  # the images have moved; the report mentions it
         return saved

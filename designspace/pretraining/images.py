@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from designspace.data.cache import Cache, Progress, build_cache, default_home
+from designspace.data.cache import Cache, Progress, build_cache, default_cache_folder
 from designspace.data.decode import Geometry
 from designspace.data.sources import load_source
 from designspace.data.splits import Split, split_unseen
@@ -21,7 +21,7 @@ def count_images(data: str, cache: Path | None = None, download: bool = False) -
     Raises:
         InputError: There is no such data set.
     """
-    return len(_split(data, cache or default_home(), download).train)
+    return len(_split(data, cache or default_cache_folder(), download).train)
 
 
 def decode_images(

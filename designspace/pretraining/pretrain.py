@@ -12,7 +12,7 @@ from torch import Tensor
 
 from designspace.arch import Model
 from designspace.data.batches import Arrays, open_arrays
-from designspace.data.cache import Cache, default_home
+from designspace.data.cache import Cache, default_cache_folder
 from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder
 from designspace.io.lock import lock
@@ -371,7 +371,7 @@ def _decode_once(
     images = decode_images(
         options.data,
         options.recipe,
-        options.cache or default_home(),
+        options.cache or default_cache_folder(),
         options.download and group.first,
         observer.decoded if group.first else None,
     )

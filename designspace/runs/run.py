@@ -5,10 +5,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from designspace.arch import Model, Population, model_name
+from designspace.arch import Model, Population, Skeleton, model_name
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
@@ -223,6 +224,11 @@ class Run:
             lambda: read_population(self.population_file, self.space(), self.space_file),
         )
 
+    def skeleton(self) -> Skeleton:
+        """Return input, stem and strides of all models, with the classes of the training data."""
+        skeleton, data = self.population().skeleton, self.data()
+        return skeleton if data is None else replace(skeleton, classes=data.classes)
+
     def _read_recipe_file(self) -> dict[str, Any]:
         return unseal(read_yaml(self.recipe_file, "recipe"), self.recipe_file, "recipe")
 
@@ -414,7 +420,7 @@ class Run:
         return Model(
             model_name(self.name, index),
             population.bodies.body(index),
-            population.skeleton,
+            self.skeleton(),
             population.regnet(index),
             tuple(provenance.items()),
         )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from designspace.data.batches import LARGE
-from designspace.data.cache import Cache, Progress, build_cache, default_home
-from designspace.data.decode import geometries
+from designspace.data.cache import Cache, Progress, build_cache, default_cache_folder
+from designspace.data.decode import geometries, median_side
 from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
@@ -18,6 +18,9 @@ from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
 from designspace.training.trial_task import TrialTask, run_task, trial_seed
+
+# Images are said to be downscaled from this factor; common photographs at 224 pixels stay below.
+_MIN_DOWNSCALING = 3
 
 
 @dataclass(frozen=True)
@@ -176,11 +179,19 @@ class _Images:
         return cache, replace(record, seed=options.seed)
 
     def _decode(self, options: TrainOptions) -> tuple[Cache, DataRecord]:
-        home = options.home or default_home()
+        home = options.home or default_cache_folder()
         source = load_source(options.data, options.download, home / "data")
         parts = split(source, options.val)
         sizes, cores = geometries(options.recipe), devices.available_cores()
         cache = build_cache(parts, sizes, home / "images", cores, self._progress)
+        for note in (*parts.notes, *cache.notes):
+            self._observer.note(note)
+        side, resolution = median_side(parts.train), options.recipe.resolution
+        if resolution is not None and side >= _MIN_DOWNSCALING * resolution:
+            self._observer.note(
+                f"training at {resolution} pixels on images of about {side} pixels; "
+                "sample the space at a larger resolution (SPACE@SIZE) to use their detail"
+            )
         if cache.train_bytes > LARGE:
             self._observer.note(
                 f"{cache.train_bytes / 1e9:.0f} GB of training images: read from {cache.path} in "

@@ -14,7 +14,7 @@ import torch
 
 from designspace.arch import Model
 from designspace.data.batches import Batches
-from designspace.data.cache import Cache, build_cache, default_home, open_cache
+from designspace.data.cache import Cache, build_cache, default_cache_folder, open_cache
 from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split
@@ -191,7 +191,7 @@ def _open_images(task: TrialTask) -> Cache:
 
 
 def _home(task: TrialTask) -> Path:
-    return task.home or default_home()
+    return task.home or default_cache_folder()
 
 
 @lru_cache(maxsize=1)

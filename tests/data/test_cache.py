@@ -12,7 +12,7 @@ from PIL import Image
 
 from designspace.data import cache as module
 from designspace.data.cache import build_cache
-from designspace.data.decode import Geometry, fit, geometries
+from designspace.data.decode import Geometry, geometries, make_record
 from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
@@ -49,7 +49,7 @@ def test_mean_and_deviation_are_those_of_the_training_pixels(images, tmp_path):
 def test_the_shorter_side_is_resized_and_the_middle_kept():
     pixels = np.zeros((20, 40, 3), np.uint8)
     pixels[:, 10:30] = 255
-    record = fit(Image.fromarray(pixels), Geometry(10, 10, pad=1))
+    record = make_record(Image.fromarray(pixels), Geometry(10, 10, pad=1))
     assert record.shape == (12, 12, 3)
     assert (record[1:-1, 2:-2] > 250).all()
     assert (record[0] == 0).all()
@@ -105,8 +105,8 @@ def test_unreadable_images_are_named_and_counted(images, tmp_path):
 
 
 def test_a_build_that_is_killed_goes_on_where_it_was(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 8)
-    decode, calls = module._decode_slice, []
+    monkeypatch.setattr(module, "_CHUNK_SIZE", 8)
+    decode, calls = module._decode_chunk, []
 
     def dies_at_the_fifth(job):
         if len(calls) == 5:
@@ -114,14 +114,14 @@ def test_a_build_that_is_killed_goes_on_where_it_was(images, tmp_path, monkeypat
         calls.append(job.start)
         return decode(job)
 
-    monkeypatch.setattr(module, "_decode_slice", dies_at_the_fifth)
+    monkeypatch.setattr(module, "_decode_chunk", dies_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         build_cache(parts_of(images), PLAIN, tmp_path / "home")
     assert not list((tmp_path / "home").glob("*/meta.json"))
     calls.clear()
     calls.append("a place held, so that the fifth call is never reached again")
     monkeypatch.setattr(
-        module, "_decode_slice", lambda job: (calls.append(job.start), decode(job))[1]
+        module, "_decode_chunk", lambda job: (calls.append(job.start), decode(job))[1]
     )
     cache = build_cache(parts_of(images), PLAIN, tmp_path / "home")
     assert len(calls) - 1 == 12 - 5
@@ -133,9 +133,9 @@ def test_a_build_that_is_killed_goes_on_where_it_was(images, tmp_path, monkeypat
 
 
 def test_a_killed_decoder_is_replaced(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 8)
+    monkeypatch.setattr(module, "_CHUNK_SIZE", 8)
     flag = tmp_path / "killed"
-    monkeypatch.setattr(module, "_decode_slice", _Killing(str(flag)))
+    monkeypatch.setattr(module, "_decode_chunk", _Killing(str(flag)))
     cache = build_cache(parts_of(images), PLAIN, tmp_path / "home", jobs=2)
     assert flag.exists()
     assert cache.train_images == 48
@@ -148,19 +148,19 @@ class _Killing:
         self.flag = flag
 
     def __call__(self, job):
-        from designspace.data.cache import _decode_slice
+        from designspace.data.cache import _decode_chunk
 
         try:
             os.close(os.open(self.flag, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            return _decode_slice(job)
+            return _decode_chunk(job)
         time.sleep(0.2)
         return os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_disk_that_is_too_small_is_met_before_decoding(images, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(InputError, match="name a larger place with --cache"):
+    with pytest.raises(InputError, match="choose a folder on a larger disk"):
         build_cache(parts_of(images), PLAIN, tmp_path / "home")
 
 
@@ -181,11 +181,22 @@ def test_a_damaged_cache_is_said_in_words(images, tmp_path):
 
 
 def test_without_a_home_to_write_in_caches_lie_in_the_temporary_folder(tmp_path, monkeypatch):
-    from designspace.data.cache import default_home
+    from designspace.data.cache import default_cache_folder
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
-    assert default_home() == tmp_path / "mine" / "designspace"
+    assert default_cache_folder() == tmp_path / "mine" / "designspace"
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    assert default_home().is_relative_to(tmp_path / "tmp")
+    assert default_cache_folder().is_relative_to(tmp_path / "tmp")
+
+
+def test_validation_images_that_are_also_trained_on_are_counted(images, tmp_path):
+    assert build_cache(parts_of(images), PLAIN, tmp_path / "home").notes == ()
+    for i in range(3):
+        shutil.copy(
+            images / "train" / "class0" / "005.png", images / "test" / "class1" / f"{i}.png"
+        )
+    cache = build_cache(parts_of(images), PLAIN, tmp_path / "home", jobs=2)
+    assert cache.duplicates == 3
+    assert cache.notes[0].startswith("3 of 51 validation images are identical to training images")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from designspace.data.sources import load_source
-from designspace.data.splits import split
+from designspace.data.splits import split, split_unseen
 from designspace.errors import InputError
 
 
@@ -32,8 +32,6 @@ def _folder_without(images, what):
     elif what == "images":
         for file in (images / "train" / "class1").iterdir():
             file.unlink()
-    elif what == "test class":
-        (images / "test" / "class1").rename(images / "test" / "stranger")
     return f"folder:{images}"
 
 
@@ -43,7 +41,6 @@ def _folder_without(images, what):
         ("train", "has no train folder"),
         ("second class", "at least two"),
         ("images", "no images in"),
-        ("test class", "'stranger'"),
     ],
 )
 def test_a_folder_that_is_not_as_it_should_be(images, what, said):
@@ -56,9 +53,9 @@ def test_a_folder_that_is_not_as_it_should_be(images, what, said):
     [
         ("digit", "did you mean digits"),
         ("cifar", "did you mean cifar10 or cifar100"),
-        ("folder:", "give the folder"),
+        ("folder:", "add the folder"),
         ("folder:/nowhere", "no folder /nowhere"),
-        ("imagenet", "give the folder"),
+        ("imagenet", "add the folder"),
     ],
 )
 def test_an_unknown_data_set(spec, said):
@@ -77,7 +74,7 @@ def test_imagenet_has_a_thousand_classes(images):
 
 
 def test_cifar_is_not_downloaded_unasked(tmp_path):
-    with pytest.raises(InputError, match="--download"):
+    with pytest.raises(InputError, match="download=True"):
         load_source("cifar10", home=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -110,11 +107,71 @@ def test_choices_that_cannot_be(tmp_path, write_images):
         split(load_source("digits"), "test")
     with pytest.raises(InputError, match="held-out or test"):
         split(load_source("digits"), "validation")
-    few = write_images(tmp_path / "few", each=4, parts=("train",))
-    with pytest.raises(InputError, match="too few"):
+    few = write_images(tmp_path / "few", each=1, parts=("train",))
+    with pytest.raises(InputError, match="no class has two images"):
         split(load_source(f"folder:{few}"), "held-out")
 
 
 def test_training_images_stand_in_a_mixed_order(images):
     labels = split(load_source(f"folder:{images}"), "test").train.labels
     assert 0 < labels[:24].sum() < 24
+
+
+def test_hidden_and_system_files_are_skipped_and_counted(images):
+    clean = load_source(f"folder:{images}")
+    copy = (images / "train" / "class0" / "000.png").read_bytes()
+    for folder in (".ipynb_checkpoints", "__MACOSX"):
+        for part in (images / "train", images / "train" / "class0", images / "test" / "class1"):
+            (part / folder).mkdir()
+            (part / folder / "copy.png").write_bytes(copy)
+    (images / "train" / "class0" / "._000.png").write_bytes(b"resource fork")
+    source = load_source(f"folder:{images}")
+    assert (source.classes, source.train.files) == (clean.classes, clean.train.files)
+    assert source.test.files == clean.test.files
+    assert source.notes[0].startswith("7 hidden or system files and folders skipped, such as ")
+    assert split(source, "held-out").notes == source.notes
+    assert clean.notes == ()
+
+
+def test_every_class_of_two_images_is_validated(tmp_path, write_images):
+    folder = write_images(tmp_path / "small", classes=2, each=2, parts=("train",))
+    (folder / "train" / "alone").mkdir()
+    image = folder / "train" / "class0" / "000.png"
+    (folder / "train" / "alone" / "a.png").write_bytes(image.read_bytes())
+    parts = split(load_source(f"folder:{folder}"), "held-out")
+    assert parts.val.labels.tolist() == [1, 2]
+    assert sorted(parts.train.labels) == [0, 1, 2]
+    assert parts.notes == (
+        "2 of 5 images (40%) are held out, to have at least one per class",
+        "1 classes have a single image, which is trained on, not validated",
+    )
+
+
+@pytest.mark.parametrize("choice", ["held-out", "test"])
+def test_validation_with_one_class_is_refused(images, choice):
+    part = "train" if choice == "held-out" else "test"
+    for file in sorted((images / part / "class0").iterdir())[choice == "held-out" :]:
+        file.unlink()
+    with pytest.raises(InputError, match=r"validation images are of one class"):
+        split(load_source(f"folder:{images}"), choice)
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [("flat", "no images in class folders of .*/test"), ("stranger", "the class 'stranger'")],
+)
+def test_unusable_test_images_block_only_their_own_use(images, layout, message):
+    """ImageNet as downloaded has all validation images in one folder."""
+    if layout == "flat":
+        for file in (images / "test").glob("*/*.png"):
+            file.rename(images / "test" / f"{file.parent.name}-{file.name}")
+        for folder in (images / "test").glob("class*"):
+            if folder.is_dir():
+                folder.rmdir()
+    else:
+        (images / "test" / "class1").rename(images / "test" / "stranger")
+    source = load_source(f"folder:{images}")
+    assert len(split(source, "held-out").val) == 4
+    with pytest.raises(InputError, match=message):
+        split(source, "test")
+    assert "held-out images are used" in split_unseen(source).notes[0]

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from designspace.data.decode import in_colour
+from designspace.data.decode import to_rgb
 from designspace.errors import InputError
 from designspace.evaluation.detection.scenes import Pixels, Scenes
 from designspace.io.text_files import read_text
@@ -241,7 +241,7 @@ def _inside(file: Path, root: Path, path: Path) -> None:
 def _decoded(file: Path, image: dict[str, Any], path: Path) -> Pixels:
     try:
         with Image.open(file) as opened:
-            pixels = np.asarray(in_colour(opened))
+            pixels = np.asarray(to_rgb(opened))
     except UnidentifiedImageError:
         raise InputError(f"{file} is not an image") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

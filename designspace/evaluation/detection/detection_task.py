@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from designspace.data.batches import open_arrays
-from designspace.data.cache import Progress, build_cache, default_home
+from designspace.data.cache import Progress, build_cache, default_cache_folder
 from designspace.data.decode import Geometry
 from designspace.data.sources import load_source
 from designspace.data.splits import split_unseen
@@ -135,7 +135,7 @@ def _pasted(
     source: str, options: EvaluationOptions, side: int, progress: Progress
 ) -> tuple[Scenes, Scenes]:
     """Paste the training images of a source into scenes for training, the others for validation."""
-    cache_folder = options.cache or default_home()
+    cache_folder = options.cache or default_cache_folder()
     images = load_source(source, options.download, cache_folder / "data")
     split = split_unseen(images)
     largest = round(_LARGEST * side)
