@@ -39,7 +39,7 @@ def _folder_without(images, what):
     ("what", "said"),
     [
         ("train", "has no train folder"),
-        ("second class", "at least two"),
+        ("second class", "has 1 class folders"),
         ("images", "no images in"),
     ],
 )
