@@ -49,7 +49,7 @@ def load_results(source: Run | Path | str, all_finished: bool = False) -> Popula
         ids=population.ids,
         states=states,
         errors=errors,
-        chance=_chance(trials, folder.skeleton().classes),
+        chance=_chance(trials, source.skeleton().classes),
         parameters=parameters(population.bodies, population.regnets),
         costs={
             name: getattr(cost, name).astype(np.float64) for name in ("flops", "params", "acts")
