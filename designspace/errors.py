@@ -20,6 +20,10 @@ class InputError(ValueError):
         self.argument = argument
 
 
+class DeviceError(RuntimeError):
+    """No device is left to train on. The command line prints the message and exits with 1."""
+
+
 def nearest(word: str, known: list[str], most: int = 3) -> str:
     """Return `did you mean A, B?` or the list of all known names, for an error message."""
     import difflib

@@ -27,7 +27,7 @@ from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.cli.status import status
 from designspace.cli.train import train
-from designspace.errors import InputError, printable, shortened
+from designspace.errors import DeviceError, InputError, printable, shortened
 
 # What a machine says of full disks, and of paths that a person must name otherwise or open up.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -51,6 +51,9 @@ class _House(TyperGroup):
         except InputError as error:
             print(f"designspace: {shortened(printable(str(error)), _LONGEST)}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except DeviceError as error:
+            print(f"designspace: {shortened(printable(str(error)), _LONGEST)}", file=sys.stderr)
+            raise typer.Exit(1) from None
         except OSError as error:
             if error.errno not in (*_NO_ROOM, *_NO_WAY):
                 raise

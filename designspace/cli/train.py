@@ -223,6 +223,7 @@ def _backend(
 ) -> "Callable[[TrainOptions, int], Workers]":
     """Return what makes the workers; the options of Dask need its backend."""
     from designspace.errors import InputError, nearest
+    from designspace.runs.options import check_cluster
 
     if backend not in ("loky", "dask"):
         raise InputError(f"--backend {backend}: unknown; {nearest(backend, ['loky', 'dask'])}")
@@ -238,6 +239,7 @@ def _backend(
         return local_workers
     if options and not cluster:
         raise InputError("--cluster-option goes with --cluster")
+    check_cluster(cluster)
 
     def on_dask(request: "TrainOptions", trials: int) -> "Workers":
         from designspace.training.dask_workers import DaskWorkers, connect

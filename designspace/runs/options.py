@@ -2,12 +2,22 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from designspace.errors import InputError, nearest
 
 VAL_CHOICES = ("held-out", "test")
 _MAX_THREADS = 1024
+# The batch systems that dask-jobqueue supports, and the command that submits a job.
+_CLUSTERS = {
+    "slurm": "sbatch",
+    "pbs": "qsub",
+    "sge": "qsub",
+    "lsf": "bsub",
+    "htcondor": "condor_submit",
+    "oar": "oarsub",
+}
 _DATA = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH")
 
 
@@ -71,6 +81,21 @@ def check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", device):
         raise InputError(
             f"device is {device!r}; it must be auto, cpu, cuda, cuda:N or mps", "device"
+        )
+
+
+def check_cluster(cluster: str | None) -> None:
+    """Raise unless the batch system is known and this machine can submit jobs to it."""
+    if cluster is None:
+        return
+    if cluster not in _CLUSTERS:
+        raise InputError(f"cluster is {cluster!r}; {nearest(cluster, list(_CLUSTERS))}", "cluster")
+    command = _CLUSTERS[cluster]
+    if shutil.which(command) is None:
+        raise InputError(
+            f"cluster is {cluster!r}, but this machine has no command {command}; start training on "
+            "a machine that submits jobs",
+            "cluster",
         )
 
 

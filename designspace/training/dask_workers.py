@@ -3,12 +3,19 @@
 import importlib
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError
 from designspace.io.process_pool import interrupts_blocked
-from designspace.training.loky_workers import TaskResult, Work
-from designspace.training.trial_task import TrialTask
+from designspace.runs.options import check_cluster
+from designspace.training.loky_workers import (
+    DEVICE_FAILURES,
+    DeviceHealth,
+    TaskResult,
+    Work,
+)
+from designspace.training.trial_task import Outcome, TrialTask
 
 _CLUSTERS = {
     "slurm": "SLURMCluster",
@@ -39,6 +46,8 @@ class DaskWorkers:
         """
         self._client, self._work, self._max_trials = client, work, max_trials
         self._running: dict[Any, TrialTask] = {}
+        self._restarted: set[str] = set()
+        self._health = DeviceHealth()
         self._sent = 0
         self._news = threading.Event()
 
@@ -52,7 +61,7 @@ class DaskWorkers:
         """Send a task to the scheduler."""
         self._sent += 1
         key = f"trial-{task.run_index}-{task.index}-{task.seed}-{self._sent}"
-        future = self._client.submit(self._work, task, key=key, pure=False)
+        future = self._client.submit(_run_on_worker, self._work, task, key=key, pure=False)
         self._running[future] = task
         future.add_done_callback(lambda _: self._news.set())
 
@@ -61,7 +70,10 @@ class DaskWorkers:
 
         Raises:
             InputError: The connection to the scheduler is lost.
+            DeviceError: All workers are retired, as their devices failed.
         """
+        if self._health.reasons and not self._running and not self.slots:
+            raise self._health.no_worker_left()
         if self._client.status not in ("running", "connecting"):
             raise InputError(
                 "the Dask scheduler is gone; start it again, then the same call resumes"
@@ -89,11 +101,35 @@ class DaskWorkers:
     def _collect(self, future: Any) -> TaskResult:
         task = self._running.pop(future)
         if future.status == "finished":
-            return TaskResult(task, future.result())
+            address, name, outcome = future.result()
+            return TaskResult(task, outcome, note=self._check_device(address, name, task, outcome))
         if future.status == "cancelled":
             return TaskResult(task, None, "it was cancelled")
         error = future.exception()
         return TaskResult(task, None, f"its worker died ({error})".replace("\n", " ")[:500])
+
+    def _check_device(self, address: str, name: str, task: TrialTask, outcome: Outcome) -> str:
+        """Restart the process of a worker after a device error, or retire the worker."""
+        task = replace(task, device=f"{task.device} of Dask worker {name}")
+        retire, note = self._health.check(name, name in self._restarted, task, outcome)
+        if outcome.failure not in DEVICE_FAILURES:
+            self._restarted.discard(name)
+            return ""
+        if not retire:
+            self._restarted.add(name)
+            try:
+                self._client.restart_workers([address])
+                return ""
+            except Exception:  # the worker has no nanny, or does not come back
+                _, note = self._health.check(name, True, task, outcome)
+        self._client.retire_workers([address], close_workers=True, remove=True)
+        return note
+
+
+def _run_on_worker(work: Work, task: TrialTask) -> tuple[str, str, Outcome]:
+    """Run a task; also return address and name of the worker that this process is."""
+    worker = _import("distributed").get_worker()
+    return worker.address, str(worker.name), work(task)
 
 
 def connect(
@@ -116,6 +152,7 @@ def connect(
         InputError: Dask is not installed, no scheduler answers, or the batch system or one of its
             options is unknown.
     """
+    check_cluster(cluster)
     distributed = _import("distributed")
     if scheduler is not None:
         try:
@@ -145,11 +182,9 @@ def job_cluster(system: str, options: tuple[str, ...]) -> Any:
     Further options are read from dask-jobqueue's configuration file.
 
     Raises:
-        InputError: The system or an option is unknown, or dask-jobqueue is not installed.
+        InputError: An option is unknown, or dask-jobqueue is not installed.
     """
     jobqueue = _import("dask_jobqueue")
-    if system not in _CLUSTERS:
-        raise InputError(f"cluster is {system!r}; {nearest(system, list(_CLUSTERS))}", "cluster")
     settings = _JOB | dict(_parse_option(text) for text in options)
     try:
         return getattr(jobqueue, _CLUSTERS[system])(**settings)

@@ -2,8 +2,13 @@
 
 import contextlib
 import ctypes
+import fcntl
+import itertools
+import os
 import platform
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -51,6 +56,36 @@ def resolve_devices(device: str) -> tuple[str, ...]:
             f"device is {device!r}; there are {len(gpus)} CUDA devices, cuda:0 first", "device"
         )
     return (f"cuda:{int(number)}",) if number else gpus
+
+
+@cache
+def claim_device(names: tuple[str, ...]) -> str:
+    """Return the device that the fewest worker processes of this machine have claimed.
+
+    Workers that were started independently of each other, such as Dask's, share the devices of a
+    machine by this. A claim is a file lock, which ends with the process.
+    """
+    if len(names) == 1:
+        return names[0]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    for share in itertools.count():
+        for i, name in enumerate(names):
+            physical = visible[i].strip() if len(visible) == len(names) else str(i)
+            file = f"designspace-{os.getuid()}-gpu-{physical}-{share}.lock"
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            handle = os.open(Path(tempfile.gettempdir(), file), flags, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                continue
+            return name  # the open handle holds the lock
+    raise AssertionError
+
+
+def probe(device: torch.device) -> None:
+    """Compute something on a device, which raises torch's error if it is unusable."""
+    assert torch.ones(2, device=device).sum().item() == 2
 
 
 def default_jobs(devices: tuple[str, ...]) -> int:
@@ -126,7 +161,8 @@ def _keep_freed_memory() -> None:
 def release_memory(device: torch.device) -> None:
     """Return cached memory to the system, between trials."""
     if device.type == "cuda":
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # raised again after an earlier device error
+            torch.cuda.empty_cache()
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)

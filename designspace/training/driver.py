@@ -14,7 +14,7 @@ from designspace.errors import InputError
 from designspace.runs import Run, Trial, TrialState
 from designspace.runs.heartbeat import Heartbeat
 from designspace.training.loky_workers import TaskResult, Workers
-from designspace.training.trial_task import TrialTask
+from designspace.training.trial_task import Failure, TrialTask
 
 # The last try of a trial whose workers died is alone.
 _MAX_TRIES = 3
@@ -215,14 +215,24 @@ class Driver:
     def _finish_or_retry(self, result: TaskResult, alone: bool) -> Trial | None:
         """Return the finished trial, or None to retry."""
         task, outcome = result.task, result.outcome
+        if result.note:
+            self._observer.note(result.note)
+        death = result.death
         if outcome is not None:
             for note in outcome.notes:
                 self._note(task, note)
-            if not outcome.out_of_memory or alone:
+            if outcome.failure is Failure.DEVICE_UNUSABLE:
+                # It was not trained: this is no try of the model.
+                self._tries[task.position] -= 1
+                (self._alone if alone else self._waiting).appendleft(task)
+                return None
+            if outcome.failure is Failure.OUT_OF_MEMORY and not alone:
+                self._note(task, "out of memory; retrying alone")
+                self._alone.append(task)
+                return None
+            if outcome.failure is not Failure.DEVICE_ERROR:
                 return outcome.trial
-            self._note(task, "out of memory; retrying alone")
-            self._alone.append(task)
-            return None
+            death = f"its device failed ({outcome.trial.reason})"
         if task.position in self._killed:
             return _failed(
                 task,
@@ -231,9 +241,9 @@ class Driver:
             )
         tries = self._tries[task.position]
         if tries == _MAX_TRIES:
-            reason = f"{result.death}, {tries} times, the last time alone; was it out of memory?"
+            reason = f"{death}, {tries} times, the last time alone; was it out of memory?"
             return _failed(task, reason)
-        self._note(task, f"{result.death}; retrying")
+        self._note(task, f"{death}; retrying")
         if tries == _MAX_TRIES - 1:
             self._alone.append(task)
         else:

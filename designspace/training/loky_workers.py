@@ -3,20 +3,24 @@
 A shared executor breaks as a whole when one of its workers is killed; separate ones do not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from designspace.errors import DeviceError
 from designspace.io.process_pool import (
     ProcessPoolExecutor,
     TerminatedWorkerError,
     interrupts_blocked,
     pool,
 )
-from designspace.training.trial_task import Outcome, TrialTask
+from designspace.training.trial_task import Failure, Outcome, TrialTask
 
 Work = Callable[[TrialTask], Outcome]
+DEVICE_FAILURES = (Failure.DEVICE_UNUSABLE, Failure.DEVICE_ERROR)
+# A worker on whose device so many different models fail in a row is retired.
+_MAX_FAILED_MODELS = 3
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class TaskResult:
         task: The task.
         outcome: Its outcome, or None if the worker died.
         death: How the worker died.
+        note: A message for the user about the worker.
     """
 
     task: TrialTask
     outcome: Outcome | None
     death: str = ""
+    note: str = ""
 
 
 class Workers(Protocol):
@@ -45,13 +51,56 @@ class Workers(Protocol):
         """Start a task in a free slot."""
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Return finished tasks, waiting up to `seconds` for the first."""
+        """Return finished tasks, waiting up to `seconds` for the first.
+
+        Raises:
+            DeviceError: All workers are retired, as their devices failed.
+        """
 
     def kill(self, task: TrialTask) -> None:
         """Kill the worker of a task; `wait` then returns the task with the worker's death."""
 
     def close(self) -> None:
         """Stop all workers immediately."""
+
+
+class DeviceHealth:
+    """Decides which workers to retire because of their device.
+
+    A device error may be left over from an earlier one in the same process, or be caused by a
+    model. So a worker is retired if its device fails before training even in a fresh process, or
+    for several models in a row.
+    """
+
+    def __init__(self) -> None:
+        """Start without failures."""
+        self._failed: dict[Hashable, set[tuple[int, int]]] = {}
+        self.reasons: dict[str, str] = {}
+
+    def check(
+        self, worker: Hashable, fresh: bool, task: TrialTask, outcome: Outcome
+    ) -> tuple[bool, str]:
+        """Return whether to retire a worker after a task, and a message for the user."""
+        if outcome.failure not in DEVICE_FAILURES:
+            self._failed.pop(worker, None)
+            return False, ""
+        failed = self._failed.setdefault(worker, set())
+        failed.add(task.position)
+        unusable = fresh and outcome.failure is Failure.DEVICE_UNUSABLE
+        if not unusable and len(failed) < _MAX_FAILED_MODELS:
+            return False, ""
+        first = task.device not in self.reasons
+        self.reasons[task.device] = outcome.trial.reason
+        note = f"a worker on {task.device} is retired, as the device fails: {outcome.trial.reason}"
+        return True, note if first else ""
+
+    def no_worker_left(self) -> DeviceError:
+        """Return the error that ends training once all workers are retired."""
+        devices = "; ".join(f"{device}: {reason}" for device, reason in self.reasons.items())
+        return DeviceError(
+            f"no usable device is left ({devices}); finished trials are kept, and the same call "
+            "resumes"
+        )
 
 
 class LokyWorkers:
@@ -62,16 +111,19 @@ class LokyWorkers:
         self._work, self._devices = work, devices
         self._executors: list[ProcessPoolExecutor | None] = [None] * jobs
         self._running: dict[Future[Outcome], tuple[TrialTask, int]] = {}
+        self._fresh = [True] * jobs
+        self._retired: set[int] = set()
+        self._health = DeviceHealth()
 
     @property
     def slots(self) -> int:
         """Tasks that can run at once."""
-        return len(self._executors)
+        return len(self._executors) - len(self._retired)
 
     def submit(self, task: TrialTask) -> None:
         """Start a task in the first free slot, on that slot's device."""
-        taken = {slot for _, slot in self._running.values()}
-        slot = next(slot for slot in range(self.slots) if slot not in taken)
+        taken = {slot for _, slot in self._running.values()} | self._retired
+        slot = next(slot for slot in range(len(self._executors)) if slot not in taken)
         task = replace(task, device=self._devices[slot % len(self._devices)])
         try:
             future = self._submit_to(slot, task)
@@ -89,7 +141,13 @@ class LokyWorkers:
         return future
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Return finished tasks, waiting up to `seconds` for the first."""
+        """Return finished tasks, waiting up to `seconds` for the first.
+
+        Raises:
+            DeviceError: All workers are retired, as their devices failed.
+        """
+        if not self.slots and not self._running:
+            raise self._health.no_worker_left()
         finished = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
         return [self._collect(future) for future in finished]
 
@@ -102,21 +160,29 @@ class LokyWorkers:
 
     def close(self) -> None:
         """Kill all workers; every file that they write is written atomically."""
-        for slot in range(self.slots):
+        for slot in range(len(self._executors)):
             self._drop(slot)
         self._running.clear()
 
     def _collect(self, future: "Future[Outcome]") -> TaskResult:
         task, slot = self._running.pop(future)
         try:
-            return TaskResult(task, future.result())
+            outcome = future.result()
         except Exception as error:  # the worker is gone, whatever loky raises
             self._drop(slot)
             return TaskResult(task, None, _describe_death(error))
+        retire, note = self._health.check(slot, self._fresh[slot], task, outcome)
+        self._fresh[slot] = False
+        if outcome.failure in DEVICE_FAILURES:
+            self._drop(slot)
+        if retire:
+            self._retired.add(slot)
+        return TaskResult(task, outcome, note=note)
 
     def _drop(self, slot: int) -> None:
         """Kill the process of a slot, if any; the next task gets another one."""
         executor, self._executors[slot] = self._executors[slot], None
+        self._fresh[slot] = True
         if executor is not None:
             executor.shutdown(wait=False, kill_workers=True)
 

@@ -5,7 +5,8 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +23,17 @@ from designspace.errors import InputError
 from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, devices
 from designspace.training.trainer import Diverged, Trainer
+
+
+# Parts of torch's messages, as it has no exception types for these errors.
+_MEMORY_ERRORS = (
+    "can't allocate memory",
+    "out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "nable to find an engine",
+)
+_DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
 
 
 @dataclass(frozen=True)
@@ -73,19 +85,33 @@ class TrialTask:
         return hashlib.sha256(json.dumps([trial, torch.__version__]).encode()).hexdigest()
 
 
+class Failure(Enum):
+    """A failure that need not be the model's fault.
+
+    Attributes:
+        OUT_OF_MEMORY: The trial may succeed alone.
+        DEVICE_UNUSABLE: The device failed before training began.
+        DEVICE_ERROR: The device failed during training.
+    """
+
+    OUT_OF_MEMORY = auto()
+    DEVICE_UNUSABLE = auto()
+    DEVICE_ERROR = auto()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a task.
 
     Attributes:
         trial: The finished trial.
-        out_of_memory: It ran out of memory and may succeed alone.
+        failure: Why it failed, if another worker may succeed.
         notes: Messages for the user.
     """
 
     trial: Trial
-    out_of_memory: bool = False
-    notes: tuple[str, ...] = field(default=())
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
 
 
 class _TimeLimitExceeded(Exception):
@@ -101,10 +127,13 @@ def run_task(task: TrialTask) -> Outcome:
     """Train one model from its checkpoint or from scratch; every ending has a state."""
     progress = _Progress(task)
     device = torch.device("cpu")
+    device_failure = Failure.DEVICE_UNUSABLE
     try:
-        device = torch.device(devices.resolve_devices(task.device)[0])
+        device = torch.device(devices.claim_device(devices.resolve_devices(task.device)))
         autocast = devices.prepare(device, task.exact)
+        devices.probe(device)
         progress.versions = devices.versions(device, autocast)
+        device_failure = Failure.DEVICE_ERROR
         return _train(task, device, autocast, progress)
     except Diverged as stop:
         chance = 100.0 * (1 - 1 / task.model.skeleton.classes)
@@ -112,10 +141,13 @@ def run_task(task: TrialTask) -> Outcome:
     except _TimeLimitExceeded as stop:
         return progress.end(TrialState.FAILED, None, str(stop))
     except Exception as error:  # every ending is recorded, bugs and errors of torch included
-        text = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
-        memory = _is_out_of_memory(error)
-        reason = f"out of memory on {task.device}: {text}" if memory else text
-        return progress.end(TrialState.FAILED, None, reason, out_of_memory=memory)
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+        failure = None
+        if _is_out_of_memory(error):
+            failure, reason = Failure.OUT_OF_MEMORY, f"out of memory on {task.device}: {reason}"
+        elif device_failure is Failure.DEVICE_UNUSABLE or _is_device_error(error):
+            failure = device_failure
+        return progress.end(TrialState.FAILED, None, reason, failure)
     finally:
         devices.release_memory(device)
 
@@ -136,7 +168,11 @@ class _Progress:
         return self.before + time.monotonic() - self.started
 
     def end(
-        self, state: TrialState, error: float | None, reason: str = "", out_of_memory: bool = False
+        self,
+        state: TrialState,
+        error: float | None,
+        reason: str = "",
+        failure: Failure | None = None,
     ) -> Outcome:
         trial = Trial(
             id=self.task.id,
@@ -150,7 +186,7 @@ class _Progress:
             reason=reason,
             split=self.task.data.split,
         )
-        return Outcome(trial, out_of_memory, tuple(self.notes))
+        return Outcome(trial, failure, tuple(self.notes))
 
 
 def _train(
@@ -229,7 +265,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return _is_out_of_memory(error.__cause__)  # raised in a block of a plugin
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "out of memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)
+
+
+def _is_device_error(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _DEVICE_ERRORS)

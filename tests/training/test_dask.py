@@ -9,6 +9,7 @@ import pytest
 from designspace.errors import InputError
 from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
 from designspace.training.trial_task import run_task
+from work_for_tests import on_a_broken_dask_worker
 
 distributed = pytest.importorskip("distributed")
 
@@ -76,7 +77,6 @@ def test_slurm_jobs_are_what_was_asked_for():
 @pytest.mark.parametrize(
     ("system", "options", "said"),
     [
-        ("slurmm", (), "did you mean slurm"),
         ("slurm", ("queue",), "write KEY=VALUE"),
         ("slurm", ("no_such_option=1",), "no_such_option"),
     ],
@@ -123,3 +123,34 @@ def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, train_
             make_workers=lambda *_: Late(connect(cluster.scheduler_address, None, (), 1), run_task),
         )
     assert end.complete == 1
+
+
+def test_a_dask_worker_without_a_usable_device_is_retired(make_run, request_of, train_one, observer):
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    )
+    run = make_run(n=6)
+    with cluster:
+        client = connect(cluster.scheduler_address, None, (), 2)
+        workers = DaskWorkers(client, on_a_broken_dask_worker)
+        options = request_of(elsewhere=True)
+        end = train_one(run, options, observer, make_workers=lambda *_: workers)
+    assert (end.complete, end.failed) == (6, 0)
+    (note,) = [note for note in observer.notes if "retired" in note]
+    assert "Dask worker 1" in note
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ("slurm", "this machine has no command sbatch"),
+        ("pbs", "this machine has no command qsub"),
+        ("slurmm", "did you mean slurm"),
+    ],
+)
+def test_a_batch_system_that_is_not_there(make_run, refused, monkeypatch, system, said):
+    monkeypatch.setenv("PATH", "")
+    run = make_run()
+    words = ("--data", "digits", "--recipe", "quick", "--cluster", system)
+    assert said in refused("train", run.path, *words)
+    assert not run.recipe_file.exists()

@@ -9,7 +9,7 @@ from designspace.io import journal
 from designspace.runs import Trial, TrialState
 from designspace.training.driver import Driver, RunPlan
 from designspace.training.loky_workers import TaskResult
-from designspace.training.trial_task import Outcome
+from designspace.training.trial_task import Failure, Outcome
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def complete(task):
 
 def failed(task, memory=False):
     trial = Trial(task.id, task.index, TrialState.FAILED, None, (), 1.0, task.seed, reason="why")
-    return Outcome(trial, out_of_memory=memory)
+    return Outcome(trial, Failure.OUT_OF_MEMORY if memory else None)
 
 
 def test_all_models_are_trained_in_order(drive, observer):

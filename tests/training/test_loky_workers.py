@@ -10,14 +10,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from work_for_tests import at_once, dies_once, hangs
+from work_for_tests import at_once, claims_a_device, dies_once, hangs, on_a_broken_device
 
-from designspace.errors import InputError
+from designspace.errors import DeviceError, InputError
+from designspace.io.process_pool import pool
 from designspace.training import devices
 from designspace.training import loky_workers as module
 from designspace.training.devices import default_jobs, resolve_devices
-from designspace.training.loky_workers import LokyWorkers
+from designspace.training.loky_workers import DeviceHealth, LokyWorkers
 from designspace.training.train_runs import local_workers
+from designspace.training.trial_task import Failure, Outcome
 
 
 def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(
@@ -160,3 +162,52 @@ def test_trials_at_once_suit_the_devices(monkeypatch):
     assert default_jobs(("cuda:0", "cuda:1")) == 8
     monkeypatch.setattr(devices, "available_cores", lambda: 2)
     assert default_jobs(("cuda:0", "cuda:1", "cuda:2")) == 3
+
+
+def test_a_worker_without_a_usable_device_is_retired(make_run, request_of, train_one, observer):
+    run = make_run(n=6)
+    workers = LokyWorkers(2, on_a_broken_device, ("cpu", "bad:0"))
+    end = train_one(run, request_of(), observer, make_workers=lambda *_: workers)
+    assert (end.complete, end.failed) == (6, 0)
+    assert workers.slots == 1
+    (note,) = [note for note in observer.notes if "retired" in note]
+    assert "bad:0" in note
+    assert "busy or unavailable" in note
+
+
+def test_training_stops_when_no_device_is_left(make_run, request_of, train_one, observer):
+    run = make_run(n=6)
+    workers = LokyWorkers(2, on_a_broken_device, ("bad:0", "bad:1"))
+    with pytest.raises(DeviceError, match=r"no usable device is left \(bad:.*the same call resumes"):
+        train_one(run, request_of(), observer, make_workers=lambda *_: workers)
+    assert run.trials() == ()
+
+
+def test_a_device_error_is_not_the_models_fault_at_once(make_task):
+    health = DeviceHealth()
+    tasks = [make_task(i) for i in range(3)]
+
+    def outcome(task, failure):
+        trial = at_once(task).trial
+        return Outcome(trial, failure)
+
+    error = Failure.DEVICE_ERROR
+    assert not health.check(0, False, tasks[0], outcome(tasks[0], Failure.DEVICE_UNUSABLE))[0]
+    assert not any(health.check(0, True, tasks[0], outcome(tasks[0], error))[0] for _ in range(5))
+    health.check(0, False, tasks[1], outcome(tasks[1], None))
+    retired = [health.check(0, True, task, outcome(task, error))[0] for task in tasks]
+    assert retired == [False, False, True]
+
+
+def test_independent_workers_claim_different_devices(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    names = tuple(f"cuda:{i}" for i in range(3))
+    pools = [pool(1) for _ in range(4)]
+    try:
+        claimed = [pool.submit(claims_a_device, names).result() for pool in pools]
+        assert claimed == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+        again = [pool.submit(claims_a_device, names).result() for pool in pools]
+        assert again == claimed
+    finally:
+        for each in pools:
+            each.shutdown(wait=False, kill_workers=True)

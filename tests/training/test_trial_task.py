@@ -16,7 +16,7 @@ from designspace.runs import DataRecord, TrialState
 from designspace.training import checkpoint
 from designspace.training import trial_task as module
 from designspace.training.trainer import Trainer
-from designspace.training.trial_task import TrialTask, run_task, trial_seed
+from designspace.training.trial_task import Failure, TrialTask, run_task, trial_seed
 
 
 @pytest.fixture
@@ -66,32 +66,44 @@ def test_a_diverged_trial_counts_with_chance(task, exploding):
 
 
 def _raises(error):
-    def run_epoch(self, batches, guard):
+    def function(*arguments):
         raise error
 
-    return run_epoch
+    return function
 
 
 @pytest.mark.parametrize(
-    ("error", "memory"),
+    ("error", "failure"),
     [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("MPS backend out of memory"), True),
-        (RuntimeError("shapes don't fit\nand more"), False),
-        (ZeroDivisionError("division by zero"), False),
+        (MemoryError(), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
+        (RuntimeError("MPS backend out of memory"), "memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
+        (RuntimeError("shapes don't fit\nand more"), None),
+        (ZeroDivisionError("division by zero"), None),
     ],
 )
-def test_a_crash_is_a_failed_trial_with_its_reason(task, monkeypatch, error, memory):
+def test_a_crash_is_a_failed_trial_with_its_reason(task, monkeypatch, error, failure):
+    names = {"memory": Failure.OUT_OF_MEMORY, "device": Failure.DEVICE_ERROR}
+    failure = names.get(failure)
     monkeypatch.setattr(Trainer, "run_epoch", _raises(error))
     outcome = run_task(task)
     assert outcome.trial.state is TrialState.FAILED
     assert outcome.trial.error is None
-    assert outcome.out_of_memory is memory
+    assert outcome.failure is failure
     assert type(error).__name__ in outcome.trial.reason
-    assert ("out of memory on cpu" in outcome.trial.reason) is memory
+    assert ("out of memory on cpu" in outcome.trial.reason) is (failure is Failure.OUT_OF_MEMORY)
     assert "\n" not in outcome.trial.reason
+
+
+def test_a_device_that_fails_its_probe_is_unusable(task, monkeypatch):
+    monkeypatch.setattr(module.devices, "probe", _raises(RuntimeError("busy or unavailable")))
+    outcome = run_task(task)
+    assert outcome.failure is Failure.DEVICE_UNUSABLE
+    assert outcome.trial.reason == "RuntimeError: busy or unavailable"
 
 
 def test_past_its_time_a_trial_fails_and_can_go_on(task, monkeypatch):

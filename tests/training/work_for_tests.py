@@ -3,10 +3,11 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from designspace.runs import Trial, TrialState
-from designspace.training.trial_task import Outcome
+from designspace.training.trial_task import Outcome, run_task
 
 
 def at_once(task):
@@ -41,3 +42,35 @@ def hangs(task):
         Path(task.checkpoint).with_suffix(".hangs").write_text("")
         time.sleep(600)
     return at_once(task)
+
+
+def on_a_broken_device(task):
+    """Train on the CPU; devices whose name begins with `bad` fail their probe."""
+    from designspace.training import devices
+
+    if not task.device.startswith("bad"):
+        return run_task(replace(task, device="cpu"))
+    before = devices.probe
+    devices.probe = _fail
+    try:
+        return run_task(replace(task, device="cpu"))
+    finally:
+        devices.probe = before
+
+
+def _fail(device):
+    raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+
+
+def on_a_broken_dask_worker(task):
+    """Train on the CPU; the Dask worker 1 fails its probe."""
+    from distributed import get_worker
+
+    return on_a_broken_device(replace(task, device="bad" if get_worker().name == 1 else "cpu"))
+
+
+def claims_a_device(names):
+    """Return the device that this process gets."""
+    from designspace.training.devices import claim_device
+
+    return claim_device(names)
