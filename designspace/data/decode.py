@@ -102,7 +102,7 @@ def decode_file(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bytes
 def median_side(items: Items, count: int = 16) -> int:
     """Return the median length of the shorter side of some of the images, in pixels."""
     if items.pixels is not None:
-        return min(items.pixels.shape[1], items.pixels.shape[2])
+        return int(min(items.pixels.shape[1:3]))
     sides = []
     for name in items.files[:count]:
         with contextlib.suppress(OSError, ValueError), Image.open(Path(items.root, name)) as image:

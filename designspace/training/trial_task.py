@@ -24,7 +24,6 @@ from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, devices
 from designspace.training.trainer import Diverged, Trainer
 
-
 # Parts of torch's messages, as it has no exception types for these errors.
 _MEMORY_ERRORS = (
     "can't allocate memory",

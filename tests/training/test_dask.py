@@ -5,11 +5,11 @@ import signal
 from dataclasses import replace
 
 import pytest
+from work_for_tests import on_a_broken_dask_worker
 
 from designspace.errors import InputError
 from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
 from designspace.training.trial_task import run_task
-from work_for_tests import on_a_broken_dask_worker
 
 distributed = pytest.importorskip("distributed")
 
@@ -125,7 +125,9 @@ def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, train_
     assert end.complete == 1
 
 
-def test_a_dask_worker_without_a_usable_device_is_retired(make_run, request_of, train_one, observer):
+def test_a_dask_worker_without_a_usable_device_is_retired(
+    make_run, request_of, train_one, observer
+):
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
     )

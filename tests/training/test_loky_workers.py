@@ -178,7 +178,9 @@ def test_a_worker_without_a_usable_device_is_retired(make_run, request_of, train
 def test_training_stops_when_no_device_is_left(make_run, request_of, train_one, observer):
     run = make_run(n=6)
     workers = LokyWorkers(2, on_a_broken_device, ("bad:0", "bad:1"))
-    with pytest.raises(DeviceError, match=r"no usable device is left \(bad:.*the same call resumes"):
+    with pytest.raises(
+        DeviceError, match=r"no usable device is left \(bad:.*the same call resumes"
+    ):
         train_one(run, request_of(), observer, make_workers=lambda *_: workers)
     assert run.trials() == ()
 
