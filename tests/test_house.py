@@ -45,11 +45,8 @@ NAMING_FLAGS = {
         "analysis",
         "arch",
         "data",
-        "derivation",
         "evaluation",
-        "export",
         "pretraining",
-        "refinement",
     ),
     *("runs", "space", "training"),
 }

@@ -5,12 +5,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from designspace.arch import Model, RegNetParams, format_quantity, model_name, parse_quantity
-from designspace.derivation.nearest import NEAR, better_rule, nearest_scaled, ratio_text
-from designspace.derivation.scaling import ScaledModels, scale
+from designspace.arch import (
+    CATALOG,
+    Model,
+    RegNetParams,
+    format_quantity,
+    model_name,
+    parse_quantity,
+)
+from designspace.derivation.nearest import better_rule, check_reach, nearest_scaled, ratio_text
+from designspace.derivation.scaling import scale
 from designspace.derivation.scaling_rules import ScalingRule
 from designspace.derivation.target import NOUNS, Target
+from designspace.derivation.tune import tune
 from designspace.errors import InputError
+
+# Targets missed by a larger share are reported.
+TOLERANCE = 0.02
+SCALE_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -82,8 +94,9 @@ def scale_model(
 ) -> Derivation:
     """Scale a model by a factor of flops, or to a target.
 
-    For a target in flops and a parent with a nominal regime, the factor is the ratio of the two,
-    as published models are named. Otherwise, it is the factor that comes nearest to the target.
+    A factor is applied by the rule alone. For a target, too, the rule's model is taken if it is
+    within 2 % of it and is a published model, or keeps group widths multiples of 8; otherwise the
+    parameters are searched around the rule's model (`tune`).
 
     Args:
         parent: The model to scale.
@@ -96,52 +109,97 @@ def scale_model(
         InputError: The rule can't reach the target, or the factor gives no valid model.
     """
     assert (target is None) != (factor is None)
-    steps = [f"Parent {parent.name}: {_describe(parent)}."]
-    scaled, row, step = _scaled(parent, rule, target, factor)
-    factor = float(scaled.factors[row])
-    model = _with_origin(scaled.model(row), parent, rule, target, factor, name)
-    steps += [step, *_scaling_steps(parent, model, rule, factor)]
-    warnings = []
-    if target is not None:
+    steps, warnings = [f"Parent {parent.name}: {_describe(parent)}."], []
+    if target is None:
+        assert factor is not None
+        model = scale_by(parent, rule, factor)
+        steps.append(f"Factor of flops {factor:g}, as requested.")
+        steps += _scaling_steps(parent, model, rule, factor)
+        ratio = model.flops / parent.flops
+        default = model_name(parent.name, f"x{factor:g}")
+        if abs(ratio / factor - 1) > SCALE_TOLERANCE:
+            default = model_name(parent.name, f"x{ratio:.3g}")
+            warnings.append(
+                f"scale is {factor:g}, but the model has {ratio:.3g} times the flops of "
+                f"{parent.name}, as widths are multiples of 8; a target, such as "
+                f"flops={format_quantity(parent.flops * factor)!r}, is reached more exactly"
+            )
+    else:
+        model, factor, scaling_steps = _to_target(parent, rule, target)
+        steps += scaling_steps
         reached = target.of(model)
         steps.append(
             f"Reached {reached:,} {NOUNS[target.measure]}, {_percent(reached, target.value)} the "
             f"target {format_quantity(target.value)}."
         )
-        if abs(reached / target.value - 1) > NEAR:
+        near = abs(reached / target.value - 1) <= TOLERANCE
+        size = target.suffix(None if near else reached)
+        family = "RegNet" if model.regnet else "AnyNet"
+        default = f"{family}{'Y' if model.body.se_ratio else 'X'}-{size}-derived"
+        if not near:
             other = better_rule(parent, rule, target)
             warnings.append(
                 f"the nearest to {target} that rule {rule.name!r} reaches is "
                 f"{ratio_text(reached, target.value)}" + (f"; {other}" if other else "")
             )
+    origin = _provenance(parent, rule, target, factor)
+    model = replace(model, name=name or default, provenance=origin)
     return Derivation(parent, model, rule, factor, tuple(steps), tuple(warnings))
 
 
-def _scaled(
-    parent: Model, rule: ScalingRule, target: Target | None, factor: float | None
-) -> tuple[ScaledModels, int, str]:
-    """Return the scaled models, the index of the one to use, and the step in words."""
+def _to_target(parent: Model, rule: ScalingRule, target: Target) -> tuple[Model, float, list[str]]:
+    """Return the model nearest to a target, the rule's factor, and the steps."""
     nominal = regime(parent)
-    if target is None:
-        assert factor is not None
-        return _scaled_by(parent, rule, factor), 0, f"Factor of flops {factor:g}, as requested."
     if nominal is not None and target.measure == "flops":
         factor = target.value / nominal
-        step = (
-            f"Factor of flops {factor:.6g}: the target {format_quantity(target.value)} over the "
-            f"parent's nominal regime {format_quantity(nominal)} (its exact flops are "
-            f"{parent.flops:,})."
-        )
-        return _scaled_by(parent, rule, factor), 0, step
+        exact = scale(parent, rule, np.array([factor]))
+        if len(exact) and _is_acceptable(exact.model(0), parent, target):
+            model = exact.model(0)
+            step = (
+                f"Factor of flops {factor:.6g}: the target {format_quantity(target.value)} over "
+                f"the parent's nominal regime {format_quantity(nominal)} (its exact flops are "
+                f"{parent.flops:,})."
+            )
+            return model, factor, [step, *_scaling_steps(parent, model, rule, factor)]
     scaled, row = nearest_scaled(parent, rule, target)
-    step = (
-        f"Factor of flops {scaled.factors[row]:.6g}: its model comes nearest to {target}; the "
-        f"parent has {target.of(parent):,}."
+    factor, model = float(scaled.factors[row]), scaled.model(row)
+    steps = [
+        f"Factor of flops {factor:.6g}: its model comes nearest to {target}; the parent has "
+        f"{target.of(parent):,}.",
+        *_scaling_steps(parent, model, rule, factor),
+    ]
+    if not _is_acceptable(model, parent, target) and (rule.depth or rule.width):
+        tuned = tune(model, target, _group_unit(parent))
+        if tuned.body != model.body:
+            names = "d, w_0, w_a, w_m and g" if tuned.regnet else "depths, widths and group widths"
+            steps.append(f"Searched {names} around these values: {_describe(tuned)}.")
+        model = tuned
+    check_reach(parent, rule, target, model)
+    return model, factor, steps
+
+
+def _is_acceptable(model: Model, parent: Model, target: Target) -> bool:
+    """Whether the rule's own model needs no search."""
+    if abs(target.of(model) / target.value - 1) > TOLERANCE:
+        return False
+    unit = _group_unit(parent)
+    groups = (model.regnet.g,) if model.regnet else model.body.group_widths
+    return all(g % unit == 0 for g in groups) or any(
+        model.body == entry.regnet.body(entry.se_ratio) for entry in CATALOG.values()
     )
-    return scaled, row, step
 
 
-def _scaled_by(parent: Model, rule: ScalingRule, factor: float) -> ScaledModels:
+def _group_unit(parent: Model) -> int:
+    groups = (parent.regnet.g,) if parent.regnet else parent.body.group_widths
+    return 8 if all(g % 8 == 0 for g in groups) else 1
+
+
+def scale_by(parent: Model, rule: ScalingRule, factor: float) -> Model:
+    """Return a model scaled by a factor of flops, named after its parent, without provenance.
+
+    Raises:
+        InputError: The factor is out of range, or gives no valid model.
+    """
     if not 1e-9 <= factor <= 1e9:
         raise InputError(f"a factor of flops of {factor:g} is out of range, 1e-9 to 1e9")
     scaled = scale(parent, rule, np.array([factor]))
@@ -151,37 +209,27 @@ def _scaled_by(parent: Model, rule: ScalingRule, factor: float) -> ScaledModels:
             f"{parent.skeleton.num_stages} stages with widths up to 100,000; try another factor, "
             "rule or source"
         )
-    return scaled
+    return scaled.model(0)
 
 
-def _with_origin(
-    model: Model,
-    parent: Model,
-    rule: ScalingRule,
-    target: Target | None,
-    factor: float,
-    name: str | None,
-) -> Model:
-    """Name the derived model and record its provenance: parent, rule, factor, target, regime."""
-    family = "RegNet" if model.regnet else "AnyNet"
+def _provenance(
+    parent: Model, rule: ScalingRule, target: Target | None, factor: float
+) -> tuple[tuple[str, str], ...]:
+    """Return the provenance of a derived model: parent, rule, factor, target, regime."""
     nominal = regime(parent)
-    if target is None:
-        new_regime = None if nominal is None else nominal * factor
-        default = model_name(parent.name, f"x{factor:g}")
-    else:
-        new_regime = target.value if nominal is not None and target.measure == "flops" else None
-        default = f"{family}{'Y' if model.body.se_ratio else 'X'}-{target.suffix()}-derived"
     origin = [("parent", parent.name), ("rule", rule.name), ("factor", f"{factor:.10g}")]
     if target is not None:
         origin.append(("target", str(target)))
-    if new_regime is not None:
-        origin.append(("regime", format_quantity(new_regime)))
+    if nominal is not None and target is None:
+        origin.append(("regime", format_quantity(nominal * factor)))
+    elif nominal is not None and target is not None and target.measure == "flops":
+        origin.append(("regime", format_quantity(target.value)))
     inherited = [
         (f"parent {key}" if key == "source" else key, value)
         for key, value in parent.provenance
         if key in ("source", "space", "seed", "run", "study", "id", "findings")
     ]
-    return replace(model, name=name or default, provenance=(*origin, *inherited))
+    return (*origin, *inherited)
 
 
 def _scaling_steps(parent: Model, model: Model, rule: ScalingRule, factor: float) -> list[str]:

@@ -10,8 +10,7 @@ from designspace.errors import InputError
 
 # A rule that misses the target by more than this factor is refused.
 REACH = 2.0
-# Misses above this share of the target are reported. Widths are multiples of 8, so the cost of
-# narrow models changes in coarse steps.
+# Another rule is recommended if it comes nearer than this share of the target.
 NEAR = 0.1
 _GRID = 2049
 _OCTAVES = 40.0
@@ -27,17 +26,34 @@ def nearest_scaled(parent: Model, rule: ScalingRule, target: Target) -> tuple[Sc
         The models of the finest grid, and the index of the nearest.
 
     Raises:
-        InputError: The nearest model misses the target by more than a factor of 2.
+        InputError: No factor gives a valid model.
     """
-    grid, best = _search_grid(parent, rule, target)
-    reached = int(getattr(grid.cost, target.measure)[best])
+    low, high = -_OCTAVES, _OCTAVES
+    for _ in range(3):
+        grid = scale(parent, rule, 2.0 ** np.linspace(low, high, _GRID))
+        if not len(grid):
+            raise InputError(f"{parent.name} can't be scaled by rule {rule.name!r}")
+        distance = np.abs(getattr(grid.cost, target.measure) - target.value)
+        ties = np.flatnonzero(distance == distance.min())
+        best = int(ties[len(ties) // 2])
+        step, middle = (high - low) / (_GRID - 1), float(np.log2(grid.factors[best]))
+        low, high = middle - 2 * step, middle + 2 * step
+    return grid, best
+
+
+def check_reach(parent: Model, rule: ScalingRule, target: Target, model: Model) -> None:
+    """Raise if a model misses the target by more than a factor of 2.
+
+    Raises:
+        InputError: It does; the message recommends another rule.
+    """
+    reached = target.of(model)
     if not 1 / REACH <= reached / target.value <= REACH:
         raise InputError(
             f"{target} is out of reach of {parent.name} by rule {rule.name!r}: the nearest model "
             f"has {format_quantity(reached)}, {ratio_text(reached, target.value)}; "
             f"{better_rule(parent, rule, target) or 'start from another model'}"
         )
-    return grid, best
 
 
 def better_rule(parent: Model, rule: ScalingRule, target: Target) -> str | None:
@@ -45,7 +61,7 @@ def better_rule(parent: Model, rule: ScalingRule, target: Target) -> str | None:
     misses = {}
     for other in RULES.values():
         if other != rule:
-            grid, best = _search_grid(parent, other, target)
+            grid, best = nearest_scaled(parent, other, target)
             reached = int(getattr(grid.cost, target.measure)[best])
             misses[other.name] = abs(reached / target.value - 1)
     name = min(misses, key=misses.__getitem__)
@@ -59,17 +75,3 @@ def ratio_text(reached: float, target: float) -> str:
     if reached > target:
         return f"{reached / target:.3g} times the target"
     return f"{reached / target:.3g} of the target"
-
-
-def _search_grid(parent: Model, rule: ScalingRule, target: Target) -> tuple[ScaledModels, int]:
-    low, high = -_OCTAVES, _OCTAVES
-    for _ in range(3):
-        grid = scale(parent, rule, 2.0 ** np.linspace(low, high, _GRID))
-        if not len(grid):
-            raise InputError(f"{parent.name} can't be scaled by rule {rule.name!r}")
-        distance = np.abs(getattr(grid.cost, target.measure) - target.value)
-        ties = np.flatnonzero(distance == distance.min())
-        best = int(ties[len(ties) // 2])
-        step, middle = (high - low) / (_GRID - 1), float(np.log2(grid.factors[best]))
-        low, high = middle - 2 * step, middle + 2 * step
-    return grid, best

@@ -95,7 +95,7 @@ def scale(parent: Model, rule: ScalingRule, factors: FloatArray) -> ScaledModels
     depth, width, side = (np.array(f) for f in zip(*map(rule.factors, factors), strict=True))
     resolutions = _resolutions(parent.skeleton.resolution, side)
     if parent.regnet is None:
-        bodies = _scaled_bodies(parent, depth, width)
+        bodies = scale_bodies(parent, depth, width)
         scaled = ScaledModels(factors, bodies, None, resolutions, parent)
         return scaled.take(scaled.countable)
     regnets, in_range = _scaled_regnets(parent, depth, width)
@@ -136,7 +136,10 @@ def _scaled_regnets(
     return replace(regnets, w_a=np.where(lost, followed, regnets.w_a)), in_range
 
 
-def _scaled_bodies(parent: Model, depth: FloatArray, width: FloatArray) -> BodyBatch:
+def scale_bodies(
+    parent: Model, depth: FloatArray, width: FloatArray, group_unit: int = 1
+) -> BodyBatch:
+    """Scale a free body by n factors of depth and width; group widths round to multiples."""
     old = parent.body
     d, w, b, g = (
         np.array([values], dtype=np.float64)
@@ -145,7 +148,7 @@ def _scaled_bodies(parent: Model, depth: FloatArray, width: FloatArray) -> BodyB
     depths = np.clip(np.rint(d * depth[:, None]), 1, MAX_DEPTH).astype(np.int64)
     rounded = np.clip(np.rint(w * width[:, None] / 8), 1, MAX_WIDTH / 8) * 8
     rounded = np.where(width[:, None] == 1, w, rounded)
-    groups = np.clip(np.rint(g * width[:, None]), 1, MAX_WIDTH)
+    groups = np.clip(np.rint(g * width[:, None] / group_unit), 1, MAX_WIDTH) * group_unit
     b = np.broadcast_to(b, depths.shape)
     widths, groups_ = group_compatible(rounded.astype(np.int64), b, groups.astype(np.int64))
     return BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))

@@ -76,7 +76,7 @@ def study_run(study: Path, population: str | None) -> Path:
         if study.is_dir() and not (study / "space.yaml").is_file():
             raise InputError(
                 f"{study} has no {SUMMARY_FILE} and is not a run folder; "
-                f"`designspace analyze RUN … --out {study}` writes one"
+                "`designspace analyze` writes one"
             )
         return study
     runs = {entry.name: entry.path for entry in read_summary(file).populations}

@@ -53,9 +53,10 @@ def test_32gf_scaled_to_64gf_and_256gf():
 
 
 def test_a_derived_model_can_be_derived_from_by_its_regime():
-    half_way = scale_model(published("RegNetY-64GF"), WIDTH, Target("flops", 128e9)).model
+    half_way = scale_model(published("RegNetY-64GF"), WIDTH, factor=2.0).model
     assert regime(half_way) == 128e9
-    assert scale_model(half_way, WIDTH, Target("flops", 256e9)).factor == 2
+    assert scale_model(half_way, WIDTH, factor=2.0).factor == 2
+    assert regime(scale_model(half_way, WIDTH, Target("flops", 256e9)).model) == 256e9
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -109,20 +110,50 @@ def test_a_target_without_a_regime_is_solved_for(measure, value, rule):
     target = Target(measure, value)
     derived = scale_model(SMALL, RULES[rule], target)
     assert derived.model.skeleton.strides == SMALL.skeleton.strides
-    away = abs(target.of(derived.model) / value - 1)
-    assert away < 0.45
-    assert (away > 0.1) == bool(derived.warnings), "a miss is said"
+    distance = abs(target.of(derived.model) / value - 1)
+    assert distance < 0.02
+    assert not derived.warnings
 
 
-def test_the_solution_is_the_nearest_of_a_brute_force_search():
-    target = Target("flops", 2e6)
-    best = min(
-        abs(scale_model(SMALL, WIDTH, factor=1.005**i).model.flops - target.value)
-        for i in range(200, 1200, 3)
-        if 1.005**i > 1
-    )
-    derived = scale_model(SMALL, WIDTH, target).model
-    assert abs(derived.flops - target.value) <= best
+@pytest.mark.parametrize("measure", ["flops", "params", "acts"])
+@pytest.mark.parametrize("ratio", [0.6, 1.3, 2.5, 7.0])
+@pytest.mark.parametrize("parent", ["RegNetX-400MF", "RegNetY-1.6GF", "RegNetY-16GF"])
+def test_a_target_is_reached_within_two_percent_with_group_widths_as_the_parents(
+    parent, ratio, measure
+):
+    """Issue 22, 24: RegNetY-400MF to 1G had 0.886 of it, with groups of 11."""
+    before = published(parent)
+    target = Target(measure, ratio * getattr(before, measure))
+    derivation = scale_model(before, WIDTH, target)
+    assert target.of(derivation.model) == pytest.approx(target.value, rel=0.02)
+    assert derivation.model.regnet.g % 8 == 0
+    assert not derivation.warnings
+    old, new = before.regnet, derivation.model.regnet
+    assert abs(new.d - old.d) <= 2
+    assert new.w_m == pytest.approx(old.w_m, rel=0.13)
+
+
+def test_a_free_body_reaches_its_target_too():
+    free = Model("free", published("RegNetY-400MF").body)
+    derivation = scale_model(free, WIDTH, Target("flops", 1e9))
+    assert derivation.model.flops == pytest.approx(1e9, rel=0.02)
+    assert all(g % 8 == 0 for g in derivation.model.body.group_widths)
+    assert derivation.model.name == "AnyNetY-1GF-derived"
+
+
+def test_a_name_has_the_size_of_the_model():
+    derivation = scale_model(published("RegNetX-200MF"), WIDTH, Target("flops", 12e6))
+    assert derivation.model.name == "RegNetX-19.68MF-derived"
+    assert derivation.model.flops == pytest.approx(19.68e6, rel=1e-3)
+    assert "1.64 times the target" in derivation.warnings[0]
+
+
+def test_a_factor_that_rounding_misses_warns_and_is_not_in_the_name():
+    derivation = scale_model(published("RegNetY-400MF"), WIDTH, factor=2.0)
+    assert derivation.model.name == "RegNetY-400MF-x1.7"
+    assert "1.7 times the flops" in derivation.warnings[0]
+    exact = scale_model(published("RegNetY-128GF"), WIDTH, factor=2.0)
+    assert (exact.model.name, exact.warnings) == ("RegNetY-128GF-x2", ())
 
 
 def test_out_of_reach_is_said_with_the_distance():
@@ -211,7 +242,7 @@ def test_every_rule_finds_a_network_of_a_third_of_the_parents_cost(rule):
     assert getattr(scaled.cost, measure)[best] == pytest.approx(target.value, rel=0.3)
 
 
-def test_out_of_any_reach_is_told_by_every_rule():
+def test_every_rule_reports_a_target_out_of_reach():
     for rule in RULES.values():
         with pytest.raises(InputError, match="1 multiply-adds is out of reach of RegNetY-16GF"):
-            nearest_scaled(published("RegNetY-16GF"), rule, Target("flops", 1.0))
+            scale_model(published("RegNetY-16GF"), rule, Target("flops", 1.0))
