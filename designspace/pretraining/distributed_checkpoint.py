@@ -1,14 +1,15 @@
-"""Checkpoints that several processes write and read at once, through torch.distributed.checkpoint.
+"""Checkpoints that several processes write and read together (torch.distributed.checkpoint, DCP).
 
-One is a folder. Each process writes what it alone holds; then the first writes `.metadata` (which
-tensor's part lies where) and last of all `about.json` (what is no tensor, and the size of every
-file). Any number of processes can read it, each no more than its own part.
+A checkpoint is a folder. Each process writes its own shards; then the first writes `.metadata`
+(the location of each shard) and finally `about.json` (everything but tensors, and the size of each
+file). Any number of processes can read it, each only its own shards.
 """
 
 import json
 import pickle
 import shutil
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from designspace.pretraining.distributed import ProcessGroupInfo
 
 _FORMAT = 1
 _ABOUT = "about.json"
-# What the description of a checkpoint may be made of: data, and nothing that runs.
+# Classes that DCP's pickled metadata may contain; none of them runs code.
 _MODULE = "torch.distributed.checkpoint"
 _METADATA = (
     "Metadata",
@@ -38,28 +39,28 @@ _METADATA = (
     "BytesStorageMetadata",
     "_MEM_FORMAT_ENCODING",
 )
-_DATA = {
+_ALLOWED = {
     *((f"{_MODULE}.metadata", name) for name in _METADATA),
     (f"{_MODULE}.filesystem", "_StorageInfo"),
     ("torch", "Size"),
     ("torch.serialization", "_get_layout"),
-    ("pathlib", "PosixPath"),
-    ("pathlib", "WindowsPath"),
+    # Python 3.13 moved the classes.
+    *product(("pathlib", "pathlib._local"), ("PosixPath", "WindowsPath")),
 }
 
 
 def write(path: Path, key: str, state: dict[str, Any], group: ProcessGroupInfo) -> None:
-    """Write a state, in parts or whole, as a new folder; collective.
+    """Write a state as a new folder; collective.
 
-    What each process holds whole (BatchNorm's statistics, say) is the first's.
+    Tensors that are not sharded, such as BatchNorm's statistics, are taken from the first process.
 
     Raises:
-        OSError: Some process can't write.
+        OSError: A process can't write.
     """
     if group.first:
         shutil.rmtree(path, ignore_errors=True)
     group.barrier()
-    # Through the lowest process: means and variances must come from one and the same.
+    # Means and variances must come from the same process.
     planner = DefaultSavePlanner(dedup_save_to_lowest_rank=True)
     try:
         writer = FileSystemWriter(path)
@@ -73,7 +74,7 @@ def write(path: Path, key: str, state: dict[str, Any], group: ProcessGroupInfo) 
 
 
 def iteration(path: Path, key: str) -> int | None:
-    """Return the iterations done in a checkpoint; None if it isn't whole, or of another run."""
+    """Return the iteration of a checkpoint; None if it is incomplete, or of another run."""
     try:
         about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
         if (about["format"], about["key"]) != (_FORMAT, key):
@@ -91,15 +92,15 @@ def read(
     """Read a state; collective.
 
     Args:
-        path: A folder for which `iteration` gave a number.
-        like: A state whose tensors lie as the wanted ones shall; None for whole tensors.
+        path: A folder for which `iteration` returned a number.
+        like: A state sharded like the result; None for whole tensors.
         group: The processes.
-        device: Where whole tensors go.
+        device: Of whole tensors.
 
     Returns:
-        The state, or None where the files are damaged.
+        The state, or None if files are damaged.
     """
-    reader = _Reader(path)
+    reader = _SafeReader(path)
     try:
         if like is None:
             tensors = _whole_tensors(reader.read_metadata(), device)
@@ -113,30 +114,30 @@ def read(
                 process_group=group.handle,
                 no_dist=group.handle is None,
             )
-    except (CheckpointException, Exception):  # torch names no one error for damaged files
+    except (CheckpointException, Exception):  # torch raises many kinds for damaged files
         return None
     about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
-    return _joined(about["plain"], tensors)
+    return _join(about["plain"], tensors)
 
 
-class _Reader(FileSystemReader):
-    """Reads a checkpoint's description without running what it may name."""
+class _SafeReader(FileSystemReader):
+    """Reads a checkpoint without executing code in its pickled metadata."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Return which part of which tensor lies where."""
+        """Return the location of each shard."""
         with open(Path(self.path) / ".metadata", "rb") as file:
-            made = _DataUnpickler(file).load()
-        if not isinstance(made, Metadata):
-            raise pickle.UnpicklingError("no description of a checkpoint")
-        made.storage_meta = made.storage_meta or StorageMeta()
-        made.storage_meta.load_id = self.load_id
-        return made
+            metadata = _SafeUnpickler(file).load()
+        if not isinstance(metadata, Metadata):
+            raise pickle.UnpicklingError("no metadata of a checkpoint")
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
 
 
-class _DataUnpickler(pickle.Unpickler):
+class _SafeUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Refuse all but the classes that a description is made of."""
-        if (module, name) in _DATA:
+        """Allow the classes of checkpoint metadata only."""
+        if (module, name) in _ALLOWED:
             return super().find_class(module, name)
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
@@ -144,27 +145,26 @@ class _DataUnpickler(pickle.Unpickler):
 
 
 def _whole_tensors(metadata: Metadata, device: torch.device) -> dict[str, Tensor]:
-    described = metadata.state_dict_metadata.items()
     return {
-        name: torch.empty(about.size, dtype=about.properties.dtype, device=device)
-        for name, about in described
-        if isinstance(about, TensorStorageMetadata)
+        name: torch.empty(entry.size, dtype=entry.properties.dtype, device=device)
+        for name, entry in metadata.state_dict_metadata.items()
+        if isinstance(entry, TensorStorageMetadata)
     }
 
 
 def _tensors(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
-    """All tensors of nested dictionaries, by their path."""
-    found: dict[str, Tensor] = {}
+    """The tensors of nested dictionaries by path."""
+    tensors: dict[str, Tensor] = {}
     for key, value in state.items():
         if isinstance(value, Tensor):
-            found[prefix + key] = value
+            tensors[prefix + key] = value
         elif isinstance(value, dict):
-            found |= _tensors(value, f"{prefix}{key}/")
-    return found
+            tensors |= _tensors(value, f"{prefix}{key}/")
+    return tensors
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """All else of nested dictionaries."""
+    """The other values of nested dictionaries."""
     return {
         key: _plain(value) if isinstance(value, dict) else value
         for key, value in state.items()
@@ -172,7 +172,7 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _joined(plain: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _join(plain: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
     for path, value in tensors.items():
         *folders, name = path.split("/")
         at = plain

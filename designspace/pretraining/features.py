@@ -1,4 +1,4 @@
-"""Features of a frozen trunk, and the file that they are written to."""
+"""Extract the features of a frozen trunk, and write them to a file."""
 
 import os
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ def extract_features(
     std: tuple[float, ...],
     device: torch.device,
 ) -> Tensor:
-    """Return the pooled features of images, with the trunk in evaluation mode.
+    """Return the pooled features of images; the trunk is left in evaluation mode.
 
     Args:
         trunk: From (n, 3, side, side) to (n, width).
-        records: Images, (n, height, height, 3) uint8; their central squares are seen.
+        records: Images, (n, height, height, 3) uint8; their central squares are used.
         side: Side of that square in pixels.
-        mean: Mean of each channel that the trunk was trained with, 0 to 255.
-        std: Deviation of each channel.
-        device: Where the trunk lies.
+        mean: Mean of each channel for normalization, 0 to 255.
+        std: Standard deviation of each channel.
+        device: Of the trunk.
 
     Returns:
         (n, width) float32 on the device.
@@ -43,30 +43,32 @@ def extract_features(
     scale = torch.tensor(std, device=device).view(3, 1, 1)
     first = (records.shape[1] - side) // 2
     square = slice(first, first + side)
-    made = []
+    features = []
     for start in range(0, len(records), _BATCH):
         part = records[start : start + _BATCH, square, square].to(device)
         images = (part.permute(0, 3, 1, 2).float() - shift) / scale
-        made.append(trunk(images.contiguous(memory_format=torch.channels_last)).float())
-    return torch.cat(made)
+        features.append(trunk(images.contiguous(memory_format=torch.channels_last)).float())
+    return torch.cat(features)
 
 
 def check_features_file(file: Path) -> None:
-    """Refuse a name that features can't be written to, before any work.
+    """Check that features can be written to a file.
 
     Raises:
-        InputError: Its suffix is another than we know, a folder has it, or its folder is missing.
+        InputError: The suffix is unknown, it is a folder, or its folder is missing.
     """
     if file.suffix not in _SUFFIXES:
-        raise InputError(f"--out {file}: features are written as {' or '.join(_SUFFIXES)}")
+        raise InputError(
+            f"out is {file}; features are written as {' or '.join(_SUFFIXES)}", argument="out"
+        )
     if file.is_dir():
-        raise InputError(f"--out {file} is a folder; name a file")
+        raise InputError(f"out is {file}, a folder; pass a file", argument="out")
     if not file.parent.is_dir():
-        raise InputError(f"--out {file}: there is no folder {file.parent}")
+        raise InputError(f"out is {file}; there is no folder {file.parent}", argument="out")
 
 
 def write_features(file: Path, arrays: Mapping[str, Tensor]) -> None:
-    """Write arrays by name as NPZ or safetensors, whole or not at all.
+    """Write arrays by name as NPZ or safetensors, atomically.
 
     Raises:
         InputError: The disk is full or not writable, or safetensors is not installed.

@@ -237,7 +237,7 @@ class _Loop:
         )
         self._arrays: Arrays = open_arrays(images.path, group.device)
         self._images = images
-        self._make_crops = CropMaker(recipe, images.mean, images.std)
+        self._make_crops = CropMaker(recipe, images.mean, images.std, group.device)
         self._slice = group.batch_slice(recipe.batch_size)
         self._pending: list[tuple[int, Tensor, float]] = []
         self._started = self._saved_at = time.monotonic()

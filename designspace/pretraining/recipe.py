@@ -1,6 +1,6 @@
-"""How a trunk is pretrained, as data: frozen, checked when made, read from YAML.
+"""Recipes of pretraining: frozen and validated, read from YAML.
 
-Every constant of the shipped recipes and its source stands in its file, under `about`.
+The sources of all constants of the shipped recipes are in their files, under `about`.
 """
 
 from pathlib import Path
@@ -26,9 +26,9 @@ class Crops(_Strict):
     """Crops of one size.
 
     Attributes:
-        count: How many of them are cut from an image.
+        count: Crops of this size per image.
         size: Side in pixels.
-        scale: Lowest and highest share of the image's area that a crop shows.
+        scale: Smallest and largest fraction of the image's area in a crop.
     """
 
     count: int = Field(ge=1, le=64)
@@ -38,20 +38,20 @@ class Crops(_Strict):
     @model_validator(mode="after")
     def _check(self) -> "Crops":
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError("scale must be two shares of the area, 0 < low <= high <= 1")
+            raise ValueError("scale must be two fractions of the area, 0 < low <= high <= 1")
         return self
 
 
 class Augment(_Strict):
-    """What happens to a crop, in this order; each image draws for itself.
+    """Augmentation of a crop, in this order.
 
     Attributes:
-        flip: Share that is mirrored.
+        flip: Probability of a horizontal flip.
         jitter: Strength of brightness, contrast, saturation and hue, as in torchvision.
-        jitter_share: Share whose colours are jittered.
-        grey: Share that becomes grey.
-        blur: Share that is blurred.
-        blur_sigma: Range of the Gaussian's standard deviation in pixels.
+        jitter_share: Probability of color jitter.
+        grey: Probability of conversion to grey.
+        blur: Probability of a Gaussian blur.
+        blur_sigma: Range of its standard deviation in pixels.
     """
 
     flip: _Fraction = 0.5
@@ -71,12 +71,12 @@ class Augment(_Strict):
 
 
 class Head(_Strict):
-    """Projection head: linear layers with ReLU between, on the trunk's pooled features.
+    """Projection head on the trunk's pooled features: linear layers with ReLU between.
 
     Attributes:
         hidden: Widths of the hidden layers.
         dim: Width of the embedding.
-        batch_norm: BatchNorm after each hidden layer.
+        batch_norm: Whether BatchNorm follows each hidden layer.
     """
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
@@ -85,18 +85,18 @@ class Head(_Strict):
 
 
 class Sinkhorn(_Strict):
-    """Smoothness (epsilon) and number of iterations of the codes."""
+    """Smoothness and number of iterations of the Sinkhorn algorithm."""
 
     epsilon: float = Field(gt=0, le=10)
     iterations: int = Field(ge=1, le=1000)
 
 
 class Queue(_Strict):
-    """Embeddings of past batches that codes are computed with, for batches that are small.
+    """Queue of past embeddings that small batches compute their codes with.
 
     Attributes:
-        length: Embeddings for each crop that assigns, over all processes.
-        from_epoch: First epoch (from 0) that fills it; it is used once full.
+        length: Embeddings per assigning crop, over all processes.
+        from_epoch: First epoch (from 0) that fills the queue; it is used once full.
     """
 
     length: int = Field(ge=1)
@@ -106,44 +106,44 @@ class Queue(_Strict):
 class SwavRecipe(_Strict):
     """How a trunk is pretrained.
 
-    Rates hold at `batch_size`; another batch scales them in proportion (`at_batch`).
+    Learning rates hold at `batch_size`; `override` scales them with it.
 
     Attributes:
-        name: What people call it.
-        about: Where its constants come from, and declared departures.
-        crops: Groups of crops, the assigning ones first.
-        assign: How many crops, from the first, get codes.
-        augment: What happens to a crop.
+        name: Name of the recipe.
+        about: Sources of its constants, and departures from them.
+        crops: Groups of crops of one size, the assigning ones first.
+        assign: Number of crops, from the first, that are assigned codes.
+        augment: Augmentation of the crops.
         head: Projection head.
         prototypes: Number of prototypes, K.
         temperature: Of the softmax over prototypes.
-        sinkhorn: How codes are computed.
-        queue: None for none.
-        freeze_prototypes: Iterations in which prototypes have no gradient.
+        sinkhorn: Computation of the codes.
+        queue: Queue of past embeddings, or None.
+        freeze_prototypes: Iterations during which prototypes are frozen.
         epochs: Passes over the images.
-        batch_size: Images a step, over all processes.
+        batch_size: Images per iteration, over all processes.
         lr: Peak learning rate.
-        start_lr: Where the linear warm-up begins.
-        final_lr: Where the cosine ends.
-        warmup_epochs: Length of the warm-up; may be a fraction.
-        warmup_iterations: The same in iterations, in place of epochs.
+        start_lr: Start of the linear warm-up.
+        final_lr: End of the cosine.
+        warmup_epochs: Length of the warm-up, possibly fractional.
+        warmup_iterations: Length in iterations, instead of epochs.
         decay: cosine, or constant after the warm-up.
         momentum: Of SGD.
-        weight_decay: On all parameters, biases and BatchNorm too.
-        larc: Scale each tensor's step by the ratio of norms (You et al. 2017); the article that
-            this follows calls it LARS, SwAV's and SEER's code is LARC without clipping.
+        weight_decay: Applied to all parameters, including biases and BatchNorm.
+        larc: Scale each tensor's step by the ratio of norms (You et al. 2017): LARC without
+            clipping, as in SwAV's and SEER's code, which the SEER paper calls LARS.
         trust: LARC's coefficient.
-        zero_init_residual: Start the last BatchNorm scale of each block at 0.
-        record: Side of the decoded square images that crops are cut from; None takes 8/7 of the
+        zero_init_residual: Initialize the last BatchNorm scale of each block with 0.
+        record: Side of the decoded square images that crops are cut from; None for 8/7 of the
             largest crop.
         sync_bn_group: Processes that share BatchNorm statistics; 0 for all.
-        checkpoint_after: Blocks of each stage after which activations are kept, the others being
-            computed again in the backward pass; "block" keeps each block's; None keeps all.
-        shard: Split parameters, gradients and momentum over the processes (FSDP2) instead of
-            keeping them whole in each (DDP); no difference where there is one process.
-        images: Images that the published run saw an epoch, for planning.
-        gpus: GPUs of the published run, for planning.
-        knn_every: Epochs between two measurements of k-NN accuracy; 0 for none.
+        checkpoint_after: Blocks of each stage after which activations are kept, while others are
+            recomputed in the backward pass; "block" for every block; None keeps all.
+        shard: Shard parameters, gradients and momentum over the processes (FSDP2) instead of
+            replicating them (DDP); no effect with a single process.
+        images: Images per epoch of the published run, for cost plans.
+        gpus: GPUs of the published run, for cost plans.
+        knn_every: Epochs between measurements of k-NN accuracy; 0 for none.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
@@ -181,7 +181,7 @@ class SwavRecipe(_Strict):
     @model_validator(mode="after")
     def _check(self) -> "SwavRecipe":
         if self.total_crops < 2:
-            raise ValueError("crops has one crop; prediction is swapped between two or more")
+            raise ValueError("crops has one crop; swapped prediction needs at least two")
         if self.assign > self.crops[0].count:
             raise ValueError(
                 f"assign is {self.assign}; it must be at most the {self.crops[0].count} crops of "
@@ -192,7 +192,7 @@ class SwavRecipe(_Strict):
                 f"record is {self.record}; it must be at least the largest crop, {self.side}"
             )
         if self.warmup_epochs and self.warmup_iterations:
-            raise ValueError("give warmup_epochs or warmup_iterations, not both")
+            raise ValueError("warmup_epochs and warmup_iterations exclude each other")
         for name in ("start_lr", "final_lr"):
             if getattr(self, name) > self.lr:
                 raise ValueError(
@@ -207,12 +207,12 @@ class SwavRecipe(_Strict):
 
     @property
     def total_crops(self) -> int:
-        """Crops of an image."""
+        """Crops per image."""
         return sum(group.count for group in self.crops)
 
     @property
     def side(self) -> int:
-        """Side of the largest crop, at which the trunk is evaluated too."""
+        """Side of the largest crop, which is also used for evaluation."""
         return max(group.size for group in self.crops)
 
     @property
@@ -221,7 +221,7 @@ class SwavRecipe(_Strict):
         return self.record or round(self.side * 8 / 7)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as it stands in recipe.yaml."""
+        """Return plain data, as in recipe.yaml."""
         return self.model_dump(mode="json")
 
     def differences(self, other: "SwavRecipe") -> list[str]:

@@ -1,8 +1,8 @@
-"""The network of pretraining: a trunk, a projection head and prototypes."""
+"""The network of SwAV: trunk, projection head and prototypes."""
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,19 +20,19 @@ from designspace.pretraining.recipe import Head, SwavRecipe
 
 
 def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> RegNet:
-    """Build a network without its classifier: (n, 3, side, side) to pooled features (n, width)."""
+    """Build a network without classifier: (n, 3, side, side) to pooled features (n, width)."""
     network = build(model, zero_init_residual, device)
     network.fc = nn.Identity()
     return network
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the entries of a state whose names begin with a prefix, without it."""
+    """Return the entries of a state dict under a prefix, which is removed."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def projection(width: int, head: Head) -> nn.Sequential:
-    """Build the projection head: linear layers (with bias), BatchNorm if asked, ReLU between."""
+    """Build the projection head: linear layers with optional BatchNorm and ReLU between."""
     layers: list[nn.Module] = []
     for hidden in head.hidden:
         layers.append(nn.Linear(width, hidden))
@@ -47,14 +47,13 @@ def projection(width: int, head: Head) -> nn.Sequential:
 class SwavNetwork(nn.Module):
     """Trunk, head and prototypes.
 
-    One pass of the trunk for each size of crop; the head sees the crops of all sizes at once, so
-    that its BatchNorm does too.
+    The trunk runs once per crop size; the head, and so its BatchNorm, sees all crops at once.
     """
 
     trunk: RegNet
 
     def __init__(self, model: Model, recipe: SwavRecipe, device: str = "cpu") -> None:
-        """Build with fresh weights from torch's global random state; `meta` allocates none."""
+        """Initialize from torch's global random state; device `meta` allocates nothing."""
         super().__init__()
         check_depth(model, recipe)
         self.trunk = trunk_of(model, recipe.zero_init_residual, device)
@@ -67,8 +66,7 @@ class SwavNetwork(nn.Module):
         """Embed crops and score them against the prototypes.
 
         Args:
-            crops: One tensor a size, (count * batch, 3, side, side), the crops of a size one after
-                another.
+            crops: One tensor per size, (count * batch, 3, side, side), crop after crop.
 
         Returns:
             Embeddings of length 1, (crops * batch, dim), and scores, (crops * batch, K), in the
@@ -94,22 +92,18 @@ class SwavNetwork(nn.Module):
 
     @torch.no_grad()
     def normalize_prototypes(self) -> None:
-        """Scale every prototype to length 1."""
+        """Normalize every prototype to length 1."""
         weight = local_tensor(self.prototypes.weight)
         weight.copy_(functional.normalize(weight, dim=1))
 
 
 def total_stride(model: Model) -> int:
-    """Return by how much a trunk shrinks an image's side."""
+    """Return the product of all strides of a trunk."""
     return model.skeleton.stem_stride * math.prod(model.skeleton.strides)
 
 
 def check_depth(model: Model, recipe: SwavRecipe) -> None:
-    """Refuse a trunk that shrinks the smallest crop to less than a pixel.
-
-    Raises:
-        InputError: It does; the message has the crop and the stride.
-    """
+    """Raise InputError if a trunk reduces the smallest crop to less than a pixel."""
     smallest = min(group.size for group in recipe.crops)
     if smallest < (stride := total_stride(model)):
         raise InputError(
@@ -121,7 +115,7 @@ def check_depth(model: Model, recipe: SwavRecipe) -> None:
 def _segments(
     model: Model, checkpoint_after: str | list[list[int]] | None
 ) -> tuple[tuple[int, ...], ...] | None:
-    """Ends of the runs of blocks that are computed again, for each stage."""
+    """Ends of the checkpointed segments of blocks in each stage."""
     if checkpoint_after is None:
         return None
     depths = model.body.depths
@@ -144,18 +138,13 @@ def _segments(
 
 
 def _contexts(part: nn.Module) -> tuple[Any, Any]:
-    """Contexts of the first and of the second computation of a run of blocks."""
-    return _as_it_is(), _without_statistics(part)
+    """Contexts of a segment's forward pass and of its recomputation."""
+    return nullcontext(), _frozen_statistics(part)
 
 
 @contextmanager
-def _as_it_is() -> Any:
-    yield
-
-
-@contextmanager
-def _without_statistics(part: nn.Module) -> Any:
-    """Keep BatchNorm's running statistics from being updated a second time by the same batch."""
+def _frozen_statistics(part: nn.Module) -> Any:
+    """Prevent a second update of BatchNorm's running statistics by the same batch."""
     norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     counts = [norm.num_batches_tracked for norm in norms]

@@ -1,4 +1,4 @@
-"""One pretraining in progress: the step of SwAV, and all that must be kept to go on."""
+"""The training step of SwAV, and the state that resuming needs."""
 
 import math
 import warnings
@@ -25,12 +25,16 @@ from designspace.pretraining.swav_network import SwavNetwork
 
 
 class SwavTrainer:
-    """Network, optimizer, queue, and the iterations done.
+    """Network, optimizer and queue.
 
-    All that is random follows from the seed and the iteration, so that no random state needs to be
-    kept. `state` and `restore` carry the rest: training goes on bit for bit where it was.
+    Everything random depends on the seed and the iteration alone; `state` and `restore` carry the
+    rest, so that resumed training is bit-identical. Several processes replicate the network (DDP)
+    or shard it (FSDP2, `recipe.shard`).
 
-    Several processes hold the whole network each (DDP), or parts of it (FSDP2: `recipe.shard`).
+    Attributes:
+        network: Trunk, head and prototypes.
+        iteration: Iterations done.
+        metrics: Of the current epoch.
     """
 
     def __init__(
@@ -42,24 +46,24 @@ class SwavTrainer:
         group: ProcessGroupInfo,
         autocast: torch.dtype | None = None,
     ) -> None:
-        """Build and initialise; equal seeds give equal weights on every device and process.
+        """Build the network; equal seeds give equal weights on every device and process.
 
         Args:
             model: The trunk.
             recipe: How it is trained.
-            per_epoch: Iterations an epoch.
-            seed: Seed of the weights.
+            per_epoch: Iterations per epoch.
+            seed: Of the weights.
             group: The processes.
-            autocast: What to compute in beside float32 weights; None for float32 alone. Sharded,
-                only bfloat16 is taken up: float16 would need scaled gradients in parts.
+            autocast: Compute type besides float32; None for float32 alone. Sharded networks ignore
+                float16, which would need sharded gradient scaling.
         """
         self._recipe, self._per_epoch, self._group = recipe, per_epoch, group
         self._device = group.device
         self._sharded = recipe.shard and group.handle is not None
         self._autocast = None if self._sharded else autocast
         if self._sharded:
-            reduced = autocast if autocast is torch.bfloat16 else None
-            self.network = sharded_network(model, recipe, seed, group, reduced)
+            dtype = autocast if autocast is torch.bfloat16 else None
+            self.network = sharded_network(model, recipe, seed, group, dtype)
         else:
             self.network = _whole_network(model, recipe, seed, group)
         self._forward = self.network if self._sharded else _replicated(self.network, group)
@@ -68,24 +72,23 @@ class SwavTrainer:
             group.device.type,
             enabled=self._autocast is torch.float16 and group.device.type == "cuda",
         )
-        group.batch_slice(recipe.batch_size)
         self._queue = self._new_queue()
         self.iteration = 0
         self.metrics = EpochMetrics(recipe, group)
 
     @property
     def epoch(self) -> int:
-        """Epoch that the next iteration belongs to, from 0."""
+        """Epoch of the next iteration, from 0."""
         return self.iteration // self._per_epoch
 
     def step(self, crops: list[Tensor]) -> tuple[Tensor, float]:
-        """Train one iteration; return its loss over all processes, and its learning rate.
+        """Train one iteration; return its mean loss over all processes, and its learning rate.
 
         Args:
-            crops: What `CropMaker` made of this process's share of the batch.
+            crops: Of this process's part of the batch, as from `CropMaker`.
         """
         recipe = self._recipe
-        rate = learning_rate(recipe, self.iteration, self._per_epoch)
+        lr = learning_rate(recipe, self.iteration, self._per_epoch)
         self.network.normalize_prototypes()
         with self._precision():
             embeddings, scores = self._forward(crops)
@@ -96,38 +99,37 @@ class SwavTrainer:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.iteration < recipe.freeze_prototypes:
             self.network.prototypes.weight.grad = None
-        self._optimizer.param_groups[0]["lr"] = rate
+        self._optimizer.param_groups[0]["lr"] = lr
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
         self.iteration += 1
-        seen = self._group.mean(loss.detach().clone())
-        self.metrics.add(seen, embeddings[0].detach(), scores[0].detach())
-        return seen, rate
+        mean_loss = self._group.mean(loss.detach().clone())
+        self.metrics.add(mean_loss, embeddings[0].detach(), scores[0].detach())
+        return mean_loss, lr
 
     @torch.no_grad()
     def _assign(self, embeddings: Tensor, scores: Tensor) -> Tensor:
         recipe, queue = self._recipe, self._queue
         batch = scores.shape[1]
-        made = []
+        assigned = []
         for crop in range(recipe.assign):
-            own = scores[crop].detach()
+            targets = scores[crop].detach()
             if queue is not None and queue.full:
                 weight = full_tensor(self.network.prototypes.weight)
-                own = torch.cat([queue.rows(crop) @ weight.T, own.float()])
-            assigned = codes(
-                own, recipe.sinkhorn.epsilon, recipe.sinkhorn.iterations, self._group.handle
+                targets = torch.cat([queue.rows(crop) @ weight.T, targets.float()])
+            crop_codes = codes(
+                targets, recipe.sinkhorn.epsilon, recipe.sinkhorn.iterations, self._group.handle
             )
-            made.append(assigned[-batch:])
+            assigned.append(crop_codes[-batch:])
         if queue is not None and recipe.queue is not None and self.epoch >= recipe.queue.from_epoch:
             queue.push(embeddings[: recipe.assign])
-        return torch.stack(made)
+        return torch.stack(assigned)
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how training goes on; collective.
+        """Return everything that resuming needs; collective.
 
-        What the processes hold in parts (the queue; sharded, parameters and momentum too) stays in
-        parts, as DTensors.
+        Sharded tensors (the queue, and with `recipe.shard` parameters and momentum) are DTensors.
         """
         return {
             "iteration": self.iteration,
@@ -139,7 +141,7 @@ class SwavTrainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state: whole, or in parts that lie as this one's."""
+        """Resume from a state of whole tensors, or of tensors sharded like this trainer's."""
         self.iteration = int(state["iteration"])
         copy_state(self.network.state_dict(), state["network"])
         own = self._momentum()
@@ -158,7 +160,7 @@ class SwavTrainer:
             self._queue.restore({"rows": queue, "filled": filled // self._group.size})
 
     def _momentum(self) -> dict[str, Tensor]:
-        """Momentum by parameter; where no step was taken yet it is 0, which comes to the same."""
+        """Momentum by parameter; zeros before the first step, which are equivalent."""
         return {
             name: self._optimizer.state[p].get("momentum_buffer", torch.zeros_like(p.detach()))
             for name, p in self.network.named_parameters()
@@ -172,7 +174,7 @@ class SwavTrainer:
         return EmbeddingQueue(recipe.assign, length, recipe.head.dim, self._device)
 
     def _queue_state(self) -> dict[str, Any] | None:
-        """The queue as (crops, batches, images of a batch, dim), in parts by images."""
+        """The queue as (crops, batches, images per batch, dim), sharded by images."""
         if self._queue is None:
             return None
         state = self._queue.state()
@@ -193,59 +195,61 @@ class SwavTrainer:
 
 
 class EpochMetrics:
-    """What is summed up over an epoch, to see collapse."""
+    """Running sums over an epoch: loss, std of the embeddings, and prototypes in use."""
 
     def __init__(self, recipe: SwavRecipe, group: ProcessGroupInfo) -> None:
-        """Begin with nothing."""
+        """Start an epoch."""
         self._dim, self._group = recipe.head.dim, group
         self._k = recipe.prototypes
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new epoch."""
+        """Start a new epoch."""
         device = self._group.device
         self._steps = 0
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._spread = torch.zeros((), dtype=torch.float64, device=device)
-        self._wins = torch.zeros(self._k, dtype=torch.int64, device=device)
+        self._std = torch.zeros((), dtype=torch.float64, device=device)
+        self._counts = torch.zeros(self._k, dtype=torch.int64, device=device)
 
     def add(self, loss: Tensor, embeddings: Tensor, scores: Tensor) -> None:
-        """Take in one step: the loss, and embeddings (n, dim) and scores (n, K) of a crop."""
+        """Add a step: the loss, and embeddings (n, dim) and scores (n, K) of one crop."""
         self._steps += 1
         self._loss += loss.double()
-        self._spread += embeddings.float().std(dim=0, correction=0).mean().double()
-        self._wins += torch.bincount(scores.argmax(dim=1), minlength=self._k)
+        self._std += embeddings.float().std(dim=0, correction=0).mean().double()
+        winners = scores.argmax(dim=1)
+        # Unlike bincount, index_add_ doesn't wait for the device.
+        self._counts.index_add_(0, winners, torch.ones_like(winners))
 
     def summary(self) -> dict[str, Any]:
-        """Return mean loss, prototypes that were nearest to any image, and the features' spread.
+        """Return mean loss, number of prototypes nearest to any image, and std of the embeddings.
 
-        The spread is 1 where embeddings fill the sphere evenly and 0 where all are the same.
+        The std is scaled to 1 if embeddings are uniform on the sphere; 0 means collapse.
         """
         steps = max(1, self._steps)
-        wins = self._group.sum(self._wins.clone())
-        spread = self._group.mean(self._spread.clone()).item() / steps
+        counts = self._group.sum(self._counts.clone())
+        std = self._group.mean(self._std.clone()).item() / steps
         return {
             "loss": self._loss.item() / steps,
-            "prototypes_used": int((wins > 0).sum()),
-            "feature_std": spread * math.sqrt(self._dim),
+            "prototypes_used": int((counts > 0).sum()),
+            "feature_std": std * math.sqrt(self._dim),
         }
 
     def state(self) -> dict[str, Any]:
-        """Return the sums so far, over all processes; collective."""
+        """Return the sums over all processes; collective."""
         return {
             "steps": self._steps,
             "loss": self._loss.clone(),
-            "spread": self._group.mean(self._spread.clone()),
-            "wins": self._group.sum(self._wins.clone()),
+            "spread": self._group.mean(self._std.clone()),
+            "wins": self._group.sum(self._counts.clone()),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up sums of all processes."""
+        """Restore sums over all processes."""
         device = self._group.device
         self._steps = int(state["steps"])
-        self._loss, self._spread = state["loss"].to(device), state["spread"].to(device)
-        wins = state["wins"].to(device)
-        self._wins = wins if self._group.first else torch.zeros_like(wins)
+        self._loss, self._std = state["loss"].to(device), state["spread"].to(device)
+        counts = state["wins"].to(device)
+        self._counts = counts if self._group.first else torch.zeros_like(counts)
 
 
 def _whole_network(
@@ -260,15 +264,15 @@ def _whole_network(
 
 
 def _replicated(network: SwavNetwork, group: ProcessGroupInfo) -> nn.Module:
-    """The network, with gradients averaged over the processes where there are several."""
+    """Wrap the network in DDP if there are several processes."""
     if group.handle is None:
         return network
-    places = [group.device] if group.device.type == "cuda" else None
+    devices = [group.device] if group.device.type == "cuda" else None
     with warnings.catch_warnings():
-        # Newer versions of torch have another name for it, older ones don't know that one.
+        # The new name of the option doesn't exist in older versions of torch.
         warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
         return DistributedDataParallel(
-            network, device_ids=places, broadcast_buffers=False, gradient_as_bucket_view=True
+            network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
         )
 
 

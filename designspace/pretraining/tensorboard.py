@@ -5,7 +5,7 @@ from typing import Any
 
 from designspace.training.tensorboard import summary_writer
 
-# What an epoch's record holds, and how TensorBoard groups it.
+# TensorBoard tags of the values of an epoch.
 _EPOCH = {
     "loss": "epoch/loss",
     "knn": "epoch/knn",
@@ -17,22 +17,22 @@ _EPOCH = {
 
 
 class PretrainTensorBoard:
-    """Writes loss and rate of each iteration, and what is watched of each epoch."""
+    """Writes loss and learning rate of each iteration, and the metrics of each epoch."""
 
     def __init__(self, folder: Path) -> None:
-        """Find the writer.
+        """Import the writer.
 
         Args:
-            folder: Where event files will lie.
+            folder: Of the event files.
 
         Raises:
-            InputError: The `tensorboard` package, which torch writes with, is not installed.
+            InputError: The package `tensorboard` is not installed.
         """
-        self._make, self._folder = summary_writer(), folder
+        self._writer_class, self._folder = summary_writer(), folder
 
     def begin(self, done: int) -> None:
-        """Open a file; what earlier ones say of iterations after `done` doesn't count."""
-        self._writer = self._make(log_dir=str(self._folder), purge_step=done + 1)
+        """Open a file, which replaces iterations after `done` in earlier files."""
+        self._writer = self._writer_class(log_dir=str(self._folder), purge_step=done + 1)
 
     def steps(self, records: list[dict[str, Any]]) -> None:
         """Write iterations."""

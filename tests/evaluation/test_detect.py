@@ -24,7 +24,7 @@ from designspace.evaluation.detection.detector_training import (
 )
 from designspace.evaluation.detection.mask_rcnn import Detector, PyramidTrunk, levels, mask_rcnn
 from designspace.evaluation.detection.pasted_scenes import PasteOptions, paste_scenes
-from designspace.evaluation.detection.scenes import Scenes, targets, to_mask, to_runs
+from designspace.evaluation.detection.scenes import Scenes, decode_mask, encode_mask, targets
 from designspace.pretraining.swav_network import trunk_of
 
 SMALL = Model(
@@ -45,7 +45,8 @@ def annotation(number, image, mask, kind=1):
     box = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
     return {
         "id": number, "image_id": image, "category_id": kind, "iscrowd": 0,
-        "bbox": [float(v) for v in box], "area": float(mask.sum()), "segmentation": to_runs(mask),
+        "bbox": [float(v) for v in box], "area": float(mask.sum()),
+        "segmentation": encode_mask(mask),
     }  # fmt: skip
 
 
@@ -119,10 +120,10 @@ def test_segmentations_of_all_kinds_become_the_same_mask():
             runs.append(0)
             last = value
         runs[-1] += 1
-    for made in (outline, {"size": [40, 40], "counts": runs}, to_runs(mask)):
-        assert np.array_equal(to_mask(made, 40, 40), mask)
+    for made in (outline, {"size": [40, 40], "counts": runs}, encode_mask(mask)):
+        assert np.array_equal(decode_mask(made, 40, 40), mask)
     beyond = [[-900.0, 3.0, 9e9, 3.0, 9e9, 13.0, -900.0, 13.0]]
-    assert np.array_equal(to_mask(beyond, 40, 40), block(3, 0, 10, 40))
+    assert np.array_equal(decode_mask(beyond, 40, 40), block(3, 0, 10, 40))
 
 
 def pasted(count=6, seed=0, ink=False, **more):
@@ -213,25 +214,28 @@ def first(key, part="annotations"):
     [
         (lambda d: d.pop("images"), "images: missing"),
         (lambda d: d["annotations"][0].pop("bbox"), r"annotations\[0\].bbox: missing"),
-        (first("bbox")([1, 2, 3]), "annotation 0: bbox is"),
+        (first("bbox")([1, 2, 3]), r"annotations\[0\].bbox: "),
         (first("bbox")([1, 2, -3, 4]), "annotation 0: bbox is"),
         (first("bbox")("wide"), r"annotations\[0\].bbox: must be .*list"),
         (first("image_id")(99), "annotation 0: there is no image 99"),
         (first("category_id")(99), "annotation 0: there is no category 99"),
-        (first("iscrowd")(5), "iscrowd is 5"),
-        (first("area")(float("nan")), "area is nan"),
-        (first("segmentation")([[1, 2, 3, 4]]), "annotation 0: segmentation has an outline"),
-        (first("segmentation")([[1, 2, 3, 4, 5, "x"]]), "segmentation has an outline"),
-        (first("segmentation")({"size": [32, 48], "counts": [5, 5]}), "no runs of 1536 pixels"),
-        (first("segmentation")({"size": [32, 48], "counts": "zzzz"}), "no runs of 1536 pixels"),
+        (first("iscrowd")(5), r"annotations\[0\].iscrowd: must be"),
+        (first("area")(float("nan")), r"annotations\[0\].area: must be"),
+        (
+            first("segmentation")([[1, 2, 3, 4]]),
+            "0: segmentation has an invalid polygon",
+        ),
+        (first("segmentation")([[1, 2, 3, 4, 5, "x"]]), "segmentation has an invalid polygon"),
+        (first("segmentation")({"size": [32, 48], "counts": [5, 5]}), "not runs of 1536 pixels"),
+        (first("segmentation")({"size": [32, 48], "counts": "zzzz"}), "not runs of 1536 pixels"),
         (first("segmentation")({"size": [9, 9], "counts": []}), r"runs with size \[32, 48\]"),
         (first("segmentation")(None), "segmentation must be"),
         (first("id")(1), "annotations has the id 1 twice"),
         (first("id", "images")(11), "images has the id 11 twice"),
-        (first("file_name", "images")("../val2017/0.png"), "leads out of"),
-        (first("file_name", "images")("/etc/passwd"), "leads out of"),
+        (first("file_name", "images")("../val2017/0.png"), "is not in"),
+        (first("file_name", "images")("/etc/passwd"), "is not in"),
         (first("file_name", "images")("none.png"), "1 of 2 images are not in"),
-        (first("width", "images")(0), "image 10 is 0 by 32"),
+        (first("width", "images")(0), r"images\[0\].width: must be"),
         (first("name", "categories")("dog"), "categories of train2017 and val2017 differ"),
     ],
 )
@@ -239,15 +243,6 @@ def test_bad_coco_files_get_one_message(tmp_path, change, message):
     with pytest.raises(InputError, match=message) as caught:
         read_coco(coco_folder(tmp_path, change))
     assert "\n" not in str(caught.value)
-
-
-def test_images_behind_links_out_of_the_folder_are_refused(tmp_path):
-    root = coco_folder(tmp_path / "data")
-    (tmp_path / "secret.png").write_bytes((root / "train2017" / "0.png").read_bytes())
-    (root / "train2017" / "0.png").unlink()
-    (root / "train2017" / "0.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(InputError, match=r"0\.png is a link that leads out of"):
-        read_coco(root)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +263,7 @@ def test_folders_that_are_not_cocos(tmp_path):
         read_coco(tmp_path)
     root = coco_folder(tmp_path / "a")
     (root / "val2017").rename(root / "other")
-    with pytest.raises(InputError, match="images in val2017/, which is missing"):
+    with pytest.raises(InputError, match="describes images in val2017/, which is missing"):
         read_coco(root)
 
 
@@ -320,7 +315,7 @@ def test_the_published_detector_is_torchvisions():
 
 def test_the_schedule_is_the_published_one():
     made = published_schedule()
-    assert [made.rate(i) for i in (0, 50, 100, 59_999, 60_000, 80_000)] == pytest.approx(
+    assert [made.learning_rate(i) for i in (0, 50, 100, 59_999, 60_000, 80_000)] == pytest.approx(
         [2e-5, 0.01, 0.02, 0.02, 0.002, 0.0002]
     )
     assert (made.batch, made.weight_decay, made.size.shorter[-1]) == (16, 1e-4, 800)

@@ -13,14 +13,14 @@ from torchvision import transforms
 from torchvision.transforms import functional as tv
 
 from designspace.data.augmentation import cut_resized, resized_boxes
-from designspace.pretraining import color_jitter as colour
-from designspace.pretraining.color_jitter import ColourDraw, draw_colours
+from designspace.pretraining import color_jitter
+from designspace.pretraining.color_jitter import ColorDraw, draw_colors
 from designspace.pretraining.multicrop import CropMaker, draw_crops, epoch_order
 from designspace.pretraining.recipe import Augment, load_recipe, parse_recipe
 
 
 def pictures(n, side, seed=0):
-    """Smooth pictures with strong colours, uint8 (n, side, side, 3)."""
+    """Smooth pictures with strong colors, uint8 (n, side, side, 3)."""
     g = torch.Generator().manual_seed(seed)
     small = torch.rand(n, 3, 5, 5, generator=g) * 255
     big = torch.nn.functional.interpolate(small, side, mode="bicubic").clamp(0, 255)
@@ -54,7 +54,7 @@ def test_crops_one_by_one_are_those_of_batches(side):
         one = dataclasses.replace(one, boxes=boxes)
         made = torch.zeros(2, n, 3, one.size, one.size).unbind()
         made = [m.contiguous(memory_format=torch.channels_last) for m in made]
-        maker.batched(records, one, made[0])
+        maker.batched(records, [one], [made[0]])
         maker.one_by_one(records, one, made[1])
         assert torch.allclose(*made, atol=2e-3)
         assert (made[0] - made[1]).abs().mean() < 2e-5
@@ -79,10 +79,10 @@ def test_boxes_are_distributed_as_torchvisions():
 @pytest.mark.parametrize(
     ("mine", "theirs", "low", "high"),
     [
-        (colour.brightness, tv.adjust_brightness, 0.2, 1.8),
-        (colour.contrast, tv.adjust_contrast, 0.2, 1.8),
-        (colour.saturation, tv.adjust_saturation, 0.2, 1.8),
-        (colour.hue, tv.adjust_hue, -0.5, 0.5),
+        (color_jitter.brightness, tv.adjust_brightness, 0.2, 1.8),
+        (color_jitter.contrast, tv.adjust_contrast, 0.2, 1.8),
+        (color_jitter.saturation, tv.adjust_saturation, 0.2, 1.8),
+        (color_jitter.hue, tv.adjust_hue, -0.5, 0.5),
     ],
 )
 def test_each_jitter_is_torchvisions(mine, theirs, low, high):
@@ -99,13 +99,16 @@ def test_each_jitter_is_torchvisions(mine, theirs, low, high):
 
 def test_grey_is_torchvisions():
     images = pictures(4, 12).permute(0, 3, 1, 2).float() / 255
-    assert torch.allclose(colour.grey(images)[:, None], tv.rgb_to_grayscale(images), atol=1e-6)
+    assert torch.allclose(
+        color_jitter.grey(images)[:, None], tv.rgb_to_grayscale(images), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
 def test_blur_is_a_gaussian_with_repeated_edges(sigma):
     images = pictures(3, 40).permute(0, 3, 1, 2).float() / 255
-    made = colour.blur(images, torch.full((3,), sigma))
+    made = images.clone()
+    color_jitter.blur(made, color_jitter.blur_weights(torch.full((3,), sigma), 40))
     padded = torch.nn.functional.pad(images, (8, 8, 8, 8), mode="replicate")
     twin = tv.gaussian_blur(padded, [17, 17], [sigma, sigma])[..., 8:-8, 8:-8]
     assert torch.allclose(made, twin, atol=1e-5)
@@ -116,10 +119,10 @@ def test_blur_is_a_gaussian_with_repeated_edges(sigma):
 
 def test_order_of_the_jitter_is_each_images_own():
     augment = Augment(blur=0.0, grey=0.0, jitter_share=1.0)
-    drawn = draw_colours(augment, 24, torch.Generator().manual_seed(3))
+    drawn = draw_colors(augment, 24, torch.Generator().manual_seed(3))
     images = pictures(24, 12).permute(0, 3, 1, 2).float() / 255
     made = images.clone()
-    colour.colour(made, drawn, augment)
+    color_jitter.apply_color_ops(made, color_jitter.color_ops(drawn, augment, 12))
     twins = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     for i in range(24):
         twin = images[i]
@@ -131,7 +134,7 @@ def test_order_of_the_jitter_is_each_images_own():
 
 def test_draws_have_the_papers_distribution():
     n, augment = 20_000, load_recipe("swav").augment
-    drawn = draw_colours(augment, n, torch.Generator().manual_seed(0))
+    drawn = draw_colors(augment, n, torch.Generator().manual_seed(0))
     for share, p in ((drawn.jitter, 0.8), (drawn.grey, 0.2), (drawn.sigma > 0, 0.5)):
         assert abs(share.float().mean().item() - p) < 4 * (p * (1 - p) / n) ** 0.5
     sigma = drawn.sigma[drawn.sigma > 0].numpy()
@@ -171,7 +174,7 @@ def test_nothing_drawn_is_the_image_itself_normalised():
     records = pictures(2, 16)
     whole = torch.tensor([[0, 0, 16, 16]] * 2)
     drawn = draw_crops(recipe, 16, 2, 0, 0)[0]
-    drawn = type(drawn)(16, whole, drawn.flips, drawn.colours)
+    drawn = type(drawn)(16, whole, drawn.flips, drawn.colors)
     made = CropMaker(recipe, (127.5,) * 3, (51.0,) * 3)(records, [drawn])[0]
     assert torch.allclose(made, (records.permute(0, 3, 1, 2).float() - 127.5) / 51, atol=1e-3)
 
@@ -193,42 +196,41 @@ def test_a_whole_crop_is_torchvisions_on_the_same_draws(side, batched):
     maker = CropMaker(recipe, mean, std)
     made = [torch.empty(n, 3, one.size, one.size) for one in drawn]
     if batched:
-        for one, crops in zip(drawn, made, strict=True):
-            maker.batched(records, one, crops)
+        maker.batched(records, drawn, made)
     else:
         made = [crops for of_size in maker(records, drawn) for crops in of_size.split(n)]
     jitter = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     for one, crops in zip(drawn, made, strict=True):
-        size, colours = one.size, one.colours
+        size, colors = one.size, one.colors
         for i in range(n):
             image = records[i].permute(2, 0, 1).float() / 255
             box = one.boxes[i].tolist()
             image = tv.resized_crop(image, *box, [size, size], antialias=False)
             image = tv.hflip(image) if one.flips[i] else image
-            if colours.jitter[i]:
-                for kind in colours.order[i].tolist():
-                    image = jitter[kind](image, colours.factors[i, kind].item())
-            if colours.grey[i]:
+            if colors.jitter[i]:
+                for kind in colors.order[i].tolist():
+                    image = jitter[kind](image, colors.factors[i, kind].item())
+            if colors.grey[i]:
                 image = tv.rgb_to_grayscale(image, 3)
-            if colours.sigma[i] > 0:
+            if colors.sigma[i] > 0:
                 reach = min(8, size - 1)
                 padded = functional.pad(image[None], (reach,) * 4, mode="replicate")[0]
                 kernel = [2 * reach + 1] * 2
-                image = tv.gaussian_blur(padded, kernel, [colours.sigma[i].item()] * 2)
+                image = tv.gaussian_blur(padded, kernel, [colors.sigma[i].item()] * 2)
                 image = image[:, reach:-reach, reach:-reach]
             twin = tv.normalize(image, [m / 255 for m in mean], [s / 255 for s in std])
             assert torch.allclose(crops[i], twin, atol=2e-3), i
 
 
 def measures(crops):
-    """What a pipeline may change: brightness, contrast, colour, sharpness, left against right."""
+    """What a pipeline may change: brightness, contrast, color, sharpness, left against right."""
     half = crops.shape[-1] // 2
     steps = (crops[..., 1:] - crops[..., :-1]).abs().mean(dim=(1, 2, 3))
     spread = crops.std(dim=(2, 3)).mean(1)
     return {
         "brightness": crops.mean(dim=(1, 2, 3)),
         "contrast": spread,
-        "colour": (crops[:, 0] - crops[:, 2]).mean(dim=(1, 2)),
+        "color": (crops[:, 0] - crops[:, 2]).mean(dim=(1, 2)),
         "sharpness": steps / (spread + 0.01),
         "sides": (crops[..., :half].mean(dim=(1, 2, 3)) - crops[..., half:].mean(dim=(1, 2, 3))),
     }
@@ -270,9 +272,9 @@ def test_crops_are_distributed_as_the_papers_pipeline():
 
 
 def test_take_keeps_what_belongs_together():
-    drawn = draw_colours(Augment(), 5, torch.Generator().manual_seed(0))
+    drawn = draw_colors(Augment(), 5, torch.Generator().manual_seed(0))
     part = drawn.take(slice(1, 3))
-    assert isinstance(part, ColourDraw)
+    assert isinstance(part, ColorDraw)
     assert torch.equal(part.factors, drawn.factors[1:3])
     assert torch.equal(part.sigma, drawn.sigma[1:3])
 

@@ -1,4 +1,4 @@
-"""Training a detector, and what it finds."""
+"""Train a detector and run it."""
 
 import hashlib
 import math
@@ -14,30 +14,30 @@ from torch import Tensor, nn
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.evaluation.detection.mask_rcnn import Detector, mask_rcnn
-from designspace.evaluation.detection.scenes import Scenes, targets, to_runs
+from designspace.evaluation.detection.scenes import Scenes, encode_mask, targets
 from designspace.pretraining.multicrop import mixed_seed
 
-# Images that are read ahead of the detector, in batches, and the threads that read.
+# Batches read ahead, and threads that read them.
 _AHEAD, _READERS = 4, 8
-# Seconds between two lines about a training.
+# Seconds between progress notes.
 _NOTE_EVERY = 30.0
-# Share of a mask's probability from which a pixel belongs to the object.
-_INSIDE = 0.5
+# Probability from which a pixel belongs to the object.
+_MASK_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a detector is trained: SGD with momentum 0.9, mirrored with probability 0.5.
+    """A training schedule: SGD with momentum 0.9, horizontal flips with probability 0.5.
 
     Attributes:
-        name: What people call it.
+        name: Description.
         size: Of the detector.
-        iterations: Batches.
-        batch: Images a batch.
-        lr: Peak learning rate at this batch.
-        warmup: Iterations of linear warm-up, from a thousandth.
-        steps: Shares of the training after which the rate is divided by ten.
-        weight_decay: On all parameters.
+        iterations: Number of batches.
+        batch: Batch size.
+        lr: Peak learning rate at this batch size.
+        warmup: Iterations of linear warm-up from a thousandth of lr.
+        steps: Fractions of training after which the learning rate is divided by ten.
+        weight_decay: Applied to all parameters.
     """
 
     name: str
@@ -51,21 +51,21 @@ class Schedule:
 
     @property
     def digest(self) -> str:
-        """Hash of all that it says."""
+        """Hash of the schedule, which scores of the journal depend on; so do the class names."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
-    def rate(self, iteration: int) -> float:
+    def learning_rate(self, iteration: int) -> float:
         """Return the learning rate of an iteration, from 0."""
-        rate = self.lr * 0.1 ** sum(iteration >= step * self.iterations for step in self.steps)
+        lr = self.lr * 0.1 ** sum(iteration >= step * self.iterations for step in self.steps)
         if iteration < self.warmup:
-            rate *= max(1e-3, iteration / self.warmup)
-        return rate
+            lr *= max(1e-3, iteration / self.warmup)
+        return lr
 
 
 def published_schedule() -> Schedule:
-    """SEER's: 90,000 iterations of 16 images, 0.02 after 100 of warm-up, shorter side 640 to 800.
+    """Return SEER's: 90,000 iterations of 16 images, lr 0.02, shorter side 640 to 800 pixels.
 
-    The detector is torchvision's: 256 channels, a box head of 1024, four mask layers.
+    The detector has torchvision's sizes: 256 channels, a box head of 1024, four mask layers.
     """
     shorter = tuple(range(640, 801, 32))
     size = Detector(256, 1024, 4, 256, 512, (2000, 1000), 100, shorter, 1333)
@@ -73,10 +73,9 @@ def published_schedule() -> Schedule:
 
 
 def small_schedule(side: int) -> Schedule:
-    """Scaled down for two cores: images of a side, an eighth of the channels, 200 iterations of 8.
+    """Return a schedule for two cores: 200 iterations of 8 images, an eighth of the channels.
 
-    The rate and its steps are the published ones' for this batch, the warm-up is longer in
-    proportion.
+    The learning rate is the published one scaled to this batch size; its steps are the same.
     """
     size = Detector(32, 128, 2, 64, 16, (64, 64), 20, (side,), 2 * side)
     return Schedule("scaled down", size, 200, 8, 0.01, 20)
@@ -96,12 +95,12 @@ def train_detector(
 
     Args:
         model: The trunk.
-        weights: Its arrays, or None to begin from random ones.
-        scenes: What it is trained on; images without objects are left out.
-        schedule: How.
-        statistics: Mean and deviation of each channel that the trunk was trained with, 0 to 255.
-        seed: Of heads, order, mirroring and sampled regions.
-        device: Where.
+        weights: Of the trunk; None for random weights.
+        scenes: Training images; those without objects are skipped.
+        schedule: How to train.
+        statistics: Mean and std of each channel for normalization, 0 to 255.
+        seed: Of heads, order, flips and sampled regions.
+        device: Where to train.
         note: Called with the loss now and then.
 
     Raises:
@@ -120,7 +119,7 @@ def train_detector(
         )
         last = time.monotonic()
         for iteration, (images, objects) in enumerate(_batches(scenes, schedule, seed, device)):
-            optimizer.param_groups[0]["lr"] = schedule.rate(iteration)
+            optimizer.param_groups[0]["lr"] = schedule.learning_rate(iteration)
             losses = network(images, objects)
             loss = torch.stack(list(losses.values())).sum()
             optimizer.zero_grad()
@@ -139,19 +138,19 @@ def train_detector(
 
 @torch.no_grad()
 def detect(network: nn.Module, scenes: Scenes, batch: int, device: torch.device) -> list[Any]:
-    """Return what a detector finds, as COCO's results."""
+    """Return the detections on all images as COCO's results."""
     network.eval()
-    found: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
     for start in range(0, len(scenes), batch):
         rows = range(start, min(start + batch, len(scenes)))
         images = [_image(scenes, row, False).to(device) for row in rows]
         for row, result in zip(rows, network(images), strict=True):
-            found += _results(scenes, row, {key: value.cpu() for key, value in result.items()})
-    return found
+            detections += _results(scenes, row, {key: value.cpu() for key, value in result.items()})
+    return detections
 
 
 def _results(scenes: Scenes, row: int, result: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
-    masks = (result["masks"][:, 0] >= _INSIDE).numpy().astype("uint8")
+    masks = (result["masks"][:, 0] >= _MASK_THRESHOLD).numpy().astype("uint8")
     for box, label, score, mask in zip(
         result["boxes"].tolist(),
         result["labels"].tolist(),
@@ -165,14 +164,14 @@ def _results(scenes: Scenes, row: int, result: Mapping[str, Tensor]) -> Iterator
             "category_id": scenes.categories[label - 1][0],
             "bbox": [left, top, right - left, bottom - top],
             "score": score,
-            "segmentation": to_runs(mask),
+            "segmentation": encode_mask(mask),
         }
 
 
 def _batches(
     scenes: Scenes, schedule: Schedule, seed: int, device: torch.device
 ) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-    """Yield batches, read a few ahead by threads; the order follows from the seed alone."""
+    """Yield batches, read ahead by threads, in an order that depends only on the seed."""
     rows = _order(scenes, schedule, seed)
     with ThreadPoolExecutor(_READERS) as readers:
         ahead = []
@@ -180,21 +179,21 @@ def _batches(
             part = rows[start : start + schedule.batch]
             ahead.append([readers.submit(_example, scenes, row, flip) for row, flip in part])
             if len(ahead) > _AHEAD:
-                yield _moved([one.result() for one in ahead.pop(0)], device)
-        for left in ahead:
-            yield _moved([one.result() for one in left], device)
+                yield _to_device([one.result() for one in ahead.pop(0)], device)
+        for futures in ahead:
+            yield _to_device([one.result() for one in futures], device)
 
 
 def _order(scenes: Scenes, schedule: Schedule, seed: int) -> list[tuple[int, bool]]:
-    """Rows of the images of all iterations, pass after pass, and whether each is mirrored."""
-    useful = [row for row in range(len(scenes)) if any(_trainable(scenes, row))]
-    wanted = schedule.iterations * schedule.batch
+    """Image rows of all iterations, and whether each image is flipped."""
+    with_objects = [row for row in range(len(scenes)) if any(_trainable(scenes, row))]
+    count = schedule.iterations * schedule.batch
     generator = torch.Generator().manual_seed(mixed_seed(seed, 4))
     order: list[int] = []
-    while len(order) < wanted:
-        drawn = torch.randperm(len(useful), generator=generator).tolist()
-        order += [useful[place] for place in drawn]
-    flips = torch.rand(wanted, generator=generator) < 0.5
+    while len(order) < count:
+        permutation = torch.randperm(len(with_objects), generator=generator).tolist()
+        order += [with_objects[place] for place in permutation]
+    flips = torch.rand(count, generator=generator) < 0.5
     return list(zip(order, flips.tolist(), strict=False))
 
 
@@ -203,26 +202,26 @@ def _trainable(scenes: Scenes, row: int) -> Iterator[bool]:
 
 
 def _example(scenes: Scenes, row: int, flip: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    found = targets(scenes, row)
-    image, masks = _image(scenes, row, flip), torch.from_numpy(found.masks)
-    boxes = torch.from_numpy(found.boxes)
+    target = targets(scenes, row)
+    image, masks = _image(scenes, row, flip), torch.from_numpy(target.masks)
+    boxes = torch.from_numpy(target.boxes)
     if flip:
         width = image.shape[2]
         boxes = torch.stack(
             [width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1
         )
         masks = masks.flip(2)
-    return image, {"boxes": boxes, "labels": torch.from_numpy(found.labels), "masks": masks}
+    return image, {"boxes": boxes, "labels": torch.from_numpy(target.labels), "masks": masks}
 
 
 def _image(scenes: Scenes, row: int, flip: bool) -> Tensor:
-    """Return an image as torchvision's detectors take it: (3, height, width), 0 to 1."""
+    """Return an image for torchvision's detectors: (3, height, width), 0 to 1."""
     pixels = torch.from_numpy(scenes.pixels(row).copy()).permute(2, 0, 1).float() / 255
     return pixels.flip(2) if flip else pixels
 
 
-def _moved(
+def _to_device(
     examples: list[tuple[Tensor, dict[str, Tensor]]], device: torch.device
 ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     images = [image.to(device, non_blocking=True) for image, _ in examples]
-    return images, [{k: v.to(device) for k, v in found.items()} for _, found in examples]
+    return images, [{k: v.to(device) for k, v in target.items()} for _, target in examples]

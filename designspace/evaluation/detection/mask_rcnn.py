@@ -1,4 +1,4 @@
-"""torchvision's Mask R-CNN with a feature pyramid on a RegNet trunk."""
+"""torchvision's Mask R-CNN with a feature pyramid network (FPN) on a RegNet trunk."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 from designspace.arch import Model
 from designspace.pretraining.swav_network import trunk_of
 
-# The pyramid has at most this many levels from the trunk, the coarsest ones.
-_LEVELS = 4
+# Levels of the pyramid that come from the trunk, at most.
+_MAX_LEVELS = 4
 # An anchor's side over the stride of its level, as 32 pixels at stride 4.
 _ANCHOR = 8
 # Cells of a region for the box head and for the mask head.
@@ -26,18 +26,18 @@ _BOX_CELLS, _MASK_CELLS = 7, 14
 
 @dataclass(frozen=True)
 class Detector:
-    """How large the detector around the trunk is.
+    """Sizes of the detector around the trunk.
 
     Attributes:
         channels: Of the feature pyramid.
         hidden: Width of the box head's two layers.
         mask_layers: 3x3 convolutions of the mask head, of `channels` each.
-        anchors: Anchors that the proposal network learns from, an image.
-        regions: Regions that the heads learn from, an image.
-        proposals: Proposals kept, an image, while training and while measuring.
-        detections: Objects told, an image, at most.
-        shorter: Shorter side of the images in pixels, drawn from these while training; the last one
-            while measuring.
+        anchors: Anchors per image that the proposal network is trained on.
+        regions: Regions per image that the heads are trained on.
+        proposals: Proposals kept per image in training and in evaluation.
+        detections: Largest number of detections per image.
+        shorter: Shorter side of the images in pixels, sampled from these in training; the last one
+            in evaluation.
         longest: Longest side in pixels.
     """
 
@@ -53,14 +53,14 @@ class Detector:
 
 
 class PyramidTrunk(nn.Module):
-    """A trunk whose stages go into a feature pyramid; nothing is frozen.
+    """A trunk with a feature pyramid; nothing is frozen.
 
-    The last stage of each resolution gives a level, up to four levels: all four stages of the
-    published models. BatchNorm stands in the pyramid as in the trunk.
+    The last stage of each resolution is a level, up to four: all four stages of the published
+    models. The pyramid has BatchNorm, as the trunk does.
     """
 
     def __init__(self, model: Model, weights: Mapping[str, Tensor] | None, channels: int) -> None:
-        """Build the trunk with its weights, or with random ones (zero-init residual) for None."""
+        """Build the trunk; weights None initializes it randomly, with zero-init residual."""
         super().__init__()
         trunk = trunk_of(model, zero_init_residual=weights is None)
         if weights is not None:
@@ -77,7 +77,7 @@ class PyramidTrunk(nn.Module):
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the maps of the levels, finest first, named 0, 1, … and pool."""
+        """Return the feature maps, finest first, named 0, 1, ... and pool."""
         x = self.stem(images)
         maps: list[Tensor] = []
         for stage in self.stages:
@@ -88,13 +88,13 @@ class PyramidTrunk(nn.Module):
 
 
 def levels(model: Model) -> tuple[tuple[int, int], ...]:
-    """Return the stage and the stride of each level of the pyramid, finest first."""
+    """Return stage and stride of each level of the pyramid, finest first."""
     stride = model.skeleton.stem_stride
     last: dict[int, int] = {}
     for stage, step in enumerate(model.skeleton.strides):
         stride *= step
         last[stride] = stage
-    return tuple((stage, stride) for stride, stage in last.items())[-_LEVELS:]
+    return tuple((stage, stride) for stride, stage in last.items())[-_MAX_LEVELS:]
 
 
 def mask_rcnn(
@@ -109,19 +109,18 @@ def mask_rcnn(
 
     Args:
         model: The trunk.
-        weights: Its arrays, or None for random ones.
-        size: Of all that is around the trunk.
-        classes: Kinds of objects; the background comes on top.
-        mean: Mean of each channel that the trunk was trained with, 0 to 255.
-        std: Deviation of each channel.
+        weights: Of the trunk; None for random weights.
+        size: Of the detector.
+        classes: Number of categories, without background.
+        mean: Mean of each channel for normalization, 0 to 255.
+        std: Standard deviation of each channel.
     """
     trunk = PyramidTrunk(model, weights, size.channels)
-    found = levels(model)
-    names = [str(i) for i in range(len(found))]
-    strides = [stride for _, stride in found]
-    # The pool of the last level is one more, of twice its stride.
+    strides = [stride for _, stride in levels(model)]
+    names = [str(i) for i in range(len(strides))]
+    # The pooled last level has twice its stride.
     sides = tuple((_ANCHOR * stride,) for stride in (*strides, 2 * strides[-1]))
-    training, measuring = size.proposals
+    in_training, in_evaluation = size.proposals
     rest: dict[str, Any] = {"size_divisible": max(32, strides[-1])}
     return MaskRCNN(
         trunk,
@@ -130,10 +129,10 @@ def mask_rcnn(
         image_mean=[value / 255 for value in mean],
         image_std=[value / 255 for value in std],
         rpn_anchor_generator=AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * len(sides)),
-        rpn_pre_nms_top_n_train=training,
-        rpn_pre_nms_top_n_test=measuring,
-        rpn_post_nms_top_n_train=training,
-        rpn_post_nms_top_n_test=measuring,
+        rpn_pre_nms_top_n_train=in_training,
+        rpn_pre_nms_top_n_test=in_evaluation,
+        rpn_post_nms_top_n_train=in_training,
+        rpn_post_nms_top_n_test=in_evaluation,
         rpn_batch_size_per_image=size.anchors,
         box_roi_pool=MultiScaleRoIAlign(names, _BOX_CELLS, sampling_ratio=2),
         box_head=TwoMLPHead(size.channels * _BOX_CELLS**2, size.hidden),

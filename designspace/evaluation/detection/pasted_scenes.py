@@ -1,6 +1,6 @@
-"""A small data set for detection, made from real images by pasting them on made-up grounds.
+"""A small detection data set, made by pasting real images on synthetic backgrounds.
 
-It shows on a laptop whether a trunk serves a detector. Its scores say nothing about photographs.
+It shows on a laptop whether a trunk suits a detector; its scores say nothing about photographs.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from designspace.evaluation.detection.scenes import Mask, Pixels, Scenes, to_runs
+from designspace.evaluation.detection.scenes import Mask, Pixels, Scenes, encode_mask
 
-# Grey level from which a pixel of a written digit is ink.
+# Grey level from which a pixel of a handwritten digit is ink.
 _INK = 64
-# Grounds are no brighter than this.
-_GROUND = 150
-# Tries to place an object, and the share of every object that must stay visible.
-_TRIES, _VISIBLE = 20, 0.7
+# Largest brightness of backgrounds.
+_BACKGROUND = 150
+# Tries to place an object, and the fraction of every object that must stay visible.
+_TRIES, _MIN_VISIBLE = 20, 0.7
 # Pixels of the smallest object.
-_LEAST = 12
+_MIN_PIXELS = 12
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class PasteOptions:
 
     Attributes:
         side: Side of a scene in pixels.
-        smallest: Least side of a pasted image.
-        largest: Its greatest side.
-        most: Objects in a scene, from 1 to this many.
-        ink: Paste bright pixels only (written digits); otherwise the ellipse in the square.
-        seed: Of all that is drawn.
+        smallest: Smallest side of a pasted image.
+        largest: Largest side.
+        most: Largest number of objects per scene.
+        ink: Paste only bright pixels (handwritten digits), not the ellipse in the square.
+        seed: Of everything random.
     """
 
     side: int
@@ -49,8 +49,8 @@ def paste_scenes(
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     count: int,
-    how: PasteOptions,
-    part: int,
+    options: PasteOptions,
+    split: int,
     name: str,
 ) -> Scenes:
     """Make scenes.
@@ -59,77 +59,76 @@ def paste_scenes(
         records: Square images, (n, side, side, 3).
         labels: Class of each, (n,).
         classes: Names.
-        count: Scenes to be made.
-        how: See PasteOptions.
-        part: Number of the part (training, validation), which draws differ by.
-        name: What the scenes are called.
+        count: Number of scenes.
+        options: See `PasteOptions`.
+        split: Number of the split (training, validation), which the random draws depend on.
+        name: Description of the scenes.
     """
     pixels, images, annotations = [], [], {}
     for index in range(count):
-        generator = np.random.default_rng((how.seed, part, index))
-        scene, objects = _scene(records, labels, how, generator)
+        rng = np.random.default_rng((options.seed, split, index))
+        scene, objects = _scene(records, labels, options, rng)
         pixels.append(scene)
-        images.append({"id": index, "height": how.side, "width": how.side})
+        images.append({"id": index, "height": options.side, "width": options.side})
         annotations[index] = tuple(
-            {**found, "id": index * how.most + number + 1, "image_id": index}
-            for number, found in enumerate(objects)
+            {**annotation, "id": index * options.most + number, "image_id": index}
+            for number, annotation in enumerate(objects, start=1)
         )
-    whole = np.stack(pixels)
-    told = repr([annotations[index] for index in range(count)]).encode()
+    stacked = np.stack(pixels)
+    text = repr([annotations[index] for index in range(count)]).encode()
     return Scenes(
         name=name,
-        content=hashlib.sha256(whole.tobytes() + told).hexdigest()[:20],
+        content=hashlib.sha256(stacked.tobytes() + text).hexdigest()[:20],
         categories=tuple(enumerate(classes, start=1)),
         images=tuple(images),
         annotations=annotations,
-        pixels=lambda row: whole[row],
+        pixels=lambda row: stacked[row],
     )
 
 
 def _scene(
-    records: Pixels, labels: NDArray[np.int64], how: PasteOptions, generator: np.random.Generator
+    records: Pixels, labels: NDArray[np.int64], options: PasteOptions, rng: np.random.Generator
 ) -> tuple[Pixels, list[dict[str, Any]]]:
-    """Paste one scene; what is pasted later lies in front."""
-    scene = _ground(how.side, generator)
-    owner = np.full((how.side, how.side), -1)
-    wholes: list[int] = []
-    kinds: list[int] = []
-    for _ in range(int(generator.integers(1, how.most, endpoint=True))):
+    """Paste one scene; later objects occlude earlier ones."""
+    scene = _background(options.side, rng)
+    owner = np.full((options.side, options.side), -1)
+    sizes: list[int] = []
+    categories: list[int] = []
+    for _ in range(int(rng.integers(1, options.most, endpoint=True))):
         for _ in range(_TRIES):
-            row = int(generator.integers(len(records)))
-            side = int(generator.integers(how.smallest, how.largest, endpoint=True))
-            x, y = (int(generator.integers(0, how.side - side, endpoint=True)) for _ in "xy")
-            small = np.asarray(
+            row = int(rng.integers(len(records)))
+            side = int(rng.integers(options.smallest, options.largest, endpoint=True))
+            x, y = (int(rng.integers(0, options.side - side, endpoint=True)) for _ in "xy")
+            image = np.asarray(
                 Image.fromarray(records[row]).resize((side, side), Image.Resampling.BILINEAR)
             )
-            mask = _shape(small, how.ink)
-            under = owner.copy()
-            place = under[y : y + side, x : x + side]
-            place[mask] = len(wholes)
-            seen = [int((under == i).sum()) for i in range(len(wholes))]
-            hidden = any(a < _VISIBLE * b for a, b in zip(seen, wholes, strict=True))
-            if mask.sum() < _LEAST or hidden:
+            mask = _shape(image, options.ink)
+            new_owner = owner.copy()
+            new_owner[y : y + side, x : x + side][mask] = len(sizes)
+            visible = [int((new_owner == i).sum()) for i in range(len(sizes))]
+            hidden = any(a < _MIN_VISIBLE * b for a, b in zip(visible, sizes, strict=True))
+            if mask.sum() < _MIN_PIXELS or hidden:
                 continue
-            scene[y : y + side, x : x + side][mask] = small[mask]
-            owner = under
-            wholes.append(int(mask.sum()))
-            kinds.append(int(labels[row]) + 1)
+            scene[y : y + side, x : x + side][mask] = image[mask]
+            owner = new_owner
+            sizes.append(int(mask.sum()))
+            categories.append(int(labels[row]) + 1)
             break
-    made = [(owner == i).astype(np.uint8) for i in range(len(wholes))]
-    return scene, [_annotation(mask, kind) for mask, kind in zip(made, kinds, strict=True)]
+    masks = [(owner == i).astype(np.uint8) for i in range(len(sizes))]
+    return scene, [_annotation(*pair) for pair in zip(masks, categories, strict=True)]
 
 
-def _ground(side: int, generator: np.random.Generator) -> Pixels:
-    """A smooth ground of a few colours, with grain."""
-    coarse = generator.integers(0, _GROUND, (4, 4, 3), endpoint=True).astype(np.uint8)
+def _background(side: int, rng: np.random.Generator) -> Pixels:
+    """A smooth gradient of a few colors with noise."""
+    coarse = rng.integers(0, _BACKGROUND, (4, 4, 3), endpoint=True).astype(np.uint8)
     smooth = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
-    grain = generator.integers(-8, 8, (side, side, 1), endpoint=True)
-    made: Pixels = np.clip(np.asarray(smooth, np.int64) + grain, 0, 255).astype(np.uint8)
-    return made
+    noise = rng.integers(-8, 8, (side, side, 1), endpoint=True)
+    background: Pixels = np.clip(np.asarray(smooth, np.int64) + noise, 0, 255).astype(np.uint8)
+    return background
 
 
 def _shape(image: Pixels, ink: bool) -> NDArray[np.bool_]:
-    """Where an image is pasted."""
+    """The pixels of an image that are pasted."""
     if ink:
         return np.asarray(image.max(axis=2) >= _INK)
     side = len(image)
@@ -138,14 +137,14 @@ def _shape(image: Pixels, ink: bool) -> NDArray[np.bool_]:
     return np.asarray((x - middle) ** 2 + (y - middle) ** 2 <= (side / 2) ** 2)
 
 
-def _annotation(mask: Mask, kind: int) -> dict[str, Any]:
+def _annotation(mask: Mask, category: int) -> dict[str, Any]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     box = [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top]
     return {
         "bbox": [float(value) for value in box],
         "area": float(mask.sum()),
-        "category_id": kind,
+        "category_id": category,
         "iscrowd": 0,
-        "segmentation": to_runs(mask),
+        "segmentation": encode_mask(mask),
     }

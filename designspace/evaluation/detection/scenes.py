@@ -1,4 +1,4 @@
-"""Images with objects, annotated as COCO does, whether read from files or made by pasting."""
+"""Images annotated in COCO's format, read from files or made by pasting."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class Scenes:
     """Annotated images.
 
     Attributes:
-        name: What they are, in words.
-        content: Hash of images and annotations, or of what decides them.
-        categories: COCO's identifier and the name of each kind of object.
+        name: Description.
+        content: Hash of images and annotations, or of what determines them.
+        categories: COCO's id and the name of each category.
         images: COCO's record of each image: id, height, width.
-        annotations: COCO's annotations of each image, by its id: bbox (x, y, width, height in
-            pixels), segmentation, area, category_id, iscrowd.
-        pixels: Returns an image by its index, (height, width, 3).
+        annotations: COCO's annotations by image id: bbox (x, y, width, height in pixels),
+            segmentation, area, category_id, iscrowd.
+        pixels: Maps an index to an image, (height, width, 3).
     """
 
     name: str
@@ -38,18 +38,18 @@ class Scenes:
         return len(self.images)
 
     def objects(self, index: int) -> tuple[Mapping[str, Any], ...]:
-        """Return the annotations of an image, by its index."""
+        """Return the annotations of an image by its index."""
         return self.annotations.get(self.images[index]["id"], ())
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What a detector learns of an image.
+    """Training targets of an image.
 
     Attributes:
         boxes: Left, top, right and bottom in pixels, (n, 4).
-        labels: Class of each object from 1, in the order of the categories, (n,).
-        masks: 1 where the object is, (n, height, width).
+        labels: Category of each object from 1, in the order of the categories, (n,).
+        masks: 1 inside the object, (n, height, width).
     """
 
     boxes: NDArray[np.float32]
@@ -58,20 +58,19 @@ class Targets:
 
 
 def targets(scenes: Scenes, index: int) -> Targets:
-    """Return the objects of an image that are trained on: no crowds, no boxes without area."""
-    image = scenes.images[index]
-    height, width = image["height"], image["width"]
-    places = {identifier: row for row, (identifier, _) in enumerate(scenes.categories, start=1)}
+    """Return the targets of an image, without crowds and empty boxes."""
+    height, width = scenes.images[index]["height"], scenes.images[index]["width"]
+    numbers = {identifier: n for n, (identifier, _) in enumerate(scenes.categories, start=1)}
     boxes, labels, masks = [], [], []
-    for found in scenes.objects(index):
-        x, y, w, h = found["bbox"]
+    for annotation in scenes.objects(index):
+        x, y, w, h = annotation["bbox"]
         left, top = max(0.0, x), max(0.0, y)
         right, bottom = min(float(width), x + w), min(float(height), y + h)
-        if found.get("iscrowd") or right - left < 1 or bottom - top < 1:
+        if annotation.get("iscrowd") or right - left < 1 or bottom - top < 1:
             continue
         boxes.append((left, top, right, bottom))
-        labels.append(places[found["category_id"]])
-        masks.append(to_mask(found["segmentation"], height, width))
+        labels.append(numbers[annotation["category_id"]])
+        masks.append(decode_mask(annotation["segmentation"], height, width))
     return Targets(
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         labels=np.array(labels, np.int64),
@@ -79,35 +78,29 @@ def targets(scenes: Scenes, index: int) -> Targets:
     )
 
 
-def to_mask(segmentation: Any, height: int, width: int) -> Mask:
-    """Return a segmentation that was checked as a mask of (height, width)."""
+def decode_mask(segmentation: Any, height: int, width: int) -> Mask:
+    """Return a valid segmentation as a mask of (height, width)."""
     from pycocotools import mask as coco
 
     if isinstance(segmentation, list):
-        outlines = [np.asarray(part, np.float64).reshape(-1, 2) for part in segmentation]
-        inside = [np.clip(part, 0, (width, height)).ravel().tolist() for part in outlines]
-        made = coco.merge(coco.frPyObjects(inside, height, width))
+        polygons = [np.asarray(part, np.float64).reshape(-1, 2) for part in segmentation]
+        clipped = [np.clip(part, 0, (width, height)).ravel().tolist() for part in polygons]
+        segmentation = coco.merge(coco.frPyObjects(clipped, height, width))
     elif isinstance(segmentation["counts"], list):
-        made = coco.frPyObjects(segmentation, height, width)
-    else:
-        made = segmentation
-    return np.asarray(coco.decode(made), np.uint8)
+        segmentation = coco.frPyObjects(segmentation, height, width)
+    return np.asarray(coco.decode(segmentation), np.uint8)
 
 
-def to_runs(mask: Mask) -> dict[str, Any]:
+def encode_mask(mask: Mask) -> dict[str, Any]:
     """Return a mask of (height, width) as COCO's compressed runs."""
     from pycocotools import mask as coco
 
-    made = coco.encode(np.asfortranarray(mask))
-    return {"size": [int(side) for side in made["size"]], "counts": made["counts"].decode("ascii")}
+    rle = coco.encode(np.asfortranarray(mask))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def require_pycocotools() -> None:
-    """Refuse detection where its extra is not installed.
-
-    Raises:
-        InputError: It isn't.
-    """
+    """Raise InputError if the extra `detect` is not installed."""
     try:
         import pycocotools.mask  # noqa: F401
     except ImportError:
