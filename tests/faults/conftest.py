@@ -1,4 +1,4 @@
-"""What the tests of faults share: a small study, undisturbed, and how often a fault strikes."""
+"""Fixtures of the fault tests: a small study that was not disturbed, and how often to strike."""
 
 import shutil
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from designspace.arch.model_file import write_model
 from designspace.runs import Run, load_recipe
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def times(request):
-    """How often: `times(full, quick)` is `full` with --faults, else `quick`."""
+    """Return a function: `times(full, quick)` is `full` with --faults, else `quick`."""
     full = request.config.getoption("--faults")
+    Command.in_process = not full
     return lambda often, seldom: often if full else seldom
 
 
@@ -46,22 +47,22 @@ class Study:
         return Path(shutil.copytree(self.sampled, self.home / name))
 
     def results(self, run):
-        """Return what was found out about each model of a run folder."""
+        """Return the trial of each model of a run folder, without times."""
         trials = Run(run).trials()
         return {t.index: (t.id, t.state, t.error, t.curve, t.seed, t.split) for t in trials}
 
 
 @pytest.fixture(scope="session")
-def small_study(tmp_path_factory):
+def small_study(tmp_path_factory, times):
     """Four small networks, sampled; and trained for a few epochs without disturbance."""
     home = tmp_path_factory.mktemp("faults")
-    recipe = {**load_recipe("quick").to_dict(), "name": "short", "epochs": 5}
+    recipe = {**load_recipe("quick").to_dict(), "name": "short", "epochs": times(5, 2)}
     (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     write_model(SMALL, home / "small.yaml")
-    made = Study(home, home / "sampled", home / "trained")
-    words = ("--flops", "100K:300K", "-n", 4, "--out", made.sampled)
+    study = Study(home, home / "sampled", home / "trained")
+    words = ("--flops", "100K:300K", "-n", 4, "--out", study.sampled)
     assert Command("sample", "AnyNetXE@8", *words).end().code == 0
-    made.copy("trained")
-    outcome = Command(*made.train(made.trained)).end()
+    study.copy("trained")
+    outcome = Command(*study.train(study.trained)).end()
     assert outcome.out == "4 of 4 models: 4 complete\n", outcome
-    return made
+    return study

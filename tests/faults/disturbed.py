@@ -1,6 +1,6 @@
-"""Commands in processes of their own, which tests disturb: killed, short of disk, without rights.
+"""Commands in processes of their own, which tests kill or deprive of disk, rights and time.
 
-A fork server that has imported everything makes them, so that a command starts at once and is
+A fork server that has imported everything starts them, so that a command begins at once and is
 killed in its work, not in its imports.
 """
 
@@ -14,6 +14,8 @@ import signal
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+
+from training_fixtures import Inline
 
 from designspace.errors import InputError
 
@@ -44,11 +46,14 @@ class Outcome:
 class Command:
     """`designspace WORDS` at work in a process of its own."""
 
-    def __init__(self, *words, before=None):
+    in_process = True  # whether training needs no worker processes; False with --faults
+
+    def __init__(self, *words, before=None, in_process=None):
         """Start it; `before` is called in its process first."""
         self._receiver, sender = _CONTEXT.Pipe(duplex=False)
-        told = [str(word) for word in words]
-        self._process = _CONTEXT.Process(target=_run, args=(told, before, sender))
+        in_process = Command.in_process if in_process is None else in_process
+        arguments = ([str(word) for word in words], before, in_process, sender)
+        self._process = _CONTEXT.Process(target=_run, args=arguments)
         self._process.start()
         sender.close()
         self.pid = self._process.pid
@@ -77,11 +82,11 @@ class Command:
 
     def workers(self):
         """Process numbers of its loky workers."""
-        found = []
+        children = []
         for task in Path(f"/proc/{self.pid}/task").glob("*/children"):
             with contextlib.suppress(OSError):
-                found += [int(word) for word in task.read_text().split()]
-        return [pid for pid in found if b"popen_loky_posix" in _words_of(pid)]
+                children += [int(word) for word in task.read_text().split()]
+        return [pid for pid in children if b"popen_loky_posix" in _words_of(pid)]
 
 
 def _words_of(pid):
@@ -91,10 +96,13 @@ def _words_of(pid):
         return b""
 
 
-def _run(words, before, sender):
+def _run(words, before, in_process, sender):
     from designspace.cli.main import main
+    from designspace.training import train_runs
 
     os.setsid()
+    if in_process:
+        train_runs.LokyWorkers = lambda jobs, work, devices: Inline(1, work)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = 0
@@ -110,21 +118,29 @@ def _run(words, before, sender):
     sender.send(Outcome(code, out.getvalue(), err.getvalue()))
 
 
-def tried(function, *words, wrong=InputError):
-    """Call a function; return what it gave, and None or the message of what was wrong."""
+def tried(function, *arguments, wrong=InputError):
+    """Call a function; return its result, and the message of its error or None."""
     try:
-        return function(*words), None
+        return function(*arguments), None
     except wrong as error:
         return None, str(error)
 
 
+def places(data, path=()):
+    """Yield the path of every value in nested data."""
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
 def limit_files(size):
-    """Let no file of this process grow beyond so many bytes: to it, the disk is full."""
+    """Let no file of this process grow beyond `size` bytes: to it, the disk is full."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def obey_permissions():
-    """Give up root's right to read and write whatever it likes; another user has none."""
+    """Drop root's capabilities to read and write any file; another user has none."""
 
     class Header(ctypes.Structure):
         _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
@@ -146,7 +162,7 @@ def obey_permissions():
 
 
 def turn_the_clock_back():
-    """Let each look at the clock show an hour less than the one before."""
+    """Let `time.time` return an hour less at each call."""
     import time
 
     shown = [time.time()]
@@ -158,12 +174,12 @@ def turn_the_clock_back():
     time.time = earlier
 
 
-def clear(text, *told):
-    """Hold what a command said to the house's rule: one line: what, where, what would be right."""
+def clear(text, *parts):
+    """Check that a command printed one message of one line, with these parts; return the line."""
     lines = [line for line in text.splitlines() if line.startswith("designspace: ")]
     assert len(lines) == 1, text
     assert text.rstrip("\n").splitlines()[-1] == lines[0], text
     assert "Traceback" not in text, text
-    for word in told:
-        assert str(word) in lines[0], lines[0]
+    for part in parts:
+        assert str(part) in lines[0], lines[0]
     return lines[0]

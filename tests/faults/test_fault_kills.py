@@ -48,8 +48,8 @@ def test_kill_9_of_the_driver(small_study, times):
         assert not list((place / "checkpoints").iterdir())
 
     strike(
-        times(20, 2),
-        lambda place: Command(*small_study.train(place)),
+        times(20, 1),
+        lambda place: Command(*small_study.train(place), in_process=False),
         lambda number: small_study.copy(f"driver{number}"),
         whole,
         longest=8,
@@ -57,14 +57,14 @@ def test_kill_9_of_the_driver(small_study, times):
 
 
 def test_kill_9_of_workers(small_study, times):
-    chance, kills, number = random.Random(1), times(20, 2), 0
+    chance, kills, number = random.Random(1), times(20, 1), 0
     while kills > 0:
         place = small_study.copy(f"workers{number}")
         number += 1
         failed = True
         while failed:
             # A model that loses three workers fails, and is tried again when asked.
-            command = Command(*small_study.train(place, "--retry"))
+            command = Command(*small_study.train(place, "--retry"), in_process=False)
             while command.alive() and kills > 0:
                 time.sleep(chance.uniform(0.2, 3))
                 workers = command.workers()
@@ -105,7 +105,7 @@ def test_kill_9_of_pretraining(pretraining, times):
         assert same(told(place), expected)
 
     strike(
-        times(20, 2),
+        times(20, 1),
         lambda place: Command(*words(place)),
         lambda number: undisturbed.parent / f"killed{number}",
         whole,
@@ -166,11 +166,15 @@ def test_kill_9_of_the_report(small_study, tmp_path, times):
     strike(times(5, 1), start, lambda number: tmp_path / f"killed{number}", whole, longest=4)
 
 
-@pytest.mark.parametrize("group", [False, True], ids=["the driver", "its whole group"])
+@pytest.mark.parametrize(
+    "group",
+    [pytest.param(False, marks=pytest.mark.slow, id="the driver"), True],
+    ids=lambda group: "its whole group",
+)
 def test_a_batch_system_ends_training_by_sigterm(small_study, times, group):
     chance, place = random.Random(2), small_study.copy(f"batch{group}")
     for _ in range(times(4, 1)):
-        command = Command(*small_study.train(place))
+        command = Command(*small_study.train(place), in_process=False)
         if not command.stop(chance.uniform(1, 6), signal.SIGTERM, group):
             break
         outcome = command.end(60)

@@ -118,7 +118,7 @@ def test_pretraining_tells_of_it_and_begins_anew(marker, small_study, tmp_path, 
         (out / "checkpoint.pt").write_bytes(disguises(marker)[kind])
         (out / "checkpoint.before.pt").unlink(missing_ok=True)
         said = refused("evaluate", out, "--task", "knn", "--cache", small_study.home / "cache")
-        clear(said, out, "no whole checkpoint", "let `pretrain` go on")
+        clear(said, out, "no undamaged checkpoint", "continue the pretraining")
         outcome = Command(*words).end()
         assert outcome.code == 0, outcome
         assert f"{out}/checkpoint.pt is damaged or of another pretraining" in outcome.err

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from disturbed import tried
+from disturbed import places, tried
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -113,15 +113,6 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
-
-
-def places(data, path=()):
-    """Yield the path of every value in nested data."""
-    items = data.items() if isinstance(data, dict) else enumerate(data)
-    for key, value in items:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
 
 
 @KINDS
