@@ -94,6 +94,7 @@ def test_the_page_of_the_pretraining_has_the_scores_and_is_not_made_twice(place,
     assert index.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_lowshot_writes_its_labels_and_tells_every_comparison(place, cli):
     done = cli(*words(place, "--task", "lowshot", "--labels", "0.05"))
     assert done.code == 0, done.err

@@ -77,6 +77,7 @@ def test_trunk_file_fits_the_model(whole):
     assert not weights.classifier
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_gives_the_same_losses_and_weights(place, whole):
     out = PretrainRun(place / "killed")
     command = [sys.executable, "-m", "designspace", *words(place, "killed")]

@@ -295,6 +295,7 @@ def started(out, options):
     return processes
 
 
+@pytest.mark.slow
 def test_torchrun_and_kill(tmp_path):
     """torchrun trains as one process does; kill -9 changes nothing, nor does going on alone."""
     write_model(SMALL, tmp_path / "model.yaml")

@@ -18,6 +18,7 @@ def results(folder):
     return {t.index: (t.id, t.state, t.error, t.curve, t.seed) for t in folder.trials()}
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed(make_run, request_of, train_one, observer, inline):
     here, there = make_run("here", n=4), make_run("there", n=4)
     request = request_of(recipe=replace(request_of().recipe, epochs=60))

@@ -55,6 +55,7 @@ def test_a_worker_that_hangs_is_killed_and_its_slot_used_again(tmp_path, make_ta
         workers.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_between_two_tasks_is_replaced(make_task):
     workers = LokyWorkers(1, at_once)
     try:

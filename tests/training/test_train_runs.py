@@ -219,6 +219,7 @@ def wait_for_checkpoints(folder, process, count):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_driver_then_the_same_command(command, request_of, train, make_run):
     process, folder = command("killed")
     wait_for_checkpoints(folder, process, 2)
