@@ -1,4 +1,4 @@
-"""What a model is: stages, RegNet parameters, cost, the published models. NumPy only."""
+"""What a network is: body, skeleton, RegNet parameters, blocks, cost, the published models."""
 
 from designspace.arch.blocks import (
     BOTTLENECK,
@@ -6,21 +6,27 @@ from designspace.arch.blocks import (
     BlockAxis,
     find_block,
     installed_blocks,
+    load_plugin,
+    register_block,
     require_bottleneck,
+    unregister_block,
 )
 from designspace.arch.body import Body, BodyBatch, group_compatible
 from designspace.arch.catalog import CATALOG, published
-from designspace.arch.cost import Cost, cost, countable
-from designspace.arch.model import NAME_PATTERN, Model, check_name, model_name
+from designspace.arch.cost import MEASURES, Cost, cost, countable
+from designspace.arch.model import Model
+from designspace.arch.names import NAME_PATTERN, check_name, model_name
 from designspace.arch.population import Population
 from designspace.arch.quantity import format_quantity, parse_quantity
-from designspace.arch.regnet import RegNetParams, RegNetParamsBatch, quantized_widths
+from designspace.arch.regnet import REGNET_AXES, RegNetParams, RegNetParamsBatch, quantized_widths
 from designspace.arch.skeleton import Skeleton
 
 __all__ = [
     "BOTTLENECK",
     "CATALOG",
+    "MEASURES",
     "NAME_PATTERN",
+    "REGNET_AXES",
     "Block",
     "BlockAxis",
     "Body",
@@ -38,9 +44,12 @@ __all__ = [
     "format_quantity",
     "group_compatible",
     "installed_blocks",
+    "load_plugin",
     "model_name",
     "parse_quantity",
     "published",
     "quantized_widths",
+    "register_block",
     "require_bottleneck",
+    "unregister_block",
 ]

@@ -1,190 +1,246 @@
-"""What a stage is made of: RegNet's bottleneck, or a block that another package brings.
+"""What a stage is made of: RegNet's bottleneck, or a block of your own.
 
-A package brings a block through an entry point of the group `designspace.blocks`:
+A block of your own is a `Block`. `register_block` adds it to this process, `load_plugin` adds those
+of a Python file, and a package adds one through an entry point of the group `designspace.blocks`:
 
     [project.entry-points."designspace.blocks"]
     inverted-residual = "their_package.module:BLOCK"
 
-where `BLOCK` is a `Block`. A space names it (`block: inverted-residual`) and gives distributions to
-its axes; sampling, costs, training, analysis and reports then work on it as on any other.
+A space names it (`block: inverted-residual`) and gives distributions to its axes; sampling, costs,
+training, analysis and reports then work as on any other space.
 """
 
-import math
-import re
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from numbers import Real
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field, InstanceOf
+
+from designspace.arch.names import check_name
 from designspace.errors import InputError, nearest, shortened
-
-if TYPE_CHECKING:
-    from designspace.arch.body import BodyBatch
-    from designspace.arch.cost import Cost
-    from designspace.arch.model import Model
-    from designspace.arch.skeleton import Skeleton
+from designspace.io.text_files import check_regular_file
+from designspace.io.validation import check_fields
 
 BOTTLENECK = "bottleneck"
-# As a space's `block:` can name it.
-BLOCK_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
 _GROUP = "designspace.blocks"
-# Of RegNet's axes, and of what stands beside an axis in the tables of models.
-_TAKEN = (
+# RegNet's axes, and the other columns of tables of models.
+_RESERVED = (
     *("d", "w", "b", "g", "w_0", "w_a", "w_m"),
     *("flops", "params", "acts", "id", "index", "state", "error", "seconds"),
 )
+_Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
 @dataclass(frozen=True)
 class BlockAxis:
-    """A parameter that each stage has beside its depth d and width w.
+    """A parameter of each stage, besides its depth d and width w.
 
     Attributes:
-        name: A letter or a word, as it stands in spaces, tables and findings. There, `t2` is axis t
-            of stage 2, so a name ends with no digit.
-        about: What it is, for people.
-        low: The least value that makes sense.
-        high: The largest.
-        whole: Whether only whole numbers do.
+        name: A letter or a word, for spaces, tables and findings. There, `t2` is axis t of stage 2,
+            so a name does not end with a digit.
+        about: What it is, for messages.
+        low: The smallest sensible value.
+        high: The largest sensible value.
+        whole: Whether it takes whole numbers only.
     """
 
     name: str
     about: str
-    low: float
-    high: float
+    low: _Finite
+    high: _Finite
     whole: bool = True
 
     def __post_init__(self) -> None:
         name = self.name
-        plain = isinstance(name, str) and name.isidentifier() and name.isascii()
-        if not plain or name in _TAKEN or name[-1].isdigit():
+        word = isinstance(name, str) and name.isidentifier() and name.isascii()
+        if not word or name in _RESERVED or name[-1].isdigit():
             raise InputError(
                 f"{shortened(repr(name))} can't name an axis of a block: it must be a word of "
-                f"letters, digits and _ that ends with no digit, and none of {', '.join(_TAKEN)}"
+                "letters, digits and _ that does not end with a digit, and none of "
+                + ", ".join(_RESERVED)
             )
-        if not isinstance(self.about, str):
-            raise InputError(f"axis {name}: about must be text; found {_shown(self.about)}")
-        for bound, value in (("low", self.low), ("high", self.high)):
-            if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
-                raise InputError(
-                    f"axis {name}: {bound} must be a finite number; found {_shown(value)}"
-                )
+        check_fields(self, f"axis {name}: ")
         if self.low > self.high:
             raise InputError(f"axis {name}: low {self.low:g} is above high {self.high:g}")
+
+    def check(self, value: float) -> None:
+        """Raise ValueError unless a stage may have the value."""
+        if self.whole and not float(value).is_integer():
+            raise ValueError(f"{self.about}: must be a whole number; found {value:g}")
+        if not self.low <= value <= self.high:
+            raise ValueError(
+                f"{self.about}: must be {self.low:g} to {self.high:g}; found {value:g}"
+            )
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of one's own: its axes, its cost and its network.
+    """A block of your own: its axes, its cost and its network.
 
-    `cost(stages, skeleton)` counts n networks at once. `stages` is an `body.BodyBatch`: the arrays
+    `cost(bodies, skeleton)` counts n networks at once. `bodies` is a `BodyBatch`: the arrays
     `depths` and `widths` (int64) and, for each axis, `extras[axis]` (float64), all (n, stages) and
-    read-only. `skeleton` is an `body.Skeleton`, what lies around the stages of all n networks:
-    `resolution` (pixels), `classes`, `stem_width` (channels), `stem_stride`, `strides` (one a
+    read-only. `skeleton` is the `Skeleton` that all n networks share: `resolution` (pixels),
+    `channels` of the image, `classes`, `stem_width` (channels), `stem_stride`, `strides` (one a
     stage) and `stage_resolutions()`, the side of the map after the stem, then after each stage.
-    What it returns is an `body.Cost(flops, params, acts)` of three int64 arrays (n,): multiply-adds
-    of convolutions and linear layers with their bias additions, all learnable numbers, output
-    elements of convolutions and linear layers; of whole networks, stem and classifier included.
+    It returns a `Cost(flops, params, acts)` of three int64 arrays (n,): multiply-adds of
+    convolutions and linear layers with their bias additions, learnable numbers, and output elements
+    of convolutions and linear layers; of whole networks, stem and classifier included.
 
-    `network(model, zero_init_residual)` builds one network in torch. `model` is an `body.Model`:
+    `network(model, zero_init_residual)` builds one network in torch. `model` is a `Model`:
     `model.skeleton` as above, and `model.body` with tuples of one value a stage: `depths`, `widths`
-    and `dict(model.body.extras)[axis]`. What it returns is a `torch.nn.Module` that turns images
-    (n, 3, resolution, resolution) into logits (n, classes) and has just the parameters that `cost`
-    counts. With `zero_init_residual`, residual branches start at zero (Goyal et al. 2017, §5.1),
-    where there are any. Import torch inside it: counting must not need it.
+    and `dict(model.body.extras)[axis]`. It returns a `torch.nn.Module` that turns images
+    (n, channels, resolution, resolution) into logits (n, classes) and has exactly the parameters
+    that `cost` counts. With `zero_init_residual`, residual branches start at zero (Goyal et al.
+    2017, §5.1), where there are any. Import torch inside it: counting must not need it.
 
     Attributes:
-        name: As spaces name it, and as the entry point is called.
-        about: What it is and where it comes from, for people.
-        axes: The parameters of a stage beside depth and width; may be empty.
+        name: Its name in spaces, and that of the entry point.
+        about: What it is and where it comes from.
+        axes: The parameters of a stage besides depth and width; may be empty.
         cost: Counts networks; see above.
         network: Builds one; see above.
     """
 
     name: str
     about: str
-    axes: tuple[BlockAxis, ...]
-    cost: "Callable[[BodyBatch, Skeleton], Cost]"
-    network: "Callable[[Model, bool], Any]"
+    axes: Annotated[tuple[InstanceOf[BlockAxis], ...], Field(strict=True)]
+    cost: Callable[..., Any]
+    network: Callable[..., Any]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(BLOCK_PATTERN, self.name):
-            raise InputError(
-                f"{_shown(self.name)} can't name a block: it must be letters, digits and ._@-, up "
-                "to 100, a letter or digit first"
-            )
+        check_name(self.name, "a block")
         if self.name == BOTTLENECK:
             raise InputError(f"the name {BOTTLENECK} is that of RegNet's block; choose another")
-        if not isinstance(self.about, str):
-            raise InputError(f"block {self.name}: about must be text; found {_shown(self.about)}")
-        axes = self.axes
-        if not isinstance(axes, tuple) or not all(isinstance(axis, BlockAxis) for axis in axes):
-            raise InputError(
-                f"block {self.name}: axes must be a tuple of BlockAxis; found {_shown(axes)}"
-            )
-        names = [axis.name for axis in axes]
+        check_fields(self, f"block {self.name}: ")
+        names = [axis.name for axis in self.axes]
         for name in names:
             if names.count(name) > 1:
-                raise InputError(f"block {self.name}: the axis {name} stands twice; name each once")
-        for what, given in (("cost", self.cost), ("network", self.network)):
-            if not callable(given):
-                raise InputError(
-                    f"block {self.name}: {what} must be a function; found {_shown(given)}"
-                )
+                raise InputError(f"block {self.name}: duplicate axis {name}")
 
 
-def _shown(value: object) -> str:
-    return shortened(repr(value))
+_registered: dict[str, Block] = {}
+_plugins: dict[Path, tuple[Block, ...]] = {}
+
+
+def register_block(block: Block) -> Block:
+    """Make a block available to this process, replacing one of the same name registered before.
+
+    Worker processes that import only installed packages need an entry point or `load_plugin`.
+
+    Returns:
+        The block.
+
+    Raises:
+        InputError: It is not a `Block`, or an installed package has one of the same name.
+    """
+    if not isinstance(block, Block):
+        raise InputError(f"block is {shortened(repr(block))}; it must be a Block", "block")
+    if _entry_points(block.name) and _installed_block(block.name) is not block:
+        raise InputError(
+            f"block {block.name}: an installed package has one of this name; rename it"
+        )
+    _registered[block.name] = block
+    return block
+
+
+def unregister_block(name: str) -> None:
+    """Undo `register_block`; a name that is not registered is ignored."""
+    _registered.pop(name, None)
+
+
+def load_plugin(path: Path | str) -> tuple[Block, ...]:
+    """Execute a Python file, once in this process, and register the Blocks among its globals.
+
+    Returns:
+        The blocks of the file.
+
+    Raises:
+        InputError: The file can't be read, fails, or defines no Block.
+    """
+    place = Path(path).resolve()
+    if place in _plugins:
+        return _plugins[place]
+    what = f"plugin {path}"
+    check_regular_file(place, "plugin")
+    name = f"designspace_plugin_{place.stem}"
+    spec = importlib.util.spec_from_file_location(name, place)
+    if place.suffix != ".py" or not place.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"{what}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look the module up
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's code may fail in any way
+        raise InputError(f"{what} failed: {type(error).__name__}: {error}") from error
+    blocks = tuple(value for value in vars(module).values() if isinstance(value, Block))
+    if not blocks:
+        raise InputError(f"{what} defines no designspace Block")
+    for block in blocks:
+        register_block(block)
+    _plugins[place] = blocks
+    return blocks
 
 
 def installed_blocks() -> tuple[list[str], list[str]]:
-    """Load all blocks that packages bring.
+    """Load all blocks: RegNet's, the registered ones and those of installed packages.
 
     Returns:
-        The names that a space can use, RegNet's first, and why each of the others can't be used.
+        The usable names, RegNet's first, and why each of the others can't be used.
     """
-    usable, problems = [BOTTLENECK], []
-    for name in sorted({entry.name for entry in metadata.entry_points(group=_GROUP)}):
+    usable, problems = [BOTTLENECK, *sorted(_registered)], []
+    installed = {entry.name for entry in metadata.entry_points(group=_GROUP)}
+    for name in sorted(installed - set(_registered)):
         try:
-            usable.append(find_block(name).name)
+            usable.append(_installed_block(name).name)
         except InputError as error:
             problems.append(str(error))
     return usable, problems
 
 
-@cache
 def find_block(name: str) -> Block:
-    """Load a block that another package brings.
+    """Return a registered block, or that of an installed package.
 
     Raises:
-        InputError: No installed package brings it, several do, or what one brings is no block of
-            that name.
+        InputError: There is none of that name, several packages have one, or it can't be loaded.
     """
-    entries = sorted(metadata.entry_points(group=_GROUP, name=name), key=_origin)
+    return _registered[name] if name in _registered else _installed_block(name)
+
+
+@cache
+def _installed_block(name: str) -> Block:
+    entries = _entry_points(name)
     if not entries:
         raise InputError(
-            f"no installed package brings the block {shortened(repr(name))}: "
-            f"{nearest(name, installed_blocks()[0])}; packages bring blocks through the "
-            f"entry-point group {_GROUP}"
+            f"no block {shortened(repr(name))}: {nearest(name, installed_blocks()[0])}; register "
+            f"yours, load its plugin file, or install a package with an entry point in {_GROUP}"
         )
     where = f"block {name}: the entry point {' and '.join(map(_origin, entries))}"
     if name == BOTTLENECK:
-        raise InputError(f"{where} has the name of RegNet's own block, which stands; rename it")
+        raise InputError(f"{where} has the name of RegNet's own block; rename it")
     if len(entries) > 1:
         raise InputError(f"{where} have the same name; uninstall all but one, or rename one")
     try:
         block = entries[0].load()
     except InputError as error:
-        raise InputError(f"{where} is no block: {error}") from error
-    except (Exception, SystemExit) as error:  # another's code, which may fail in any way
+        raise InputError(f"{where} is not a block: {error}") from error
+    except (Exception, SystemExit) as error:  # another's code may fail in any way
         raise InputError(f"{where} can't be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(block, Block):
-        raise InputError(f"{where} must be a designspace.arch.Block; found {_shown(block)}")
+        raise InputError(f"{where} must be a Block; found {shortened(repr(block))}")
     if block.name != name:
         raise InputError(f"{where} must be a block of the same name; found {block.name}")
     return block
+
+
+def _entry_points(name: str) -> list[metadata.EntryPoint]:
+    return sorted(metadata.entry_points(group=_GROUP, name=name), key=_origin)
 
 
 def _origin(entry: metadata.EntryPoint) -> str:
@@ -192,13 +248,13 @@ def _origin(entry: metadata.EntryPoint) -> str:
 
 
 def require_bottleneck(block: str, purpose: str) -> None:
-    """Refuse what is known of RegNet's block alone.
+    """Raise unless the block is RegNet's.
 
     Raises:
-        InputError: The block is another.
+        InputError: It is another; the message begins with the purpose.
     """
     if block != BOTTLENECK:
         raise InputError(
-            f"{purpose} knows RegNet's bottleneck block only, and these networks are made of "
+            f"{purpose} supports RegNet's bottleneck block only, and these networks are made of "
             f"{block} blocks"
         )

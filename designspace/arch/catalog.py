@@ -1,8 +1,8 @@
 """The published RegNets: DDS tables 3 and 4 (24 models), SEER's trunks.
 
 Parameters of the 24: pycls `configs/dds_baselines`, which are those of the DDS tables. SEER's:
-arXiv 2103.01988 and 2202.08360 with their public VISSL configs. The published cost figures that
-the tests hold these against are in `tests/golden/catalog.json`, with their source.
+arXiv 2103.01988 and 2202.08360 with their public VISSL configs. Tests compare their costs with the
+published ones in `tests/golden/catalog.json`, which has the sources.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,14 @@ from designspace.errors import InputError, nearest
 
 @dataclass(frozen=True)
 class Published:
-    """A catalog entry: parameters, squeeze ratio, the regime that its name states, and a source."""
+    """A catalog entry.
+
+    Attributes:
+        regnet: The published parameters.
+        se_ratio: Squeeze ratio.
+        nominal_flops: Multiply-adds in its name.
+        source: The publication.
+    """
 
     regnet: RegNetParams
     se_ratio: float
@@ -66,7 +73,7 @@ _SEER_TRUNKS = {
 
 
 def _regime(label: str) -> float:
-    if label == "10B":  # named by its parameters; 1,863 billion multiply-adds at 224x224 (computed)
+    if label == "10B":  # a number of parameters; 1,863 billion multiply-adds at 224x224 (computed)
         return 1863e9
     return float(label[:-2]) * (1e9 if label.endswith("GF") else 1e6)
 
@@ -88,17 +95,16 @@ CATALOG: dict[str, Published] = {
 }
 
 
-def find(name: str) -> str:
+def find_published(name: str) -> str:
     """Return the catalog's spelling of a name, whatever its case, `_` for `-` or missing `.0`.
 
     Raises:
         InputError: There is no such model; the message has the nearest names.
     """
-    folded = {_fold(known): known for known in CATALOG}
-    known = folded.get(_fold(name))
-    if known is None:
+    match = {_fold(entry): entry for entry in CATALOG}.get(_fold(name))
+    if match is None:
         raise InputError(f"no published model {name!r}; {nearest(name, list(CATALOG))}")
-    return known
+    return match
 
 
 def published(name: str) -> Model:
@@ -107,9 +113,9 @@ def published(name: str) -> Model:
     Raises:
         InputError: There is no such model; the message has the nearest names.
     """
-    known = find(name)
-    entry = CATALOG[known]
-    model = Model.from_regnet(known, entry.regnet, entry.se_ratio)
+    name = find_published(name)
+    entry = CATALOG[name]
+    model = Model.from_regnet(name, entry.regnet, entry.se_ratio)
     origin = (("source", entry.source), ("regime", format_quantity(entry.nominal_flops)))
     return replace(model, provenance=origin)
 

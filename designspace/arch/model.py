@@ -1,6 +1,5 @@
-"""One network, whole: a name, its body, its frame, and the RegNet parameters behind it, if any."""
+"""One complete network: name, body, skeleton, and the RegNet parameters behind it, if any."""
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,39 +10,17 @@ from designspace.arch.regnet import RegNetParams
 from designspace.arch.skeleton import Skeleton
 from designspace.errors import InputError
 
-# Names stand in files, folders and code of many libraries.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$"
-
-
-def model_name(*parts: object) -> str:
-    """Return a name of a model that is made of others' names, whatever letters those have."""
-    text = re.sub(r"[^A-Za-z0-9._@+-]+", "-", "-".join(map(str, parts))).strip("-._@+")
-    return text[-100:].lstrip("-._@+") or "model"
-
-
-def check_name(name: str) -> None:
-    """Hold a name that a person chose against the pattern.
-
-    Raises:
-        InputError: It is none that all libraries' files can have.
-    """
-    if not re.match(NAME_PATTERN, name) or name.endswith("\n"):
-        raise InputError(
-            f"{name!r} can't name a network: letters, digits and ._@+- only, up to 100, a letter "
-            "or digit first"
-        )
-
 
 @dataclass(frozen=True)
 class Model:
     """A network that can be costed, built, derived from and exported.
 
     Attributes:
-        name: What people call it.
-        arch: The body: explicit stages.
-        frame: Input, stem, strides, classes.
-        regnet: The parameters that `body` comes from, or None for a free body.
-        provenance: Where it comes from, as (what, value) pairs: space, seed, run, parent, rule.
+        name: Its name.
+        body: The explicit stages.
+        skeleton: Input, stem, strides and classes.
+        regnet: The parameters that `body` comes from, or None for an AnyNet.
+        provenance: Where it comes from, as (key, value) pairs: space, seed, run, parent, rule.
     """
 
     name: str
@@ -58,11 +35,13 @@ class Model:
                 f"{self.name}: {self.body.num_stages} stages but {self.skeleton.num_stages} "
                 "strides; give one stride per stage"
             )
-        if self.regnet is not None and self.regnet.body(self.body.se_ratio) != self.body:
-            made = self.regnet.body(self.body.se_ratio)
+        if self.regnet is None:
+            return
+        implied = self.regnet.body(self.body.se_ratio)
+        if implied != self.body:
             raise InputError(
-                f"{self.name}: the RegNet parameters give depths {list(made.depths)} and widths "
-                f"{list(made.widths)}, the explicit stages say {list(self.body.depths)} and "
+                f"{self.name}: the RegNet parameters give depths {list(implied.depths)} and widths "
+                f"{list(implied.widths)}, the explicit stages say {list(self.body.depths)} and "
                 f"{list(self.body.widths)}; drop one of the two"
             )
 
@@ -70,7 +49,7 @@ class Model:
     def from_regnet(
         name: str, regnet: RegNetParams, se_ratio: float = 0.0, skeleton: Skeleton | None = None
     ) -> "Model":
-        """Make a model of RegNet parameters; without a frame, that of ImageNet at 224 pixels."""
+        """Make a model of RegNet parameters; the default skeleton is ImageNet's at 224 pixels."""
         body = regnet.body(se_ratio)
         skeleton = skeleton or Skeleton(strides=(2,) * body.num_stages)
         return Model(name, body, skeleton, regnet)
@@ -82,7 +61,7 @@ class Model:
 
     @property
     def flops(self) -> int:
-        """Multiply-adds at the frame's resolution."""
+        """Multiply-adds at the skeleton's resolution."""
         return int(self.cost.flops[0])
 
     @property
@@ -95,17 +74,16 @@ class Model:
         """Output elements of convolutions and linear layers."""
         return int(self.cost.acts[0])
 
-    def at(self, resolution: int | None = None, classes: int | None = None) -> "Model":
-        """Return the same network for another input size or number of classes."""
-        skeleton = replace(
-            self.skeleton,
-            resolution=self.skeleton.resolution if resolution is None else resolution,
-            classes=self.skeleton.classes if classes is None else classes,
-        )
-        return replace(self, skeleton=skeleton)
+    def at(
+        self, resolution: int | None = None, classes: int | None = None, channels: int | None = None
+    ) -> "Model":
+        """Return the same network for another input or number of classes; None leaves a value."""
+        changes = {"resolution": resolution, "classes": classes, "channels": channels}
+        new: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
+        return replace(self, skeleton=replace(self.skeleton, **new))
 
     def summary(self) -> dict[str, Any]:
-        """Return name, frame, cost and stages as plain data, as `complexity --json` prints them.
+        """Return name, input, cost and stages as plain data.
 
         Another block than RegNet's has `block` and `extras` (its axes) in place of RegNet's own.
         """
@@ -115,6 +93,7 @@ class Model:
         return {
             "name": self.name,
             "resolution": self.skeleton.resolution,
+            **({"channels": self.skeleton.channels} if self.skeleton.channels != 3 else {}),
             "classes": self.skeleton.classes,
             "flops": self.flops,
             "params": self.params,

@@ -1,76 +1,48 @@
-"""model.yaml: our own description of one network: parameters, explicit stages, cost, provenance.
+"""model.yaml: one network with its parameters, explicit stages, cost and provenance.
 
-A file may give RegNet parameters, explicit stages, or both (which must then agree). What we write
-has both where there are parameters, and the cost, so that the file can be read without the tool;
-a cost that does not fit the stages means that the file was edited, and is refused.
+A file has RegNet parameters, explicit stages, or both (which must agree). Files that we write have
+both where there are parameters, and the cost, so that they can be read without this package; a cost
+that does not fit the stages means that the file was edited, and is an error.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from designspace.arch import NAME_PATTERN, Body, Model, RegNetParams, Skeleton
+from designspace.arch.body import Body
+from designspace.arch.cost import MEASURES
+from designspace.arch.model import Model
+from designspace.arch.names import NAME_PATTERN
+from designspace.arch.regnet import RegNetParams
+from designspace.arch.skeleton import Skeleton
 from designspace.errors import InputError
 from designspace.io.atomic_write import write_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import dump_yaml, read_yaml
 
-_Positive = Annotated[int, Field(ge=1, le=10**7)]
-_Ratio = Annotated[float, Field(ge=1 / 64, le=64)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Input(_Strict):
-    resolution: int = Field(default=224, ge=1, le=8192)
-    classes: int = Field(default=1000, ge=1, le=10**7)
-    stem_width: int = Field(default=32, ge=1, le=10**5)
-    stem_stride: int = Field(default=2, ge=1, le=2)
-    strides: list[Annotated[int, Field(ge=1, le=2)]] = Field(
-        default=[2, 2, 2, 2], min_length=1, max_length=16
-    )
-
-
-class _RegNet(_Strict):
-    d: int = Field(ge=1, le=1000)
-    w_0: int = Field(ge=8, le=10**5, multiple_of=8)
-    w_a: float = Field(ge=0, le=1e5)
-    w_m: float = Field(gt=1, le=100)
-    b: _Ratio = 1.0
-    g: int = Field(default=1, ge=1, le=10**6)
-
-
-class _Stages(_Strict):
-    depths: list[_Positive] = Field(min_length=1, max_length=16)
-    widths: list[_Positive] = Field(min_length=1, max_length=16)
-    bottleneck_ratios: list[_Ratio] = Field(min_length=1, max_length=16)
-    group_widths: list[_Positive] = Field(min_length=1, max_length=16)
-
-
-class _Cost(_Strict):
-    flops: int = Field(ge=0)
-    params: int = Field(ge=0)
-    acts: int = Field(ge=0)
-
-
-class ModelFile(_Strict):
+class ModelFile(BaseModel):
     """The keys of model.yaml."""
 
+    model_config = ConfigDict(extra="forbid", strict=True)
+
     name: str = Field(pattern=NAME_PATTERN)
-    input: _Input = _Input()
+    input: Skeleton = Skeleton()
     se_ratio: float = Field(default=0.0, ge=0, le=1)
-    regnet: _RegNet | None = None
-    stages: _Stages | None = None
-    cost: _Cost | None = None
+    regnet: RegNetParams | None = None
+    stages: Body | None = None
+    cost: dict[str, Annotated[int, Field(ge=0)]] = {}
     provenance: dict[str, str | int | float] = {}
 
     @model_validator(mode="after")
     def _check(self) -> "ModelFile":
         if self.regnet is None and self.stages is None:
             raise ValueError("needs `regnet` (d, w_0, w_a, w_m, b, g) or explicit `stages`")
+        unknown = sorted(set(self.cost) - set(MEASURES))
+        if unknown:
+            raise ValueError(f"cost.{unknown[0]}: unknown key; known: {', '.join(MEASURES)}")
         return self
 
 
@@ -78,7 +50,7 @@ def read_model(path: Path | str) -> Model:
     """Read a model.yaml.
 
     Raises:
-        InputError: With file, key path, value and rule, for the first mistakes.
+        InputError: With file, key path, value and rule of each mistake.
     """
     data = read_yaml(Path(path), "model")
     checked = validate(ModelFile, data, path, "model")
@@ -89,7 +61,7 @@ def read_model(path: Path | str) -> Model:
 
 
 def write_model(model: Model, path: Path | str) -> None:
-    """Write a model.yaml that `read_model` gives back unchanged.
+    """Write a model.yaml, which `read_model` returns unchanged.
 
     Raises:
         InputError: The folder does not exist or cannot be written.
@@ -117,33 +89,30 @@ def model_text(model: Model) -> str:
 
 
 def _model(checked: ModelFile) -> Model:
-    skeleton = Skeleton.from_dict(checked.input.model_dump())
-    regnet = RegNetParams(**checked.regnet.model_dump()) if checked.regnet else None
     if checked.stages is not None:
-        body = Body.from_dict({**checked.stages.model_dump(), "se_ratio": checked.se_ratio})
+        body = replace(checked.stages, se_ratio=checked.se_ratio)
     else:
-        assert regnet is not None
-        body = regnet.body(checked.se_ratio)
+        assert checked.regnet is not None
+        body = checked.regnet.body(checked.se_ratio)
     provenance = tuple((key, str(value)) for key, value in checked.provenance.items())
-    model = Model(checked.name, body, skeleton, regnet, provenance)
-    if checked.cost is not None:
-        for key, stated in checked.cost.model_dump().items():
-            exact = getattr(model, key)
-            if exact != stated:
-                raise InputError(
-                    f"cost.{key}: {stated}; these stages at {skeleton.resolution} pixels have "
-                    f"{exact}: the file was edited (drop `cost`, or mend the stages)"
-                )
+    model = Model(checked.name, body, checked.input, checked.regnet, provenance)
+    for key, stated in checked.cost.items():
+        exact = getattr(model, key)
+        if exact != stated:
+            raise InputError(
+                f"cost.{key}: {stated}; these stages at {model.skeleton.resolution} pixels have "
+                f"{exact}: the file was edited (remove `cost`, or correct the stages)"
+            )
     return model
 
 
-def replaceable(path: Path) -> None:
-    """Allow an existing file to be written over where it is a model file itself.
+def check_replaceable(path: Path) -> None:
+    """Raise unless the existing file is a model file, which may be overwritten.
 
     Raises:
-        InputError: It is something else, which a person would miss.
+        InputError: It is something else.
     """
     try:
         read_model(path)
     except InputError:
-        raise InputError(f"{path} exists and is no model file; choose another --out") from None
+        raise InputError(f"{path} exists and is not a model file; choose another `out`") from None

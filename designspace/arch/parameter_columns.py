@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from designspace.arch.blocks import BOTTLENECK
 from designspace.arch.body import BodyBatch, FloatArray, IntArray
-from designspace.arch.regnet import RegNetParamsBatch
+from designspace.arch.regnet import REGNET_AXES, RegNetParamsBatch
 
 
 def parameters(
@@ -18,8 +18,7 @@ def parameters(
 ) -> dict[str, FloatArray]:
     """Return the values of each parameter, (n,), in display order."""
     if regnets is not None:
-        names = ("d", "w_0", "w_a", "w_m", "b", "g")
-        return {name: getattr(regnets, name).astype(np.float64) for name in names}
+        return {name: getattr(regnets, name).astype(np.float64) for name in REGNET_AXES}
     columns = {**_by_stage("d", bodies.depths), **_by_stage("w", bodies.widths)}
     if bodies.block == BOTTLENECK:
         columns |= _shared_or_by_stage("b", bodies.bottleneck_ratios)
@@ -38,8 +37,8 @@ def one_group_width(bodies: BodyBatch) -> NDArray[np.bool_]:
     A shared g is capped at the width of the 3x3 where that is narrower (DDS appendix D).
     """
     groups = bodies.group_widths
-    inner = np.rint(bodies.widths / bodies.bottleneck_ratios).astype(np.int64)
-    return np.asarray(((groups == groups.max(axis=1)[:, None]) | (groups == inner)).all(axis=1))
+    capped = groups == bodies.inner_widths
+    return np.asarray(((groups == groups.max(axis=1)[:, None]) | capped).all(axis=1))
 
 
 def _shared_or_by_stage(letter: str, values: FloatArray) -> dict[str, FloatArray]:

@@ -18,8 +18,8 @@ class Population:
     """n models in sampled order.
 
     Attributes:
-        frame: What lies around the stages of every model.
-        stages: The bodies, arrays (n, stages).
+        skeleton: What surrounds the stages of every model.
+        bodies: The stages, arrays (n, stages).
         cost: Their cost, arrays (n,).
         regnets: The parameters behind the bodies, arrays (n,), or None for AnyNets.
     """
@@ -35,14 +35,14 @@ class Population:
 
     @staticmethod
     def of(models: Sequence[Model]) -> "Population":
-        """Put single models side by side.
+        """Make a population of single models.
 
         Raises:
-            InputError: There are none, two are equal, or their blocks, input, stem, strides or
-                classes differ.
+            InputError: There are none, two are equal, or they differ in block, input, stem, strides
+                or classes.
         """
         if not models:
-            raise InputError("no models given")
+            raise InputError("models is empty; give at least one", "models")
         first, seen = models[0], dict[Body, str]()
         for model in models:
             if model.skeleton != first.skeleton:
@@ -89,7 +89,7 @@ class Population:
         return Model(name or f"model-{i}", self.bodies.body(i), self.skeleton, self.regnet(i))
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield each model as plain data, as it stands in population.jsonl."""
+        """Yield each model as plain data, as in population.jsonl."""
         for i, body in enumerate(self.iter_bodies()):
             record = {
                 "id": self.ids[i],

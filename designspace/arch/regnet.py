@@ -1,13 +1,24 @@
 """RegNet parameters and the quantized linear rule that turns them into stages (DDS §3.3)."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict, Field
 
-from designspace.arch.body import Body, BodyBatch, FloatArray, IntArray, group_compatible
-from designspace.errors import InputError
+from designspace.arch.array_batch import ArrayBatch
+from designspace.arch.body import (
+    Body,
+    BodyBatch,
+    BottleneckRatio,
+    FloatArray,
+    IntArray,
+    check_expansion,
+    group_compatible,
+)
+from designspace.io.validation import check_fields
 
 QUANTUM = 8
 
@@ -17,49 +28,43 @@ class RegNetParams:
     """The six numbers of one RegNet; b and g are shared by all stages.
 
     Attributes:
-        d: Blocks in all, up to 1000.
-        w_0: Initial width, a positive multiple of 8.
-        w_a: Slope of the linear widths, channels a block, at least 0.
-        w_m: Ratio between the widths of neighbouring stages, above 1.
-        b: Bottleneck ratio.
+        d: Total number of blocks.
+        w_0: Initial width, a multiple of 8.
+        w_a: Slope of the linear widths, channels a block.
+        w_m: Ratio between the widths of neighbouring stages.
+        b: Bottleneck ratio; below 1 it must be 1/n.
         g: Group width.
     """
 
-    d: int
-    w_0: int
-    w_a: float
-    w_m: float
-    b: float = 1.0
-    g: int = 1
+    d: Annotated[int, Field(ge=1, le=1000, strict=True)]
+    w_0: Annotated[int, Field(ge=QUANTUM, le=10**5, multiple_of=QUANTUM, strict=True)]
+    w_a: Annotated[float, Field(ge=0, le=1e5, strict=True)]
+    w_m: Annotated[float, Field(gt=1, le=100, strict=True)]
+    b: Annotated[BottleneckRatio, AfterValidator(check_expansion)] = 1.0
+    g: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 1
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        rules = (
-            ("d", 1 <= self.d <= 1000, "1 to 1000"),
-            ("w_0", 0 < self.w_0 <= 10**5 and self.w_0 % QUANTUM == 0, "a multiple of 8 up to 1e5"),
-            ("w_a", 0 <= self.w_a <= 1e5, "0 to 1e5"),
-            ("w_m", 1 < self.w_m <= 100, "above 1 and up to 100"),
-            ("b", 1 / 64 <= self.b <= 64, "1/64 to 64"),
-            ("g", 1 <= self.g <= 10**6, "1 to 1e6"),
-        )
-        for name, holds, rule in rules:
-            if not holds:
-                raise InputError(f"regnet: {name} is {getattr(self, name)}; it must be {rule}")
+        check_fields(self, "regnet: ")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as it stands in files."""
+        """Return plain data, as in files."""
         b = int(self.b) if float(self.b).is_integer() else self.b
         return {"d": self.d, "w_0": self.w_0, "w_a": self.w_a, "w_m": self.w_m, "b": b, "g": self.g}
 
     def body(self, se_ratio: float = 0.0) -> Body:
-        """Return the body that these parameters stand for, with however many stages it has."""
-        one = RegNetParamsBatch.from_list([self])
-        count = int(one.stage_counts()[0])
-        bodies, _ = one.bodies(count, np.array([se_ratio]))
+        """Return the body of these parameters, with however many stages it has."""
+        batch = RegNetParamsBatch.from_list([self])
+        bodies, _ = batch.bodies(int(batch.stage_counts()[0]), np.array([se_ratio]))
         return bodies.body(0)
 
 
+REGNET_AXES = tuple(field.name for field in fields(RegNetParams))
+
+
 @dataclass(frozen=True, eq=False)
-class RegNetParamsBatch:
+class RegNetParamsBatch(ArrayBatch):
     """The parameters of n RegNets as arrays, each (n,)."""
 
     d: IntArray
@@ -73,41 +78,24 @@ class RegNetParamsBatch:
         return len(self.d)
 
     @staticmethod
-    def from_list(regnets: list[RegNetParams]) -> "RegNetParamsBatch":
+    def from_list(regnets: Sequence[RegNetParams]) -> "RegNetParamsBatch":
         """Stack single parameter sets."""
-        return RegNetParamsBatch(
-            d=np.array([r.d for r in regnets], dtype=np.int64),
-            w_0=np.array([r.w_0 for r in regnets], dtype=np.int64),
-            w_a=np.array([r.w_a for r in regnets], dtype=np.float64),
-            w_m=np.array([r.w_m for r in regnets], dtype=np.float64),
-            b=np.array([r.b for r in regnets], dtype=np.float64),
-            g=np.array([r.g for r in regnets], dtype=np.int64),
-        )
-
-    def take(self, rows: NDArray[Any] | slice) -> "RegNetParamsBatch":
-        """Select models by index, mask or slice."""
-        return RegNetParamsBatch(
-            self.d[rows], self.w_0[rows], self.w_a[rows], self.w_m[rows], self.b[rows], self.g[rows]
+        return RegNetParamsBatch.from_columns(
+            {name: [getattr(r, name) for r in regnets] for name in REGNET_AXES}
         )
 
     @staticmethod
-    def concatenate(parts: list["RegNetParamsBatch"]) -> "RegNetParamsBatch":
-        """Join parameter sets, in order."""
-        names = ("d", "w_0", "w_a", "w_m", "b", "g")
-        return RegNetParamsBatch(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        )
+    def from_columns(columns: Mapping[str, Any]) -> "RegNetParamsBatch":
+        """Make a batch of one sequence of n numbers for each parameter."""
+        kinds = {
+            name: np.int64 if name in ("d", "w_0", "g") else np.float64 for name in REGNET_AXES
+        }
+        arrays: dict[str, Any] = {k: np.asarray(columns[k]).astype(v) for k, v in kinds.items()}
+        return RegNetParamsBatch(**arrays)
 
     def regnet(self, i: int) -> RegNetParams:
         """Return parameter set i as plain values."""
-        return RegNetParams(
-            d=int(self.d[i]),
-            w_0=int(self.w_0[i]),
-            w_a=float(self.w_a[i]),
-            w_m=float(self.w_m[i]),
-            b=float(self.b[i]),
-            g=int(self.g[i]),
-        )
+        return RegNetParams(**{name: getattr(self, name)[i].item() for name in REGNET_AXES})
 
     def block_widths(self) -> IntArray:
         """Quantized width of every block before group compatibility, (n, max d); 0 past a depth."""
@@ -121,10 +109,14 @@ class RegNetParamsBatch:
         return counts
 
     def bodies(self, num_stages: int, se_ratios: FloatArray) -> tuple[BodyBatch, NDArray[np.bool_]]:
-        """Turn parameters into stages, for those models that have `num_stages` of them.
+        """Turn parameters into stages, for the models with `num_stages` of them.
+
+        Args:
+            num_stages: Number of stages.
+            se_ratios: Squeeze ratio of each model, (n,).
 
         Returns:
-            The stages of the models that fit, and the mask (n,) of which they are.
+            The bodies with `num_stages` stages, and the mask (n,) of which models they are.
         """
         widths = self.block_widths()
         starts = np.ones_like(widths, dtype=bool)

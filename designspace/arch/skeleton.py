@@ -1,12 +1,17 @@
-"""What lies around the stages of a network: input, stem, strides and classifier."""
+"""What surrounds the stages of a network: input, stem, strides and classifier."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from designspace.errors import InputError
+from pydantic import ConfigDict, Field
 
-MAX_RESOLUTION = 8192
-MAX_STAGES = 16
+from designspace.io.validation import check_fields, from_plain
+
+Resolution = Annotated[int, Field(ge=1, le=8192, strict=True)]
+Channels = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+Classes = Annotated[int, Field(ge=1, le=10**7, strict=True)]
+StemWidth = Annotated[int, Field(ge=1, le=10**5, strict=True)]
+Stride = Annotated[int, Field(ge=1, le=2, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -19,22 +24,20 @@ class Skeleton:
         stem_width: Output channels of the 3x3 stem convolution.
         stem_stride: Stride of the stem, 1 or 2.
         strides: Stride of each stage's first block; its length is the number of stages.
+        channels: Channels of the input image; files state it only where it is not 3.
     """
 
-    resolution: int = 224
-    classes: int = 1000
-    stem_width: int = 32
-    stem_stride: int = 2
-    strides: tuple[int, ...] = (2, 2, 2, 2)
+    resolution: Resolution = 224
+    classes: Classes = 1000
+    stem_width: StemWidth = 32
+    stem_stride: Stride = 2
+    strides: Annotated[tuple[Stride, ...], Field(min_length=1, max_length=16)] = (2, 2, 2, 2)
+    channels: Channels = 3
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        _within("resolution", self.resolution, 1, MAX_RESOLUTION)
-        _within("classes", self.classes, 1, 10**7)
-        _within("stem_width", self.stem_width, 1, 10**5)
-        _within("stem_stride", self.stem_stride, 1, 2)
-        _within("the number of strides (one a stage)", len(self.strides), 1, MAX_STAGES)
-        for i, stride in enumerate(self.strides):
-            _within(f"strides[{i}]", stride, 1, 2)
+        check_fields(self)
 
     @property
     def num_stages(self) -> int:
@@ -49,24 +52,17 @@ class Skeleton:
         return tuple(sides)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as it stands in files."""
-        return {**asdict(self), "strides": list(self.strides)}
+        """Return plain data, as in files."""
+        data = {**asdict(self), "strides": list(self.strides)}
+        if self.channels == 3:
+            del data["channels"]
+        return data
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Skeleton":
         """Read what `to_dict` wrote.
 
         Raises:
-            InputError: A key is unknown or missing, or a value is out of range.
+            InputError: A key is unknown, or a value is out of range.
         """
-        try:
-            return Skeleton(**{**data, "strides": tuple(data["strides"])})
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"input: {error}; it has resolution, classes, stem_width, stem_stride and strides"
-            ) from None
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; it must be a whole number from {low} to {high}")
+        return from_plain(Skeleton, data, "input")

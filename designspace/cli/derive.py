@@ -67,7 +67,7 @@ def derive(
     """
     import json
 
-    from designspace.arch.model_file import replaceable, write_model
+    from designspace.arch.model_file import check_replaceable, write_model
     from designspace.cli.models import resolve_model
     from designspace.derivation.derive_model import derive_model
     from designspace.errors import InputError
@@ -97,7 +97,7 @@ def derive(
     )
     make_folder(out.parent)
     if out.exists():
-        replaceable(out)
+        check_replaceable(out)
     write_model(derivation.model, out)
     if json_:
         print(json.dumps(_record(derivation, batch, out)))

@@ -49,5 +49,5 @@ def sample(
     if json_:
         print(json.dumps({"space": found.name, "out": str(out), **record}))
         return
-    print(f"{found.name}: {result.tally}")
+    print(f"{found.name}: {result.stats}")
     print(f"{n} models in {folder.population_file}")

@@ -2,10 +2,12 @@
 
 import json
 import re
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from designspace.errors import InputError, nearest, printable, shortened
 
@@ -23,6 +25,7 @@ _MESSAGES = {
     "model_attributes_type": "must be a map of keys to values",
     "dataclass_type": "must be a map of keys to values",
     "finite_number": "must be a finite number",
+    "int_type": "must be a whole number",
     "string_too_short": "must not be empty",
     "union_tag_not_found": "must have the key {discriminator}",
 }
@@ -48,7 +51,7 @@ def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what:
         raise InputError(f"{what}: {path}: " + "; ".join(problems)) from None
 
 
-def _describe(problem: Any, schema: type[Any]) -> str:
+def _describe(problem: Any, schema: Any) -> str:
     path = _key_path(problem["loc"])
     kind, value = problem["type"], problem.get("input")
     if kind == "missing":
@@ -57,14 +60,21 @@ def _describe(problem: Any, schema: type[Any]) -> str:
         keys = _keys_at(schema, problem["loc"][:-1])
         hint = f"; {nearest(str(problem['loc'][-1]), keys)}" if keys else ""
         return f"{path}: unknown key{hint}"
-    if kind in _MESSAGES:
-        message = _MESSAGES[kind].format(**problem.get("ctx", {}))
-    else:
-        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     where = f"{path}: " if path else ""
     if isinstance(value, dict):  # the rule is about several keys, which the message names
-        return f"{where}{message}"
-    return f"{where}{message}; found {shortened(json.dumps(value, default=str))}"
+        return f"{where}{_rule(problem)}"
+    return f"{where}{_rule(problem)}; found {_shown(value)}"
+
+
+def _rule(problem: Any) -> str:
+    if problem["type"] in _MESSAGES:
+        return _MESSAGES[problem["type"]].format(**problem.get("ctx", {}))
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def _shown(value: Any) -> str:
+    return shortened(json.dumps(value, default=str))
 
 
 def _key_path(loc: tuple[str | int, ...]) -> str:
@@ -81,11 +91,65 @@ def _key_path(loc: tuple[str | int, ...]) -> str:
 def _keys_at(schema: Any, loc: tuple[str | int, ...]) -> list[str]:
     """Return the field names of the schema at a location, as far as annotations lead there."""
     for part in loc:
-        fields = getattr(schema, "__pydantic_fields__", {})
-        if part not in fields:
-            return []
-        schema = fields[part].annotation
-        for option in getattr(schema, "__args__", ()):
-            if hasattr(option, "__pydantic_fields__"):
-                schema = option
-    return list(getattr(schema, "__pydantic_fields__", {}))
+        schema = _field_types(schema).get(str(part))
+        options = (schema, *getattr(schema, "__args__", ()))
+        schema = next((option for option in options if _field_types(option)), None)
+    return list(_field_types(schema))
+
+
+def _field_types(schema: Any) -> dict[str, Any]:
+    if hasattr(schema, "__pydantic_fields__"):
+        return {name: field.annotation for name, field in schema.__pydantic_fields__.items()}
+    return get_type_hints(schema) if is_dataclass(schema) else {}
+
+
+def from_plain(schema: type[Schema], data: Any, what: str) -> Schema:
+    """Make a dataclass of plain data (lists for tuples), validating every field.
+
+    Raises:
+        InputError: A key is missing or unknown, or a value breaks a rule.
+    """
+    try:
+        result: Schema = _adapter(schema).validate_python(data)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise InputError(f"{what}: {_describe(error.errors()[0], schema)}") from None
+    return result
+
+
+def check_fields(instance: Any, prefix: str = "") -> None:
+    """Check the fields of a standard dataclass against the constraints in their annotations.
+
+    Raises:
+        InputError: A value breaks one, as in "resolution is 0; it must be ...".
+    """
+    for name, adapter in _field_adapters(instance.__class__).items():
+        try:
+            adapter.validate_python(getattr(instance, name))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where, value = _key_path((name, *problem["loc"])), _shown(problem.get("input"))
+            raise InputError(f"{prefix}{where} is {value}; it {_rule(problem)}", name) from None
+
+
+def check_value(schema: Any, name: str, value: Any) -> None:
+    """Check a value against the constraints of one field of a standard dataclass.
+
+    Raises:
+        InputError: It breaks one; the message does not name the field.
+    """
+    try:
+        _field_adapters(schema)[name].validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InputError(f"{_rule(problem)}; found {_shown(problem.get('input'))}") from None
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+@cache
+def _field_adapters(schema: Any) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(schema, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(schema)}

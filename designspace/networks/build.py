@@ -1,7 +1,6 @@
 """The torch network of a model, built from torchvision's RegNet parts with explicit stages.
 
-torchvision's own rounding (`BlockParams.from_init_params`) differs from the paper's, so it is never
-used: the stages are handed over as they are.
+torchvision's own rounding (`BlockParams.from_init_params`) differs from the paper's: not used.
 """
 
 from collections.abc import Callable
@@ -42,86 +41,94 @@ def build(
 
     Convolutions start from N(0, 2 / (k * k * output channels)), the classifier from N(0, 0.01^2)
     with zero bias, BatchNorm from scale 1 and shift 0, as in pycls. State keys are torchvision's.
-    Another block than RegNet's is built by the package that brings it, as any module, never fused;
-    one image is run through it, to see that it is the network whose cost was counted.
+    The network of another block comes from that block and is never fused; one image is run through
+    it to check that it is the network whose cost was counted.
 
     Args:
         model: What to build.
         zero_init_residual: Start the last BatchNorm scale of each block at 0, so that every
             residual branch begins as the identity (Goyal et al. 2017, §5.1).
-        device: Where the weights lie; `meta` allocates none.
-        fused: Of blocks that train faster on a CPU, with the same state and, up to rounding, the
+        device: Device of the weights; `meta` allocates none.
+        fused: Use blocks that train faster on a CPU, with the same state and, up to rounding, the
             same results.
 
     Raises:
-        InputError: Another package's network can't be built or run, or is not what was counted.
+        InputError: The network of another block can't be built or run, or is not the one counted.
     """
     if model.body.block != BOTTLENECK:
-        return _brought(find_block(model.body.block), model, zero_init_residual, device)
-    with torch.device(device):
-        network = RegNet(
-            block_params(model),
-            num_classes=model.skeleton.classes,
-            stem_width=model.skeleton.stem_width,
-            stem_type=partial(_stem, model.skeleton.stem_stride, fused),
-            block_type=FusedBlock if fused else ResBottleneckBlock,
-            norm_layer=FusedBatchNorm if fused else nn.BatchNorm2d,
-        )
-    if zero_init_residual:
+        network = _build_own(find_block(model.body.block), model, zero_init_residual, device)
+    else:
+        with torch.device(device):
+            network = RegNet(
+                block_params(model),
+                num_classes=model.skeleton.classes,
+                stem_width=model.skeleton.stem_width,
+                stem_type=partial(_stem, model, fused),
+                block_type=partial(_block, FusedBlock if fused else ResBottleneckBlock),
+                norm_layer=FusedBatchNorm if fused else nn.BatchNorm2d,
+            )
         for module in network.modules():
-            if isinstance(module, ResBottleneckBlock):
+            if zero_init_residual and isinstance(module, ResBottleneckBlock):
                 nn.init.zeros_(module.f.c[1].weight)
     replace_strided_projections(network)
     return network
 
 
-def _brought(
+def _build_own(
     block: Block, model: Model, zero_init_residual: bool, device: torch.device | str
 ) -> Any:
-    """Build a network of another package's block, and hold it against the model."""
+    """Build the network of another block, and check it against the model."""
     where = f"block {block.name}, model {model.name}"
-    side, wanted = model.skeleton.resolution, (1, model.skeleton.classes)
+    side, channels = model.skeleton.resolution, model.skeleton.channels
+    expected = (1, model.skeleton.classes)
     try:
         with torch.device(device):
             network = block.network(model, zero_init_residual)
             if not isinstance(network, nn.Module):
                 raise InputError(f"its network must be a torch.nn.Module; found {network!r:.80}")
-            # What is drawn while looking must not change how training goes on.
+            # The check must not change the random numbers of training.
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                logits = network.eval()(torch.zeros(1, 3, side, side))
+                logits = network.eval()(torch.zeros(1, channels, side, side))
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        if shape != wanted:
+        if shape != expected:
             raise InputError(
-                f"its network turns images (1, 3, {side}, {side}) into {shape}; they must become "
-                f"logits {wanted}, (n, classes)"
+                f"its network turns images (1, {channels}, {side}, {side}) into {shape}; they must "
+                f"become logits {expected}, (n, classes)"
             )
-        built = sum(parameter.numel() for parameter in network.parameters())
-        if built != model.params:
+        params = sum(parameter.numel() for parameter in network.parameters())
+        if params != model.params:
             raise InputError(
-                f"its network has {built:,} parameters, its cost counts {model.params:,}; "
+                f"its network has {params:,} parameters, its cost counts {model.params:,}; "
                 "they must be equal"
             )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    except (Exception, SystemExit) as error:  # another's code, which may fail in any way
+    except (Exception, SystemExit) as error:  # another's code may fail in any way
         raise InputError(f"{where}: its network failed: {type(error).__name__}: {error}") from error
-    replace_strided_projections(network)
     return network.train()
 
 
+def _block(block_type: Callable[..., nn.Module], width_in: int, *args: Any) -> nn.Module:
+    """Build a block, without squeeze-and-excitation where the squeeze width rounds to 0."""
+    *args_before, se_ratio = args
+    has_squeeze = se_ratio and round(se_ratio * width_in) > 0
+    return block_type(width_in, *args_before, se_ratio if has_squeeze else None)
+
+
 def _stem(
-    stride: int,
+    model: Model,
     fused: bool,
     width_in: int,
     width_out: int,
     norm_layer: Callable[..., nn.Module],
     activation_layer: Callable[..., nn.Module],
 ) -> Conv2dNormActivation:
+    # torchvision passes 3 as `width_in`, whatever the image.
     stem = Conv2dNormActivation(
-        width_in,
+        model.skeleton.channels,
         width_out,
         kernel_size=3,
-        stride=stride,
+        stride=model.skeleton.stem_stride,
         norm_layer=norm_layer,
         activation_layer=activation_layer,
     )

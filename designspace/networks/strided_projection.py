@@ -8,8 +8,9 @@ segmentation fault (https://github.com/uxlfoundation/oneDNN/issues/6035). Affect
 older releases of torch were not tested. Every RegNet has such projections.
 
 Taking every second pixel first and convolving with stride 1 gives the same outputs and input
-gradients to the last bit, and takes a quarter of the time (forward and backward, one thread, 8 to
-64 channels), so it is done whatever the version.
+gradients (to the last bit, except on maps of a few pixels, for which oneDNN chooses other kernels),
+and takes a quarter of the time (forward and backward, one thread, 8 to 64 channels), so it is done
+whatever the version.
 """
 
 import torch

@@ -16,7 +16,7 @@ from designspace.io.yaml_files import dump_yaml
 from designspace.refinement.constraint_tests import Proposal, evaluate_constraints
 from designspace.runs import Run
 from designspace.space import Budget, Space, load_space, sample
-from designspace.space.load import parse_space
+from designspace.space.space import parse_space
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,18 +1,19 @@
-"""What may be chosen: spaces, their files, budgets, and the sampler."""
+"""Design spaces: their files, distributions, budgets, and the sampler."""
 
-from designspace.space.budget import MEASURES, Budget, Measure
+from designspace.arch import MEASURES
+from designspace.space.budget import Budget
 from designspace.space.load import load_space, shipped_settings, shipped_spaces
 from designspace.space.sampler import Sample, SamplingStats, sample, sample_record
-from designspace.space.space import Space
+from designspace.space.space import Space, parse_space
 
 __all__ = [
     "MEASURES",
     "Budget",
-    "Measure",
     "Sample",
     "SamplingStats",
     "Space",
     "load_space",
+    "parse_space",
     "sample",
     "sample_record",
     "shipped_settings",

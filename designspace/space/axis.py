@@ -1,4 +1,4 @@
-"""An axis: the values that one parameter may take, with their probabilities.
+"""An axis: the values of one parameter, with their probabilities.
 
 Every distribution is a table, so that drawing is one look-up of a uniform number, sizes are exact
 counts, and a monotone constraint can be sampled exactly instead of by rejection.
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from designspace.arch.body import FloatArray, IntArray
 
-# Parts of the guide table, a power of 2 so that no rounding decides; steps that bisection beats.
-_PARTS, _MOST_STEPS = 4096, 3
+# Entries of the guide table, a power of 2 so that products are exact; with more steps than this,
+# bisection is faster.
+_GUIDE_SIZE, _MAX_STEPS = 4096, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +38,21 @@ class Axis:
     def draw(self, uniforms: FloatArray) -> FloatArray:
         """Map uniform numbers in [0, 1), any shape, to values by the inverse distribution."""
         cumulated, starts, steps = self._guide
-        if steps > _MOST_STEPS:
+        if steps > _MAX_STEPS:
             return self.values[_invert(cumulated[:-1], uniforms)]
-        index = starts[(uniforms * _PARTS).astype(np.int32)]
+        index = starts[(uniforms * _GUIDE_SIZE).astype(np.int32)]
         for _ in range(steps):
             index += cumulated[index] <= uniforms
         return self.values[np.minimum(index, len(self) - 1)]
 
     @cached_property
     def _guide(self) -> tuple[FloatArray, NDArray[np.int32], int]:
-        """Cumulated probabilities, where to begin to look in them for a uniform number of each of
-        equal parts of [0, 1), and how many steps it takes from there at most: what bisection finds,
-        in half the time (Chen and Asau 1974).
+        """Cumulative probabilities, the first index to try for each of equal parts of [0, 1), and
+        the largest number of steps from there: bisection's result in half the time (Chen and Asau
+        1974).
         """
         cumulated = np.cumsum(self.probabilities)
-        edges = np.arange(_PARTS + 1) / _PARTS
+        edges = np.arange(_GUIDE_SIZE + 1) / _GUIDE_SIZE
         starts = np.searchsorted(cumulated, edges, side="right").astype(np.int32)
         return np.append(cumulated, np.inf), starts[:-1], int(np.diff(starts).max())
 
@@ -70,16 +71,16 @@ class Axis:
         for _ in range(stages - 1):
             tail = np.cumsum((p * tails[-1])[::-1])[::-1]
             tails.append(np.append(tail[1:], 0.0) if strict else tail)
-        picked = np.zeros((n, stages), dtype=np.int64)
+        indices = np.zeros((n, stages), dtype=np.int64)
         least = np.zeros(n, dtype=np.int64)
         for i in range(stages):
             # Weight of choosing k now; cumulated, and restricted to k >= the value before.
             mass = np.concatenate([[0.0], np.cumsum(p * tails[stages - 1 - i])])
             target = mass[least] + uniforms[:, i] * (mass[-1] - mass[least])
             least = np.maximum(least, _invert(mass[1:], target))
-            picked[:, i] = least
+            indices[:, i] = least
             least = np.minimum(least + strict, len(p) - 1)
-        return self.values[picked[:, ::-1] if decreasing else picked]
+        return self.values[indices[:, ::-1] if decreasing else indices]
 
 
 def log_uniform(low: float, high: float, step: float) -> Axis:

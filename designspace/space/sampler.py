@@ -24,12 +24,12 @@ _BLOCK = 8192
 
 @dataclass(frozen=True)
 class SamplingStats:
-    """What became of the candidates, up to the one that completed the population.
+    """Counts of candidates, up to the one that completed the population.
 
     Attributes:
         tried: Candidates drawn.
         accepted: Models in the population.
-        refused: How many candidates each rule refused; a candidate counts for the first that does.
+        refused: Candidates refused by each rule; a candidate counts for the first that does.
     """
 
     tried: int
@@ -47,10 +47,10 @@ class SamplingStats:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A population and how it was found."""
+    """A population and the statistics of its sampling."""
 
     population: Population
-    tally: SamplingStats
+    stats: SamplingStats
 
 
 def sample(
@@ -60,18 +60,20 @@ def sample(
     seed: int = 0,
     max_candidates: int = DEFAULT_MAX_CANDIDATES,
 ) -> Sample:
-    """Draw the first n distinct models of a space that keep its caps and lie in all budgets.
+    """Draw the first n distinct models of a space within its caps and all budgets.
 
     Raises:
-        InputError: n or seed is out of range, or `max_candidates` were not enough; the message says
-            how many were found and the nearest cost that was seen.
+        InputError: n or seed is out of range, or `max_candidates` do not suffice; the message has
+            the number of models and the nearest costs.
     """
     if not 1 <= n <= 10_000_000:
-        raise InputError(f"n is {n}; it must be 1 to 10,000,000")
+        raise InputError(f"n is {n}; it must be 1 to 10,000,000", "n")
     if not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1")
+        raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1", "seed")
     if max_candidates < 1:
-        raise InputError(f"max-candidates is {max_candidates}; it must be at least 1")
+        raise InputError(
+            f"max_candidates is {max_candidates}; it must be at least 1", "max_candidates"
+        )
     search = _Search(space, budgets)
     stream = np.random.Generator(
         np.random.Philox(np.random.SeedSequence([seed, int(space.hash, 16)]))
@@ -85,7 +87,7 @@ def sample(
 
 
 def sample_record(space: Space, result: Sample, budgets: tuple[Budget, ...], seed: int) -> Any:
-    """Return the `sample` map that a run folder's space.yaml keeps."""
+    """Return the `sample` map of a run folder's space.yaml."""
     budget = [budget.to_dict() for budget in budgets]
     identity = f"{space.hash}:{budget}:{seed}"
     return {
@@ -93,13 +95,13 @@ def sample_record(space: Space, result: Sample, budgets: tuple[Budget, ...], see
         "budget": budget,
         "seed": seed,
         "hash": hashlib.sha256(identity.encode()).hexdigest()[:16],
-        "tried": result.tally.tried,
-        "refused": dict(result.tally.refused),
+        "tried": result.stats.tried,
+        "refused": dict(result.stats.refused),
     }
 
 
 class _Search:
-    """The state of one search: what was accepted so far and why the rest was refused."""
+    """The state of one search: accepted models, and counts of why others were refused."""
 
     def __init__(self, space: Space, budgets: tuple[Budget, ...]) -> None:
         self.space = space
@@ -123,7 +125,7 @@ class _Search:
         self.nearest: dict[str, int] = {}
 
     def add(self, uniforms: NDArray[np.float64], n: int) -> None:
-        """Judge a block of candidates, stopping at the one that makes the population n."""
+        """Add the candidates that pass every rule, stopping at the one that completes n."""
         candidates = self.space.draw(uniforms)
         counted = cost(candidates.bodies, self.space.skeleton)
         rows = np.nonzero(candidates.fits)[0]
@@ -172,7 +174,7 @@ class _Search:
                 self.nearest[budget.measure] = value
 
     def result(self) -> Sample:
-        """Join what was accepted."""
+        """Return the accepted models."""
         population = Population(
             skeleton=self.space.skeleton,
             bodies=BodyBatch.concatenate(self.bodies),
@@ -182,20 +184,20 @@ class _Search:
         return Sample(population, SamplingStats(self.tried, self.accepted, self.refused))
 
     def failure(self, n: int, max_candidates: int) -> str:
-        """Say why the search gave up, with the nearest costs that were seen."""
+        """Explain why the search gave up, with the nearest costs."""
         budgets = " and ".join(str(budget) for budget in self.budgets) or "no budget"
         near = ", ".join(f"{k} {format_quantity(v)} ({v:,})" for k, v in self.nearest.items())
-        tally = SamplingStats(self.tried, self.accepted, self.refused)
+        stats = SamplingStats(self.tried, self.accepted, self.refused)
         return (
             f"{self.space.name} with {budgets}: only {self.accepted:,} of {n:,} distinct models "
             f"found in {max_candidates:,} candidates"
             + (f"; nearest seen: {near}" if near else "")
-            + f"; {tally}. Widen the budget, ask for fewer, or raise --max-candidates"
+            + f"; {stats}. Widen the budget, ask for fewer, or raise max_candidates"
         )
 
 
 def _keys(bodies: BodyBatch, rows: NDArray[np.int64]) -> list[bytes]:
-    """What is the same of equal bodies alone, for some of them; float64 holds every width."""
+    """Return a key of each of these bodies, equal for equal bodies; float64 holds every width."""
     parts = (bodies.depths, bodies.widths, bodies.bottleneck_ratios, bodies.group_widths)
     table = np.hstack([array[rows] for array in (*parts, *bodies.extras.values())])
     return [row.tobytes() for row in table]

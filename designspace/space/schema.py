@@ -1,28 +1,52 @@
-"""The shape of a space's YAML file, and of a setting's, checked by pydantic."""
+"""Schemas of space files and setting files."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from designspace.arch import BOTTLENECK, Skeleton, find_block
-from designspace.arch.blocks import BLOCK_PATTERN
+from designspace.arch import BOTTLENECK, NAME_PATTERN, REGNET_AXES, Body, RegNetParams, Skeleton
+from designspace.arch.blocks import find_block
+from designspace.arch.body import check_expansion
+from designspace.arch.skeleton import Channels, Classes, Resolution, StemWidth, Stride
 from designspace.errors import shortened
+from designspace.io.validation import check_value
 from designspace.space.axis import Axis, choice, log_uniform, uniform
-from designspace.space.space import Direction, axes_of
 
+Family = Literal["anynet", "regnet"]
+Direction = Literal["increasing", "decreasing", "strictly_increasing", "strictly_decreasing"]
+ANYNET_AXES = ("d", "w", "b", "g")
 MAX_VALUES = 100_000
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$"
 _Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Counted = Annotated[int, Field(ge=1, le=10**9)]
-# Values of an axis; what is smaller or larger no network has, and no float tells apart.
+# No network has values outside, and float64 can't tell them apart on a grid.
 _LEAST, _MOST = 1e-6, 1e6
-_INTEGER_AXES = ("d", "w", "g", "w_0")
+_Bound = Annotated[float, Field(ge=_LEAST, le=_MOST)]
+# Fields of `Body` that hold the values of RegNet's block.
+_BODY_FIELDS = {
+    "d": "depths",
+    "w": "widths",
+    "b": "bottleneck_ratios",
+    "g": "group_widths",
+}
+
+
+def axes_of(family: Family, block: str = BOTTLENECK) -> tuple[str, ...]:
+    """Return the axes of a family, in the order that uniform numbers are dealt in.
+
+    Raises:
+        InputError: The block is neither registered nor installed.
+    """
+    if family == "regnet":
+        return REGNET_AXES
+    if block == BOTTLENECK:
+        return ANYNET_AXES
+    return ("d", "w", *(axis.name for axis in find_block(block).axes))
 
 
 def _entries(data: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what stands in a map and in the maps and lists right in it, each with its path."""
+    """Yield the entries of a map and of the maps and lists directly in it, each with its path."""
     for key, value in data.items() if isinstance(data, dict) else ():
         yield key, value
         if isinstance(value, dict):
@@ -47,38 +71,13 @@ class _Strict(BaseModel):
         return data
 
 
-class InputFile(_Strict):
-    """What lies around the stages."""
-
-    resolution: int = Field(ge=1, le=8192)
-    classes: int = Field(ge=1, le=10_000_000)
-    stem_width: int = Field(ge=1, le=100_000)
-    stem_stride: int = Field(ge=1, le=2)
-    strides: list[Annotated[int, Field(ge=1, le=2)]] = Field(min_length=1, max_length=16)
-
-    @model_validator(mode="after")
-    def _check(self) -> "InputFile":
-        """A stride of 2 does nothing on one pixel: where several do, the list is mistaken."""
-        sides = Skeleton(
-            **{**self.model_dump(), "strides": tuple(self.strides)}
-        ).stage_resolutions()
-        idle = [i for i, side in enumerate(sides[:-1]) if side == 1 and self.strides[i] == 2]
-        if len(idle) > 1:
-            raise ValueError(
-                f"strides: {len(sides) - 1} stages; an image of {self.resolution} pixels is down "
-                f"to one before stage {idle[0] + 1}, and strides of 2 do nothing from there: give "
-                "one stride a stage, fewer of them 2"
-            )
-        return self
-
-
 class RangeAxis(_Strict):
     """A range with a step."""
 
     distribution: Literal["log_uniform", "uniform"]
-    low: float = Field(ge=_LEAST, le=_MOST)
-    high: float = Field(ge=_LEAST, le=_MOST)
-    step: float = Field(ge=_LEAST, le=_MOST)
+    low: _Bound
+    high: _Bound
+    step: _Bound
     counted_as: _Counted | None = None
 
     @model_validator(mode="after")
@@ -90,10 +89,10 @@ class RangeAxis(_Strict):
         return self
 
     def axis(self) -> Axis:
-        """Make the table."""
-        make = log_uniform if self.distribution == "log_uniform" else uniform
-        made = make(self.low, self.high, self.step)
-        return Axis(made.values, made.probabilities, self.counted_as)
+        """Return the distribution."""
+        distribution = log_uniform if self.distribution == "log_uniform" else uniform
+        table = distribution(self.low, self.high, self.step)
+        return Axis(table.values, table.probabilities, self.counted_as)
 
     def capped(self, high: float) -> dict[str, Any]:
         """Return the axis with a lower upper end, as plain data."""
@@ -109,28 +108,24 @@ class ChoiceAxis(_Strict):
     """A list of values, equally likely."""
 
     distribution: Literal["choice"]
-    values: list[_Number] = Field(min_length=1, max_length=1000)
+    values: list[_Bound] = Field(min_length=1, max_length=1000)
     counted_as: _Counted | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "ChoiceAxis":
         if len(set(self.values)) != len(self.values):
-            raise ValueError("a value stands twice")
-        for value in self.values:
-            if not _LEAST <= value <= _MOST:
-                raise ValueError(f"values must be {_LEAST:g} to {_MOST:g}; found {value:g}")
+            raise ValueError("duplicate value")
         return self
 
     def axis(self) -> Axis:
-        """Make the table."""
-        made = choice(self.values)
-        return Axis(made.values, made.probabilities, self.counted_as)
+        """Return the distribution."""
+        table = choice(self.values)
+        return Axis(table.values, table.probabilities, self.counted_as)
 
     def capped(self, high: float) -> dict[str, Any]:
-        """Return the axis with a lower upper end, as plain data; the least value always stays."""
-        least = min(self.values)
-        kept = [value for value in self.values if value <= max(high, least)]
-        return {"distribution": "choice", "values": kept}
+        """Return the axis with a lower upper end, as plain data; it keeps its smallest value."""
+        limit = max(high, min(self.values))
+        return {"distribution": "choice", "values": [v for v in self.values if v <= limit]}
 
 
 AxisFile = Annotated[RangeAxis | ChoiceAxis, Field(discriminator="distribution")]
@@ -157,58 +152,83 @@ class DepthFile(_Strict):
         return self
 
 
+def _empty(value: Any) -> Any:
+    """Read null as an empty map or list, so that a child can remove what its parent states."""
+    return {} if value is None else value
+
+
 class SpaceFile(_Strict):
-    """A whole space: every key stands in it, or comes from its parent."""
+    """A complete space: every key is in it, or comes from its parent."""
 
     name: _Name
     parent: _Name | None = None
     reason: str = Field(min_length=1)
     evidence: list[str] = []
-    family: Literal["anynet", "regnet"]
-    block: Annotated[str, Field(pattern=BLOCK_PATTERN)] = BOTTLENECK
-    input: InputFile
+    family: Family
+    block: _Name = BOTTLENECK
+    input: Skeleton
     axes: dict[str, AxisFile]
-    share: list[str] = []
-    monotone: dict[str, Direction] = {}
-    distinct: dict[str, Annotated[int, Field(ge=1, le=16)]] = {}
+    share: Annotated[list[str], BeforeValidator(lambda value: value or [])] = []
+    monotone: Annotated[dict[str, Direction], BeforeValidator(_empty)] = {}
+    distinct: Annotated[dict[str, Annotated[int, Field(ge=1, le=16)]], BeforeValidator(_empty)] = {}
     total_depth: DepthFile | None = None
-    tie: dict[Literal["w_a"], Literal["w_0"]] = {}
-    caps: dict[Literal["params", "acts"], CapFile] = {}
+    tie: Annotated[dict[Literal["w_a"], Literal["w_0"]], BeforeValidator(_empty)] = {}
+    caps: Annotated[dict[Literal["params", "acts"], CapFile], BeforeValidator(_empty)] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
     sample: dict[str, Any] | None = None
     fingerprint: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "SpaceFile":
-        if self.family == "regnet" and self.block != BOTTLENECK:
-            raise ValueError(f"block: {self.block} goes with family anynet")
-        wanted = axes_of(self.family, self.block)
-        if set(self.axes) != set(wanted):
-            of = "" if self.block == BOTTLENECK else f" of {self.block} blocks"
-            raise ValueError(
-                f"axes: an {self.family}{of} has exactly the axes {', '.join(wanted)}; found "
-                f"{', '.join(self.axes) or 'none'}"
-            )
-        for key, names in (("share", self.share), ("monotone", list(self.monotone))):
-            unknown = [name for name in names if name not in wanted]
-            if unknown and self.family == "anynet":
+        if self.family == "regnet":
+            if self.block != BOTTLENECK:
+                raise ValueError(f"block: {self.block} goes with family anynet")
+            if self.share or self.monotone:
                 raise ValueError(
-                    f"{key}: no axis {shortened(unknown[0])}; the axes are {', '.join(wanted)}"
+                    "share and monotone are for anynet; a regnet's stages follow one rule"
                 )
-        if self.family == "regnet" and (self.share or self.monotone):
-            raise ValueError("share and monotone are for anynet; a regnet's stages follow one rule")
-        if self.family == "anynet" and self.tie:
+        elif self.tie:
             raise ValueError("tie is for regnet axes; use share for an anynet")
-        for shared in set(self.monotone) & set(self.share):
-            raise ValueError(f"monotone.{shared}: the axis is shared by all stages already")
+        self._check_strides()
+        self._check_axis_names(axes_of(self.family, self.block))
         self._check_distinct()
-        self._check_values()
+        for name, axis in self.axes.items():
+            self._check_values(name, axis.axis().values.tolist())
+        if self.block != BOTTLENECK and self.se_ratio:
+            raise ValueError(f"se_ratio: only RegNet's block has one; {self.block} must state 0")
         return self
 
+    def _check_strides(self) -> None:
+        """A stride of 2 does nothing on one pixel: several such strides are a mistake."""
+        sides = self.input.stage_resolutions()
+        idle = [i for i, side in enumerate(sides[:-1]) if side == 1 and self.input.strides[i] == 2]
+        if len(idle) > 1:
+            raise ValueError(
+                f"input.strides: {len(sides) - 1} stages; an image of {self.input.resolution} "
+                f"pixels is down to one before stage {idle[0] + 1}, and strides of 2 do nothing "
+                "from there: give one stride a stage, fewer of them 2"
+            )
+
+    def _check_axis_names(self, names: tuple[str, ...]) -> None:
+        if set(self.axes) != set(names):
+            of = "" if self.block == BOTTLENECK else f" of {self.block} blocks"
+            raise ValueError(
+                f"axes: an {self.family}{of} has exactly the axes {', '.join(names)}; found "
+                f"{', '.join(self.axes) or 'none'}"
+            )
+        for key in ("share", "monotone"):
+            for name in getattr(self, key):
+                if name not in names:
+                    raise ValueError(
+                        f"{key}: no axis {shortened(name)}; the axes are {', '.join(names)}"
+                    )
+        for name in set(self.monotone) & set(self.share):
+            raise ValueError(f"monotone.{name}: the axis is shared by all stages already")
+
     def _check_distinct(self) -> None:
-        stages = len(self.input.strides)
+        stages = self.input.num_stages
         for name, count in self.distinct.items():
-            if name not in ("d", "w", "b", "g"):
+            if name not in ANYNET_AXES:
                 raise ValueError(f"distinct: no axis {shortened(name)}; it may be d, w, b or g")
             if name in ("b", "g") and self.block != BOTTLENECK:
                 raise ValueError(f"distinct.{name}: {self.block} blocks have no {name}")
@@ -221,45 +241,34 @@ class SpaceFile(_Strict):
                     f"monotone.{name}: {values} values can't differ in {stages} stages"
                 )
 
-    def _check_values(self) -> None:
-        for name, axis in self.axes.items():
-            made = axis.axis().values
-            if name in _INTEGER_AXES and (made % 1).any():
-                raise ValueError(
-                    f"axes.{name}: values must be whole; found {made[made % 1 > 0][0]}"
-                )
-            if name == "w_0" and (made % 8).any():
-                raise ValueError(f"axes.w_0: values must be multiples of 8; found {made[0]:g}")
-            if name == "w_m" and made[0] <= 1:
-                raise ValueError(f"axes.w_m: values must be above 1; found {made[0]:g}")
-            if name == "b" and not 1 / 64 <= made[0] <= made[-1] <= 64:
-                raise ValueError("axes.b: values must be 1/64 to 64")
-            if name == "d" and made[-1] > 1000:
-                raise ValueError(f"axes.d: at most 1000 blocks; found {made[-1]:g}")
-        if self.block == BOTTLENECK:
-            return
-        if self.se_ratio:
-            raise ValueError(f"se_ratio: is of RegNet's block; {self.block} must state 0")
-        for own in find_block(self.block).axes:
-            made = self.axes[own.name].axis().values
-            if own.whole and (made % 1).any():
-                raise ValueError(
-                    f"axes.{own.name}: values must be whole; found {made[made % 1 > 0][0]}"
-                )
-            if not own.low <= made[0] <= made[-1] <= own.high:
-                raise ValueError(
-                    f"axes.{own.name}: {own.about}: values must be {own.low:g} to {own.high:g}"
-                )
+    def _check_values(self, name: str, values: list[float]) -> None:
+        """Check the values of an axis by the rules of the networks that have them."""
+        extras = () if self.block == BOTTLENECK else find_block(self.block).axes
+        extra = next((axis for axis in extras if axis.name == name), None)
+        for value in values:
+            number = int(value) if value.is_integer() else value
+            try:
+                if self.family == "regnet":
+                    check_value(RegNetParams, name, number)
+                elif extra is not None:
+                    extra.check(value)
+                else:
+                    check_value(Body, _BODY_FIELDS[name], (number,))
+                    if name == "b":
+                        check_expansion(value)
+            except ValueError as error:
+                raise ValueError(f"axes.{name}: {error}") from None
 
 
 class SettingInput(_Strict):
     """What a setting changes around the stages."""
 
-    resolution: int = Field(ge=1, le=8192)
-    classes: int | None = Field(default=None, ge=1, le=10_000_000)
-    stem_width: int | None = Field(default=None, ge=1, le=100_000)
-    stem_stride: int | None = Field(default=None, ge=1, le=2)
-    first_stride: int | None = Field(default=None, ge=1, le=2)
+    resolution: Resolution
+    channels: Channels | None = None
+    classes: Classes | None = None
+    stem_width: StemWidth | None = None
+    stem_stride: Stride | None = None
+    first_stride: Stride | None = None
 
 
 class SettingFile(_Strict):

@@ -1,11 +1,13 @@
 """A design space: which networks may be chosen, and how likely each is."""
 
 import hashlib
+import html
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,29 +19,14 @@ from designspace.arch import (
     Cost,
     RegNetParamsBatch,
     Skeleton,
-    find_block,
     group_compatible,
 )
 from designspace.arch.body import FloatArray, IntArray
+from designspace.errors import InputError, nearest
+from designspace.io.validation import validate
 from designspace.space.axis import Axis, monotone_count
-
-Family = Literal["anynet", "regnet"]
-Direction = Literal["increasing", "decreasing", "strictly_increasing", "strictly_decreasing"]
-ANYNET_AXES = ("d", "w", "b", "g")
-REGNET_AXES = ("d", "w_0", "w_a", "w_m", "b", "g")
-
-
-def axes_of(family: Family, block: str = BOTTLENECK) -> tuple[str, ...]:
-    """Return the axes that a family has, in the order that uniform numbers are dealt in.
-
-    Raises:
-        InputError: No installed package brings the block.
-    """
-    if family == "regnet":
-        return REGNET_AXES
-    if block == BOTTLENECK:
-        return ANYNET_AXES
-    return ("d", "w", *(axis.name for axis in find_block(block).axes))
+from designspace.space.inheritance import merge
+from designspace.space.schema import Direction, Family, SpaceFile, axes_of
 
 
 @dataclass(frozen=True)
@@ -65,9 +52,9 @@ class Candidates:
     """Models drawn from a space, before any budget.
 
     Attributes:
-        stages: The bodies of those that have as many stages as the frame.
+        bodies: The bodies with as many stages as the skeleton.
         regnets: Their RegNet parameters, or None for AnyNets.
-        fits: Which of the uniform rows gave a body, (rows,).
+        fits: Which rows of uniform numbers gave a body, (rows,).
     """
 
     bodies: BodyBatch
@@ -84,19 +71,19 @@ class Space:
         parent: The space that it was narrowed from, or None.
         reason: Why it was narrowed, or what it is for.
         family: `anynet` (d, w, b, g of each stage) or `regnet` (d, w_0, w_a, w_m, b, g).
-        frame: Input, stem, strides and classes of all its networks.
+        skeleton: Input, stem, strides and classes of all its networks.
         axes: The distribution of each parameter.
         share: AnyNet axes with one value for all stages.
         monotone: AnyNet axes that never decrease (`increasing`) or never increase (`decreasing`)
             from stage to stage, as drawn; ties are allowed unless `strictly_` stands before.
-        distinct: How many different values the stages of a finished body must have, for each axis.
+        distinct: Number of distinct values over the stages of a finished body, by axis.
         total_depth: Closed range of the number of blocks in all stages, or None.
         tie: RegNet axes that take another axis' value, such as w_a = w_0.
         caps: Upper bounds on params and acts as functions of flops.
         se_ratio: Squeeze-and-excitation ratio of all networks; 0 for X blocks.
         block: What the stages are made of; an AnyNet of another block than RegNet's has that
             block's axes in place of b and g.
-        source: The file's plain data as resolved, which run folders keep.
+        source: The complete plain data, as in run folders.
     """
 
     name: str
@@ -117,7 +104,7 @@ class Space:
 
     @cached_property
     def hash(self) -> str:
-        """Hash of all that decides what is drawn: 16 hexadecimal digits; names don't count."""
+        """Hash of everything that decides what is drawn: 16 hexadecimal digits; not of names."""
         content: dict[str, Any] = {
             "family": self.family,
             "input": self.skeleton.to_dict(),
@@ -131,7 +118,7 @@ class Space:
             "caps": [[c.measure, c.constant, c.factor, c.power] for c in self.caps],
             "se_ratio": self.se_ratio,
         }
-        # Keys that came later count where they are set, so that older hashes stay.
+        # Keys of later versions count where they are set, so that older hashes stay valid.
         if self.block != BOTTLENECK:
             content["block"] = self.block
         if self.distinct:
@@ -171,7 +158,7 @@ class Space:
         return size
 
     def body_rules(self, bodies: BodyBatch) -> dict[str, NDArray[np.bool_]]:
-        """Which finished bodies keep each rule that is not built into the drawing, (n,) each."""
+        """Return which finished bodies satisfy each rule that sampling does not build in, (n,)."""
         values = {
             "d": bodies.depths,
             "w": bodies.widths,
@@ -190,12 +177,12 @@ class Space:
 
     @property
     def columns(self) -> int:
-        """Uniform numbers that one candidate takes."""
+        """Uniform numbers per candidate."""
         return sum(self._draws(name) for name in self.axes)
 
     def draw(self, uniforms: FloatArray) -> Candidates:
         """Turn uniforms (rows, columns) in [0, 1) into models; row i decides model i alone."""
-        picked: dict[str, FloatArray] = {}
+        values: dict[str, FloatArray] = {}
         column = 0
         for name, axis in self.axes.items():
             draws = self._draws(name)
@@ -203,51 +190,156 @@ class Space:
             column += draws
             if name in self.monotone:
                 direction = self.monotone[name]
-                picked[name] = axis.draw_monotone(
+                values[name] = axis.draw_monotone(
                     part, direction.endswith("decreasing"), direction.startswith("strictly")
                 )
             else:
-                picked[name] = axis.draw(part)
+                values[name] = axis.draw(part)
         for name, other in self.tie.items():
-            picked[name] = picked[other]
-        return self._regnets(picked) if self.family == "regnet" else self._anynets(picked)
+            values[name] = values[other]
+        return self._regnets(values) if self.family == "regnet" else self._anynets(values)
 
-    def _anynets(self, picked: dict[str, FloatArray]) -> Candidates:
-        rows, bodies = len(picked["d"]), self.skeleton.num_stages
-        values = {name: np.broadcast_to(v, (rows, bodies)) for name, v in picked.items()}
+    def _anynets(self, drawn: dict[str, FloatArray]) -> Candidates:
+        shape = len(drawn["d"]), self.skeleton.num_stages
+        values = {name: np.broadcast_to(v, shape) for name, v in drawn.items()}
         depths, widths = (values.pop(name).astype(np.int64) for name in ("d", "w"))
         if self.block == BOTTLENECK:
             ratios, groups = values.pop("b"), values.pop("g").astype(np.int64)
             widths, groups = group_compatible(widths, ratios, groups)
         else:
-            ratios, groups = np.ones((rows, bodies)), np.ones((rows, bodies), np.int64)
-        se = np.full(rows, self.se_ratio)
+            ratios, groups = np.ones(shape), np.ones(shape, np.int64)
+        se = np.full(shape[0], self.se_ratio)
         return Candidates(
             bodies=BodyBatch(depths, widths, ratios, groups, se, self.block, values),
             regnets=None,
-            fits=np.ones(rows, dtype=bool),
+            fits=np.ones(shape[0], dtype=bool),
         )
 
-    def _regnets(self, picked: dict[str, FloatArray]) -> Candidates:
-        flat = {name: values[:, 0] for name, values in picked.items()}
-        regnets = RegNetParamsBatch(
-            d=flat["d"].astype(np.int64),
-            w_0=flat["w_0"].astype(np.int64),
-            w_a=flat["w_a"],
-            w_m=flat["w_m"],
-            b=flat["b"],
-            g=flat["g"].astype(np.int64),
-        )
-        bodies, fits = regnets.bodies(
-            self.skeleton.num_stages, np.full(len(regnets), self.se_ratio)
-        )
+    def _regnets(self, drawn: dict[str, FloatArray]) -> Candidates:
+        regnets = RegNetParamsBatch.from_columns({name: v[:, 0] for name, v in drawn.items()})
+        se = np.full(len(regnets), self.se_ratio)
+        bodies, fits = regnets.bodies(self.skeleton.num_stages, se)
         return Candidates(bodies=bodies, regnets=regnets.take(fits), fits=fits)
 
     def _draws(self, name: str) -> int:
-        """How many values of an axis one model takes."""
+        """Number of values of an axis in one model."""
         if name in self.tie:
             return 0
         return 1 if self.family == "regnet" or name in self.share else self.skeleton.num_stages
+
+    def narrow(self, *, name: str, reason: str, **changes: Any) -> "Space":
+        """Return a new space whose parent is this one.
+
+        Args:
+            name: Its name.
+            reason: Why it is narrower.
+            **changes: Keys of a space file (`share=["b"]`, `monotone={"w": "increasing"}`, `caps`,
+                `se_ratio`, ...), which replace or extend this space's, and axes: a list is a choice
+                (`b=[1, 2]`), a pair a closed range of this space's values (`d=(4, 28)`), a number
+                the only value; a map is the axis as in a file.
+
+        Raises:
+            InputError: A key is unknown, or the new space breaks a rule.
+        """
+        keys = [key for key in SpaceFile.model_fields if key not in _FIXED]
+        axes = dict(changes.pop("axes", {}))
+        for key in [key for key in changes if key not in keys]:
+            if key not in self.axes:
+                hint = nearest(key, [*self.axes, *keys])
+                raise InputError(f"{key} is not a key of this space; {hint}", key)
+            axes[key] = self._axis_data(key, changes.pop(key))
+        source = {key: value for key, value in self.source.items() if key != "evidence"}
+        changes |= {"name": name, "reason": reason, "parent": self.name, "axes": axes}
+        return parse_space(merge(source, changes), name)
+
+    def _axis_data(self, name: str, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            return dict(values)
+        if not isinstance(values, tuple):
+            listed = values if isinstance(values, list) else [values]
+            return {"distribution": "choice", "values": listed}
+        if len(values) != 2:
+            raise InputError(
+                f"{name} is {values}; a range has two ends, and a list is a choice", name
+            )
+        low, high = values
+        kept = [v for v in self.axes[name].values.tolist() if low <= v <= high]
+        if not kept:
+            raise InputError(f"{name} is {values}; {self.name} has no value in that range", name)
+        data = {k: v for k, v in self.source["axes"][name].items() if k != "counted_as"}
+        ends = {"values": kept} if "values" in data else {"low": kept[0], "high": kept[-1]}
+        return data | ends
+
+    def _repr_html_(self) -> str:
+        """Render name, reason, sizes and axes as HTML, for notebooks."""
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{axis.values[0]:g} to {axis.values[-1]:g}</td>"
+            f"<td>{len(axis)}</td><td>{html.escape(self._axis_rule(name))}</td></tr>"
+            for name, axis in self.axes.items()
+        )
+        return (
+            f"<p><b>{html.escape(self.name)}</b>: {html.escape(self.reason)}</p>"
+            f"<p>{self.dimensions} dimensions, {self.paper_size:.3g} networks as DDS counts them "
+            f"({float(self.exact_size):.3g} exactly)</p>"
+            "<table><tr><th>axis</th><th>range</th><th>values</th><th>stages</th></tr>"
+            f"{rows}</table>"
+        )
+
+    def _axis_rule(self, name: str) -> str:
+        if name in self.tie:
+            return f"equals {self.tie[name]}"
+        if self.family == "regnet" or name in self.share:
+            return "one value"
+        return self.monotone.get(name, "free").replace("_", " ")
+
+
+# Keys that `narrow` sets itself or that belong to files.
+_FIXED = ("name", "reason", "parent", "family", "evidence", "sample", "fingerprint")
+
+
+def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
+    """Make a space of complete plain data.
+
+    Args:
+        data: Every key of a space file.
+        path: What messages call it.
+
+    Raises:
+        InputError: A key is unknown or missing, or a value breaks a rule.
+    """
+    checked = validate(SpaceFile, dict(data), path, "space")
+    source = checked.model_dump(exclude={"sample", "fingerprint"})
+    source["input"] = checked.input.to_dict()
+    for axis in source["axes"].values():
+        if axis["counted_as"] is None:
+            del axis["counted_as"]
+    # Keys of later versions are written where they are set.
+    for key in ("evidence", "distinct", "total_depth"):
+        if not source[key]:
+            del source[key]
+    if checked.block == BOTTLENECK:
+        del source["block"]
+    return Space(
+        name=checked.name,
+        parent=checked.parent,
+        reason=" ".join(checked.reason.split()),
+        family=checked.family,
+        skeleton=checked.input,
+        # The order that uniform numbers are dealt in must not depend on the file's.
+        axes={name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)},
+        share=tuple(checked.share),
+        monotone=dict(checked.monotone),
+        distinct=dict(checked.distinct),
+        total_depth=(depth.low, depth.high) if (depth := checked.total_depth) else None,
+        tie={str(name): str(other) for name, other in checked.tie.items()},
+        caps=tuple(
+            Cap(measure, cap.constant, cap.factor, cap.power)
+            for measure, cap in checked.caps.items()
+        ),
+        se_ratio=checked.se_ratio,
+        block=checked.block,
+        source=source,
+    )
 
 
 def _distinct_values(values: NDArray[Any]) -> IntArray:

@@ -55,11 +55,11 @@ def against_sweep(space, peer, sizes: Sizes) -> list[Comparison]:
                 "s",
                 tuple(took[n]),
                 peer.name,
-                tuple(seconds * drawn.tally.tried for seconds in each),
+                tuple(seconds * drawn.stats.tried for seconds in each),
                 same_sweep(space, drawn, peer, kept, tried),
                 Goal("ratio", least=1000),
                 f"of the other {sizes.candidates:,} candidates timed, scaled to "
-                f"{drawn.tally.tried:,}",
+                f"{drawn.stats.tried:,}",
             )
         )
     return found
@@ -80,8 +80,8 @@ def same_sweep(space, drawn, peer, kept: list[Body], tried: int) -> Agreement:
     ours = np.stack([getattr(population.cost, layer) for layer in LAYERS], axis=1)
     theirs = np.array([body.cost for body in kept])
     recounted = costs_of(kept, space.skeleton)
-    shares = drawn.tally.accepted / drawn.tally.tried, len(kept) / tried
-    error = np.sqrt(shares[0] * (1 - shares[0]) * (1 / drawn.tally.tried + 1 / tried))
+    shares = drawn.stats.accepted / drawn.stats.tried, len(kept) / tried
+    error = np.sqrt(shares[0] * (1 - shares[0]) * (1 / drawn.stats.tried + 1 / tried))
     features = [
         (population.bodies.depths.sum(axis=1), [sum(body.depths) for body in kept]),
         (ours[:, 1], theirs[:, 1]),
@@ -130,7 +130,7 @@ def against_loop(space, n: int, sizes: Sizes, loop: Callable = plain_sample) -> 
         "a careful loop in plain Python over the closed form",
         theirs,
         Agreement.all(
-            {f"the same {n:,} models": same, "of as many candidates": tried == drawn.tally.tried}
+            {f"the same {n:,} models": same, "of as many candidates": tried == drawn.stats.tried}
         ),
         Goal("ratio", least=10),
     )

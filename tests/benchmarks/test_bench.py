@@ -125,7 +125,7 @@ def test_a_sweep_is_scaled_to_the_candidates_that_a_population_took():
 
     kept = [replace(body, cost=closed_form(body, SPACE.skeleton)) for body in MODELS]
     (row,) = against_sweep(SPACE, Instant(SPACE, LOW, HIGH), SMALL)
-    assert row.theirs == (sample(SPACE, 40, (BUDGET,), 0).tally.tried / 1000,)
+    assert row.theirs == (sample(SPACE, 40, (BUDGET,), 0).stats.tried / 1000,)
 
 
 def test_a_bootstrap_of_other_redraws_shows():

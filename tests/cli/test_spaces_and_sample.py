@@ -70,12 +70,12 @@ def test_sample_json_and_other_budgets(cli, tmp_path):
 
 BAD = [
     (("AnyNetXZ",), "did you mean AnyNetX"),
-    (("AnyNetXA", "--flops", "much"), "is not a range"),
+    (("AnyNetXA", "--flops", "much"), "must be a range"),
     (("AnyNetXA", "--flops", "400M:300M"), "low end"),
     (("AnyNetXA", "-n", "0"), "n is 0"),
     (("AnyNetXA", "--seed", "-1"), "seed is -1"),
     (("AnyNetXA", "--flops", "1K:2K", "--max-candidates", "1000"), "nearest seen: flops"),
-    (("AnyNetXA", "--max-candidates", "0"), "max-candidates is 0"),
+    (("AnyNetXA", "--max-candidates", "0"), "max_candidates is 0"),
     (("nothing.yaml",), "no file nothing.yaml"),
 ]
 

@@ -25,13 +25,22 @@ SMALL = Model(
 CHANNELS_LAST = torch.channels_last
 
 
+@pytest.fixture
+def set_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("batch", "width_in", "width_out", "side", "stride"),
-    [(16, 8, 16, 32, 2), (3, 32, 24, 8, 2), (2, 5, 7, 9, 2), (4, 24, 8, 7, 3), (2, 8, 8, 2, 2)],
+    [(16, 8, 16, 32, 2), (3, 32, 24, 8, 2), (2, 5, 7, 9, 2), (4, 24, 8, 7, 3), (5, 40, 64, 4, 2)],
 )
+@pytest.mark.parametrize("threads", [1, 2, 3])
 def test_outputs_and_gradients_equal_torchs_to_the_last_bit(
-    batch, width_in, width_out, side, stride
+    batch, width_in, width_out, side, stride, threads, set_threads
 ):
+    set_threads(threads)
     torch.manual_seed(0)
     plain = nn.Conv2d(width_in, width_out, 1, stride, bias=False).to(memory_format=CHANNELS_LAST)
     safe = StridedProjection(nn.Conv2d(width_in, width_out, 1, stride, bias=False))
@@ -55,9 +64,9 @@ def test_weight_gradient_matches_float64():
     layer = StridedProjection(nn.Conv2d(8, 16, 1, 2, bias=False)).to(memory_format=CHANNELS_LAST)
     images = torch.randn(15, 8, 32, 32).to(memory_format=CHANNELS_LAST)
     outputs = layer(images)
-    slope = torch.randn_like(outputs)
-    outputs.backward(slope)
-    expected = torch.einsum("bohw,bihw->oi", slope.double(), images[:, :, ::2, ::2].double())
+    gradient = torch.randn_like(outputs)
+    outputs.backward(gradient)
+    expected = torch.einsum("bohw,bihw->oi", gradient.double(), images[:, :, ::2, ::2].double())
     torch.testing.assert_close(
         layer.weight.grad[..., 0, 0].double(), expected, rtol=1e-4, atol=1e-3
     )

@@ -95,7 +95,10 @@ WRONG = [
     ({"se_ratio": 2}, "se_ratio: .*less than or equal to 1"),
     ({"axes": {"w": {"distribution": "log_uniform", "low": 9, "high": 8, "step": 1}}}, "axes.w"),
     ({"axes": {"w": {"distribution": "normal"}}}, "axes.w: .*'log_uniform'"),
-    ({"axes": {"d": {"distribution": "choice", "values": [1.5]}}}, "axes.d: .*whole; found 1.5"),
+    (
+        {"axes": {"d": {"distribution": "choice", "values": [1.5]}}},
+        "axes.d: .*whole.*; found 1.5",
+    ),
     ({"axes": {"b": {"distribution": "choice", "values": []}}}, "axes.b.*at least 1"),
     ({"axes": {"q": {"distribution": "choice", "values": [1]}}}, "exactly the axes d, w, b, g"),
     ({"input": {"resolution": 0}}, "input.resolution: .*found 0"),

@@ -1,0 +1,50 @@
+"""What a child space takes from its parent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from designspace.arch import BOTTLENECK
+
+# A file with all of these stands alone.
+INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
+# Inherited too, but optional in a file that stands alone.
+_OPTIONAL = ("block", "distinct", "total_depth")
+_EXTENDED = ("input", "axes")
+_EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps")
+
+
+def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the child's data with what it leaves out taken from its parent.
+
+    Maps extend the parent's. An empty map or null removes the parent's monotone, distinct, tie or
+    caps; null for one of their entries removes that entry.
+
+    Args:
+        parent: Complete data of a space.
+        child: Data of a space file.
+    """
+    family, block = parent.get("family"), parent.get("block", BOTTLENECK)
+    kept = [key for key in (*INHERITED, *_OPTIONAL) if key in parent]
+    axes = parent.get("axes")
+    if child.get("family", family) != family:
+        kept = ["input"]
+    elif child.get("block", block) != block and isinstance(axes, Mapping):
+        # Other blocks have other axes besides depth and width, and other rules.
+        kept = ["family", "input", "axes"]
+        axes = {name: axes[name] for name in ("d", "w") if name in axes}
+    merged = {key: axes if key == "axes" else parent[key] for key in kept if key in parent}
+    for key, value in child.items():
+        before = merged.get(key)
+        if key in _EXTENDED_OR_REMOVED and not value:
+            merged[key] = {}
+        elif (
+            key in _EXTENDED + _EXTENDED_OR_REMOVED
+            and isinstance(before, Mapping)
+            and isinstance(value, Mapping)
+        ):
+            both = {**before, **value}
+            removable = key in _EXTENDED_OR_REMOVED
+            merged[key] = {k: v for k, v in both.items() if not removable or v is not None}
+        else:
+            merged[key] = value
+    return merged
