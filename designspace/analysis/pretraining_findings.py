@@ -108,7 +108,7 @@ class ScoreGroup:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Images that show what a trunk learned; see `pretrain.nearest_neighbors`.
+    """Images that show what a trunk learned; see `pretraining.neighbor_gallery`.
 
     Attributes:
         pictures: Images, (n, side, side, 3).

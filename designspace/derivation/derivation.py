@@ -13,11 +13,16 @@ from designspace.arch import (
     model_name,
     parse_quantity,
 )
-from designspace.derivation.nearest import better_rule, check_reach, nearest_scaled, ratio_text
+from designspace.derivation.nearest_scale import (
+    better_rule,
+    check_reach,
+    nearest_scaled,
+    ratio_text,
+)
 from designspace.derivation.scaling import scale
 from designspace.derivation.scaling_rules import ScalingRule
 from designspace.derivation.target import NOUNS, Target
-from designspace.derivation.tune import tune
+from designspace.derivation.tune_to_target import tune
 from designspace.errors import InputError
 
 # Targets missed by a larger share are reported.

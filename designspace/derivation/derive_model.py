@@ -11,7 +11,7 @@ from designspace.analysis.study_findings import StudyPopulation, read_findings
 from designspace.arch import CATALOG, Model, Skeleton, check_name, published, require_bottleneck
 from designspace.derivation.derivation import Derivation, regime, scale_model
 from designspace.derivation.scaling_rules import RULES, find_rule
-from designspace.derivation.search import search_model
+from designspace.derivation.search_by_findings import search_model
 from designspace.derivation.target import Target, parse_target
 from designspace.errors import InputError, nearest
 

@@ -7,7 +7,7 @@ from designspace.errors import InputError
 from designspace.pretraining.pretrain_run import PretrainRun
 
 if TYPE_CHECKING:
-    from designspace.pretraining.nearest_neighbors import Gallery
+    from designspace.pretraining.neighbor_gallery import Gallery
 
 
 def report_is_current(folder: Path | str) -> bool:
@@ -57,7 +57,7 @@ def _pictures(
 
     from designspace.data.cache import default_cache_folder
     from designspace.pretraining.images import decode_images
-    from designspace.pretraining.nearest_neighbors import (
+    from designspace.pretraining.neighbor_gallery import (
         nearest_neighbor_gallery,
         read_gallery,
         save_gallery,

@@ -8,7 +8,7 @@ import pytest
 
 from designspace.analysis.study_findings import read_findings
 from designspace.arch import RegNetParamsBatch, Skeleton
-from designspace.derivation.search import fit_predictor
+from designspace.derivation.search_by_findings import fit_predictor
 from designspace.errors import InputError
 
 

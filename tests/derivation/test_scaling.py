@@ -15,7 +15,7 @@ from designspace.derivation.derive_model import (
     nearest_published,
     with_skeleton,
 )
-from designspace.derivation.nearest import nearest_scaled
+from designspace.derivation.nearest_scale import nearest_scaled
 from designspace.derivation.scaling import scale
 from designspace.derivation.scaling_rules import RULES, find_rule
 from designspace.derivation.target import Target

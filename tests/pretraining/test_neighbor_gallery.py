@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from designspace.pretraining.nearest_neighbors import (
+from designspace.pretraining.neighbor_gallery import (
     _neighbors_and_prototypes,
     _shrink,
     read_gallery,
