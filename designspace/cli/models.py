@@ -28,21 +28,23 @@ def resolve_model(text: str, ours: str | None = None) -> "Model":
 
 
 def _resolve(text: str) -> "Model":
-    from designspace.arch import published
-    from designspace.arch.model_file import read_model
+    from designspace.arch.model_names import published_model
     from designspace.errors import InputError
+    from designspace.export.read_model import read_model_file
     from designspace.runs import Run
 
     of_run = re.fullmatch(r"(.+):(best|[0-9]{1,9})", text)
     if of_run and Path(of_run[1]).is_dir():
         return Run.open(of_run[1]).model("best" if of_run[2] == "best" else int(of_run[2]))
-    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
-        return read_model(text)
-    if Path(text).is_dir() and (Path(text) / "model.yaml").is_file():
-        return read_model(Path(text) / "model.yaml")
+    path = Path(text)
+    written = any((path / name).is_file() for name in ("model.yaml", "config.json"))
+    if path.is_file() or written:
+        return read_model_file(path)
     try:
-        return published(text)
+        return published_model(text)
     except InputError as error:
+        if path.suffix in (".yaml", ".yml", ".json"):
+            return read_model_file(path)
         raise InputError(
             f"{error} (or the path of a model.yaml, or a model of a run: RUN:INDEX, RUN:best)"
         ) from None

@@ -78,7 +78,7 @@ def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weigh
     if trunk_only:
         state = {k: v for k, v in state.items() if not k.startswith(_CLASSIFIERS)}
     _check_keys(state, names, model, style, path)
-    ours = {names[key]: tensor for key, tensor in state.items()}
+    ours = {own: state[key] for key, own in names.items() if key in state}
     _check_shapes(ours, model, path)
     ours, converted = _to_float32(ours, path)
     return Weights(ours, style, CLASSIFIER[0] in ours, path, (*notes, *converted))

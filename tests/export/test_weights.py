@@ -1,5 +1,9 @@
 """Checkpoints between the libraries' key names, both ways, and what does not fit."""
 
+import json
+from argparse import Namespace
+from itertools import cycle
+from pathlib import PosixPath
 from pickle import dumps
 
 import numpy as np
@@ -133,6 +137,136 @@ def test_a_transformers_trunk_and_its_folder(tmp_path):
     network.save_pretrained(tmp_path / "folder")
     weights = read_weights(tmp_path / "folder", Y)
     assert (weights.style, weights.classifier) == ("transformers", False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_float_type_becomes_float32_and_exports(tmp_path, dtype):
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in random_state(Y).items()}
+    save_file(state, tmp_path / "w.safetensors")
+    exported = export_model(Y, ["timm", "vissl"], tmp_path, weights=tmp_path / "w.safetensors")
+    assert not exported.refused
+    name = str(dtype).removeprefix("torch.")
+    assert f"weights: converted from {name} to float32" in exported.notes
+    written = load_file(tmp_path / "timm" / "y.safetensors")
+    assert written["stem.conv.weight"].dtype == torch.float32
+    assert torch.equal(written["stem.conv.weight"], state["stem.0.weight"].float())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_refused_by_their_first_key(tmp_path, value):
+    state = random_state(Y)
+    state["trunk_output.block2.block2-0.f.b.0.weight"].view(-1)[3] = value
+    state["fc.bias"][0] = value
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"block2-0\.f\.b\.0\.weight has values that are NaN or"):
+        read_weights(tmp_path / "w.safetensors", Y)
+    state["trunk_output.block2.block2-0.f.b.0.weight"].zero_()
+    save_file(state, tmp_path / "w.safetensors")
+    assert not read_weights(tmp_path / "w.safetensors", Y, trunk_only=True).classifier
+
+
+def _renamed(state, style, model=Y):
+    return dict(
+        zip(names(model, style), (state[k] for k in names(model, "torchvision")), strict=False)
+    )
+
+
+def _prefixed(prefix):
+    return lambda state: {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def _averaged(state):
+    return {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in state.items()}}
+
+
+def _mmpretrain(state):
+    arrays = _renamed(state, "mmpretrain")
+    named = {k if k.startswith("head") else f"backbone.{k}": v for k, v in arrays.items()}
+    return {"meta": {"epoch": 100}, "state_dict": named}
+
+
+OPTIONS = Namespace(data=PosixPath("imagenet"), lr=0.1, model="regnet_y_400mf")
+CHECKPOINTS = {
+    "pycls .pyth": (
+        lambda s: {"epoch": 99, "model_state": _renamed(s, "pycls"), "optimizer_state": {}},
+        "pycls",
+    ),
+    "mmpretrain": (_mmpretrain, "mmpretrain"),
+    "VISSL's converter": (
+        lambda s: {
+            "model_state_dict": {
+                k.removeprefix("_feature_blocks."): v for k, v in _renamed(s, "vissl").items()
+            }
+        },
+        "vissl",
+    ),
+    "backbone.": (_prefixed("backbone."), "torchvision"),
+    "net.": (_prefixed("net."), "torchvision"),
+    "module.model.": (_prefixed("module.model."), "torchvision"),
+    "EMA module": (_averaged, "torchvision"),
+    "EMA module alone": (lambda s: {"model_ema": _averaged(s)}, "torchvision"),
+    "torchvision training": (
+        lambda s: {"model": s, "model_ema": _averaged(s), "epoch": 3, "args": OPTIONS},
+        "torchvision",
+    ),
+    "timm training": (
+        lambda s: {"arch": "regnety_004", "state_dict": _renamed(s, "timm"), "args": OPTIONS},
+        "timm",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_checkpoints_of_training_scripts_are_read(tmp_path, kind):
+    state, (wrap, style) = random_state(Y), CHECKPOINTS[kind]
+    torch.save(wrap(state), tmp_path / "w.pth")
+    weights = read_weights(tmp_path / "w.pth", Y)
+    assert weights.style == style
+    assert set(weights.state) >= set(state) - {"fc.weight", "fc.bias"}
+    assert all(torch.equal(array, state[key]) for key, array in weights.state.items())
+
+
+@pytest.mark.parametrize("layout", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_transformers_folders_are_read(tmp_path, layout, sharded):
+    state = random_state(Y)
+    arrays = _renamed(state, "transformers")
+    save = save_file if layout.endswith("safetensors") else torch.save
+    if sharded:
+        shards = {"a-00001-of-00002.bin": {}, "a-00002-of-00002.bin": {}}
+        if save is save_file:
+            shards = {name.replace("bin", "safetensors"): {} for name in shards}
+        where = dict(zip(arrays, cycle(shards), strict=False))
+        for key, array in arrays.items():
+            shards[where[key]][key] = array
+        for name, part in shards.items():
+            save(part, tmp_path / name)
+        (tmp_path / f"{layout}.index.json").write_text(json.dumps({"weight_map": where}))
+    else:
+        save(arrays, tmp_path / layout)
+    weights = read_weights(tmp_path, Y)
+    assert (weights.style, weights.classifier) == ("transformers", True)
+    assert all(torch.equal(array, state[key]) for key, array in weights.state.items())
+
+
+def test_a_folder_without_weights_and_a_bad_index(tmp_path):
+    with pytest.raises(InputError, match=r"no model\.safetensors or pytorch_model\.bin"):
+        read_weights(tmp_path, Y)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": 3}')
+    with pytest.raises(InputError, match="not an index of shards"):
+        read_weights(tmp_path, Y)
+
+
+def test_a_head_of_another_size_is_no_reason_to_refuse_where_it_is_dropped(tmp_path):
+    state = random_state(Y)
+    state |= {"fc.weight": torch.zeros(7, state["fc.weight"].shape[1]), "fc.bias": torch.zeros(7)}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"shapes differ: fc\.weight"):
+        read_weights(tmp_path / "w.safetensors", Y)
+    assert not read_weights(tmp_path / "w.safetensors", Y, trunk_only=True).classifier
+    exported = export_model(Y, ["vissl"], tmp_path, weights=tmp_path / "w.safetensors")
+    assert not exported.refused
+    assert len(exported.files) == 3
 
 
 def test_missing_unknown_and_misshapen_keys_are_listed(tmp_path):
