@@ -5,7 +5,7 @@ band and legend together.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -83,37 +83,40 @@ def label_curves(
     step = 1.5 * size / (72 * ax.get_window_extent().height / ax.figure.dpi)
     for row, index in enumerate(left):
         height = 0.95 - step * (row + 0.3)
-        _label_curve(ax, edfs, index, labels[index], styles[index], height, size, True)
+        beside = min(_quantile(function, height - step / 2) for function in edfs)
+        _label_curve(ax, edfs[index], labels[index], styles[index], index, height, beside, "right")
     for row, index in enumerate(reversed(right)):
         height = 0.02 + step * (row + 0.5)
-        _label_curve(ax, edfs, index, labels[index], styles[index], height, size, False)
+        beside = max(_quantile(function, height + step / 2) for function in edfs)
+        _label_curve(ax, edfs[index], labels[index], styles[index], index, height, beside, "left")
+
+
+def _quantile(function: Edf, height: float) -> float:
+    return float(function.errors[np.searchsorted(function.cumulative, min(height, 1.0))])
 
 
 def _label_curve(
     ax: Axes,
-    edfs: Sequence[Edf],
-    index: int,
+    function: Edf,
     label: str,
     style: dict[str, Any],
+    index: int,
     height: float,
-    size: float,
-    left: bool,
+    beside: float,
+    align: Literal["left", "right"],
 ) -> None:
-    """Put a label beside all curves at a height, with a line in its style to its own curve."""
-    at = [float(f.errors[np.searchsorted(f.cumulative, height)]) for f in edfs]
+    """Put a label at a height, beside all curves, with a line in its style to its own curve."""
+    size = float(ax.xaxis.label.get_fontsize())
     low, high = ax.get_xlim()
-    points = 72 * ax.get_window_extent().width / ax.figure.dpi  # width of the axes
-    width = 0.6 * size * len(label) / points * (high - low)
-    gap = 30 / points * (high - low)
-    if left:
-        end = max(min(at) - gap, low + width)
-    else:
-        end = min(max(at) + gap, high - width)
+    points = (high - low) / (72 * ax.get_window_extent().width / ax.figure.dpi)
+    width, gap = 0.6 * size * len(label) * points, 26 * points
+    x = max(beside - gap, low + width) if align == "right" else min(beside + gap, high - width)
+    at = _quantile(function, height)
     note = ax.annotate(
         label,
-        xy=(at[index], height),
-        xytext=(end, height),
-        ha="right" if left else "left",
+        xy=(at, height),
+        xytext=(x, height),
+        ha=align,
         va="center",
         fontsize=size,
         annotation_clip=False,
@@ -129,17 +132,25 @@ def _label_curve(
     note.set_gid(f"label-{index}")
     assert note.arrow_patch is not None
     note.arrow_patch.set_gid(f"leader-{index}")
-    ax.plot([at[index]], [height], "o", color=style["color"], markersize=4, gid=f"leader-{index}")
+    ax.plot([at], [height], "o", color=style["color"], markersize=4, gid=f"leader-{index}")
 
 
 def draw_best_of_k(
-    ax: Axes, best: BestOfK, *, label: str = "", color: str, linestyle: Any = "-", index: int = 0
+    ax: Axes,
+    best: BestOfK,
+    *,
+    label: str = "",
+    band: bool = True,
+    color: str,
+    linestyle: Any = "-",
+    index: int = 0,
 ) -> None:
     """Draw the expected best of k random models, with the range of a single search."""
     style = {"color": color, "linestyle": linestyle}
     ax.plot(best.k, best.expected, label=label, gid=f"curve-{index}", **style)
-    area = ax.fill_between(best.k, best.low, best.high, color=color, alpha=0.1, linewidth=0)
-    area.set_gid(f"band-{index}")
+    if band:
+        area = ax.fill_between(best.k, best.low, best.high, color=color, alpha=0.1, linewidth=0)
+        area.set_gid(f"band-{index}")
     ax.set(xlabel="models tried, k", ylabel="expected best error (%)", xscale="log")
     ax.xaxis.set_major_formatter(_plain)
     ax.xaxis.set_minor_formatter(NullFormatter())

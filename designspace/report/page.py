@@ -8,13 +8,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from designspace.analysis.findings import Findings
+from designspace.analysis.findings import Findings, error_range
 from designspace.analysis.narrative import narrate
 from designspace.arch import format_quantity
+from designspace.report.comparison_matrix import comparison_matrix
 from designspace.report.model_table import model_table, rows_shown
 from designspace.report.palette import css
 from designspace.report.render import Rendered
 from designspace.report.report_figures import MOST_BANDS
+from designspace.report.verdict_cards import points, signed, verdict, verdict_cards
 
 
 def page(
@@ -44,10 +46,12 @@ def page(
         hero=hero,
         many=len(findings.populations) > MOST_BANDS,
         style=Markup(css(len(findings.populations)) + source(templates, "report.css")),
-        script=Markup(source(templates, "theme.js") + source(templates, "report.js")),
-        data=Markup(_script_safe(model_table(findings))),
+        script=Markup(_report_script(templates)),
+        data=Markup(_script_safe(_data(findings))),
         rows_shown=rows_shown(findings),
-        verdicts=narrate(findings),
+        cards=verdict_cards(findings),
+        warnings=narrate(findings).warnings,
+        matrix=comparison_matrix(findings),
         splits=", ".join(splits),
         imported=not all(p.results.provenance.seeds for p in findings.populations),
         version=version,
@@ -64,6 +68,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters |= {"signed": signed, "verdict": verdict, "points": points}
     templates.filters["quantity"] = format_quantity
     templates.filters["words"] = in_words
     return templates
@@ -93,6 +98,28 @@ def source(environment: Environment, name: str) -> str:
     """Return the text of a style sheet or a script."""
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
+
+
+def _report_script(templates: Environment) -> str:
+    """Join the page's scripts, which share one scope beside that of the theme."""
+    parts = [source(templates, f"{name}.js") for name in ("network", "table", "hover")]
+    return source(templates, "theme.js") + '(() => {\n"use strict";\n' + "".join(parts) + "})();"
+
+
+def _data(findings: Findings) -> dict[str, Any]:
+    """Return what the scripts need: the models, and the numbers of each curve."""
+    until = error_range(findings.populations)[1]
+    curves = [
+        {
+            "n": p.edf.n,
+            "min": p.edf.minimum,
+            "mean": p.edf.mean,
+            "median": p.edf.median,
+            "until": max(float(p.edf.errors[-1]), until),
+        }
+        for p in findings.populations
+    ]
+    return {**model_table(findings), "curves": curves}
 
 
 def _script_safe(data: Any) -> str:

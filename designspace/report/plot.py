@@ -79,6 +79,7 @@ def plot_best_of_k(
     color: Option = None,
     linestyle: Any = None,
     style: Style = "screen",
+    band: bool = True,
 ) -> Axes:
     """Plot the expected best error of k random models, with the range of a single search.
 
@@ -88,7 +89,7 @@ def plot_best_of_k(
     with _axes(ax, style) as (axes, start):
         for i, (name, one) in enumerate(populations.items()):
             options = _options(start + i, i, label, color, linestyle, name)
-            draw.draw_best_of_k(axes, _best_of_k_of(one), **options)
+            draw.draw_best_of_k(axes, _best_of_k_of(one), band=band, **options)
         _legend(axes, "upper right")
     return axes
 

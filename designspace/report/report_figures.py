@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits, error_range
 from designspace.analysis.normalized_edf import NormalizedEdfs
+from designspace.analysis.pairwise import PairComparison
 from designspace.arch import BodyBatch, format_quantity
 from designspace.report import drawings as draw
-from designspace.report.palette import color, line_style
+from designspace.report.palette import COLORS, FAINT, color, line_style
 from designspace.report.render import Figure, Panel
+from designspace.report.verdict_cards import difference, neighbors, points
 from designspace.stats.edf import Band, Edf
 
 # The most important parameters that the figure of importance shows; the tables have all.
@@ -34,8 +36,8 @@ def report_figures(findings: Findings) -> Iterator[Figure]:
     yield _edf_figure(findings)
     if findings.normalized is not None:
         yield _normalized_figure(findings, findings.normalized)
-    if findings.comparisons:
-        yield _differences_figure(findings)
+    if pairs := neighbors(findings):
+        yield _differences_figure(pairs)
     yield _best_of_k_figure(findings)
     for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
         if population.results.counted_parameters(varying=True):
@@ -52,8 +54,13 @@ def report_figures(findings: Findings) -> Iterator[Figure]:
         yield _fit_figure(fitted)
 
 
-def edf_hero(findings: Findings) -> tuple[Figure, Figure]:
-    """Return the page's EDF, with all bands, for wide screens (with labels) and narrow ones."""
+def edf_hero(findings: Findings) -> tuple[Figure, ...]:
+    """Return the page's EDF, with all bands, for wide screens (with labels) and narrow ones.
+
+    Of more populations than there are colors, none: their EDFs are small multiples.
+    """
+    if len(findings.populations) > len(COLORS):
+        return ()
     figure = _edf_figure(findings)
     edfs, bands = zip(*((p.edf, p.band) for p in findings.populations), strict=True)
     drawing = partial(_draw_edfs, findings=findings, edfs=edfs, bands=bands)
@@ -103,10 +110,21 @@ def _draw_edfs(
         draw.label_curves(ax, edfs, names, [line_style(i) for i in range(len(names))])
 
 
+def _draw_edf_among(ax: Axes, findings: Findings, chosen: int) -> None:
+    """Draw one population's EDF with its band, the others' in the background."""
+    low, high = error_range(findings.populations)
+    for p in findings.populations:
+        draw.draw_edf(ax, p.edf, until=high, color=FAINT)
+    p = findings.populations[chosen]
+    draw.draw_edf(ax, p.edf, p.band, until=high, index=chosen, color=color(chosen))
+    ax.set_xlim(low, high)
+    ax.set_title(f"{p.edf.legend} {_label(p.name)}")
+
+
 def _edf_figure(findings: Findings) -> Figure:
     populations = findings.populations
-    edfs, no_bands = [p.edf for p in populations], [None] * len(populations)
-    bands = [p.band for p in populations] if len(populations) <= MOST_BANDS else no_bands
+    edfs, bands = [p.edf for p in populations], [p.band for p in populations]
+    shown = bands if len(populations) <= MOST_BANDS else [None] * len(bands)
     words = "; ".join(
         f"{p.name}: lowest {p.edf.minimum:.1f} %, mean {p.edf.mean:.1f} %, n = {p.edf.n}"
         for p in populations
@@ -115,9 +133,15 @@ def _edf_figure(findings: Findings) -> Figure:
         "Error distribution functions: the share of models with an error strictly below each "
         "value; higher and further left is better. Labels: [lowest | mean] error in percent."
     )
-    if bands is not no_bands:
-        caption += " Each band holds its whole curve with 95 % confidence (DKW-Massart)."
-    drawing = partial(_draw_edfs, findings=findings, edfs=edfs, bands=bands, labels=True)
+    if len(populations) > len(COLORS):
+        panels = tuple(
+            Panel(partial(_draw_edf_among, findings=findings, chosen=i), f"{p.name} among all")
+            for i, p in enumerate(populations)
+        )
+        return Figure("edf", "edf", caption, panels, (3.4, 2.4))
+    if shown is bands:
+        caption += f" Each band holds its whole curve with 95 % confidence ({bands[0].method})."
+    drawing = partial(_draw_edfs, findings=findings, edfs=edfs, bands=shown, labels=True)
     panels = (Panel(drawing, f"Error distributions. {words}."),)
     return Figure("edf", "edf", caption, panels, (7.2, 3.9))
 
@@ -146,10 +170,12 @@ def _normalized_figure(findings: Findings, normalized: NormalizedEdfs) -> Figure
 
 
 def _best_of_k_figure(findings: Findings) -> Figure:
+    bands = len(findings.populations) <= MOST_BANDS
+
     def drawing(ax: Axes) -> None:
         for index, p in enumerate(findings.populations):
-            name = _label(p.name)
-            draw.draw_best_of_k(ax, p.best_of_k, label=name, index=index, **line_style(index))
+            options = {"label": _label(p.name), "index": index, **line_style(index)}
+            draw.draw_best_of_k(ax, p.best_of_k, band=bands, **options)
         ax.set_ylim(*error_range(findings.populations))
 
     words = "; ".join(
@@ -158,8 +184,8 @@ def _best_of_k_figure(findings: Findings) -> Figure:
         for p in findings.populations
     )
     caption = (
-        "Random search: the expected error of the best of k models (drawn with replacement), and "
-        "the range of 95 % of such searches."
+        "Random search: the expected error of the best of k models (drawn with replacement)"
+        + (", and the range of 95 % of such searches." if bands else ".")
     )
     panel = Panel(drawing, f"Best of k. {words}.")
     legend = [_label(p.name) for p in findings.populations]
@@ -185,35 +211,23 @@ def _with_legend(
     return Figure(key, "curves", caption, panels, (4.8, 2.94 + bottom), bottom=bottom)
 
 
-def _differences_figure(findings: Findings) -> Figure:
-    pairs = [
-        replace(pair, first=_label(pair.first), second=_label(pair.second))
-        for pair in findings.comparisons
-    ]
-    labels = [f"{pair.second} − {pair.first}" for pair in pairs]
-    height = 0.27
+def _differences_figure(pairs: Sequence[PairComparison]) -> Figure:
+    labels = [f"{_label(pair.second)} − {_label(pair.first)}" for pair in pairs]
+    height = 0.32
     if max(map(len, labels)) > _LABEL:
-        labels, height = [f"{pair.second}\n− {pair.first}" for pair in pairs], 0.4
+        labels, height = [label.replace(" − ", "\n− ") for label in labels], 0.44
     longest = max(len(line) for label in labels for line in label.split("\n"))
     margin = pairs[0].equivalence.margin
     caption = (
         "Difference of mean error, with 95 % intervals: left of zero, the first named has the "
         "lower error. Circle: better; square: worse; diamond: equal within the margin of "
-        f"{margin:g} points (shaded); bar: undecided."
+        f"{points(margin)} (shaded); bar: undecided."
     )
-    return Figure(
-        key="differences",
-        section="compare",
-        caption=caption,
-        panels=(
-            Panel(
-                partial(draw.draw_differences, pairs=pairs, labels=labels),
-                "; ".join(pair.sentence for pair in findings.comparisons),
-            ),
-        ),
-        size=(4.8, 0.8 + height * len(pairs)),
-        left=0.3 + 0.08 * longest,
-    )
+    drawing = partial(draw.draw_differences, pairs=pairs, labels=labels)
+    alt = "; ".join(f"{pair.second} against {pair.first}: {difference(pair)}" for pair in pairs)
+    size = (4.8, 0.9 + height * len(pairs))
+    left = 0.3 + 0.08 * longest
+    return Figure("differences", "compare", caption, (Panel(drawing, alt),), size, left=left)
 
 
 def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:

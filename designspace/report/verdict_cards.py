@@ -1,0 +1,215 @@
+"""The head of a report: three to five cards, each one verdict in one sentence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.pairwise import PairComparison
+from designspace.arch import format_quantity
+
+Tone = Literal["better", "worse", "equal", "undecided", "neutral"]
+_MAX_CARDS = 5
+
+
+@dataclass(frozen=True)
+class Card:
+    """One verdict: what is better than what, by how much, and how sure that is.
+
+    Attributes:
+        title: The verdict in a few words.
+        sentence: Its numbers.
+        tone: Which color and mark it has.
+    """
+
+    title: str
+    sentence: str
+    tone: Tone = "neutral"
+
+
+def verdict_cards(findings: Findings) -> tuple[Card, ...]:
+    """Return the cards of a report, the most important first."""
+    best = min(findings.populations, key=lambda p: p.edf.mean)
+    if len(findings.populations) == 1:
+        return (*_quality(best), *_parameter(best), *_shared(best))
+    cards = [_best(best, findings.comparisons), *_equal(findings.comparisons)]
+    rest = [*_undecided(findings), *_claims(findings), *_parameter(best)]
+    if len(cards) + len(rest) < _MAX_CARDS:
+        cards += _step(best, findings)
+    return (*cards, *rest)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Format a difference with its sign, a true minus: −1.15, +0.30."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def difference(pair: PairComparison) -> str:
+    """Return a pair's difference of mean error with its interval."""
+    mean = pair.comparison.mean
+    return f"{signed(mean.value)} points, 95 % interval {signed(mean.low)} to {signed(mean.high)}"
+
+
+def verdict(pair: PairComparison) -> str:
+    """Return a pair's verdict in words: which is better, equal within the margin, or undecided."""
+    return {
+        "better": f"{pair.second} better",
+        "worse": f"{pair.first} better",
+        "equivalent": f"equal within {points(pair.equivalence.margin)}",
+        "undecided": "undecided",
+    }[pair.verdict]
+
+
+def points(value: float) -> str:
+    """Format a number of percentage points."""
+    return f"{value:g} point" + ("" if value == 1 else "s")
+
+
+def neighbors(findings: Findings) -> list[PairComparison]:
+    """Return the pairs of populations that follow each other; of three populations all pairs."""
+    names = [p.name for p in findings.populations]
+    following = set(pairwise(names))
+    few = len(names) <= 3
+    return [pair for pair in findings.comparisons if few or (pair.first, pair.second) in following]
+
+
+def _best(best: PopulationFindings, comparisons: Sequence[PairComparison]) -> Card:
+    """Say which population has the lowest mean error, and whether that is shown."""
+    involved = [pair for pair in comparisons if best.name in (pair.first, pair.second)]
+    beaten = [pair for pair in involved if pair.verdict in ("better", "worse")]
+    mean = f"mean error {best.edf.mean:.1f} %, n = {best.edf.n}"
+    if not involved:
+        sentence = f"{best.name} has the lowest mean ({mean}); nothing could be compared."
+        return Card("No space is shown to be better", sentence, "undecided")
+    others = _other(involved[0], best) if len(involved) == 1 else f"the {len(involved)} others"
+    if not beaten:
+        sentence = f"{best.name} has the lowest mean ({mean}); its lead over {others} is not shown."
+        return Card("No space is shown to be better", sentence, "undecided")
+    nearest = min(beaten, key=lambda pair: abs(pair.comparison.mean.value))
+    estimate = nearest.comparison.mean
+    low, high = sorted((abs(estimate.low), abs(estimate.high)))
+    size, interval = f"{abs(estimate.value):.2f} points", f"95 % interval {low:.2f} to {high:.2f}"
+    if len(beaten) == 1:
+        title = f"{best.name} is better than {_other(nearest, best)}"
+        return Card(title, f"By {size} of mean error ({interval}); {mean}.", "better")
+    count = "all" if len(beaten) == len(involved) else f"{len(beaten)} of"
+    return Card(
+        f"{best.name} is better than {count} {len(involved)} others",
+        f"By {size} of mean error or more (over {_other(nearest, best)}; {interval}); {mean}.",
+        "better",
+    )
+
+
+def _other(pair: PairComparison, population: PopulationFindings) -> str:
+    return pair.first if pair.second == population.name else pair.second
+
+
+def _step(best: PopulationFindings, findings: Findings) -> list[Card]:
+    """Show the largest decided difference between neighbors other than the best population."""
+    steps = [
+        pair
+        for pair in neighbors(findings)
+        if pair.verdict in ("better", "worse") and best.name not in (pair.first, pair.second)
+    ]
+    if not steps:
+        return []
+    pair = max(steps, key=lambda pair: abs(pair.comparison.mean.value))
+    title = f"{pair.second} is {pair.verdict} than {pair.first}"
+    return [Card(title, f"{difference(pair)}.", "better" if pair.verdict == "better" else "worse")]
+
+
+def _equal(comparisons: Sequence[PairComparison]) -> list[Card]:
+    pairs = [pair for pair in comparisons if pair.verdict == "equivalent"]
+    if not pairs:
+        return []
+    margin = points(pairs[0].equivalence.margin)
+    first = f"{pairs[0].second} and {pairs[0].first} ({difference(pairs[0])})"
+    if len(pairs) == 1:
+        title = f"{pairs[0].second} equals {pairs[0].first} within {margin}"
+        return [Card(title, f"{difference(pairs[0])}.", "equal")]
+    return [Card(f"{len(pairs)} pairs are equal within {margin}", f"Among them {first}.", "equal")]
+
+
+def _undecided(findings: Findings) -> list[Card]:
+    pairs = [pair for pair in findings.comparisons if pair.verdict == "undecided"]
+    if not pairs:
+        return []
+    near = [pair for pair in neighbors(findings) if pair.verdict == "undecided"] or pairs
+    least = max(pair.detectable_difference for pair in near)
+    words = f"{near[0].second} against {near[0].first}"
+    if len(near) > 1:
+        words = f"{len(near)} pairs of neighbors, such as {words}"
+    return [
+        Card(
+            f"{len(pairs)} of {len(findings.comparisons)} comparisons are undecided",
+            f"{words} ({difference(near[0])}); 80 % power needs a difference of {least:.1f} "
+            "points.",
+            "undecided",
+        )
+    ]
+
+
+def _claims(findings: Findings) -> list[Card]:
+    if findings.claims is None:
+        return []
+    verdicts = [claim.verdict for claim in findings.claims.claims]
+    counts = {word: verdicts.count(word) for word in ("supported", "contradicted", "undecided")}
+    contradicted = [c.claim for c in findings.claims.claims if c.verdict == "contradicted"]
+    sentence = f"{counts['contradicted']} contradicted, {counts['undecided']} undecided"
+    sentence += f": “{contradicted[0]}” is contradicted." if contradicted else "."
+    title = f"{counts['supported']} of {len(verdicts)} claims are supported"
+    return [Card(title, sentence, "worse" if contradicted else "neutral")]
+
+
+def _quality(p: PopulationFindings) -> list[Card]:
+    half = p.quantiles[2]
+    interval = f"95 % interval {half.low:.1f} to {half.high:.1f} %; "
+    if not math.isfinite(half.low + half.high):
+        interval = "too few models for an interval; "
+    best = int(p.best_rows[0])
+    costs = ", ".join(
+        f"{format_quantity(values[best])} {name}" for name, values in p.results.costs.items()
+    )
+    return [
+        Card(
+            f"Half of {p.name}'s models are below {half.value:.1f} % error",
+            f"{interval}mean {p.edf.mean:.1f} %, n = {p.edf.n}.",
+        ),
+        Card(
+            f"The best model has {p.edf.minimum:.1f} % error",
+            f"Model {best} of {len(p.results)}" + (f": {costs}." if costs else "."),
+        ),
+    ]
+
+
+def _parameter(p: PopulationFindings) -> list[Card]:
+    """Name the parameter that explains most of the error within a population."""
+    if not p.trends:
+        return []
+    leading = p.trends[0]
+    value, low, high = (
+        f"{100 * share:.0f}"
+        for share in (leading.importance.value, leading.importance.low, leading.importance.high)
+    )
+    share = f"{value} % of the variation of the error (95 % interval {low} to {high})"
+    if leading.importance.low <= 0:
+        title = f"Within {p.name}, no parameter is shown to matter"
+        return [Card(title, f"{leading.name} leads with {share}.", "undecided")]
+    title = f"Within {p.name}, {leading.name} matters most"
+    return [Card(title, f"It explains {share}.")]
+
+
+def _shared(p: PopulationFindings) -> list[Card]:
+    shared = [constraint for constraint in p.constraints if constraint.shared]
+    if not shared:
+        return []
+    first = shared[0]
+    return [
+        Card(
+            f"The best quarter shares {first.name}",
+            f"{100 * first.best.value:.0f} % of the best satisfy it, {100 * first.others.value:.0f}"
+            " % of the others.",
+        )
+    ]
