@@ -29,6 +29,7 @@ class Curves:
         loss_high: Maximum loss of the bin.
         lr: Mean learning rate of each bin.
         epoch: The finished epochs.
+        epoch_loss: Mean loss of each.
         feature_std: Standard deviation of the embeddings after each, scaled: 1 where they cover the
             sphere evenly, 0 where they collapse.
         prototypes_used: Prototypes that are nearest to any image.
@@ -43,6 +44,7 @@ class Curves:
     loss_high: FloatArray
     lr: FloatArray
     epoch: FloatArray
+    epoch_loss: FloatArray
     feature_std: FloatArray
     prototypes_used: FloatArray
     images_per_second: FloatArray
@@ -87,24 +89,6 @@ class ScoreGroup:
     split: str
     rows: tuple[ScoreRow, ...]
 
-    @property
-    def title(self) -> str:
-        """The comparison in words."""
-        labels = f" with {self.share:.3g} of the labels" if self.share < 1 else ""
-        return f"{self.task}{labels}, {self.metric}"
-
-    @property
-    def sentence(self) -> str:
-        """The best score of each kind as a sentence."""
-        best: dict[str, float] = {}
-        for row in self.rows:
-            best[row.kind] = max(row.mean, best.get(row.kind, -math.inf))
-        own = f"{best['pretrained']:.1f} %" if "pretrained" in best else "not measured"
-        kinds = (("random", "from a random trunk"), ("scratch", "supervised"))
-        others = [f"{best[kind]:.1f} % {words}" for kind, words in kinds if kind in best]
-        against = f" against {' and '.join(others)}" if others else ""
-        return f"{self.title[0].upper()}{self.title[1:]} on {self.data}: {own}{against}."
-
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
@@ -145,7 +129,6 @@ class PretrainingFindings:
         scores: Scores of evaluations, by group.
         pictures: Images, or None.
         warnings: What a reader should know first.
-        sentences: The results in words.
     """
 
     name: str
@@ -159,7 +142,6 @@ class PretrainingFindings:
     scores: tuple[ScoreGroup, ...]
     pictures: Pictures | None
     warnings: tuple[str, ...]
-    sentences: tuple[str, ...]
 
     @property
     def chance(self) -> float:
@@ -197,9 +179,6 @@ def summarize_pretraining(
         raise InputError(f"{name}: no epoch of pretraining is finished yet")
     per_epoch = int(data["images"]) // int(recipe["batch_size"])
     total, done = per_epoch * int(recipe["epochs"]), int(steps[-1]["iteration"])
-    curves, groups = _curves(steps, epochs, per_epoch), _groups(scores)
-    # The first metric of each comparison gets a sentence.
-    leading = {(group.task, group.data, group.share): group for group in reversed(groups)}
     return PretrainingFindings(
         name=name,
         model=model,
@@ -208,14 +187,10 @@ def summarize_pretraining(
         total=total,
         done=done,
         per_epoch=per_epoch,
-        curves=curves,
-        scores=groups,
+        curves=_curves(steps, epochs, per_epoch),
+        scores=_groups(scores),
         pictures=_pictures(pictures),
         warnings=_warnings(done, total, per_epoch, epochs),
-        sentences=(
-            *_progress(recipe, epochs[-1], curves),
-            *(group.sentence for group in groups if group in leading.values()),
-        ),
     )
 
 
@@ -237,6 +212,7 @@ def _curves(
         loss_high=np.maximum.reduceat(columns["loss"], edges),
         lr=mean["lr"],
         epoch=column(epochs, "epoch"),
+        epoch_loss=column(epochs, "loss"),
         feature_std=column(epochs, "feature_std"),
         prototypes_used=column(epochs, "prototypes_used"),
         images_per_second=column(epochs, "images_per_second"),
@@ -285,21 +261,3 @@ def _warnings(
         since = epochs[quiet[-1] + 1 if quiet else 0]["epoch"]
         warnings.append(f"Alarm since epoch {int(since)}: {text}.")
     return tuple(warnings)
-
-
-def _progress(recipe: Mapping[str, Any], last: Mapping[str, Any], curves: Curves) -> list[str]:
-    k = int(recipe["prototypes"])
-    sentences = [
-        f"After {int(last['epoch'])} of {recipe['epochs']} epochs the loss is {last['loss']:.3f}; "
-        f"ln {k} = {math.log(k):.3f} is the loss of uninformative codes."
-    ]
-    if len(curves.knn) > 1:
-        sentences.append(
-            f"k-NN accuracy on training images went from {curves.knn[0]:.1f} % (epoch "
-            f"{curves.knn_epoch[0]:.0f}) to {curves.knn[-1]:.1f} %."
-        )
-    sentences.append(
-        f"{int(last['prototypes_used'])} of {k} prototypes are in use, and the standard deviation "
-        f"of the embeddings is {last['feature_std']:.2f} (1 is even, 0 is collapse)."
-    )
-    return sentences

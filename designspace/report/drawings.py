@@ -176,7 +176,10 @@ def draw_bootstrap(
     names its vertical axis.
     """
     if error_range is not None:
-        ax.set_ylim(*error_range)
+        low, high = error_range
+        ax.set_ylim(low, high)
+        # An SVG lacks dots outside of the figure, and the page's script counts them.
+        errors = np.minimum(errors, high + 0.03 * (high - low))
     ax.axvspan(interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
     ax.axvline(interval.median, color=color, linewidth=1.6, zorder=5)
     _draw_dots(ax, values, errors, size=2.2, color=INK, alpha=0.45, index=index)
@@ -324,13 +327,13 @@ def _draw_dots(
 
 def _scale_parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
     """Choose a log axis for widths, their slopes and powers of 2, a linear one for the rest."""
-    if name[0] in "bgw" and name != "w_m" and values.min() > 0:
+    if name.startswith(("b", "g", "w")) and name != "w_m" and values.min() > 0:
         ax.set_xscale("log", base=2)
         # Drawing ticks is what takes the time in small panels.
         ax.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
         ax.xaxis.set_minor_locator(NullLocator())
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=name[0] == "d"))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=name.startswith("d")))
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(_plain)
 

@@ -1,8 +1,8 @@
-"""The figures of a page about a pretraining: curves, scores, and strips of pictures."""
+"""The figures of a pretraining page: curves, scores, and strips of pictures."""
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,19 +18,20 @@ from designspace.analysis.pretraining_findings import (
     ScoreRow,
 )
 from designspace.report.palette import INK, color
+from designspace.report.pretraining_cards import group_title
 from designspace.report.render import Figure, Panel
 from designspace.stats.arrays import FloatArray
 
-# Pixels that a picture has at least in a strip: small ones are enlarged by whole numbers.
-_LEAST = 32
-# Metrics that have no panel of their own; the table has them.
-_QUIET = ("AP50", "AP75")
-_LOOKS = {"pretrained": (color(0), "o"), "random": (INK, "s"), "scratch": (color(1), "D")}
+# Smaller pictures are enlarged by whole numbers to at least this many pixels.
+_MIN_PIXELS = 32
+# Metrics in the table only.
+_SECONDARY = ("AP50", "AP75")
+_MARKERS = {"pretrained": (color(0), "o"), "random": (INK, "s"), "scratch": (color(1), "D")}
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of pictures: a PNG file, what it shows for those who don't see it, and words."""
+    """A row of pictures: a PNG file, its alternative text, and its caption."""
 
     png: bytes
     alt: str
@@ -38,14 +39,22 @@ class Strip:
 
 
 def pretraining_figures(findings: PretrainingFindings) -> list[Figure]:
-    """Return the drawn figures in the order of the page."""
-    made = [_curves_figure(findings)]
-    groups = [g for g in findings.scores if not g.metric.endswith(_QUIET)]
-    return [*made, _scores_figure(groups)] if groups else made
+    """Return the figures in the order of the page; the first panel of the first is the loss."""
+    groups = [g for g in findings.scores if not g.metric.endswith(_SECONDARY)]
+    return [_curves_figure(findings), *([_scores_figure(groups)] if groups else [])]
+
+
+def loss_hero(curves: Figure) -> tuple[Figure, Figure]:
+    """Return the loss of the curves' figure for wide and for narrow screens."""
+    loss = curves.panels[:1]
+    return (
+        replace(curves, key="loss-wide", panels=loss, size=(10.4, 3.6)),
+        replace(curves, key="loss-narrow", panels=loss, size=(4.6, 3.2)),
+    )
 
 
 def neighbour_strips(pictures: Pictures) -> list[Strip]:
-    """One strip a query: the query, a gap, its nearest neighbours."""
+    """Return one strip per query: the query, a gap, its nearest neighbours."""
     strips = []
     for number, (rows, same) in enumerate(
         zip(pictures.neighbours, pictures.same, strict=True), start=1
@@ -57,20 +66,20 @@ def neighbour_strips(pictures: Pictures) -> list[Strip]:
 
 
 def prototype_strips(pictures: Pictures) -> list[Strip]:
-    """One strip a prototype: the images nearest to it, best first."""
+    """Return one strip per prototype: the images nearest to it, best first."""
     strips = []
     for number, (rows, size) in enumerate(
         zip(pictures.prototypes, pictures.sizes, strict=True), start=1
     ):
         shown = int((rows >= 0).sum())
         words = f"nearest to {int(size)} images"
-        alt = f"The {shown} images that lie nearest to prototype {number}, {words}"
+        alt = f"The {shown} images nearest to prototype {number}, {words}"
         strips.append(Strip(_png(pictures.pictures, [rows]), alt, words))
     return strips
 
 
 def _png(pictures: NDArray[np.uint8], parts: Sequence[NDArray[np.int64]]) -> bytes:
-    """Lay pictures side by side, half a picture between parts; what is missing is see-through."""
+    """Place pictures side by side, half a picture between parts; missing ones are transparent."""
     side = pictures.shape[1]
     gap = np.zeros((side, side // 2, 4), np.uint8)
     tiles: list[NDArray[np.uint8]] = []
@@ -81,7 +90,7 @@ def _png(pictures: NDArray[np.uint8], parts: Sequence[NDArray[np.int64]]) -> byt
             if row >= 0:
                 tile[..., :3], tile[..., 3] = pictures[row], 255
             tiles.append(tile)
-    factor = -(-_LEAST // side)
+    factor = -(-_MIN_PIXELS // side)
     whole = np.hstack(tiles).repeat(factor, axis=0).repeat(factor, axis=1)
     file = io.BytesIO()
     imsave(file, whole, format="png")
@@ -90,6 +99,7 @@ def _png(pictures: NDArray[np.uint8], parts: Sequence[NDArray[np.int64]]) -> byt
 
 def _curves_figure(findings: PretrainingFindings) -> Figure:
     c, k = findings.curves, int(findings.recipe["prototypes"])
+    std, used = c.feature_std, c.prototypes_used
     chance = f"ln {k}"
 
     def loss(ax: Axes) -> None:
@@ -118,21 +128,26 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
         )
     panels += [
         Panel(
-            partial(_line, x=c.epoch, y=c.feature_std, name="spread", index=3, level=(1.0, "even")),
-            f"Standard deviation of the embeddings, from {c.feature_std[0]:.2f} to "
-            f"{c.feature_std[-1]:.2f}; 1 is even",
+            partial(
+                _line,
+                x=c.epoch,
+                y=std,
+                name="std of the embeddings",
+                index=3,
+                level=(1.0, "even"),
+            ),
+            f"Std of the embeddings, from {std[0]:.2f} to {std[-1]:.2f}; 1 is even",
         ),
         Panel(
             partial(
                 _line,
                 x=c.epoch,
-                y=c.prototypes_used,
+                y=used,
                 name="prototypes in use",
                 index=4,
                 level=(float(k), f"all {k}"),
             ),
-            f"Prototypes in use, from {c.prototypes_used[0]:.0f} to "
-            f"{c.prototypes_used[-1]:.0f} of {k}",
+            f"Prototypes in use, from {used[0]:.0f} to {used[-1]:.0f} of {k}",
         ),
         Panel(
             partial(_line, x=c.epoch, y=c.images_per_second, name="images a second", index=5),
@@ -140,11 +155,11 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
         ),
     ]
     caption = (
-        f"Training, epoch by epoch. Loss: means of {len(c.loss)} spans of iterations, shaded "
-        f"between least and greatest; dotted, {chance}, where it stays if the codes carry nothing. "
-        "k-NN: on training images, with labels that training doesn't see. Spread: deviation of the "
-        "embeddings, 1 where they fill the sphere evenly, 0 where all are the same. Prototypes in "
-        "use: those that are nearest to any image of the epoch."
+        f"Training, epoch by epoch. Loss: means of {len(c.loss)} spans of iterations, shaded from "
+        f"minimum to maximum; dotted: {chance}, its value if the codes carry no information. k-NN: "
+        "on training images, with labels that training does not use. Std of the embeddings: 1 "
+        "where they fill the sphere evenly, 0 where all are equal. Prototypes in use: nearest to "
+        "at least one image of the epoch."
     )
     return Figure("curves", "curves", caption, tuple(panels), (3.1, 2.1), 3, left=0.62)
 
@@ -166,7 +181,7 @@ def _line(
 
 
 def _level(ax: Axes, height: float, name: str) -> None:
-    """Draw a height by which to read a curve."""
+    """Draw a reference height."""
     ax.axhline(height, color=INK, linestyle=":", linewidth=1.0, label=name)
     ax.set_ylim(top=max(ax.get_ylim()[1], 1.12 * height))
     ax.legend(loc="best", fontsize=8)
@@ -186,15 +201,16 @@ def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
     most = max(len(group.rows) for group in groups)
     panels = tuple(
         Panel(
-            partial(_draw_scores, lines=group.rows, title=_short(group)),
-            f"{group.title}: " + "; ".join(f"{one.what} {one.mean:.1f} %" for one in group.rows),
+            partial(_draw_scores, lines=group.rows, title=group_title(group)),
+            f"{group_title(group)}: "
+            + "; ".join(f"{one.what} {one.mean:.1f} %" for one in group.rows),
         )
         for group in groups
     )
     caption = (
-        "What evaluations found, in percent, with 95 % intervals over seeds (none for one seed). "
-        "Circle: the pretrained trunk; square: the same trunk from random weights; diamond: "
-        "supervised training from scratch on the same labels."
+        "Evaluations, in percent, with 95 % intervals over seeds (none for one seed). Circle: the "
+        "pretrained trunk; square: the same trunk from random weights; diamond: supervised "
+        "training from scratch on the same labels."
     )
     return Figure(
         "scores", "scores", caption, panels, (3.6, 0.85 + 0.24 * most), 2, left=1.35, bottom=0.42
@@ -203,11 +219,11 @@ def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
 
 def _draw_scores(ax: Axes, lines: Sequence[ScoreRow], title: str) -> None:
     for row, line in enumerate(lines):
-        color, marker = _LOOKS[line.kind]
+        color, marker = _MARKERS[line.kind]
         if line.low is not None and line.high is not None:
             ax.plot([line.low, line.high], [row, row], color=color, linewidth=1.6)
         ax.plot([line.mean], [row], marker, color=color, markersize=5.5)
-    ax.set_yticks(range(len(lines)), [_named(line) for line in lines])
+    ax.set_yticks(range(len(lines)), [_short_name(line) for line in lines])
     ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.set_title(title, fontweight="bold", y=1.0, pad=4)
     ax.set_xlabel("percent")
@@ -217,16 +233,10 @@ def _draw_scores(ax: Axes, lines: Sequence[ScoreRow], title: str) -> None:
     ax.grid(True, axis="x")
 
 
-def _named(line: ScoreRow) -> str:
-    """Few words for the axis; the table has them all."""
+def _short_name(line: ScoreRow) -> str:
+    """Return a short name for the axis; the table has the full one."""
     how = line.what.partition(", ")[2]
     how = f", {how}" if how in ("linear", "fine-tuned") else ""
     return {"pretrained": "pretrained", "random": "random", "scratch": "from scratch"}[
         line.kind
     ] + how
-
-
-def _short(group: ScoreGroup) -> str:
-    share = f" {group.share:.3g}" if group.share < 1 else ""
-    metric = "" if group.metric == "top-1 accuracy" else f", {group.metric}"
-    return f"{group.task}{share}{metric}"

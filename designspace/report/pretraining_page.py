@@ -15,8 +15,10 @@ from designspace.io.serialization import readable
 from designspace.io.text_files import check_links
 from designspace.report.page import environment, source, writable
 from designspace.report.palette import css
+from designspace.report.pretraining_cards import group_title, pretraining_cards, source_name
 from designspace.report.pretraining_figures import (
     Strip,
+    loss_hero,
     neighbour_strips,
     pretraining_figures,
     prototype_strips,
@@ -38,17 +40,24 @@ def write_pretraining_page(findings: PretrainingFindings, folder: Path) -> Path:
     rendered = [render(figure, ("svg", "png")) for figure in pretraining_figures(findings)]
     write_figures(folder, rendered, re.compile("curves|scores"))
     index = folder / "index.html"
-    write_text(index, pretraining_page(findings, rendered))
+    hero = [render(figure, ()) for figure in loss_hero(rendered[0].figure)]
+    write_text(index, pretraining_page(findings, rendered, hero))
     return index
 
 
-def pretraining_page(findings: PretrainingFindings, rendered: Sequence[Rendered]) -> str:
+def pretraining_page(
+    findings: PretrainingFindings, rendered: Sequence[Rendered], hero: Sequence[Rendered]
+) -> str:
     """Return the page as HTML, with names escaped."""
     templates = environment()
     pictures = findings.pictures
     text = templates.get_template("pretraining.html.j2").render(
         title=f"{readable(findings.name)}: pretraining by SwAV",
         findings=findings,
+        cards=pretraining_cards(findings),
+        hero=hero,
+        group_title=group_title,
+        source_name=source_name,
         figures={one.figure.key: one for one in rendered},
         neighbours=_strips(neighbour_strips(pictures) if pictures else []),
         prototypes=_strips(prototype_strips(pictures) if pictures else []),

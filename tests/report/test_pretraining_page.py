@@ -28,11 +28,13 @@ def epoch(number, **more):
 
 
 def score(task, what, mean, metric="top-1 accuracy", share=1.0, low=None, high=None):
-    kind = what.split()[0].rstrip(",").replace("supervised", "scratch")
+    kind = {"pretrained": "pretrained", "random": "random"}.get(
+        what.split()[0].strip(","), "scratch"
+    )
     return {
+        "kind": kind,
         "task": task, "metric": metric, "data": "digits", "share": share, "labels": 1438,
-        "what": what, "kind": kind, "values": [mean] * 3,
-        "mean": mean, "low": low, "high": high, "images": 359,
+        "what": what, "values": [mean] * 3, "mean": mean, "low": low, "high": high, "images": 359,
         "split": "held-out 20% of train, seed 0", "source": "mine, iteration 110",
     }  # fmt: skip
 
@@ -87,21 +89,25 @@ def page(tmp_path_factory):
 
 def test_the_page_says_what_was_found(page):
     text = re.sub(r"\s+", " ", page)
-    assert "After 10 of 10 epochs the loss is 3.000; ln 64 = 4.159" in text
-    assert "went from 55.0 % (epoch 5) to 60.0 %" in text
+    assert "Loss 3.000 after 10 of 10 epochs" in text
+    assert "It stays at ln 64 = 4.159" in text
+    assert "k-NN accuracy 60.0 % on training images" in text
+    assert "It was 55.0 % after epoch 5." in text
+    assert "<strong>Linear probe: 93.0 %</strong>" in text
     assert (
-        "Linear, top-1 accuracy on digits: 93.0 % against 70.0 % from a random trunk and 95.0 % "
-        "supervised." in text
+        "top-1 accuracy on digits, against 70.0 % from random weights and 95.0 % supervised."
+        in text
     )
-    assert "Detect, box AP on digits: 31.0 % against 12.0 % from a random trunk." in text
-    # The better of two ways to use a trunk stands for it.
-    assert "Lowshot with 0.01 of the labels, top-1 accuracy on digits: 60.0 %." in text
+    # The better of two ways to use a trunk is its result.
+    assert "<strong>Few labels (1 % of the labels): 60.0 %</strong>" in text
     assert "<td>92.0 to 94.0</td>" in text
     assert "nearest to 90 images" in text
     assert "61 of 64 are nearest to any of the 1438 images" in text
     # Tasks stand in the order of the help, whatever the order they were measured in.
     rows = text[text.index("<tbody>") :]
-    assert rows.index("linear, top-1") < rows.index("lowshot with") < rows.index("detect, box AP")
+    tasks = ["Linear probe, top-1", "Few labels (1 %", "Object detection, box AP"]
+    assert [rows.index(task) for task in tasks] == sorted(rows.index(task) for task in tasks)
+    assert not re.search(r"\bknn\b|lowshot|0\.01 of", text)
 
 
 def test_the_page_asks_no_server_and_names_are_escaped(page):
@@ -139,11 +145,11 @@ def test_the_page_is_well_formed_and_pictures_have_words(page):
     reader.feed(page)
     assert reader.open_tags == []
     assert all(reader.words)
-    assert len(reader.words) == 6 + 3 + 10 + 4  # curves, comparisons, queries, prototypes
+    assert len(reader.words) == 2 + 5 + 3 + 10 + 4
     assert any(
         re.match(r"Image 3 and its 10 nearest neighbours, \d of 10", w) for w in reader.words
     )
-    assert "The 5 images that lie nearest to prototype 4, nearest to 5 images" in reader.words
+    assert "The 5 images nearest to prototype 4, nearest to 5 images" in reader.words
 
 
 def test_without_scores_or_pictures_it_says_so(tmp_path):

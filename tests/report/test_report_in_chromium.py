@@ -9,6 +9,14 @@ if find_chromium() is None:
 
 COLUMN = "[...document.querySelectorAll('#models tbody tr')].map((r) => r.cells[{}].textContent)"
 
+FIRST_DOT = """(() => {
+  const group = document.querySelector("#fig-bootstrap_a .dots");
+  const numbers = group.querySelector("path").getAttribute("d").match(/[\\d.]+/g);
+  const dot = new DOMPoint(Number(numbers[0]), Number(numbers[1]));
+  const at = dot.matrixTransform(group.ownerSVGElement.getScreenCTM());
+  return [at.x, at.y];
+})()"""
+
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
@@ -59,13 +67,50 @@ def test_sorting_finding_drawing_without_complaint_or_request(index, browse):
         "stage 1: "
     )
     assert ": failed, rank –, " in page.run("document.querySelector('.network p').textContent")
-    for words, shown in [("give 7", "1–"), ("no such model", "no model fits")]:
+    for words, shown in [("give 7", "1–"), ("no such model", "no model matches")]:
         page.run("document.getElementById('state').value = ''")
         page.run(f"document.getElementById('find').value = '{words}'")
         page.run("document.getElementById('find').dispatchEvent(new Event('input'))")
         assert page.run("document.getElementById('shown').textContent").startswith(shown)
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith("data:")] == [index.as_uri()]
+
+
+def test_curves_and_dots_answer_to_the_pointer(index, browse):
+    page = browse(index)
+
+    def scroll_to(selector):
+        options = "{behavior: 'instant', block: 'center'}"
+        page.run(f"document.querySelector(`{selector}`).scrollIntoView({options})")
+
+    def point(selector, across, down):
+        scroll_to(selector)
+        x, y, width, height = page.run(
+            f"(({{x, y, width, height}}) => [x, y, width, height])"
+            f"(document.querySelector(`{selector}`).getBoundingClientRect())"
+        )
+        at = {"x": x + across * width, "y": y + down * height}
+        page.call("Input.dispatchMouseEvent", type="mouseMoved", **at)
+
+    lit = "document.querySelectorAll('.hero .wide .curve.on').length"
+    point(".hero .wide .curve[data-population='1'] path", 0.001, 0.995)
+    assert page.run(lit) == 1
+    tip = page.run("document.querySelector('.tip').textContent")
+    assert tip.startswith("b> of a run, as people give them")
+    assert "models below" in tip
+    assert page.run("document.querySelectorAll('.tip svg rect').length") > 3
+    point("#fig-edf figcaption", 0.5, 0.5)
+    assert page.run(lit) == 0
+    assert page.run("document.querySelector('.tip').hidden")
+    # Chosen by its button, it stays lit.
+    page.run("document.querySelector('button.choose[data-population=\"0\"]').focus()")
+    page.press("Enter", 13)
+    assert page.run(lit) == 1
+    scroll_to("#fig-bootstrap_a .dots")
+    x, y = page.run(FIRST_DOT)
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    assert page.run("document.querySelector('.tip').textContent").startswith("Model ")
+    assert page.complaints == []
 
 
 def test_it_can_be_used_from_the_keyboard(index, browse):

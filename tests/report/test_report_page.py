@@ -93,13 +93,56 @@ def test_the_page_is_well_formed_and_its_pictures_have_words(report):
     assert reader.pictures > 4
 
 
-def test_the_verdict_is_in_words_with_its_interval(report):
-    page = (report / "index.html").read_text()
-    assert re.search(r"is better than a \(-\d\.\d\d % of mean error, 95 % interval", page)
+def test_the_verdict_is_cards_of_one_sentence(report):
+    text = words_of((report / "index.html").read_text())
+    head = text[: text.index("How good are random models")]
+    assert "script> is better than a" in head
+    assert re.search(r"By 6\.\d\d points of mean error \(95 % interval 5\.\d\d to \d\.\d\d\)", head)
     pair = json.loads((report / "summary.json").read_text())["comparisons"][0]
     assert pair["verdict"] == "better"
     assert pair["mean"]["low"] < -6 < pair["mean"]["high"]
     assert pair["p_mean_holm"] < 0.01
+    ascii_minus = re.search(r"[ (]-\d.{20}", text)
+    assert ascii_minus is None, ascii_minus
+
+
+def words_of(page):
+    """The visible text of a page."""
+    body = re.sub(r"<(style|script|title)\b.*?</\1>", " ", page, flags=re.S)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", body)))
+
+
+def findings_of(*paths):
+    from designspace.analysis.findings import analyze
+    from designspace.analysis.load_results import load_populations
+
+    return analyze(load_populations(paths))
+
+
+def test_cards_say_when_nothing_is_shown(tmp_path):
+    from designspace.report.verdict_cards import verdict_cards
+
+    a, b = run(tmp_path / "a", n=8), run(tmp_path / "b", n=8, shift=0.6)
+    titles = [card.title for card in verdict_cards(findings_of(a, b))]
+    assert titles[0] == "No space is shown to be better"
+    assert "1 of 1 comparisons are undecided" in titles
+    alone = verdict_cards(findings_of(run(tmp_path / "five", n=5)))
+    assert "below" in alone[0].title
+    assert "too few models for an interval" in alone[0].sentence
+
+
+def test_the_matrix_shows_each_pair_twice_with_opposite_verdicts(tmp_path):
+    from designspace.report.comparison_matrix import comparison_matrix
+
+    names = {"a": 0, "b": -5, "c": 0.1}
+    findings = findings_of(*(run(tmp_path / name, n=24, shift=names[name]) for name in names))
+    matrix = comparison_matrix(findings)
+    assert [row[i] for i, row in enumerate(matrix)] == [None] * 3
+    assert (matrix[1][0].text, matrix[1][0].mark, matrix[1][0].better) == ("−5.0", "✓", True)
+    assert (matrix[0][1].text, matrix[0][1].mark, matrix[0][1].better) == ("+5.0", "✗", False)
+    assert matrix[2][0].mark in "=?"
+    assert matrix[0][1].words == matrix[1][0].words
+    assert comparison_matrix(findings_of(tmp_path / "a", tmp_path / "b")) == []
 
 
 def test_numbers_lie_beside_it(report):
@@ -127,7 +170,7 @@ def test_what_is_unfinished_or_failed_is_said_and_bounded(tmp_path, cli):
     assert found["mean_best_case"] < found["mean"] < found["mean_worst_case"]
     page = (tmp_path / "out" / "index.html").read_text()
     assert "part: 1 failed: why; 1 diverged: why." in page
-    assert page.index("This study is not finished") < page.index("<strong>part has")
+    assert page.index("This study is not finished") < page.index("How good are random models")
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path, cli):
@@ -232,6 +275,85 @@ def test_a_legend_of_many_populations_is_below_the_curves(tmp_path, many, below)
         assert canvas.bbox.containsx(legend.x0)
         assert canvas.bbox.containsx(legend.x1)
         assert legend.y0 >= 0
+
+
+def test_plots_recolor_line_band_and_legend_together(tmp_path):
+    from matplotlib.colors import to_hex
+    from matplotlib.figure import Figure
+
+    from designspace.report.plot import plot_best_of_k, plot_edf
+
+    errors = np.random.default_rng(0).normal(50, 3, 40)
+    for plot in (plot_edf, plot_best_of_k):
+        ax = Figure().add_subplot()
+        plot(errors, ax, label="mine", color="#123456", linestyle="--")
+        plot(errors + 1, ax, label="yours")
+        lines, legend = ax.lines, ax.get_legend().get_lines()
+        assert [to_hex(one.get_color()) for one in lines] == [
+            to_hex(one.get_color()) for one in legend
+        ]
+        assert to_hex(lines[0].get_color()) == "#123456"
+        assert legend[0].get_linestyle() == "--"
+        assert to_hex(ax.collections[0].get_facecolor()[0][:3]) == "#123456"
+        assert to_hex(lines[1].get_color()) == to_hex(ax.collections[1].get_facecolor()[0][:3])
+        assert to_hex(lines[1].get_color()) != "#0d50c0"  # the second population's color
+        assert "mine" in ax.get_legend().get_texts()[0].get_text()
+    findings = findings_of(run(tmp_path / "a", n=8), run(tmp_path / "b", n=8))
+    ax = plot_edf(findings, Figure().add_subplot(), color=["red", "blue"], band=False)
+    assert [one.get_color() for one in ax.lines] == ["red", "blue"]
+    assert not ax.collections
+
+
+def test_every_plot_takes_findings_and_writes_papers_with_embedded_fonts(tmp_path):
+    from matplotlib import pyplot
+
+    from designspace.report import plot
+
+    findings = findings_of(run(tmp_path / "a", n=24), run(tmp_path / "b", n=24, shift=1))
+    first = findings.populations[0]
+    axes = [
+        plot.plot_edf(findings, style="paper"),
+        plot.plot_best_of_k(findings, style="paper-wide"),
+        plot.plot_bootstrap(first, "d1", style="paper"),
+        plot.plot_bootstrap(first.results.counted_errors, np.arange(24.0)),
+        plot.plot_widths(first),
+        plot.plot_fit_errors(first),
+        plot.plot_importance(first, label="mine"),
+        plot.plot_differences(findings),
+    ]
+    widths = [ax.figure.get_size_inches()[0] for ax in axes]
+    assert widths[:3] == [3.35, 6.9, 3.35]
+    content = plot.save_figure(axes[0].figure, tmp_path / "edf.pdf").read_bytes()
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+    pyplot.close("all")
+    with pytest.raises(InputError, match="by is 'nonsense'; the parameters of a are d1"):
+        plot.plot_bootstrap(first, "nonsense")
+    with pytest.raises(InputError, match="figures has 'bmp'; the formats are svg, png, pdf"):
+        plot.save_figure(axes[0].figure, tmp_path / "edf.bmp")
+
+
+def test_a_report_can_have_pdf_figures(tmp_path):
+    from designspace.report.write_report import write_report
+
+    findings = findings_of(run(tmp_path / "a", n=8))
+    index = write_report(findings, tmp_path / "out", figures=("svg",))
+    assert 'href="figures/edf.png"' not in index.read_text()
+    write_report(findings, tmp_path / "out", figures="pdf")
+    figures = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
+    assert {"edf.pdf", "best_of_k.pdf", "widths.pdf", "bootstrap_a.pdf"} <= set(figures)
+    assert not [name for name in figures if not name.endswith(".pdf")]
+    assert b"/FontFile2" in (tmp_path / "out" / "figures" / "edf.pdf").read_bytes()
+
+
+def test_more_populations_than_colors_are_small_multiples(tmp_path):
+    from designspace.report.palette import COLORS
+    from designspace.report.report_figures import edf_hero, report_figures
+
+    n = len(COLORS) + 1
+    findings = findings_of(*(run(tmp_path / f"p{i:02}", n=4, shift=i) for i in range(n)))
+    assert edf_hero(findings) == ()
+    assert len(next(iter(report_figures(findings))).panels) == n
 
 
 def test_recipes_and_samples_are_in_words():

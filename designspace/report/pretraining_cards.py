@@ -1,0 +1,82 @@
+"""The head of a pretraining page: cards of one result each, and the words for tasks and data."""
+
+from collections.abc import Sequence
+
+from designspace.analysis.pretraining_findings import PretrainingFindings, ScoreGroup, ScoreRow
+from designspace.report.verdict_cards import Card
+
+_MAX_SCORES = 2
+_TASKS = {
+    "knn": "k-NN",
+    "linear": "Linear probe",
+    "lowshot": "Few labels",
+    "finetune": "Fine-tuning",
+    "detect": "Object detection",
+}
+
+
+def pretraining_cards(findings: PretrainingFindings) -> tuple[Card, ...]:
+    """Return the cards of a pretraining, what evaluations measured first."""
+    scores = [_score(group) for group in _first_metrics(findings.scores)[:_MAX_SCORES]]
+    return (*scores, *_training(findings))
+
+
+def group_title(group: ScoreGroup) -> str:
+    """Return what a group of scores measures: `Few labels (1 %), top-1 accuracy`."""
+    task = _TASKS.get(group.task, group.task)
+    share = f" ({100 * group.share:g} % of the labels)" if group.share < 1 else ""
+    return f"{task}{share}, {group.metric}"
+
+
+def source_name(source: str) -> str:
+    """Return the short name of an image source: `cifar10` of `folder:/data/cifar10`."""
+    return source.rstrip("/").rpartition("/")[2].rpartition(":")[2] or source
+
+
+def _score(group: ScoreGroup) -> Card:
+    best: dict[str, ScoreRow] = {}
+    for line in group.rows:
+        if line.kind not in best or line.mean > best[line.kind].mean:
+            best[line.kind] = line
+    own = f"{best['pretrained'].mean:.1f} %" if "pretrained" in best else "not measured"
+    others = [
+        f"{best[kind].mean:.1f} % {words}"
+        for kind, words in (("random", "from random weights"), ("scratch", "supervised"))
+        if kind in best
+    ]
+    metric = f"{group.metric} on {source_name(group.data)}"
+    sentence = f"{metric}, against {' and '.join(others)}." if others else f"{metric}."
+    return Card(f"{group_title(group).rpartition(', ')[0]}: {own}", sentence, "equal")
+
+
+def _training(findings: PretrainingFindings) -> list[Card]:
+    curves, k = findings.curves, int(findings.recipe["prototypes"])
+    cards = [
+        Card(
+            f"Loss {curves.epoch_loss[-1]:.3f} after {curves.epoch[-1]:.0f} of "
+            f"{findings.recipe['epochs']} epochs",
+            f"It stays at ln {k} = {findings.chance:.3f} if the codes carry no information.",
+        )
+    ]
+    if len(curves.knn) > 1:
+        cards.append(
+            Card(
+                f"k-NN accuracy {curves.knn[-1]:.1f} % on training images",
+                f"It was {curves.knn[0]:.1f} % after epoch {curves.knn_epoch[0]:.0f}.",
+            )
+        )
+    cards.append(
+        Card(
+            f"{curves.prototypes_used[-1]:.0f} of {k} prototypes are in use",
+            f"Std of the embeddings: {curves.feature_std[-1]:.2f}; 1 is even, 0 is collapse.",
+        )
+    )
+    return cards
+
+
+def _first_metrics(groups: Sequence[ScoreGroup]) -> list[ScoreGroup]:
+    """Return the first metric of each task, data set and share of labels."""
+    first: dict[tuple[str, str, float], ScoreGroup] = {}
+    for group in groups:
+        first.setdefault((group.task, group.data, group.share), group)
+    return list(first.values())
