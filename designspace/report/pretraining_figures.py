@@ -98,62 +98,16 @@ def _png(pictures: NDArray[np.uint8], parts: Sequence[NDArray[np.int64]]) -> byt
 
 
 def _curves_figure(findings: PretrainingFindings) -> Figure:
-    c, k = findings.curves, int(findings.recipe["prototypes"])
-    std, used = c.feature_std, c.prototypes_used
-    chance = f"ln {k}"
+    c, chance = findings.curves, f"ln {findings.recipe['prototypes']}"
 
-    def loss(ax: Axes) -> None:
+    def draw_loss(ax: Axes) -> None:
         ax.fill_between(c.at, c.loss_low, c.loss_high, color=color(0), alpha=0.18, linewidth=0)
         ax.plot(c.at, c.loss, color=color(0))
         _level(ax, findings.chance, chance)
         _epochs(ax, "loss")
 
-    panels = [
-        Panel(
-            loss,
-            f"Loss against epochs, from {c.loss[0]:.2f} to {c.loss[-1]:.2f}; "
-            f"{chance} is {findings.chance:.2f}",
-        ),
-        Panel(
-            partial(_line, x=c.at, y=c.lr, name="learning rate", index=1),
-            f"Learning rate against epochs: at most {c.lr.max():.3g}, {c.lr[-1]:.3g} at the end",
-        ),
-    ]
-    if len(c.knn):
-        panels.append(
-            Panel(
-                partial(_line, x=c.knn_epoch, y=c.knn, name="k-NN accuracy, %", index=2, dots=True),
-                f"k-NN accuracy on training images, from {c.knn[0]:.1f} to {c.knn[-1]:.1f} %",
-            )
-        )
-    panels += [
-        Panel(
-            partial(
-                _line,
-                x=c.epoch,
-                y=std,
-                name="std of the embeddings",
-                index=3,
-                level=(1.0, "even"),
-            ),
-            f"Std of the embeddings, from {std[0]:.2f} to {std[-1]:.2f}; 1 is even",
-        ),
-        Panel(
-            partial(
-                _line,
-                x=c.epoch,
-                y=used,
-                name="prototypes in use",
-                index=4,
-                level=(float(k), f"all {k}"),
-            ),
-            f"Prototypes in use, from {used[0]:.0f} to {used[-1]:.0f} of {k}",
-        ),
-        Panel(
-            partial(_line, x=c.epoch, y=c.images_per_second, name="images a second", index=5),
-            f"Images a second, {np.median(c.images_per_second):.0f} in the median epoch",
-        ),
-    ]
+    alt = f"Loss against epochs, from {c.loss[0]:.2f} to {c.loss[-1]:.2f}; "
+    panels = (Panel(draw_loss, f"{alt}{chance} is {findings.chance:.2f}"), *_small_curves(findings))
     caption = (
         f"Training, epoch by epoch. Loss: means of {len(c.loss)} spans of iterations, shaded from "
         f"minimum to maximum; dotted: {chance}, its value if the codes carry no information. k-NN: "
@@ -161,7 +115,39 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
         "where they fill the sphere evenly, 0 where all are equal. Prototypes in use: nearest to "
         "at least one image of the epoch."
     )
-    return Figure("curves", "curves", caption, tuple(panels), (3.1, 2.1), 3, left=0.62)
+    return Figure("curves", "curves", caption, panels, (3.1, 2.1), 3, left=0.62)
+
+
+def _small_curves(findings: PretrainingFindings) -> list[Panel]:
+    c, k = findings.curves, int(findings.recipe["prototypes"])
+    std, used, speed = c.feature_std, c.prototypes_used, c.images_per_second
+    panels = [
+        Panel(
+            partial(_line, x=c.at, y=c.lr, name="learning rate", index=1),
+            f"Learning rate against epochs: at most {c.lr.max():.3g}, {c.lr[-1]:.3g} at the end",
+        )
+    ]
+    if len(c.knn):
+        knn = partial(_line, x=c.knn_epoch, y=c.knn, name="k-NN accuracy (%)", index=2, dots=True)
+        alt = f"k-NN accuracy on training images, from {c.knn[0]:.1f} to {c.knn[-1]:.1f} %"
+        panels.append(Panel(knn, alt))
+    by_epoch = partial(_line, x=c.epoch)
+    even, all_used = (1.0, "even"), (float(k), f"all {k}")
+    return [
+        *panels,
+        Panel(
+            partial(by_epoch, y=std, name="std of the embeddings", index=3, level=even),
+            f"Std of the embeddings, from {std[0]:.2f} to {std[-1]:.2f}; 1 is even",
+        ),
+        Panel(
+            partial(by_epoch, y=used, name="prototypes in use", index=4, level=all_used),
+            f"Prototypes in use, from {used[0]:.0f} to {used[-1]:.0f} of {k}",
+        ),
+        Panel(
+            partial(by_epoch, y=speed, name="images per second", index=5),
+            f"Images per second, {np.median(speed):.0f} in the median epoch",
+        ),
+    ]
 
 
 def _line(
