@@ -75,11 +75,11 @@ def plot_best_of_k(
     data: Populations,
     ax: Axes | None = None,
     *,
+    band: bool = True,
     label: Option = None,
     color: Option = None,
     linestyle: Any = None,
     style: Style = "screen",
-    band: bool = True,
 ) -> Axes:
     """Plot the expected best error of k random models, with the range of a single search.
 
@@ -143,8 +143,8 @@ def plot_widths(
     data: PopulationFindings,
     ax: Axes | None = None,
     *,
-    label: str | None = None,
     color: str | None = None,
+    label: str | None = None,
     style: Style = "screen",
 ) -> Axes:
     """Plot the block widths of a population's best models, with the line that fits them best."""
@@ -162,16 +162,20 @@ def plot_fit_errors(
     data: PopulationFindings,
     ax: Axes | None = None,
     *,
+    top: float | None = None,
     label: str | None = None,
     color: str | None = None,
     style: Style = "screen",
 ) -> Axes:
-    """Plot each model's distance from quantized linear widths (e_fit) against its rank by error."""
+    """Plot each model's distance from quantized linear widths (e_fit) against its rank by error.
+
+    `top` is the end of the vertical axis, to compare populations on one scale.
+    """
     if data.widths is None:
         raise InputError(f"data: the block widths of {data.name} are unknown", argument="data")
     options = _titled(data, label, color)
     with _axes(ax, style) as (axes, _):
-        draw.draw_fit_errors(axes, data.widths.ranks, data.widths.fits.error, **options)
+        draw.draw_fit_errors(axes, data.widths.ranks, data.widths.fits.error, top=top, **options)
     return axes
 
 
@@ -179,14 +183,17 @@ def plot_importance(
     data: PopulationFindings,
     ax: Axes | None = None,
     *,
+    most: int = 8,
     label: str | None = None,
     color: str | None = None,
     style: Style = "screen",
 ) -> Axes:
-    """Plot the share of the error's variation that each parameter explains on its own."""
+    """Plot the share of the error's variation that each of the `most` important parameters explains
+    on its own.
+    """
     options = _titled(data, label, color)
     with _axes(ax, style) as (axes, _):
-        draw.draw_importance(axes, data.trends, **options)
+        draw.draw_importance(axes, data.trends[:most], **options)
     return axes
 
 
