@@ -75,8 +75,7 @@ def edf_against_optuna(sizes: Sizes, n: int = 500) -> Comparison:
     found: dict[str, object] = {}
 
     def mine() -> None:
-        ax = plot_edf(populations[0], "A", band=False)
-        plot_edf(populations[1], "B", ax=ax, band=False, index=1)
+        plot_edf(dict(zip("AB", populations, strict=True)), band=False)
 
     ours, theirs = side_by_side(
         mine,
