@@ -40,9 +40,7 @@ HEAVY = {
     "numba": {"networks"},  # behind numba_loops.available()
 }
 # Packages whose messages still name command-line flags; the list may only become shorter.
-NAMING_FLAGS = {
-    *("analysis", "data", "evaluation", "pretraining", "runs", "training"),
-}
+NAMING_FLAGS = {"analysis"}
 # Modules that still import each other; the list may only become shorter.
 CYCLES = {
     *("designspace.cli.demo", "designspace.cli.main"),

@@ -43,7 +43,7 @@ class RunStatus:
         return [trial for trial in self.trials if trial.state is TrialState.FAILED]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as `status --json` prints it."""
+        """Return plain data, for JSON."""
         live, errors, now = self.live, self.errors, time.time()
         running = sorted(live.running.items()) if live else []
         return {
