@@ -7,7 +7,7 @@ from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.text_files import read_text
 from designspace.runs.run import Run
-from designspace.runs.trial import Trial, TrialState
+from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _compare(first: Run, other: Run) -> None:
     if recipe is not None and first.recipe() is not None:
         first.check_training(recipe, data)
     splits = {trial.split for run in (first, other) for trial in run.trials()}
-    if len(splits) > 1:
+    if len(splits - {UNSPECIFIED_SPLIT}) > 1:
         raise InputError(
             f"{first.path} and {other.path} measured errors on different splits: "
             f"{', '.join(sorted(splits))}"

@@ -23,7 +23,7 @@ from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
 from designspace.runs.status import RunStatus
-from designspace.runs.trial import Trial, TrialState
+from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,7 +280,7 @@ class Run:
             if before_data is not None:
                 differences += before_data.differences(data)
             else:
-                splits = {trial.split for trial in self.trials()} - {data.split}
+                splits = self._splits() - {data.split, UNSPECIFIED_SPLIT}
                 differences += [f"split: {split}, {data.split}" for split in sorted(splits)]
         if differences:
             raise InputError(
@@ -325,6 +325,9 @@ class Run:
         """Return the complete trials by ascending error, equal ones in sampled order."""
         complete = [t for t in self.trials() if t.state is TrialState.COMPLETE]
         return sorted(complete, key=lambda trial: (trial.error, trial.index))
+
+    def _splits(self) -> set[str]:
+        return {trial.split for trial in self.trials()}
 
     def append_trials(self, trials: Sequence[Trial]) -> None:
         """Append finished trials to the journal; they are on disk when this returns."""
@@ -375,7 +378,7 @@ class Run:
             if index in before and before[index].state is not TrialState.FAILED:
                 raise InputError(f"index is {index}; that model already has a trial", "index")
             data = self.data() if self.begun else None
-            splits = {t.split for t in before.values()} | ({data.split} if data else set())
+            splits = self._splits() | ({data.split} if data else set())
             if splits - {split}:
                 raise InputError(
                     f"split is {split!r}; the errors in {self.path} were measured on "

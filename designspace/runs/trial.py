@@ -8,6 +8,10 @@ from typing import Any
 from designspace.errors import InputError
 
 
+# Split of trials that don't state theirs.
+UNSPECIFIED_SPLIT = "val"
+
+
 class TrialState(StrEnum):
     """How a trial ended.
 
@@ -49,7 +53,7 @@ class Trial:
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
     reason: str = ""
-    split: str = "val"
+    split: str = UNSPECIFIED_SPLIT
 
     def to_record(self) -> dict[str, Any]:
         """Return plain data, as in trials.jsonl."""
@@ -86,7 +90,7 @@ class Trial:
                 seed=int(record.get("seed") or 0),
                 versions={_text(k): _text(v) for k, v in (record.get("versions") or {}).items()},
                 reason=_text(record.get("reason") or ""),
-                split=_text(record.get("split") or "val"),
+                split=_text(record.get("split") or UNSPECIFIED_SPLIT),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error_:
             raise InputError(

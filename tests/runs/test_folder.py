@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -213,16 +214,16 @@ def test_a_trial_that_cannot_be_recorded(tmp_path, words, options, message):
 
 def test_trials_of_a_recipe_and_your_own_do_not_mix(tmp_path):
     recipe = load_recipe("quick").at(8)
-    data = DataRecord("digits", "held-out", "val", 0, 10, 1000, 100, "c")
+    data = DataRecord("digits", "held-out", "a tenth", 0, 10, 1000, 100, "c")
     yours, trained = make(tmp_path / "yours"), make(tmp_path / "trained")
     yours.record(0, 20.0)
-    with pytest.raises(InputError, match="split: own, val"):
+    with pytest.raises(InputError, match="split: own, a tenth"):
         yours.begin_training(recipe, data)
     trained.begin_training(recipe, data)
-    trained.append_trials([trial(trained, 0)])
-    with pytest.raises(InputError, match="measured on 'val'"):
+    trained.append_trials([replace(trial(trained, 0), split="a tenth")])
+    with pytest.raises(InputError, match="measured on 'a tenth'"):
         trained.record(1, 20.0)
-    trained.record(1, 20.0, split="val")
+    trained.record(1, 20.0, split="a tenth")
     assert len(trained.trials()) == 2
 
 
