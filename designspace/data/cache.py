@@ -27,7 +27,7 @@ from designspace.errors import InputError
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.lock import lock
-from designspace.io.process_pool import TerminatedWorkerError, unordered
+from designspace.io.process_pool import TerminatedWorkerError, exit_codes, unordered
 
 _FORMAT = 2
 _CHUNK_SIZE = 256
@@ -280,9 +280,8 @@ def _decode_all(todo: list[_ChunkJob], jobs: int) -> Iterator[tuple[_Chunk, list
             return
         except TerminatedWorkerError as error:
             if attempt == _ATTEMPTS:
-                codes = str(error).rpartition("exit codes of the workers are")[2].strip(" {}.\n")
                 raise InputError(
-                    f"decoding images: its processes died {attempt} times ({codes}); is there too "
+                    f"decoding images: its processes died {attempt} times ({exit_codes(error)}); is there too "
                     "little memory? The same call resumes"
                 ) from None
 

@@ -1,6 +1,7 @@
 """Processes of joblib's loky, as the cache and the trials use them."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor, Terminat
 __all__ = [
     "ProcessPoolExecutor",
     "TerminatedWorkerError",
+    "exit_codes",
     "interrupts_blocked",
     "pool",
     "unordered",
@@ -41,6 +43,12 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+def exit_codes(error: BaseException) -> str:
+    """Return the signals or exit codes that loky names in a TerminatedWorkerError's message."""
+    text = str(error).rpartition("exit codes of the workers are")[2]
+    return ", ".join(re.findall(r"\w+\(-?\d+\)", text)) or "unknown signal"
 
 
 @contextmanager

@@ -52,11 +52,25 @@ class Run:
 
     Attributes:
         path: The folder.
+        space_file: The resolved space, and how the population was sampled from it.
+        population_file: One model per line.
+        recipe_file: The resolved training recipe, with the data and the seed.
+        trials_file: One finished trial per line, append-only.
+        heartbeat_file: Progress of the process that trains this run.
+        checkpoints: Folder with a checkpoint of each trial in training.
+        lock_file: Locked by the one process that trains this run.
     """
 
     def __init__(self, path: Path | str) -> None:
         """Refer to a folder, which need not exist; see `open` and `create`."""
-        self.path = Path(path)
+        self.path = path = Path(path)
+        self.space_file = path / "space.yaml"
+        self.population_file = path / "population.jsonl"
+        self.recipe_file = path / "recipe.yaml"
+        self.trials_file = path / "trials.jsonl"
+        self.heartbeat_file = path / "running.json"
+        self.checkpoints = path / "checkpoints"
+        self.lock_file = path / ".lock"
         self._cache: dict[str, tuple[object, Any]] = {}
 
     def __repr__(self) -> str:
@@ -66,41 +80,6 @@ class Run:
     def name(self) -> str:
         """Name of the folder, which reports use."""
         return self.path.resolve().name
-
-    @property
-    def space_file(self) -> Path:
-        """The resolved space, and how the population was sampled from it."""
-        return self.path / "space.yaml"
-
-    @property
-    def population_file(self) -> Path:
-        """One model per line."""
-        return self.path / "population.jsonl"
-
-    @property
-    def recipe_file(self) -> Path:
-        """The resolved training recipe, with the data and the seed."""
-        return self.path / "recipe.yaml"
-
-    @property
-    def trials_file(self) -> Path:
-        """One finished trial per line, append-only."""
-        return self.path / "trials.jsonl"
-
-    @property
-    def heartbeat_file(self) -> Path:
-        """Progress of the process that trains this run."""
-        return self.path / "running.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder with a checkpoint of each trial in training."""
-        return self.path / "checkpoints"
-
-    @property
-    def lock_file(self) -> Path:
-        """Held by the one process that trains this run."""
-        return self.path / ".lock"
 
     @classmethod
     def open(cls, path: Path | str) -> Self:

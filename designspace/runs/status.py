@@ -37,11 +37,6 @@ class RunStatus:
         """Errors of complete and diverged trials in percent, ascending."""
         return sorted(trial.error for trial in self.trials if trial.error is not None)
 
-    @property
-    def failures(self) -> list[Trial]:
-        """Failed trials."""
-        return [trial for trial in self.trials if trial.state is TrialState.FAILED]
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""
         live, errors, now = self.live, self.errors, time.time()

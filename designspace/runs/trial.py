@@ -7,7 +7,6 @@ from typing import Any
 
 from designspace.errors import InputError
 
-
 # Split of trials that don't state theirs.
 UNSPECIFIED_SPLIT = "val"
 

@@ -241,8 +241,9 @@ class Driver:
             )
         tries = self._tries[task.position]
         if tries == _MAX_TRIES:
-            reason = f"{death}, {tries} times, the last time alone; was it out of memory?"
-            return _failed(task, reason)
+            # The kernel kills the largest process with SIGKILL when memory runs out.
+            hint = "; was it out of memory?" if "SIGKILL" in death else ""
+            return _failed(task, f"{death}, {tries} times, the last time alone{hint}")
         self._note(task, f"{death}; retrying")
         if tries == _MAX_TRIES - 1:
             self._alone.append(task)

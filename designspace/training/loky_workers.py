@@ -12,6 +12,7 @@ from designspace.errors import DeviceError
 from designspace.io.process_pool import (
     ProcessPoolExecutor,
     TerminatedWorkerError,
+    exit_codes,
     interrupts_blocked,
     pool,
 )
@@ -188,8 +189,6 @@ class LokyWorkers:
 
 
 def _describe_death(error: Exception) -> str:
-    # loky names the signal in its message only.
-    codes = str(error).rpartition("exit codes of the workers are")[2].strip(" {}.\n")
     if isinstance(error, TerminatedWorkerError):
-        return f"its worker died ({codes})" if codes else "its worker died"
+        return f"its worker died ({exit_codes(error)})"
     return f"its worker broke ({type(error).__name__}: {error})".replace("\n", " ")[:500]

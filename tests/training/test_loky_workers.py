@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from work_for_tests import at_once, claims_a_device, dies_once, hangs, on_a_broken_device
+from work_for_tests import (
+    always_crashes,
+    at_once,
+    claims_a_device,
+    dies_once,
+    hangs,
+    on_a_broken_device,
+)
 
 from designspace.errors import DeviceError, InputError
 from designspace.io.process_pool import pool
@@ -214,3 +221,12 @@ def test_independent_workers_claim_different_devices(monkeypatch, tmp_path):
     finally:
         for each in pools:
             each.shutdown(wait=False, kill_workers=True)
+
+
+def test_the_signal_that_ended_a_worker_is_named(make_run, request_of, train_one, observer):
+    run = make_run(n=2)
+    workers = LokyWorkers(1, always_crashes)
+    end = train_one(run, request_of(), observer, make_workers=lambda *_: workers)
+    assert (end.complete, end.failed) == (1, 1)
+    assert run.trials()[0].reason == "its worker died (SIGSEGV(-11)), 3 times, the last time alone"
+    assert "model 0: its worker died (SIGSEGV(-11)); retrying" in observer.notes

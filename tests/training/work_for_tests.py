@@ -36,6 +36,13 @@ def dies_once(task):
     return at_once(task)
 
 
+def always_crashes(task):
+    """Model 0 crashes its process as a bug in compiled code does."""
+    if task.index == 0:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return at_once(task)
+
+
 def hangs(task):
     """Model 0 never comes back."""
     if task.index == 0:
