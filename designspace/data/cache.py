@@ -281,8 +281,8 @@ def _decode_all(todo: list[_ChunkJob], jobs: int) -> Iterator[tuple[_Chunk, list
         except TerminatedWorkerError as error:
             if attempt == _ATTEMPTS:
                 raise InputError(
-                    f"decoding images: its processes died {attempt} times ({exit_codes(error)}); is there too "
-                    "little memory? The same call resumes"
+                    f"decoding images: its processes died {attempt} times ({exit_codes(error)}); "
+                    "is there too little memory? The same call resumes"
                 ) from None
 
 
