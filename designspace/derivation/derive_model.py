@@ -1,4 +1,4 @@
-"""Derive a model of a given cost from a published model, one of your own, or a study's findings."""
+"""Derive a model of a target cost from a published model, your own, or a study's findings."""
 
 import math
 from dataclasses import dataclass, replace

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export.weights import read_weights
+from designspace.export.weights import read_weights, weight_files
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.swav_network import part_of, total_stride, trunk_of
 
@@ -83,7 +83,7 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
     if not path.exists():
         raise InputError(f"there is no {path}; pass the folder of a pretraining, or a file")
     run = PretrainRun(path if path.is_dir() else path.parent)
-    if path.is_dir():
+    if path.is_dir() and (run.started or not weight_files(path)):
         if not run.started:
             raise InputError(
                 f"{path} is not the folder of a pretraining: it has no recipe.yaml; for weights of "

@@ -52,7 +52,7 @@ def export_best(
     """
     if count < 1:
         raise InputError(f"count is {count}; it must be at least 1", "count")
-    found = [find_target(name) for name in dict.fromkeys(targets)]
+    libraries = [find_target(name) for name in dict.fromkeys(targets)]
     options = ExportOptions(None, verify, outputs, nearest)
     models, run, name = best_models(study, count, population)
     data = None if run is None else run.data()
@@ -62,13 +62,13 @@ def export_best(
         model = best.model.at(resolution, classes)
         # The id is computed here, because one in a file could be a path.
         folder = out / f"{best.rank:02d}-{best.model.body.id}"
-        exported = write_targets(model, found, folder, options)
+        exported = write_targets(model, libraries, folder, options)
         exports.append(exported)
         entry = {"rank": best.rank, "id": best.id, "index": best.index, "error": best.error}
         measured = _interval(best.error, None if data is None else data.val_images)
         entries.append({**entry, **measured, **exported.manifest_entry(out)})
     about = {"study": str(study), "population": name, "about": _ABOUT}
-    write_manifest(out, about, found, entries)
+    write_manifest(out, about, libraries, entries)
     return exports
 
 

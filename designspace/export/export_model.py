@@ -103,13 +103,13 @@ def export_model(
 
     Raises:
         InputError: A target is unknown, the folder or the checkpoint is invalid, or the model is
-            not made of RegNet's blocks.
+            not built from RegNet's blocks.
         RuntimeError: Verification failed: a bug of ours.
     """
-    found = [find_target(name) for name in dict.fromkeys(targets)]
+    libraries = [find_target(name) for name in dict.fromkeys(targets)]
     options = ExportOptions(weights, verify, outputs, nearest)
-    exported = write_targets(model, found, out, options)
-    write_manifest(out, {}, found, [exported.manifest_entry(out)])
+    exported = write_targets(model, libraries, out, options)
+    write_manifest(out, {}, libraries, [exported.manifest_entry(out)])
     return exported
 
 

@@ -1,10 +1,9 @@
-"""Measure a torch network of any library: blocks, layers, parameters, multiply-adds.
+"""Measure a torch network of any library: layers, parameters, multiply-adds.
 
 A forward pass on the `meta` device needs no memory.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,39 +12,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
-class Block:
-    """A residual block.
-
-    Attributes:
-        width: Output channels.
-        inner: Channels of the 3x3 convolution.
-        group_width: Channels per group.
-        stride: Stride of the 3x3 convolution.
-        side: Side of its output, in pixels.
-    """
-
-    width: int
-    inner: int
-    group_width: int
-    stride: int
-    side: int
-
-
-@dataclass(frozen=True)
 class Structure:
     """A network's structure and cost.
 
     Attributes:
-        blocks: Residual blocks, in order.
-        layers: All convolutions and linear layers as tuples, sorted, because libraries run the
-            shortcut before or after the block's main path.
+        layers: All convolutions and linear layers, sorted, because libraries run the shortcut
+            before or after the block's main path: channels in and out, kernel size, stride,
+            groups, side of the output in pixels, and whether it has a bias.
+        spatial: The 3x3 convolutions among them, in order: the stem and one for each block.
         params: Learnable parameters.
         flops: Multiply-adds of convolutions and linear layers, with bias additions.
         acts: Output elements of convolutions and linear layers.
     """
 
-    blocks: tuple[Block, ...]
     layers: tuple[tuple[int, ...], ...]
+    spatial: tuple[tuple[int, ...], ...]
     params: int
     flops: int
     acts: int
@@ -72,36 +53,15 @@ def measure(network: nn.Module, resolution: int) -> Structure:
     finally:
         for hook in hooks:
             hook.remove()
+    layers = [_layer(module, shape) for module, shape in ran]
     biases = sum(shape.numel() for module, shape in ran if module.bias is not None)
     return Structure(
-        blocks=_blocks(ran),
-        layers=tuple(sorted(_layer(module, shape) for module, shape in ran)),
+        layers=tuple(sorted(layers)),
+        spatial=tuple(layer for layer in layers if layer[2] == 3),
         params=sum(parameter.numel() for parameter in network.parameters()),
         flops=counter.get_total_flops() // 2 + biases,
         acts=sum(shape.numel() for _, shape in ran),
     )
-
-
-def _blocks(ran: list[tuple[nn.Conv2d | nn.Linear, torch.Size]]) -> tuple[Block, ...]:
-    """Find the blocks: each 3x3 after the stem, with the 1x1 without bias that follows it."""
-    convs = [
-        (module, shape)
-        for module, shape in ran
-        if isinstance(module, nn.Conv2d) and module.bias is None
-    ]
-    blocks = []
-    for (middle, shape), (last, _) in pairwise(convs[1:]):
-        if middle.kernel_size == (3, 3):
-            blocks.append(
-                Block(
-                    width=last.out_channels,
-                    inner=middle.out_channels,
-                    group_width=middle.in_channels // middle.groups,
-                    stride=middle.stride[0],
-                    side=shape[-1],
-                )
-            )
-    return tuple(blocks)
 
 
 def _layer(module: nn.Conv2d | nn.Linear, shape: torch.Size) -> tuple[int, ...]:

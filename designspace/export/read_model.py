@@ -103,14 +103,14 @@ class _ClassyTrunk(_Keys):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        wanted = {"regnet": "depth", "anynet": "depths"}.get(self.name)
-        if wanted is None:
+        key = {"regnet": "depth", "anynet": "depths"}.get(self.name)
+        if key is None:
             raise ValueError(
                 f"name is {self.name!r}, which may be another network in other libraries; it must "
                 "be regnet or anynet"
             )
-        if getattr(self, wanted) is None:
-            raise ValueError(f"the key {wanted} is missing")
+        if getattr(self, key) is None:
+            raise ValueError(f"the key {key} is missing")
         return self
 
 
@@ -220,10 +220,10 @@ def _crop_size(config: dict[str, Any]) -> int:
     try:
         transforms = config["DATA"]["TRAIN"]["TRANSFORMS"]
         sizes = [t.get("size_crops", t.get("size")) for t in transforms if "name" in t]
-        found = next(size for size in sizes if size)
+        size = next(size for size in sizes if size)
     except (KeyError, TypeError, AttributeError, StopIteration):
         return Skeleton().resolution
-    return int(max(found) if isinstance(found, list) else found)
+    return int(max(size) if isinstance(size, list) else size)
 
 
 def _from_classy(trunk: _ClassyTrunk, path: Path, resolution: int) -> Model:

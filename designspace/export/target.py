@@ -41,15 +41,15 @@ class Target:
     weights: Callable[[Model], str] | None = None
 
 
-def differences(wanted: Model, other: Model) -> list[str]:
+def differences(model: Model, other: Model) -> list[str]:
     """List how two models differ, one entry per stage or part of the skeleton."""
     result = []
     for name in ("stem_stride", "stem_width", "strides", "resolution", "classes"):
-        before, after = getattr(wanted.skeleton, name), getattr(other.skeleton, name)
+        before, after = getattr(model.skeleton, name), getattr(other.skeleton, name)
         if before != after:
             result.append(f"{name.replace('_', ' ')} {_text(before)} would be {_text(after)}")
-    if wanted.body.num_stages != other.body.num_stages:
-        result.append(f"{wanted.body.num_stages} stages would be {other.body.num_stages}")
+    if model.body.num_stages != other.body.num_stages:
+        result.append(f"{model.body.num_stages} stages would be {other.body.num_stages}")
         return result
     columns = {
         "depth": "depths",
@@ -57,16 +57,16 @@ def differences(wanted: Model, other: Model) -> list[str]:
         "bottleneck ratio": "bottleneck_ratios",
         "group width": "group_widths",
     }
-    for i in range(wanted.body.num_stages):
+    for i in range(model.body.num_stages):
         changed = [
-            f"{noun} {getattr(wanted.body, key)[i]:g} would be {getattr(other.body, key)[i]:g}"
+            f"{noun} {getattr(model.body, key)[i]:g} would be {getattr(other.body, key)[i]:g}"
             for noun, key in columns.items()
-            if getattr(wanted.body, key)[i] != getattr(other.body, key)[i]
+            if getattr(model.body, key)[i] != getattr(other.body, key)[i]
         ]
         if changed:
             result.append(f"stage {i + 1}: {', '.join(changed)}")
-    if wanted.body.se_ratio != other.body.se_ratio:
-        result.append(f"se_ratio {wanted.body.se_ratio:g} would be {other.body.se_ratio:g}")
+    if model.body.se_ratio != other.body.se_ratio:
+        result.append(f"se_ratio {model.body.se_ratio:g} would be {other.body.se_ratio:g}")
     return result
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TOLERANCE = 1e-5
-# Outputs of larger networks are compared only on request, or with given weights.
+# Outputs of larger networks are compared only on request, or with a checkpoint.
 MAX_OUTPUT_PARAMS = 100_000_000
 _OUTPUT_SIDE = 224
 
@@ -103,7 +103,7 @@ def verify_structure(
 
     side = model.skeleton.resolution
     rebuilt, ours = measure(theirs, side), measure(build(model, device="meta"), side)
-    for name in ("blocks", "layers", "params", "flops", "acts"):
+    for name in ("spatial", "layers", "params", "flops", "acts"):
         if getattr(rebuilt, name) != getattr(ours, name):
             values = (shortened(str(getattr(one, name)), 200) for one in (rebuilt, ours))
             raise RuntimeError(
@@ -153,7 +153,7 @@ def compare_outputs(
 
 
 def our_network(model: Model, state: "dict[str, torch.Tensor]") -> "nn.Module":
-    """Build our network with given arrays, without copying them."""
+    """Build our network around arrays, without copying them."""
     from designspace.networks import build
 
     network: nn.Module = build(model, device="meta")

@@ -117,13 +117,20 @@ def _load(path: Path) -> Any:
     if not path.is_dir():
         return _load_file(path)
     arrays: dict[str, Any] = {}
-    for file in _files_of(path):
+    files = weight_files(path)
+    if not files:
+        raise InputError(f"weights: no model.safetensors or pytorch_model.bin in {path}")
+    for file in files:
         arrays |= _load_file(file)
     return arrays
 
 
-def _files_of(folder: Path) -> list[Path]:
-    """Return the files of a saved transformers model: one, or the shards that its index lists."""
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weights of a saved transformers model: one file, its shards, or none.
+
+    Raises:
+        InputError: The index of its shards is damaged.
+    """
     for name in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{name}.index.json"
         if index.is_file():
@@ -134,7 +141,7 @@ def _files_of(folder: Path) -> list[Path]:
                 raise InputError(f"weights: {index} is not an index of shards") from None
         if (folder / name).is_file():
             return [folder / name]
-    raise InputError(f"weights: no model.safetensors or pytorch_model.bin in {folder}")
+    return []
 
 
 def _load_file(path: Path) -> Any:

@@ -120,6 +120,14 @@ def test_every_layout_gives_the_same_features(state, tmp_path, layout):
         assert torch.equal(subject.trunk().eval()(image), expected(image))
 
 
+def test_a_transformers_folder_and_a_head_of_another_size(state, tmp_path):
+    arrays = {**state, "fc.weight": torch.zeros(3, 16), "fc.bias": torch.zeros(3)}
+    torch.save(named(arrays, "transformers"), tmp_path / "pytorch_model.bin")
+    subject = load_backbone(tmp_path, SMALL, None)
+    assert "(transformers)" in subject.source
+    assert set(subject.weights) == set(state)
+
+
 def test_torchvisions_own_network_is_read_with_its_own_features(tmp_path):
     torch.manual_seed(0)
     theirs = regnet_y_400mf(weights=None).eval()

@@ -77,6 +77,20 @@ def test_torchvision_represents_what_the_others_can_not(tmp_path):
     assert not (tmp_path / "timm").exists()
 
 
+@pytest.mark.parametrize(("stages", "strides"), [(3, (1, 2, 2)), (5, (1, 2, 2, 2, 2))])
+def test_timm_refuses_other_numbers_of_stages_by_their_number(tmp_path, stages, strides):
+    widths = tuple(16 * (i + 1) for i in range(stages))
+    body = Body((1,) * stages, widths, (1.0,) * stages, (8,) * stages)
+    exported = export_model(Model("any", body, Skeleton(32, 5, 8, 1, strides)), ["timm"], tmp_path)
+    assert f"timm builds RegNets of 4 stages; any has {stages}" in exported.refused["timm"]
+
+
+def test_timm_refuses_four_stages_of_equal_width_as_four_stages(tmp_path):
+    body = Body((1, 2, 1, 1), (32,) * 4, (1.0,) * 4, (8,) * 4)
+    refused = export_model(Model("equal", body), ["timm"], tmp_path).refused["timm"]
+    assert "those nearest to equal, which has 4 stages, give 1" in refused
+
+
 def test_rounding_that_differs_is_refused_with_the_stage(tmp_path):
     exported = export_model(TIE, ["timm"], tmp_path)
     assert "stage 2: width 440 would be 432" in exported.refused["timm"]
@@ -196,7 +210,7 @@ def test_failed_verification_is_a_bug_of_ours(tmp_path):
     path = tmp_path / "torchvision" / "small.py"
     path.write_text(path.read_text().replace("widths=[16,", "widths=[24,"))
     theirs = verify.rebuild(target, SMALL, tmp_path / "torchvision")
-    with pytest.raises(RuntimeError, match="blocks differ"):
+    with pytest.raises(RuntimeError, match="spatial differ"):
         verify.verify_structure(target, SMALL, theirs, tmp_path)
 
 
