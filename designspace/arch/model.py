@@ -1,6 +1,7 @@
 """One complete network: name, body, skeleton, and the RegNet parameters behind it, if any."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from designspace.arch.blocks import BOTTLENECK
@@ -58,6 +59,16 @@ class Model:
     def cost(self) -> Cost:
         """Cost as arrays of one model."""
         return cost(BodyBatch.from_bodies([self.body]), self.skeleton)
+
+    @property
+    def squeeze_widths(self) -> tuple[tuple[int, int], ...]:
+        """Squeeze widths of the first and of the other blocks of each stage.
+
+        A block has squeeze-and-excitation only where the width is not 0, as in pycls.
+        """
+        widths = (self.skeleton.stem_width, *self.body.widths)
+        ratio = self.body.se_ratio
+        return tuple((round(ratio * w_in), round(ratio * w)) for w_in, w in pairwise(widths))
 
     @property
     def flops(self) -> int:

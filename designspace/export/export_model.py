@@ -13,7 +13,7 @@ from designspace.export.identifiers import describe
 from designspace.export.manifest import file_record, write_manifest
 from designspace.export.state_keys import STYLES
 from designspace.export.target import Target, differences
-from designspace.export.targets import MODEL_YAML, ONNX, find_target
+from designspace.export.targets import MODEL_YAML, ONNX, PYCLS, find_target
 from designspace.export.weights import Weights, convert, read_weights, write_safetensors
 from designspace.io.atomic_write import make_folder, write_text
 
@@ -177,6 +177,18 @@ class _Job:
             self._verify(target, model, folder)
 
     def _representable(self, target: Target) -> Model:
+        if self.model.skeleton.channels != 3:
+            raise InputError(
+                f"{target.name} supports images of 3 channels; {self.model.name} has "
+                f"{self.model.skeleton.channels}. onnx and model.yaml support any number"
+            )
+        left_out = self.model.body.se_ratio > 0 and not all(map(all, self.model.squeeze_widths))
+        if left_out and target is not PYCLS:
+            raise InputError(
+                f"{target.name} can't leave out squeeze-and-excitation where its width rounds to "
+                f"0, as se_ratio {self.model.body.se_ratio:g} does in {self.model.name}; pycls, "
+                "onnx and model.yaml can"
+            )
         model = target.represent(self.model)
         changed = differences(self.model, model)
         if not changed:

@@ -53,7 +53,7 @@ def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 network.eval(),
-                (torch.zeros(2, 3, side, side),),
+                (torch.zeros(2, model.skeleton.channels, side, side),),
                 path,
                 input_names=["image"],
                 output_names=["logits"],
@@ -104,7 +104,9 @@ def verify_onnx(model: Model, network: "nn.Module", path: Path) -> VerificationR
     import torch
 
     side = model.skeleton.resolution
-    image = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
+    image = torch.randn(
+        3, model.skeleton.channels, side, side, generator=torch.Generator().manual_seed(1)
+    )
     with torch.no_grad():
         outputs = compare_values(network(image), run_onnx(path, image), "onnx")
     convolutions = sorted(

@@ -6,7 +6,7 @@ all libraries share, so conversion is a look-up, and unknown or missing keys can
 
 from dataclasses import dataclass
 
-from designspace.arch import Body, Model
+from designspace.arch import Model
 
 _CONV = ("weight",)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -145,20 +145,21 @@ def key_names(model: Model, style: str) -> list[str]:
                 index=index, stage=index + 1, next=index + 2, block=block, place=block + 1
             )
             projected = block == 0 and (stride != 1 or width_in != width)
-            names += [f"{prefix}.{key}" for key in _block_names(keys, projected, model.body)]
+            squeeze = model.squeeze_widths[index][block > 0]
+            names += [f"{prefix}.{key}" for key in _block_names(keys, projected, squeeze)]
         width_in = width
     if keys.classifier is not None:
         names += [f"{keys.classifier}.{leaf}" for leaf in _DENSE]
     return names
 
 
-def _block_names(style: KeyStyle, projected: bool, body: Body) -> list[str]:
+def _block_names(style: KeyStyle, projected: bool, squeeze: int) -> list[str]:
     modules = style.modules
-    if not body.se_ratio and style.c_without_se is not None:
+    if not squeeze and style.c_without_se is not None:
         modules = {**modules, "c": style.c_without_se}
     order = ("proj", "a", "b", "c") if projected else ("a", "b", "c")
     names = [name for part in order for name in _module_names(modules[part])]
-    if body.se_ratio:
+    if squeeze:
         names += [f"{module}.{leaf}" for module in modules["se"] for leaf in _DENSE]
     return names
 

@@ -187,7 +187,9 @@ def probe_image(model: Model) -> "torch.Tensor":
 
     limit = 64 if model.params > MAX_OUTPUT_PARAMS else _OUTPUT_SIDE
     side = min(model.skeleton.resolution, limit)
-    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        2, model.skeleton.channels, side, side, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def compare_values(ours: "torch.Tensor", theirs: "torch.Tensor", what: str) -> str:

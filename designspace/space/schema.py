@@ -7,7 +7,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from designspace.arch import BOTTLENECK, NAME_PATTERN, REGNET_AXES, Body, RegNetParams, Skeleton
 from designspace.arch.blocks import find_block
-from designspace.arch.body import check_expansion
 from designspace.arch.skeleton import Channels, Classes, Resolution, StemWidth, Stride
 from designspace.errors import shortened
 from designspace.io.validation import check_value
@@ -24,12 +23,7 @@ _Counted = Annotated[int, Field(ge=1, le=10**9)]
 _LEAST, _MOST = 1e-6, 1e6
 _Bound = Annotated[float, Field(ge=_LEAST, le=_MOST)]
 # Fields of `Body` that hold the values of RegNet's block.
-_BODY_FIELDS = {
-    "d": "depths",
-    "w": "widths",
-    "b": "bottleneck_ratios",
-    "g": "group_widths",
-}
+_BODY_FIELDS = {"d": "depths", "w": "widths", "g": "group_widths"}
 
 
 def axes_of(family: Family, block: str = BOTTLENECK) -> tuple[str, ...]:
@@ -248,14 +242,12 @@ class SpaceFile(_Strict):
         for value in values:
             number = int(value) if value.is_integer() else value
             try:
-                if self.family == "regnet":
+                if self.family == "regnet" or name == "b":
                     check_value(RegNetParams, name, number)
                 elif extra is not None:
                     extra.check(value)
                 else:
                     check_value(Body, _BODY_FIELDS[name], (number,))
-                    if name == "b":
-                        check_expansion(value)
             except ValueError as error:
                 raise ValueError(f"axes.{name}: {error}") from None
 

@@ -28,7 +28,7 @@ def counted(model):
             module.register_forward_hook(hook)
     side = model.skeleton.resolution
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(1, 3, side, side, device="meta"))
+        network(torch.empty(1, model.skeleton.channels, side, side, device="meta"))
     return {
         "params": sum(p.numel() for p in network.parameters()),
         "flops": counter.get_total_flops() // 2 + sum(biases),
@@ -40,7 +40,7 @@ def cost_of(model):
     return {key: getattr(model, key) for key in ("params", "flops", "acts")}
 
 
-def frames(stages):
+def skeletons(stages):
     return st.builds(
         Skeleton,
         resolution=st.integers(5, 97),
@@ -48,6 +48,7 @@ def frames(stages):
         stem_width=st.sampled_from([4, 8, 16, 32]),
         stem_stride=st.sampled_from([1, 2]),
         strides=st.lists(st.sampled_from([1, 2]), min_size=stages, max_size=stages).map(tuple),
+        channels=st.sampled_from([1, 3, 12]),
     )
 
 
@@ -69,9 +70,10 @@ def anynets(draw):
         widths=tuple(int(w) for w in widths),
         bottleneck_ratios=tuple(float(b) for b in ratios),
         group_widths=tuple(int(g) for g in groups),
-        se_ratio=draw(st.sampled_from([0.0, 0.25, 0.5])),
+        # With 1/16 and 1/64 some squeeze widths round to 0.
+        se_ratio=draw(st.sampled_from([0.0, 1 / 64, 1 / 16, 0.25, 0.5])),
     )
-    return Model("any", body, draw(frames(stages)))
+    return Model("any", body, draw(skeletons(stages)))
 
 
 @st.composite
@@ -86,7 +88,7 @@ def regnets(draw):
     )
     se = draw(st.sampled_from([0.0, 0.25]))
     stages = regnet.body(se).num_stages
-    return Model.from_regnet("reg", regnet, se, draw(frames(stages)))
+    return Model.from_regnet("reg", regnet, se, draw(skeletons(stages)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -129,3 +131,28 @@ def test_fvcore_agrees(name, resolution):
     acts = ActivationCountAnalysis(network, image)
     acts.unsupported_ops_warnings(False)
     assert acts.total() == model.acts
+
+
+def test_blocks_whose_squeeze_width_rounds_to_0_have_no_squeeze_and_excitation():
+    body = Body((1, 2), (8, 32), (1.0, 1.0), (8, 8), se_ratio=1 / 16)
+    model = Model("m", body, Skeleton(16, 5, 8, 1, (1, 2)))
+    # round(8 / 16) is 0, as in Python and pycls; the second stage begins with an input of 8.
+    assert model.squeeze_widths == ((0, 0), (0, 2))
+    network = build(model)
+    assert [name for name, _ in network.named_modules() if name.endswith(".se")] == [
+        "trunk_output.block2.block2-1.f.se"
+    ]
+    assert network(torch.zeros(2, 3, 16, 16)).shape == (2, 5)
+    assert cost_of(model) == counted(model)
+    with_fused = build(model, fused=True)
+    assert list(with_fused.state_dict()) == list(network.state_dict())
+
+
+def test_images_of_any_number_of_channels():
+    model = Model("m", Body((1,), (8,), (1.0,), (8,)), Skeleton(16, 5, 8, 1, (1,)))
+    assert model.at(channels=3) == model
+    spectral = model.at(channels=12)
+    assert spectral.params - model.params == 9 * 9 * 8
+    assert build(spectral)(torch.zeros(2, 12, 16, 16)).shape == (2, 5)
+    assert "channels" not in model.skeleton.to_dict()
+    assert Skeleton.from_dict(spectral.skeleton.to_dict()) == spectral.skeleton

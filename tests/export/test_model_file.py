@@ -59,7 +59,7 @@ GOOD = model_text(published("RegNetY-400MF"))
         ("w_0: 48", "w_0: 50", r"regnet\.w_0: .*multiple of 8.*found 50"),
         ("w_m: 2.09", "w_m: 0.9", r"regnet\.w_m: .*greater than 1.*found 0\.9"),
         ("w_m: 2.09", "w_n: 2.09", r"regnet\.w_n: unknown key; did you mean w_m"),
-        ("d: 16", "d: sixteen", r'regnet\.d: .*integer.*found "sixteen"'),
+        ("d: 16", "d: sixteen", r'regnet\.d: .*whole number.*found "sixteen"'),
         ("d: 16", "d: 15", "explicit stages say"),
         ("widths: [48, 104", "widths: [48, 105", "group width 8 does not divide"),
         ("widths: [48, 104, 208, 440]", "widths: [48]", "widths has 1 values for 4 depths"),

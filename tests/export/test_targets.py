@@ -16,6 +16,7 @@ from designspace.export import verify
 from designspace.export.export_model import export_model
 from designspace.export.identifiers import identifier
 from designspace.export.network_structure import measure
+from designspace.export.state_keys import key_names
 from designspace.export.target import differences
 from designspace.export.targets import TARGETS, find_target
 from designspace.export.timm_code import timm_body
@@ -89,6 +90,20 @@ def test_timm_refuses_four_stages_of_equal_width_as_four_stages(tmp_path):
     body = Body((1, 2, 1, 1), (32,) * 4, (1.0,) * 4, (8,) * 4)
     refused = export_model(Model("equal", body), ["timm"], tmp_path).refused["timm"]
     assert "those nearest to equal, which has 4 stages, give 1" in refused
+
+
+def test_squeeze_widths_of_0_and_other_channels_go_only_where_they_can(tmp_path):
+    everywhere = [name for name in TARGETS if name != "model.yaml"]
+    tiny = Model(
+        "tiny", Body((1, 2), (8, 32), (1.0,) * 2, (8, 8), 1 / 16), Skeleton(16, 5, 8, 2, (1, 2))
+    )
+    exported = export_model(tiny, everywhere, tmp_path / "tiny")
+    assert set(exported.refused) == set(everywhere) - {"pycls", "onnx"}
+    assert "squeeze-and-excitation where its width rounds to 0" in exported.refused["torchvision"]
+    assert sorted(build(tiny).state_dict()) == sorted(key_names(tiny, "torchvision"))
+    exported = export_model(SMALL.at(channels=1), everywhere, tmp_path / "gray")
+    assert set(exported.refused) == set(everywhere) - {"onnx"}
+    assert "images of 3 channels" in exported.refused["pycls"]
 
 
 def test_rounding_that_differs_is_refused_with_the_stage(tmp_path):

@@ -62,7 +62,9 @@ def model(path):
 TEXTS = {
     space: [load.read_text() for load in sorted((PACKAGE.parent / "spaces").glob("*.yaml"))],
     recipe: [p.read_text() for p in sorted((PACKAGE / "runs" / "recipes").glob("*.yaml"))],
-    pretraining: [p.read_text() for p in sorted((PACKAGE / "pretrain" / "recipes").glob("*.yaml"))],
+    pretraining: [
+        p.read_text() for p in sorted((PACKAGE / "pretraining" / "recipes").glob("*.yaml"))
+    ],
     model: [model_text(published(name)) for name in ("RegNetX-200MF", "RegNetY-256GF")]
     + ["name: m\nregnet: {d: 13, w_0: 24, w_a: 36.4, w_m: 2.5, b: 1.0, g: 8}\n"],
 }

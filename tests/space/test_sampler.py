@@ -94,6 +94,21 @@ def test_budgets_are_closed_ranges(low, width):
     assert budget.high == low + width
 
 
+def test_a_budget_may_start_at_0():
+    assert Budget.parse("params", "0:2M").low == 0
+    population = sample(load_space("AnyNetXA@32"), 5, (Budget.parse("params", "0:2M"),)).population
+    assert population.cost.params.max() <= 2e6
+
+
+def test_a_bottleneck_ratio_below_1_is_a_unit_fraction():
+    """pycls asserts the same of its multiplier 1 / b: otherwise no width fits."""
+    thirds = load_space("AnyNetXA@32").narrow(name="x", reason="r", b=[1 / 3, 0.5, 1.5])
+    bodies = sample(thirds, 50).population.bodies
+    inner = bodies.inner_widths
+    assert (inner % bodies.group_widths == 0).all()
+    assert np.array_equal(np.rint(inner * bodies.bottleneck_ratios), bodies.widths)
+
+
 def test_budget_spellings_agree():
     for text in ("400M±1%", "400M+-1%", "0.4G ± 1%"):
         budget = Budget.parse("flops", text)

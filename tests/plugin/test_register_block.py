@@ -1,0 +1,75 @@
+"""Blocks registered at run time, and plugin files."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import inverted_residual
+import pytest
+
+from designspace.arch import find_block, load_plugin, register_block, unregister_block
+from designspace.arch.blocks import _plugins, installed_blocks
+from designspace.errors import InputError
+from designspace.networks import build
+from designspace.space import load_space, sample
+
+HERE = Path(__file__).parent
+NAME = inverted_residual.BLOCK.name
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    unregister_block(NAME)
+    _plugins.clear()
+
+
+def test_a_registered_block_is_sampled_and_built():
+    with pytest.raises(InputError, match="no block"):
+        load_space(HERE / "InvertedResiduals.yaml")
+    assert register_block(inverted_residual.BLOCK) is inverted_residual.BLOCK
+    assert NAME in installed_blocks()[0]
+    model = sample(load_space(HERE / "InvertedResiduals.yaml"), 1).population.model(0)
+    assert sum(p.numel() for p in build(model).parameters()) == model.params
+    unregister_block(NAME)
+    with pytest.raises(InputError, match="no block"):
+        find_block(NAME)
+
+
+def test_registering_again_replaces():
+    register_block(inverted_residual.BLOCK)
+    changed = register_block(replace(inverted_residual.BLOCK, about="changed"))
+    assert find_block(NAME) is changed
+
+
+def test_only_blocks_are_registered():
+    with pytest.raises(InputError, match=r"^block is 3; it must be a Block"):
+        register_block(3)
+
+
+def test_a_plugin_file_is_executed_once(tmp_path):
+    text = (HERE / "inverted_residual.py").read_text()
+    path = tmp_path / "mine.py"
+    path.write_text(text + f"\nopen({str(tmp_path / 'log')!r}, 'a').write('x')\n")
+    (block,) = load_plugin(path)
+    assert find_block(NAME) is block
+    assert load_plugin(str(path)) == (block,)
+    assert (tmp_path / "log").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("none.py", "x = 3\n", "defines no designspace Block"),
+        ("broken.py", "1 / 0\n", "failed: ZeroDivisionError"),
+        ("ended.py", "raise SystemExit(3)\n", "failed: SystemExit: 3"),
+        ("text.txt", "x = 3\n", "not a Python file"),
+        ("missing.py", None, "not a Python file"),
+    ],
+)
+def test_wrong_plugins_are_named(tmp_path, name, text, message):
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_plugin(path)
+    assert name in str(caught.value)

@@ -1,0 +1,121 @@
+"""Spaces made in Python: `narrow`, dicts, paths, and their display in a notebook."""
+
+import pytest
+import yaml
+
+from designspace.errors import InputError
+from designspace.space import load_space, sample
+
+
+def test_narrow_takes_the_keys_of_a_file_and_axes():
+    parent = load_space("AnyNetXA@32")
+    mine = parent.narrow(
+        name="mine",
+        reason="narrow bottlenecks looked worse",
+        share=["b"],
+        monotone={"w": "increasing"},
+        b=[1, 2],
+        g=8,
+        w=(12, 100),
+    )
+    assert (mine.name, mine.parent, mine.reason) == (
+        "mine",
+        "AnyNetXA@32",
+        "narrow bottlenecks looked worse",
+    )
+    assert (mine.share, mine.monotone) == (("b",), {"w": "increasing"})
+    assert mine.axes["b"].values.tolist() == [1, 2]
+    assert mine.axes["g"].values.tolist() == [8]
+    # A range keeps the parent's values within it, its distribution and its step.
+    assert mine.axes["w"].values.tolist() == list(range(16, 97, 8))
+    assert mine.source["axes"]["w"]["distribution"] == "log_uniform"
+    assert mine.axes["d"].values.tolist() == parent.axes["d"].values.tolist()
+    assert len(sample(mine, 5).population) == 5
+    finer = mine.narrow(name="finer", reason="r", monotone={"d": "increasing"}, se_ratio=0.25)
+    assert finer.monotone == {"w": "increasing", "d": "increasing"}
+    assert (finer.parent, finer.se_ratio) == ("mine", 0.25)
+
+
+def test_a_narrowed_space_is_that_of_the_equal_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nparent: RegNetX@32\nreason: r\n"
+        "axes: {d: {distribution: uniform, low: 8, high: 16, step: 1}}\n"
+    )
+    narrowed = load_space("RegNetX@32").narrow(name="mine", reason="r", d=(8, 16))
+    assert narrowed.hash == load_space(tmp_path / "mine.yaml").hash
+    assert narrowed.source == load_space(tmp_path / "mine.yaml").source
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shares": ["b"]}, "shares is not a key of this space; did you mean share"),
+        ({"w_0": [8]}, "w_0 is not a key"),
+        ({"d": (1, 2, 3)}, "a range has two ends, and a list is a choice"),
+        ({"d": (100, 200)}, r"d is \(100, 200\); AnyNetXA has no value in that range"),
+        ({"b": [0.75]}, r"axes\.b: .*must be 1/n where it is below 1.*found 0\.75"),
+        ({"b": []}, r"axes\.b.*at least 1"),
+        ({"share": ["q"]}, "share: no axis q"),
+        ({"family": "regnet"}, "family is not a key"),
+    ],
+)
+def test_wrong_changes_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        load_space("AnyNetXA").narrow(name="mine", reason="r", **changes)
+
+
+def test_a_space_is_loaded_from_a_dict_or_a_path(tmp_path):
+    space = load_space("AnyNetXE@16")
+    assert load_space(space.source).hash == space.hash
+    child = load_space({"name": "mine", "parent": "AnyNetXE@16", "reason": "r", "share": ["b"]})
+    assert child.share == ("b",)
+    assert child.skeleton == space.skeleton
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(dict(space.source)))
+    assert load_space(tmp_path / "x.yaml").hash == space.hash
+    with pytest.raises(InputError, match="mine: parent: no space 'AnyNetXQ'; did you mean"):
+        load_space({"name": "mine", "parent": "AnyNetXQ", "reason": "r"})
+    with pytest.raises(InputError, match="famly: unknown key; did you mean family"):
+        load_space({**space.source, "famly": 1})
+
+
+CAPPED = {"name": "x", "parent": "RegNetX-constrained", "reason": "r"}
+
+
+@pytest.mark.parametrize("nothing", [{}, None])
+def test_an_empty_map_or_null_removes_what_the_parent_states(nothing):
+    assert {cap.measure for cap in load_space(CAPPED).caps} == {"params", "acts"}
+    assert load_space({**CAPPED, "caps": nothing}).caps == ()
+    assert load_space("RegNetX-constrained").narrow(name="x", reason="r", caps=nothing).caps == ()
+    free = {"name": "x", "parent": "AnyNetXE-4widths", "reason": "r"}
+    assert load_space({**free, "distinct": nothing}).distinct == {}
+    assert load_space({**free, "monotone": nothing, "total_depth": None}).total_depth is None
+
+
+def test_null_removes_one_entry_of_the_parents():
+    (cap,) = load_space({**CAPPED, "caps": {"params": None}}).caps
+    assert cap.measure == "acts"
+
+
+def test_channels_count_only_where_they_are_not_3(tmp_path):
+    plain = load_space("RegNetX@32")
+    assert "channels" not in plain.source["input"]
+    rgb = plain.narrow(name="rgb", reason="r", input={"channels": 3})
+    assert (rgb.hash, rgb.source["input"]) == (plain.hash, plain.source["input"])
+    gray = plain.narrow(name="gray", reason="r", input={"channels": 1})
+    assert gray.hash != plain.hash
+    assert gray.skeleton.resolution == 32
+    models = [sample(space, 1, seed=1).population.model(0) for space in (plain, gray)]
+    assert models[1].skeleton.channels == 1
+    setting = tmp_path / "xray.yaml"
+    setting.write_text("name: xray\nreason: r\ninput: {resolution: 32, channels: 1}\n")
+    assert load_space(f"AnyNetXA@{setting}").skeleton.channels == 1
+
+
+def test_html_is_escaped_and_has_every_axis():
+    space = load_space("AnyNetXD").narrow(name="x", reason="<b>wide & deep</b>", b=[1, 2])
+    text = space._repr_html_()
+    assert "&lt;b&gt;wide &amp; deep&lt;/b&gt;" in text
+    assert "<b>wide" not in text
+    for name in space.axes:
+        assert f"<th>{name}</th>" in text
+    assert "increasing" in text
