@@ -11,9 +11,10 @@ from designspace.errors import InputError
 from designspace.export import onnx_graph, verify
 from designspace.export.identifiers import describe
 from designspace.export.manifest import file_record, write_manifest
+from designspace.export.pycls_config import PYCLS
 from designspace.export.state_keys import STYLES
 from designspace.export.target import Target, differences
-from designspace.export.targets import MODEL_YAML, ONNX, PYCLS, find_target
+from designspace.export.targets import MODEL_YAML, ONNX, find_target
 from designspace.export.weights import Weights, convert, read_weights, write_safetensors
 from designspace.io.atomic_write import make_folder, write_text
 
