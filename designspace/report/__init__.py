@@ -1,1 +1,1 @@
-"""What was found out, drawn: figures and the HTML report. The only room with matplotlib."""
+"""Figures and HTML reports; the only package with matplotlib."""

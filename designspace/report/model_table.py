@@ -1,4 +1,4 @@
-"""The table of all models as the page's script needs it: columns of plain values."""
+"""The page's table of models, as plain values for its script."""
 
 from typing import Any
 
@@ -7,25 +7,23 @@ from designspace.analysis.population_results import PopulationResults
 from designspace.arch import BOTTLENECK, BodyBatch
 from designspace.io.serialization import number as plain
 
-# The page holds at most this many rows; the CSV holds all.
-MOST_ROWS = 5000
+# The page has at most this many rows; the CSV file has all.
+MAX_ROWS = 5000
 
 
 def rows_shown(findings: Findings) -> int | None:
-    """Return how many models of each population the page's table has, the best by error, or None
-    where it has all of them.
-    """
+    """Return the number of best models of each population in the table, or None if it has all."""
     populations = findings.populations
-    if sum(len(p.results) for p in populations) <= MOST_ROWS:
+    if sum(len(p.results) for p in populations) <= MAX_ROWS:
         return None
-    return max(1, MOST_ROWS // len(populations))
+    return max(1, MAX_ROWS // len(populations))
 
 
 def model_table(findings: Findings) -> dict[str, Any]:
-    """Return columns, rows and stages of the models that the page's table shows.
+    """Return the names of populations, and a row and the stages of each model.
 
     A row is [population index, model index, id, state, rank or null, error or null, flops, params,
-    acts, parameters as text]; `stages` holds [depths, widths, what blocks are like] a row, or null.
+    acts, parameters as text]; its stages are [depths, widths, other settings as text] or null.
     """
     rows: list[list[Any]] = []
     stages: list[list[Any] | None] = []
@@ -38,7 +36,7 @@ def model_table(findings: Findings) -> dict[str, Any]:
 
 
 def _order(p: PopulationFindings) -> list[tuple[int, int | None]]:
-    """Counted models by error with their ranks, then the others in sampled order."""
+    """Return counted models by error with their ranks, then the others in sampled order."""
     ranked = p.results.ranked().tolist()
     rest = [i for i in range(len(p.results)) if not p.results.counted[i]]
     return [(i, rank) for rank, i in enumerate(ranked, start=1)] + [(i, None) for i in rest]
@@ -84,7 +82,7 @@ def _stages(results: PopulationResults, index: int) -> list[Any] | None:
 
 
 def _kinds(s: BodyBatch, index: int) -> list[str]:
-    """What each stage's blocks are like beside their width, such as `b4 g16`."""
+    """Return the settings of each stage's blocks other than width, such as `b4 g16`."""
     axes = {"b": s.bottleneck_ratios, "g": s.group_widths} if s.block == BOTTLENECK else s.extras
     return [
         " ".join(f"{name}{plain(float(values[index, i]))}" for name, values in axes.items())
