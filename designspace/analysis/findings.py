@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 NUM_BEST = 20
 # With more networks than this, only those at evenly spaced ranks of error are fitted.
 MAX_FITS = 600
-MIN_FOR_TRENDS = 8
 _QUANTILES = (0.05, 0.25, 0.5, 0.75)
 
 
@@ -234,6 +233,7 @@ def analyze(
 def _analyze_one(results: PopulationResults, area_range: tuple[float, float]) -> PopulationFindings:
     errors, parameters = results.counted_errors, results.counted_parameters()
     function, bodies = Edf.from_errors(errors), results.bodies
+    described = results.counted & results.has_body
     return PopulationFindings(
         results=results,
         accounting=account(results),
@@ -244,16 +244,21 @@ def _analyze_one(results: PopulationResults, area_range: tuple[float, float]) ->
         best_of_k=best_of_k(errors),
         bootstrap=bootstrap_intervals(parameters, errors),
         widths=_width_fits(results),
-        trends=parameter_trends(parameters, errors) if len(errors) >= MIN_FOR_TRENDS else (),
+        trends=parameter_trends(parameters, errors),
         correlated=correlated_parameters(parameters, errors),
-        constraints=() if bodies is None else shared_constraints(bodies.take(results.rows), errors),
+        constraints=(
+            ()
+            if bodies is None
+            else shared_constraints(bodies.take(described), results.errors[described])
+        ),
     )
 
 
 def _width_fits(results: PopulationResults) -> WidthFits | None:
-    if results.bodies is None:
-        return None
     ranked = results.ranked()
+    ranked = ranked[results.has_body[ranked]]
+    if results.bodies is None or not len(ranked):
+        return None
     picked = np.unique(np.linspace(0, len(ranked) - 1, min(len(ranked), MAX_FITS)).astype(int))
     bodies, best = results.bodies.take(ranked[picked]), results.bodies.take(ranked[:NUM_BEST])
     return WidthFits(

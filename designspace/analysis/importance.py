@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from designspace.stats.arrays import FloatArray, IntArray
+from designspace.stats.bootstrap import group_by_known
 from designspace.stats.intervals import Estimate, fisher_z, spearman_interval, spearman_variance
 from designspace.stats.multiple_testing import holm
 
+# With fewer models, a parameter has no trend.
+MIN_MODELS = 8
 # A parameter with more distinct values is divided into this many bins of equal count.
 MAX_BINS = 8
 _REPEATS = 400
@@ -74,7 +77,7 @@ def parameter_trends(
     """Return the trend of each parameter that varies, the most important first.
 
     Args:
-        parameters: Named values, each (n,), n at least 4.
+        parameters: Named values, each (n,), NaN where unknown.
         errors: The errors, (n,).
         level: Level of the intervals.
         rng: Generator of the bootstrap; None uses a fixed seed.
@@ -82,25 +85,30 @@ def parameter_trends(
     from scipy.stats import rankdata, spearmanr
 
     rng = np.random.default_rng(0) if rng is None else rng
-    columns = {name: v for name, v in parameters.items() if v.min() < v.max()}
-    if not columns or errors.min() == errors.max():
-        return ()
-    tests = [spearmanr(values, errors) for values in columns.values()]
-    adjusted = holm([float(test.pvalue) for test in tests])
-    places = [bins_of(values) for values in columns.values()]
-    explained = importances(places, rankdata(errors), level, rng)
-    trends = [
-        ParameterTrend(
-            name=name,
-            rank_correlation=spearman_interval(float(tests[i].statistic), len(errors), level),
-            p=adjusted[i],
-            importance=explained[i],
-            centers=_median_by_bin(values, places[i]),
-            medians=_median_by_bin(errors, places[i]),
-            counts=np.bincount(places[i]).astype(np.int64),
-        )
-        for i, (name, values) in enumerate(columns.items())
-    ]
+    trends: list[ParameterTrend] = []
+    for names, known in group_by_known(parameters):
+        y = errors[known]
+        columns = {name: parameters[name][known] for name in names}
+        columns = {name: x for name, x in columns.items() if x.min() < x.max()}
+        if len(y) < MIN_MODELS or y.min() == y.max():
+            continue
+        places = [bins_of(x) for x in columns.values()]
+        explained = importances(places, rankdata(y), level, rng)
+        for (name, x), place, importance in zip(columns.items(), places, explained, strict=True):
+            test = spearmanr(x, y)
+            trends.append(
+                ParameterTrend(
+                    name=name,
+                    rank_correlation=spearman_interval(float(test.statistic), len(y), level),
+                    p=float(test.pvalue),
+                    importance=importance,
+                    centers=_median_by_bin(x, place),
+                    medians=_median_by_bin(y, place),
+                    counts=np.bincount(place).astype(np.int64),
+                )
+            )
+    adjusted = holm([trend.p for trend in trends])
+    trends = [replace(trend, p=p) for trend, p in zip(trends, adjusted, strict=True)]
     return tuple(sorted(trends, key=lambda trend: -trend.importance.value))
 
 
@@ -159,6 +167,8 @@ def correlated_parameters(
     min_models: int = 10,
 ) -> tuple[ParameterCorrelation, ...]:
     """Return how parameters correlate among the best fraction of the models, strongest first.
+
+    Parameters that are unknown of some models are left out.
 
     The correlation among the best is tested against that among the others (Fisher's z): what a
     budget causes in all models is no finding about the best.

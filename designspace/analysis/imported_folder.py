@@ -1,9 +1,8 @@
 """A folder of models that were trained elsewhere: `models.csv`, and `import.yaml` about them.
 
-`models.csv` has a line a model in sampled order: id, state, error (percent, empty where there is
-none), then what is known of flops, params and acts, and any parameters. Columns `d1` .. `dk` and
-`w1` .. `wk` (with `b1` .., `g1` ..) are read as the stages of a body, `d`, `w_0`, `w_a`, `w_m`, `b`
-and `g` as a RegNet's parameters. `import.yaml` says where they came from and what was left out.
+`models.csv` has one line per model in sampled order: id, state, error (percent, empty where there
+is none), then flops, params and acts as far as they are known, and any other numbers; an empty
+cell is unknown. `import.yaml` states where they came from, and which columns are parameters.
 """
 
 import csv
@@ -12,15 +11,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.analysis.accounting import counted_models
+from designspace.analysis.network_columns import is_network_column, read_networks
 from designspace.analysis.population_results import STATES, PopulationResults, Provenance
-from designspace.arch import BodyBatch, RegNetParams, RegNetParamsBatch
-from designspace.arch.parameter_columns import parameters
+from designspace.arch import Skeleton
 from designspace.errors import InputError, nearest
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.serialization import readable
@@ -32,14 +32,13 @@ from designspace.stats.arrays import FloatArray
 IMPORT_FILE = "import.yaml"
 MODELS_FILE = "models.csv"
 COSTS = ("flops", "params", "acts")
-_REGNET = ("d", "w_0", "w_a", "w_m", "b", "g")
-_MOST_STAGES = 16
-# Beyond these, numbers that are called d1 or w1 are no depths and widths of networks.
-_MOST_BLOCKS, _MOST_WIDTH = 10_000, 10_000_000
+# Columns of a table of models that are not costs or parameters.
+RESERVED = ("id", "state", "error", "population", "index", "counted", "rank")
+_MAX_LISTED = 5
 
 
-class About(BaseModel):
-    """The shape of import.yaml."""
+class ImportInfo(BaseModel):
+    """The schema of import.yaml."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,11 +48,17 @@ class About(BaseModel):
     error: str = ""
     chance: float = Field(default=100.0, ge=0, le=100)
     split: str = "unknown"
+    parameters: list[str] | None = Field(default=None, description="None: all but costs")
+    input: dict[str, Any] | None = Field(default=None, description="input, stem and strides")
     notes: list[str] = []
+
+    def skeleton(self) -> Skeleton | None:
+        """Return input, stem and strides of the models, or None where they are unknown."""
+        return None if self.input is None else Skeleton.from_dict(self.input)
 
 
 @dataclass(frozen=True, eq=False)
-class Imported:
+class ImportedResults:
     """Models that were trained elsewhere, in sampled order.
 
     Attributes:
@@ -61,181 +66,169 @@ class Imported:
         ids: A name of each, distinct.
         states: complete, diverged, failed or missing, (n,).
         errors: Percent, NaN where there is none, (n,).
-        columns: flops, params, acts and parameters as far as known, each (n,).
+        columns: flops, params, acts and all other numbers, each (n,), NaN where unknown.
     """
 
-    about: About
+    about: ImportInfo
     ids: tuple[str, ...]
     states: NDArray[np.str_]
     errors: FloatArray
     columns: Mapping[str, FloatArray]
 
 
-def write_imported(imported: Imported, folder: Path) -> None:
-    """Write models and what is known about them into a folder.
+def write_imported(imported: ImportedResults, folder: Path) -> None:
+    """Write models and their description into a folder.
 
     Raises:
         InputError: The folder cannot be written.
     """
+    import pandas as pd
+
     make_folder(folder)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "state", "error", *imported.columns])
-    columns = [values.tolist() for values in imported.columns.values()]
-    for i, identifier in enumerate(imported.ids):
-        cells = (imported.errors[i].item(), *(values[i] for values in columns))
-        writer.writerow([identifier, imported.states[i], *map(_cell, cells)])
-    write_text(folder / MODELS_FILE, text.getvalue())
+    columns = pd.DataFrame({"error": imported.errors, **imported.columns})
+    frame = pd.DataFrame({"id": imported.ids, "state": imported.states})
+    text = pd.concat([frame, columns.convert_dtypes()], axis=1).to_csv(
+        index=False, lineterminator="\n"
+    )
+    write_text(folder / MODELS_FILE, text)
     header = "Models that were trained elsewhere (written by designspace import)."
-    write_text(folder / IMPORT_FILE, dump_yaml(imported.about.model_dump(), header))
+    about = imported.about.model_dump(exclude_none=True)
+    write_text(folder / IMPORT_FILE, dump_yaml(about, header))
 
 
-def read_table(
-    text: str, path: Path, delimiter: str = ","
-) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the header of a table, and its rows by column; cells that a row lacks are empty.
+def read_import_info(folder: Path) -> ImportInfo:
+    """Read the import.yaml of a folder.
 
     Raises:
-        InputError: It is no CSV.
+        InputError: It is missing or invalid.
     """
-    lines = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
-    try:
-        rows = list(lines)
-    except csv.Error as error:
-        raise InputError(f"import: {path}: not CSV: {error}") from None
-    return list(lines.fieldnames or []), rows
+    path = folder / IMPORT_FILE
+    return validate(ImportInfo, read_yaml(path, "import"), path, "import")
 
 
 def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults:
-    """Read a folder that `write_imported` wrote, or that a person wrote by hand.
+    """Read a folder that `write_imported` wrote, or that the user wrote by hand.
 
     Raises:
-        InputError: A file is missing or wrong; file, line and rule are named.
+        InputError: A file is missing or invalid; the message names file, line and rule.
     """
-    about = validate(
-        About, read_yaml(folder / IMPORT_FILE, "import"), folder / IMPORT_FILE, "import"
-    )
+    about = read_import_info(folder)
     path = folder / MODELS_FILE
-    header, rows = read_table(read_text(path, "import"), path)
-    if not rows or not {"id", "state", "error"} <= set(header):
-        raise InputError(f"import: {path}: needs a header with id, state, error, and models below")
-    states = np.array([_state(row["state"], i, path) for i, row in enumerate(rows)], dtype="U8")
-    columns = {name: _column(rows, name, path) for name in header if name not in ("id", "state")}
-    errors = columns.pop("error")
-    bad = np.flatnonzero((errors < 0) | (errors > 100))
-    if len(bad):
-        raise InputError(
-            f"import: {path}, line {bad[0] + 2}: error is {errors[bad[0]]:g}; it is 0 to 100"
-        )
-    # What is not known of every model can't be compared over them.
-    known = {name: values for name, values in columns.items() if np.isfinite(values).all()}
-    costs = {name: known.pop(name) for name in COSTS if name in known}
-    regnets, bodies = _regnets(known), _stages(known)
-    if regnets is not None or bodies is not None:
-        free = {name: values for name, values in known.items() if not _is_body(name)}
-        known = {**_own(bodies, regnets), **free}
+    ids, states, errors, columns = _read_models(path)
+    costs = {name: columns.pop(name) for name in COSTS if name in columns}
+    if about.parameters is not None:
+        columns = {name: values for name, values in columns.items() if name in about.parameters}
+    networks = read_networks(columns) if columns else None
+    notes = [f"imported from {about.source}; error is {about.error}", *about.notes]
+    if networks is not None:
+        others = {name: values for name, values in columns.items() if not is_network_column(name)}
+        own = {
+            name: np.where(networks.described, values, columns.get(name, values))
+            for name, values in networks.parameters.items()
+        }
+        columns = {**own, **others}
+        missing = int((~networks.described).sum())
+        if missing:
+            notes.append(f"{missing} of {len(ids)} models are not described as networks")
     return PopulationResults(
         name=readable(folder.resolve().name),
         space=readable(about.name),
-        family=about.family if regnets is None else "regnet",
-        ids=tuple(readable(row["id"]) for row in rows),
+        family=about.family if networks is None or networks.regnets is None else "regnet",
+        ids=ids,
         states=states,
         errors=errors,
         chance=about.chance,
-        parameters=known,
+        parameters=columns,
         costs=costs,
-        bodies=bodies,
-        regnets=regnets,
+        bodies=None if networks is None else networks.bodies,
+        regnets=None if networks is None else networks.regnets,
         counted=counted_models(states, errors, all_finished),
         provenance=Provenance(
-            path=readable(str(folder)),
-            splits=(about.split,),
-            notes=(f"imported from {about.source}; error is {about.error}", *about.notes),
+            path=readable(str(folder)), splits=(about.split,), notes=tuple(notes)
         ),
+        resolution=None if about.input is None else about.input.get("resolution"),
+        described=None if networks is None else networks.described,
     )
 
 
-def _own(bodies: BodyBatch | None, regnets: RegNetParamsBatch | None) -> dict[str, FloatArray]:
-    if regnets is not None:
-        return {name: getattr(regnets, name).astype(np.float64) for name in _REGNET}
-    assert bodies is not None
-    return parameters(bodies)
+def _read_models(
+    path: Path,
+) -> tuple[tuple[str, ...], NDArray[np.str_], FloatArray, dict[str, FloatArray]]:
+    """Return ids, states, errors, and all other columns of models.csv."""
+    header, *rows = csv_rows(read_text(path, "import"), path)
+    rows = [row + [""] * (len(header) - len(row)) for row in rows]
+    if not rows or not {"id", "state", "error"} <= set(header):
+        raise InputError(f"import: {path}: needs a header with id, state, error, and models below")
+    cells = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    problems: list[str] = []
+    columns = {
+        name: _numbers(values, name, problems)
+        for name, values in cells.items()
+        if name not in ("id", "state")
+    }
+    states, errors = cells["state"], columns.pop("error")
+    for i, (state, error) in enumerate(zip(states, errors.tolist(), strict=True), start=2):
+        if state not in STATES:
+            problems.append(f"line {i}: state is {state!r}; {nearest(state, list(STATES))}")
+        if error < 0 or error > 100:
+            problems.append(f"line {i}: error is {error:g}; it must be 0 to 100 percent")
+    if problems:
+        raise InputError(f"import: {path}: {listed(problems)}")
+    named = {usable_name(name, i): values for i, (name, values) in enumerate(columns.items())}
+    ids = tuple(readable(name) for name in cells["id"])
+    return ids, np.array(states, dtype="U8"), errors, named
 
 
-def _is_body(name: str) -> bool:
-    """Whether a column is one of a body's own: d, d1, w_0, ..."""
-    return name in _REGNET or (name[:1] in "dwbg" and name[1:].isdecimal())
+def usable_name(name: str, place: int) -> str:
+    """Return a column's name without control characters, never empty or reserved."""
+    name = readable(" ".join(name.split())) or f"column {place + 1}"
+    return f"{name} (imported)" if name in RESERVED else name
 
 
-def _stages(columns: Mapping[str, FloatArray]) -> BodyBatch | None:
-    """The bodies that columns d1, w1, b1, g1 .. describe, if they are whole and consistent."""
-    counts = [
-        next(k for k in range(_MOST_STAGES + 1) if f"{letter}{k + 1}" not in columns)
-        for letter in "dwbg"
-    ]
-    k = counts[0]
-    if k == 0 or counts[1] != k or any(n not in (0, k) for n in counts[2:]):
-        return None
-    n = len(columns["d1"])
+def csv_rows(text: str, path: Path, delimiter: str = ",") -> list[list[str]]:
+    """Return the rows of a CSV that are not blank; cells are stripped.
 
-    def array(letter: str, default: float) -> FloatArray:
-        names = [f"{letter}{i + 1}" for i in range(k)]
-        if names[0] in columns:
-            return np.stack([columns[name] for name in names], axis=1)
-        shared = columns.get(letter, np.full(n, default))
-        return np.repeat(shared[:, None], k, axis=1)
-
-    depths, widths = array("d", 1), array("w", 1)
-    ratios, groups = array("b", 1), array("g", 1)
-    if min(depths.min(), widths.min(), groups.min()) < 1 or ratios.min() <= 0:
-        return None
-    if depths.sum(axis=1).max() > _MOST_BLOCKS or widths.max() > _MOST_WIDTH:
-        return None
-    inner = np.rint(widths / ratios)
-    groups = np.minimum(groups, np.maximum(inner, 1))
-    if (inner < 1).any() or (inner % groups != 0).any():
-        return None
-    whole = [values.astype(np.int64) for values in (depths, widths, groups)]
-    return BodyBatch(whole[0], whole[1], ratios, whole[2], np.zeros(n))
-
-
-def _regnets(columns: Mapping[str, FloatArray]) -> RegNetParamsBatch | None:
-    if not set(_REGNET) <= set(columns):
-        return None
+    Raises:
+        InputError: The text is no CSV, or a row has more cells than the header.
+    """
     try:
-        return RegNetParamsBatch.from_list(
-            [
-                RegNetParams(int(d), int(w_0), float(w_a), float(w_m), float(b), int(g))
-                for d, w_0, w_a, w_m, b, g in zip(*(columns[k] for k in _REGNET), strict=True)
-            ]
-        )
-    except InputError:  # not the paper's RegNets, say with w_0 that is no multiple of 8
-        return None
-
-
-def _state(text: str, i: int, path: Path) -> str:
-    if text not in STATES:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        rows = [[cell.strip() for cell in row] for row in lines if row]
+    except csv.Error as error:
+        raise InputError(f"import: {path}: not CSV: {error}") from None
+    if not rows:
+        raise InputError(f"import: {path}: needs a header line, and a model per line")
+    rows[0] = [name or (f"column {i + 1}" if i else "") for i, name in enumerate(rows[0])]
+    width = len(rows[0])
+    if len(rows) > 1 and all(len(row) == width + 1 for row in rows[1:]):
+        trailing = all(not row[-1] for row in rows[1:])
+        # Either each row ends with a delimiter, or the row names have no header, as R writes them.
+        rows = [row[:width] for row in rows] if trailing else [["", *rows[0]], *rows[1:]]
+        width = len(rows[0])
+    long = [i for i, row in enumerate(rows, start=1) if any(row[width:])]
+    if long:
         raise InputError(
-            f"import: {path}, line {i + 2}: state is {text!r}; {nearest(text, list(STATES))}"
+            f"import: {path}: the header has {width} columns, but these rows have more: "
+            f"{listed([str(i) for i in long], ', ')}; quote cells that contain {delimiter!r}"
         )
-    return text
+    twice = sorted({name for name in rows[0] if name and rows[0].count(name) > 1})
+    if twice:
+        raise InputError(f"import: {path}: these columns occur twice: {listed(twice, ', ')}")
+    return [row[:width] for row in rows]
 
 
-def _column(rows: list[dict[str, str]], name: str, path: Path) -> FloatArray:
-    cells = enumerate(rows, start=2)
-    return np.array([_number(row[name], f"{path}, line {i}, {name}") for i, row in cells])
+def listed(items: list[str], separator: str = "; ") -> str:
+    """Join the first few items, and count the rest."""
+    more = len(items) - _MAX_LISTED
+    return separator.join(items[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _number(text: str | None, where: str) -> float:
-    if text is None or not text.strip():
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"import: {where}: {text!r} is not a number") from None
-
-
-def _cell(value: float) -> str:
-    if not math.isfinite(value):
-        return ""
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+def _numbers(cells: list[str], name: str, problems: list[str]) -> FloatArray:
+    values = np.full(len(cells), math.nan)
+    for i, cell in enumerate(cells):
+        if cell:
+            try:
+                values[i] = float(cell)
+            except ValueError:
+                problems.append(f"line {i + 2}, {name}: {cell!r} is not a number")
+    return values

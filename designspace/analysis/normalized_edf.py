@@ -49,7 +49,9 @@ def normalized_edfs(
     if not all(complexity in results.costs for results in populations):
         return None
     costs = [results.costs[complexity][results.counted] for results in populations]
-    low, high = max(c.min() for c in costs), min(c.max() for c in costs)
+    if not all(np.isfinite(cost).any() for cost in costs):
+        return None
+    low, high = max(np.nanmin(c) for c in costs), min(np.nanmax(c) for c in costs)
     if not low < high:
         return None
     inside = [(cost >= low) & (cost <= high) for cost in costs]

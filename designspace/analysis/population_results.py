@@ -54,13 +54,14 @@ class PopulationResults:
         states: complete, diverged, failed or missing, (n,).
         errors: Percent; chance for diverged models, NaN for failed and missing ones, (n,).
         chance: Error of guessing, in percent.
-        parameters: Named columns, each (n,).
-        costs: flops, params, acts, as far as they are known, each (n,).
+        parameters: Named columns, each (n,), NaN where unknown.
+        costs: flops, params, acts, as far as they are known, each (n,), NaN where unknown.
         bodies: The bodies, or None where they are unknown.
         regnets: The RegNet parameters, or None where the models are no RegNets.
         counted: Which models enter the statistics, (n,); see `accounting.counted_models`.
         provenance: Where it comes from.
         resolution: Side of the input in pixels, or None where it is unknown.
+        described: Which models the bodies are of, (n,); None is all. Others have a placeholder.
     """
 
     name: str
@@ -77,6 +78,7 @@ class PopulationResults:
     counted: BoolArray
     provenance: Provenance
     resolution: int | None = None
+    described: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.errors)
@@ -97,8 +99,15 @@ class PopulationResults:
         return {
             name: values
             for name, values in columns.items()
-            if not varying or (len(values) and values.min() < values.max())
+            if np.isfinite(values).any() and (not varying or np.nanmin(values) < np.nanmax(values))
         }
+
+    @property
+    def has_body(self) -> BoolArray:
+        """Which models are described as networks, (n,)."""
+        if self.described is None:
+            return np.full(len(self), self.bodies is not None)
+        return self.described
 
     def ranked(self) -> IntArray:
         """Return the indices of the counted models by error; ties in sampled order."""

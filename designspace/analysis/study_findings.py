@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.fit_regnet import fitted_regnet
-from designspace.analysis.imported_folder import IMPORT_FILE
+from designspace.analysis.imported_folder import IMPORT_FILE, read_import_info
 from designspace.analysis.summary import (
     SUMMARY_FILE,
     ModelRecord,
@@ -177,8 +177,9 @@ class StudyPopulation:
         around = skeleton or self.skeleton
         if around is None:
             raise InputError(
-                f"{self.folder}: the run of {self.population} is gone and {self.space!r} is no "
-                "shipped space, so the input size of its networks is unknown; give imagenet=True"
+                f"{self.folder}: the input size of the networks of {self.population} is unknown: "
+                f"its run is gone or was imported, and {self.space!r} is no shipped space; derive "
+                "with imagenet=True, or import again with input='imagenet' or such as input='@32'"
             )
         return around
 
@@ -196,19 +197,20 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
         )
     summary = read_summary(path)
     chosen = _choose(summary, population, path)
-    run = find_run(chosen.path, folder)
-    if run is not None and not (run / "space.yaml").is_file():  # it was imported
-        run = None
+    source = find_run(chosen.path, folder)
+    imported = source is not None and (source / IMPORT_FILE).is_file()
+    run = None if imported else source
     best = summary.best.get(chosen.name, [])
     if not best:
         raise damaged(path, f"best.{chosen.name}: no models")
-    if best[0].arch is None:
+    if not any(one.arch for one in best):
         columns = ", ".join(best[0].parameters or ()) or "none"
         raise InputError(
             f"{path}: the models of {chosen.name} are not described as networks: that needs the "
             f"columns {', '.join(NAMES)}, or d1, w1, … of each stage; the columns are: {columns}"
         )
-    block = str(best[0].arch.get("block", BOTTLENECK))
+    best = [one for one in best if one.arch]
+    block = str((best[0].arch or {}).get("block", BOTTLENECK))
     require_bottleneck(block, f"{path}: {chosen.name}: derive")
     regnets, intervals, few = _parameters(summary, chosen, path)
     return StudyPopulation(
@@ -218,7 +220,7 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
         n=chosen.n,
         flops=chosen.flops,
         run=run,
-        skeleton=_find_skeleton(run, chosen.space),
+        skeleton=_find_skeleton(source, chosen.space),
         regnets=regnets,
         intervals=intervals,
         fitted=chosen.family != "regnet",
@@ -254,7 +256,7 @@ def _parameters(
     summary: Summary, chosen: Population, path: Path
 ) -> tuple[tuple[RegNetParams, ...], dict[str, tuple[float, float, float]], bool]:
     """Return the best RegNets, the interval of each parameter, and whether few carry them."""
-    best = summary.best[chosen.name]
+    best = [one for one in summary.best[chosen.name] if one.arch]
     if chosen.family == "regnet":
         bootstrap = summary.bootstrap.get(chosen.name, {})
         missing = [name for name in NAMES if name not in bootstrap]
@@ -287,10 +289,12 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNetParams:
         raise damaged(path, str(error)) from None
 
 
-def _find_skeleton(run: Path | None, space: str) -> Skeleton | None:
-    """The run's own skeleton; where the run is gone, that of the shipped space of that name."""
-    if run is not None:
-        return Run(run).skeleton()
+def _find_skeleton(source: Path | None, space: str) -> Skeleton | None:
+    """The skeleton of a run or an import; if it is gone, that of the shipped space of that name."""
+    if source is not None and (source / IMPORT_FILE).is_file():
+        return read_import_info(source).skeleton()
+    if source is not None:
+        return Run(source).skeleton()
     try:
         return load_space(space).skeleton
     except InputError:

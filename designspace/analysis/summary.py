@@ -386,18 +386,20 @@ def _last_interval(sequence: ConfidenceSequence) -> Interval:
 
 def _model(p: PopulationFindings, row: int) -> ModelRecord:
     results = p.results
-    costs = {name: int(values[row]) for name, values in results.costs.items()}
+    costs = {k: int(v[row]) for k, v in results.costs.items() if np.isfinite(v[row])}
     record: dict[str, Any] = {
         "id": results.ids[row],
         "index": row,
         "error": float(results.errors[row]),
         **costs,
     }
-    if results.bodies is not None:
+    described = bool(results.has_body[row])
+    if results.bodies is not None and described:
         record["arch"] = results.bodies.body(row).to_dict()
     else:
-        record["parameters"] = {k: number(v[row]) for k, v in results.parameters.items()}
-    if results.regnets is not None:
+        known = {k: v[row] for k, v in results.parameters.items() if np.isfinite(v[row])}
+        record["parameters"] = {k: number(value) for k, value in known.items()}
+    if results.regnets is not None and described:
         record["regnet"] = results.regnets.regnet(row).to_dict()
     return ModelRecord(**record)
 

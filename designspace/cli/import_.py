@@ -48,18 +48,19 @@ def import_(
     """
     import json
 
-    from designspace.analysis.imported_folder import IMPORT_FILE, write_imported
-    from designspace.analysis.importers import Reading, read_foreign
-    from designspace.errors import InputError
+    from designspace.analysis.importers import import_results
 
-    if error is not None and accuracy is not None:
-        raise InputError("give --error or --accuracy, not both")
-    if (out / "population.jsonl").exists():
-        raise InputError(f"{out} is a run folder; choose another --out")
-    if (out / IMPORT_FILE).exists() and not force:
-        raise InputError(f"{out} holds an import already; choose another --out, or add --force")
-    found = read_foreign(file, Reading(error, accuracy, fraction, classes, name), format)
-    write_imported(found, out)
+    found = import_results(
+        file,
+        out,
+        error=error,
+        accuracy=accuracy,
+        scale="fraction" if fraction else None,
+        classes=classes,
+        name=name,
+        format=format,
+        force=force,
+    )
     states = {
         str(state): int((found.states == state).sum()) for state in dict.fromkeys(found.states)
     }

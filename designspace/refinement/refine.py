@@ -102,6 +102,7 @@ def refine(
     name: str,
     alpha: float = 0.05,
     margin: float = 1.0,
+    space: str | None = None,
 ) -> Refinement:
     """Test every constraint that a studied space lacks, and add those that the study supports.
 
@@ -111,6 +112,7 @@ def refine(
         name: Name of the narrower space.
         alpha: Family-wise error rate of the accepted constraints.
         margin: Percent of error below which sharing counts as costing nothing.
+        space: The space that imported models were drawn from; a run records its own.
 
     Raises:
         InputError: The run can't be read, has no model with an error, or an argument is invalid.
@@ -120,14 +122,18 @@ def refine(
     if not 0 < margin <= 100:
         raise InputError(f"margin is {margin:g}; it must be above 0 and at most 100", "margin")
     run = study_run(Path(study), population)
-    if (run / IMPORT_FILE).is_file():
-        raise InputError(f"{run} was imported: it has errors but no space to narrow")
-    folder = Run.open(run)
-    parent = load_space(str(folder.space_file))
     results = load_results(run)
+    budgets: tuple[Budget, ...] = ()
+    if (run / IMPORT_FILE).is_file():
+        parent = _parent_of_import(run, space)
+        results = _of_space(results, parent, run)
+    else:
+        folder = Run.open(run)
+        parent = load_space(str(folder.space_file))
+        sampled = folder.space().get("sample", {})
+        budgets = tuple(Budget(**entry) for entry in sampled.get("budget", ()))
     _check(parent, name, results, run)
     proposals = evaluate_constraints(parent, results, alpha, margin)
-    budgets = tuple(Budget(**entry) for entry in folder.space().get("sample", {}).get("budget", ()))
     accepted: list[Proposal] = []
     judged: list[Proposal] = []
     # The quantized linear rule replaces the axes d and w, so it comes before their ranges.
@@ -139,12 +145,49 @@ def refine(
             else:
                 proposal = replace(proposal, verdict="rejected", reason=problem)
         judged.append(proposal)
-    space = None
+    narrower = None
     if accepted:
         source = _narrow(parent, name, accepted, results)
         source["evidence"] = [str(proposal) for proposal in judged]
-        space = parse_space(source, f"the space refined from {run}")
-    return Refinement(run, parent, space, tuple(judged), int(results.counted.sum()), len(results))
+        narrower = parse_space(source, f"the space refined from {run}")
+    return Refinement(
+        run, parent, narrower, tuple(judged), int(results.counted.sum()), len(results)
+    )
+
+
+def _parent_of_import(run: Path, space: str | None) -> Space:
+    if space is None:
+        raise InputError(
+            f"{run} was imported, and does not record the space of its models: name it, such as "
+            "space='RegNetX'",
+            "space",
+        )
+    return load_space(space)
+
+
+def _of_space(results: PopulationResults, parent: Space, run: Path) -> PopulationResults:
+    """Return the models of an import that are described as networks of the parent space.
+
+    Raises:
+        InputError: The columns describe no networks, or networks of another kind.
+    """
+    regnet = parent.family == "regnet"
+    if results.bodies is None or (regnet and results.regnets is None):
+        needed = "d, w_0, w_a, w_m, b, g" if regnet else "d1, w1, … of each stage"
+        raise InputError(
+            f"{run}: the models are not described as networks of {parent.name}, which needs the "
+            f"columns {needed}; the parameters are {', '.join(results.parameters) or 'none'}",
+            "space",
+        )
+    if results.bodies.num_stages != parent.skeleton.num_stages:
+        raise InputError(
+            f"space: {parent.name} has {parent.skeleton.num_stages} stages, the models of {run} "
+            f"have {results.bodies.num_stages}",
+            "space",
+        )
+    own = {name: v for name, v in results.parameters.items() if name in parent.axes}
+    parameters = own if regnet else results.parameters
+    return replace(results, counted=results.counted & results.has_body, parameters=parameters)
 
 
 def _check(parent: Space, name: str, results: PopulationResults, run: Path) -> None:

@@ -1,5 +1,6 @@
 """The page's table of models, as plain values for its script."""
 
+import math
 from typing import Any
 
 from designspace.analysis.findings import Findings, PopulationFindings
@@ -45,8 +46,11 @@ def _order(p: PopulationFindings) -> list[tuple[int, int | None]]:
 def _row(results: PopulationResults, number: int, index: int, rank: int | None) -> list[Any]:
     error = float(results.errors[index])
     costs = [
-        int(results.costs[name][index]) if name in results.costs else None
-        for name in ("flops", "params", "acts")
+        int(value) if math.isfinite(value) else None
+        for value in (
+            results.costs[name][index] if name in results.costs else math.nan
+            for name in ("flops", "params", "acts")
+        )
     ]
     shown = None if error != error else round(error, 3)
     described = _describe(results, index)
@@ -63,7 +67,7 @@ def _row(results: PopulationResults, number: int, index: int, rank: int | None) 
 
 
 def _describe(results: PopulationResults, index: int) -> str:
-    if results.bodies is not None and results.regnets is None:
+    if results.bodies is not None and results.regnets is None and results.has_body[index]:
         s = results.bodies
         shapes = zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
         kinds = [f" ({words})" if s.block != BOTTLENECK else "" for words in _kinds(s, index)]
@@ -71,11 +75,12 @@ def _describe(results: PopulationResults, index: int) -> str:
     return " ".join(
         f"{name}={plain(round(float(values[index]), 2))}"
         for name, values in results.parameters.items()
+        if math.isfinite(values[index])
     )
 
 
 def _stages(results: PopulationResults, index: int) -> list[Any] | None:
-    if results.bodies is None:
+    if results.bodies is None or not results.has_body[index]:
         return None
     s = results.bodies
     return [s.depths[index].tolist(), s.widths[index].tolist(), _kinds(s, index)]

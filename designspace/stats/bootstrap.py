@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.stats.arrays import FloatArray, Numbers, as_float_array, check_probability
+from designspace.stats.arrays import (
+    BoolArray,
+    FloatArray,
+    Numbers,
+    as_float_array,
+    check_probability,
+)
 
 # With fewer models than this behind 95 % of the weight, the interval is unreliable.
 MIN_CARRIERS = 11
@@ -75,18 +81,34 @@ def bootstrap_intervals(
     share: float = 0.25,
     level: float = 0.95,
 ) -> dict[str, BootstrapInterval]:
-    """Return the interval of several parameters of the same models; see `bootstrap`."""
-    n = len(errors)
-    draws = max(1, int(n * share))  # rounded down, as in pycls' get_filters
-    weights = best_weights(errors, draws)
-    carriers = int(np.searchsorted(np.cumsum(np.sort(weights)[::-1]), 0.95 - 1e-12)) + 1
-    best = int(np.argmin(errors))
+    """Return the interval of several parameters, NaN where unknown; see `bootstrap`."""
     tail = (1 - check_probability(level)) / 2
     intervals: dict[str, BootstrapInterval] = {}
+    for names, known in group_by_known(parameters):
+        subset = errors[known]
+        draws = max(1, int(len(subset) * share))  # rounded down, as in pycls' get_filters
+        weights = best_weights(subset, draws)
+        carriers = int(np.searchsorted(np.cumsum(np.sort(weights)[::-1]), 0.95 - 1e-12)) + 1
+        best = int(np.argmin(subset))
+        for name in names:
+            values = parameters[name][known]
+            ends = weighted_quantiles(values, weights, (tail, 0.5, 1 - tail))
+            intervals[name] = BootstrapInterval(
+                *ends, float(values[best]), level, len(subset), draws, carriers
+            )
+    return {name: intervals[name] for name in parameters if name in intervals}
+
+
+def group_by_known(
+    parameters: Mapping[str, FloatArray],
+) -> list[tuple[list[str], BoolArray]]:
+    """Group parameters that are known of the same models; return names and mask (n,) of each."""
+    groups: dict[bytes, tuple[list[str], BoolArray]] = {}
     for name, values in parameters.items():
-        ends = weighted_quantiles(values, weights, (tail, 0.5, 1 - tail))
-        intervals[name] = BootstrapInterval(*ends, float(values[best]), level, n, draws, carriers)
-    return intervals
+        known = np.isfinite(values)
+        if known.any():
+            groups.setdefault(known.tobytes(), ([], known))[0].append(name)
+    return list(groups.values())
 
 
 def best_weights(errors: FloatArray, draws: int) -> FloatArray:

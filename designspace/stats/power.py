@@ -4,9 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 
-from scipy.optimize import brentq
 from scipy.special import ndtr, stdtrit
-from scipy.stats import nct
 
 from designspace.errors import InputError
 from designspace.stats.arrays import check_probability
@@ -27,6 +25,8 @@ def difference_power(
         n: Models in each.
         alpha: Level of the test.
     """
+    from scipy.stats import nct
+
     error, df = _standard_error(sd, n)
     bound = stdtrit(df, 1 - check_probability(alpha, "alpha") / 2)
     shift = min(abs(difference) / error, _MAX_SHIFT)
@@ -73,6 +73,8 @@ def detectable_difference(
     sd: tuple[float, float], n: int, power: float = 0.8, alpha: float = 0.05
 ) -> float:
     """Return the smallest difference of means that n models of each detect with this power."""
+    from scipy.optimize import brentq
+
     high = 20 * _standard_error(sd, n)[0]
     if high < 1e-300:
         return 0.0

@@ -7,9 +7,14 @@ import pickle
 import numpy as np
 import pytest
 
-from designspace.analysis.importers import Reading, read_foreign
-from designspace.analysis.load_results import load_results
+from designspace.analysis.findings import analyze
+from designspace.analysis.importers import import_results
+from designspace.analysis.load_results import load_populations, load_results
+from designspace.analysis.narrative import narrate
+from designspace.analysis.study_findings import read_findings
+from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.errors import InputError
+from designspace.refinement.refine import refine
 
 
 def pycls_job(i, epochs=3, done=3, kind="regnet", **changes):
@@ -62,11 +67,9 @@ def written(tmp_path, cli, content, *words, name="their.json"):
 
 
 def test_a_pycls_sweep_of_regnets(tmp_path, cli):
-    failed = {"log_file": "/x/sweep/logs/000003/stdout.log", "err": "out of memory"}
+    failed = pycls_job(3, err="out of memory")
+    del failed["test_epoch"]
     sweep = [pycls_job(0), pycls_job(1), pycls_job(2), failed, pycls_job(4, done=2)]
-    for job in (sweep[3],):
-        job["cfg"] = pycls_job(3)["cfg"]
-        job["complexity"] = pycls_job(3)["complexity"]
     found, said = written(tmp_path, cli, sweep)
     # The last epoch's error, not the least over epochs.
     assert found.errors[:3].tolist() == [45.0, 44.0, 43.0]
@@ -80,10 +83,11 @@ def test_a_pycls_sweep_of_regnets(tmp_path, cli):
     assert found.parameters["lr"].tolist() == [0.1] * 5
 
 
-def test_a_pycls_sweep_of_anynets_has_the_widths_that_were_built(tmp_path, cli):
+def test_a_pycls_sweep_of_anynets_keeps_its_widths(tmp_path, cli):
     found, _ = written(tmp_path, cli, [pycls_job(i, kind="anynet") for i in range(3)])
-    # w = 40, b = 2, g = 16: the 3x3 has 20 channels, of which 16 fit whole groups.
-    assert found.bodies.widths[0].tolist() == [32, 64, 128]
+    # w = 40, b = 2, g = 16: AnyNet gives the 3x3 its 20 channels in 20 // 16 = 1 group.
+    assert found.bodies.widths[0].tolist() == [40, 64, 128]
+    assert found.bodies.group_widths[0].tolist() == [20, 16, 16]
     assert found.bodies.depths[0].tolist() == [1, 2, 3]
     assert found.parameters["b"].tolist() == [2.0] * 3
     assert found.bodies.body(0).bottleneck_ratios == (2.0, 2.0, 2.0)
@@ -91,7 +95,8 @@ def test_a_pycls_sweep_of_anynets_has_the_widths_that_were_built(tmp_path, cli):
 
 def test_another_error_can_be_named(tmp_path):
     (tmp_path / "s.json").write_text(json.dumps([pycls_job(0), pycls_job(1)]))
-    found = read_foreign(tmp_path / "s.json", Reading(error="test_epoch.min_top1_err"))
+    key = "test_epoch.min_top1_err"
+    found = import_results(tmp_path / "s.json", tmp_path / "in", error=key)
     assert found.errors.tolist() == [40.0, 39.0]
     assert found.about.error == "test_epoch.min_top1_err"
 
@@ -129,7 +134,7 @@ def test_any_csv_goes_all_the_way_to_a_report(tmp_path, cli):
     )
     assert found.states[-1] == "failed"
     assert 0 < found.errors[:40].min() < found.errors[:40].max() <= 40
-    assert said["notes"] == ["columns that are no numbers were left out: kind"]
+    assert said["notes"][0] == "columns that are not numeric were left out: kind"
     assert set(found.costs) == {"flops"}
     outcome = cli("analyze", tmp_path / "in", "--out", tmp_path / "out")
     assert outcome.code == 0, outcome.err
@@ -201,19 +206,23 @@ def test_a_pickle_is_never_opened(tmp_path, refused):
     [
         ("", (), "needs a header"),
         ("a,b\n1,2\n", (), "no column of errors"),
-        ("error\n0.2\n0.3\n", (), "add --fraction"),
+        ("error\n0.2\n0.3\n", (), "pass scale='fraction'"),
         ("error\n120\n", (), "0 to 100"),
         ("error\nbad\n", (), "must be a number"),
-        ("error,x\n,1\n", (), "no model"),
+        ("error,x\n,1\n", (), "no model has an error (error): 1 failed"),
         ("err,x\n5,1\n", ("--error", "er"), "did you mean err"),
         ("[1, 2]", (), "list of models"),
-        ('[{"x": 1}]', (), "neither a pycls sweep"),
+        ('[{"x": 1}]', (), "no column of errors"),
         ("[{", (), "not JSON"),
-        ("error,error\n5,6\n", (), "column 'error' is there twice"),
-        ('[{"cfg": [], "test_epoch": 5}]', (), "not a model as this format writes it"),
-        ('[{"cfg": {"MODEL": 5}, "test_epoch": {}}]', (), "model 0: not a model"),
-        (json.dumps([nds_job(0, bot_muls=[0, 1, 1, 1], num_gs=[0, 1, 1, "x"])]), (), "not a model"),
-        ("error\n5\n", ("--format", "xml"), "--format"),
+        ("error,error\n5,6\n", (), "occur twice: error"),
+        ('[{"cfg": [], "test_epoch": 5}]', (), "not a model as pycls writes it"),
+        ('[{"cfg": {"MODEL": 5}, "test_epoch": {}}]', (), "model 0: "),
+        (
+            json.dumps([nds_job(0, bot_muls=[0, 1, 1, 1], num_gs=[0, 1, 1, "x"])]),
+            (),
+            "not a model as nds writes it",
+        ),
+        ("error\n5\n", ("--format", "xml"), "format is 'xml'"),
         ("error\n5\n", ("--error", "error", "--accuracy", "error"), "not both"),
     ],
 )
@@ -226,7 +235,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, cli, refused):
     (tmp_path / "t.csv").write_text("error\n5\n6\n")
     words = ("import", tmp_path / "t.csv", "--out", tmp_path / "in")
     assert cli(*words).code == 0
-    assert "holds an import already" in refused(*words)
+    assert "already holds an import" in refused(*words)
     assert cli(*words, "--force").code == 0
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "population.jsonl").write_text("")
@@ -248,3 +257,246 @@ def test_a_damaged_import_is_said(tmp_path, cli):
         with pytest.raises(InputError, match=message):
             load_results(tmp_path / "in")
         models.write_text(whole)
+
+
+def imported(tmp_path, content, **options):
+    """The result of importing a text (or bytes, or JSON data), as analysis reads it back."""
+    source = tmp_path / "their.csv"
+    if isinstance(content, bytes):
+        source.write_bytes(content)
+    else:
+        source.write_text(content if isinstance(content, str) else json.dumps(content))
+    result = import_results(source, tmp_path / "in", **options, force=True)
+    return load_results(tmp_path / "in"), result.about
+
+
+def test_row_numbers_without_a_name_are_no_parameter(tmp_path, cli):
+    found, about = imported(tmp_path, ",d,error\n0,12,12.5\n1,13,13.5\n2,14,11.5\n")
+    assert list(found.parameters) == ["d"]
+    assert about.notes == ["a column without a name that only numbers the rows was left out"]
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+    # Names may be blank, reserved, or a name column without a header.
+    found, _ = imported(tmp_path, "error,index, ,rank\n12,3,4,5\n13,4,6,5\n")
+    assert list(found.parameters) == ["index (imported)", "column 3"]
+    found, _ = imported(tmp_path, '"","error","x"\n"a",12,1\n"b",13,2\n')
+    assert found.ids == ("a", "b")
+    # R writes row names without a header.
+    found, _ = imported(tmp_path, "error,x\na,12,1\nb,13,2\n")
+    assert (found.ids, list(found.parameters)) == (("a", "b"), ["x"])
+    # Hand-written folders, too.
+    (tmp_path / "in" / "models.csv").write_text("id,state,error,,x\na,complete,5,1,2\n")
+    (tmp_path / "in" / "import.yaml").write_text("name: x\n")
+    assert list(load_results(tmp_path / "in").parameters) == ["column 4", "x"]
+
+
+def test_a_crashed_pycls_job_is_failed_and_nothing_is_set_aside(tmp_path):
+    sweep = [pycls_job(i) for i in range(40)]
+    sweep[3] = pycls_job(3, done=1, err="Traceback: CUDA error")
+    sweep[30] = pycls_job(30, done=1)
+    found, _ = imported(tmp_path, sweep)
+    assert (found.states[3], found.states[30]) == ("failed", "missing")
+    assert found.counted.sum() == 29
+    warnings = narrate(analyze([found])).warnings
+    assert any("9 of in. all_finished=True includes them" in text for text in warnings)
+    assert load_results(tmp_path / "in", all_finished=True).counted.sum() == 38
+
+
+REGNETS = "error,d,w_0,w_a,w_m,b,g\n" + "".join(
+    f"{30 + i % 7},{12 + i % 3},24,{20 + i / 4},2.4,1,8\n" for i in range(24)
+)
+
+
+def test_imported_regnets_can_be_derived_from_and_exported(tmp_path, cli, refused):
+    imported(tmp_path, REGNETS, input="imagenet")
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+    study = read_findings(tmp_path / "out")
+    assert study.skeleton == Skeleton()
+    assert study.models(2)[0].model.regnet.w_0 == 24
+    model, _ = study.median_model(None, 0.0)
+    assert model.regnet.d == 13
+    words = ("derive", "--from", tmp_path / "out", "--flops", "400M", "--out", tmp_path / "m.yaml")
+    assert cli(*words).code == 0
+    words = ("export", tmp_path / "out", "--best", 1, "--to", "pycls", "--no-verify")
+    assert cli(*words, "--out", tmp_path / "x").code == 0
+    with pytest.raises(InputError, match="space='RegNetX'"):
+        refine(tmp_path / "out", name="mine")
+    refined = refine(tmp_path / "out", name="mine", space="RegNetX")
+    assert (refined.models, refined.parent.name) == (24, "RegNetX")
+    assert "g = 8" in {one.claim for one in refined.proposals}
+    with pytest.raises(InputError, match="AnyNetXE-5stages has 5 stages"):
+        refine(tmp_path / "out", name="mine", space="AnyNetXE-5stages")
+    # Without the input's size, whole networks are unknown, and the message says so.
+    imported(tmp_path, REGNETS)
+    with pytest.raises(InputError, match="input size of the networks of in is unknown"):
+        read_findings(tmp_path / "out").models(1)
+    # Rows that describe no network are no dead end either: the message says what is missing.
+    imported(tmp_path, "error,width\n" + "".join(f"{30 + i},{i}\n" for i in range(9)))
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+    with pytest.raises(InputError, match=r"needs the columns d, w_0, .* the columns are: width"):
+        read_findings(tmp_path / "out")
+
+
+def test_the_input_is_recognized_by_pycls_settings_and_by_flops(tmp_path):
+    job = pycls_job(0)
+    job["cfg"]["MODEL"]["NUM_CLASSES"] = 10
+    job["cfg"]["TRAIN"] = {"IM_SIZE": 32}
+    job["cfg"]["REGNET"] |= {"STEM_TYPE": "res_stem_cifar", "STEM_W": 16, "STRIDE": 2}
+    _, about = imported(tmp_path, [job])
+    assert about.skeleton() == Skeleton(32, 10, 16, 1, (2, 2, 2, 2))
+    params = RegNetParams(13, 24, 24.48, 2.54, 1.0, 16)
+    flops = Model("m", params.body(), Skeleton()).flops
+    text = f"error,flops,d,w_0,w_a,w_m,b,g\n30,{flops / 1e6},13,24,24.48,2.54,1,16\n"
+    _, about = imported(tmp_path, text.replace("flops", "MFLOPs"))
+    assert about.skeleton() == Skeleton()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "errors"),
+    [
+        ("model,top1\na,0.71\nb,0.78\n", {}, [29, 22]),
+        ("model,top1\na,71\nb,78\n", {}, [29, 22]),
+        ("model,top1\na,71%\nb,0.5 %\n", {}, [29, 99.5]),
+        ("model,Top-1 acc (%)\na,0.71\nb,0.78\n", {}, [99.29, 99.22]),
+        ("model,error\na,0.71\nb,0.78\n", {"scale": "fraction"}, [71, 78]),
+        ("model,error\na,0.71\nb,0.78\n", {"scale": "percent"}, [0.71, 0.78]),
+        ("model,error\na,0.71%\nb,0.78%\n", {}, [0.71, 0.78]),
+    ],
+)
+def test_scales_are_recognized_where_they_are_certain(tmp_path, text, options, errors):
+    found, _ = imported(tmp_path, text, **options)
+    assert found.errors.tolist() == pytest.approx(errors)
+
+
+def test_what_is_known_of_each_model_is_kept(tmp_path, cli):
+    rows = [f'm{i % 39},{30 + i % 9},"1,{i:03d}.5",{8 + i % 5}' for i in range(40)]
+    rows += ["m40,35,,odd", ",,,"]
+    found, about = imported(tmp_path, "name,error,flops,d\n" + "\n".join(rows) + "\n")
+    assert len(found) == 41
+    assert np.isnan(found.parameters["d"]).tolist() == [False] * 40 + [True]
+    assert found.costs["flops"][:2].tolist() == [1000.5, 1001.5]
+    assert found.ids[:2] == ("m0", "m1")
+    assert found.ids[39] == "m0 (2)"
+    assert about.notes == [
+        "1 empty rows were skipped",
+        "unknown values: flops (1 of 41), d (1 of 41, such as 'odd')",
+        "1 names occur more than once; later ones are numbered",
+    ]
+    findings = analyze([found])
+    assert findings.populations[0].bootstrap["d"].n == 40
+    assert findings.populations[0].trends[0].counts.sum() == 40
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+    # A model without a description costs the others nothing.
+    text = "error,d1,d2,w1,w2\n" + "".join(f"{30 + i},1,{1 + i % 3},16,32\n" for i in range(12))
+    found, about = imported(tmp_path, text + "50,,2,16,32\n51,1,2,16,32\n")
+    assert found.has_body.tolist() == [True] * 12 + [False, True]
+    assert found.provenance.notes[-1] == "1 of 14 models are not described as networks"
+    assert analyze([found]).populations[0].widths.rows.tolist() == [*range(12), 13]
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+
+
+def test_states_of_other_tools_are_translated(tmp_path):
+    words = (
+        *("COMPLETE", "PRUNED", "FAIL", "RUNNING", "finished", "crashed", "killed"),
+        *("diverged-nan", "TrialState.COMPLETE", "Timed out", ""),
+    )
+    rows = [f"{12.5 if i % 7 else 20},{word}" for i, word in enumerate(words)]
+    found, about = imported(tmp_path, "value,State\n" + "\n".join(rows), error="value", classes=10)
+    assert found.states.tolist() == [
+        *("complete", "failed", "failed", "missing", "complete", "failed", "failed"),
+        *("diverged", "complete", "failed", "complete"),
+    ]
+    assert found.errors[7] == 90
+    assert "1 pruned models count as failed: their errors are not final" in about.notes
+    text = "error,state\n5,complete\n6,halted\n7,broken\n"
+    with pytest.raises(InputError, match=r"'halted' \(1\), 'broken' \(1\); known: .*crashed"):
+        imported(tmp_path, text)
+    meanings = {"halted": "missing", "broken": "failed"}
+    assert imported(tmp_path, text, states=meanings)[0].states[1:].tolist() == ["missing", "failed"]
+
+
+def test_metrics_are_no_parameters_unless_stated(tmp_path):
+    text = "model,top1,top5,auc,val_loss,GMACs,params_lr,d,seed,infer_samples_per_sec\n" + "".join(
+        f"m{i},{70 + i},{90 + i / 2},0.{i},1.{i},0.{4 + i},1e-{i},{10 + i},{i},{900 + i}\n"
+        for i in range(1, 6)
+    )
+    found, about = imported(tmp_path, text)
+    assert list(found.parameters) == ["lr", "d"]
+    assert found.costs["flops"][0] == pytest.approx(0.5e9)
+    assert "flops: column 'GMACs' in units of 1e+09" in about.notes
+    assert any(
+        n.startswith("not design parameters, judging by their names: top5") for n in about.notes
+    )
+    found, _ = imported(tmp_path, text, parameters=["auc", "d"])
+    assert list(found.parameters) == ["auc", "d"]
+    found, _ = imported(tmp_path, text, metrics=["params_lr"], labels=["d"])
+    assert list(found.parameters) == []
+    found, _ = imported(tmp_path, text, costs={"acts": "d"})
+    assert set(found.costs) == {"flops", "acts"}
+    with pytest.raises(InputError, match="parameters: no numeric column 'depth'"):
+        imported(tmp_path, text, parameters=["depth"])
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("name, error, x\na, 12.5, 1013.01\nb, 13.5, N/A\n", {}),
+        ("name;error;x\na;12,5;1.013,01\nb;13,5;-\n", {}),
+        ("name\terror\tx\na\t12.5\t1013.01\nb\t13.5\t\n", {}),
+        ("name;error;x\na;12,500;1013,01\nb;13,500;n.a.\n", {}),
+        ('name,error,x\na,12.5,"1,013.01"\nb,13.5%,\n', {}),
+        ("name,error,x\na,12.5,1013.01\nb,13.5,\n".encode("utf-16"), {}),
+        (b"\xef\xbb\xbfname,error,x\r\na,12.5,1013.01\r\nb,13.5,\r\n", {}),
+        ("name;error;x\na;12,500;1013,010\nb;13,500;?\n", {"decimal": ","}),
+        ("name,error,x,\na,12.5,1013.01,\nb,13.5,,\n", {}),
+        ([{"name": "a", "error": 12.5, "x": 1013.01}, {"name": "b", "error": 13.5}], {}),
+    ],
+)
+def test_tables_as_people_have_them(tmp_path, content, options):
+    found, _ = imported(tmp_path, content, **options)
+    assert found.ids == ("a", "b")
+    assert found.errors.tolist() == [12.5, 13.5]
+    np.testing.assert_array_equal(found.parameters["x"], [1013.01, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("error;x\n12,500;1\n13,250;2\n", "decimal is unclear: '12,500'"),
+        ("error;x\n12,5;1.5\n13,25;2\n", "decimal is unclear"),
+        ("error,x\nlow,1\nhigh,2\n5,3\n", "line 2: 'low'; line 3: 'high'"),
+        ("error,x\n101,1\n-3,2\n5,3\n", "model 0: 101, model 1: -3"),
+        ("error,x\n5,1\n5,1,7,8\n", "these rows have more: 3"),
+        (b"PK\x03\x04", "a workbook"),
+    ],
+)
+def test_all_problems_of_a_table_are_said_at_once(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        imported(tmp_path, content)
+
+
+def test_pycls_settings_beyond_the_architecture_are_kept(tmp_path):
+    sweep = [pycls_job(i, kind="anynet") for i in range(4)]
+    for i, job in enumerate(sweep):
+        job["cfg"] |= {"RNG_SEED": i, "OUT_DIR": f"/x/{i}"}
+        job["cfg"]["OPTIM"] |= {"MAX_EPOCH": 10 + i, "LR_POLICY": "cos" if i else "exp"}
+    found, about = imported(tmp_path, sweep)
+    assert found.parameters["max_epoch"].tolist() == [10, 11, 12, 13]
+    assert "rng_seed" not in found.parameters
+    assert "settings that differ but are not numbers were left out: OPTIM.LR_POLICY" in about.notes
+    # Plain ResNets of NDS have no groups, in place of depthwise convolutions.
+    found, _ = imported(tmp_path, [nds_job(i) for i in range(3)])
+    assert found.bodies.group_widths[0].tolist() == [32, 64, 128]
+    assert not {"g", "g1", "b"} & set(found.parameters)
+    with pytest.raises(InputError, match=r"no model has 'nonsense'; keys of the first: .*top1_err"):
+        imported(tmp_path, sweep, accuracy="nonsense")
+
+
+def test_a_run_of_failed_trials_is_said_to_be_one(tmp_path):
+    text = "id,state,error\na,failed,\nb,failed,\n"
+    (tmp_path / "import.yaml").write_text("name: x\n")
+    (tmp_path / "models.csv").write_text(text)
+    with pytest.raises(InputError, match="no model has an error: 2 failed; find the cause"):
+        load_populations([tmp_path])
+    (tmp_path / "models.csv").write_text("id,state,error\na,missing,\nb,complete,5\n")
+    with pytest.raises(InputError, match="all_finished=True counts those"):
+        load_populations([tmp_path])

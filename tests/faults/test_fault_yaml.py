@@ -266,14 +266,15 @@ def test_a_message_is_one_line_whatever_is_in_the_file(verb, refused, tmp_path):
 @given(value=VALUES)
 def test_any_value_in_a_table_of_others(value, tmp_path_factory):
     """What `import` reads: JSON of any shape, and text that is none."""
-    from designspace.analysis.importers import Reading, read_foreign
+    from designspace.analysis.importers import import_results
 
-    path = tmp_path_factory.mktemp("any") / "sweep.json"
+    folder = tmp_path_factory.mktemp("any")
+    path = folder / "sweep.json"
     entry = {"net": value, "test_ep_top1": [5.0], "cfg": {}, "flops": value}
     for data in (value, [value], [entry, {"net": {}, "min_test_top1": value}], {"top": [entry]}):
         text = json.dumps(data, default=str)
         path.write_bytes(text.encode("utf-8", errors="replace"))
-        attempt(lambda path: read_foreign(path, Reading()), path)
+        attempt(lambda path: import_results(path, folder / "out", force=True), path)
 
 
 CELLS = st.one_of(
@@ -287,12 +288,12 @@ CELLS = st.one_of(
 def test_any_text_as_a_table(rows, mark, tmp_path_factory):
     """What `import` reads, and what it wrote and somebody edited."""
     from designspace.analysis.imported_folder import read_imported
-    from designspace.analysis.importers import Reading, read_foreign
+    from designspace.analysis.importers import import_results
 
     folder = tmp_path_factory.mktemp("any")
     text = "\n".join(mark.join(row) for row in rows)
     for name, head in (("table.csv", f"error{mark}x\n"), ("models.csv", "id,state,error,d1,w1\n")):
         (folder / name).write_bytes((head + text).encode("utf-8", errors="replace"))
     (folder / "import.yaml").write_text("name: x\n")
-    attempt(lambda path: read_foreign(path, Reading()), folder / "table.csv")
+    attempt(lambda path: import_results(path, folder / "out", force=True), folder / "table.csv")
     attempt(lambda path: read_imported(path.parent), folder / "models.csv")

@@ -401,15 +401,14 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
     from designspace.analysis.findings import analyze
-    from designspace.analysis.imported_folder import write_imported
-    from designspace.analysis.importers import Reading, read_foreign
+    from designspace.analysis.importers import import_results
     from designspace.analysis.load_results import load_populations
     from designspace.report.write_report import write_report
 
     rng = np.random.default_rng(0)
     rows = [f"{e:.3f},{d},{w}" for e, d, w in rng.normal(50, 5, (20_000, 3))]
     (tmp_path / "many.csv").write_text("\n".join(["error,depth,width", *rows]))
-    write_imported(read_foreign(tmp_path / "many.csv", Reading(), None), tmp_path / "many")
+    import_results(tmp_path / "many.csv", tmp_path / "many")
     index = write_report(analyze(load_populations([tmp_path / "many"])), tmp_path / "out")
     assert index.stat().st_size < 2_000_000
     page = index.read_text()

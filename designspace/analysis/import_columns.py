@@ -1,0 +1,128 @@
+"""Decide what the columns of imported results are: costs, design parameters, metrics or labels."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from designspace.analysis.import_table import normalized
+from designspace.analysis.imported_folder import COSTS, listed, usable_name
+from designspace.errors import InputError, nearest
+from designspace.stats.arrays import FloatArray
+
+_COST_WORDS = {
+    "flops": "flops macs multiply_adds mult_adds madds",
+    "params": "params parameters n_params num_params nparams param_count parameter_count",
+    "acts": "acts activations",
+}
+_COST_NAMES = {word: name for name, words in _COST_WORDS.items() for word in words.split()}
+_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+_METRIC = re.compile(
+    r"(?:^|_)(?:top\d+|acc\d*|accuracy|err|error|loss|auc|auroc|f1|map|ap\d*|precision|recall|m?iou"
+    r"|mse|rmse|mae|bleu|perplexity|ppl|nll|score|reward|value|time|seconds|duration|runtime|latency"
+    r"|throughput|timestamp|memory|samples_per_sec)(?:_|$)"
+)
+_LABEL = re.compile(r"(?:^|_)(?:seed|number|rank|trial|step|job|job_id|run_id|row)$")
+
+
+def assign_columns(
+    columns: Mapping[str, FloatArray],
+    parameters: Sequence[str] | None = None,
+    costs: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
+    labels: Sequence[str] = (),
+) -> tuple[dict[str, FloatArray], list[str], list[str]]:
+    """Return columns under usable names, the names of those that are parameters, and notes.
+
+    Costs come first, in single multiply-adds, parameters and activations. The arguments are those
+    of `import_results`.
+
+    Raises:
+        InputError: An argument names a column that is not numeric.
+    """
+    _check_names(columns, parameters, costs, metrics)
+    notes: list[str] = []
+    cost_of = _find_costs(columns, parameters or (), costs or {})
+    result: dict[str, FloatArray] = {}
+    for cost_name in COSTS:
+        if cost_name in cost_of:
+            name, factor = cost_of[cost_name]
+            result[cost_name] = columns[name] * factor
+            if name != cost_name:
+                unit = f" in units of {factor:g}" if factor != 1 else ""
+                notes.append(f"{cost_name}: column {name!r}{unit}")
+    chosen, others = [], []
+    for place, (name, values) in enumerate(columns.items()):
+        if name in {column for column, _ in cost_of.values()}:
+            continue
+        short = usable_name(_without_prefix(name, columns), place)
+        result[short] = values
+        word = normalized(name)
+        if parameters is not None:
+            is_parameter = name in parameters
+        elif _METRIC.search(word) or _LABEL.search(word) or _cost_and_unit(word):
+            is_parameter = False
+            others.append(short)
+        else:
+            is_parameter = name not in (*metrics, *labels)
+        chosen += [short] if is_parameter else []
+    if others:
+        notes.append(
+            f"not design parameters, judging by their names: {listed(others, ', ')}; parameters= "
+            "overrides this"
+        )
+    return result, chosen, notes
+
+
+def _check_names(
+    columns: Mapping[str, FloatArray],
+    parameters: Sequence[str] | None,
+    costs: Mapping[str, str] | None,
+    metrics: Sequence[str],
+) -> None:
+    named = {"parameters": parameters or (), "costs": (costs or {}).values(), "metrics": metrics}
+    for argument, names in named.items():
+        for name in names:
+            if name not in columns:
+                hint = nearest(name, list(columns))
+                raise InputError(f"{argument}: no numeric column {name!r}; {hint}", argument)
+    for name in costs or {}:
+        if name not in COSTS:
+            raise InputError(f"costs: {name!r}; {nearest(name, list(COSTS))}", "costs")
+
+
+def _find_costs(
+    columns: Mapping[str, FloatArray], parameters: Sequence[str], costs: Mapping[str, str]
+) -> dict[str, tuple[str, float]]:
+    """Return the column of each cost, and the factor of its unit."""
+    result: dict[str, tuple[str, float]] = {}
+    for name, values in columns.items():
+        match = _cost_and_unit(normalized(name))
+        stated = next((cost_name for cost_name, column in costs.items() if column == name), None)
+        if stated is not None:
+            result[stated] = (name, match[1] if match else 1.0)
+        elif match and match[0] not in costs and name not in parameters:
+            cost_name, factor = match
+            if normalized(name) == "param_count" and np.nanmax(values) < 1e4:
+                factor = 1e6  # timm counts in millions
+            if np.nanmin(values) >= 0:
+                result.setdefault(cost_name, (name, factor))
+    return result
+
+
+def _cost_and_unit(word: str) -> tuple[str, float] | None:
+    """Return the cost that a normalized name means, and the factor of its unit, or None."""
+    word = word.removeprefix("infer_")
+    if word in _COST_NAMES:
+        return _COST_NAMES[word], 1.0
+    before, after = re.fullmatch(r"([kmgbt])_?(\w+)", word), re.fullmatch(r"(\w+?)_([kmgbt])", word)
+    for match, unit, name in ((before, 1, 2), (after, 2, 1)):
+        if match and match[name] in _COST_NAMES:
+            return _COST_NAMES[match[name]], _UNITS[match[unit]]
+    return None
+
+
+def _without_prefix(name: str, columns: Mapping[str, FloatArray]) -> str:
+    """Remove Optuna's prefix of a parameter, where the rest is distinct."""
+    short = name.removeprefix("params_").removeprefix("user_attrs_")
+    return name if short in columns or not short else short

@@ -1,0 +1,301 @@
+"""Read tables of results as people have them: any delimiter, encoding and decimal mark.
+
+What is certain is recognized; what is ambiguous is an error that names the argument to pass.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from designspace.analysis.imported_folder import csv_rows, listed
+from designspace.errors import InputError, nearest, shortened
+from designspace.io.text_files import check_regular_file
+from designspace.stats.arrays import FloatArray
+
+_MAX_BYTES = 2 << 30
+_UNKNOWN = {"", "-", "–", "—", "?", "na", "n/a", "n.a.", "none", "null", "<na>", "#n/a"}
+_DECIMAL = {
+    mark: re.compile(
+        rf"[+-]?(?:\d*[{mark}](?!\d{{3}}$)\d+|\d{{1,3}}(?:[{other}]\d{{3}})+[{mark}]\d+)(?:e[+-]?\d+)?",
+        re.IGNORECASE,
+    )
+    for mark, other in (".,", ",.")
+}
+_COMMA_AND_3_DIGITS = re.compile(r"[+-]?\d{1,3},\d{3}")
+_SPACES = " '\u00a0\u202f"
+_GROUPED = {
+    mark: re.compile(rf"[+-]?\d{{1,3}}(?:[{other}{_SPACES}]\d{{3}})+(?:[{mark}]\d+)?")
+    for mark, other in (".,", ",.")
+}
+_NUMERIC = re.compile(rf"[+-]?[\d.,{_SPACES}]*\d[\d.,]*(?:e[+-]?\d+)?", re.IGNORECASE)
+# Normalized names; the first that a table has is taken.
+_ERRORS = (
+    *("error", "err", "top1_err", "top1_error", "test_error", "val_error", "test_err", "val_err"),
+    *("error_rate", "top1_error_rate", "test_top1_err", "test_top1_error", "val_top1_err"),
+)
+_ACCURACIES = (
+    *("accuracy", "acc", "top1", "top1_acc", "top1_accuracy", "test_acc", "val_acc", "valid_acc"),
+    *("test_accuracy", "val_accuracy", "validation_accuracy", "test_top1", "val_top1", "acc1"),
+)
+_LABELS = ("id", "name", "arch", "model", "hash", "run", "model_name", "architecture")
+_STATES = ("state", "status", "trial_state")
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedFile:
+    """Results as a file has them, before their states and scale are interpreted.
+
+    Attributes:
+        ids: Name of each model, "" where it has none.
+        states: State of each, "" where the file has none.
+        values: Error or accuracy of each, NaN where there is none, inf where it is no finite
+            number, (n,).
+        metric: The error in words.
+        accuracy: Whether the values are accuracies.
+        percent: Whether the values are certainly in percent.
+        columns: All other numbers, each (n,), NaN where unknown.
+        notes: What the user should know about the reading.
+        input: Input, stem and strides, where the file records them.
+    """
+
+    ids: Sequence[str]
+    states: Sequence[str]
+    values: FloatArray
+    metric: str
+    accuracy: bool
+    percent: bool
+    columns: Mapping[str, FloatArray]
+    notes: Sequence[str] = ()
+    input: Mapping[str, Any] | None = None
+
+
+def read_any_text(path: Path) -> tuple[str, list[str]]:
+    """Return the text of a file in UTF-8, UTF-16 or Windows-1252, and notes on it.
+
+    Raises:
+        InputError: The file is missing, too large, a pickle or a workbook.
+    """
+    check_regular_file(path, "import")
+    try:
+        if path.is_file() and path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"import: {path} is larger than {_MAX_BYTES >> 30} GiB")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"import: no file {path}") from None
+    except OSError as error:
+        raise InputError(f"import: cannot read {path}: {error.strerror}") from None
+    if data[:1] == b"\x80" or data[:2] == b"PK":
+        raise InputError(
+            f"import: {path} is a pickle, a workbook or an archive, which is never opened; save "
+            "its numbers as CSV or JSON, if you trust it"
+        )
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]:
+        encodings = ["utf-16"] if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ["utf-16-le"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        old = encoding == "cp1252"
+        return text, ["the file is not UTF-8; it was read as Windows-1252"] if old else []
+    raise InputError(f"import: {path} is not text in UTF-8 or UTF-16; save it as CSV or JSON")
+
+
+def normalized(name: str) -> str:
+    """Return a column's name in lower case, with words joined by one underscore."""
+    words = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return re.sub(r"\btop_([15])(?=_|$)", r"top\1", words.removeprefix("user_attrs_"))
+
+
+def parse_table(
+    text: str,
+    path: Path,
+    error: str | None = None,
+    accuracy: str | None = None,
+    decimal: str | None = None,
+) -> ParsedFile:
+    """Read a table with one model per row.
+
+    Args:
+        text: Its text, with columns separated by commas, semicolons or tabs.
+        path: The file, for messages.
+        error: Column of the error; None finds it.
+        accuracy: Column of the accuracy, to use in place of an error.
+        decimal: Decimal mark, "." or ","; None finds it.
+
+    Raises:
+        InputError: The text is no table, or has no column of errors.
+    """
+    first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = max(",;\t|", key=first.count)
+    header, *rows = csv_rows(text, path, delimiter)
+    return parse_rows(header, rows, path, error, accuracy, decimal, delimiter)
+
+
+def parse_records(
+    records: Sequence[Mapping[str, Any]], path: Path, error: str | None, accuracy: str | None
+) -> ParsedFile:
+    """Read a list of flat JSON maps, one per model; see `parse_table`."""
+    header = list(dict.fromkeys(str(key) for record in records for key in record))
+    rows = [
+        ["" if (v := record.get(key)) is None else v if isinstance(v, str) else json.dumps(v)
+         for key in header]
+        for record in records
+    ]  # fmt: skip
+    return parse_rows(header, rows, path, error, accuracy, ".", ",")
+
+
+def parse_rows(
+    header: list[str],
+    rows: list[list[str]],
+    path: Path,
+    error: str | None,
+    accuracy: str | None,
+    decimal: str | None,
+    delimiter: str,
+) -> ParsedFile:
+    """Read rows of text cells; see `parse_table`."""
+    notes: list[str] = []
+    blank = sum(not any(row) for row in rows)
+    if blank:
+        notes.append(f"{blank} empty rows were skipped")
+    rows = [row + [""] * (len(header) - len(row)) for row in rows if any(row)]
+    if not rows:
+        raise InputError(f"import: {path}: needs a header line, and a model per line")
+    cells = {
+        name: list(column) for name, column in zip(header, zip(*rows, strict=True), strict=True)
+    }
+    if decimal is None:
+        decimal = _find_decimal(list(cells.values()), delimiter, path)
+    metric, is_accuracy = _find_metric(header, path, error, accuracy)
+    _drop_row_index(cells, metric, notes)
+    by_name = {normalized(name): name for name in reversed(list(cells)) if name != metric}
+    label = next((by_name[name] for name in _LABELS if name in by_name), None)
+    state = next((by_name[name] for name in _STATES if name in by_name), None)
+    if label is None and numbers(cells.get("", []), decimal)[1]:
+        label = ""  # names without a header, as R and pandas write them
+    values, odd = numbers(cells[metric], decimal)
+    if odd:
+        lines = listed([f"line {i + 2}: {shortened(repr(cells[metric][i]))}" for i in odd])
+        raise InputError(f"import: {path}: {metric} must be a number or empty; {lines}")
+    columns = _numeric_columns(cells, (metric, label, state), decimal, notes)
+    named_percent = "%" in metric or re.search(r"percent|pct", metric.lower()) is not None
+    return ParsedFile(
+        ids=cells[label] if label is not None else [""] * len(rows),
+        states=cells[state] if state else [""] * len(rows),
+        values=values,
+        metric=f"100 - {metric}" if is_accuracy else metric,
+        accuracy=is_accuracy,
+        percent=named_percent or any(cell.endswith("%") for cell in cells[metric]),
+        columns=columns,
+        notes=notes,
+    )
+
+
+def numbers(cells: Sequence[str], decimal: str) -> tuple[FloatArray, list[int]]:
+    """Return the numbers in cells, and the rows of those that are neither a number nor unknown.
+
+    Unknown is NaN; a cell that states a value that is not finite, such as "nan", is inf.
+    """
+    values, odd = np.full(len(cells), math.nan), []
+    for i, cell in enumerate(cells):
+        text = cell.strip().removesuffix("%").strip()
+        if text.lower() in _UNKNOWN:
+            continue
+        if _GROUPED[decimal].fullmatch(text):
+            text = re.sub(r"[^\d+.-]" if decimal == "." else r"[^\d+,-]", "", text)
+        try:
+            value = float(text.replace(",", ".") if decimal == "," else text)
+        except ValueError:
+            odd.append(i)
+            continue
+        values[i] = value if math.isfinite(value) else math.inf
+    return values, odd
+
+
+def _find_decimal(columns: Sequence[Sequence[str]], delimiter: str, path: Path) -> str:
+    """Return the decimal mark of the columns that hold nothing but numbers."""
+    cells: list[str] = []
+    for column in columns:
+        texts = [cell.removesuffix("%").strip() for cell in column]
+        if all(_NUMERIC.fullmatch(text) or text.lower() in _UNKNOWN for text in texts):
+            cells += texts
+    point, comma = (any(map(_DECIMAL[mark].fullmatch, cells)) for mark in ".,")
+    if comma and not point:
+        return ","
+    example = next((cell for cell in cells if _COMMA_AND_3_DIGITS.fullmatch(cell)), None)
+    if delimiter != "," and ((comma and point) or (example and not point)):
+        example = example or next(filter(_DECIMAL[","].fullmatch, cells))
+        raise InputError(
+            f"import: {path}: decimal is unclear: {example!r} could be either; pass decimal=',' or "
+            "decimal='.'",
+            "decimal",
+        )
+    return "."
+
+
+def _find_metric(
+    header: list[str], path: Path, error: str | None, accuracy: str | None
+) -> tuple[str, bool]:
+    """Return the column of the error, or of the accuracy with True."""
+    for name, is_accuracy in ((error, False), (accuracy, True)):
+        if name is not None:
+            if name not in header:
+                argument = "accuracy" if is_accuracy else "error"
+                raise InputError(
+                    f"import: {path}: no column {name!r}; {nearest(name, header)}", argument
+                )
+            return name, is_accuracy
+    by_name = {normalized(re.sub(r"%|percent|pct", "", name.lower())): name for name in header}
+    for names, is_accuracy in ((_ERRORS, False), (_ACCURACIES, True)):
+        for name in names:
+            if name in by_name:
+                return by_name[name], is_accuracy
+    raise InputError(
+        f"import: {path}: no column of errors was recognized; name it with error= or accuracy=; "
+        f"the columns are {shortened(', '.join(header[:12]))}"
+    )
+
+
+def _drop_row_index(cells: dict[str, list[str]], metric: str, notes: list[str]) -> None:
+    """Remove columns that only number the rows, as `DataFrame.to_csv` writes them."""
+    n = len(cells[metric])
+    counts = [[str(i + start) for i in range(n)] for start in (0, 1)]
+    for name in [name for name in cells if name == "" or re.fullmatch(r"Unnamed: \d+", name)]:
+        if cells[name] in counts:
+            del cells[name]
+            notes.append("a column without a name that only numbers the rows was left out")
+
+
+def _numeric_columns(
+    cells: Mapping[str, list[str]], others: Sequence[str | None], decimal: str, notes: list[str]
+) -> dict[str, FloatArray]:
+    """Return the columns of numbers; note what was left out or is unknown."""
+    columns, left_out, partial = {}, [], []
+    for name, column in cells.items():
+        if name in others:
+            continue
+        values, odd = numbers(column, decimal)
+        values[np.isinf(values)] = math.nan
+        known = int(np.isfinite(values).sum())
+        if known <= len(odd):
+            left_out += [name] if odd else []
+            continue
+        columns[name] = values
+        unknown = len(column) - known
+        if unknown:
+            example = f", such as {shortened(repr(column[odd[0]]), 20)}" if odd else ""
+            partial.append(f"{name} ({unknown} of {len(column)}{example})")
+    if left_out:
+        notes.append(f"columns that are not numeric were left out: {listed(left_out, ', ')}")
+    if partial:
+        notes.append(f"unknown values: {listed(partial, ', ')}")
+    return columns
