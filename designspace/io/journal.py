@@ -18,14 +18,19 @@ from designspace.io.text_files import check_regular_file, read_text
 
 @dataclass(frozen=True)
 class Journal:
-    """What a journal holds: its whole records, and the number of its torn last line or None."""
+    """The contents of a journal.
+
+    Attributes:
+        records: All complete records.
+        torn_line: Number of a torn last line, or None.
+    """
 
     records: tuple[dict[str, Any], ...]
     torn_line: int | None = None
 
 
 def encode(record: dict[str, Any]) -> str:
-    """Render one record as a line of JSON that ends with the `crc32` of all before it."""
+    """Render one record as a line of JSON that ends with the `crc32` of the rest."""
     body = json.dumps(record, separators=(", ", ": "), allow_nan=False)[:-1]
     return f'{body}, "crc32": "{zlib.crc32(body.encode()):08x}"}}\n'
 
@@ -33,18 +38,18 @@ def encode(record: dict[str, Any]) -> str:
 def append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Append records and fsync, first cutting off a torn last line.
 
-    A last record that lacks only its newline is whole and stays.
+    A last record that lacks only its newline is complete and stays.
 
     Raises:
-        InputError: The file cannot be written; what it held before is unharmed.
+        InputError: The file cannot be written; its earlier records are unharmed.
     """
     text = "".join(encode(record) for record in records).encode()
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            end = _end_of_whole_lines(handle)
+            end = _end_of_complete_lines(handle)
             size = os.fstat(handle).st_size
-            if _is_whole(os.pread(handle, size - end, end)):
+            if _is_complete(os.pread(handle, size - end, end)):
                 end, text = size, b"\n" + text
             os.ftruncate(handle, end)
             os.lseek(handle, end, os.SEEK_SET)
@@ -82,7 +87,7 @@ def read(path: Path, what: str = "journal") -> Journal:
             if number == len(lines):  # no newline after it: torn while being written
                 return Journal(tuple(records), torn_line=number)
             raise InputError(
-                f"{what}: {path}, line {number}: {error}; mend or delete that line"
+                f"{what}: {path}, line {number}: {error}; correct or delete that line"
             ) from None
     return Journal(tuple(records))
 
@@ -100,11 +105,11 @@ def _decode(line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (json.JSONDecodeError, RecursionError):
-        raise ValueError("not a whole JSON record") from None
+        raise ValueError("not a complete JSON record") from None
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     stated = record.pop("crc32", None)
-    # People write journals by hand: a record without a checksum is accepted.
+    # A record written by hand has no checksum.
     if stated is not None:
         body = line.rpartition(', "crc32": ')[0]
         if stated != f"{zlib.crc32(body.encode()):08x}":
@@ -112,14 +117,14 @@ def _decode(line: str) -> dict[str, Any]:
     return record
 
 
-def _is_whole(tail: bytes) -> bool:
+def _is_complete(tail: bytes) -> bool:
     try:
         return bool(_decode(tail.decode()))
     except ValueError:
         return False
 
 
-def _end_of_whole_lines(handle: int) -> int:
+def _end_of_complete_lines(handle: int) -> int:
     """Offset after the last newline."""
     end = os.lseek(handle, 0, os.SEEK_END)
     while end:

@@ -1,4 +1,4 @@
-"""Processes of joblib's loky, as the cache and the trials use them."""
+"""Worker processes of joblib's loky that end with this process."""
 
 import os
 import re
@@ -24,22 +24,19 @@ __all__ = [
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Seconds between two looks of a process at whether its parent lives.
-_LOOK_EVERY = 0.5
+# Seconds between two checks of a worker whether its parent is alive.
+_POLL_SECONDS = 0.5
 
 
 def pool(processes: int) -> ProcessPoolExecutor:
-    """Make a pool whose processes end with this one, even if it is killed.
-
-    Its successor does their work again.
-    """
+    """Make a pool whose processes end with this one, even if it is killed."""
     return ProcessPoolExecutor(processes, initializer=_end_with, initargs=(os.getpid(),))
 
 
 def _end_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_SECONDS)
         os._exit(1)
 
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
@@ -53,7 +50,7 @@ def exit_codes(error: BaseException) -> str:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Let processes that are started here ignore Ctrl-C, which is for this process alone."""
+    """Start processes that ignore Ctrl-C, which this process handles."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -67,10 +64,10 @@ def interrupts_blocked() -> Iterator[None]:
 def unordered(
     function: Callable[[Item], Result], items: Iterable[Item], jobs: int
 ) -> Iterator[Result]:
-    """Apply a function in processes, a few items ahead; yield results as they come.
+    """Apply a function in `jobs` processes; yield results as they come.
 
     Raises:
-        TerminatedWorkerError: A process was killed. What was yielded before stands.
+        TerminatedWorkerError: A process was killed; earlier results are valid.
     """
     processes = pool(jobs)
     source = iter(items)

@@ -1,4 +1,4 @@
-"""Results as plain data, for JSON and CSV; names as text that can be written and drawn."""
+"""Results as plain data for JSON and CSV, and names as printable text."""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -25,12 +25,12 @@ def plain(value: Any) -> Any:
 
 
 def number(value: float) -> float | int:
-    """Return a number as people write it: whole ones without a point."""
+    """Return a whole number as an int, so that it is written without a point."""
     return int(value) if float(value).is_integer() else float(value)
 
 
 def readable(text: str) -> str:
-    """Return a name that people chose, with a replacement character for all that can't be printed:
-    control characters, undecodable bytes of a file name, marks that turn the writing around.
+    """Return a name with a replacement character for each character that can't be printed, such as
+    control characters, undecodable bytes and marks that change the writing direction.
     """
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,11 +1,11 @@
 """BatchNorm, the residual sum and ReLU as loops over the pixels, compiled for this CPU by numba.
 
-torch takes each of the three, forward and backward, over the pixels several times, and vectorises
-over channels: with the 2 to 64 of small images most of its time goes into loops that are too
-short. Here pixels that lie side by side are folded into columns (8 pixels of 12 channels are one
-row of 96 columns), and each direction reads them as seldom as the formulas allow.
+torch passes over the pixels several times for each of the three, forward and backward, and
+vectorizes over channels: with the 2 to 64 channels of small images most of the time goes into short
+loops. Here neighboring pixels are folded into columns (8 pixels of 12 channels are one row of 96
+columns), and each direction reads them as few times as the formulas allow.
 
-The functions take addresses of float32 values, which costs a call far less than arrays do.
+The functions take addresses of float32 values: passing arrays makes a call far more expensive.
 """
 
 from collections.abc import Callable
@@ -33,10 +33,7 @@ def _compiled(*arguments: Any) -> Callable[[_Kernel], _Kernel]:
 
 @loops
 def _moments(rows: Any) -> Any:
-    """Sums of the values of each column and of their squares, around the first row.
-
-    Its values are as near to the mean as any, so that little is lost where squares are subtracted.
-    """
+    """Sums of each column and of its squares, around the first row, for numerical stability."""
     count, columns = rows.shape
     centre = rows[0]
     sums, squares = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
@@ -55,18 +52,18 @@ def _moments(rows: Any) -> Any:
 
 
 @loops
-def _masked_sums(
-    slopes: Any,
+def _gradient_sums(
+    grad_output: Any,
     rows: Any,
-    made: Any,
+    output: Any,
     scale: Any,
     shift: Any,
     centre: Any,
-    on_identity: Any,
+    grad_identity: Any,
     kind: Any,
 ) -> Any:
-    """Sums over each column of the slopes of what went into the ReLU, and of their products with
-    the values around the mean; those slopes are written where an identity was added.
+    """Sums over each column of the gradients before the ReLU, and of their products with the
+    centered values; those gradients are written to `grad_identity` where an identity was added.
     """
     count, columns = rows.shape
     add, relu = kind
@@ -75,31 +72,31 @@ def _masked_sums(
     for i in range(count):
         if add:
             for j in range(columns):
-                slope = slopes[i, j] if not relu or made[i, j] > zero else zero
-                on_identity[i, j] = slope
-                sums[j] += slope
-                products[j] += slope * (rows[i, j] - centre[j])
+                grad = grad_output[i, j] if not relu or output[i, j] > zero else zero
+                grad_identity[i, j] = grad
+                sums[j] += grad
+                products[j] += grad * (rows[i, j] - centre[j])
         else:
-            # What went into the ReLU is computed again, which is faster than reading its result.
+            # Computing the input of the ReLU again is faster than reading its output.
             for j in range(columns):
                 passed = not relu or scale[j] * rows[i, j] + shift[j] > zero
-                slope = slopes[i, j] if passed else zero
-                sums[j] += slope
-                products[j] += slope * (rows[i, j] - centre[j])
+                grad = grad_output[i, j] if passed else zero
+                sums[j] += grad
+                products[j] += grad * (rows[i, j] - centre[j])
     return sums, products
 
 
 @_compiled(*[voidptr] * 9, *[intp] * 3, *[boolean] * 2, *[float64] * 2)
-def normalise(
+def normalize(
     rows_at: Any,
     identity_at: Any,
     weight_at: Any,
     bias_at: Any,
     running_mean_at: Any,
     running_var_at: Any,
-    made_at: Any,
+    output_at: Any,
     mean_at: Any,
-    inverse_at: Any,
+    inv_std_at: Any,
     count: int,
     columns: int,
     channels: int,
@@ -108,20 +105,20 @@ def normalise(
     momentum: float,
     eps: float,
 ) -> None:
-    """Write relu(batch_norm(rows) + identity) and what the way back needs.
+    """Write relu(batch_norm(rows) + identity) and what the backward pass needs.
 
     Ioffe and Szegedy 2015, algorithm 1; the running variance is the unbiased one, as in torch.
 
     Args:
         rows_at: Values, (count, columns); column j is of channel j % channels.
-        identity_at: What to add, as the rows.
+        identity_at: What to add, of the same shape.
         weight_at: Scale of each channel.
         bias_at: Shift of each channel.
         running_mean_at: Moved towards the mean, in place.
         running_var_at: Moved towards the unbiased variance, in place.
-        made_at: The result, written; as the rows.
+        output_at: The result, written; of the same shape.
         mean_at: Mean of each channel, written.
-        inverse_at: 1 / sqrt(variance + eps) of each channel, written.
+        inv_std_at: 1 / sqrt(variance + eps) of each channel, written.
         count: Rows.
         columns: A multiple of the channels.
         channels: Channels.
@@ -132,32 +129,34 @@ def normalise(
     """
     rows = carray(rows_at, (count, columns), np.float32)
     identity = carray(identity_at, (count, columns), np.float32)
-    made = carray(made_at, (count, columns), np.float32)
+    output = carray(output_at, (count, columns), np.float32)
     weight, bias = carray(weight_at, channels, np.float32), carray(bias_at, channels, np.float32)
     running_mean = carray(running_mean_at, channels, np.float32)
     running_var = carray(running_var_at, channels, np.float32)
     mean = carray(mean_at, channels, np.float32)
-    inverse = carray(inverse_at, channels, np.float32)
+    inv_std = carray(inv_std_at, channels, np.float32)
     values = count * (columns // channels)
 
     centre, sums, squares = _moments(rows)
     scale, shift = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for c in range(channels):
-        total, spread = 0.0, 0.0
+        total, deviations = 0.0, 0.0
         for j in range(c, columns, channels):
             total += np.float64(centre[j]) * count + sums[j]
-        middle = total / values
+        channel_mean = total / values
         for j in range(c, columns, channels):
-            # Within a column around its own mean, and from there to the channel's.
+            # Squared deviations from the column's own mean, shifted to the channel's.
             own = np.float64(sums[j]) / count
-            spread += squares[j] - count * own * own + count * (centre[j] + own - middle) ** 2
-        spread = max(spread, 0.0)
-        mean[c] = middle
-        inverse[c] = 1 / np.sqrt(spread / values + eps)
+            deviations += (
+                squares[j] - count * own * own + count * (centre[j] + own - channel_mean) ** 2
+            )
+        deviations = max(deviations, 0.0)
+        mean[c] = channel_mean
+        inv_std[c] = 1 / np.sqrt(deviations / values + eps)
         running_mean[c] += momentum * (mean[c] - running_mean[c])
-        running_var[c] += momentum * (spread / (values - 1) - running_var[c])
+        running_var[c] += momentum * (deviations / (values - 1) - running_var[c])
         for j in range(c, columns, channels):
-            scale[j] = weight[c] * inverse[c]
+            scale[j] = weight[c] * inv_std[c]
             shift[j] = bias[c] - scale[j] * mean[c]
 
     zero = np.float32(0)
@@ -166,94 +165,95 @@ def normalise(
             value = scale[j] * rows[i, j] + shift[j]
             if add:
                 value += identity[i, j]
-            # So asked, NaN stays NaN.
-            made[i, j] = zero if relu and value < zero else value
+            # This comparison keeps NaN.
+            output[i, j] = zero if relu and value < zero else value
 
 
 @_compiled(*[voidptr] * 11, *[intp] * 3, *[boolean] * 2)
-def slopes_of_normalise(
-    slopes_at: Any,
+def normalize_backward(
+    grad_output_at: Any,
     rows_at: Any,
-    made_at: Any,
+    output_at: Any,
     weight_at: Any,
     bias_at: Any,
     mean_at: Any,
-    inverse_at: Any,
-    on_rows_at: Any,
-    on_identity_at: Any,
-    on_weight_at: Any,
-    on_bias_at: Any,
+    inv_std_at: Any,
+    grad_rows_at: Any,
+    grad_identity_at: Any,
+    grad_weight_at: Any,
+    grad_bias_at: Any,
     count: int,
     columns: int,
     channels: int,
     add: bool,
     relu: bool,
 ) -> None:
-    """Write the slopes of what `normalise` was given, from those of its result.
+    """Write the gradients of the inputs of `normalize` from those of its output.
 
     Args:
-        slopes_at: Slopes of the result, (count, columns).
-        rows_at: As given.
-        made_at: The result; not read where nothing was added.
-        weight_at: As given.
-        bias_at: As given.
-        mean_at: As written.
-        inverse_at: As written.
-        on_rows_at: Slopes of the rows, written.
-        on_identity_at: Slopes of the identity, written if it was added.
-        on_weight_at: Slopes of the scales, written.
-        on_bias_at: Slopes of the shifts, written.
-        count: As given.
-        columns: As given.
-        channels: As given.
-        add: As given.
-        relu: As given.
+        grad_output_at: Gradients of the output, (count, columns).
+        rows_at: Values, as in `normalize`.
+        output_at: The output; not read where nothing was added.
+        weight_at: Scale of each channel.
+        bias_at: Shift of each channel.
+        mean_at: Mean of each channel, from `normalize`.
+        inv_std_at: 1 / std of each channel, from `normalize`.
+        grad_rows_at: Gradients of the values, written.
+        grad_identity_at: Gradients of the identity, written if one was added.
+        grad_weight_at: Gradients of the scales, written.
+        grad_bias_at: Gradients of the shifts, written.
+        count: Rows.
+        columns: A multiple of the channels.
+        channels: Channels.
+        add: Whether an identity was added.
+        relu: Whether a ReLU follows.
     """
-    slopes = carray(slopes_at, (count, columns), np.float32)
+    grad_output = carray(grad_output_at, (count, columns), np.float32)
     rows = carray(rows_at, (count, columns), np.float32)
-    made = carray(made_at, (count, columns), np.float32)
-    on_rows = carray(on_rows_at, (count, columns), np.float32)
-    on_identity = carray(on_identity_at, (count, columns), np.float32)
+    output = carray(output_at, (count, columns), np.float32)
+    grad_rows = carray(grad_rows_at, (count, columns), np.float32)
+    grad_identity = carray(grad_identity_at, (count, columns), np.float32)
     weight, bias = carray(weight_at, channels, np.float32), carray(bias_at, channels, np.float32)
     mean = carray(mean_at, channels, np.float32)
-    inverse = carray(inverse_at, channels, np.float32)
-    on_weight = carray(on_weight_at, channels, np.float32)
-    on_bias = carray(on_bias_at, channels, np.float32)
+    inv_std = carray(inv_std_at, channels, np.float32)
+    grad_weight = carray(grad_weight_at, channels, np.float32)
+    grad_bias = carray(grad_bias_at, channels, np.float32)
     values = count * (columns // channels)
     zero = np.float32(0)
 
-    centre, by_slope = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    centre, grad_scale = np.empty(columns, np.float32), np.empty(columns, np.float32)
     shift = np.empty(columns, np.float32)
     for j in range(columns):
         c = j % channels
         centre[j] = mean[c]
-        by_slope[j] = weight[c] * inverse[c]
-        shift[j] = bias[c] - by_slope[j] * mean[c]
-    kind = (add, relu)
-    sums, products = _masked_sums(slopes, rows, made, by_slope, shift, centre, on_identity, kind)
+        grad_scale[j] = weight[c] * inv_std[c]
+        shift[j] = bias[c] - grad_scale[j] * mean[c]
+    sums, products = _gradient_sums(
+        grad_output, rows, output, grad_scale, shift, centre, grad_identity, (add, relu)
+    )
 
-    # scale * (slope - mean of slopes - normalised * mean of slope * normalised), gathered as one
-    # sum of products of the slope and of the value.
-    by_value, constant = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    # scale * (gradient - mean of gradients - normalized * mean of gradient * normalized), written
+    # as one factor of the gradient, one of the value, and a constant.
+    row_scale, constant = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for c in range(channels):
         total, product = 0.0, 0.0
         for j in range(c, columns, channels):
             total += sums[j]
             product += products[j]
-        on_bias[c] = total
-        on_weight[c] = product * inverse[c]
-        scale = weight[c] * inverse[c]
-        value = -scale * inverse[c] * inverse[c] * product / values
+        grad_bias[c] = total
+        grad_weight[c] = product * inv_std[c]
+        scale = weight[c] * inv_std[c]
+        value = -scale * inv_std[c] * inv_std[c] * product / values
         for j in range(c, columns, channels):
-            by_value[j] = value
+            row_scale[j] = value
             constant[j] = -scale * total / values - value * mean[c]
     for i in range(count):
         if add:
             for j in range(columns):
-                slope = on_identity[i, j]
-                on_rows[i, j] = by_slope[j] * slope + by_value[j] * rows[i, j] + constant[j]
+                grad = grad_identity[i, j]
+                grad_rows[i, j] = grad_scale[j] * grad + row_scale[j] * rows[i, j] + constant[j]
         else:
             for j in range(columns):
-                passed = not relu or by_slope[j] * rows[i, j] + shift[j] > zero
-                slope = slopes[i, j] if passed else zero
-                on_rows[i, j] = by_slope[j] * slope + by_value[j] * rows[i, j] + constant[j]
+                passed = not relu or grad_scale[j] * rows[i, j] + shift[j] > zero
+                grad = grad_output[i, j] if passed else zero
+                grad_rows[i, j] = grad_scale[j] * grad + row_scale[j] * rows[i, j] + constant[j]

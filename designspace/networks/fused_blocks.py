@@ -1,4 +1,4 @@
-"""Blocks whose BatchNorm takes the residual sum and the ReLU along, for training on a CPU.
+"""Blocks that fuse BatchNorm, the residual sum and ReLU, for training on a CPU.
 
 State keys and, up to rounding, results are those of the blocks as torchvision has them. Without
 numba, torch's own layers do the same work.
@@ -14,13 +14,13 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from designspace.networks import numba_loops
 
-# Columns that pixels are folded into; longer loops gain nothing.
-_WIDE = 128
+# Columns that pixels are folded into; longer loops are no faster.
+_MAX_COLUMNS = 128
 _ORDER = torch.channels_last
 
 
 class FusedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d`, with what follows it in a block.
+    """`nn.BatchNorm2d` with the residual sum and ReLU that follow it in a block.
 
     Attributes:
         relu: Whether a ReLU follows.
@@ -30,11 +30,11 @@ class FusedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, images: Tensor, identity: Tensor | None = None) -> Tensor:
         """Normalise (batch, channels, height, width); add the identity, if any; ReLU, if any."""
-        if not self._runs_on(images):
-            made = super().forward(images)
+        if not self._supports(images):
+            output = super().forward(images)
             if identity is not None:
-                made += identity
-            return made.relu_() if self.relu else made
+                output += identity
+            return output.relu_() if self.relu else output
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         fused: Tensor = _Fused.apply(
@@ -50,13 +50,13 @@ class FusedBatchNorm(nn.BatchNorm2d):
         )
         return fused
 
-    def _runs_on(self, images: Tensor) -> bool:
+    def _supports(self, images: Tensor) -> bool:
         return (
             self.training
             and self.momentum is not None
             and images.device.type == "cpu"
             and images.dtype == torch.float32
-            # Of a single value there is no variance: torch says so.
+            # torch raises where a channel has a single value, and so no variance.
             and images.numel() > images.shape[1]
             and images.is_contiguous(memory_format=_ORDER)
             and numba_loops.available()
@@ -75,27 +75,27 @@ class FusedBlock(ResBottleneckBlock):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """Return relu(x + f(x)), x projected where the shape changes."""
         identity = x if self.proj is None else self.proj(x)
-        *parts, last = self.f
-        for part in parts:
-            x = part(x)
+        *layers, last = self.f
+        for layer in layers:
+            x = layer(x)
         convolution, norm = last
-        made: Tensor = norm(convolution(x), identity)
-        return made
+        output: Tensor = norm(convolution(x), identity)
+        return output
 
 
-def fuse_relu(part: Conv2dNormActivation) -> Conv2dNormActivation:
-    """Let the norm of convolution, norm, ReLU do the ReLU's work; the state keys stay."""
-    part[1].relu = True
-    part[2] = nn.Identity()
-    return part
+def fuse_relu(layer: Conv2dNormActivation) -> Conv2dNormActivation:
+    """Move the ReLU of convolution, norm, ReLU into the norm; state keys stay."""
+    layer[1].relu = True
+    layer[2] = nn.Identity()
+    return layer
 
 
-def _shape(images: Tensor) -> tuple[int, int, int]:
-    """Return rows, columns and channels of (batch, channels, height, width), folded."""
+def _folded_shape(images: Tensor) -> tuple[int, int, int]:
+    """Return folded rows, columns, and channels of (batch, channels, height, width)."""
     channels = images.shape[1]
     rows = images.numel() // channels
     columns = channels
-    while columns < _WIDE and rows % 2 == 0:
+    while columns < _MAX_COLUMNS and rows % 2 == 0:
         rows, columns = rows // 2, columns * 2
     return rows, columns, channels
 
@@ -114,56 +114,56 @@ class _Fused(torch.autograd.Function):
         momentum: float,
         eps: float,
     ) -> Tensor:
-        from designspace.networks.batchnorm_kernels import normalise
+        from designspace.networks.batchnorm_kernels import normalize
 
         add = identity is not None
-        added = images if identity is None else identity.contiguous(memory_format=_ORDER)
-        made = torch.empty_like(images)
-        mean, inverse = torch.empty_like(running_mean), torch.empty_like(running_mean)
-        normalise(
+        addend = images if identity is None else identity.contiguous(memory_format=_ORDER)
+        output = torch.empty_like(images)
+        mean, inv_std = torch.empty_like(running_mean), torch.empty_like(running_mean)
+        normalize(
             images.data_ptr(),
-            added.data_ptr(),
+            addend.data_ptr(),
             weight.data_ptr(),
             bias.data_ptr(),
             running_mean.data_ptr(),
             running_var.data_ptr(),
-            made.data_ptr(),
+            output.data_ptr(),
             mean.data_ptr(),
-            inverse.data_ptr(),
-            *_shape(images),
+            inv_std.data_ptr(),
+            *_folded_shape(images),
             add,
             relu,
             momentum,
             eps,
         )
-        ctx.save_for_backward(images, made, weight, bias, mean, inverse)
+        ctx.save_for_backward(images, output, weight, bias, mean, inv_std)
         ctx.add, ctx.relu = add, relu
-        return made
+        return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        from designspace.networks.batchnorm_kernels import slopes_of_normalise
+        from designspace.networks.batchnorm_kernels import normalize_backward
 
-        images, made, weight, bias, mean, inverse = ctx.saved_tensors
-        slopes = gradients[0].contiguous(memory_format=_ORDER)
-        on_images = torch.empty_like(images)
-        on_identity = torch.empty_like(images) if ctx.add else None
-        on_weight, on_bias = torch.empty_like(mean), torch.empty_like(mean)
-        slopes_of_normalise(
-            slopes.data_ptr(),
+        images, output, weight, bias, mean, inv_std = ctx.saved_tensors
+        grad_output = gradients[0].contiguous(memory_format=_ORDER)
+        grad_images = torch.empty_like(images)
+        grad_identity = torch.empty_like(images) if ctx.add else None
+        grad_weight, grad_bias = torch.empty_like(mean), torch.empty_like(mean)
+        normalize_backward(
+            grad_output.data_ptr(),
             images.data_ptr(),
-            made.data_ptr(),
+            output.data_ptr(),
             weight.data_ptr(),
             bias.data_ptr(),
             mean.data_ptr(),
-            inverse.data_ptr(),
-            on_images.data_ptr(),
-            0 if on_identity is None else on_identity.data_ptr(),
-            on_weight.data_ptr(),
-            on_bias.data_ptr(),
-            *_shape(images),
+            inv_std.data_ptr(),
+            grad_images.data_ptr(),
+            0 if grad_identity is None else grad_identity.data_ptr(),
+            grad_weight.data_ptr(),
+            grad_bias.data_ptr(),
+            *_folded_shape(images),
             ctx.add,
             ctx.relu,
         )
-        return on_images, on_identity, on_weight, on_bias, None, None, None, None, None
+        return grad_images, grad_identity, grad_weight, grad_bias, None, None, None, None, None

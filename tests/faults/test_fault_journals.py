@@ -58,7 +58,7 @@ def test_every_byte_of_a_record_of_trials_changed(run, times):
             found, message = tried(run.trials)
             if found is None:
                 assert f"{path}, line {number + 1}" in message, (place, message)
-                assert "mend or delete that line" in message, (place, message)
+                assert "correct or delete that line" in message, (place, message)
                 continue
             # Unnoticed are a lost last newline and a damaged name of the checksum: all is true.
             for trial in found:
@@ -126,7 +126,7 @@ def test_a_journal_full_of_zeros_after_a_power_cut(run, refused, cli):
     journal.append(path, [])
     assert b"\0" not in path.read_bytes()
     path.write_bytes(whole[:40] + b"\0" * 40 + whole[80:])
-    clear(refused("status", run.path), f"{path}, line 1", "mend or delete that line")
+    clear(refused("status", run.path), f"{path}, line 1", "correct or delete that line")
 
 
 def state_bytes():

@@ -31,15 +31,15 @@ def pair(channels, batch, side, offset=0.0):
 )
 @pytest.mark.parametrize("offset", [0.0, 20.0])
 @pytest.mark.parametrize(("relu", "add"), [(False, False), (True, False), (True, True)])
-def test_values_slopes_and_statistics_are_torchs(channels, batch, side, offset, relu, add):
+def test_values_gradients_and_statistics_match_torch(channels, batch, side, offset, relu, add):
     theirs, ours, images = pair(channels, batch, side, offset)
     ours.relu = relu
-    slopes, identity = torch.randn_like(images), torch.randn_like(images)
-    # Where rounding decides on which side of the ReLU's corner a value lies, nothing is asked.
+    gradients, identity = torch.randn_like(images), torch.randn_like(images)
+    # Values that rounding may put on either side of the ReLU's corner get no gradient.
     with torch.no_grad():
-        slopes[(theirs(images) + (identity if add else 0)).abs() < 1e-3] = 0
+        gradients[(theirs(images) + (identity if add else 0)).abs() < 1e-3] = 0
     theirs.load_state_dict(ours.state_dict())
-    found = []
+    results = []
     for layer in (theirs, ours):
         inputs = images.clone(memory_format=ORDER).requires_grad_()
         added = identity.clone(memory_format=ORDER).requires_grad_()
@@ -48,20 +48,20 @@ def test_values_slopes_and_statistics_are_torchs(channels, batch, side, offset, 
         else:
             outputs = layer(inputs) + added if add else layer(inputs)
             outputs = outputs.relu() if relu else outputs
-        outputs.backward(slopes)
-        found.append(
+        outputs.backward(gradients)
+        results.append(
             [outputs, inputs.grad, layer.weight.grad, layer.bias.grad, *layer.state_dict().values()]
             + ([added.grad] if add else [])
         )
-    assert found[1][0].is_contiguous(memory_format=ORDER)
-    for mine, other in zip(found[1], found[0], strict=True):
+    assert results[1][0].is_contiguous(memory_format=ORDER)
+    for mine, other in zip(results[1], results[0], strict=True):
         scale = other.abs().max().clamp(min=0.1).item()
         assert (mine - other).abs().max().item() <= 2e-5 * (1 + offset / 3) * scale
 
 
 @needs_numba
-def test_slopes_are_those_of_finite_differences_in_the_large():
-    """A direction in the input changes a weighted sum as the slope says."""
+def test_gradients_match_finite_differences():
+    """The directional derivative of a weighted sum of the output."""
     _, ours, images = pair(4, 64, 16)
     weights = torch.randn_like(images)
     inputs = images.clone(memory_format=ORDER).requires_grad_()
@@ -78,7 +78,7 @@ def test_slopes_are_those_of_finite_differences_in_the_large():
 @pytest.mark.parametrize("se_ratio", [0.0, 0.25])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_whole_network_is_the_same(se_ratio, training):
-    """The same weights from the same seed, the same state keys, outputs, and slopes."""
+    """The same weights from the same seed, the same state keys, outputs and gradients."""
     stages = Body((2, 1), (16, 24), (4.0, 2.0), (2, 4), se_ratio)
     model = Model("m", stages, Skeleton(16, 5, 8, 1, (1, 2)))
     images = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -97,15 +97,15 @@ def test_a_whole_network_is_the_same(se_ratio, training):
     assert any(isinstance(module, FusedBatchNorm) for module in ours.modules())
     assert list(ours.state_dict()) == list(plain.state_dict())
     assert torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
-    truth = dict(exact.named_parameters())
+    reference = dict(exact.named_parameters())
     for (name, theirs), mine in zip(plain.named_parameters(), ours.parameters(), strict=True):
         assert torch.equal(mine, theirs), name
         # Rounding puts a few values on the other side of a ReLU's corner, with torch's layers too.
-        wanted = truth[name].grad
-        assert (mine.grad - wanted).norm() <= 0.02 * wanted.norm(), name
+        expected = reference[name].grad
+        assert (mine.grad - expected).norm() <= 0.02 * expected.norm(), name
 
 
-def test_other_memory_orders_and_types_are_torchs_to_the_bit():
+def test_other_memory_orders_and_types_equal_torch_to_the_bit():
     for convert in (torch.Tensor.contiguous, torch.Tensor.double):
         theirs, ours, images = pair(4, 64, 16)
         images = convert(images)
@@ -116,38 +116,38 @@ def test_other_memory_orders_and_types_are_torchs_to_the_bit():
 
 
 @needs_numba
-def test_slopes_in_another_order_are_taken():
-    """Mean pooling hands back slopes that are one value seen many times."""
+def test_gradients_in_another_memory_order_are_accepted():
+    """The gradient of mean pooling is an expanded single value."""
     theirs, ours, images = pair(8, 4, 8)
-    slopes = []
+    gradients = []
     for layer in (theirs, ours):
         inputs = images.clone(memory_format=ORDER).requires_grad_()
         (layer(inputs) * torch.arange(8.0)[:, None, None]).sum(1).mean().backward()
-        slopes.append(layer.bias.grad)
-    assert torch.allclose(*slopes, rtol=1e-5)
+        gradients.append(layer.bias.grad)
+    assert torch.allclose(*gradients, rtol=1e-5)
 
 
-def test_what_is_not_a_number_stays_so():
+def test_nan_stays_nan():
     _, ours, images = pair(4, 8, 4)
     ours.relu = True
     images[0, 1, 0, 0] = torch.nan
-    made = ours(images)
-    assert made[:, 1].isnan().all()
-    assert made[:, 0].isfinite().all()
+    outputs = ours(images)
+    assert outputs[:, 1].isnan().all()
+    assert outputs[:, 0].isfinite().all()
 
 
-def test_of_one_value_there_is_no_variance():
+def test_a_single_value_has_no_variance():
     with pytest.raises(ValueError, match="more than 1 value"):
         FusedBatchNorm(3)(torch.randn(1, 3, 1, 1))
 
 
 @needs_numba
-def test_slopes_of_slopes_are_refused():
+def test_second_derivatives_are_refused():
     _, ours, images = pair(4, 8, 4)
-    made = ours(images.requires_grad_())
-    (slope,) = torch.autograd.grad(made.square().sum(), images, create_graph=True)
+    outputs = ours(images.requires_grad_())
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), images, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        slope.sum().backward()
+        gradient.sum().backward()
 
 
 @pytest.mark.parametrize("se_ratio", [0.0, 0.25])
