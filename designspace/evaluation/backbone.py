@@ -52,6 +52,9 @@ class Backbone:
                 f"{self.model.name}) to {_MAX_SIDE}",
                 argument="side",
             )
+        for key, tensor in self.weights.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"{self.source}: {key} has values that are NaN or infinite")
 
     def trunk(self) -> nn.Module:
         """Build the trunk with its weights."""
@@ -72,9 +75,9 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
     """Load a pretrained trunk.
 
     Args:
-        path: Folder of a pretraining, its trunk.pt, or a file of weights from torchvision, timm,
-            transformers, VISSL or SwAV (.safetensors or torch).
-        model: The architecture; required for a file of weights.
+        path: Folder of a pretraining, its trunk.pt, or a file or folder of weights from another
+            library (see `read_weights`).
+        model: The architecture; required for weights of another library.
         side: Side of the images; None for the largest crop, or the model's resolution.
 
     Raises:
@@ -83,13 +86,13 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
     if not path.exists():
         raise InputError(f"there is no {path}; pass the folder of a pretraining, or a file")
     run = PretrainRun(path if path.is_dir() else path.parent)
-    if path.is_dir() and (run.started or not weight_files(path)):
-        if not run.started:
-            raise InputError(
-                f"{path} is not the folder of a pretraining: it has no recipe.yaml; for weights of "
-                "another library pass their file"
-            )
+    if path.is_dir() and run.started:
         return _from_run(run, model, side)
+    if path.is_dir() and not weight_files(path):
+        raise InputError(
+            f"{path} is not the folder of a pretraining: it has no recipe.yaml, nor weights of "
+            "another library"
+        )
     own = run.started and path.name == run.trunk_file.name
     if model is None:
         if not own:
@@ -103,9 +106,10 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
     weights = {key: array.cpu() for key, array in checkpoint.state.items()}
     source = f"{path} ({checkpoint.style})"
     if own:
-        return _with_statistics(run, model, weights, side, source, ())
-    resolution = model.skeleton.resolution if side is None else side
-    return Backbone(model, weights, resolution, _IMAGENET_MEAN, _IMAGENET_STD, source)
+        return _with_statistics(run, model, weights, side, source, checkpoint.notes)
+    side = model.skeleton.resolution if side is None else side
+    mean, std = _IMAGENET_MEAN, _IMAGENET_STD
+    return Backbone(model, weights, side, mean, std, source, notes=checkpoint.notes)
 
 
 def _from_run(run: PretrainRun, model: Model | None, side: int | None) -> Backbone:

@@ -13,7 +13,6 @@ from designspace.data.cache import Cache, build_cache, default_cache_folder
 from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split_unseen
-from designspace.errors import InputError
 from designspace.evaluation.backbone import Backbone
 from designspace.evaluation.finetune import (
     FinetuneSchedule,
@@ -61,7 +60,7 @@ class Classification:
         """Decode the images.
 
         Raises:
-            InputError: The options don't fit the data or this machine.
+            InputError: The options don't fit this machine, or the data have one class only.
         """
         self._device = torch.device(resolve_devices(options.device)[0])
         prepare(self._device, threads=options.threads or available_cores())
@@ -71,6 +70,8 @@ class Classification:
         self._classes = len(source.classes)
         split = split_unseen(source)
         self._split = split.words
+        for text in split.notes:
+            observer.note(text)
         self._recipe = _image_recipe(backbone.side)
         cache = build_cache(
             split,
@@ -93,18 +94,7 @@ class Classification:
 
         Args:
             folder: Of the score journal and the lists of labelled images.
-
-        Raises:
-            InputError: The images of a split are all of one class.
         """
-        for name in ("train_labels", "val_labels"):
-            if len(torch.unique(getattr(self._arrays, name))) < 2:
-                part = name.removesuffix("_labels")
-                raise InputError(
-                    f"data {self._options.data}: all {part} images are of one class; accuracy "
-                    "needs at least two",
-                    argument="data",
-                )
         book = ScoreBook(folder, self._options.seeds, self._observer.note)
         low_shot = self._options.task is Task.LOWSHOT
         shares = (self._options.labels or DEFAULT_SHARES) if low_shot else (1.0,)

@@ -1,13 +1,24 @@
 """The images of a pretraining, decoded."""
 
 from pathlib import Path
+from typing import Protocol
 
-from designspace.data.cache import Cache, Progress, build_cache, default_cache_folder
+from designspace.data.cache import Cache, build_cache, default_cache_folder
 from designspace.data.decode import Geometry
 from designspace.data.sources import load_source
 from designspace.data.splits import Split, split_unseen
 from designspace.pretraining.recipe import SwavRecipe
 from designspace.training.devices import available_cores
+
+
+class DecodingObserver(Protocol):
+    """Receives the progress of decoding."""
+
+    def note(self, text: str) -> None:
+        """Report something that the user should know."""
+
+    def decoded(self, done: int, total: int) -> None:
+        """Report the number of images in the cache."""
 
 
 def count_images(data: str, cache: Path | None = None, download: bool = False) -> int:
@@ -29,7 +40,7 @@ def decode_images(
     recipe: SwavRecipe,
     cache: Path,
     download: bool = False,
-    progress: Progress | None = None,
+    observer: DecodingObserver | None = None,
 ) -> Cache:
     """Return the image cache that a recipe's crops are cut from; decode what is missing.
 
@@ -38,13 +49,18 @@ def decode_images(
         recipe: With the side of the decoded images.
         cache: Folder of image caches and downloads.
         download: Download the data set if it is missing.
-        progress: Called with images decoded, and images in all.
+        observer: Receives progress, and notes on the data.
 
     Raises:
         InputError: There is no such data set, or an image can't be read.
     """
     square = Geometry(recipe.record_side, recipe.record_side)
     split = _split(data, cache, download)
+    progress = None
+    if observer:
+        progress = observer.decoded
+        for text in split.notes:
+            observer.note(text)
     return build_cache(split, (square, square), cache / "images", available_cores(), progress)
 
 

@@ -25,9 +25,10 @@ from designspace.pretraining.distributed import ProcessGroupInfo, process_group
 from designspace.pretraining.dtensor import full_tensor
 from designspace.pretraining.images import decode_images
 from designspace.pretraining.knn_monitor import training_knn_accuracy
-from designspace.pretraining.multicrop import CropMaker, draw_crops, epoch_order
+from designspace.pretraining.multicrop import CropMaker, copy_packed, draw_crops, epoch_order
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
+from designspace.pretraining.step_timer import StepTimer
 from designspace.pretraining.swav_network import check_depth
 from designspace.pretraining.swav_trainer import SwavTrainer
 from designspace.pretraining.tensorboard import PretrainTensorBoard
@@ -242,7 +243,7 @@ class _Loop:
         self._pending: list[tuple[int, Tensor, float]] = []
         self._started = self._saved_at = time.monotonic()
         self._first = 0
-        self._trained, self._crop_seconds, self._step_seconds = 0, 0.0, 0.0
+        self._timer = StepTimer(group.device)
 
     def train(self) -> dict[str, Any]:
         """Train to the end; return the last epoch's record, empty if not the first process."""
@@ -275,7 +276,7 @@ class _Loop:
         epoch = trainer.epoch
         order = epoch_order(len(self._arrays.train), recipe.batch_size, self._seed, epoch)
         trainer.network.train()
-        self._trained, self._crop_seconds, self._step_seconds = 0, 0.0, 0.0
+        self._timer.reset()
         first, start = trainer.iteration, time.monotonic()
         for rows in order[first % self._per_epoch :]:
             self._iterate(rows[self._slice])
@@ -305,8 +306,8 @@ class _Loop:
 
     def _epoch_metrics(self) -> dict[str, Any]:
         """Metrics of the epoch so far; collective."""
-        share = self._crop_seconds / max(self._crop_seconds + self._step_seconds, 1e-9)
-        return {**self._trainer.metrics.summary(), "crop_share": share}
+        self._timer.collect()
+        return {**self._trainer.metrics.summary(), "crop_share": self._timer.crop_share}
 
     def _report_alarms(self, record: dict[str, Any]) -> dict[str, str]:
         alarms = training_alarms(self._recipe, self._per_epoch, self._trainer.iteration, record)
@@ -316,37 +317,39 @@ class _Loop:
 
     def _iterate(self, rows: Tensor) -> None:
         trainer, recipe = self._trainer, self._recipe
-        start = time.monotonic()
-        records = self._arrays.train[rows.to(self._arrays.train.device)].to(self._group.device)
+        start = self._timer.now()
+        records = _select(self._arrays.train, rows, self._group.device)
         side = records.shape[1]
         draws = draw_crops(recipe, side, recipe.batch_size, self._seed, trainer.iteration)
         crops = self._make_crops(records, [draw.take(self._slice) for draw in draws])
-        cropped = time.monotonic()
+        cropped = self._timer.now()
         loss, lr = trainer.step(crops)
         self._pending.append((trainer.iteration, loss, lr))
         # The first crops of a process may wait for the compiler.
         if trainer.iteration > self._first + 1:
-            self._trained += 1
-            self._crop_seconds += cropped - start
-            self._step_seconds += time.monotonic() - cropped
+            self._timer.add(start, cropped, self._timer.now())
 
     def _flush(self) -> None:
         """Write pending iterations to the journal, and check that their losses are finite."""
+        if not self._pending:
+            return
         records = []
-        for iteration, loss, lr in self._pending:
-            value = loss.item()
+        losses = torch.stack([loss for _, loss, _ in self._pending]).tolist()
+        for (iteration, _, lr), value in zip(self._pending, losses, strict=True):
             if not math.isfinite(value):
                 epoch = (iteration - 1) // self._per_epoch
                 raise Diverged(non_finite_message(iteration - 1, epoch, lr))
             records.append({"iteration": iteration, "loss": value, "lr": lr})
         self._pending.clear()
-        if not records or not self._group.first:
+        self._timer.collect()
+        if not self._group.first:
             return
         self._run.append_steps(records)
         done = self._trainer.iteration
         per_iteration = (time.monotonic() - self._started) / (done - self._first)
-        seconds = max(self._crop_seconds + self._step_seconds, 1e-9)
-        speed = self._recipe.batch_size * self._trained / seconds
+        timer = self._timer
+        seconds = max(timer.crop_seconds + timer.step_seconds, 1e-9)
+        speed = self._recipe.batch_size * timer.iterations / seconds
         progress = PretrainProgress(speed, (self._total - done) * per_iteration)
         self._observer.steps(records, self._total, progress)
         if self._board:
@@ -373,11 +376,20 @@ def _decode_once(
         options.recipe,
         options.cache or default_cache_folder(),
         options.download and group.first,
-        observer.decoded if group.first else None,
+        observer if group.first else None,
     )
     if group.first:
         group.barrier()
     return images
+
+
+def _select(images: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    """Return images by row on a device; transfers to a GPU are from pinned memory."""
+    if images.device.type == device.type:
+        (rows,) = copy_packed([rows], images.device)
+        return images[rows]
+    (selected,) = copy_packed([images[rows]], device)
+    return selected
 
 
 def _stamp(options: PretrainOptions, images: Cache) -> DataStamp:

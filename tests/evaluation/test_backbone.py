@@ -9,7 +9,7 @@ from torchvision.models import regnet_y_400mf
 from designspace.arch import Body, Model, Skeleton, published
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
-from designspace.evaluation.backbone import load_backbone
+from designspace.evaluation.backbone import Backbone, load_backbone
 from designspace.export.state_keys import key_map
 from designspace.pretraining.swav_network import trunk_of
 
@@ -193,3 +193,32 @@ def test_pickles_and_torn_files_are_refused_from_the_command_line(state, tmp_pat
         )
         assert "not a readable checkpoint" in said, name
         assert "run!" not in said
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_float_type_are_read_as_float32(state, tmp_path, dtype):
+    cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+    torch.save(cast, tmp_path / "w.pth")
+    backbone = load_backbone(tmp_path / "w.pth", SMALL, None)
+    key = "stem.0.weight"
+    assert torch.equal(backbone.weights[key], cast[key].float())
+    assert len(backbone.digest) == 16
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_key(state, tmp_path, value):
+    broken = {key: tensor.clone() for key, tensor in state.items()}
+    broken["stem.1.bias"][2] = value
+    torch.save(broken, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"stem\.1\.bias has values that are NaN or infinite"):
+        load_backbone(tmp_path / "w.pth", SMALL, None)
+    with pytest.raises(InputError, match=r"stem\.1\.bias has values that are NaN or infinite"):
+        Backbone(SMALL, broken, 16, (0.0,) * 3, (1.0,) * 3, "run")
+
+
+def test_a_folder_of_another_library_needs_a_model(state, tmp_path):
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    save_file(named(state, "transformers"), tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="model is missing"):
+        load_backbone(tmp_path, None, None)
+    assert set(load_backbone(tmp_path, SMALL, None).weights) >= {"stem.0.weight"}

@@ -9,13 +9,15 @@ from marks import needs_numba
 from PIL import Image, ImageFilter
 from scipy import stats
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchvision import transforms
 from torchvision.transforms import functional as tv
 
 from designspace.data.augmentation import cut_resized, resized_boxes
 from designspace.pretraining import color_jitter
 from designspace.pretraining.color_jitter import ColorDraw, draw_colors
-from designspace.pretraining.multicrop import CropMaker, draw_crops, epoch_order
+from designspace.pretraining.multicrop import CropMaker, copy_packed, draw_crops, epoch_order
 from designspace.pretraining.recipe import Augment, load_recipe, parse_recipe
 
 
@@ -277,6 +279,46 @@ def test_take_keeps_what_belongs_together():
     assert isinstance(part, ColorDraw)
     assert torch.equal(part.factors, drawn.factors[1:3])
     assert torch.equal(part.sigma, drawn.sigma[1:3])
+
+
+class Transfers(TorchDispatchMode):
+    """Counts copies from the CPU to `meta`, which stands for a GPU, and forbids mixed operands."""
+
+    def __init__(self):
+        super().__init__()
+        self.copies = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        inputs = {t.device.type for t in tensors if t.dim()}
+        if isinstance(result, torch.Tensor) and inputs == {"cpu"} and result.is_meta:
+            self.copies += 1
+        assert len(inputs) < 2, f"{func} mixes devices"
+        return result
+
+
+@pytest.mark.parametrize("name", ["swav", "quick"])
+def test_random_numbers_reach_a_gpu_in_one_copy_and_nothing_waits_for_it(name):
+    """Operations that need values, and so would wait for a GPU, fail on `meta`."""
+    recipe, meta = load_recipe(name), torch.device("meta")
+    maker = CropMaker(recipe, (1.0,) * 3, (1.0,) * 3, meta)
+    side = recipe.record_side
+    records = torch.empty(16, side, side, 3, dtype=torch.uint8, device=meta)
+    draws = draw_crops(recipe, side, 16, seed=0, iteration=0)
+    with Transfers() as transfers:
+        crops = maker(records, draws)
+    assert transfers.copies == 1
+    assert [len(c) for c in crops] == [16 * group.count for group in recipe.crops]
+
+
+def test_packed_tensors_arrive_as_they_are(monkeypatch):
+    tensors = [torch.arange(3), torch.rand(2, 5), torch.tensor([True, False, True]), torch.ones(0)]
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **kwargs: self.clone())
+    copies = copy_packed(tensors, torch.device("meta"))
+    for copy, tensor in zip(copies, tensors, strict=True):
+        assert copy.dtype == tensor.dtype
+        assert torch.equal(copy, tensor)
 
 
 def test_an_epoch_shows_every_image_once_and_drops_the_rest():

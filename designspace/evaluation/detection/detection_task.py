@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from designspace.data.batches import open_arrays
-from designspace.data.cache import Progress, build_cache, default_cache_folder
+from designspace.data.cache import build_cache, default_cache_folder
 from designspace.data.decode import Geometry
 from designspace.data.sources import load_source
 from designspace.data.splits import split_unseen
@@ -59,7 +59,7 @@ class Detection:
         else:
             source = (rest if kind == "pasted" else options.data) or "digits"
             self._data = f"pasted:{source}"
-            self._split = _pasted(source, options, backbone.side, observer.decoded)
+            self._split = _pasted(source, options, backbone.side, observer)
         self._schedule = self._choose_schedule(kind == "coco")
         observer.note(self._described())
 
@@ -132,7 +132,7 @@ class Detection:
 
 
 def _pasted(
-    source: str, options: EvaluationOptions, side: int, progress: Progress
+    source: str, options: EvaluationOptions, side: int, observer: EvaluationObserver
 ) -> tuple[Scenes, Scenes]:
     """Paste the training images of a source into scenes for training, the others for validation."""
     cache_folder = options.cache or default_cache_folder()
@@ -141,7 +141,10 @@ def _pasted(
     largest = round(_LARGEST * side)
     square = Geometry(largest, largest)
     cores = available_cores()
-    cache = build_cache(split, (square, square), cache_folder / "images", cores, progress)
+    for text in split.notes:
+        observer.note(text)
+    folder = cache_folder / "images"
+    cache = build_cache(split, (square, square), folder, cores, observer.decoded)
     arrays = open_arrays(cache.path, torch.device("cpu"))
     paste = PasteOptions(
         side=_SIDE * side,

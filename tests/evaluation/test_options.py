@@ -1,0 +1,130 @@
+"""Options of an evaluation: fractions of labels, comparisons, and data that can't be scored."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small import SMALL
+
+from designspace.arch.model_file import write_model
+from designspace.errors import InputError
+from designspace.evaluation.evaluate_trunk import evaluate_trunk
+from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, parse_labels
+from designspace.evaluation.scores import Score, ScoreKind, Task, read_table
+from designspace.pretraining.swav_network import trunk_of
+
+
+@pytest.mark.parametrize(
+    ("labels", "fractions"),
+    [
+        (None, None),
+        ("1%", (0.01,)),
+        ("100%", (1.0,)),
+        ("1.0", (1.0,)),
+        (1.0, (1.0,)),
+        (0.1, (0.1,)),
+        (["1%", "0.5"], (0.01, 0.5)),
+        ((0.01, 0.1), (0.01, 0.1)),
+    ],
+)
+def test_labels_are_fractions_or_percentages(labels, fractions):
+    assert parse_labels(labels) == (None if fractions is None else pytest.approx(fractions))
+
+
+@pytest.mark.parametrize("labels", ["1", 1, ["10%", "1"]])
+def test_one_is_ambiguous_and_asks_which(labels):
+    with pytest.raises(InputError, match=r"labels is 1; write 1% for one percent, or 1\.0 for all"):
+        parse_labels(labels)
+
+
+@pytest.mark.parametrize("labels", ["2", "0", "-0.1", "101%", "nan", "1%%", "few", 10])
+def test_other_values_are_refused(labels):
+    with pytest.raises(InputError, match=r"labels is .* a fraction above 0") as caught:
+        parse_labels(labels)
+    assert caught.value.argument == "labels"
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_only_knn_skips_supervised_training_unless_asked(task):
+    assert EvaluationOptions(task, "digits").with_supervised is (task is not Task.KNN)
+    if task not in (Task.DETECT, Task.FEATURES):
+        for supervised in (False, True):
+            options = EvaluationOptions(task, "digits", supervised=supervised)
+            assert options.with_supervised is supervised
+        assert EvaluationOptions(task, "digits", scratch_epochs=2).with_supervised
+
+
+class Recorder(EvaluationObserver):
+    """Remembers the progress."""
+
+    def __init__(self):
+        self.notes, self.left = [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def epochs(self, done, total, seconds_left):
+        self.left.append((done, total, seconds_left))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of random weights of a small trunk."""
+    home = tmp_path_factory.mktemp("options")
+    torch.manual_seed(0)
+    torch.save(trunk_of(SMALL).state_dict(), home / "trunk.pth")
+    write_model(SMALL, home / "model.yaml")
+    return home / "trunk.pth"
+
+
+def run(weights, observer=None, **options):
+    settings = {"data": "digits", "seeds": 2, "threads": 1, "cache": weights.parent / "cache"}
+    return evaluate_trunk(weights, **settings | options, model=SMALL, observer=observer)
+
+
+def test_supervised_training_is_announced_and_each_seed_has_its_own_time_left(weights):
+    observer = Recorder()
+    scores = run(weights, observer).scores
+    assert [score.kind for score in scores] == [ScoreKind.PRETRAINED, ScoreKind.RANDOM]
+    assert observer.left == []
+    result = run(weights, observer, supervised=True, scratch_epochs=2)
+    assert [score.kind for score in result.scores][2:] == [ScoreKind.SCRATCH]
+    cost = "knn: supervised from scratch, 2 epochs, 1438 labels, seed {} of 2"
+    assert [note for note in observer.notes if "scratch" in note] == [
+        cost.format(1),
+        cost.format(2),
+    ]
+    assert [(done, total) for done, total, _ in observer.left] == [(1, 2), (2, 2)] * 2
+    assert [left for _, _, left in observer.left][1::2] == [0, 0]
+    # The second seed's first epoch is timed from its own start.
+    assert observer.left[2][2] < 3 * observer.left[0][2] + 1
+    assert len(result.to_frame()) == 3
+    assert "supervised from scratch" in result._repr_html_()
+
+
+def test_data_of_one_class_are_refused(weights, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, classes in (("train", "ab"), ("val", "a")):
+        for name in "ab":
+            (tmp_path / split / name).mkdir(parents=True)
+        for name in classes:
+            for i in range(12):
+                pixels = rng.integers(0, 255, (16, 16, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
+    with pytest.raises(InputError, match="its 12 validation images are of one class"):
+        run(weights, data=f"folder:{tmp_path}")
+
+
+def test_tables_of_earlier_versions_are_read(tmp_path):
+    row = {
+        "task": "knn", "metric": "top-1 accuracy", "data": "digits", "share": 1.0, "labels": 9,
+        "what": "random trunk, linear", "values": [50.0], "mean": 50.0, "low": None, "high": None,
+        "images": 5, "split": "test", "source": "x",
+    }  # fmt: skip
+    rows = [row, row | {"what": "pretrained"}, row | {"what": "supervised from scratch, 9 epochs"}]
+    (tmp_path / "scores.json").write_text(json.dumps([*rows, {"task": "knn"}]))
+    table = read_table(tmp_path)
+    assert [one["kind"] for one in table] == ["random", "pretrained", "scratch"]
+    assert Score(**table[0]).to_dict()["mean"] == 50.0
