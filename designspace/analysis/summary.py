@@ -30,7 +30,7 @@ _NUM_FITS = 20
 
 
 def _null_if_infinite(value: Any) -> Any:
-    return value if value is None or math.isfinite(value) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 Finite = Annotated[float | None, BeforeValidator(_null_if_infinite)]
