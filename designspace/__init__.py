@@ -1,39 +1,154 @@
-"""A toolkit from a space of networks to a network worth pretraining.
+"""From a space of networks to a network worth pretraining.
 
-From Python: `load` reads a run folder into pandas tables; `edf`, `bootstrap`, `compare`,
-`fit_quantized_linear` and `plot_edf` work on plain arrays, of networks trained anywhere.
+designspace samples populations of networks from a *design space*, trains each briefly, compares the
+spaces by their error distributions (EDFs), narrows them, and derives, exports, pretrains and
+evaluates a network of any size. It follows *Designing Network Design Spaces* (arXiv 2003.13678).
+
+Spaces and populations
+    load_space, list_spaces, Space, sample, Population; blocks of your own: Block, BlockAxis,
+    register_block, load_plugin
+
+Runs
+    load_run, Run, train, gather, merge
+
+Analysis
+    analyze, Findings, refine, rank_agreement, import_results; on plain arrays: edf, bootstrap,
+    compare, fit_quantized_linear, plot_edf
+
+Models
+    load_model, Model, derive, export_best
+
+Pretraining
+    pretrain, plan_pretraining, load_pretrain_recipe, evaluate, Diverged
+
+Errors
+    InputError: an argument, a file or a folder is wrong; the message says how to fix it.
+
+A study in ten lines:
+
+    >>> import designspace as ds
+    >>> runs = [
+    ...     ds.sample(space, n=4, flops="180K:220K", out=f"results/{space[:-2]}")
+    ...     for space in ("AnyNetXA@8", "RegNetX@8")
+    ... ]
+    >>> ends = ds.train(runs, data="digits", recipe="quick", epochs=1, jobs=1, progress=False)
+    >>> findings = ds.analyze(runs)
+    >>> findings.save("results/report").name
+    'index.html'
+    >>> runs[1].model("best").build()(torch.zeros(1, 3, 8, 8)).shape
+    torch.Size([1, 10])
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from designspace.analysis.dataframe import load
+    from designspace.analysis.importers import import_results
     from designspace.analysis.quantized_linear_fit import fit_quantized_linear
+    from designspace.api.findings import Findings, analyze, rank_agreement, refine
+    from designspace.api.model import Model, derive, export_best, load_model
+    from designspace.api.population import Population, sample
+    from designspace.api.pretraining import (
+        Diverged,
+        evaluate,
+        load_pretrain_recipe,
+        plan_pretraining,
+        pretrain,
+    )
+    from designspace.api.run import Run, gather, load_run, merge, train
+    from designspace.api.spaces import Space, list_spaces, load_space
+    from designspace.arch.blocks import Block, BlockAxis, load_plugin, register_block
+    from designspace.errors import InputError
     from designspace.report.plot import plot_edf
     from designspace.stats.bootstrap import bootstrap
     from designspace.stats.comparison import compare
     from designspace.stats.edf import edf
 
-__version__ = "0.1.0"
-__all__ = ["bootstrap", "compare", "edf", "fit_quantized_linear", "load", "plot_edf"]
+__version__ = "0.2.0"
 
-# Loaded when first asked for, so that `import designspace` takes no time.
-_HOMES = {
+__all__ = [
+    "Block",
+    "BlockAxis",
+    "Diverged",
+    "Findings",
+    "InputError",
+    "Model",
+    "Population",
+    "Run",
+    "Space",
+    "analyze",
+    "bootstrap",
+    "compare",
+    "derive",
+    "edf",
+    "evaluate",
+    "export_best",
+    "fit_quantized_linear",
+    "gather",
+    "import_results",
+    "list_spaces",
+    "load_model",
+    "load_plugin",
+    "load_pretrain_recipe",
+    "load_run",
+    "load_space",
+    "merge",
+    "plan_pretraining",
+    "plot_edf",
+    "pretrain",
+    "rank_agreement",
+    "refine",
+    "register_block",
+    "sample",
+    "train",
+]
+
+# The module of each public name. It is imported on first use, so that `import designspace` is fast.
+_MODULES = {
+    "Block": "arch.blocks",
+    "BlockAxis": "arch.blocks",
+    "Diverged": "api.pretraining",
+    "Findings": "api.findings",
+    "InputError": "errors",
+    "Model": "api.model",
+    "Population": "api.population",
+    "Run": "api.run",
+    "Space": "api.spaces",
+    "analyze": "api.findings",
     "bootstrap": "stats.bootstrap",
     "compare": "stats.comparison",
+    "derive": "api.model",
     "edf": "stats.edf",
+    "evaluate": "api.pretraining",
+    "export_best": "api.model",
     "fit_quantized_linear": "analysis.quantized_linear_fit",
-    "load": "analysis.dataframe",
+    "gather": "api.run",
+    "import_results": "analysis.importers",
+    "list_spaces": "api.spaces",
+    "load_model": "api.model",
+    "load_plugin": "arch.blocks",
+    "load_pretrain_recipe": "api.pretraining",
+    "load_run": "api.run",
+    "load_space": "api.spaces",
+    "merge": "api.run",
+    "plan_pretraining": "api.pretraining",
     "plot_edf": "report.plot",
+    "pretrain": "api.pretraining",
+    "rank_agreement": "api.findings",
+    "refine": "api.findings",
+    "register_block": "arch.blocks",
+    "sample": "api.population",
+    "train": "api.run",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'designspace' has no attribute {name!r}")
-    return getattr(import_module(f"designspace.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"designspace.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

@@ -11,6 +11,14 @@ class InputError(ValueError):
     name (`seed is -1; ...`), and a remedy is written `download=True`. The command line translates
     both into its flags.
 
+    Example:
+        >>> import designspace as ds
+        >>> try:
+        ...     ds.load_space("AnyNetXZ")
+        ... except ds.InputError as error:
+        ...     print(str(error).partition(";")[0])
+        no space 'AnyNetXZ'
+
     Attributes:
         argument: Name of the Python argument that is wrong, if it is one.
     """
@@ -18,6 +26,16 @@ class InputError(ValueError):
     def __init__(self, message: str, argument: str | None = None) -> None:
         super().__init__(message)
         self.argument = argument
+
+
+class Diverged(Exception):
+    """The loss of a training became non-finite; the message says when, and suggests remedies.
+
+    Example:
+        >>> import designspace as ds
+        >>> issubclass(ds.Diverged, Exception)
+        True
+    """
 
 
 class DeviceError(RuntimeError):

@@ -102,6 +102,14 @@ def import_results(
 
     Raises:
         InputError: The file can't be read, is ambiguous, or has no errors.
+
+    Example:
+        >>> import designspace as ds
+        >>> text = "model,error,d1,w1\\na,31.5,1,16\\nb,30.5,2,16\\nc,29.9,2,24\\n"
+        >>> pathlib.Path("table.csv").write_text(text) > 0
+        True
+        >>> len(ds.import_results("table.csv", "results/theirs").ids)
+        3
     """
     path, folder = Path(file), Path(out)
     _check_arguments(folder, error, accuracy, scale, format, decimal, force)

@@ -8,6 +8,7 @@ from designspace.arch.blocks import (
     installed_blocks,
     load_plugin,
     register_block,
+    registered_block,
     require_bottleneck,
     unregister_block,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "published",
     "quantized_widths",
     "register_block",
+    "registered_block",
     "require_bottleneck",
     "unregister_block",
 ]

@@ -40,6 +40,11 @@ _Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 class BlockAxis:
     """A parameter of each stage, besides its depth d and width w.
 
+    Example:
+        >>> import designspace as ds
+        >>> ds.BlockAxis("t", "expansion", 1, 12).whole
+        True
+
     Attributes:
         name: A letter or a word, for spaces, tables and findings. There, `t2` is axis t of stage 2,
             so a name does not end with a digit.
@@ -98,6 +103,13 @@ class Block:
     that `cost` counts. With `zero_init_residual`, residual branches start at zero (Goyal et al.
     2017, §5.1), where there are any. Import torch inside it: counting must not need it.
 
+    Example:
+        >>> import designspace as ds
+        >>> def cost(bodies, skeleton): ...
+        >>> def network(model, zero_init_residual): ...
+        >>> ds.Block("plain", "Two 3x3 convolutions.", (), cost, network).name
+        'plain'
+
     Attributes:
         name: Its name in spaces, and that of the entry point.
         about: What it is and where it comes from.
@@ -130,13 +142,21 @@ _plugins: dict[Path, tuple[Block, ...]] = {}
 def register_block(block: Block) -> Block:
     """Make a block available to this process, replacing one of the same name registered before.
 
-    Worker processes that import only installed packages need an entry point or `load_plugin`.
+    Worker processes get it with their tasks.
 
     Returns:
         The block.
 
     Raises:
         InputError: It is not a `Block`, or an installed package has one of the same name.
+
+    Example:
+        >>> import designspace as ds
+        >>> def cost(bodies, skeleton): ...
+        >>> def network(model, zero_init_residual): ...
+        >>> axes = (ds.BlockAxis("t", "expansion", 1, 12),)
+        >>> ds.register_block(ds.Block("mine", "An example.", axes, cost, network)).name
+        'mine'
     """
     if not isinstance(block, Block):
         raise InputError(f"block is {shortened(repr(block))}; it must be a Block", "block")
@@ -146,6 +166,11 @@ def register_block(block: Block) -> Block:
         )
     _registered[block.name] = block
     return block
+
+
+def registered_block(name: str) -> Block | None:
+    """Return the block that was registered in this process by that name, or None."""
+    return _registered.get(name)
 
 
 def unregister_block(name: str) -> None:
@@ -161,6 +186,14 @@ def load_plugin(path: Path | str) -> tuple[Block, ...]:
 
     Raises:
         InputError: The file can't be read, fails, or defines no Block.
+
+    Example:
+        >>> import designspace as ds
+        >>> try:
+        ...     ds.load_plugin("missing.py")
+        ... except ds.InputError as error:
+        ...     print("missing.py" in str(error))
+        True
     """
     place = Path(path).resolve()
     if place in _plugins:

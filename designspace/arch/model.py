@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 from designspace.arch.blocks import BOTTLENECK
 from designspace.arch.body import Body, BodyBatch
@@ -87,7 +87,7 @@ class Model:
 
     def at(
         self, resolution: int | None = None, classes: int | None = None, channels: int | None = None
-    ) -> "Model":
+    ) -> Self:
         """Return the same network for another input or number of classes; None leaves a value."""
         changes = {"resolution": resolution, "classes": classes, "channels": channels}
         new: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}

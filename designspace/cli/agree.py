@@ -1,9 +1,11 @@
-"""`designspace agree`: how far the errors of a short schedule can be trusted."""
+"""`designspace agree`: how well errors agree between schedules and seeds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from designspace.cli.options import Json
 
 if TYPE_CHECKING:
     from designspace.analysis.rank_agreement import RankAgreement
@@ -14,14 +16,14 @@ def agree(
         list[Path],
         typer.Argument(metavar="RUN RUN...", help="Runs of one population, trained differently."),
     ],
-    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    json_: Json = False,
 ) -> None:
-    """Tell how far errors can be trusted: the same models trained longer, or with other seeds.
+    """Measure how far errors can be trusted: the same models trained longer, or with other seeds.
 
-    Models that all of the runs have finished are compared. Where the runs differ in their schedule,
-    it gives the rank correlation of each with the first; where only the seed differs, it parts the
-    spread of errors into models and seeds.
+    Compares the models that all runs have finished. Runs that differ in their schedule give a rank
+    correlation with the first run; runs that differ only in their seed split the variance of an
+    error into models and seeds.
 
     Examples:
 
@@ -31,30 +33,28 @@ def agree(
     """
     import json
 
-    from designspace.analysis.load_results import load_populations
-    from designspace.analysis.rank_agreement import rank_agreement
+    import designspace as ds
 
-    found = rank_agreement(load_populations(runs, all_finished=True), level)
+    agreement = ds.rank_agreement(runs, level)
     if json_:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(agreement.to_dict()))
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(_lines(agreement)))
 
 
-def lines(found: "RankAgreement") -> list[str]:
-    """Return what was found as lines of text."""
-    said = [
-        f"{name} ranks {a.n} models of {found.first} with a rank correlation of {a.spearman:.2f} "
-        f"({a.level:.0%} interval {a.low:.2f} to {a.high:.2f}; Kendall's tau {a.kendall:.2f}); its "
-        f"mean error is {abs(a.shift):.2f} {'lower' if a.shift < 0 else 'higher'}"
-        for name, a in found.schedules
+def _lines(agreement: "RankAgreement") -> list[str]:
+    lines = [
+        f"{name}: {a.n} models, rank correlation with {agreement.first} {a.spearman:.2f} "
+        f"({a.level:.0%} interval {a.low:.2f} to {a.high:.2f}; Kendall's tau {a.kendall:.2f}); "
+        f"mean error {abs(a.shift):.2f} {'lower' if a.shift < 0 else 'higher'}"
+        for name, a in agreement.schedules
     ]
-    if found.seeds:
-        s = found.seeds
-        said.append(
-            f"{', '.join(found.repeated)}: {s.models} models with {s.seeds} seeds: standard "
-            f"deviation {s.model_sd:.2f} % between models, {s.seed_sd:.2f} % between seeds of one; "
-            f"{s.share:.0%} of the variance of an error is the model's ({s.level:.0%} interval "
+    if agreement.seeds:
+        s = agreement.seeds
+        lines.append(
+            f"{', '.join(agreement.repeated)}: {s.models} models with {s.seeds} seeds: standard "
+            f"deviation {s.model_sd:.2f} % between models, {s.seed_sd:.2f} % between seeds; "
+            f"models explain {s.share:.0%} of the variance of an error ({s.level:.0%} interval "
             f"{s.low:.0%} to {s.high:.0%})"
         )
-    return said
+    return lines

@@ -5,28 +5,31 @@ from typing import Annotated
 
 import typer
 
+from designspace.cli.options import Json
+
 
 def analyze(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of `import`.")],
-    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("results/report"),
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("results/report"),
     all_finished: Annotated[
         bool,
         typer.Option(
             "--all-finished",
-            help="Count every finished trial of an unfinished population. By default those after "
-            "the first model without one are set aside: what finishes first is biased.",
+            help="Count every finished trial of an unfinished population. By default, trials after "
+            "the first model without one are set aside, as fast models finish first.",
         ),
     ] = False,
     margin: Annotated[
-        float, typer.Option(help="Percent of error that counts as no difference, for equivalence.")
+        float, typer.Option(help="Difference in mean error, in percent, that counts as none.")
     ] = 1.0,
     claims: Annotated[
-        Path | None,
-        typer.Option(help="YAML file of claims made beforehand; each gets a verdict."),
+        Path | None, typer.Option(help="YAML file of claims written down beforehand.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print summary.json instead of lines.")
-    ] = False,
+    figures: Annotated[
+        list[str] | None,
+        typer.Option(help="Formats of the figures: svg, png, pdf; by default svg and png."),
+    ] = None,
+    json_: Json = False,
 ) -> None:
     """Compare populations: EDFs, bands, tests, bootstrap, quantized-linear fits, and a report.
 
@@ -38,22 +41,20 @@ def analyze(
 
       designspace analyze results/* --out results/study --margin 0.5 --claims claims.yaml
     """
-    import json
+    import designspace as ds
 
-    from designspace.analysis.findings import analyze as compare_populations
-    from designspace.analysis.load_results import load_populations
-    from designspace.analysis.summary import summarize
-    from designspace.cli.options import check_margin
-    from designspace.report.write_report import write_report
-
-    check_margin(margin)
-    findings = compare_populations(load_populations(runs, all_finished), margin, claims)
-    index = write_report(findings, out)
-    if as_json:
-        print(json.dumps(summarize(findings).to_dict(), indent=1))
+    findings = ds.analyze(runs, margin=margin, claims=claims, all_finished=all_finished)
+    index = findings.save(out, tuple(figures or ("svg", "png")))
+    if json_:
+        print((index.parent / "summary.json").read_text(encoding="utf-8"), end="")
         return
     for p in findings.populations:
         print(f"{p.name}: {p.edf.legend} n = {p.edf.n} of {p.accounting.n}")
+        if p.accounting.set_aside:
+            print(
+                f"  {p.accounting.set_aside} finished trials after the first model without one are "
+                "set aside; --all-finished counts them"
+            )
     for pair in findings.comparisons:
         print(pair.sentence)
     print(f"report: {index}")

@@ -4,22 +4,20 @@ from typing import Annotated
 
 import typer
 
+from designspace.cli.options import MODEL_HELP, Classes, Json, Plugin, Resolution, load_plugins
+
 
 def complexity(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A published name, a model.yaml, or a model of a run (RUN:INDEX, RUN:best)."
-        ),
-    ],
-    resolution: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Outputs of the classifier.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    resolution: Resolution = None,
+    classes: Classes = None,
+    plugin: Plugin = None,
+    json_: Json = False,
 ) -> None:
     """Print a network's exact multiply-adds, parameters, activations and stages.
 
-    flops are multiply-adds of convolutions and linear layers with their bias additions, acts the
-    output elements of convolutions and linear layers: the convention of the paper's tables.
+    flops are the multiply-adds of convolutions and linear layers with their bias additions, acts
+    their output elements: the convention of the paper's tables.
 
     Examples:
 
@@ -31,24 +29,20 @@ def complexity(
     """
     import json
 
-    from designspace.arch import BOTTLENECK
-    from designspace.cli.models import resolve_model
+    import designspace as ds
 
-    found = resolve_model(model).at(resolution, classes)
-    summary = found.summary()
+    load_plugins(plugin)
+    network = ds.load_model(model).at(resolution, classes)
+    summary = network.summary()
     if json_:
         print(json.dumps(summary))
         return
-    print(f"{found.name} at {summary['resolution']} pixels, {summary['classes']} classes")
+    print(f"{network.name} at {summary['resolution']} pixels, {summary['classes']} classes")
     for key in ("flops", "params", "acts"):
         print(f"  {key:<18}{summary[key]:>22,}")
-    stages = {key: summary[key] for key in ("depths", "widths")}
-    if found.body.block == BOTTLENECK:
-        stages |= {key: summary[key] for key in ("bottleneck_ratios", "group_widths")}
-        rest = ("se_ratio", f"{summary['se_ratio']:g}")
-    else:
-        stages |= summary["extras"]
-        rest = ("block", summary["block"])
+    keys = ("depths", "widths", "bottleneck_ratios", "group_widths")
+    stages = {key: summary[key] for key in keys if key in summary} | summary.get("extras", {})
     for key, values in stages.items():
         print(f"  {key:<18}{'  '.join(f'{value:g}' for value in values)}")
-    print(f"  {rest[0]:<18}{rest[1]}")
+    last = "block" if "block" in summary else "se_ratio"
+    print(f"  {last:<18}{summary[last]}")

@@ -1,7 +1,7 @@
 """`designspace demo`: the whole main job, small, on built-in images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,69 +10,73 @@ _SPACES = ("AnyNetXA@8", "AnyNetXE@8", "RegNetX@8")
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for all that it makes.")] = Path("results/demo"),
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results/demo"),
     models: Annotated[int, typer.Option(help="Models of each space.")] = 24,
     jobs: Annotated[
-        int | None, typer.Option(help="Models trained at once; as many as cores.")
+        int | None, typer.Option(help="Models trained at once; by default one per core.")
     ] = None,
 ) -> None:
     """Run the whole main job in minutes: sample, train, analyze, derive, export.
 
     Three design spaces under one budget of multiply-adds, trained on scikit-learn's handwritten
-    digits (8x8). Each step shows the command that a person would type. It goes on where it was
+    digits (8x8). Each step shows the command that you would type. It resumes where it was
     interrupted.
 
     Examples:
 
       designspace demo
 
-      designspace demo --models 8 --out /tmp/look --jobs 1
+      designspace demo --models 8 --out /tmp/demo --jobs 1
     """
-    from designspace.errors import InputError
-    from designspace.runs.options import check_jobs
+    import designspace as ds
 
-    if models < 1:
-        raise InputError(f"--models is {models}; it must be at least 1")
-    check_jobs(jobs)
+    for option, value in (("--models", models), ("--jobs", jobs)):
+        if value is not None and value < 1:
+            raise ds.InputError(f"{option} is {value}; it must be at least 1")
+    assert context.parent is not None
+    app = context.parent.command
     runs = {space: out / space.split("@")[0].lower() for space in _SPACES}
     at_once = [] if jobs is None else ["--jobs", jobs]
     findings, model, exported = out / "analysis", out / "model.yaml", out / "export"
 
     for space, run in runs.items():
         _step(
-            f"Draw {models} distinct networks from {space} that cost 180 to 220 thousand "
-            "multiply-adds.",
+            app,
+            f"Sample {models} distinct networks from {space} of 180 to 220 thousand multiply-adds.",
             ["sample", space, "-n", models, "--flops", _BUDGET, "--seed", 0, "--out", run],
         )
     for space, run in runs.items():
         _step(
+            app,
             f"Train each network of {space} on handwritten digits with the same short schedule.",
             ["train", run, "--data", "digits", "--recipe", "quick", *at_once],
         )
     _step(
+        app,
         "Compare the three spaces by their error distributions; find what good networks share.",
         ["analyze", *runs.values(), "--out", findings],
     )
     _step(
-        "Make a RegNetY of twice the budget from what was found.",
+        app,
+        "Derive a RegNetY of twice the budget from the findings.",
         ["derive", "--family", "regnety", "--flops", "400K", "--from", findings, "--out", model],
     )
-    _step("Count what it costs, exactly.", ["complexity", model])
+    _step(app, "Count what it costs, exactly.", ["complexity", model])
     _step(
-        "Write it as torchvision code, and prove that the code rebuilds the same network.",
+        app,
+        "Write it as torchvision code, and verify that the code rebuilds the same network.",
         ["export", model, "--to", "torchvision", "--out", exported],
     )
     print(f"\nThe report: {findings / 'index.html'}\nThe network: {exported}")
 
 
-def _step(words: str, command: list[object]) -> None:
-    """Say what comes, show the command, run it just as typed."""
+def _step(app: Any, title: str, command: list[object]) -> None:
+    """Print a title and the command, and run it."""
     import shlex
 
-    from designspace.cli.main import app
-
     argv = [str(word) for word in command]
-    print(f"\n{words}\n$ designspace {shlex.join(argv)}", flush=True)
-    code = app(args=argv, prog_name="designspace", standalone_mode=False)
+    print(f"\n{title}\n$ designspace {shlex.join(argv)}", flush=True)
+    code = app.main(args=argv, prog_name="designspace", standalone_mode=False)
     if code:
         raise typer.Exit(code)

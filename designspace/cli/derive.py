@@ -1,12 +1,13 @@
-"""`designspace derive`: a network of the wished cost."""
+"""`designspace derive`: a network of the wanted cost."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution
+
 if TYPE_CHECKING:
-    from designspace.arch import Model
     from designspace.derivation.derivation import Derivation
 
 
@@ -21,13 +22,12 @@ def derive(
     scale: Annotated[
         float | None, typer.Option(help="Factor of flops, in place of a target.")
     ] = None,
-    from_: Annotated[
+    source: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="A published name, a model.yaml, a model of a run (RUN:INDEX, RUN:best), or a "
-            "folder of `designspace analyze`. "
-            "Without it: the family's published model nearest to the target.",
+            help=f"{MODEL_HELP} Or a folder of `analyze`. Without it: the family's published model "
+            "nearest to the target.",
         ),
     ] = None,
     rule: Annotated[
@@ -42,18 +42,18 @@ def derive(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed for --search.")] = 0,
     population: Annotated[
-        str | None, typer.Option(help="Which population of the findings to start from.")
+        str | None, typer.Option(help="Population of the findings to start from.")
     ] = None,
     imagenet: Annotated[
         bool, typer.Option("--imagenet", help="224 pixels, 1000 classes, stem 32, all strides 2.")
     ] = False,
-    resolution: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Outputs of the classifier.")] = None,
-    batch: Annotated[int, typer.Option(help="Images a step, for predicted memory.")] = 64,
+    resolution: Resolution = None,
+    classes: Classes = None,
+    batch: Annotated[int, typer.Option(help="Images per step, for the predicted memory.")] = 64,
     name: Annotated[str | None, typer.Option(help="Name of the network.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Scale findings or a published model to a target, and print each step.
+    """Derive a network of a wanted cost from findings or a published model, and print each step.
 
     Examples:
 
@@ -67,18 +67,11 @@ def derive(
     """
     import json
 
-    from designspace.arch.model_file import check_replaceable, write_model
-    from designspace.cli.models import resolve_model
-    from designspace.derivation.derive_model import derive_model
-    from designspace.errors import InputError
-    from designspace.io.atomic_write import make_folder
+    import designspace as ds
 
     if not 1 <= batch <= 10**6:
-        raise InputError(f"--batch is {batch}; it must be 1 to 1000000")
-    source: Path | Model | None = None
-    if from_ is not None:
-        source = Path(from_) if Path(from_).is_dir() else resolve_model(from_, "derive")
-    derivation = derive_model(
+        raise ds.InputError(f"--batch is {batch}; it must be 1 to 1000000")
+    model = ds.derive(
         family,
         source=source,
         flops=flops,
@@ -95,29 +88,26 @@ def derive(
         classes=classes,
         name=name,
     )
-    make_folder(out.parent)
-    if out.exists():
-        check_replaceable(out)
-    write_model(derivation.model, out)
+    model.save(out)
     if json_:
-        print(json.dumps(_record(derivation, batch, out)))
+        print(json.dumps(_record(model.derivation, batch, out)))
     else:
-        _show(derivation, batch, out)
+        _show(model.derivation, batch, out)
 
 
 def _record(derivation: "Derivation", batch: int, out: Path) -> dict[str, Any]:
-    regnet = derivation.model.regnet
+    model = derivation.model
     return {
         "out": str(out),
-        **derivation.model.summary(),
-        "regnet": None if regnet is None else regnet.to_dict(),
+        **model.summary(),
+        "regnet": None if model.regnet is None else model.regnet.to_dict(),
         "rule": derivation.rule.name,
         "factor": derivation.factor,
         "steps": list(derivation.steps),
         "warnings": list(derivation.warnings),
         "batch": batch,
         "prediction": derivation.prediction(batch),
-        "provenance": dict(derivation.model.provenance),
+        "provenance": dict(model.provenance),
     }
 
 
@@ -137,5 +127,5 @@ def _show(derivation: "Derivation", batch: int, out: Path) -> None:
         value, before = (format(values[k] / unit, style) for k in ("value", "parent"))
         print(f"  {label:<34}{value:>18}{before:>24}{values['ratio']:>9.4g}")
     for warning in derivation.warnings:
-        print(f"Mind: {warning}.")
+        print(f"Warning: {warning}.")
     print(f"\nwritten: {out}")

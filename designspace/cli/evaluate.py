@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Cache, Device, Download, Threads
+from designspace.cli.options import Cache, Device, Download, Json, Threads
 
 
 def evaluate(
@@ -29,7 +29,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="Repetitions of each score.")] = 3,
     labels: Annotated[
         list[str] | None,
-        typer.Option(help="Share of the labels, for lowshot: 0.01 or 1%; repeat it."),
+        typer.Option(help="Share of the labels, for lowshot: 0.01 or 1%; repeat it for several."),
     ] = None,
     supervised: Annotated[
         bool | None,
@@ -59,13 +59,13 @@ def evaluate(
     threads: Threads = None,
     download: Download = False,
     cache: Cache = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Score a pretrained trunk, beside a random one and supervised training from scratch.
+    """Evaluate a pretrained trunk, beside a random one and supervised training from scratch.
 
-    All three see the same labels. Scores are top-1 accuracy on images that neither saw: the test
-    images, or those held out; for detect, COCO's average precision of boxes and masks. They are
-    kept in `scores.jsonl`: run again, it goes on where it was.
+    All of them see the same labels. Scores are top-1 accuracy on images that none has seen: the
+    test images, or those held out; for detect, COCO's average precision of boxes and masks. They
+    are kept in `scores.jsonl`: the same command resumes.
 
     Examples:
 
@@ -81,32 +81,25 @@ def evaluate(
     """
     import json
 
-    from designspace.cli.models import resolve_model
-    from designspace.cli.pretraining_page import update_page
-    from designspace.cli.progress import EvaluationDisplay, terminal
-    from designspace.evaluation.evaluate_trunk import evaluate_trunk
+    import designspace as ds
 
-    with terminal("stopped; the same command goes on from here") as bar:
-        result = evaluate_trunk(
-            checkpoint,
-            task,
-            data=data,
-            model=resolve_model(model, "evaluate") if model else None,
-            side=side,
-            seeds=seeds,
-            labels=labels,
-            supervised=supervised,
-            scratch_epochs=scratch_epochs,
-            schedule=schedule,
-            iterations=iterations,
-            lr=lr,
-            out=out,
-            device=device,
-            threads=threads,
-            download=download,
-            cache=cache,
-            observer=EvaluationDisplay(bar),
-        )
-    if result.run is not None:
-        update_page(result.run, device, cache)
+    result = ds.evaluate(
+        checkpoint,
+        task,
+        data=data,
+        model=model,
+        out=out,
+        side=side,
+        seeds=seeds,
+        labels=labels,
+        supervised=supervised,
+        scratch_epochs=scratch_epochs,
+        schedule=schedule,
+        iterations=iterations,
+        lr=lr,
+        device=device,
+        threads=threads,
+        download=download,
+        cache=cache,
+    )
     print(json.dumps(result.to_dict()) if json_ else result)

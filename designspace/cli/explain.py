@@ -4,17 +4,11 @@ from typing import Annotated
 
 import typer
 
+from designspace.cli.options import MODEL_HELP, Json
 
-def explain(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A published name, a model.yaml, or a model of a run (RUN:INDEX, RUN:best)."
-        ),
-    ],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Tell what a network is, how its stages follow from its parameters, and where it comes from.
+
+def explain(model: Annotated[str, typer.Argument(help=MODEL_HELP)], json_: Json = False) -> None:
+    """Explain a network: how its stages follow from its parameters, and where it comes from.
 
     Examples:
 
@@ -26,17 +20,16 @@ def explain(
     import shutil
     import textwrap
 
-    from designspace.cli.models import resolve_model
-    from designspace.derivation.explain import explain as tell
+    import designspace as ds
 
-    found = resolve_model(model, "explain")
-    parts = tell(found)
+    network = ds.load_model(model, block="explain")
+    sections = network.explain()
     if json_:
-        print(json.dumps({"name": found.name, **found.summary(), "explanation": dict(parts)}))
+        print(json.dumps({"name": network.name, **network.summary(), "explanation": sections}))
         return
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
-    print(found.name)
-    for heading, lines in parts:
+    print(network.name)
+    for heading, lines in sections.items():
         print(f"\n{heading}")
         for line in lines:
             print(textwrap.fill(line, width, initial_indent="  ", subsequent_indent="    "))

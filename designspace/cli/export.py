@@ -1,9 +1,11 @@
-"""`designspace export`: a network as the files of other libraries, each with its report."""
+"""`designspace export`: write a network for other libraries, and verify it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution
 
 if TYPE_CHECKING:
     from designspace.export.export_model import Exported
@@ -12,24 +14,21 @@ if TYPE_CHECKING:
 def export(
     source: Annotated[
         str,
-        typer.Argument(
-            help="A model.yaml, a published name, a model of a run (RUN:INDEX, RUN:best), or with "
-            "--best a run folder or a folder of `designspace analyze`."
-        ),
+        typer.Argument(help=f"{MODEL_HELP} With --best: a run folder, or a folder of `analyze`."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the files.")],
     to: Annotated[
         list[str] | None,
         typer.Option(
             help="torchvision, timm, transformers, classyvision, vissl, pycls, onnx or model.yaml; "
-            "may be given several times. model.yaml and manifest.json are always written."
+            "repeat it for several. model.yaml and manifest.json are always written."
         ),
     ] = None,
     best: Annotated[
         int | None, typer.Option(help="Export so many of the best models of a study.")
     ] = None,
     population: Annotated[
-        str | None, typer.Option(help="Which population of an analysis, for --best.")
+        str | None, typer.Option(help="Population of an analysis, for --best.")
     ] = None,
     weights: Annotated[
         Path | None,
@@ -53,11 +52,11 @@ def export(
         bool,
         typer.Option("--nearest", help="Write the nearest model that a library can represent."),
     ] = False,
-    resolution: Annotated[int | None, typer.Option(help="Side of the input, in pixels.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Outputs of the classifier.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    resolution: Resolution = None,
+    classes: Classes = None,
+    json_: Json = False,
 ) -> None:
-    """Write a network for other libraries, and prove that they rebuild the same one.
+    """Write a network for other libraries, and verify that they rebuild the same one.
 
     A target that can't represent the network is refused, with the stages that would come out wrong;
     the other targets are written all the same.
@@ -74,16 +73,15 @@ def export(
     """
     import json
 
-    from designspace.errors import InputError
-    from designspace.export.manifest import MANIFEST
+    import designspace as ds
 
     if best is not None:
-        from designspace.export.export_best import export_best
-
         if weights is not None:
-            raise InputError("--best and --weights: a checkpoint fits one network")
-        exports = export_best(
-            Path(source),
+            raise ds.InputError(
+                "--best and --weights exclude each other: a checkpoint fits one model"
+            )
+        exports = ds.export_best(
+            source,
             best,
             to or (),
             out,
@@ -95,31 +93,22 @@ def export(
             classes=classes,
         )
     else:
-        from designspace.cli.models import resolve_model
-        from designspace.export.export_model import export_model
-
-        model = resolve_model(source).at(resolution, classes)
+        model = ds.load_model(source).at(resolution, classes)
         exports = [
-            export_model(
-                model,
-                to or (),
-                out,
-                weights=weights,
-                verify=verify,
-                outputs=outputs,
-                nearest=nearest,
+            model.export(
+                to or (), out, weights=weights, verify=verify, outputs=outputs, nearest=nearest
             )
         ]
     if json_:
-        plain = [exported.to_dict() for exported in exports]
-        print(json.dumps(plain if best is not None else plain[0]))
+        records = [one.to_dict() for one in exports]
+        print(json.dumps(records if best is not None else records[0]))
     else:
-        for exported in exports:
-            _show(exported)
-        print(f"manifest: {out / MANIFEST}")
-    refused = [reason for exported in exports for reason in exported.refused.values()]
+        for one in exports:
+            _show(one)
+        print(f"manifest: {out / 'manifest.json'}")
+    refused = [reason for one in exports for reason in one.refused.values()]
     if refused:
-        raise InputError("not written: " + "; ".join(refused))
+        raise ds.InputError("not written: " + "; ".join(dict.fromkeys(refused)))
 
 
 def _show(exported: "Exported") -> None:

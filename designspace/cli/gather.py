@@ -1,9 +1,11 @@
-"""`designspace gather`: a run folder of networks that a person names."""
+"""`designspace gather`: a run folder of models given by name."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from designspace.cli.options import Json
 
 
 def gather(
@@ -14,11 +16,11 @@ def gather(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder to write, such as results/mine.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Make a run folder of given networks, to train and compare them as a population is.
+    """Write a run folder of given models, to train and compare them as a population.
 
-    They must have one input size, stem and number of classes. Model i is the i-th that is named.
+    They must agree in input size, stem and number of classes. Model i is the i-th that you name.
 
     Examples:
 
@@ -26,33 +28,16 @@ def gather(
 
       designspace train results/mine --data digits --recipe quick
     """
-    import hashlib
     import json
 
-    from designspace.arch import Population
-    from designspace.cli.models import resolve_model
-    from designspace.runs import Run
+    import designspace as ds
 
-    found = [resolve_model(model) for model in models]
-    population = Population.of(found)
-    names = [model.name for model in found]
-    content = ":".join([*population.ids, json.dumps(population.skeleton.to_dict())])
-    space = {
-        "name": "given",
-        "reason": f"Networks that were named: {', '.join(names)}.",
-        "family": "anynet" if population.regnets is None else "regnet",
-        "input": population.skeleton.to_dict(),
-        "sample": {
-            "n": len(found),
-            "budget": [],
-            "seed": 0,
-            "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
-        },
-    }
-    folder = Run.create(out, space, population)
+    loaded = [ds.load_model(model) for model in models]
+    run = ds.gather(loaded, out)
+    names, ids = [model.name for model in loaded], [model.body.id for model in loaded]
     if json_:
-        print(json.dumps({"out": str(out), "models": names, "ids": population.ids}))
+        print(json.dumps({"out": str(out), "models": names, "ids": ids}))
         return
-    for name, body in zip(names, population.iter_bodies(), strict=True):
-        print(f"{body.id}  {name}")
-    print(f"{len(found)} models in {folder.population_file}")
+    for name, id_ in zip(names, ids, strict=True):
+        print(f"{id_}  {name}")
+    print(f"{len(loaded)} models in {run.population_file}")

@@ -1,42 +1,68 @@
-"""`designspace import`: what others measured, as a folder that can be analysed."""
+"""`designspace import`: results of other libraries, as a folder that can be analyzed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from designspace.cli.options import Json
+
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="pycls sweep.json, NDS JSON, or a CSV table.")],
+    file: Annotated[
+        Path, typer.Argument(help="pycls sweep.json, NDS JSON, a JSON list, or a table (CSV, TSV).")
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     error: Annotated[
-        str | None, typer.Option(help="Column (or dotted JSON key) of the error, in percent.")
+        str | None, typer.Option(help="Column (or dotted JSON key) of the error.")
     ] = None,
-    accuracy: Annotated[
-        str | None, typer.Option(help="Column of the accuracy; the error is 100 less it.")
+    accuracy: Annotated[str | None, typer.Option(help="Column of the accuracy.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="percent or fraction; by default detected.")
     ] = None,
     fraction: Annotated[
-        bool, typer.Option("--fraction", help="Errors or accuracies are 0 to 1.")
+        bool, typer.Option("--fraction", help="The same as --scale fraction.")
     ] = False,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="Number of classes, for chance error.")
+        int | None, typer.Option(min=2, help="Number of classes, for the chance error.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the space; the file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name; by default the file's.")] = None,
     format: Annotated[
-        str | None, typer.Option(help="pycls, nds or csv; recognised unless given.")
+        str | None, typer.Option(help="pycls, nds, json or csv; by default detected.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(help="Column that is a design parameter; repeat it.")
+    ] = None,
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Column of a cost: flops=GMACs; repeat it.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Column that is a metric, not a parameter; repeat it.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Column that is a label, not a parameter; repeat it.")
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Meaning of a state: halted=failed; repeat it.")
+    ] = None,
+    decimal: Annotated[
+        str | None, typer.Option(help="Decimal mark: . or ,; by default detected.")
+    ] = None,
+    input: Annotated[
+        str | None, typer.Option(help="Input and stem: imagenet, or a setting such as @32.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Take in models that were trained elsewhere, for `designspace analyze`.
+    """Import models that were trained elsewhere, for `designspace analyze`.
 
-    The error is that after the last epoch where the file has it. A table has a column of errors
-    and may have any others (parted by commas, semicolons or tabs): d1, d2, … and w1, w2, … (with
-    b1, …, g1, …) are read as stages, d, w_0, w_a, w_m, b, g as RegNets, flops, params and acts as
-    costs, all other numbers as parameters. No pickle is ever opened.
+    The error is that after the last epoch where the file has it. A table has a column of errors or
+    accuracies and any others: d1, d2, … and w1, w2, … (with b1, …, g1, …) are read as stages, d,
+    w_0, w_a, w_m, b, g as RegNets, flops, params and acts as costs, all other numbers as
+    parameters, apart from the usual names of metrics. No pickle is ever opened.
 
     The folder holds import.yaml (source, which error, chance error) and models.csv (id, state,
-    error and what else is known), which may be written by hand as well.
+    error and what else is known), which you may also write by hand.
 
     Examples:
 
@@ -44,43 +70,58 @@ def import_(
 
       designspace import ResNeXt-A.json --out results/nds --classes 10
 
-      designspace import table.csv --out results/mine --accuracy top1 --fraction
+      designspace import table.csv --out results/mine --accuracy top1 --metric auc
     """
     import json
 
-    from designspace.analysis.importers import import_results
+    import designspace as ds
 
-    found = import_results(
+    result = ds.import_results(
         file,
         out,
         error=error,
         accuracy=accuracy,
-        scale="fraction" if fraction else None,
+        scale="fraction" if fraction else scale,
         classes=classes,
         name=name,
         format=format,
+        parameters=parameter,
+        costs=_pairs("--cost", cost) or None,
+        metrics=metric or (),
+        labels=label or (),
+        states=_pairs("--state", state) or None,
+        decimal=decimal,
+        input=input,
         force=force,
     )
     states = {
-        str(state): int((found.states == state).sum()) for state in dict.fromkeys(found.states)
+        str(state): int((result.states == state).sum()) for state in dict.fromkeys(result.states)
     }
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "out": str(out),
-                    "models": len(found.ids),
-                    "states": states,
-                    "error": found.about.error,
-                    "columns": list(found.columns),
-                    "notes": found.about.notes,
-                }
-            )
-        )
+    about = result.about
+    if json_:
+        record = {
+            "out": str(out),
+            "models": len(result.ids),
+            "states": states,
+            "error": about.error,
+            "columns": list(result.columns),
+            "notes": about.notes,
+        }
+        print(json.dumps(record))
         return
     counts = ", ".join(f"{number} {state}" for state, number in states.items())
-    print(f"{found.about.name}: {len(found.ids)} models ({counts}); error is {found.about.error}")
-    print(f"known of each: {', '.join(found.columns) or 'the error alone'}")
-    for note in found.about.notes:
+    print(f"{about.name}: {len(result.ids)} models ({counts}); error is {about.error}")
+    print(f"columns: {', '.join(result.columns) or 'the error alone'}")
+    for note in about.notes:
         print(note)
     print(f"written: {out}; `designspace analyze {out} --out {out}/report` compares and draws")
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, Any]:
+    import designspace as ds
+
+    pairs = [text.partition("=") for text in texts or ()]
+    for key, equals, value in pairs:
+        if not (key and equals and value):
+            raise ds.InputError(f"{option} {key}{equals}{value}: write NAME=VALUE")
+    return {key: value for key, _, value in pairs}

@@ -1,9 +1,11 @@
-"""The command line: parse, call, print. One verb per arrow of the data flow."""
+"""The command line: parse, call the public API, print."""
 
 import errno
 import io
+import re
 import signal
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -29,109 +31,120 @@ from designspace.cli.status import status
 from designspace.cli.train import train
 from designspace.errors import DeviceError, InputError, printable, shortened
 
-# What a machine says of full disks, and of paths that a person must name otherwise or open up.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_WAY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
-
+# Errors of the operating system that the user can fix: a full disk, or a path that won't do.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BAD_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 # Characters of a message: what it quotes may be as long as a file.
-_LONGEST = 4000
+_MAX_MESSAGE = 4000
+# An option as library messages write it: download=True, backend='dask'.
+_ARGUMENT = re.compile(r"\b([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w+)")
 
 
 class _Terminated(KeyboardInterrupt):
-    """A batch system asks the process to end: it ends as with Ctrl-C, keeping what is finished."""
+    """SIGTERM, from a batch system for example: stop as on Ctrl-C."""
 
 
-class _House(TyperGroup):
-    """Turns what a person can mend into one message and exit 2; Ctrl-C into 130, SIGTERM 143."""
+class _Commands(TyperGroup):
+    """Prints input errors in one line and exits with 2; Ctrl-C exits with 130, SIGTERM with 143."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         try:
             return super().invoke(ctx)
         except InputError as error:
-            print(f"designspace: {shortened(printable(str(error)), _LONGEST)}", file=sys.stderr)
+            command = self.commands.get(ctx.invoked_subcommand or "")
+            message = shortened(printable(with_flags(error, command)), _MAX_MESSAGE)
+            print(f"designspace: {message}", file=sys.stderr)
             raise typer.Exit(2) from None
         except DeviceError as error:
-            print(f"designspace: {shortened(printable(str(error)), _LONGEST)}", file=sys.stderr)
+            print(f"designspace: {shortened(printable(str(error)), _MAX_MESSAGE)}", file=sys.stderr)
             raise typer.Exit(1) from None
         except OSError as error:
-            if error.errno not in (*_NO_ROOM, *_NO_WAY):
+            if error.errno not in (*_DISK_FULL, *_BAD_PATH):
                 raise
             where = f"{shortened(printable(str(error.filename)))}: " if error.filename else ""
-            remedy = ": free some space, and run it again" if error.errno in _NO_ROOM else ""
+            remedy = ": free some space, then run it again" if error.errno in _DISK_FULL else ""
             print(f"designspace: {where}{error.strerror}{remedy}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
-            words = stop.args[0] if stop.args else "interrupted; what was finished is kept"
+            words = stop.args[0] if stop.args else "interrupted; finished work is kept"
             print(f"\ndesignspace: {words}", file=sys.stderr)
             raise typer.Exit(143 if isinstance(stop, _Terminated) else 130) from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the verb, and refuse blank words for all verbs alike.
+        """Find the verb, and refuse empty values for all verbs alike.
 
-        An unset variable leaves one (`--out "$DIR"`), and as a path it would mean this folder.
+        An unset shell variable leaves one (`--out "$DIR"`); as a path it would mean this folder.
         """
         name, command, words = super().resolve_command(ctx, args)
         options = {
-            word
-            for found in getattr(command, "params", ())
-            if _takes_value(found)
-            for word in found.opts
+            option
+            for parameter in getattr(command, "params", ())
+            if not getattr(parameter, "is_flag", False)
+            for option in parameter.opts
         }
         for before, word in pairwise([str(name), *words]):
             option, equals, value = word.partition("=")
             if equals and option in options and not value.strip():
                 raise InputError(f"{option} is empty; give a value, or leave it out")
             if not word.strip():
-                what = before if before in options else f"what stands after {before}"
+                what = before if before in options else f"the value after {before}"
                 raise InputError(f"{what} is empty; give a value, or leave it out")
         return name, command, words
 
 
+def with_flags(error: InputError, command: Any) -> str:
+    """Return an error's message with the command's flags in place of Python arguments."""
+    flags = {
+        parameter.name.rstrip("_"): next(opt for opt in parameter.opts if opt.startswith("--"))
+        for parameter in getattr(command, "params", ())
+        if any(opt.startswith("--") for opt in parameter.opts)
+    }
+
+    def flag(name: str) -> str | None:
+        return flags.get(name) or flags.get(name.removesuffix("s"))
+
+    def option(match: re.Match[str]) -> str:
+        name, value = flag(match[1]), match[2].strip("'\"")
+        if name is None:
+            return match[0]
+        return name if value == "True" else f"{name} {value}"
+
+    text = str(error)
+    if error.argument and text.startswith(error.argument) and (name := flag(error.argument)):
+        text = name + text[len(error.argument) :]
+    return _ARGUMENT.sub(option, text)
+
+
 app = typer.Typer(
     name="designspace",
-    cls=_House,
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="From a space of networks to a network worth pretraining: "
-    "sample, train, analyze, refine, derive, export.",
+    "sample, train, analyze, refine, derive, export, pretrain, evaluate.",
 )
-app.command()(spaces)
-app.command()(sample)
-app.command()(gather)
-app.command()(train)
-app.command()(status)
-app.command()(merge)
-app.command()(complexity)
-app.command()(derive)
-app.command()(export)
-app.command()(pretrain)
-app.command()(evaluate)
-app.command()(explain)
-app.command("import")(import_)
-app.command()(analyze)
-app.command()(agree)
-app.command()(refine)
-app.command()(demo)
+_VERBS: tuple[Callable[..., None], ...] = (
+    *(spaces, sample, gather, train, status, merge, analyze, agree, refine, import_),
+    *(complexity, explain, derive, export, pretrain, evaluate, demo),
+)
+for verb in _VERBS:
+    app.command(verb.__name__.rstrip("_"))(verb)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line with the given words, or those of the process."""
+    """Run the command line with the given arguments, or those of the process."""
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack letters that names have
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the letters of a name
             stream.reconfigure(errors="backslashreplace")
     app(args=argv, prog_name="designspace")
 
 
-def _takes_value(parameter: Any) -> bool:
-    return not getattr(parameter, "is_flag", False)
-
-
-def _terminate(number: int, skeleton: object) -> None:
+def _terminate(number: int, frame: object) -> None:
     raise _Terminated
 
 

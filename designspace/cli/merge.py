@@ -1,9 +1,11 @@
-"""`designspace merge`: parts of one population, trained in several places, made whole."""
+"""`designspace merge`: join the trials of one population that was trained in parts."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from designspace.cli.options import Json
 
 
 def merge(
@@ -11,12 +13,12 @@ def merge(
         list[Path], typer.Argument(help="Run folders of one population, trained by one recipe.")
     ],
     out: Annotated[Path, typer.Option(help="Run folder that gets all trials; may be one of them.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Join the trials of one population that were trained on several machines.
 
     Sample the same population on each machine (or copy the run folder), train a part of it there
-    with --only, then bring the folders together.
+    with --only, then copy the folders to one place.
 
     Examples:
 
@@ -29,18 +31,18 @@ def merge(
     import json
     from dataclasses import asdict
 
-    from designspace.runs import Run
-    from designspace.runs.merge import merge as join
+    import designspace as ds
 
-    done = join([Run.open(run) for run in runs], Run(out))
+    merged = ds.merge(runs, out)
     if json_:
-        print(json.dumps({"out": str(out), **asdict(done)}))
+        print(json.dumps({"out": str(out), **asdict(merged)}))
         return
-    print(f"{out}: {done.trials} of {done.n} models have a trial; {done.added} added")
-    if done.repeated:
-        print(f"{done.repeated} were trained twice with equal results")
-    if done.differing:
+    print(f"{out}: {merged.trials} of {merged.n} models have a trial; {merged.added} added")
+    if merged.repeated:
+        print(f"{merged.repeated} were trained twice with equal results")
+    if merged.differing:
+        models = ", ".join(map(str, merged.differing[:20]))
         print(
-            f"{len(done.differing)} were trained twice with different results, of which the first "
-            f"stands: {', '.join(map(str, done.differing[:20]))}"
+            f"{len(merged.differing)} were trained twice with different results; the first trial "
+            f"counts: {models}"
         )

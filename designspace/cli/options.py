@@ -1,21 +1,33 @@
-"""Options that several verbs share, and their rules."""
+"""Options that several verbs share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+MODEL_HELP = (
+    "A published name (RegNetY-4.0GF, regnet_y_400mf, …), a model.yaml or another library's config "
+    "file, or a model of a run (RUN:INDEX, RUN:best)."
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; as many as cores.")]
-Download = Annotated[
-    bool, typer.Option("--download", help="Fetch the data set when it is missing.")
-]
+Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; by default one per core.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch the data set if it is missing.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder of decoded images and downloads.")]
+Resolution = Annotated[int | None, typer.Option(help="Side of the input, in pixels.")]
+Classes = Annotated[int | None, typer.Option(help="Outputs of the classifier.")]
+Plugin = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", help="Python file that defines a block of your own; its code is executed."
+    ),
+]
 
 
-def check_margin(margin: float) -> None:
-    """Refuse what is no difference of errors that could count as none."""
-    from designspace.errors import InputError
+def load_plugins(plugins: list[Path] | None) -> None:
+    """Execute the Python files that the user names, which define blocks."""
+    import designspace as ds
 
-    if not 0 < margin <= 100:
-        raise InputError(f"--margin is {margin:g}; it must be above 0 percent of error, up to 100")
+    for path in plugins or ():
+        ds.load_plugin(path)

@@ -5,31 +5,34 @@ from typing import Annotated
 
 import typer
 
+from designspace.cli.options import Json
+
 
 def refine(
     study: Annotated[
-        Path, typer.Argument(help="Folder of `designspace analyze`, or one run folder.")
+        Path, typer.Argument(help="Folder of `designspace analyze`, or a run folder.")
     ],
     out: Annotated[Path, typer.Option(help="The space file to write, such as mine.yaml.")],
     population: Annotated[
-        str | None, typer.Option(help="Which population of the study; the first unless given.")
+        str | None, typer.Option(help="Population of the study; by default its first.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the space; the file's.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the space; by default the file's.")
+    ] = None,
     alpha: Annotated[
-        float, typer.Option(help="Chance of any wrong constraint among all proposed.")
+        float, typer.Option(help="Probability of any wrong constraint among those proposed.")
     ] = 0.05,
     margin: Annotated[
-        float, typer.Option(help="Percent of error that sharing may cost and count as nothing.")
+        float, typer.Option(help="Percent of error that sharing may cost and still count as free.")
     ] = 1.0,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Propose constraints that a study speaks for, and write the narrower space.
+    """Propose constraints that a study supports, and write the narrower space.
 
-    Each constraint (sharing, monotone widths or depths, ranges, fixing b or g, the quantized
-    linear rule) is accepted, rejected or left undecided by a test suited to it, with Holm's
-    correction over all. The file keeps the evidence, also of what was rejected. Sample it, train,
-    analyze, and refine again.
+    Each candidate (sharing, monotone widths or depths, ranges, fixing b or g, the quantized linear
+    rule) is accepted, rejected or left undecided by a test suited to it, with Holm's correction.
+    The file keeps the evidence, also of what was rejected. Sample it, train, analyze, refine again.
 
     Examples:
 
@@ -40,41 +43,35 @@ def refine(
     import json
     from dataclasses import asdict
 
-    from designspace.errors import InputError
-    from designspace.io.atomic_write import write_text
-    from designspace.refinement.refine import refine as refine_study
+    import designspace as ds
 
     if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--out is {out}; it must end in .yaml, as space files do")
+        raise ds.InputError(f"--out is {out}; it must end in .yaml, as space files do")
     if out.exists() and not force:
-        raise InputError(f"{out} exists already; choose another --out, or add --force")
-    result = refine_study(study, population, name=name or out.stem, alpha=alpha, margin=margin)
+        raise ds.InputError(f"{out} exists already; choose another --out, or add --force")
+    result = ds.refine(study, population, name=name or out.stem, alpha=alpha, margin=margin)
     if result.space is not None:
-        write_text(out, result.text())
-    written = None if result.space is None else str(out)
+        result.save(out)
     if json_:
-        proposals = [asdict(proposal) for proposal in result.proposals]
         record = {
             "parent": result.parent.name,
             "run": str(result.run),
             "models": result.models,
             "sampled": result.sampled,
-            "out": written,
-            "proposals": proposals,
+            "out": None if result.space is None else str(out),
+            "proposals": [asdict(proposal) for proposal in result.proposals],
         }
         print(json.dumps(record))
         return
     trained = "" if result.models == result.sampled else f" of {result.sampled} sampled"
     print(
-        f"{result.parent.name} ({result.run}): {result.models} models{trained}, "
-        f"family-wise level {alpha:g}"
+        f"{result.parent.name} ({result.run}): {result.models} models{trained}, family-wise level "
+        f"{alpha:g}"
     )
     for proposal in result.proposals:
         print(f"{proposal.verdict:9}  {proposal.claim}: {proposal.reason}")
         print(f"{'':9}  {proposal.evidence}")
     if result.space is None:
-        print(
-            "No constraint is shown by this study, so no space was written; more models may tell."
-        )
+        print("This study supports no constraint, so no space was written; train more models.")
     else:
         print(f"{result.space.name}: {result.space.dimensions} dimensions; written: {out}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from designspace.cli.options import Json, Plugin, load_plugins
+
 _BUDGET = "Range low:high or middle±percent, such as 360M:400M or 400M±1%."
 
 
@@ -17,13 +19,12 @@ def sample(
     flops: Annotated[str | None, typer.Option(help=f"Multiply-adds. {_BUDGET}")] = None,
     params: Annotated[str | None, typer.Option(help=f"Parameters. {_BUDGET}")] = None,
     acts: Annotated[str | None, typer.Option(help=f"Activations. {_BUDGET}")] = None,
-    seed: Annotated[int, typer.Option(help="Seed; with space and budget it decides all.")] = 0,
-    max_candidates: Annotated[
-        int, typer.Option(help="Give up after so many candidates.")
-    ] = 2_000_000,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    max_candidates: Annotated[int, typer.Option(help="Stop after so many candidates.")] = 2_000_000,
+    plugin: Plugin = None,
+    json_: Json = False,
 ) -> None:
-    """Sample n distinct models of a space within a budget, by rejection.
+    """Sample n distinct models of a space within a budget.
 
     Model i depends on space, budget and seed alone: the first 100 of -n 500 are those of -n 100, so
     the same command with a larger n extends a folder.
@@ -36,18 +37,23 @@ def sample(
     """
     import json
 
-    from designspace.runs import Run
-    from designspace.space import MEASURES, Budget, load_space, sample_record
-    from designspace.space import sample as draw
+    import designspace as ds
 
-    texts = dict(zip(MEASURES, (flops, params, acts), strict=True))
-    budgets = tuple(Budget.parse(key, text) for key, text in texts.items() if text is not None)
-    found = load_space(space)
-    result = draw(found, n, budgets, seed, max_candidates)
-    record = sample_record(found, result, budgets, seed)
-    folder = Run.create(out, {**found.source, "sample": record}, result.population)
+    load_plugins(plugin)
+    population = ds.sample(
+        space,
+        n,
+        flops=flops,
+        params=params,
+        acts=acts,
+        seed=seed,
+        max_candidates=max_candidates,
+    )
+    run = population.save(out)
     if json_:
-        print(json.dumps({"space": found.name, "out": str(out), **record}))
+        print(
+            json.dumps({"space": population.space.name, "out": str(out), **run.space()["sample"]})
+        )
         return
-    print(f"{found.name}: {result.stats}")
-    print(f"{n} models in {folder.population_file}")
+    print(f"{population.space.name}: {population.stats}")
+    print(f"{n} models in {run.population_file}")

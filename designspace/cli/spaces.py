@@ -1,8 +1,10 @@
-"""`designspace spaces`: what can be sampled."""
+"""`designspace spaces`: the design spaces that can be sampled."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from designspace.cli.options import Json, Plugin, load_plugins
 
 if TYPE_CHECKING:
     from designspace.space import Space
@@ -11,14 +13,15 @@ if TYPE_CHECKING:
 def spaces(
     space: Annotated[
         str | None,
-        typer.Argument(help="A space to show whole: a name, a .yaml file, or either @8."),
+        typer.Argument(help="A space to show in full: a name, a .yaml file, or either @8."),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plugin: Plugin = None,
+    json_: Json = False,
 ) -> None:
     """List the design spaces: dimensions, size, parent, and why each was narrowed.
 
-    The size stands as the paper counts it (ties ignored) and exactly. Any space goes with a setting
-    for small images, such as AnyNetXD@16 or mine.yaml@32.
+    Sizes are given as the paper counts them (ignoring ties) and exactly. Every space goes with a
+    setting for small images, such as AnyNetXD@16 or mine.yaml@32.
 
     Examples:
 
@@ -30,30 +33,31 @@ def spaces(
     """
     import json
 
+    import designspace as ds
     from designspace.arch import BOTTLENECK, installed_blocks
     from designspace.errors import printable
-    from designspace.space import load_space, shipped_settings, shipped_spaces
+    from designspace.space import shipped_settings
 
+    load_plugins(plugin)
     if space is not None:
-        found = load_space(space)
-        if json_:
-            print(json.dumps([_record(found, whole=True)], indent=2))
-        else:
-            _show(found)
+        chosen = ds.load_space(space)
+        print(
+            json.dumps([_record(chosen, whole=True)], indent=2) if json_ else _text(chosen), end=""
+        )
         return
-    listed = [load_space(name) for name in shipped_spaces()]
+    listed = ds.list_spaces()
     if json_:
         print(json.dumps([_record(one) for one in listed], indent=2))
         return
     _table(listed)
     print(f"\nSettings for small images: {', '.join('@' + name for name in shipped_settings())}.")
-    print("`designspace spaces NAME` shows one whole; your own space is a YAML file like it.")
+    print("`designspace spaces NAME` shows one in full; your own space is a YAML file like it.")
     usable, problems = installed_blocks()
-    brought = [block for block in usable if block != BOTTLENECK]
-    if brought:
-        print(f"Blocks of other packages, for `block:` in a space: {', '.join(brought)}.")
+    plugins = [block for block in usable if block != BOTTLENECK]
+    if plugins:
+        print(f"Blocks of plug-ins, for `block:` in a space: {', '.join(plugins)}.")
     for problem in problems:
-        print(printable(f"Can't be used: {problem}"))
+        print(printable(f"Unusable: {problem}"))
 
 
 def _record(space: "Space", whole: bool = False) -> dict[str, Any]:
@@ -85,11 +89,11 @@ def _table(listed: "list[Space]") -> None:
         print(textwrap.fill(one.reason, width, initial_indent="    ", subsequent_indent="    "))
 
 
-def _show(space: "Space") -> None:
+def _text(space: "Space") -> str:
     from designspace.io.yaml_files import dump_yaml
 
     header = (
         f"{space.dimensions} dimensions; size as the paper counts {space.paper_size:.2g}, exactly "
         f"{space.exact_size:,}; hash {space.hash}"
     )
-    print(dump_yaml(dict(space.source), header), end="")
+    return dump_yaml(dict(space.source), header)

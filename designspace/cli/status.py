@@ -1,48 +1,49 @@
-"""`designspace status`: how far a run is."""
+"""`designspace status`: how far runs are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from designspace.cli.options import Json
+
 if TYPE_CHECKING:
     from designspace.runs.status import RunStatus
 
 _WIDTH = 60
 _HEIGHT = 10
-_EVERY = 2.0
-_NAMED = 20
+_SECONDS = 2.0
+_MAX_NAMED = 20
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again and again until training ends.")
-    ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until training ends.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Show how far a run is: finished, running, failed with reasons, rate, time left, errors.
+    """Show how far runs are: finished, running, failed with reasons, rate, time left, errors.
 
     Examples:
 
       designspace status results/a
 
-      designspace status results/a --watch
+      designspace status results/a results/b --watch
 
       designspace status results/a --json
     """
     import json
     import time
 
-    from designspace.runs import Run
+    import designspace as ds
 
-    folder = Run.open(run)
-    found = folder.status()
+    opened = [ds.load_run(run) for run in runs]
+    statuses = [run.status() for run in opened]
     if json_:
-        print(json.dumps(found.to_dict()))
+        records = [one.to_dict() for one in statuses]
+        print(json.dumps(records if len(records) > 1 else records[0]))
         return
     if not watch:
-        print("\n".join(lines(found)))
+        print(_text(statuses))
         return
     from rich.console import Console
     from rich.live import Live
@@ -50,58 +51,57 @@ def status(
 
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(Text("\n".join(lines(found))), refresh=True)
-            if found.live is None:
+            live.update(Text(_text(statuses)), refresh=True)
+            if not any(one.heartbeat for one in statuses):
                 return
-            time.sleep(_EVERY)
-            found = folder.status()
+            time.sleep(_SECONDS)
+            statuses = [run.status() for run in opened]
 
 
-def lines(found: "RunStatus") -> list[str]:
-    """Return the whole account as lines of text."""
-    from designspace.cli.progress import duration
+def _text(statuses: "list[RunStatus]") -> str:
+    return "\n\n".join("\n".join(_lines(one)) for one in statuses)
+
+
+def _lines(status: "RunStatus") -> list[str]:
+    from designspace.api.progress import duration
     from designspace.errors import printable
     from designspace.runs import TrialState
 
-    data = found.to_dict()
-    words = [f"{data['complete']} complete"]
-    words += [f"{data[key]} {key}" for key in ("diverged", "failed", "running") if data[key]]
-    words += [f"{data['waiting']} waiting"] if data["waiting"] else []
-    shown = [f"{found.name}: {found.n} models: {', '.join(words)}"]
-    if found.live is None:
-        finished = len(found.trials) == found.n and not data["failed"]
-        shown.append("finished" if finished else "nobody is training it at the moment")
-    elif found.live.seconds_left is not None:
-        left = duration(found.live.seconds_left)
-        shown.append(f"{found.live.per_hour:.0f} models an hour, {left} left")
+    data, heartbeat = status.to_dict(), status.heartbeat
+    counts = [f"{data['complete']} complete"]
+    counts += [f"{data[key]} {key}" for key in ("diverged", "failed", "running") if data[key]]
+    counts += [f"{data['waiting']} waiting"] if data["waiting"] else []
+    lines = [f"{status.name}: {status.n} models: {', '.join(counts)}"]
+    if heartbeat is None:
+        finished = len(status.trials) == status.n and not data["failed"]
+        lines.append("finished" if finished else "not running")
+    elif heartbeat.seconds_left is not None:
+        left = duration(heartbeat.seconds_left)
+        lines.append(f"{heartbeat.per_hour:.0f} models an hour, {left} left")
     else:
-        shown.append("training; no model is finished yet")
-    if found.torn:
-        shown.append("the last line of trials.jsonl is torn; its model is trained again")
-    shown += [
-        f"  model {flight['index']} is in training for {duration(flight['seconds'])}"
-        for flight in data["in_flight"][:_NAMED]
+        lines.append("training; no model has finished yet")
+    if status.torn:
+        lines.append("the last line of trials.jsonl is incomplete; its model is trained again")
+    lines += [
+        f"  model {trial['index']} has trained for {duration(trial['seconds'])}"
+        for trial in data["in_flight"][:_MAX_NAMED]
     ]
-    for trial in [t for t in found.trials if t.state is not TrialState.COMPLETE][:_NAMED]:
-        shown.append(f"  model {trial.index} {trial.state}: {trial.reason}")
-    more = data["diverged"] + data["failed"] - _NAMED
-    shown += [f"  and {more} more (--json has all)"] if more > 0 else []
-    return [*map(printable, shown), *small_edf(found.errors)]
+    ended = [trial for trial in status.trials if trial.state is not TrialState.COMPLETE]
+    lines += [f"  model {t.index} {t.state}: {t.reason}" for t in ended[:_MAX_NAMED]]
+    if len(ended) > _MAX_NAMED:
+        lines.append(f"  and {len(ended) - _MAX_NAMED} more (--json has all)")
+    return [*map(printable, lines), *edf_lines(status.errors)]
 
 
-def small_edf(errors: list[float]) -> list[str]:
-    """Draw the share of models with less than each error, in characters.
-
-    Args:
-        errors: Percent, ascending.
-    """
+def edf_lines(errors: list[float]) -> list[str]:
+    """Draw an EDF in characters; errors are in percent, ascending."""
     from bisect import bisect_left
 
     if not errors:
         return []
     low, high = errors[0], errors[-1]
     span = high - low or 1.0
-    # The share below the right end of each column; the last one holds every model.
+    # The share below the right end of each column; the last column includes every model.
     ends = [low + span * (i + 1) / _WIDTH for i in range(_WIDTH)]
     shares = [bisect_left(errors, end) / len(errors) for end in ends[:-1]] + [1.0]
     blocks = " ▁▂▃▄▅▆▇█"
@@ -114,7 +114,7 @@ def small_edf(errors: list[float]) -> list[str]:
     left, right = f"{low:.1f}", f"{high:.1f}"
     return [
         "",
-        f"share of models with less than this error in percent; [{low:.1f} | {mean:.1f}], "
+        f"share of models below each error, in percent; [{low:.1f} | {mean:.1f}], "
         f"n = {len(errors)}",
         *rows,
         f"      └{'─' * _WIDTH}",

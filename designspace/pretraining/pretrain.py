@@ -13,7 +13,7 @@ from torch import Tensor
 from designspace.arch import Model
 from designspace.data.batches import Arrays, open_arrays
 from designspace.data.cache import Cache, default_cache_folder
-from designspace.errors import InputError
+from designspace.errors import Diverged, InputError
 from designspace.io.atomic_write import make_folder
 from designspace.io.lock import lock
 from designspace.pretraining.diagnostics import (
@@ -41,10 +41,6 @@ _FLUSH_EVERY = 10
 _SAVE_SECONDS = 300.0
 # Iterations between alarm checks within an epoch: SEER's only epoch has 122,070.
 _ALARMS_EVERY = 500
-
-
-class Diverged(Exception):
-    """The loss became non-finite; the message suggests remedies."""
 
 
 @dataclass(frozen=True)

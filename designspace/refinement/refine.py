@@ -12,6 +12,7 @@ from designspace.analysis.population_results import STATES, PopulationResults
 from designspace.analysis.study_findings import find_run
 from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
 from designspace.errors import InputError, nearest
+from designspace.io.atomic_write import write_text
 from designspace.io.yaml_files import dump_yaml
 from designspace.refinement.constraint_tests import Proposal, evaluate_constraints
 from designspace.runs import Run
@@ -59,6 +60,14 @@ class Refinement:
         return dump_yaml(source, header) + yaml.safe_dump(
             evidence, default_flow_style=False, allow_unicode=True, width=100
         )
+
+    def save(self, path: Path | str) -> None:
+        """Write the narrower space's YAML file.
+
+        Raises:
+            InputError: No constraint was accepted, or the file can't be written.
+        """
+        write_text(Path(path), self.text())
 
 
 def study_run(study: Path, population: str | None) -> Path:

@@ -18,14 +18,14 @@ class RunStatus:
         name: Name of the run folder.
         n: Models in the population.
         trials: The current trial of each model that has one.
-        live: Progress of the process that trains the run, or None if there is none.
+        heartbeat: Progress of the process that trains the run, or None if there is none.
         torn: Whether the last line of the journal is incomplete; its model is trained again.
     """
 
     name: str
     n: int
     trials: tuple[Trial, ...]
-    live: Heartbeat | None
+    heartbeat: Heartbeat | None
     torn: bool = False
 
     def count(self, state: TrialState) -> int:
@@ -39,7 +39,7 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""
-        live, errors, now = self.live, self.errors, time.time()
+        live, errors, now = self.heartbeat, self.errors, time.time()
         running = sorted(live.running.items()) if live else []
         return {
             "name": self.name,

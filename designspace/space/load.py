@@ -60,6 +60,11 @@ def load_space(source: str | Path | Mapping[str, Any]) -> Space:
 
     Raises:
         InputError: There is no such space or setting, or its data breaks a rule.
+
+    Example:
+        >>> import designspace as ds
+        >>> ds.load_space("AnyNetXA@32").skeleton.resolution
+        32
     """
     if isinstance(source, Mapping):
         label = str(source.get("name", "dict"))

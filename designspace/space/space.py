@@ -66,6 +66,12 @@ class Candidates:
 class Space:
     """A design space.
 
+    Example:
+        >>> import designspace as ds
+        >>> space = ds.load_space("RegNetX")
+        >>> space.dimensions, space.parent
+        (6, 'AnyNetXE')
+
     Attributes:
         name: The space's name, with its setting behind an @.
         parent: The space that it was narrowed from, or None.

@@ -66,6 +66,12 @@ def bootstrap(
 
     Raises:
         InputError: Lengths differ, a value is not finite, or share or level is not in 0 to 1.
+
+    Example:
+        >>> import designspace as ds
+        >>> depths, errors = [4, 6, 8, 10, 12], [35.0, 32.0, 30.0, 31.0, 34.0]
+        >>> ds.bootstrap(depths, errors).best
+        8.0
     """
     checked, targets = as_float_array(values, "values"), as_float_array(errors, "errors")
     if len(checked) != len(targets):

@@ -74,6 +74,12 @@ def compare(
 
     Raises:
         InputError: A population has fewer than two errors, or one that is not finite.
+
+    Example:
+        >>> import designspace as ds
+        >>> comparison = ds.compare([35.0, 34.0, 36.0, 35.5], [31.0, 30.0, 32.0, 31.5])
+        >>> comparison.mean.value  # second minus first
+        -4.0
     """
     a, b = as_float_array(first, "first", 2), as_float_array(second, "second", 2)
     return compare_arrays(a, b, check_probability(level), rng, permutations)

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from designspace.arch import registered_block
 from designspace.data.batches import LARGE
 from designspace.data.cache import Cache, Progress, build_cache, default_cache_folder
 from designspace.data.decode import geometries, median_side
@@ -136,6 +137,7 @@ def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") ->
             compiled=options.compiled,
             exact=options.exact,
             run_index=run_index,
+            block=registered_block(population.bodies.block),
         )
         for index in indices
     ]

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from designspace.arch import Model
 from designspace.data.batches import Batches
+from designspace.errors import Diverged
 from designspace.networks import build
 from designspace.runs import Recipe
 from designspace.training.accuracy import count_correct
@@ -21,10 +22,6 @@ from designspace.training.lr_schedule import learning_rate
 _CHECK_EVERY = 50
 # torch has one random state per process; a Dask worker may run trials in several threads.
 _SEEDING = threading.Lock()
-
-
-class Diverged(Exception):
-    """The loss became non-finite; the message says when."""
 
 
 class Trainer:

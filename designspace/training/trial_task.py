@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from designspace.arch import Model
+from designspace.arch import Block, Model, register_block
 from designspace.data.batches import Batches
 from designspace.data.cache import Cache, build_cache, default_cache_folder, open_cache
 from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split
-from designspace.errors import InputError
+from designspace.errors import Diverged, InputError
 from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, devices
-from designspace.training.trainer import Diverged, Trainer
+from designspace.training.trainer import Trainer
 
 # Parts of torch's messages, as it has no exception types for these errors.
 _MEMORY_ERRORS = (
@@ -54,6 +54,7 @@ class TrialTask:
         compiled: Use torch.compile.
         exact: On CUDA, use deterministic algorithms.
         run_index: Which of the runs that are trained together it belongs to.
+        block: The model's block if it was registered at run time, which workers must repeat.
     """
 
     id: str
@@ -70,6 +71,7 @@ class TrialTask:
     compiled: bool = False
     exact: bool = False
     run_index: int = 0
+    block: Block | None = None
 
     @property
     def position(self) -> tuple[int, int]:
@@ -124,6 +126,8 @@ def trial_seed(seed: int, index: int) -> int:
 
 def run_task(task: TrialTask) -> Outcome:
     """Train one model from its checkpoint or from scratch; every ending has a state."""
+    if task.block is not None:
+        register_block(task.block)
     progress = _Progress(task)
     device = torch.device("cpu")
     device_failure = Failure.DEVICE_UNUSABLE

@@ -75,7 +75,7 @@ BAD = [
     (("AnyNetXA", "-n", "0"), "n is 0"),
     (("AnyNetXA", "--seed", "-1"), "seed is -1"),
     (("AnyNetXA", "--flops", "1K:2K", "--max-candidates", "1000"), "nearest seen: flops"),
-    (("AnyNetXA", "--max-candidates", "0"), "max_candidates is 0"),
+    (("AnyNetXA", "--max-candidates", "0"), "--max-candidates is 0"),
     (("nothing.yaml",), "no file nothing.yaml"),
 ]
 
@@ -124,10 +124,10 @@ def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
         (("sample", "AnyNetXA@8", "--out", ""), "--out is empty"),
         (("sample", "AnyNetXA@8", "--out", " "), "--out is empty"),
         (("sample", "AnyNetXA@8", "--out="), "--out is empty"),
-        (("sample", "", "--out", "x"), "what stands after sample is empty"),
-        (("train", "", "--data", "digits"), "what stands after train is empty"),
+        (("sample", "", "--out", "x"), "the value after sample is empty"),
+        (("train", "", "--data", "digits"), "the value after train is empty"),
         (("merge", "a", "b", "--out", "\t"), "--out is empty"),
-        (("analyze", "a", "--json", "", "--out", "x"), "what stands after --json is empty"),
+        (("analyze", "a", "--json", "", "--out", "x"), "the value after --json is empty"),
         (("derive", "--from", "RegNetY-16GF", "--scale", "2", "--out", ""), "--out is empty"),
         (("export", "RegNetY-16GF", "--out", ""), "--out is empty"),
         (("refine", "a", "--out", " "), "--out is empty"),

@@ -57,7 +57,11 @@ def test_train_on_the_digits(cli, run, tmp_path):
         (("--recipe", "quick", "--data", "digits", "--val", "test"), "no test images"),
         (("--recipe", "quick", "--data", "digits", "--only", "9"), "models 0 to 3"),
         (("--recipe", "quick", "--data", "digits", "--epochs", "0"), "epochs"),
+<<<<<<< HEAD
         (("--recipe", "quick", "--data", "digits", "--device", "abacus"), "abacus"),
+=======
+        (("--recipe", "quick", "--data", "digits", "--device", "abacus"), "--device is 'abacus'"),
+>>>>>>> 93bffa0 (A Python front door: every verb is one call; the commands parse, call and print; three pages beside the README; a tutorial)
     ],
 )
 def test_train_refuses(refused, run, words, said, tmp_path):
@@ -70,7 +74,7 @@ def test_training_of_which_nothing_is_left_exits_1(cli, run, tmp_path):
     words = ("--data", "digits", "--recipe", "quick", "--cache", tmp_path / "home", "--jobs", 1)
     outcome = cli("train", run, *words, "--limit", 1, "--time-limit", 1e-6)
     assert outcome.code == 1
-    assert outcome.out == "1 of 1 models: 0 complete, 1 failed (--retry tries again)\n"
+    assert outcome.out == "1 of 1 models: 0 complete, 1 failed (--retry trains them again)\n"
 
 
 def test_train_refuses_what_is_no_run_folder(refused, tmp_path):
@@ -118,17 +122,17 @@ def test_watching_ends_when_nobody_trains(cli, run):
     assert "1 complete" in cli("status", run, "--watch").out
 
 
-def test_the_small_edf_rises_from_the_left_to_1():
-    from designspace.cli.status import small_edf
+def test_the_edf_lines_rises_from_the_left_to_1():
+    from designspace.cli.status import edf_lines
 
-    rows = [line.partition("│")[2] for line in small_edf([10.0, 12.0, 20.0]) if "│" in line]
+    rows = [line.partition("│")[2] for line in edf_lines([10.0, 12.0, 20.0]) if "│" in line]
     heights = ["".join(row[i] for row in rows).count("█") for i in range(60)]
     assert heights == sorted(heights)
     assert heights[0] == 3
     assert heights[30] == 6
     assert heights[-1] == 10
-    assert small_edf([]) == []
-    assert small_edf([5.0, 5.0])[-1].split() == ["5.0", "5.0"]
+    assert edf_lines([]) == []
+    assert edf_lines([5.0, 5.0])[-1].split() == ["5.0", "5.0"]
 
 
 def halves(run, tmp_path):
@@ -155,7 +159,7 @@ def test_merge_keeps_what_disagrees_and_says_so(cli, run, tmp_path):
     one, two = halves(run, tmp_path)
     fill(two, {1: 99.0})
     outcome = cli("merge", one, two, "--out", tmp_path / "whole")
-    assert "trained twice with different results, of which the first stands: 1" in outcome.out
+    assert "trained twice with different results; the first trial counts: 1" in outcome.out
     records = (tmp_path / "whole" / "trials.jsonl").read_text().splitlines()
     assert len(records) == 5
     assert json.loads(cli("status", tmp_path / "whole", "--json").out)["error"]["max"] == 13.0

@@ -12,9 +12,10 @@ from designspace.data.cache import build_cache
 from designspace.data.decode import geometries
 from designspace.data.sources import load_source
 from designspace.data.splits import split
+from designspace.errors import Diverged
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
-from designspace.training.trainer import Diverged, Trainer
+from designspace.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

@@ -1,71 +1,79 @@
-"""Long work on the terminal: a bar with rate and time left, plain lines when it is no terminal."""
+"""Progress of long calls: a bar on a terminal or in a notebook, plain lines elsewhere."""
 
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from designspace.pretraining.pretrain import PretrainProgress
     from designspace.runs import Run, Trial
     from designspace.training.driver import RunProgress
     from designspace.training.tensorboard import TrialTensorBoard
 
-# Seconds between plain lines that bring news, and between any.
+# Seconds between plain lines when something changed, and at most between any two.
 _NEWS_EVERY, _LINE_EVERY = 10.0, 60.0
 
 
 @contextmanager
-def terminal(stopped: str) -> Iterator["Progress | None"]:
-    """Give a bar where there is a terminal; on Ctrl-C, say how to go on."""
+def progress_bar(stopped: str, wanted: bool = True) -> Iterator["Progress | None"]:
+    """Yield a progress bar on a terminal or in a notebook, else None.
+
+    Args:
+        stopped: Message of a KeyboardInterrupt: how to resume.
+        wanted: Whether progress is shown at all.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True)
+    drawn = wanted and (console.is_terminal or console.is_jupyter)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+        MofNCompleteColumn(),
         TextColumn("{task.fields[about]}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not drawn,
     )
     try:
         with bar:
-            yield bar if console.is_terminal else None
+            yield bar if drawn else None
     except KeyboardInterrupt as stop:
         stop.args = (stopped,)
         raise
 
 
 class Display:
-    """Draws on a bar, or prints lines without one."""
+    """Draws on a bar, prints lines without one, or stays silent."""
 
-    def __init__(self, bar: "Progress | None") -> None:
-        """Begin with nothing shown."""
-        self._bar = bar
+    def __init__(self, bar: "Progress | None", silent: bool = False) -> None:
+        self._bar, self._silent = bar, silent
         self._task = bar.add_task("", total=None, visible=False, about="") if bar else None
         self._line_at, self._shown = -_LINE_EVERY, ("", -1)
         self._began = ("", 0.0, 0)
 
     def note(self, text: str) -> None:
-        """Print something that a person should know."""
+        """Print a message."""
+        if self._silent:
+            return
         if self._bar:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def decoded(self, done: int, total: int) -> None:
-        """So many images are in the cache."""
+        """Show how many images are decoded."""
         rate = self._rate("decoding images", done)
         left = f"{rate:.0f} images/s, {duration((total - done) / rate)} left" if rate else ""
         self.show("decoding images", done, total, left, last=done == total)
 
     def _rate(self, name: str, done: int) -> float:
-        """How many a second, since that name was first shown or its count began anew."""
+        """Return items per second since `name` was first shown or its count restarted."""
         now = time.monotonic()
         if self._began[0] != name or done < self._began[2]:
             self._began = (name, now, done)
@@ -73,7 +81,9 @@ class Display:
         return (done - first) / max(now - since, 1e-9)
 
     def show(self, name: str, done: int, total: int, about: str, last: bool = False) -> None:
-        """Show how far something is, in place of what was shown before."""
+        """Show `done` of `total`, in place of what was shown before."""
+        if self._silent:
+            return
         if self._bar and self._task is not None:
             self._bar.update(
                 self._task,
@@ -92,32 +102,37 @@ class Display:
 
 
 class EvaluationDisplay(Display):
-    """Draws what an evaluation tells."""
+    """Progress of an evaluation."""
 
     def epochs(self, done: int, total: int, seconds_left: float) -> None:
-        """So many epochs of a supervised training are done."""
+        """Show the epochs done by all supervised trainings."""
         left = f"{duration(seconds_left)} left"
         self.show("epochs with labels", done, total, left, last=done == total)
 
 
 class TrainingDisplay(Display):
-    """Draws what the driver of trials tells."""
+    """Progress of the trials of one or several runs."""
 
     def __init__(
-        self, bar: "Progress | None", board: "TrialTensorBoard | None" = None, several: bool = False
+        self,
+        bar: "Progress | None",
+        board: "TrialTensorBoard | None" = None,
+        several: bool = False,
+        silent: bool = False,
     ) -> None:
-        """Begin.
+        """Start.
 
         Args:
-            bar: On a terminal.
-            board: Gets every trial, where there is one.
-            several: Whether models need the name of their run.
+            bar: The bar, or None for lines.
+            board: Receives every trial.
+            several: Whether to name the run of each model.
+            silent: Show nothing.
         """
-        super().__init__(bar)
+        super().__init__(bar, silent)
         self._board, self._several = board, several
 
     def trial(self, folder: "Run", trial: "Trial", snapshot: "RunProgress") -> None:
-        """A trial is in the journal of a run."""
+        """Report a trial that is in the journal of a run."""
         if self._board:
             self._board.write(folder.path / "tensorboard", trial)
         if trial.reason:
@@ -126,20 +141,53 @@ class TrainingDisplay(Display):
         self.tick(snapshot)
 
     def tick(self, snapshot: "RunProgress") -> None:
-        """Show how far the run is."""
+        """Show how many models are finished."""
         self.show("training", snapshot.finished, snapshot.total, describe(snapshot))
 
 
-def summary(snapshot: "RunProgress") -> str:
-    """Return how training ended in one line."""
-    parts = [f"{snapshot.complete} complete"]
-    parts += [f"{snapshot.diverged} diverged"] if snapshot.diverged else []
-    parts += [f"{snapshot.failed} failed (--retry tries again)"] if snapshot.failed else []
-    return f"{snapshot.finished} of {snapshot.total} models: {', '.join(parts)}"
+class PretrainingDisplay(Display):
+    """Progress of a pretraining."""
+
+    def __init__(self, bar: "Progress | None", silent: bool = False) -> None:
+        super().__init__(bar, silent)
+        self._alarms: set[str] = set()
+
+    def begin(self, done: int, total: int) -> None:
+        """Report how many iterations an earlier call has done."""
+        if done:
+            rest = "finished" if done == total else f"resuming at {done + 1}"
+            self.note(f"{done} of {total} iterations were done before: {rest}")
+
+    def steps(
+        self, records: list[dict[str, Any]], total: int, progress: "PretrainProgress"
+    ) -> None:
+        """Show the iterations that are in the journal."""
+        last = records[-1]
+        speed = f"{progress.images_per_second:.0f} images/s"
+        about = f"loss {last['loss']:.4f}  lr {last['lr']:.4g}  {speed}"
+        left = f"{duration(progress.seconds_left)} left"
+        self.show("pretraining", last["iteration"], total, f"{about}  {left}")
+
+    def alarms(self, alarms: dict[str, str]) -> None:
+        """Report the alarms that are new, and those that are over."""
+        for name, text in alarms.items():
+            if name not in self._alarms:
+                self.note(f"  ALARM ({name}): {text}")
+        for name in sorted(self._alarms - set(alarms)):
+            self.note(f"  alarm over ({name})")
+        self._alarms = set(alarms)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Report the metrics of an epoch."""
+        knn = f", k-NN {record['knn']:.1f} %" if "knn" in record else ""
+        self.note(
+            f"epoch {record['epoch']}: loss {record['loss']:.4f}, {record['prototypes_used']} "
+            f"prototypes used, feature std {record['feature_std']:.2f}{knn}"
+        )
 
 
 def describe(snapshot: "RunProgress") -> str:
-    """Return rate, time left and failures in a few words."""
+    """Describe rate, time left and failures in a few words."""
     words = [f"{snapshot.per_hour:.0f} models/h"] if snapshot.per_hour else []
     if snapshot.seconds_left is not None:
         words.append(f"{duration(snapshot.seconds_left)} left")
@@ -149,7 +197,7 @@ def describe(snapshot: "RunProgress") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in two units: 42 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
+    """Format a time in two units: 42 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
     whole = round(seconds)
     for unit, name, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
         if whole >= unit:

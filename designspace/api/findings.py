@@ -1,0 +1,201 @@
+"""Analysis: compare runs, draw and save what was found, narrow a space, read others' results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from designspace import runs
+from designspace.analysis import findings as core
+from designspace.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from designspace.analysis.rank_agreement import RankAgreement
+    from designspace.refinement.refine import Refinement
+
+_CoreRun = runs.Run
+RunLike = _CoreRun | str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Findings(core.Findings):
+    """All results of an analysis: each population, and every two compared.
+
+    Attributes:
+        populations: Error distribution, bootstrap, fits and trends of each population.
+        comparisons: Every two populations compared.
+        normalized: Error distributions at equal complexity, or None.
+        claims: Verdicts of claims that were written down beforehand, or None.
+        area_range: Errors between which areas under the EDFs are taken, in percent.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=6, flops="180K:220K", out="results/findings")
+        >>> for i, error in enumerate([12.0, 11.0, 14.5, 10.5, 13.0, 12.5]):
+        ...     run.record(i, error=error)
+        >>> findings = ds.analyze([run])
+        >>> findings.to_frame()["mean"].round(2).tolist()
+        [12.25]
+        >>> axes = findings.plot_edf()
+    """
+
+    def save(self, out: str | Path, figures: Sequence[str] = ("svg", "png")) -> Path:
+        """Write the report: index.html, summary.json, tables and figures.
+
+        Args:
+            out: Folder of the report; an earlier report there is replaced.
+            figures: Formats of the figures: svg, png, pdf.
+
+        Returns:
+            The path of index.html.
+        """
+        from designspace.report.write_report import write_report
+
+        return write_report(self, Path(out), figures)
+
+    def plot_edf(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
+        """Draw the error distribution of every population.
+
+        Args:
+            ax: Axes to draw on; by default new ones.
+            **options: As of `designspace.plot_edf`: color, label, linestyle, style, band.
+
+        Returns:
+            The axes; `ax.figure.savefig("edf.pdf")` saves the figure.
+        """
+        from designspace.report.plot import plot_edf
+
+        return plot_edf(self, ax=ax, **options)
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html(border=0))
+
+
+def analyze(
+    runs: "Sequence[RunLike] | RunLike",
+    *,
+    margin: float = 1.0,
+    claims: str | Path | None = None,
+    all_finished: bool = False,
+) -> Findings:
+    """Compare populations by their error distributions.
+
+    Args:
+        runs: Runs, run folders, or folders of imported results.
+        margin: Difference in mean error, in percent, that counts as none.
+        claims: YAML file of claims that were written down beforehand.
+        all_finished: Count every finished trial of an unfinished population. By default trials
+            after the first model without one are set aside, as fast models finish first.
+
+    Raises:
+        InputError: A folder can't be read or has no error yet, or the claims file is wrong.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=4, flops="180K:220K", out="results/analyzed")
+        >>> for i, error in enumerate([12.0, 11.0, 14.5, 10.5]):
+        ...     run.record(i, error=error)
+        >>> ds.analyze("results/analyzed").populations[0].edf.minimum
+        10.5
+    """
+    from designspace.analysis.load_results import load_populations
+
+    if not 0 < margin <= 100:
+        raise InputError(f"margin is {margin:g}; it must be above 0 and at most 100", "margin")
+    populations = load_populations([_path(run) for run in _listed(runs)], all_finished)
+    found = core.analyze(populations, margin, None if claims is None else Path(claims))
+    return Findings(**{name: getattr(found, name) for name in found.__dataclass_fields__})
+
+
+def refine(
+    study: "Findings | RunLike",
+    population: "RunLike | None" = None,
+    *,
+    name: str | None = None,
+    alpha: float = 0.05,
+    margin: float = 1.0,
+) -> "Refinement":
+    """Propose a narrower space: the constraints that a study supports.
+
+    Each candidate (sharing, monotone widths or depths, ranges, fixing b or g, the quantized linear
+    rule) is accepted, rejected or left undecided by a test suited to it, with Holm's correction.
+
+    Args:
+        study: Findings, a folder of findings, or a run.
+        population: Which population of the study, by name or as a run; by default its first.
+        name: Name of the narrower space; by default the run's, with `-refined`.
+        alpha: Probability of any wrong constraint among all that are proposed.
+        margin: Percent of error that sharing may cost and still count as free.
+
+    Returns:
+        `space`, the narrower space or None; `proposals` with their evidence; `text()`, the YAML.
+
+    Raises:
+        InputError: The study has no such population, or no errors yet.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=6, flops="180K:220K", out="results/refined")
+        >>> for i in range(6):
+        ...     run.record(i, error=10.0 + i)
+        >>> ds.refine(run, name="narrower").space is None  # six models show nothing
+        True
+    """
+    from designspace.refinement.refine import refine as propose
+    from designspace.refinement.refine import study_run
+
+    if isinstance(study, core.Findings):
+        run, which = _path(population or study.populations[0].results.provenance.path), None
+    else:
+        run, which = _path(study), None if population is None else str(population)
+    if name is None:
+        name = f"{study_run(run, which).resolve().name}-refined"
+    return propose(run, which, name=name, alpha=alpha, margin=margin)
+
+
+def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgreement":
+    """Measure how well errors agree between runs of one population.
+
+    Runs that differ in their schedule give a rank correlation with the first; runs that differ in
+    their seed only split the variance into models and seeds.
+
+    Args:
+        runs: Two or more runs of the same models.
+        level: Level of the intervals.
+
+    Raises:
+        InputError: Fewer than two runs, or runs of different populations.
+
+    Example:
+        >>> import designspace as ds
+        >>> short, long = (
+        ...     ds.sample("RegNetX@8", n=6, flops="180K:220K", out=f"results/{name}")
+        ...     for name in ("short", "long")
+        ... )
+        >>> for i in range(6):
+        ...     short.record(i, error=20.0 + i), long.record(i, error=10.0 + i)
+        (None, None)
+        (None, None)
+        (None, None)
+        (None, None)
+        (None, None)
+        (None, None)
+        >>> ds.rank_agreement([short, long]).to_dict()["schedules"][0]["spearman"]
+        1.0
+    """
+    from designspace.analysis.load_results import load_populations
+    from designspace.analysis.rank_agreement import rank_agreement as measure
+
+    if len(runs) < 2:
+        raise InputError("runs must be two or more runs of the same models", "runs")
+    return measure(load_populations([_path(run) for run in runs], all_finished=True), level)
+
+
+def _listed(runs: "Sequence[RunLike] | RunLike") -> "Sequence[RunLike]":
+    return [runs] if isinstance(runs, str | Path | _CoreRun) else runs
+
+
+def _path(run: RunLike) -> Path:
+    return run.path if isinstance(run, _CoreRun) else Path(run)

@@ -1,0 +1,330 @@
+"""Models: load one by name, build it in torch, export it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from designspace import arch
+from designspace.arch import require_bottleneck
+from designspace.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from designspace.derivation.derivation import Derivation
+    from designspace.export.export_model import Exported
+
+
+@dataclass(frozen=True)
+class Model(arch.Model):
+    """One network: its stages, input, cost, and the RegNet parameters behind it, if any.
+
+    Attributes:
+        name: Its name.
+        body: Depth, width, bottleneck ratio and group width of each stage.
+        skeleton: Input, stem, strides and classes.
+        regnet: The RegNet parameters that give the body, or None.
+        provenance: Where it comes from, as (key, value) pairs.
+
+    Example:
+        >>> import designspace as ds
+        >>> model = ds.load_model("RegNetX-200MF")
+        >>> model.flops, model.params
+        (199040872, 2684792)
+        >>> model.at(resolution=64).flops
+        16587112
+    """
+
+    @staticmethod
+    def of(model: arch.Model) -> "Model":
+        """Return a model of the packages below as a public one."""
+        return Model(model.name, model.body, model.skeleton, model.regnet, model.provenance)
+
+    def build(self, zero_init_residual: bool = False) -> "nn.Module":
+        """Build the network in torch, with fresh weights from torch's global random state.
+
+        Args:
+            zero_init_residual: Start every residual branch at zero.
+
+        Returns:
+            A module from images (n, channels, resolution, resolution) to logits (n, classes). Its
+            state keys are torchvision's.
+        """
+        from designspace.networks import build
+
+        network: nn.Module = build(self, zero_init_residual)
+        return network
+
+    def export(
+        self,
+        targets: str | Sequence[str] = (),
+        out: str | Path = ".",
+        *,
+        weights: str | Path | None = None,
+        verify: bool | None = None,
+        outputs: bool | None = None,
+        nearest: bool = False,
+    ) -> "Exported":
+        """Write the model for other libraries, and verify that they rebuild the same network.
+
+        Args:
+            targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx; one or
+                several. model.yaml and manifest.json are always written.
+            out: Folder of the files.
+            weights: Checkpoint to convert along.
+            verify: Rebuild with the library and compare; by default where it is installed.
+            outputs: Compare outputs too; by default up to 100 million parameters.
+            nearest: Write the nearest model that a library can represent.
+
+        Returns:
+            The files written, what was verified, and the targets refused, with reasons.
+        """
+        from designspace.export.export_model import export_model
+
+        names = [targets] if isinstance(targets, str) else list(targets)
+        checkpoint = None if weights is None else Path(weights)
+        return export_model(
+            self,
+            names,
+            Path(out),
+            weights=checkpoint,
+            verify=verify,
+            outputs=outputs,
+            nearest=nearest,
+        )
+
+    def explain(self) -> dict[str, list[str]]:
+        """Return where the network comes from and how its stages follow from its parameters."""
+        from designspace.derivation.explain import explain
+
+        return {heading: list(lines) for heading, lines in explain(self)}
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model to a model.yaml, which `load_model` reads.
+
+        Raises:
+            InputError: Another kind of file is in the way, or the folder can't be written.
+        """
+        from designspace.arch.model_file import check_replaceable, write_model
+        from designspace.io.atomic_write import make_folder
+
+        file = Path(path)
+        make_folder(file.parent)
+        if file.exists():
+            check_replaceable(file)
+        write_model(self, file)
+        return file
+
+    def _repr_html_(self) -> str:
+        stages = "".join(
+            f"<tr><td>{i + 1}</td><td>{d}</td><td>{w}</td></tr>"
+            for i, (d, w) in enumerate(zip(self.body.depths, self.body.widths, strict=True))
+        )
+        return (
+            f"<p><b>{escape(self.name)}</b>: {self.flops:,} multiply-adds at "
+            f"{self.skeleton.resolution} pixels, {self.params:,} parameters, {self.acts:,} "
+            f"activations</p><table><tr><th>stage</th><th>depth</th><th>width</th></tr>{stages}"
+            "</table>"
+        )
+
+
+def load_model(name: str | Path | arch.Model, *, block: str | None = None) -> Model:
+    """Load a network by name, from a file, or from a run.
+
+    Args:
+        name: A published name (`"RegNetY-128GF"`, also as torchvision, timm and transformers spell
+            it), a model.yaml or another library's config file, or a model of a run:
+            `"results/a:12"`, `"results/a:best"`.
+        block: What the model is for, if that supports RegNet's bottleneck block only; other blocks
+            are refused.
+
+    Raises:
+        InputError: There is no such model, or its file is wrong.
+
+    Example:
+        >>> import designspace as ds
+        >>> ds.load_model("RegNetY-256GF").body.widths
+        (746, 1492, 4103, 10444)
+    """
+    model = name if isinstance(name, arch.Model) else _load(str(name))
+    if block is not None:
+        require_bottleneck(model.body.block, f"{name}: {block}")
+    return Model.of(model)
+
+
+def _load(text: str) -> arch.Model:
+    from designspace.arch.model_names import published_model
+    from designspace.export.read_model import read_model_file
+    from designspace.runs import Run
+
+    of_run = re.fullmatch(r"(.+):(best|[0-9]{1,9})", text)
+    if of_run and Path(of_run[1]).is_dir():
+        return Run.open(of_run[1]).model("best" if of_run[2] == "best" else int(of_run[2]))
+    path = Path(text)
+    if path.is_file() or any((path / name).is_file() for name in ("model.yaml", "config.json")):
+        return read_model_file(path)
+    try:
+        return published_model(text)
+    except InputError as error:
+        if path.suffix in (".yaml", ".yml", ".json"):
+            return read_model_file(path)
+        raise InputError(
+            f"{error} (or the path of a model.yaml, or a model of a run: RUN:INDEX, RUN:best)"
+        ) from None
+
+
+def derive(
+    family: str | None = None,
+    *,
+    source: "str | Path | arch.Model | None" = None,
+    flops: str | float | None = None,
+    params: str | float | None = None,
+    acts: str | float | None = None,
+    scale: float | None = None,
+    rule: str = "width",
+    search: int | None = None,
+    space: str | None = None,
+    seed: int = 0,
+    population: str | None = None,
+    imagenet: bool = False,
+    resolution: int | None = None,
+    classes: int | None = None,
+    name: str | None = None,
+) -> "DerivedModel":
+    """Derive a network of a wanted size from findings or from another model.
+
+    Args:
+        family: `"regnetx"`, or `"regnety"` (squeeze-and-excitation).
+        source: A published name, a file, a model of a run, a `Model`, or a folder of findings;
+            without it, the family's published model nearest to the target.
+        flops: Target multiply-adds, such as `"256G"`; or give `params`, `acts` or `scale`.
+        params: Target parameters.
+        acts: Target activations.
+        scale: Factor of flops, in place of a target.
+        rule: width, depth, resolution, dw, dr, wr, dwr, or fast (dWr).
+        search: Take the best predicted of so many sampled networks of that cost.
+        space: Space for `search`; by default that of the findings.
+        seed: Seed for `search`.
+        population: Which population of the findings to start from.
+        imagenet: 224 pixels, 1000 classes, stem of 32 channels, stride 2 in every stage.
+        resolution: Side of the input, in pixels.
+        classes: Outputs of the classifier.
+        name: Name of the network.
+
+    Returns:
+        The model, with `derivation`: the steps, warnings and predicted cost.
+
+    Raises:
+        InputError: There is no single target, or it is out of reach.
+
+    Example:
+        >>> import designspace as ds
+        >>> model = ds.derive("regnety", source="RegNetY-128GF", flops="256G")
+        >>> model.body.widths, model.body.depths
+        ((746, 1492, 4103, 10444), (2, 7, 17, 1))
+    """
+    from designspace.derivation.derive_model import derive_model
+
+    start: arch.Model | Path | None
+    if source is None or isinstance(source, arch.Model):
+        start = source
+    else:
+        folder = Path(source)
+        is_findings = folder.is_dir() and (folder / "summary.json").is_file()
+        start = folder if is_findings else load_model(source, block="derive")
+    derivation = derive_model(
+        family,
+        source=start,
+        flops=flops,
+        params=params,
+        acts=acts,
+        scale=scale,
+        rule=rule,
+        search=search,
+        space=space,
+        seed=seed,
+        population=population,
+        imagenet=imagenet,
+        resolution=resolution,
+        classes=classes,
+        name=name,
+    )
+    return DerivedModel.from_derivation(derivation)
+
+
+def export_best(
+    study: str | Path,
+    count: int,
+    targets: str | Sequence[str],
+    out: str | Path,
+    *,
+    population: str | None = None,
+    verify: bool | None = None,
+    outputs: bool | None = None,
+    nearest: bool = False,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> "list[Exported]":
+    """Export the best models of a study, with a manifest.
+
+    Args:
+        study: A run folder, or a folder of findings.
+        count: How many.
+        targets: As of `Model.export`.
+        out: Folder; each model gets its own inside.
+        population: Which population of the findings.
+        verify: As of `Model.export`.
+        outputs: As of `Model.export`.
+        nearest: As of `Model.export`.
+        resolution: Side of the input, in pixels, in place of the study's.
+        classes: Outputs of the classifier, in place of the study's.
+
+    Raises:
+        InputError: The folder is no study, or has no finished models.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=3, flops="180K:220K", out="results/exported")
+        >>> for i, error in enumerate([3.0, 1.0, 2.0]):
+        ...     run.record(i, error=error)
+        >>> exports = ds.export_best("results/exported", 2, "pycls", "results/pycls")
+        >>> [exported.model.name for exported in exports]
+        ['exported-1', 'exported-2']
+    """
+    from designspace.export.export_best import export_best as export_models
+
+    names = [targets] if isinstance(targets, str) else list(targets)
+    return export_models(
+        Path(study),
+        count,
+        names,
+        Path(out),
+        population=population,
+        verify=verify,
+        outputs=outputs,
+        nearest=nearest,
+        resolution=resolution,
+        classes=classes,
+    )
+
+
+@dataclass(frozen=True)
+class DerivedModel(Model):
+    """A derived network with the derivation behind it.
+
+    Attributes:
+        derivation: Parent, rule, factor, steps, warnings and predicted cost.
+    """
+
+    derivation: Any = None
+
+    @staticmethod
+    def from_derivation(derivation: "Derivation") -> "DerivedModel":
+        """Return the result of a derivation as a model."""
+        model = derivation.model
+        return DerivedModel(
+            model.name, model.body, model.skeleton, model.regnet, model.provenance, derivation
+        )

@@ -1,0 +1,251 @@
+"""Self-supervised pretraining of a trunk, its plan, and its evaluation."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from designspace import arch
+from designspace.api.model import load_model
+from designspace.errors import Diverged
+
+if TYPE_CHECKING:
+    from designspace.evaluation.evaluate_trunk import EvaluationResult
+    from designspace.pretraining.cost_plan import CostPlan
+    from designspace.pretraining.pretrain import PretrainResult
+    from designspace.pretraining.recipe import SwavRecipe
+
+__all__ = ["Diverged", "evaluate", "load_pretrain_recipe", "plan_pretraining", "pretrain"]
+
+ModelLike = arch.Model | str | Path
+
+
+def pretrain(
+    model: ModelLike,
+    *,
+    data: str,
+    out: str | Path,
+    recipe: str | Path = "quick",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    shard: bool | None = None,
+    seed: int = 0,
+    tensorboard: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = False,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> "PretrainResult | None":
+    """Pretrain a model's trunk without labels, by SwAV.
+
+    Interrupt it at any time: the same call resumes, bit for bit on a CPU. Start it with torchrun to
+    train on several GPUs or nodes. Labels serve for one thing, the k-NN accuracy shown during
+    training.
+
+    Args:
+        model: A model, or anything that `load_model` accepts.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        out: Folder of the run: trunk.pt, checkpoints, journals and the report.
+        recipe: quick, swav, swav-small-batch, seer-256gf, …, or a YAML file.
+        epochs: Overrides the recipe's.
+        batch_size: Overrides the recipe's; learning rates scale in proportion.
+        lr: Overrides the recipe's peak.
+        shard: Shard parameters, gradients and momentum over the processes (FSDP2).
+        seed: Seed of weights, order and crops.
+        tensorboard: Write event files to OUT/tensorboard.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: Threads on the CPU.
+        download: Fetch the data set if it is missing.
+        cache: Folder of decoded images and downloads.
+        progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
+
+    Returns:
+        The run's folder, its trunk's file and the record of the last epoch; None in all processes
+        but the first.
+
+    Raises:
+        InputError: Model, recipe, data and folder do not go together.
+        Diverged: The loss became non-finite.
+
+    Example:
+        >>> import designspace as ds
+        >>> model = ds.sample("RegNetX@8", n=1, flops="180K:220K")[0]
+        >>> options = {"data": "digits", "epochs": 1, "progress": False}
+        >>> result = ds.pretrain(model, out="results/trunk", **options)
+        >>> result.record["epoch"], result.trunk.name
+        (1, 'trunk.pt')
+    """
+    from designspace.api.progress import PretrainingDisplay, progress_bar
+    from designspace.pretraining.pretrain import pretrain as run
+
+    folder = Path(out)
+    with progress_bar(f"stopped; the same call resumes in {folder}", progress) as bar:
+        result = run(
+            load_model(model, block="pretrain"),
+            data=data,
+            recipe=recipe,
+            out=folder,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            shard=shard,
+            seed=seed,
+            tensorboard=tensorboard,
+            device=device,
+            threads=threads,
+            download=download,
+            cache=cache,
+            observer=PretrainingDisplay(bar, silent=not progress),
+        )
+    if result is not None:
+        _update_page(folder, device, cache)
+    return result
+
+
+def plan_pretraining(
+    model: ModelLike,
+    recipe: str | Path = "quick",
+    *,
+    data: str | None = None,
+    images: int | None = None,
+    gpus: int | None = None,
+    teraflops: float | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    shard: bool | None = None,
+    download: bool = False,
+    cache: str | Path | None = None,
+) -> "CostPlan":
+    """Compute what pretraining a model would cost, without allocating anything.
+
+    Args:
+        model: A model, or anything that `load_model` accepts.
+        recipe: As of `pretrain`.
+        data: Count the images of this data set.
+        images: Images per epoch; by default the recipe's.
+        gpus: GPUs; by default the recipe's.
+        teraflops: Sustained arithmetic of one GPU.
+        epochs: Overrides the recipe's.
+        batch_size: Overrides the recipe's.
+        shard: Overrides the recipe's.
+        download: Fetch the data set if it is missing.
+        cache: Folder of decoded images and downloads.
+
+    Returns:
+        Parameters, iterations, memory per GPU, communication and days.
+
+    Example:
+        >>> import designspace as ds
+        >>> ds.plan_pretraining("RegNetY-256GF", "seer-256gf").parameters
+        1431032042
+    """
+    from designspace.pretraining.cost_plan import plan_pretraining as plan
+
+    chosen = load_pretrain_recipe(recipe).override(epochs, batch_size, None, shard)
+    if data is not None:
+        from designspace.pretraining.images import count_images
+
+        images = count_images(data, None if cache is None else Path(cache), download)
+    return plan(load_model(model, block="pretrain"), chosen, images, gpus, teraflops)
+
+
+def load_pretrain_recipe(name: str | Path) -> "SwavRecipe":
+    """Load a recipe for pretraining.
+
+    Args:
+        name: quick, swav, swav-small-batch, seer-256gf, …, or a YAML file.
+
+    Raises:
+        InputError: There is no such recipe, or its file is wrong.
+
+    Example:
+        >>> import designspace as ds
+        >>> ds.load_pretrain_recipe("swav").epochs
+        400
+    """
+    from designspace.pretraining.recipe import load_recipe
+
+    return load_recipe(name)
+
+
+def evaluate(
+    checkpoint: str | Path,
+    task: str = "knn",
+    *,
+    data: str | None = None,
+    model: "ModelLike | None" = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    cache: str | Path | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> "EvaluationResult":
+    """Evaluate a pretrained trunk, beside the same trunk with random weights.
+
+    Args:
+        checkpoint: Folder of `pretrain`, or a file of weights with `model`.
+        task: knn, linear, lowshot, finetune, detect or features.
+        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH; for detect coco:PATH or
+            pasted:…; by default the data of the pretraining.
+        model: For a file of weights: the model.
+        out: Folder of the scores; for features, a .npz or .safetensors file.
+        device: auto, cpu, cuda, cuda:N or mps.
+        cache: Folder of decoded images and downloads.
+        progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
+        **options: As of `evaluate_trunk`: side, seeds, labels, supervised, scratch_epochs,
+            schedule, iterations, lr, threads, download.
+
+    Returns:
+        `scores`, each with mean and 95 % interval over seeds; for features, file and shape.
+
+    Raises:
+        InputError: Checkpoint, task and data do not go together.
+
+    Example:
+        >>> import designspace as ds
+        >>> model = ds.sample("RegNetX@8", n=1, flops="180K:220K")[0]
+        >>> end = ds.pretrain(model, data="digits", out="results/knn", epochs=1, progress=False)
+        >>> result = ds.evaluate("results/knn", "knn", seeds=1, progress=False)
+        >>> 10 < result.scores[0].mean < 100
+        True
+    """
+    from designspace.api.progress import EvaluationDisplay, progress_bar
+    from designspace.evaluation.evaluate_trunk import evaluate_trunk
+
+    with progress_bar("stopped; the same call resumes", progress) as bar:
+        result = evaluate_trunk(
+            checkpoint,
+            task,
+            data=data,
+            model=None if model is None else load_model(model, block="evaluate"),
+            out=out,
+            device=device,
+            cache=cache,
+            observer=EvaluationDisplay(bar, silent=not progress),
+            **options,
+        )
+    if result.run is not None:
+        _update_page(result.run, device, cache)
+    return result
+
+
+def _update_page(run: Path, device: str, cache: str | Path | None) -> Path | None:
+    """Write report/index.html of a pretraining, unless it is current.
+
+    Returns:
+        The page, or None before the end of the first epoch.
+    """
+    from designspace.pretraining.collect_findings import collect_findings, report_is_current
+
+    if report_is_current(run):
+        return run / "report" / "index.html"
+    inputs = collect_findings(run, device, None if cache is None else Path(cache))
+    if inputs is None:
+        return None
+
+    from designspace.analysis.pretraining_findings import summarize_pretraining
+    from designspace.evaluation.scores import read_table
+    from designspace.report.pretraining_page import write_pretraining_page
+
+    findings = summarize_pretraining(**inputs, scores=read_table(run / "evaluation"))
+    return write_pretraining_page(findings, run / "report")

@@ -1,0 +1,418 @@
+"""Run folders: train them, record errors of your own, read tables and status, merge parts."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from designspace import arch, runs
+from designspace.api.model import Model, load_model
+from designspace.errors import InputError, nearest
+from designspace.runs import Recipe, load_recipe
+from designspace.runs.merge import Merged
+
+if TYPE_CHECKING:
+    from designspace.training.driver import RunProgress
+    from designspace.training.loky_workers import Workers
+    from designspace.training.train_runs import TrainOptions
+
+
+class Run(runs.Run):
+    """A run folder: a population, the recipe, and the trials.
+
+    `len(run)` is the number of models and `run[i]` is model i.
+
+    Attributes:
+        path: The folder.
+        name: Its name, which reports use.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=2, flops="180K:220K", out="results/example")
+        >>> trials = run.train(data="digits", recipe="quick", epochs=1, jobs=1, progress=False)
+        >>> trials["status"].tolist()
+        ['complete', 'complete']
+        >>> run.model("best").skeleton.resolution
+        8
+    """
+
+    def __len__(self) -> int:
+        return len(self.population())
+
+    def __getitem__(self, index: int) -> Model:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"model {index} of a run of {len(self)}")
+        return self.model(index % len(self))
+
+    def model(self, which: int | str) -> Model:
+        """Return model `which`, an index or "best" (the lowest error of all complete trials).
+
+        Raises:
+            InputError: There is no such model, or no complete trial.
+        """
+        return Model.of(super().model(which))
+
+    def train(
+        self,
+        data: str | None = None,
+        recipe: "str | Path | Recipe | None" = None,
+        **options: Any,
+    ) -> Any:
+        """Train every model that has no trial yet, and return the table of models and trials.
+
+        Interrupt it at any time: the same call resumes where it stopped, within a trial too.
+        Without arguments it resumes with the data, recipe, split and seed of the first call.
+
+        Args:
+            data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+            recipe: dds, dds-25, dds-100, cifar, quick, a YAML file, or a `Recipe`.
+            **options: As of `designspace.train`: epochs, jobs, device, progress, …
+
+        Returns:
+            `self.to_frame()`.
+
+        Raises:
+            InputError: The options do not match the data, the run's earlier trials or this machine.
+        """
+        train([self], data, recipe, **options)
+        return self.to_frame()
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame()
+        trained = int(table["status"].notna().sum())
+        return (
+            f"<p><b>{escape(self.name)}</b>: {trained} of {len(table)} models have a trial</p>"
+            + table.head(10).to_html(border=0)
+        )
+
+
+def load_run(path: "str | Path | runs.Run") -> Run:
+    """Open a run folder.
+
+    Raises:
+        InputError: There is no run folder at the path, or its files are damaged.
+
+    Example:
+        >>> import designspace as ds
+        >>> saved = ds.sample("RegNetX@8", n=3, flops="180K:220K", out="results/loaded")
+        >>> len(ds.load_run("results/loaded"))
+        3
+    """
+    return Run.open(path.path if isinstance(path, runs.Run) else path)
+
+
+def train(
+    runs: "Sequence[Run | str | Path] | Run | str | Path",
+    data: str | None = None,
+    recipe: "str | Path | Recipe | None" = None,
+    *,
+    val: str | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    jobs: int | None = None,
+    device: str = "auto",
+    only: str | Sequence[int] | None = None,
+    limit: int | None = None,
+    until: float | None = None,
+    retry: bool = False,
+    time_limit: float | None = None,
+    compile: bool = False,
+    exact: bool = False,
+    download: bool = False,
+    cache: str | Path | None = None,
+    tensorboard: bool = False,
+    backend: str | None = None,
+    scheduler: str | None = None,
+    cluster: str | None = None,
+    cluster_options: Mapping[str, Any] | Sequence[str] = (),
+    progress: bool = True,
+) -> "list[RunProgress]":
+    """Train the models of one or more runs that have no trial yet, by the same recipe.
+
+    Several runs take turns, so that whenever you stop, all are equally far. Interrupt it at any
+    time: the same call resumes, within a trial too.
+
+    Args:
+        runs: Run folders.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH; by default that of the first
+            call.
+        recipe: A shipped recipe (dds, dds-25, dds-100, cifar, quick), a YAML file, or a `Recipe`.
+        val: Validation images: `"held-out"` (of the training images, the default) or `"test"`.
+        seed: Seed of the run.
+        epochs: Overrides the recipe's.
+        batch_size: Overrides the recipe's.
+        lr: Overrides the recipe's.
+        jobs: Trials at once; by default one per core, or four per GPU.
+        device: auto, cpu, cuda, cuda:N or mps.
+        only: Models to train: indices, or text such as `"0-249,300"`.
+        limit: Only the first so many of them.
+        until: Stop once an anytime-valid test at this level separates every other run from the
+            first, such as 0.95.
+        retry: Train failed models again.
+        time_limit: Seconds after which a trial fails.
+        compile: Use torch.compile.
+        exact: On CUDA, choose deterministic algorithms.
+        download: Fetch the data set if it is missing.
+        cache: Folder of decoded images and downloads.
+        tensorboard: Write event files to RUN/tensorboard.
+        backend: `"loky"` (this machine) or `"dask"`.
+        scheduler: Address of a Dask scheduler.
+        cluster: Batch system to start `jobs` Dask workers on, such as `"slurm"`.
+        cluster_options: Options of the batch system, as a mapping or as KEY=VALUE.
+        progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
+
+    Returns:
+        How each run ended: total, complete, diverged and failed models.
+
+    Raises:
+        InputError: The options do not match the data, earlier trials or this machine.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("AnyNetXA@8", n=2, flops="180K:220K", out="results/trained")
+        >>> [end] = ds.train([run], "digits", "quick", epochs=1, jobs=1, progress=False)
+        >>> end.complete
+        2
+    """
+    folders = [load_run(run) for run in ([runs] if isinstance(runs, str | Path | Run) else runs)]
+    if not folders:
+        raise InputError("runs is empty; name at least one run folder", "runs")
+    backend = backend or ("dask" if scheduler or cluster else "loky")
+    resolved = [_resume_options(folder, recipe, data, val, seed) for folder in folders]
+    options = [
+        _train_options(
+            folder,
+            *resumed,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            only=only,
+            limit=limit,
+            jobs=jobs,
+            device=device,
+            retry=retry,
+            time_limit=time_limit,
+            compile=compile,
+            exact=exact,
+            download=download,
+            cache=cache,
+            remote=backend == "dask",
+        )
+        for folder, resumed in zip(folders, resolved, strict=True)
+    ]
+    stop = _stop_rule(folders, until)
+    make_workers = _workers(backend, scheduler, cluster, _pairs(cluster_options))
+
+    from designspace.api.progress import TrainingDisplay, progress_bar
+    from designspace.training.tensorboard import TrialTensorBoard
+    from designspace.training.train_runs import train_runs
+
+    board = TrialTensorBoard() if tensorboard else None
+    names = " ".join(str(folder.path) for folder in folders)
+    with progress_bar(f"stopped; `designspace train {names}` resumes", progress) as bar:
+        display = TrainingDisplay(bar, board, len(folders) > 1, silent=not progress)
+        pairs = list(zip(folders, options, strict=True))
+        return list(train_runs(pairs, display, display.decoded, make_workers, stop))
+
+
+def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:
+    """Write a run folder of models that you name, to train and compare them as a population.
+
+    They must agree in input size, stem, strides and classes. Model i of the run is `models[i]`.
+
+    Args:
+        models: Models, or anything that `load_model` accepts.
+        out: Run folder to write.
+
+    Raises:
+        InputError: A model can't be loaded, two are equal, or they do not go together.
+
+    Example:
+        >>> import designspace as ds
+        >>> population = ds.sample("RegNetX@8", n=5, flops="180K:220K")
+        >>> len(ds.gather([population[4], population[0]], out="results/gathered"))
+        2
+    """
+    loaded = [m if isinstance(m, arch.Model) else load_model(m) for m in models]
+    population = arch.Population.of(loaded)
+    content = ":".join([*population.ids, json.dumps(population.skeleton.to_dict())])
+    space = {
+        "name": "given",
+        "reason": f"Models given by name: {', '.join(model.name for model in loaded)}.",
+        "family": "anynet" if population.regnets is None else "regnet",
+        "input": population.skeleton.to_dict(),
+        "sample": {
+            "n": len(loaded),
+            "budget": [],
+            "seed": 0,
+            "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
+        },
+    }
+    return Run.create(out, space, population)
+
+
+def merge(sources: "Sequence[runs.Run | str | Path]", out: "runs.Run | str | Path") -> Merged:
+    """Join the trials of one population that were trained in several places.
+
+    Args:
+        sources: Run folders of the same population, trained by the same recipe.
+        out: Run folder that gets all trials; it may be one of the sources.
+
+    Returns:
+        How many models have a trial now, and which were trained twice.
+
+    Raises:
+        InputError: The folders differ in population, recipe, data, split or seed.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=2, flops="180K:220K", out="results/part")
+        >>> run.record(0, error=12.5)
+        >>> ds.merge([run], "results/whole").trials
+        1
+    """
+    from designspace.runs.merge import merge as join
+
+    target = out if isinstance(out, runs.Run) else runs.Run(Path(out))
+    return join([load_run(source) for source in sources], target)
+
+
+def _resume_options(
+    folder: runs.Run,
+    recipe: "str | Path | Recipe | None",
+    data: str | None,
+    val: str | None,
+    seed: int | None,
+) -> tuple[Recipe, str, str, int]:
+    """Complete the options with those of the run's earlier training."""
+    before, record = folder.recipe(), folder.data()
+    if recipe is None and before is None:
+        raise InputError("recipe is missing; try 'dds', or 'quick' for a first look", "recipe")
+    if data is None and record is None:
+        raise InputError(
+            "data is missing; try 'digits', or 'folder:PATH' for your own images", "data"
+        )
+    if recipe is None:
+        assert before is not None
+        chosen = before
+    else:
+        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+    return (
+        chosen,
+        data or (record.source if record else ""),
+        val or (record.val if record else "held-out"),
+        seed if seed is not None else (record.seed if record else 0),
+    )
+
+
+def _train_options(
+    folder: runs.Run,
+    recipe: Recipe,
+    data: str,
+    val: str,
+    seed: int,
+    *,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    only: str | Sequence[int] | None,
+    limit: int | None,
+    cache: str | Path | None,
+    compile: bool,
+    remote: bool,
+    **others: Any,
+) -> "TrainOptions":
+    """Check the options of one run; torch is not imported before they have passed."""
+    from designspace.runs.options import check_training_options, chosen_models
+
+    check_training_options(
+        data=data,
+        val=val,
+        seed=seed,
+        jobs=others["jobs"],
+        device=others["device"],
+        time_limit=others["time_limit"],
+    )
+    text = only if only is None or isinstance(only, str) else ",".join(map(str, only))
+    indices = chosen_models(text, limit, len(folder.population()), folder.path)
+    overridden = recipe.override(epochs, batch_size, lr)
+
+    from designspace.training.train_runs import TrainOptions
+
+    return TrainOptions(
+        data=data,
+        recipe=overridden,
+        val=val,
+        seed=seed,
+        indices=indices,
+        compiled=compile,
+        home=None if cache is None else Path(cache),
+        elsewhere=remote,
+        **others,
+    )
+
+
+def _stop_rule(folders: Sequence[runs.Run], level: float | None) -> Callable[[], str | None]:
+    """Return a function that says why training may stop, or None while it must go on."""
+    if level is None:
+        return lambda: None
+    if len(folders) < 2:
+        raise InputError("until compares runs; name two or more", "until")
+    if not 0.5 <= level < 1:
+        raise InputError(
+            f"until is {level:g}; it is a level from 0.5 to below 1, such as 0.95", "until"
+        )
+    from designspace.stats.sequential import decision
+
+    def stop() -> str | None:
+        errors = {
+            str(folder.path): {trial.index: trial.error for trial in folder.trials()}
+            for folder in folders
+        }
+        return decision(errors, level)
+
+    return stop
+
+
+def _pairs(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(options, Mapping):
+        return tuple(f"{key}={value}" for key, value in options.items())
+    return tuple(options)
+
+
+def _workers(
+    backend: str, scheduler: str | None, cluster: str | None, options: tuple[str, ...]
+) -> "Callable[[TrainOptions, int], Workers]":
+    """Return the function that starts the workers of a backend."""
+    from designspace.runs.options import check_cluster
+
+    if backend not in ("loky", "dask"):
+        raise InputError(f"backend is {backend!r}; {nearest(backend, ['loky', 'dask'])}", "backend")
+    if scheduler and cluster:
+        raise InputError("scheduler and cluster exclude each other; give one", "scheduler")
+    if backend == "loky" and (scheduler or cluster):
+        raise InputError("scheduler and cluster need backend='dask'", "backend")
+    if options and not cluster:
+        raise InputError(
+            "cluster_options needs cluster, such as cluster='slurm'", "cluster_options"
+        )
+    if backend == "loky":
+        from designspace.training.train_runs import local_workers
+
+        return local_workers
+
+    check_cluster(cluster)
+
+    def on_dask(request: "TrainOptions", trials: int) -> "Workers":
+        from designspace.training.dask_workers import DaskWorkers, connect
+        from designspace.training.devices import available_cores
+        from designspace.training.trial_task import run_task
+
+        workers = min(request.jobs or available_cores(), trials)
+        return DaskWorkers(connect(scheduler, cluster, options, workers), run_task, request.jobs)
+
+    return on_dask
