@@ -35,11 +35,7 @@ def test_models_of_runs_are_gathered(cli, study, tmp_path):
 
 def test_mistakes_are_explained(cli, refused, study, tmp_path):
     run, _ = study
-<<<<<<< HEAD
     assert "has models 0 to 39" in refused("complexity", f"{run}:40")
-=======
-    assert "which is 40; " in refused("complexity", f"{run}:40")
->>>>>>> 93bffa0 (A Python front door: every verb is one call; the commands parse, call and print; three pages beside the README; a tutorial)
     assert "RUN:INDEX" in refused("complexity", f"{run}:worst")
     assert "is not a run folder" in refused("complexity", f"{tmp_path}:1")
     cli("sample", "RegNetX@8", "-n", 2, "--out", tmp_path / "new")

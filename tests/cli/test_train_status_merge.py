@@ -57,11 +57,7 @@ def test_train_on_the_digits(cli, run, tmp_path):
         (("--recipe", "quick", "--data", "digits", "--val", "test"), "no test images"),
         (("--recipe", "quick", "--data", "digits", "--only", "9"), "models 0 to 3"),
         (("--recipe", "quick", "--data", "digits", "--epochs", "0"), "epochs"),
-<<<<<<< HEAD
         (("--recipe", "quick", "--data", "digits", "--device", "abacus"), "abacus"),
-=======
-        (("--recipe", "quick", "--data", "digits", "--device", "abacus"), "--device is 'abacus'"),
->>>>>>> 93bffa0 (A Python front door: every verb is one call; the commands parse, call and print; three pages beside the README; a tutorial)
     ],
 )
 def test_train_refuses(refused, run, words, said, tmp_path):
