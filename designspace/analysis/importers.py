@@ -62,7 +62,7 @@ def import_results(
     *,
     error: str | None = None,
     accuracy: str | None = None,
-    scale: Scale | None = None,
+    scale: str | None = None,
     classes: int | None = None,
     name: str | None = None,
     format: str | None = None,
