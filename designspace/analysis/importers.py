@@ -201,7 +201,7 @@ def _json_records(text: str, path: Path) -> list[dict[str, Any]]:
 def _interpret(
     parsed: ParsedFile,
     path: Path,
-    scale: Scale | None,
+    scale: str | None,
     chance: float,
     meanings: Mapping[str, str],
     notes: list[str],
