@@ -105,24 +105,15 @@ def evaluate_trunk(
     where it stopped.
 
     Args:
-        checkpoint: Folder of a pretraining, or a file of weights.
+        checkpoint: Folder of a pretraining, or weights of another library.
         task: knn, linear, lowshot, finetune, detect or features.
-        data: See `EvaluationOptions`; None for the data of the pretraining.
-        model: Architecture of a file of weights.
+        data: Data set; None for that of the pretraining.
+        model: Architecture of weights of another library.
         side: Image side in pixels; None for the largest crop, or the model's resolution.
-        seeds: Repetitions of each score.
+        seeds: See `EvaluationOptions` for this and the other options.
         labels: Fractions of the labels for lowshot, such as 0.01 or "1%".
-        supervised: Whether to train from scratch for comparison; None for all tasks but knn.
-        scratch_epochs: Epochs of that training.
-        schedule: Detection: auto, small or published.
-        iterations: Detection: overrides the schedule's.
-        lr: Detection: overrides the schedule's.
         out: Folder of the scores, by default `evaluation` next to the checkpoint; for task
             features a .npz or .safetensors file.
-        device: auto, cpu, cuda, cuda:N or mps.
-        threads: CPU threads; None for one per core.
-        download: Download the data set if it is missing.
-        cache: Folder of image caches and downloads; None for the user's cache folder.
         observer: Receives progress.
 
     Raises:

@@ -84,36 +84,6 @@ class _Silent(PretrainObserver):
 
 
 @dataclass(frozen=True)
-class PretrainOptions:
-    """Options of a pretraining besides its folder.
-
-    Attributes:
-        model: The trunk.
-        recipe: With its overrides applied.
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
-        seed: Seed of weights, order and crops.
-        device: auto, cpu, cuda, cuda:N or mps.
-        threads: CPU threads; None for one per core, shared by the local processes.
-        download: Download the data set if it is missing.
-        cache: Folder of image caches and downloads; None for the user's cache folder.
-    """
-
-    model: Model
-    recipe: SwavRecipe
-    data: str
-    seed: int = 0
-    device: str = "auto"
-    threads: int | None = None
-    download: bool = False
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_depth(self.model, self.recipe)
-        check_seed(self.seed)
-        check_threads(self.threads)
-
-
-@dataclass(frozen=True)
 class PretrainResult:
     """A finished pretraining.
 
@@ -157,7 +127,7 @@ def pretrain(
 
     Args:
         model: The trunk.
-        data: See `PretrainOptions`.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
         out: Folder of the run.
         recipe: A recipe, the name of a shipped one, or a YAML file.
         epochs: Overrides the recipe's.
@@ -167,7 +137,7 @@ def pretrain(
         seed: Seed of weights, order and crops.
         tensorboard: Write event files to the folder.
         device: auto, cpu, cuda, cuda:N or mps.
-        threads: CPU threads; None for one per core.
+        threads: CPU threads; None for one per core, shared by the local processes.
         download: Download the data set if it is missing.
         cache: Folder of image caches and downloads; None for the user's cache folder.
         observer: Receives progress.
@@ -179,24 +149,25 @@ def pretrain(
         InputError: An option is invalid, or doesn't fit the data, the folder or this machine.
         Diverged: The loss became non-finite.
     """
-    options = PretrainOptions(
-        model=model,
-        recipe=load_recipe(recipe).override(epochs, batch_size, lr, shard),
-        data=data,
-        seed=seed,
-        device=device,
-        threads=threads,
-        download=download,
-        cache=None if cache is None else Path(cache),
-    )
+    recipe = load_recipe(recipe).override(epochs, batch_size, lr, shard)
+    check_depth(model, recipe)
+    check_seed(seed)
+    check_threads(threads)
     out, observer = Path(out), observer or _Silent()
+    folder = default_cache_folder() if cache is None else Path(cache)
     board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
     with process_group(device) as group:
         autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
         run = PretrainRun(make_folder(out))
         with lock(run.lock_file, f"the folder {out}") if group.first else nullcontext():
-            images = _decode_once(options, group, observer)
-            record = _Loop(run, options, images, group, autocast, observer, board).train()
+            images = _decode_once(data, recipe, folder, download, group, observer)
+            if group.first:
+                run.begin(model, recipe, _stamp(data, seed, images))
+            group.barrier()
+            trainer = SwavTrainer(
+                model, recipe, images.train_images // recipe.batch_size, seed, group, autocast
+            )
+            record = _Loop(run, recipe, trainer, images, seed, group, observer, board).train()
     return PretrainResult(out, record) if record else None
 
 
@@ -206,32 +177,18 @@ class _Loop:
     def __init__(
         self,
         run: PretrainRun,
-        options: PretrainOptions,
+        recipe: SwavRecipe,
+        trainer: SwavTrainer,
         images: Cache,
+        seed: int,
         group: ProcessGroupInfo,
-        autocast: torch.dtype | None,
         observer: PretrainObserver,
         board: PretrainTensorBoard | None,
     ) -> None:
-        recipe = options.recipe
-        if images.train_images < recipe.batch_size:
-            raise InputError(
-                f"batch_size is {recipe.batch_size}; data {options.data} has only "
-                f"{images.train_images} training images",
-                argument="batch_size",
-            )
         self._per_epoch = images.train_images // recipe.batch_size
         self._total = self._per_epoch * recipe.epochs
-        if group.first:
-            run.begin(options.model, recipe, _stamp(options, images))
-            for text in recipe_warnings(recipe, self._per_epoch):
-                observer.note(text)
-        group.barrier()
-        self._run, self._group, self._observer, self._board = run, group, observer, board
-        self._recipe, self._seed = recipe, options.seed
-        self._trainer = SwavTrainer(
-            options.model, recipe, self._per_epoch, options.seed, group, autocast
-        )
+        self._run, self._recipe, self._trainer, self._seed = run, recipe, trainer, seed
+        self._group, self._observer, self._board = group, observer, board
         self._arrays: Arrays = open_arrays(images.path, group.device)
         self._images = images
         self._make_crops = CropMaker(recipe, images.mean, images.std, group.device)
@@ -250,7 +207,7 @@ class _Loop:
             trainer.restore(state)
         self._first = trainer.iteration
         if first:
-            for text in notes:
+            for text in (*recipe_warnings(self._recipe, self._per_epoch), *notes):
                 self._observer.note(text)
             self._observer.begin(self._first, self._total)
             if self._board:
@@ -362,20 +319,26 @@ class _Loop:
 
 
 def _decode_once(
-    options: PretrainOptions, group: ProcessGroupInfo, observer: PretrainObserver
+    data: str,
+    recipe: SwavRecipe,
+    folder: Path,
+    download: bool,
+    group: ProcessGroupInfo,
+    observer: PretrainObserver,
 ) -> Cache:
     """Decode the images in the first process; the others wait, then open the cache."""
     if not group.first:
         group.barrier()
-    images = decode_images(
-        options.data,
-        options.recipe,
-        options.cache or default_cache_folder(),
-        options.download and group.first,
-        observer if group.first else None,
-    )
+    first = observer if group.first else None
+    images = decode_images(data, recipe, folder, download and group.first, first)
     if group.first:
         group.barrier()
+    if images.train_images < recipe.batch_size:
+        raise InputError(
+            f"batch_size is {recipe.batch_size}; data {data} has only {images.train_images} "
+            "training images",
+            argument="batch_size",
+        )
     return images
 
 
@@ -388,12 +351,12 @@ def _select(images: Tensor, rows: Tensor, device: torch.device) -> Tensor:
     return selected
 
 
-def _stamp(options: PretrainOptions, images: Cache) -> DataStamp:
+def _stamp(data: str, seed: int, images: Cache) -> DataStamp:
     return DataStamp(
-        source=absolute_source(options.data),
+        source=absolute_source(data),
         images=images.train_images,
         content=images.content,
         mean=list(images.mean),
         std=list(images.std),
-        seed=options.seed,
+        seed=seed,
     )

@@ -406,7 +406,7 @@ def test_wrong_requests_are_refused(place, refused, tmp_path, monkeypatch):
     )
     assert "iterations is 0" in refused(*words(place, "--data", "digits", "--iterations", "0"))
     assert "lr is 0" in refused(*words(place, "--data", "digits", "--lr", "0"))
-    assert "no data set 'numbers'" in refused(*words(place, "--data", "pasted:numbers"))
+    assert "'numbers', an unknown data set" in refused(*words(place, "--data", "pasted:numbers"))
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     assert "pip install 'designspace-regnet[detect]'" in refused(*words(place, "--data", "digits"))
