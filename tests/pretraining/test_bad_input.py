@@ -70,7 +70,7 @@ def test_a_queue_that_is_no_multiple_of_the_batch(place, refused):
 
 def test_fewer_images_than_a_batch(place, refused):
     said = refused(*words(place, "--batch-size", "2048", "--out", place / "x"))
-    assert "batch_size is 2048; data digits has only 1438 training images" in said
+    assert "--batch-size is 2048; data digits has only 1438 training images" in said
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_fewer_images_than_a_batch(place, refused):
         (("--seed", str(2**64)), f"seed is {2**64}; it must be"),
         (("--threads", "0"), "threads is 0; it must be from 1 to 1024"),
         (("--threads", "100000"), "threads is 100000; it must be from 1 to 1024"),
-        (("--batch-size", "0"), "batch_size is 0; it must be at least 2"),
+        (("--batch-size", "0"), "--batch-size is 0; it must be at least 2"),
         (("--epochs", "0"), "epochs is 0; it must be at least 1"),
         (("--lr", "inf"), "lr is inf; it must be above 0 and at most 1000"),
         (("--lr", "-1"), "lr is -1; it must be above 0 and at most 1000"),

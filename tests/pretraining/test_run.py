@@ -249,7 +249,7 @@ def test_going_on_is_told_and_tensorboard_takes_every_iteration(place, cli, whol
     knn = [(e.step, e.value) for e in events.Scalars("epoch/knn")]
     assert knn == [(e["iteration"], pytest.approx(e["knn"])) for e in whole.epochs() if "knn" in e]
     again = cli(*words(place, "board", "--tensorboard"))
-    assert "44 of 44 iterations were done before: it is through" in again.err
+    assert "44 of 44 iterations were done before: finished" in again.err
 
 
 def test_knn_votes_are_weighted():
