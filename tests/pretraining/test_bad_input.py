@@ -68,7 +68,7 @@ def test_a_queue_that_is_no_multiple_of_the_batch(place, refused):
     assert "queue.length is 200; it must be a multiple of batch_size, 128" in said
 
 
-def test_fewer_images_than_a_batch(place, refused):
+def test_fewer_images_than_a_batch(place, refused, many):
     said = refused(*words(place, "--batch-size", "2048", "--out", place / "x"))
     assert "--batch-size is 2048; data digits has only 1438 training images" in said
 
