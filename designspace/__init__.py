@@ -35,8 +35,8 @@ A study in ten lines:
     >>> findings = ds.analyze(runs)
     >>> findings.save("results/report").name
     'index.html'
-    >>> runs[1].model("best").build()(torch.zeros(1, 3, 8, 8)).shape
-    torch.Size([1, 10])
+    >>> runs[1].model("best").build()(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 10])
 """
 
 from importlib import import_module

@@ -175,15 +175,10 @@ def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgree
         ...     for name in ("short", "long")
         ... )
         >>> for i in range(6):
-        ...     short.record(i, error=20.0 + i), long.record(i, error=10.0 + i)
-        (None, None)
-        (None, None)
-        (None, None)
-        (None, None)
-        (None, None)
-        (None, None)
-        >>> ds.rank_agreement([short, long]).to_dict()["schedules"][0]["spearman"]
-        1.0
+        ...     short.record(i, error=20.0 + i, seed=1, split="held-out")
+        ...     long.record(i, error=10.0 + i, seed=2, split="held-out")
+        >>> ds.rank_agreement([short, long]).to_dict()["seeds"]["models"]
+        6
     """
     from designspace.analysis.load_results import load_populations
     from designspace.analysis.rank_agreement import rank_agreement as measure

@@ -233,8 +233,9 @@ def derive(
         start = source
     else:
         folder = Path(source)
-        is_findings = folder.is_dir() and (folder / "summary.json").is_file()
-        start = folder if is_findings else load_model(source, block="derive")
+        has_model = any((folder / name).is_file() for name in ("model.yaml", "config.json"))
+        is_study = folder.is_dir() and not has_model
+        start = folder if is_study else load_model(source, block="derive")
     derivation = derive_model(
         family,
         source=start,

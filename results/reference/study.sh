@@ -38,7 +38,7 @@ import numpy as np
 
 import designspace
 
-models = designspace.load(sys.argv[1]).models.sort_values("error")
+models = designspace.load_run(sys.argv[1]).to_frame().dropna(subset="error").sort_values("error")
 models = models[models.index < 64]
 steps = np.linspace(0, len(models) - 1, int(sys.argv[2])).round().astype(int)
 print(",".join(str(i) for i in sorted(models.index[steps])))

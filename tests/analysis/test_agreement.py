@@ -99,7 +99,7 @@ def test_the_command(cli, refused, tmp_path):
     assert (long["run"], long["n"]) == ("long", 6)
     assert long["spearman"] == pytest.approx(1)
     text = cli("agree", *paths).out
-    assert "long ranks 6 models of short with a rank correlation of 1.00" in text
+    assert "long: 6 models, rank correlation with short 1.00" in text
     assert "6 models with 2 seeds" in text
     assert "two or more runs" in refused("agree", paths[0])
     again = shutil.copytree(paths[0], tmp_path / "again")

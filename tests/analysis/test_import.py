@@ -206,7 +206,7 @@ def test_a_pickle_is_never_opened(tmp_path, refused):
     [
         ("", (), "needs a header"),
         ("a,b\n1,2\n", (), "no column of errors"),
-        ("error\n0.2\n0.3\n", (), "pass scale='fraction'"),
+        ("error\n0.2\n0.3\n", (), "pass --scale fraction"),
         ("error\n120\n", (), "0 to 100"),
         ("error\nbad\n", (), "must be a number"),
         ("error,x\n,1\n", (), "no model has an error (error): 1 failed"),

@@ -152,7 +152,7 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
         (["m.yaml", "--to", "timm", "--weights", "none.pth"], "no file none.pth"),
         (["m.yaml", "--best", "2"], "no run folder"),
         (["{run}", "--best", "0"], "count is 0"),
-        (["{run}", "--best", "2", "--weights", "w.pth"], "fits one network"),
+        (["{run}", "--best", "2", "--weights", "w.pth"], "fits one model"),
         (["{analysis}", "--best", "2", "--population", "b"], "no population 'b'"),
     ],
 )

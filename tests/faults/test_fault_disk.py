@@ -290,7 +290,7 @@ def test_the_clock_went_back_while_a_driver_is_at_work(small_study, cli):
         Heartbeat(4, 0.0, None, {0: now}, now).write(Run(place).heartbeat_file)
         found = json.loads(cli("status", place, "--json").out)
         assert found["in_flight"][0]["seconds"] == 0
-        assert "-" not in cli("status", place).out.split("model 0 is in training")[1]
+        assert "-" not in cli("status", place).out.split("model 0 has trained for")[1]
 
 
 def test_images_dated_in_the_future_and_before_1970(small_study, tmp_path):

@@ -122,7 +122,7 @@ def test_a_journal_full_of_zeros_after_a_power_cut(run, refused, cli):
     whole = path.read_bytes()
     path.write_bytes(whole[:-40] + b"\0" * 40)
     assert len(run.trials()) == 3
-    assert "the last line of trials.jsonl is torn" in cli("status", run.path).out
+    assert "the last line of trials.jsonl is incomplete" in cli("status", run.path).out
     journal.append(path, [])
     assert b"\0" not in path.read_bytes()
     path.write_bytes(whole[:40] + b"\0" * 40 + whole[80:])

@@ -181,7 +181,7 @@ def test_a_batch_system_ends_training_by_sigterm(small_study, times, group):
         if outcome.code == 0:  # it was through when the signal came
             break
         assert outcome.code == 143, outcome
-        clear(outcome.err, "stopped", f"`designspace train {place}` goes on from here")
+        clear(outcome.err, "stopped", f"`designspace train {place}` resumes")
         wait_for_the_end_of(command.pid)
     assert Command(*small_study.train(place)).end().code == 0
     assert small_study.results(place) == small_study.results(small_study.trained)
@@ -208,7 +208,7 @@ def test_a_batch_system_ends_pretraining_by_sigterm(pretraining):
         assert outcome.code in (0, 143), outcome
         if outcome.code:
             said = clear(outcome.err)
-            assert f"goes on in {place}" in said or "what was finished is kept" in said, said
+            assert f"resumes in {place}" in said or "finished work is kept" in said, said
     assert Command(*words(place)).end().code == 0
     assert same(told(place), told(undisturbed))
 

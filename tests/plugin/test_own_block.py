@@ -115,7 +115,7 @@ def test_a_body_survives_its_file_and_has_a_name_of_its_own(installed):
 
 
 def test_the_space_of_the_readme_takes_depths_and_widths_from_its_parent(installed, tmp_path):
-    readme = (HERE.parents[1] / "README.md").read_text()
+    readme = (HERE.parents[1] / "spaces" / "README.md").read_text()
     (text,) = (t for t in re.findall(r"```yaml\n(.*?)```", readme, re.S) if "\nblock: " in t)
     (tmp_path / "inverted.yaml").write_text(text)
     space, parent = load_space(f"{tmp_path}/inverted.yaml@8"), load_space("AnyNetXA@8")
@@ -151,9 +151,7 @@ def test_the_same_commands_do_all_of_it(package, tmp_path):
     listed = run(package, tmp_path, "spaces")
     assert "`block:` in a space: inverted-residual.\n" in listed.stdout
     for name, why in (("broken", "can't be loaded"), ("misnamed", "must be a block of the same")):
-        origin = (
-            f"Can't be used: block {name}: the entry point {ENTRIES[name]} of inverted_residual "
-        )
+        origin = f"Unusable: block {name}: the entry point {ENTRIES[name]} of inverted_residual "
         assert origin + why in listed.stdout
     made = run(package, tmp_path, "sample", SPACE, "-n", 4, "--flops", "50k:1M", "--out", "ir")
     assert made.returncode == 0, made.stderr

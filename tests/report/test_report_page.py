@@ -207,24 +207,23 @@ def test_bad_input_to_analyze(tmp_path, refused):
 
 
 def test_from_python(tmp_path):
-    loaded = designspace.load(run(tmp_path / "a", states={1: "failed", 3: None}))
-    assert list(loaded.trials["state"][:2]) == ["complete", "failed"]
-    assert 3 not in loaded.trials.index
-    assert loaded.trials.loc[1, "reason"] == "why"
-    assert loaded.trials["seconds"].sum() == 22
-    assert len(loaded.population) == 12
-    assert loaded.population["d1"].dtype == np.int64
-    models = loaded.models
-    assert list(models.index) == [0, 2, *range(4, 12)]
-    found = designspace.bootstrap(models["d"], models["error"])
-    assert found.low <= found.median <= found.high
-    axes = designspace.plot_edf(models["error"], label="a")
+    loaded = designspace.load_run(run(tmp_path / "a", states={1: "failed", 3: None}))
+    table = loaded.to_frame()
+    assert len(table) == 12
+    assert list(table["status"][:2]) == ["complete", "failed"]
+    assert table["status"].isna().to_list() == [i == 3 for i in range(12)]
+    assert table.loc[1, "reason"] == "why"
+    assert table["seconds"].sum() == 22
+    measured = table.dropna(subset="error")
+    assert list(measured.index) == [0, 2, *range(4, 12)]
+    interval = designspace.bootstrap(measured["d"], measured["error"])
+    assert interval.low <= interval.median <= interval.high
+    axes = designspace.plot_edf(measured["error"], label="a")
     assert axes.get_legend().get_texts()[0].get_text().startswith("[")
-    assert {*designspace.__all__} <= {*dir(designspace)}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         designspace.nonsense  # noqa: B018
     with pytest.raises(InputError, match="no run folder"):
-        designspace.load(tmp_path / "none")
+        designspace.load_run(tmp_path / "none")
 
 
 def test_numbers_and_names_in_a_panel_stay_as_they_are():

@@ -92,10 +92,10 @@ def test_clusters_that_cannot_be(system, options, said):
     ("words", "said"),
     [
         (("--backend", "ray"), "known: loky, dask"),
-        (("--backend", "loky", "--scheduler", "tcp://x:1"), "go with --backend dask"),
-        (("--scheduler", "x", "--cluster", "slurm"), "give one of them"),
-        (("--cluster-option", "queue=x"), "goes with --cluster"),
-        (("--backend", "dask", "--cluster-option", "queue=x"), "goes with --cluster"),
+        (("--backend", "loky", "--scheduler", "tcp://x:1"), "need --backend dask"),
+        (("--scheduler", "x", "--cluster", "slurm"), "exclude each other; give one"),
+        (("--cluster-option", "queue=x"), "--cluster-option needs cluster"),
+        (("--backend", "dask", "--cluster-option", "queue=x"), "--cluster-option needs cluster"),
     ],
 )
 def test_options_that_do_not_go_together(make_run, refused, words, said):

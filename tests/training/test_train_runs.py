@@ -248,7 +248,7 @@ def test_status_while_at_work_then_ctrl_c_stops_at_once(command, cli):
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"`designspace train {folder.path}` goes on from here" in err
+    assert f"`designspace train {folder.path}` resumes" in err
     assert "Traceback" not in err
     assert out == ""
     _wait_until_gone(process.pid)
