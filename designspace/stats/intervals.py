@@ -58,7 +58,8 @@ def spearman_variance(correlation: float, n: int) -> float:
     """Return the variance of Fisher's z of a Spearman correlation of n pairs.
 
     (1 + r^2 / 2) / (n - 3): Bonett and Wright (2000), "Sample size requirements for estimating
-    Pearson, Kendall and Spearman correlations", eq. 4.
+    Pearson, Kendall and Spearman correlations", eq. 4. Fieller's constant 1.06 / (n - 3) is too
+    small for strong correlations: at r = 0.9, tests at 5 % reject 7 % of the time.
     """
     return (1 + correlation**2 / 2) / max(1, n - 3)
 

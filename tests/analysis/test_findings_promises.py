@@ -119,6 +119,17 @@ def test_pairs_among_the_best_are_found_and_budgets_are_not():
     assert next(p for p in found if (p.first, p.second) == ("x", "budget")).p > 0.05
 
 
+def test_strongly_correlated_parameters_hold_the_level_of_the_test():
+    """Correlation 0.95 among all models: with Fieller's variance 8.9 % would be rejected."""
+    rng = np.random.default_rng(12)
+    rejected = 0
+    for _ in range(2000):
+        x = rng.normal(size=100)
+        columns = {"x": x, "y": 0.95 * x + np.sqrt(0.0975) * rng.normal(size=100)}
+        rejected += correlated_parameters(columns, rng.random(100))[0].p < 0.05
+    assert rejected / 2000 <= 0.05 + 3 * 0.0049
+
+
 def test_the_constraint_that_the_best_share_is_found():
     rng = np.random.default_rng(5)
     n = 300
