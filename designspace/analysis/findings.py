@@ -29,7 +29,8 @@ from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
 from designspace.stats.best_of_k import BestOfK, best_of_k
 from designspace.stats.bootstrap import BootstrapInterval, bootstrap_intervals
-from designspace.stats.edf import Band, Edf, dkw_band
+from designspace.stats.edf import Band, Edf
+from designspace.stats.edf_bands import equal_levels_band
 from designspace.stats.equivalence import check_margin
 from designspace.stats.intervals import QuantileInterval, quantile_interval
 
@@ -69,7 +70,7 @@ class PopulationFindings:
         results: Its models and trials.
         accounting: How its trials ended.
         edf: Its error distribution.
-        band: The band around it.
+        band: The simultaneous band around it, with equal local levels.
         quantiles: The 5, 25, 50 and 75 % quantiles of the error, with their intervals.
         area: Mean height of the EDF over the range of errors of all populations of the report.
         best_of_k: Expected best error of a random search.
@@ -238,7 +239,7 @@ def _analyze_one(results: PopulationResults, area_range: tuple[float, float]) ->
         results=results,
         accounting=account(results),
         edf=function,
-        band=dkw_band(function),
+        band=equal_levels_band(function),
         quantiles=tuple(quantile_interval(errors, q) for q in _QUANTILES),
         area=function.area(*area_range),
         best_of_k=best_of_k(errors),

@@ -9,6 +9,8 @@ from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
 from designspace.stats.arrays import FloatArray
 from designspace.stats.comparison import Comparison, compare_arrays
+from designspace.stats.edf import Edf
+from designspace.stats.edf_bands import EdfDifference, edf_difference
 from designspace.stats.equivalence import Equivalence, equivalent
 from designspace.stats.multiple_testing import holm
 from designspace.stats.power import detectable_difference, models_for_difference
@@ -32,6 +34,7 @@ class PairComparison:
         first: Name of the first.
         second: Name of the second, the subject of the verdict.
         comparison: Differences, second minus first, with their tests.
+        edf_difference: Difference of the EDFs with a simultaneous band, and where it excludes zero.
         equivalence: Whether the means lie within the margin.
         p: p-value of equal means, after Holm's correction over all pairs of the study.
         p_equivalent: p-value of a difference beyond the margin, corrected likewise.
@@ -48,6 +51,7 @@ class PairComparison:
     first: str
     second: str
     comparison: Comparison
+    edf_difference: EdfDifference
     equivalence: Equivalence
     p: float
     p_equivalent: float
@@ -110,6 +114,7 @@ def compare_pairs(
             first=first.name,
             second=second.name,
             comparison=compared[i],
+            edf_difference=edf_difference(*(Edf.from_errors(one) for one in errors[i])),
             equivalence=margins[i],
             p=p[i],
             p_equivalent=p_equivalent[i],

@@ -7,7 +7,7 @@ Errors and differences are in percent of top-1 error, differences second minus f
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -82,7 +82,7 @@ class Population(_Record):
     chance: float
     quantiles: list[Quantile]
     area: float = Field(description="mean height of the EDF over `area_range`")
-    band_half_width: float = Field(description="of the DKW-Massart band around the EDF")
+    band_half_width: float = Field(description="largest, of the band around the EDF")
     flops: tuple[int, int] | None = Field(default=None, description="fewest and most multiply-adds")
     path: str | None = Field(default=None, description="run folder, as it was named")
 
@@ -122,6 +122,14 @@ class Sequential(_Record):
     better: bool | None
 
 
+class Dominance(_Record):
+    """A range of errors in which one EDF is shown to lie above the other."""
+
+    low: float
+    high: float
+    better: Literal["first", "second"]
+
+
 class Pair(_Record):
     """Two populations compared."""
 
@@ -151,6 +159,9 @@ class Pair(_Record):
     difference_seen: float = Field(description="difference detected with 80 % power at this n")
     models_needed: int | None = Field(description="of each, to detect the margin with 80 % power")
     sequential: Sequential
+    dominance: list[Dominance] = Field(
+        default=[], description="where the simultaneous band of the EDFs' difference excludes zero"
+    )
 
 
 class Trend(_Record):
@@ -366,6 +377,7 @@ def _pair(pair: PairComparison) -> Pair:
             "difference_seen": pair.detectable_difference,
             "models_needed": pair.models_needed,
             "sequential": _sequential(pair.sequential),
+            "dominance": pair.edf_difference.regions,
         }
     )
 

@@ -23,7 +23,8 @@ from designspace.report.render import check_formats, drawing_settings, saved
 from designspace.stats.arrays import Numbers, as_float_array
 from designspace.stats.best_of_k import BestOfK, best_of_k
 from designspace.stats.bootstrap import bootstrap
-from designspace.stats.edf import Band, Edf, dkw_band, edf
+from designspace.stats.edf import Band, Edf, edf
+from designspace.stats.edf_bands import equal_levels_band
 
 Population = PopulationFindings | Numbers
 Populations = Findings | Population | Mapping[str, Population]
@@ -246,7 +247,7 @@ def _edf_of(population: Population) -> tuple[Edf, Band]:
     if isinstance(population, PopulationFindings):
         return population.edf, population.band
     function = edf(population)
-    return function, dkw_band(function)
+    return function, equal_levels_band(function)
 
 
 def _best_of_k_of(population: Population) -> BestOfK:

@@ -84,9 +84,10 @@ class Band:
         errors: Where the band is defined: the EDF's distinct errors, (k,).
         low: Lower edge of the step above each error, in 0 to 1, (k,).
         high: Upper edge, (k,).
-        half_width: Distance of the edges from the EDF before clipping to 0 and 1.
+        half_width: Half of the largest distance of the edges, before clipping to 0 and 1.
         level: Confidence level.
         method: How it was computed.
+        start: Upper edge below the lowest error, where the EDF and the lower edge are 0.
     """
 
     errors: FloatArray
@@ -95,6 +96,7 @@ class Band:
     half_width: float
     level: float
     method: str
+    start: float
 
 
 def edf(errors: Numbers, weights: Numbers | None = None) -> Edf:
@@ -228,4 +230,5 @@ def _band(function: Edf, half: float, level: float, method: str) -> Band:
         half_width=half,
         level=level,
         method=method,
+        start=min(1.0, half),
     )

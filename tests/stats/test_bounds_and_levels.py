@@ -14,7 +14,7 @@ from designspace.analysis.population_results import PopulationResults, Provenanc
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear, width_trend
 from designspace.stats.best_of_k import best_of_k
 from designspace.stats.comparison import compare
-from designspace.stats.edf import dkw_band, edf, normalized_weights
+from designspace.stats.edf import edf, normalized_weights
 from designspace.stats.equivalence import equivalent
 from designspace.stats.sequential import compare_sequentially, decision
 
@@ -100,20 +100,6 @@ def test_an_edf_rises_from_0_to_1_at_equal_complexity_too(models):
     assert (heights[-2:] == 1).all()
     assert (np.diff(heights) >= 0).all()
     assert function.at(40.5) == pytest.approx(weights[errors < 40.5].sum())
-
-
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_the_band_as_given_covers_the_whole_truth(level):
-    """Truth is uniform: between two errors it must keep between the edges of that step."""
-    rng = np.random.default_rng(0)
-    covered = []
-    for _ in range(500):
-        band = dkw_band(edf(rng.random(40)), level)
-        after = np.append(band.errors[1:], 1.0)
-        first = band.errors[0] <= band.half_width  # before the first error the EDF is 0
-        covered.append(first and np.all((band.low <= band.errors) & (after <= band.high)))
-    assert np.mean(covered) >= level - 3 * np.sqrt(level * (1 - level) / 500)
-    assert np.mean(covered) <= level + 0.1  # nor is it idle
 
 
 def test_the_range_of_the_best_of_k_is_what_searches_find():
