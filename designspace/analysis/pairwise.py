@@ -104,6 +104,7 @@ def compare_pairs(
     all_pairs = len(usable) <= MAX_FOR_ALL_PAIRS
     pairs = list(combinations(usable, 2) if all_pairs else pairwise(usable))
     errors = [(first.counted_errors, second.counted_errors) for first, second in pairs]
+    edfs = [(Edf.from_errors(a), Edf.from_errors(b)) for a, b in errors]
     compared = [compare_arrays(*pair, permutations=_PERMUTATIONS) for pair in errors]
     margins = [equivalent(*pair, margin) for pair in errors]
     p = holm([comparison.p_mean for comparison in compared])
@@ -114,7 +115,7 @@ def compare_pairs(
             first=first.name,
             second=second.name,
             comparison=compared[i],
-            edf_difference=edf_difference(*(Edf.from_errors(one) for one in errors[i])),
+            edf_difference=edf_difference(edfs[i][0], edfs[i][1]),
             equivalence=margins[i],
             p=p[i],
             p_equivalent=p_equivalent[i],

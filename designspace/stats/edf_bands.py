@@ -145,7 +145,7 @@ def _edges(n: int, level: float) -> tuple[FloatArray, FloatArray]:
 def _quantiles(n: int, tail: float) -> tuple[FloatArray, FloatArray]:
     """The `tail` and 1 - `tail` quantiles of the order statistics of n uniform numbers, (n,)."""
     rank = np.arange(1, n + 1)
-    low = betaincinv(rank, n + 1 - rank, tail)
+    low = np.asarray(betaincinv(rank, n + 1 - rank, tail), dtype=np.float64)
     return low, 1 - low[::-1]
 
 
