@@ -75,5 +75,7 @@ def normalized_edfs(
 
 
 def _fills(costs: FloatArray, bins: int, low: float, high: float) -> bool:
+    if len(costs) < bins * _MIN_PER_BIN:
+        return False
     counts = np.bincount(bin_of(costs, bins, low, high), minlength=bins)
     return int(counts.min()) >= _MIN_PER_BIN

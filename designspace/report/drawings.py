@@ -105,34 +105,21 @@ def _label_curve(
     beside: float,
     align: Literal["left", "right"],
 ) -> None:
-    """Put a label at a height, beside all curves, with a line in its style to its own curve."""
+    """Put a label at a height, beside all curves, with a key in its style and a thin line to it."""
     size = float(ax.xaxis.label.get_fontsize())
     low, high = ax.get_xlim()
     points = (high - low) / (72 * ax.get_window_extent().width / ax.figure.dpi)
-    width, gap = 0.6 * size * len(label) * points, 26 * points
+    width, gap, side = 0.6 * size * len(label) * points, 38 * points, 1 if align == "left" else -1
     x = max(beside - gap, low + width) if align == "right" else min(beside + gap, high - width)
-    at = _quantile(function, height)
-    note = ax.annotate(
-        label,
-        xy=(at, height),
-        xytext=(x, height),
-        ha=align,
-        va="center",
-        fontsize=size,
-        annotation_clip=False,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none", "alpha": 0.8},
-        arrowprops={
-            "arrowstyle": "-",
-            "shrinkA": 3,
-            "shrinkB": 0,
-            "linewidth": 1.0,
-            **style,
-        },
+    at, gid = _quantile(function, height), f"leader-{index}"
+    ground = {"boxstyle": "square,pad=0.1", "facecolor": GROUND, "edgecolor": "none", "alpha": 0.8}
+    ax.text(
+        x, height, label, ha=align, va="center", fontsize=size, bbox=ground, gid=f"label-{index}"
     )
-    note.set_gid(f"label-{index}")
-    assert note.arrow_patch is not None
-    note.arrow_patch.set_gid(f"leader-{index}")
-    ax.plot([at], [height], "o", color=style["color"], markersize=4, gid=f"leader-{index}")
+    key = x - 4 * side * points, x - 26 * side * points
+    ax.plot(key, [height, height], gid=gid, **style)
+    ax.plot([key[1], at], [height, height], color=style["color"], linewidth=0.6, gid=gid)
+    ax.plot([at], [height], "o", color=style["color"], markersize=4, gid=gid)
 
 
 def draw_best_of_k(

@@ -1,6 +1,7 @@
 """Compose findings and rendered figures into one HTML page that needs no server."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -70,13 +71,18 @@ def environment() -> Environment:
     )
     templates.filters |= {"signed": signed, "verdict": verdict, "points": points}
     templates.filters["quantity"] = format_quantity
-    templates.filters["words"] = in_words
+    templates.filters |= {"words": in_words, "units": _with_units}
     return templates
 
 
 def writable(text: str) -> str:
     """Replace lone surrogates, which a journal may hold and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _with_units(text: str) -> str:
+    """Keep percent signs and points on the line of their number."""
+    return re.sub(r"(?<=\d) (?=%|points?\b)", "\xa0", text)
 
 
 def in_words(value: Any) -> str:

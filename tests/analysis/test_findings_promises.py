@@ -17,6 +17,7 @@ from designspace.analysis.importance import (
 )
 from designspace.analysis.load_results import load_results
 from designspace.analysis.narrative import narrate
+from designspace.analysis.normalized_edf import normalized_edfs
 from designspace.analysis.shared_constraints import shared_constraints
 from designspace.analysis.summary import Summary, summarize, summary_schema
 from designspace.analysis.tables import tables, to_csv
@@ -166,6 +167,13 @@ def test_bands_at_equal_complexity_cover_the_whole_truth():
         plain_covered.append(np.all(np.abs(edf(errors).at(grid) - truth) <= band.half_width))
     assert np.mean(covered) >= 0.95 - 3 * 0.0154
     assert np.mean(plain_covered) < 0.6
+
+
+def test_no_model_at_the_common_complexity_is_no_comparison_at_equal_complexity(three):
+    a, b, c = (replace(one, costs={"flops": np.linspace(10, 20, 40)}) for one in three)
+    assert normalized_edfs([a, b, c]) is not None
+    b = replace(b, costs={"flops": np.where(np.arange(40) < 20, 1.0, 100.0)})
+    assert normalized_edfs([a, b, c]) is None
 
 
 def test_area_under_an_edf_is_the_integral():

@@ -9,6 +9,8 @@ if find_chromium() is None:
 
 COLUMN = "[...document.querySelectorAll('#models tbody tr')].map((r) => r.cells[{}].textContent)"
 
+CLICK = "document.querySelector(`{}`).dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
+
 FIRST_DOT = """(() => {
   const group = document.querySelector("#fig-bootstrap_a .dots");
   const numbers = group.querySelector("path").getAttribute("d").match(/[\\d.]+/g);
@@ -103,8 +105,18 @@ def test_curves_and_dots_answer_to_the_pointer(index, browse):
     assert page.run(lit) == 0
     assert page.run("document.querySelector('.tip').hidden")
     # Chosen by its button, it stays lit.
-    page.run("document.querySelector('button.choose[data-population=\"0\"]').focus()")
+    page.run("document.querySelector('#populations button.choose').focus()")
     page.press("Enter", 13)
+    assert page.run(lit) == 1
+    page.press("Enter", 13)
+    assert page.run(lit) == 0
+    # So does a curve that was clicked; a label shows the numbers of its curve.
+    point(".hero .wide .label[data-population='0']", 0.5, 0.5)
+    tip = page.run("document.querySelector('.tip').textContent")
+    assert tip.startswith("alowest ")
+    assert "models below" not in tip
+    page.run(CLICK.format(".hero .wide .label[data-population='0']"))
+    point("#fig-edf figcaption", 0.5, 0.5)
     assert page.run(lit) == 1
     scroll_to("#fig-bootstrap_a .dots")
     x, y = page.run(FIRST_DOT)

@@ -30,17 +30,20 @@ const light = (population) => {
     part.classList.toggle("on", Number(part.dataset.population) === lit);
   for (const row of document.querySelectorAll("#populations tbody tr")) row.classList.toggle("on", row.sectionRowIndex === lit);
 };
-const curveTip = (population, x, points) => {
-  const { n, min, mean, median, until } = curves[population];
-  const [first, last] = [points[0][0], points.at(-1)[0]];
-  const error = min + (x - first) / (last - first) * (until - min);
-  const below = ranked[population].filter((row) => row && row[ERROR] < error).length;
-  const nearest = ranked[population][Math.max(0, below - 1)];
-  const share = `${(100 * below / n).toFixed(0)} % of ${n} models below ${error.toFixed(1)} %`;
-  const mark = element("span", { className: `mark p${population}` });
+const choose = (population) => {
+  chosen = chosen === population ? null : population;
+  for (const button of document.querySelectorAll("button.choose")) button.setAttribute("aria-pressed", String(Number(button.dataset.population) === chosen));
+  light(null);
+};
+/* A population's numbers; at an error, also the share of its models below, and the nearest of these. */
+const curveTip = (population, error) => {
+  const { n, min, mean, median } = curves[population];
+  const models = ranked[population], below = error === null ? 1 : models.filter((row) => row[ERROR] < error).length;
+  const share = error === null || models.length < n ? "" : `; ${(100 * below / n).toFixed(0)} % of ${n} models below ${error.toFixed(1)} %`;
+  const nearest = models[Math.max(0, below - 1)];
   return [
-    element("p", {}, mark, element("strong", { textContent: names[population] })),
-    element("p", { textContent: `lowest ${min.toFixed(2)}, median ${median.toFixed(2)}, mean ${mean.toFixed(2)} %${ranked[population].length === n ? `; ${share}` : ""}` }),
+    element("p", {}, element("span", { className: `mark p${population}` }), element("strong", { textContent: names[population] })),
+    element("p", { textContent: `lowest ${min.toFixed(2)}, median ${median.toFixed(2)}, mean ${mean.toFixed(2)} %${share}` }),
     ...(nearest ? modelTip(nearest) : []),
   ];
 };
@@ -53,22 +56,25 @@ for (const svg of hero?.querySelectorAll("svg") ?? []) {
     return Math.min(least, Math.hypot(dx, dy));
   }, Infinity);
   const nearest = (point) => all.map((curve) => [distance(curve, point), curve]).sort((a, b) => a[0] - b[0])[0];
+  /* The population under the pointer and the error there, or none: a label, or a curve nearby. */
+  const target = (event) => {
+    const label = event.target.closest(".label, .leader");
+    if (label) return [Number(label.dataset.population), null];
+    const point = inside(svg, event), [far, { population, points }] = nearest(point);
+    const [first, last] = [points[0][0], points.at(-1)[0]], { min, until } = curves[population];
+    return far > 12 ? [null, null] : [population, min + (point.x - first) / (last - first) * (until - min)];
+  };
   svg.addEventListener("pointermove", (event) => {
-    const point = inside(svg, event), [far, curve] = nearest(point);
-    if (far > 12) { light(null); tip.hidden = true; return; }
-    light(curve.population);
-    showTip(event, ...curveTip(curve.population, point.x, curve.points));
+    const [population, error] = target(event);
+    light(population);
+    if (population === null) tip.hidden = true; else showTip(event, ...curveTip(population, error));
   });
   svg.addEventListener("pointerleave", () => { light(null); tip.hidden = true; });
+  svg.addEventListener("click", (event) => choose(target(event)[0]));
 }
 for (const button of document.querySelectorAll("button.choose")) {
-  const population = Number(button.dataset.population);
-  button.addEventListener("click", () => {
-    chosen = chosen === population ? null : population;
-    for (const other of document.querySelectorAll("button.choose")) other.setAttribute("aria-pressed", String(Number(other.dataset.population) === chosen));
-    light(null);
-  });
-  const row = button.closest("tr");
+  const population = Number(button.dataset.population), row = button.closest("tr") ?? button;
+  button.addEventListener("click", () => choose(population));
   row.addEventListener("pointerenter", () => light(population));
   row.addEventListener("pointerleave", () => light(null));
 }
