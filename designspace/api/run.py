@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -113,15 +114,16 @@ def train(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    precision: str | None = None,
     jobs: int | None = None,
-    device: str = "auto",
+    device: str | None = None,
     only: str | Sequence[int] | None = None,
     limit: int | None = None,
     until: float | None = None,
     retry: bool = False,
     time_limit: float | None = None,
-    compile: bool = False,
-    exact: bool = False,
+    compile: bool | None = None,
+    exact: bool | None = None,
     download: bool = False,
     cache: str | Path | None = None,
     tensorboard: bool = False,
@@ -134,26 +136,28 @@ def train(
     """Train the models of one or more runs that have no trial yet, by the same recipe.
 
     Several runs take turns, so that whenever you stop, all are equally far. Interrupt it at any
-    time: the same call resumes, within a trial too.
+    time: the same call resumes, within a trial too. Data, recipe, val, seed, precision, device,
+    time_limit, compile and exact are stored with a run: where they are None, those of the last
+    call hold.
 
     Args:
         runs: Run folders.
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH; by default that of the first
-            call.
+        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
         recipe: A shipped recipe (dds, dds-25, dds-100, cifar, quick), a YAML file, or a `Recipe`.
         val: Validation images: `"held-out"` (of the training images, the default) or `"test"`.
         seed: Seed of the run.
         epochs: Overrides the recipe's.
         batch_size: Overrides the recipe's.
         lr: Overrides the recipe's.
+        precision: Overrides the recipe's: `"fp32"`, `"tf32"`, `"bf16"` or `"fp16"`.
         jobs: Trials at once; by default one per core, or four per GPU.
-        device: auto, cpu, cuda, cuda:N or mps.
+        device: auto (the default), cpu, cuda, cuda:N or mps.
         only: Models to train: indices, or text such as `"0-249,300"`.
         limit: Only the first so many of them.
         until: Stop once an anytime-valid test at this level separates every other run from the
             first, such as 0.95.
         retry: Train failed models again.
-        time_limit: Seconds after which a trial fails.
+        time_limit: Seconds after which a trial fails; `math.inf` removes an earlier limit.
         compile: Use torch.compile.
         exact: On CUDA, choose deterministic algorithms.
         download: Fetch the data set if it is missing.
@@ -190,6 +194,7 @@ def train(
             epochs=epochs,
             batch_size=batch_size,
             lr=lr,
+            precision=precision,
             only=only,
             limit=limit,
             jobs=jobs,
@@ -319,27 +324,34 @@ def _train_options(
     epochs: int | None,
     batch_size: int | None,
     lr: float | None,
+    precision: str | None,
+    device: str | None,
+    time_limit: float | None,
+    compile: bool | None,
+    exact: bool | None,
     only: str | Sequence[int] | None,
     limit: int | None,
     cache: str | Path | None,
-    compile: bool,
     remote: bool,
     **others: Any,
 ) -> "TrainOptions":
     """Check the options of one run; torch is not imported before they have passed."""
     from designspace.runs.options import check_training_options, chosen_models
 
+    before = folder.execution()
+    device = device or before.device
+    time_limit = before.time_limit if time_limit is None else time_limit
     check_training_options(
         data=data,
         val=val,
         seed=seed,
         jobs=others["jobs"],
-        device=others["device"],
-        time_limit=others["time_limit"],
+        device=device,
+        time_limit=time_limit,
     )
     text = only if only is None or isinstance(only, str) else ",".join(map(str, only))
     indices = chosen_models(text, limit, len(folder.population()), folder.path)
-    overridden = recipe.override(epochs, batch_size, lr)
+    overridden = recipe.override(epochs, batch_size, lr, precision)
 
     from designspace.training.train_runs import TrainOptions
 
@@ -349,7 +361,10 @@ def _train_options(
         val=val,
         seed=seed,
         indices=indices,
-        compiled=compile,
+        device=device,
+        time_limit=None if time_limit == math.inf else time_limit,
+        compiled=before.compile if compile is None else compile,
+        exact=before.exact if exact is None else exact,
         home=None if cache is None else Path(cache),
         elsewhere=remote,
         **others,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Cache, Device, Download, Plugin, load_plugins
+from designspace.cli.options import Cache, Download, Plugin, load_plugins
 
 
 def train(
@@ -28,10 +28,16 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Overrides the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Overrides the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Overrides the recipe's.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, tf32, bf16 or fp16; by default the recipe's, or the device's."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(help="Trials at once; by default one per core, or 4 per GPU.")
     ] = None,
-    device: Device = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="auto (default), cpu, cuda, cuda:N or mps.")
+    ] = None,
     only: Annotated[str | None, typer.Option(help="Models to train: 0-249,300.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many of them.")] = None,
     until: Annotated[
@@ -43,14 +49,16 @@ def train(
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Train failed models again.")] = False,
     time_limit: Annotated[
-        float | None, typer.Option(help="Seconds after which a trial fails.")
+        float | None, typer.Option(help="Seconds after which a trial fails; inf: no limit.")
     ] = None,
     compile: Annotated[
-        bool, typer.Option("--compile", help="Use torch.compile (for long trials on a GPU).")
-    ] = False,
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Use torch.compile (for long GPU trials)."),
+    ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="On CUDA, use deterministic algorithms; slower.")
-    ] = False,
+        bool | None,
+        typer.Option("--exact/--no-exact", help="On CUDA, use deterministic algorithms; slower."),
+    ] = None,
     download: Download = False,
     cache: Cache = None,
     tensorboard: Annotated[
@@ -74,7 +82,8 @@ def train(
     """Train every model of one or more runs that has no trial yet, by the same recipe.
 
     Interrupt it at any time: the same command resumes, within a trial too. Run again, it needs no
-    options: data, recipe, split and seed are those of the first time. Several runs take turns, so
+    options: data, recipe, split, seed, precision, device, time limit, compile and exact are those
+    of the last time. Several runs take turns, so
     that whenever you stop, all are equally far. Exits with 1 if every model of a run failed.
 
     Examples:
@@ -105,6 +114,7 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
+        precision=precision,
         jobs=jobs,
         device=device,
         only=only,

@@ -13,6 +13,7 @@ from designspace.io.validation import validate
 
 _PACKAGE = "designspace.runs"
 Augmentation = Literal["none", "crop", "crop-flip", "resized-crop-flip"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -43,6 +44,10 @@ class Recipe:
         resolution: Side of training and validation images in pixels; None is the space's.
         eval_resize: Shorter side that validation images are resized to before the centre crop, as a
             multiple of the resolution; 1 disables the crop.
+        precision: fp32; tf32 (float32 whose products are rounded to 10 bits of mantissa); bf16 or
+            fp16 (autocast). None is the device's default: fp32 on CPU and MPS; on CUDA bf16 with
+            `zero_init_residual`, else tf32, as the gradients of an initial network without it are
+            mostly rounding noise in 16 bits.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
@@ -60,6 +65,7 @@ class Recipe:
     pad: int | None = Field(default=None, ge=0, le=1024)
     resolution: int | None = Field(default=None, ge=1, le=8192)
     eval_resize: float = Field(default=1.0, ge=1, le=4)
+    precision: Precision | None = None
 
     @model_validator(mode="after")
     def _check_warmup(self) -> "Recipe":
@@ -71,21 +77,33 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as in recipe.yaml."""
-        return asdict(self)
+        plain = asdict(self)
+        if self.precision is None:  # as recipes were written before there was a choice
+            del plain["precision"]
+        return plain
 
     def differences(self, other: "Recipe") -> list[str]:
         """List the settings that differ (name and description aside), as `what: this, other`."""
         return differing_items(self.to_dict(), other.to_dict(), ("name", "about"))
 
     def override(
-        self, epochs: int | None = None, batch_size: int | None = None, lr: float | None = None
+        self,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        precision: str | None = None,
     ) -> "Recipe":
         """Return a copy with the settings that are not None.
 
         Raises:
             InputError: A setting is out of range.
         """
-        settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+        settings = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "precision": precision,
+        }
         changes = {key: value for key, value in settings.items() if value is not None}
         return parse_recipe({**self.to_dict(), **changes}, f"{self.name}, with options")
 
@@ -110,9 +128,9 @@ def differing_items(
 ) -> list[str]:
     """List the entries in which two records differ, as `key: first, second`."""
     return [
-        f"{key}: {first[key]}, {second[key]}"
-        for key in first
-        if key not in ignore and first[key] != second[key]
+        f"{key}: {first.get(key)}, {second.get(key)}"
+        for key in first | second
+        if key not in ignore and first.get(key) != second.get(key)
     ]
 
 

@@ -19,6 +19,7 @@ from designspace.io.text_files import check_links, check_regular_file
 from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.data_record import DataRecord, parse_data
 from designspace.runs.dataframe import run_frame
+from designspace.runs.execution import Execution, parse_execution
 from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
@@ -216,7 +217,8 @@ class Run:
         if not self.recipe_file.exists():
             return None
         plain = self._read("recipe", [self.recipe_file], self._read_recipe_file)
-        return parse_recipe({k: v for k, v in plain.items() if k != "data"}, self.recipe_file)
+        own = {key: plain[key] for key in plain if key not in ("data", "execution")}
+        return parse_recipe(own, self.recipe_file)
 
     def data(self) -> DataRecord | None:
         """Return the data that this run is trained on, or None before the first training."""
@@ -225,17 +227,39 @@ class Run:
         plain = self._read("recipe", [self.recipe_file], self._read_recipe_file).get("data")
         return parse_data(plain, self.recipe_file) if isinstance(plain, dict) else None
 
-    def begin_training(self, recipe: Recipe, data: DataRecord) -> None:
+    def execution(self) -> Execution:
+        """Return how the trials of this run were executed last."""
+        if not self.recipe_file.exists():
+            return Execution()
+        plain = self._read("recipe", [self.recipe_file], self._read_recipe_file)
+        return parse_execution(plain.get("execution") or {}, self.recipe_file)
+
+    def begin_training(
+        self, recipe: Recipe, data: DataRecord, execution: Execution | None = None
+    ) -> None:
         """Write recipe.yaml at the first training; later, compare it with the options.
+
+        Args:
+            recipe: The recipe.
+            data: Data, split and seed.
+            execution: Remembered for the next time; it may differ from the earlier one.
 
         Raises:
             InputError: As `check_training`.
         """
         self.check_training(recipe, data)
+        execution = execution or Execution()
         if not self.recipe_file.exists() or not self.begun:
-            header = "What this run is trained with (written by designspace train)."
             plain = {**recipe.to_dict(), "data": data.to_dict()}
-            write_text(self.recipe_file, dump_yaml(seal(plain), header))
+        elif execution != self.execution():
+            plain = self._read_recipe_file()
+        else:
+            return
+        plain.pop("execution", None)
+        if execution != Execution():
+            plain["execution"] = execution.to_dict()
+        header = "What this run is trained with (written by designspace train)."
+        write_text(self.recipe_file, dump_yaml(seal(plain), header))
 
     @property
     def begun(self) -> bool:

@@ -16,10 +16,15 @@ from joblib import cpu_count
 
 from designspace import __version__
 from designspace.errors import InputError
+from designspace.runs import Recipe
 from designspace.runs.options import check_device
+from designspace.runs.recipe import Precision
 
 # Small networks leave most of a GPU idle; a trial that runs out of memory is repeated alone.
 _TRIALS_PER_GPU = 4
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# As in trials recorded since the first version.
+_PRECISION_NAMES = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
 # mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, with the largest values that glibc accepts.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, (1 << 31) - 1))
 
@@ -103,7 +108,53 @@ def available_cores() -> int:
     return int(cpu_count())
 
 
-def prepare(device: torch.device, exact: bool = False, threads: int = 1) -> torch.dtype | None:
+def check_precision(device: torch.device, precision: Precision | None) -> None:
+    """Raise unless a device computes in a precision; None is its default.
+
+    Raises:
+        InputError: The hardware lacks it.
+    """
+    if precision in (None, "fp32"):
+        return
+    if device.type != "cuda":
+        raise InputError(f"precision is {precision!r}; {device.type} trains in fp32", "precision")
+    if precision != "fp16" and not _is_ampere(device):
+        raise InputError(
+            f"precision is {precision!r}, which {device_name(device)} lacks; choose fp32 or fp16",
+            "precision",
+        )
+
+
+def choose_precision(device: torch.device, recipe: Recipe) -> Precision:
+    """Return the recipe's precision, or the default of the device.
+
+    In 16 bits the first gradients of a network without `zero_init_residual` are mostly rounding
+    noise, with it they are not; tests/training/test_precision.py measures it.
+
+    Raises:
+        InputError: The hardware lacks the recipe's precision.
+    """
+    check_precision(device, recipe.precision)
+    if recipe.precision is not None:
+        return recipe.precision
+    if device.type != "cuda":
+        return "fp32"
+    if recipe.zero_init_residual:
+        return "bf16" if _is_ampere(device) else "fp16"
+    return "tf32" if _is_ampere(device) else "fp32"
+
+
+def _is_ampere(device: torch.device) -> bool:
+    """Whether a CUDA device is of compute capability 8.0 or later: TF32 and native bfloat16."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def prepare(
+    device: torch.device,
+    exact: bool = False,
+    threads: int = 1,
+    precision: Precision | None = None,
+) -> torch.dtype | None:
     """Set this process up for a device; return the autocast type, or None for float32.
 
     Trials use one thread each: side by side they use the cores better than several threads per
@@ -113,26 +164,32 @@ def prepare(device: torch.device, exact: bool = False, threads: int = 1) -> torc
         device: Where trials train.
         exact: On CUDA, choose deterministic algorithms instead of timing them.
         threads: CPU threads, more than one if a single training has the CPU to itself.
+        precision: Of training; None is fp32 on CPU and MPS, on CUDA the better of bf16 and fp16.
     """
     torch.set_num_threads(threads if device.type == "cpu" else 1)
     _keep_freed_memory()
     if device.type != "cuda":
         return None
     torch.cuda.set_device(device)
+    if exact:
+        # Read when cuBLAS is first used (NVIDIA's documentation, "Results reproducibility").
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(exact, warn_only=True)
     torch.backends.cudnn.benchmark = not exact
     torch.backends.cudnn.deterministic = True
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float16
+    torch.backends.cuda.matmul.allow_tf32 = precision not in (None, "fp32")
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    return _AUTOCAST.get(precision or ("bf16" if _is_ampere(device) else "fp16"))
 
 
-def versions(device: torch.device, autocast: torch.dtype | None) -> dict[str, str]:
+def versions(device: torch.device, precision: Precision) -> dict[str, str]:
     """Return library versions, device and precision, as in a trial's record."""
     return {
         "designspace": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": device_name(device),
-        "precision": str(autocast or torch.float32).removeprefix("torch."),
+        "precision": _PRECISION_NAMES[precision],
     }
 
 

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from designspace.arch import registered_block
 from designspace.data.batches import LARGE
 from designspace.data.cache import Cache, Progress, build_cache, default_cache_folder
@@ -13,7 +15,7 @@ from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, remove_temporary_files
-from designspace.runs import DataRecord, Recipe, Run, Trial, TrialState
+from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialState
 from designspace.runs.options import absolute_source, check_training_options
 from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
@@ -61,6 +63,11 @@ class TrainOptions:
     home: Path | None = None
     elsewhere: bool = False
 
+    @property
+    def execution(self) -> Execution:
+        """The options that the run remembers besides the recipe."""
+        return Execution(self.device, self.exact, self.compiled, self.time_limit)
+
 
 def local_workers(options: TrainOptions, trials: int, work: Work = run_task) -> Workers:
     """Start up to `options.jobs` worker processes on this machine, but no more than trials."""
@@ -95,6 +102,7 @@ def train_runs(
     _check_distinct([run for run, _ in runs])
     for _, options in runs:
         _check(options)
+    _check_together([options for _, options in runs])
     with ExitStack() as locks:
         for run, _ in runs:
             locks.enter_context(run.lock())
@@ -116,7 +124,7 @@ def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") ->
     run.check_training(options.recipe)
     indices, done = _select(run, options)
     cache, data = images.prepare(options)
-    run.begin_training(options.recipe, data)
+    run.begin_training(options.recipe, data, options.execution)
     run.append_trials([])
     for folder in (run.path, make_folder(run.checkpoints)):
         remove_temporary_files(folder)
@@ -161,7 +169,18 @@ def _check(options: TrainOptions) -> None:
         time_limit=options.time_limit,
     )
     if not options.elsewhere:
-        devices.resolve_devices(options.device)
+        for name in devices.resolve_devices(options.device):
+            devices.check_precision(torch.device(name), options.recipe.precision)
+
+
+def _check_together(runs: list[TrainOptions]) -> None:
+    """Raise if runs that share processes need different settings of a whole process."""
+    if len({(options.recipe.precision == "fp32", options.exact) for options in runs}) > 1:
+        raise InputError(
+            "runs has some that train in fp32 or exactly, and some that do not; train them one "
+            "after the other",
+            "runs",
+        )
 
 
 class _Images:

@@ -133,9 +133,10 @@ def run_task(task: TrialTask) -> Outcome:
     device_failure = Failure.DEVICE_UNUSABLE
     try:
         device = torch.device(devices.claim_device(devices.resolve_devices(task.device)))
-        autocast = devices.prepare(device, task.exact)
+        precision = devices.choose_precision(device, task.recipe)
+        autocast = devices.prepare(device, task.exact, precision=precision)
         devices.probe(device)
-        progress.versions = devices.versions(device, autocast)
+        progress.versions = devices.versions(device, precision)
         device_failure = Failure.DEVICE_ERROR
         return _train(task, device, autocast, progress)
     except Diverged as stop:

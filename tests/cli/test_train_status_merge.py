@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from designspace.runs import Trial, TrialState
 
@@ -46,6 +47,28 @@ def test_train_on_the_digits(cli, run, tmp_path):
     assert again.out == "1 of 1 models: 1 complete\n"
 
 
+def test_a_run_remembers_how_it_is_executed(cli, run, tmp_path):
+    def train(*words):
+        outcome = cli("train", run, "--cache", tmp_path / "home", "--jobs", 1, "--limit", 1, *words)
+        assert outcome.code == 0, outcome
+        return yaml.safe_load((run / "recipe.yaml").read_text())
+
+    first = train(
+        *("--data", "digits", "--recipe", "quick", "--epochs", 1, "--precision", "fp32"),
+        *("--device", "cpu", "--time-limit", 600, "--exact"),
+    )
+    assert first["precision"] == "fp32"
+    assert first["execution"] == {"device": "cpu", "exact": True, "time_limit": 600.0}
+    assert train() == first
+    last = train("--time-limit", "inf", "--no-exact", "--limit", 2)
+    assert last["execution"] == {"device": "cpu"}
+    assert {**last, "fingerprint": ""} == {
+        **first,
+        "execution": last["execution"],
+        "fingerprint": "",
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -58,6 +81,11 @@ def test_train_on_the_digits(cli, run, tmp_path):
         (("--recipe", "quick", "--data", "digits", "--only", "9"), "models 0 to 3"),
         (("--recipe", "quick", "--data", "digits", "--epochs", "0"), "epochs"),
         (("--recipe", "quick", "--data", "digits", "--device", "abacus"), "abacus"),
+        (("--recipe", "quick", "--data", "digits", "--precision", "fp8"), "precision"),
+        (
+            ("--recipe", "quick", "--data", "digits", "--device", "cpu", "--precision", "bf16"),
+            "--precision is 'bf16'; cpu trains in fp32",
+        ),
     ],
 )
 def test_train_refuses(refused, run, words, said, tmp_path):

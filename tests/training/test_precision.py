@@ -1,0 +1,90 @@
+"""The precision of training: its default is measured, and hardware that lacks it is refused."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+import designspace as ds
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.networks import build
+from designspace.runs import Recipe, load_recipe
+from designspace.training import devices
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+RECIPE = Recipe("tiny", epochs=1, batch_size=8, lr=0.1)
+
+
+def cosine_with_float64(model: Model, zero_init: bool, autocast: torch.dtype | None) -> float:
+    """Cosine of a new network's gradient in a precision with the one in float64."""
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        torch.manual_seed(0)
+        network = build(model, zero_init).to(dtype)
+        generator = torch.Generator().manual_seed(1)
+        coarse = torch.randn(32, 3, 8, 8, generator=generator)
+        images = functional.interpolate(coarse, size=32, mode="bilinear").to(dtype)
+        labels = torch.randint(0, 10, (32,), generator=generator)
+        enabled = autocast is not None and dtype is torch.float32
+        with torch.autocast("cpu", dtype=autocast, enabled=enabled):
+            loss = functional.cross_entropy(network(images), labels)
+        loss.backward()
+        gradients.append(torch.cat([p.grad.double().flatten() for p in network.parameters()]))
+    return functional.cosine_similarity(*gradients, dim=0).item()
+
+
+def test_first_gradients_in_bf16_need_zero_init_residual():
+    """So bf16 is the default on CUDA with it, and TF32 without (32 images, AnyNetXA at 32)."""
+    model = ds.sample("AnyNetXA@32", n=1, flops="5M:15M", seed=0)[0]
+    assert cosine_with_float64(model, False, None) > 0.98
+    assert cosine_with_float64(model, False, torch.bfloat16) < 0.8
+    assert cosine_with_float64(model, True, torch.bfloat16) > 0.995
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "zero_init", "chosen"),
+    [
+        ((9, 0), None, True, "bf16"),
+        ((9, 0), None, False, "tf32"),
+        ((7, 5), None, True, "fp16"),
+        ((7, 5), None, False, "fp32"),
+        ((9, 0), "fp32", True, "fp32"),
+        ((7, 5), "fp16", False, "fp16"),
+    ],
+)
+def test_precision_on_cuda(monkeypatch, capability, precision, zero_init, chosen):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    recipe = replace(RECIPE, precision=precision, zero_init_residual=zero_init)
+    assert devices.choose_precision(CUDA, recipe) == chosen
+    assert devices.choose_precision(CPU, replace(recipe, precision=None)) == "fp32"
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_precision_that_the_hardware_lacks(monkeypatch, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    with pytest.raises(InputError, match=f"precision is '{precision}', which Tesla T4 lacks"):
+        devices.check_precision(CUDA, precision)
+    with pytest.raises(InputError, match=f"precision is '{precision}'; cpu trains in fp32"):
+        devices.check_precision(CPU, precision)
+
+
+def test_unavailable_precision_is_refused_before_training(
+    make_run, train_one, request_of, recipe, observer
+):
+    folder = make_run()
+    with pytest.raises(InputError, match="precision is 'bf16'; cpu trains in fp32"):
+        train_one(folder, request_of(recipe=replace(recipe, precision="bf16")), observer)
+    assert not folder.recipe_file.exists()
+
+
+def test_an_unset_precision_is_not_written():
+    recipe = load_recipe("quick")
+    assert "precision" not in recipe.to_dict()
+    assert recipe.override(precision="fp32").to_dict()["precision"] == "fp32"
+    assert recipe.differences(recipe.override(precision="fp32")) == ["precision: None, fp32"]
+    assert recipe.override(precision="fp32").differences(recipe) == ["precision: fp32, None"]
+    with pytest.raises(InputError, match="precision"):
+        recipe.override(precision="fp8")
