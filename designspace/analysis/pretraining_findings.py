@@ -97,7 +97,8 @@ class Pictures:
     Attributes:
         pictures: Images, (n, side, side, 3).
         neighbours: Rows of `pictures`, (queries, 1 + neighbours), the query first.
-        same: Whether a neighbour is of the query's class, (queries, neighbours).
+        same: Whether a neighbour is of the query's class, (queries, neighbours); (queries, 0)
+            without labels.
         prototypes: Rows of `pictures`, (prototypes, images); -1 for none.
         sizes: Images nearest to each prototype shown.
         used: Prototypes that any image is nearest to.

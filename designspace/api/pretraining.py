@@ -44,7 +44,8 @@ def pretrain(
 
     Args:
         model: A model, or anything that `load_model` accepts.
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        data: digits, cifar10, cifar100, folder:PATH (train/CLASS/IMAGE, or images at any depth
+            without classes), imagenet:PATH or files:LIST (a text file of paths).
         out: Folder of the run: trunk.pt, checkpoints, journals and the report.
         recipe: quick, swav, swav-small-batch, seer-256gf, …, or a YAML file.
         epochs: Overrides the recipe's.

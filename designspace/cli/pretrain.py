@@ -14,7 +14,11 @@ def pretrain(
         str, typer.Option(help="quick, swav, swav-small-batch, seer-256gf, …, or a .yaml file.")
     ] = "quick",
     data: Annotated[
-        str | None, typer.Option(help="digits, cifar10, cifar100, folder:PATH or imagenet:PATH.")
+        str | None,
+        typer.Option(
+            help="digits, cifar10, cifar100, folder:PATH (classes, or images at any depth), "
+            "imagenet:PATH, or files:LIST (a text file of paths)."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Overrides the recipe's.")] = None,

@@ -305,7 +305,7 @@ def _decode_chunk(job: _ChunkJob) -> tuple[_Chunk, list[str]]:
             except ValueError as error:
                 errors.append(f"{path} ({error})")
                 continue
-        checksum.update(digest + int(label).to_bytes(8, "little"))
+        checksum.update(digest + int(label).to_bytes(8, "little", signed=True))
         records[job.start + i] = record
         digests[job.start + i] = np.frombuffer(digest[:_DIGEST_BYTES], np.uint8)
         pixels = record[inner, inner].astype(np.int64)

@@ -1,8 +1,8 @@
-"""Data sets: scikit-learn's digits, torchvision's CIFAR, and folders of class folders."""
+"""Data sets: scikit-learn's digits, torchvision's CIFAR, folders of images, and lists of files."""
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ _IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """Labelled images, not yet decoded.
+    """Images, not yet decoded.
 
     Attributes:
-        labels: Class of each image, (n,) int64.
+        labels: Class of each image, (n,) int64; -1 for images without labels.
         files: Paths below `root`, or empty if `pixels` holds the images.
         stamps: Size in bytes and modification time in ns of each file, (n, 2) int64.
         root: Folder of the files.
@@ -58,12 +58,13 @@ class Source:
     """A data set.
 
     Attributes:
-        spec: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
-        classes: Class names, in the order of the labels.
+        spec: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
+        classes: Class names, in the order of the labels; none for images without labels.
         train: Images for training.
         test: Images that should stay unseen, or None.
         held_out: Fraction of `train` that is held out for model selection.
         no_test: Why there are no usable test images.
+        no_labels: Why there are no labels; empty if there are.
         notes: Messages for the user.
     """
 
@@ -73,6 +74,7 @@ class Source:
     test: Items | None
     held_out: float = 0.1
     no_test: str = ""
+    no_labels: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -80,7 +82,8 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
     """Find a data set and list its images.
 
     Args:
-        spec: digits, cifar10[:PATH], cifar100[:PATH], folder:PATH or imagenet:PATH.
+        spec: digits, cifar10[:PATH], cifar100[:PATH], folder:PATH, imagenet:PATH or files:LIST, a
+            text file with the path of an image on each line.
         download: Download cifar10 or cifar100 if it is missing.
         home: Folder of downloaded data sets.
 
@@ -97,7 +100,10 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
         return _digits(spec)
     if kind in ("cifar10", "cifar100"):
         return _cifar(spec, kind, Path(path) if path else home or Path("."), download)
-    return _ImageFolder(spec, kind, Path(path).expanduser()).load()
+    root = Path(path).expanduser()
+    if kind == "files":
+        return _ImageFolder(spec, kind, root.parent).load_list(root)
+    return _ImageFolder(spec, kind, root).load()
 
 
 def _digits(spec: str) -> Source:
@@ -132,7 +138,7 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
 
 @dataclass
 class _ImageFolder:
-    """Lists the images of train/CLASS and of test/CLASS or val/CLASS."""
+    """Lists the images of train/CLASS and of test/CLASS or val/CLASS, or all without labels."""
 
     spec: str
     kind: str
@@ -143,14 +149,16 @@ class _ImageFolder:
         train_folder = self.root / "train"
         if not train_folder.is_dir():
             archives = " (unpack the archives first)" if any(self.root.glob("ILSVRC*.tar*")) else ""
-            raise self.error(
+            return self.unlabelled(
+                self.root,
                 f"{self.root} has no train folder{archives}; the layout is train/CLASS/IMAGE and "
-                "test/CLASS/IMAGE (or val/)"
+                "test/CLASS/IMAGE (or val/)",
             )
         classes = self.subfolders(train_folder)
         if len(classes) < 2:
-            raise self.error(
-                f"{train_folder} has {len(classes)} class folders; it needs at least two"
+            return self.unlabelled(
+                train_folder,
+                f"{train_folder} has {len(classes)} class folders; it needs at least two",
             )
         if self.kind == "imagenet" and len(classes) != _IMAGENET_CLASSES:
             raise self.error(
@@ -166,13 +174,40 @@ class _ImageFolder:
                 test = self.list_images(part, classes)
             except InputError as error:
                 no_test = str(error)
-        notes = []
-        if self.skipped:
-            notes.append(
-                f"{len(self.skipped)} hidden or system files and folders skipped, such as "
-                f"{self.skipped[0]}"
+        return Source(self.spec, classes, train, test, no_test=no_test, notes=self.notes())
+
+    def unlabelled(self, folder: Path, reason: str) -> Source:
+        """List all images below a folder, which has no class folders for a reason."""
+        if self.kind == "imagenet":
+            raise self.error(reason)
+        paths = list(self.image_files(folder))
+        if not paths:
+            raise self.error(
+                f"{reason}; nor has it an image at any depth; file types: {', '.join(_EXTENSIONS)}"
             )
-        return Source(self.spec, classes, train, test, no_test=no_test, notes=tuple(notes))
+        return self.without_labels(paths, reason)
+
+    def load_list(self, file: Path) -> Source:
+        """Read the paths in a text file, relative to its folder."""
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise self.error(f"{file} is not a readable text file: {error}") from None
+        paths = [os.path.join(self.root, line) for line in map(str.strip, lines) if line]
+        if not paths:
+            raise self.error(f"{file} is empty; write the path of an image on each line")
+        return self.without_labels(paths, "a list of files has no classes")
+
+    def without_labels(self, paths: list[str], reason: str) -> Source:
+        files, stamps = self.stat_images(paths)
+        train = self.items(files, stamps, [-1] * len(files))
+        return Source(self.spec, (), train, None, no_labels=reason, notes=self.notes())
+
+    def notes(self) -> tuple[str, ...]:
+        if not self.skipped:
+            return ()
+        count, first = len(self.skipped), self.skipped[0]
+        return (f"{count} hidden or system files and folders skipped, such as {first}",)
 
     def error(self, message: str) -> InputError:
         return InputError(f"data is {self.spec!r}; {message}", "data")
@@ -199,23 +234,34 @@ class _ImageFolder:
         stamps: list[tuple[int, int]] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            before = len(files)
-            for path in self.image_files(self.root / part / name):
-                try:
-                    status = os.stat(path)
-                except OSError as error:
-                    raise self.error(f"{path}: {error.strerror}") from None
-                if not stat.S_ISREG(status.st_mode):
-                    raise self.error(f"{path} is not a file; remove it")
-                files.append(os.path.relpath(path, self.root))
-                stamps.append((status.st_size, status.st_mtime_ns))
-            if len(files) == before and part == "train":
+            own, own_stamps = self.stat_images(self.image_files(self.root / part / name))
+            if not own and part == "train":
                 raise self.error(
                     f"no images in {self.root / part / name}; file types: {', '.join(_EXTENSIONS)}"
                 )
-            labels += [label] * (len(files) - before)
+            files += own
+            stamps += own_stamps
+            labels += [label] * len(own)
         if not files:
             raise self.error(f"no images in class folders of {self.root / part}")
+        return self.items(files, stamps, labels)
+
+    def stat_images(self, paths: Iterable[str]) -> tuple[list[str], list[tuple[int, int]]]:
+        """Return the paths of files below the root, and their sizes and times."""
+        files: list[str] = []
+        stamps: list[tuple[int, int]] = []
+        for path in paths:
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                raise self.error(f"{path}: {error.strerror}") from None
+            if not stat.S_ISREG(status.st_mode):
+                raise self.error(f"{path} is not a file; remove it")
+            files.append(os.path.relpath(path, self.root))
+            stamps.append((status.st_size, status.st_mtime_ns))
+        return files, stamps
+
+    def items(self, files: list[str], stamps: list[tuple[int, int]], labels: list[int]) -> Items:
         return Items(
             labels=np.array(labels, np.int64),
             files=tuple(files),

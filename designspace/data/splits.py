@@ -48,6 +48,7 @@ def split(source: Source, choice: str) -> Split:
             fewer than two classes.
     """
     check_val(choice)
+    check_labels(source)
     notes = source.notes
     if choice == "test":
         if source.test is None:
@@ -69,12 +70,28 @@ def split(source: Source, choice: str) -> Split:
     return Split(train.take(order), val, choice, words, notes)
 
 
+def check_labels(source: Source) -> None:
+    """Raise InputError if the images have no labels."""
+    if source.no_labels:
+        raise InputError(
+            f"data is {source.spec!r}, images without labels: {source.no_labels}. Without labels "
+            "they serve for pretraining and task features",
+            "data",
+        )
+
+
 def split_unseen(source: Source) -> Split:
     """Split for a final measurement: by the test images if there are any, else held-out.
+
+    Images without labels are all training images.
 
     Raises:
         InputError: As `split`.
     """
+    if source.no_labels:
+        order = np.random.default_rng(_SPLIT_SEED).permutation(len(source.train))
+        none = source.train.take(order[:0])
+        return Split(source.train.take(order), none, "none", "no held-out images", source.notes)
     if source.test is not None:
         return split(source, "test")
     parts = split(source, "held-out")

@@ -12,7 +12,7 @@ from designspace.data.batches import Arrays, Batches, open_arrays
 from designspace.data.cache import Cache, build_cache, default_cache_folder
 from designspace.data.decode import geometries
 from designspace.data.sources import load_source
-from designspace.data.splits import split_unseen
+from designspace.data.splits import check_labels, split_unseen
 from designspace.evaluation.backbone import Backbone
 from designspace.evaluation.finetune import (
     FinetuneSchedule,
@@ -67,6 +67,8 @@ class Classification:
         self._backbone, self._options, self._observer = backbone, options, observer
         cache_folder = options.cache or default_cache_folder()
         source = load_source(options.data, options.download, cache_folder / "data")
+        if options.task is not Task.FEATURES:
+            check_labels(source)
         self._classes = len(source.classes)
         split = split_unseen(source)
         self._split = split.words

@@ -44,7 +44,7 @@ def extract_features(
     first = (records.shape[1] - side) // 2
     square = slice(first, first + side)
     features = []
-    for start in range(0, len(records), _BATCH):
+    for start in range(0, max(1, len(records)), _BATCH):
         part = records[start : start + _BATCH, square, square].to(device)
         images = (part.permute(0, 3, 1, 2).float() - shift) / scale
         features.append(trunk(images.contiguous(memory_format=torch.channels_last)).float())

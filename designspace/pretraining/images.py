@@ -25,7 +25,7 @@ def count_images(data: str, cache: Path | None = None, download: bool = False) -
     """Return the number of training images of a data set, without those held out.
 
     Args:
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
         cache: Folder of image caches and downloads; None for the user's cache folder.
         download: Download the data set if it is missing.
 
@@ -45,7 +45,7 @@ def decode_images(
     """Return the image cache that a recipe's crops are cut from; decode what is missing.
 
     Args:
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
         recipe: With the side of the decoded images.
         cache: Folder of image caches and downloads.
         download: Download the data set if it is missing.

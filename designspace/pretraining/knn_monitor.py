@@ -15,10 +15,10 @@ _BANK, _QUERIES = 10_000, 2_000
 
 def training_knn_accuracy(
     trunk: nn.Module, arrays: Arrays, side: int, images: Cache, group: ProcessGroupInfo
-) -> float:
+) -> float | None:
     """Return k-NN accuracy in percent on the first training images, whose order is random.
 
-    Collective: each process extracts the features of its part.
+    None for images without labels. Collective: each process extracts the features of its part.
 
     Args:
         trunk: Put back into training mode.
@@ -28,6 +28,8 @@ def training_knn_accuracy(
         group: The processes.
     """
     total = len(arrays.train)
+    if int(arrays.train_labels.min()) < 0:
+        return None
     queries = min(_QUERIES, total // 5)
     rows = min(total, queries + _BANK)
     part = -(-rows // group.size)

@@ -44,9 +44,9 @@ def nearest_neighbor_gallery(
         None if there is no checkpoint, else arrays by name: `iteration` and `searched` (number of
         images), () int64; `pictures` (n, side, side, 3) uint8, which the following index;
         `neighbours` (queries, 1 + neighbors), the query first; `same` (queries, neighbors) bool,
-        whether a neighbor is of the query's class; `prototypes` (prototypes, images), padded with
-        -1; `sizes` (prototypes,), images nearest to each prototype shown; `used` (), number of
-        prototypes with any image.
+        whether a neighbor is of the query's class, (queries, 0) without labels; `prototypes`
+        (prototypes, images), padded with -1; `sizes` (prototypes,), images nearest to each
+        prototype shown; `used` (), number of prototypes with any image.
     """
     state, _ = run.load(torch.device("cpu"))
     if state is None:
@@ -111,6 +111,7 @@ def _neighbors_and_prototypes(features: Tensor, labels: Tensor, scores: Tensor) 
     near[torch.arange(len(queries)), queries] = -2.0  # exclude the query itself
     count = min(_NEIGHBOURS, len(labels) - 1)
     neighbours = near.topk(count, dim=1).indices
+    same = labels[neighbours] == labels[queries][:, None]
     winners = scores.argmax(dim=1)
     sizes = torch.bincount(winners, minlength=scores.shape[1])
     order = torch.argsort(sizes, descending=True, stable=True)[:_PROTOTYPES]
@@ -122,7 +123,7 @@ def _neighbors_and_prototypes(features: Tensor, labels: Tensor, scores: Tensor) 
         grid[row, : len(best)] = best
     return {
         "neighbours": torch.cat([queries[:, None], neighbours], dim=1).numpy(),
-        "same": (labels[neighbours] == labels[queries][:, None]).numpy(),
+        "same": same[:, : count if labels.min() >= 0 else 0].numpy(),
         "prototypes": grid.numpy(),
         "sizes": sizes[order].numpy(),
         "used": np.array(int((sizes > 0).sum()), np.int64),

@@ -127,7 +127,7 @@ def pretrain(
 
     Args:
         model: The trunk.
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
         out: Folder of the run.
         recipe: A recipe, the name of a shipped one, or a YAML file.
         epochs: Overrides the recipe's.
@@ -246,9 +246,10 @@ class _Loop:
         record["images_per_second"] = recipe.batch_size * (trainer.iteration - first) / seconds
         trainer.metrics.reset()
         if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
-            record["knn"] = training_knn_accuracy(
+            knn = training_knn_accuracy(
                 trainer.network.trunk, self._arrays, recipe.side, self._images, self._group
             )
+            record |= {} if knn is None else {"knn": knn}
         record["alarms"] = self._report_alarms(record)
         if self._group.first:
             self._run.append_epoch(record)

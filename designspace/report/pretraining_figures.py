@@ -59,8 +59,9 @@ def neighbour_strips(pictures: Pictures) -> list[Strip]:
     for number, (rows, same) in enumerate(
         zip(pictures.neighbours, pictures.same, strict=True), start=1
     ):
-        words = f"{int(same.sum())} of {len(same)} of its class"
-        alt = f"Image {number} and its {len(same)} nearest neighbours, {words}"
+        # Without labels nothing is counted.
+        words = f"{int(same.sum())} of {len(same)} of its class" if len(same) else ""
+        alt = f"Image {number} and its {len(rows) - 1} nearest neighbours, {words}".rstrip(", ")
         strips.append(Strip(_png(pictures.pictures, [rows[:1], rows[1:]]), alt, words))
     return strips
 

@@ -18,7 +18,7 @@ _CLUSTERS = {
     "htcondor": "condor_submit",
     "oar": "oarsub",
 }
-_DATA = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH")
+_DATA = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH", "files:LIST")
 
 
 def check_training_options(
@@ -116,6 +116,10 @@ def parse_source(spec: str) -> tuple[str, str]:
         folder = os.path.expanduser(path)
         if not os.path.isdir(folder):
             raise InputError(f"data is {spec!r}, but there is no folder {folder}", "data")
+        return kind, path
+    if kind == "files":
+        if not os.path.isfile(os.path.expanduser(path)):
+            raise InputError(f"data is {spec!r}, but there is no file {path!r}", "data")
         return kind, path
     if os.path.isdir(spec):
         raise InputError(f"data is {spec!r}; for a folder of images write folder:{spec}", "data")

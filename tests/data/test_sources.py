@@ -36,16 +36,47 @@ def _folder_without(images, what):
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("train", "has no train folder"),
-        ("second class", "has 1 class folders"),
-        ("images", "no images in"),
-    ],
+    ("what", "count", "said"),
+    [("train", 96, "has no train folder"), ("second class", 24, "has 1 class folders")],
 )
-def test_a_folder_that_is_not_as_it_should_be(images, what, said):
-    with pytest.raises(InputError, match=said):
-        load_source(_folder_without(images, what))
+def test_images_without_classes_serve_where_no_label_is_needed(images, what, count, said):
+    source = load_source(_folder_without(images, what))
+    assert source.classes == ()
+    parts = split_unseen(source)
+    assert (len(parts.train), len(parts.val)) == (count, 0)
+    assert set(parts.train.labels) == {-1}
+    with pytest.raises(InputError, match=f"images without labels: .*{said}"):
+        split(source, "held-out")
+
+
+def test_a_class_without_images(images):
+    with pytest.raises(InputError, match="no images in"):
+        load_source(_folder_without(images, "images"))
+
+
+def test_a_folder_without_any_image(tmp_path):
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "deep" / "readme.txt").write_text("none")
+    with pytest.raises(InputError, match=r"no train folder.*nor has it an image at any depth"):
+        load_source(f"folder:{tmp_path}")
+    with pytest.raises(InputError, match=r"has no train folder(?!.*depth)"):
+        load_source(f"imagenet:{tmp_path}")
+
+
+def test_a_list_of_files(images):
+    names = ["train/class0/000.png", "test/class1/003.png"]
+    (images / "list.txt").write_text("\n".join([names[0], "", str(images / names[1]), ""]))
+    source = load_source(f"files:{images / 'list.txt'}")
+    assert [str(file) for file in source.train.files] == names
+    assert (source.train.labels.tolist(), source.classes) == ([-1, -1], ())
+    (images / "list.txt").write_text("train/class0/none.png\n")
+    with pytest.raises(InputError, match=r"none\.png: No such file"):
+        load_source(f"files:{images / 'list.txt'}")
+    (images / "list.txt").write_text("\n")
+    with pytest.raises(InputError, match="is empty"):
+        load_source(f"files:{images / 'list.txt'}")
+    with pytest.raises(InputError, match="there is no file"):
+        load_source("files:/nowhere.txt")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from designspace.data.batches import open_arrays
 from designspace.data.cache import build_cache, default_cache_folder
 from designspace.data.decode import Geometry
 from designspace.data.sources import load_source
-from designspace.data.splits import split_unseen
+from designspace.data.splits import check_labels, split_unseen
 from designspace.errors import InputError
 from designspace.evaluation.backbone import Backbone
 from designspace.evaluation.detection.average_precision import METRICS, average_precision
@@ -137,6 +137,7 @@ def _pasted(
     """Paste the training images of a source into scenes for training, the others for validation."""
     cache_folder = options.cache or default_cache_folder()
     images = load_source(source, options.download, cache_folder / "data")
+    check_labels(images)
     split = split_unseen(images)
     largest = round(_LARGEST * side)
     square = Geometry(largest, largest)

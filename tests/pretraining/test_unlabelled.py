@@ -1,0 +1,51 @@
+"""Images without labels: pretraining, its page, and what evaluation can do with them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small import SMALL
+
+from designspace.arch.model_file import write_model
+from designspace.pretraining.pretrain_run import PretrainRun
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    """A model, and 300 images without classes, some of them deeper than others."""
+    home = tmp_path_factory.mktemp("flat")
+    write_model(SMALL, home / "model.yaml")
+    generator = np.random.default_rng(0)
+    for i in range(300):
+        folder = home / "flat" / ("deep/deeper" if i % 10 == 0 else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (18, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:03d}.png")
+    return home
+
+
+def test_unlabelled_images_are_pretrained_on_and_featurized(flat, cli, refused):
+    data, cache = f"folder:{flat / 'flat'}", ("--cache", flat / "cache", "--threads", "1")
+    done = cli(
+        "pretrain", flat / "model.yaml", "--data", data, "--epochs", "1", "--out", flat / "run",
+        *cache,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    run = PretrainRun(flat / "run")
+    assert run.data().images == 300
+    assert "knn" not in run.epochs()[0]
+    page = (flat / "run" / "report" / "index.html").read_text()
+    assert "nearest neighbours" in page
+    assert "of its class" not in page
+    done = cli("evaluate", flat / "run", "--task", "features", "--out", flat / "f.npz", *cache)
+    assert done.code == 0, done.err
+    with np.load(flat / "f.npz") as file:
+        assert (len(file["train"]), len(file["val"])) == (300, 0)
+    for task in ("knn", "linear", "lowshot", "finetune"):
+        assert "images without labels" in refused("evaluate", flat / "run", "--task", task, *cache)
+
+
+def test_training_refuses_images_without_labels(flat, cli, refused):
+    cli("sample", "RegNetX@8", "-n", "1", "--flops", "180K:220K", "--out", flat / "models")
+    said = refused("train", flat / "models", "--data", f"folder:{flat / 'flat'}")
+    assert "images without labels" in said
+    assert "the layout is train/CLASS/IMAGE" in said
