@@ -93,7 +93,8 @@ def _gram_eigenvalues(values: Tensor) -> Tensor:
     """Return the min(n, d) eigenvalues of the Gram matrix of (n, d), descending, at least 0."""
     if len(values) < values.shape[1]:
         values = values.T
-    return torch.linalg.eigvalsh(values.T @ values).flip(0).clamp_min(0)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(values.T @ values)
+    return eigenvalues.flip(0).clamp_min(0)
 
 
 def _effective_rank(values: Tensor) -> float:
