@@ -63,7 +63,7 @@ class Classification:
             InputError: The options don't fit this machine, or the data have one class only.
         """
         self._device = torch.device(resolve_devices(options.device)[0])
-        prepare(self._device, threads=options.threads or available_cores())
+        self._autocast = prepare(self._device, threads=options.threads or available_cores())
         self._backbone, self._options, self._observer = backbone, options, observer
         cache_folder = options.cache or default_cache_folder()
         source = load_source(options.data, options.download, cache_folder / "data")
@@ -196,7 +196,8 @@ class Classification:
         model = self._backbone.model.at(classes=self._classes)
         weights = self._backbone.weights if kind is ScoreKind.PRETRAINED else None
         return train_classifier(
-            model, weights, batches, schedule, seed, self._device, self._observer.epochs
+            *(model, weights, batches, schedule, seed, self._device, self._observer.epochs),
+            autocast=self._autocast,
         )
 
     def _trunk_features(self, kind: ScoreKind, seed: int) -> ImageFeatures:
@@ -211,7 +212,8 @@ class Classification:
             trunk.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             train, val = (
                 extract_features(
-                    trunk, images, backbone.side, backbone.mean, backbone.std, self._device
+                    *(trunk, images, backbone.side, backbone.mean, backbone.std, self._device),
+                    autocast=self._autocast,
                 )
                 for images in (arrays.train, arrays.val)
             )

@@ -92,6 +92,7 @@ def train_classifier(
     seed: int,
     device: torch.device,
     on_epoch: EpochCallback = lambda done, total, seconds_left: None,
+    autocast: torch.dtype | None = None,
 ) -> float:
     """Train a network with labels; return its validation accuracy in percent.
 
@@ -103,6 +104,7 @@ def train_classifier(
         seed: Of weights, order and crops.
         device: Where to train.
         on_epoch: Called after each epoch.
+        autocast: Type of autocast, or None for float32.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -120,20 +122,24 @@ def train_classifier(
         weight_decay=schedule.weight_decay,
     )
     total = batches.steps_per_epoch * schedule.epochs
+    precision = torch.autocast(device.type, dtype=autocast, enabled=autocast is not None)
+    scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
     step, start = 0, time.monotonic()
     network.train()
     for epoch in range(schedule.epochs):
         for images, labels in batches.epoch(seed, epoch):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule.factor(step, total)
-            loss = functional.cross_entropy(
-                network(images), labels, label_smoothing=schedule.label_smoothing
-            )
+            with precision:
+                loss = functional.cross_entropy(
+                    network(images), labels, label_smoothing=schedule.label_smoothing
+                )
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
             step += 1
         per_epoch = (time.monotonic() - start) / (epoch + 1)
         on_epoch(epoch + 1, schedule.epochs, per_epoch * (schedule.epochs - epoch - 1))
-    correct, total_images = count_correct(network, batches)
+    correct, total_images = count_correct(network, batches, precision)
     return 100.0 * correct / total_images

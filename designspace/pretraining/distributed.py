@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from torch import distributed as dist
 
 from designspace.errors import InputError
 from designspace.training.devices import resolve_devices
+
+# The first process may decode images for hours, longer than torch's default time-out.
+_DECODING = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class ProcessGroupInfo:
         rank: Its number, from 0.
         size: Number of processes.
         handle: torch's process group; None for a single process.
+        patient: A group whose time-out allows for decoding; None for `handle`.
     """
 
     device: torch.device
     rank: int = 0
     size: int = 1
     handle: dist.ProcessGroup | None = None
+    patient: dist.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -72,6 +78,11 @@ class ProcessGroupInfo:
         if self.handle is not None:
             dist.barrier(group=self.handle)
 
+    def wait_for_first(self) -> None:
+        """Wait for all processes, for days if need be, while the first decodes images."""
+        if self.handle is not None:
+            dist.barrier(group=self.patient or self.handle)
+
 
 @contextmanager
 def process_group(device: str) -> Iterator[ProcessGroupInfo]:
@@ -95,9 +106,14 @@ def process_group(device: str) -> Iterator[ProcessGroupInfo]:
     if on_gpu:
         torch.cuda.set_device(own)
     # Distributed checkpoints exchange their plans by gloo.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    if on_gpu:
+        dist.init_process_group("cpu:gloo,cuda:nccl", device_id=own)
+    else:
+        dist.init_process_group("gloo")
     try:
-        yield ProcessGroupInfo(own, dist.get_rank(), size, dist.group.WORLD)
+        patient = dist.new_group(backend="gloo", timeout=_DECODING)
+        assert isinstance(patient, dist.ProcessGroup)
+        yield ProcessGroupInfo(own, dist.get_rank(), size, dist.group.WORLD, patient)
     finally:
         dist.destroy_process_group()
 

@@ -24,6 +24,7 @@ def extract_features(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     device: torch.device,
+    autocast: torch.dtype | None = None,
 ) -> Tensor:
     """Return the pooled features of images; the trunk is left in evaluation mode.
 
@@ -34,6 +35,7 @@ def extract_features(
         mean: Mean of each channel for normalization, 0 to 255.
         std: Standard deviation of each channel.
         device: Of the trunk.
+        autocast: Type of autocast, or None for float32.
 
     Returns:
         (n, width) float32 on the device.
@@ -47,7 +49,9 @@ def extract_features(
     for start in range(0, max(1, len(records)), _BATCH):
         part = records[start : start + _BATCH, square, square].to(device)
         images = (part.permute(0, 3, 1, 2).float() - shift) / scale
-        features.append(trunk(images.contiguous(memory_format=torch.channels_last)).float())
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            features.append(trunk(images).float())
     return torch.cat(features)
 
 

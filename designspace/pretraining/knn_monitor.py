@@ -14,7 +14,12 @@ _BANK, _QUERIES = 10_000, 2_000
 
 
 def training_knn_accuracy(
-    trunk: nn.Module, arrays: Arrays, side: int, images: Cache, group: ProcessGroupInfo
+    trunk: nn.Module,
+    arrays: Arrays,
+    side: int,
+    images: Cache,
+    group: ProcessGroupInfo,
+    autocast: torch.dtype | None = None,
 ) -> float | None:
     """Return k-NN accuracy in percent on the first training images, whose order is random.
 
@@ -26,6 +31,7 @@ def training_knn_accuracy(
         side: Side at which the trunk sees them, in pixels.
         images: With the mean and std of the channels.
         group: The processes.
+        autocast: Type of autocast, or None for float32.
     """
     total = len(arrays.train)
     if int(arrays.train_labels.min()) < 0:
@@ -35,7 +41,9 @@ def training_knn_accuracy(
     part = -(-rows // group.size)
     own = torch.arange(group.rank * part, (group.rank + 1) * part).clamp(max=rows - 1)
     records = arrays.train[own.to(arrays.train.device)]
-    own_features = extract_features(trunk, records, side, images.mean, images.std, group.device)
+    own_features = extract_features(
+        trunk, records, side, images.mean, images.std, group.device, autocast
+    )
     features = torch.cat(group.gather(own_features))[:rows]
     trunk.train()
     labels = arrays.train_labels[:rows].to(features.device)

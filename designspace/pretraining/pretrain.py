@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from designspace.data.cache import Cache, default_cache_folder
 from designspace.errors import Diverged, InputError
 from designspace.io.atomic_write import make_folder
 from designspace.io.lock import lock
+from designspace.pretraining.crop_loader import CropLoader
 from designspace.pretraining.diagnostics import (
     non_finite_message,
     recipe_warnings,
@@ -25,7 +27,6 @@ from designspace.pretraining.distributed import ProcessGroupInfo, process_group
 from designspace.pretraining.dtensor import full_tensor
 from designspace.pretraining.images import decode_images
 from designspace.pretraining.knn_monitor import training_knn_accuracy
-from designspace.pretraining.multicrop import CropMaker, copy_packed, draw_crops, epoch_order
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
 from designspace.pretraining.step_timer import StepTimer
@@ -187,12 +188,11 @@ class _Loop:
     ) -> None:
         self._per_epoch = images.train_images // recipe.batch_size
         self._total = self._per_epoch * recipe.epochs
-        self._run, self._recipe, self._trainer, self._seed = run, recipe, trainer, seed
+        self._run, self._recipe, self._trainer = run, recipe, trainer
         self._group, self._observer, self._board = group, observer, board
         self._arrays: Arrays = open_arrays(images.path, group.device)
         self._images = images
-        self._make_crops = CropMaker(recipe, images.mean, images.std, group.device)
-        self._slice = group.batch_slice(recipe.batch_size)
+        self._loader = CropLoader(recipe, self._arrays, images, seed, group)
         self._pending: list[tuple[int, Tensor, float]] = []
         self._started = self._saved_at = time.monotonic()
         self._first = 0
@@ -227,12 +227,12 @@ class _Loop:
     def _epoch(self) -> None:
         trainer, recipe = self._trainer, self._recipe
         epoch = trainer.epoch
-        order = epoch_order(len(self._arrays.train), recipe.batch_size, self._seed, epoch)
         trainer.network.train()
         self._timer.reset()
         first, start = trainer.iteration, time.monotonic()
-        for rows in order[first % self._per_epoch :]:
-            self._iterate(rows[self._slice])
+        crops = self._loader.epoch(epoch, first % self._per_epoch)
+        for _ in range(first % self._per_epoch, self._per_epoch):
+            self._iterate(crops)
             if len(self._pending) >= _FLUSH_EVERY:
                 self._flush()
                 if self._checkpoint_due():
@@ -247,7 +247,8 @@ class _Loop:
         trainer.metrics.reset()
         if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
             knn = training_knn_accuracy(
-                trainer.network.trunk, self._arrays, recipe.side, self._images, self._group
+                *(trainer.network.trunk, self._arrays, recipe.side, self._images, self._group),
+                autocast=trainer.autocast,
             )
             record |= {} if knn is None else {"knn": knn}
         record["alarms"] = self._report_alarms(record)
@@ -269,15 +270,12 @@ class _Loop:
             self._observer.alarms(alarms)
         return alarms
 
-    def _iterate(self, rows: Tensor) -> None:
-        trainer, recipe = self._trainer, self._recipe
+    def _iterate(self, crops: Iterator[list[Tensor]]) -> None:
+        trainer = self._trainer
         start = self._timer.now()
-        records = _select(self._arrays.train, rows, self._group.device)
-        side = records.shape[1]
-        draws = draw_crops(recipe, side, recipe.batch_size, self._seed, trainer.iteration)
-        crops = self._make_crops(records, [draw.take(self._slice) for draw in draws])
+        batch = next(crops)
         cropped = self._timer.now()
-        loss, lr = trainer.step(crops)
+        loss, lr = trainer.step(batch)
         self._pending.append((trainer.iteration, loss, lr))
         # The first crops of a process may wait for the compiler.
         if trainer.iteration > self._first + 1:
@@ -329,11 +327,11 @@ def _decode_once(
 ) -> Cache:
     """Decode the images in the first process; the others wait, then open the cache."""
     if not group.first:
-        group.barrier()
+        group.wait_for_first()
     first = observer if group.first else None
     images = decode_images(data, recipe, folder, download and group.first, first)
     if group.first:
-        group.barrier()
+        group.wait_for_first()
     if images.train_images < recipe.batch_size:
         raise InputError(
             f"batch_size is {recipe.batch_size}; data {data} has only {images.train_images} "
@@ -341,15 +339,6 @@ def _decode_once(
             argument="batch_size",
         )
     return images
-
-
-def _select(images: Tensor, rows: Tensor, device: torch.device) -> Tensor:
-    """Return images by row on a device; transfers to a GPU are from pinned memory."""
-    if images.device.type == device.type:
-        (rows,) = copy_packed([rows], images.device)
-        return images[rows]
-    (selected,) = copy_packed([images[rows]], device)
-    return selected
 
 
 def _stamp(data: str, seed: int, images: Cache) -> DataStamp:

@@ -70,11 +70,12 @@ class SwavNetwork(nn.Module):
 
         Returns:
             Embeddings of length 1, (crops * batch, dim), and scores, (crops * batch, K), in the
-            order of the crops.
+            order of the crops; both float32.
         """
         features = torch.cat([self.features(images) for images in crops])
         embeddings = functional.normalize(self.head(features).float(), dim=1)
-        return embeddings, self.prototypes(embeddings)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return embeddings, self.prototypes(embeddings)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the trunk's pooled features, (n, width)."""

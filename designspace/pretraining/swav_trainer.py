@@ -33,6 +33,7 @@ class SwavTrainer:
 
     Attributes:
         network: Trunk, head and prototypes.
+        autocast: Type of autocast, or None.
         iteration: Iterations done.
         metrics: Of the current epoch.
     """
@@ -60,17 +61,19 @@ class SwavTrainer:
         self._recipe, self._per_epoch, self._group = recipe, per_epoch, group
         self._device = group.device
         self._sharded = recipe.shard and group.handle is not None
-        self._autocast = None if self._sharded else autocast
+        self.autocast = None if self._sharded else autocast
         if self._sharded:
             dtype = autocast if autocast is torch.bfloat16 else None
             self.network = sharded_network(model, recipe, seed, group, dtype)
         else:
             self.network = _whole_network(model, recipe, seed, group)
         self._forward = self.network if self._sharded else _replicated(self.network, group)
+        if group.device.type == "cuda":
+            _count_on_host(self.network)
         self._optimizer = _optimizer(self.network, recipe)
         self._scaler = torch.amp.GradScaler(
             group.device.type,
-            enabled=self._autocast is torch.float16 and group.device.type == "cuda",
+            enabled=self.autocast is torch.float16 and group.device.type == "cuda",
         )
         self._queue = self._new_queue()
         self.iteration = 0
@@ -189,9 +192,9 @@ class SwavTrainer:
         return {"rows": rows, "filled": filled * self._group.size}
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if self._autocast is None:
+        if self.autocast is None:
             return nullcontext()
-        return torch.autocast(self._device.type, dtype=self._autocast)
+        return torch.autocast(self._device.type, dtype=self.autocast)
 
 
 class EpochMetrics:
@@ -207,15 +210,17 @@ class EpochMetrics:
         """Start a new epoch."""
         device = self._group.device
         self._steps = 0
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._std = torch.zeros((), dtype=torch.float64, device=device)
+        # MPS has no float64.
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._loss = torch.zeros((), dtype=self._dtype, device=device)
+        self._std = torch.zeros((), dtype=self._dtype, device=device)
         self._counts = torch.zeros(self._k, dtype=torch.int64, device=device)
 
     def add(self, loss: Tensor, embeddings: Tensor, scores: Tensor) -> None:
         """Add a step: the loss, and embeddings (n, dim) and scores (n, K) of one crop."""
         self._steps += 1
-        self._loss += loss.double()
-        self._std += embeddings.float().std(dim=0, correction=0).mean().double()
+        self._loss += loss
+        self._std += embeddings.float().std(dim=0, correction=0).mean()
         winners = scores.argmax(dim=1)
         # Unlike bincount, index_add_ doesn't wait for the device.
         self._counts.index_add_(0, winners, torch.ones_like(winners))
@@ -247,7 +252,8 @@ class EpochMetrics:
         """Restore sums over all processes."""
         device = self._group.device
         self._steps = int(state["steps"])
-        self._loss, self._std = state["loss"].to(device), state["spread"].to(device)
+        self._loss = state["loss"].to(device, self._dtype)
+        self._std = state["spread"].to(device, self._dtype)
         counts = state["wins"].to(device)
         self._counts = counts if self._group.first else torch.zeros_like(counts)
 
@@ -279,6 +285,19 @@ def _replicated(network: SwavNetwork, group: ProcessGroupInfo) -> nn.Module:
 def _optimizer(network: nn.Module, recipe: SwavRecipe) -> torch.optim.Optimizer:
     if recipe.larc:
         return Larc(network.parameters(), recipe.momentum, recipe.weight_decay, recipe.trust)
+    # For DTensors, torch's default is a loop over them.
     return torch.optim.SGD(
-        network.parameters(), lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        network.parameters(),
+        lr=0.0,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        foreach=True,
     )
+
+
+def _count_on_host(network: nn.Module) -> None:
+    """Keep BatchNorm's batch counters in main memory, where counting needs no launch."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            count = module.num_batches_tracked
+            module.num_batches_tracked = None if count is None else count.cpu()

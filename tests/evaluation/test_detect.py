@@ -345,6 +345,20 @@ def test_training_follows_from_the_seed_and_finds_are_well_formed():
     average_precision(made, results)
 
 
+def test_autocast_computes_the_trunk_in_16_bits():
+    made, device, seen = pasted(), torch.device("cpu"), set()
+    network = train_detector(
+        *(SMALL, None, made, tiny(), ((128.0,) * 3, (64.0,) * 3), 0, device, lambda text: None),
+        autocast=torch.bfloat16,
+    )
+    conv = next(m for m in network.backbone.modules() if isinstance(m, torch.nn.Conv2d))
+    conv.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
+    network.roi_heads.score_thresh = 0.0
+    assert detect(network, made, 2, device, torch.bfloat16)
+    assert seen == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
 def test_a_loss_that_is_not_finite_is_told():
     schedule = tiny().__class__(**{**vars(tiny()), "lr": 1e30})
     with pytest.raises(InputError, match=r"non-finite by iteration .* smaller lr than 1e"):

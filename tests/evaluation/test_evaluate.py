@@ -13,10 +13,16 @@ from small import SMALL
 from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
+from designspace.evaluation import finetune
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification
 from designspace.evaluation.evaluate_trunk import _Silent
-from designspace.evaluation.finetune import finetune_schedule, low_shot_schedule, scratch_schedule
+from designspace.evaluation.finetune import (
+    FinetuneSchedule,
+    finetune_schedule,
+    low_shot_schedule,
+    scratch_schedule,
+)
 from designspace.evaluation.linear_probe import linear_accuracy
 from designspace.evaluation.options import EvaluationOptions
 from designspace.evaluation.scores import Task
@@ -164,6 +170,39 @@ def test_linear_probe_is_as_good_as_logistic_regression():
     theirs = LogisticRegression(max_iter=2000).fit(x, labels).score(y, told) * 100
     assert ours == pytest.approx(theirs, abs=2.0)
     assert ours > 80
+
+
+class _Images:
+    """Two batches of images that differ in brightness by class."""
+
+    steps_per_epoch = 2
+
+    def epoch(self, seed, epoch):
+        labels = torch.arange(8) % 2
+        for _ in range(2):
+            yield labels[:, None, None, None].float().expand(-1, 3, 16, 16), labels
+
+    def validation(self):
+        yield from self.epoch(0, 0)
+
+
+def test_fine_tuning_computes_in_the_type_of_autocast(monkeypatch):
+    seen = set()
+
+    def build(*args, fused, **kwargs):
+        network = real_build(*args, **kwargs)
+        network.stem[0].register_forward_hook(lambda module, args, out: seen.add(out.dtype))
+        return network
+
+    real_build = finetune.build
+    monkeypatch.setattr(finetune, "build", build)
+    schedule = FinetuneSchedule(3, 8, 0.1, 0.1, 0.0)
+    accuracy = finetune.train_classifier(
+        *(SMALL.at(classes=2), None, _Images(), schedule, 0, torch.device("cpu")),
+        autocast=torch.bfloat16,
+    )
+    assert 0 <= accuracy <= 100
+    assert seen == {torch.bfloat16}
 
 
 def test_schedules_are_the_published_ones():

@@ -13,7 +13,7 @@ from torch.nn import functional
 from designspace.arch import Body, Model, Skeleton
 from designspace.errors import InputError
 from designspace.pretraining.embedding_queue import EmbeddingQueue
-from designspace.pretraining.larc import Larc
+from designspace.pretraining.larc import Larc, rescale, rescale_together
 from designspace.pretraining.loss import swapped_prediction
 from designspace.pretraining.lr_schedule import learning_rate
 from designspace.pretraining.recipe import Head, load_recipe
@@ -167,6 +167,28 @@ def test_larc_equals_apexs():
         slow.step(0.5 + step)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_larc_rescales_small_tensors_in_one_buffer_to_the_same_bits():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(4, 3, 3, 3), (7,), (5, 2), (0,), (1,)]
+    params, gradients = (
+        [torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2)
+    )
+    for tensors in (params, gradients):
+        tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
+    ratio, decay = torch.rand(2, len(shapes), generator=generator)
+    one, together = ([g.clone() for g in gradients] for _ in range(2))
+    rescale(params, one, ratio, decay, list(range(len(shapes))))
+    rows = [0, 2, 3, 4]
+    owners = torch.repeat_interleave(
+        torch.tensor(rows), torch.tensor([params[i].numel() for i in rows])
+    )
+    rescale_together(params, together, ratio[owners], decay[owners], rows)
+    rescale(params, together, ratio, decay, [1])
+    for a, b, before in zip(one, together, gradients, strict=True):
+        assert torch.equal(a, b)
+        assert a.numel() == 0 or not torch.equal(a, before)
 
 
 def test_larc_leaves_alone_what_has_no_gradient():

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from torch import nn
 from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
 from designspace.pretraining import distributed_checkpoint as snapshot
-from designspace.pretraining.distributed import ProcessGroupInfo, sync_batchnorm
+from designspace.pretraining.distributed import ProcessGroupInfo, process_group, sync_batchnorm
 from designspace.pretraining.dtensor import full_tensor
 from designspace.pretraining.multicrop import CropMaker, draw_crops
 from designspace.pretraining.pretrain import pretrain
@@ -278,12 +279,15 @@ def run(out, options, environment=None):
     pretrain(SMALL, data="digits", out=out, **options)
 
 
-def started(out, options):
-    """Start two processes with the environment that torchrun gives them."""
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        return free.getsockname()[1]
+
+
+def started(out, options):
+    """Start two processes with the environment that torchrun gives them."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     processes = [
         mp.get_context(START).Process(
             target=run, args=(out, options, {**shared, "RANK": str(r), "LOCAL_RANK": str(r)})
@@ -293,6 +297,21 @@ def started(out, options):
     for process in processes:
         process.start()
     return processes
+
+
+def wait_for_a_slow_first(rank, port):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2")
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    # torch's time-out is half an hour; decoding ImageNet takes longer.
+    dist.distributed_c10d.default_pg_timeout = timedelta(seconds=3)
+    with process_group("cpu") as group:
+        if group.first:
+            time.sleep(6)
+        group.wait_for_first()
+
+
+def test_processes_wait_for_the_first_however_long_it_decodes():
+    mp.start_processes(wait_for_a_slow_first, args=(free_port(),), nprocs=2, start_method=START)
 
 
 @pytest.mark.slow

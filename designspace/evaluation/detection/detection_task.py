@@ -48,8 +48,9 @@ class Detection:
         """
         require_pycocotools()
         self._device = torch.device(resolve_devices(options.device)[0])
+        self._autocast = prepare(self._device, threads=options.threads or available_cores())
         # Image sizes vary, so timing cuDNN's algorithms doesn't pay.
-        prepare(self._device, exact=True, threads=options.threads or available_cores())
+        torch.backends.cudnn.benchmark = False
         self._backbone, self._options, self._observer = backbone, options, observer
         kind, _, rest = options.data.partition(":")
         if kind == "coco":
@@ -106,8 +107,10 @@ class Detection:
             seed,
             self._device,
             self._observer.note,
+            self._autocast,
         )
-        return average_precision(val, detect(network, val, schedule.batch, self._device))
+        detections = detect(network, val, schedule.batch, self._device, self._autocast)
+        return average_precision(val, detections)
 
     def _choose_schedule(self, coco: bool) -> Schedule:
         options = self._options

@@ -90,6 +90,7 @@ def train_detector(
     seed: int,
     device: torch.device,
     note: Callable[[str], None],
+    autocast: torch.dtype | None = None,
 ) -> nn.Module:
     """Train a detector on a trunk.
 
@@ -102,6 +103,7 @@ def train_detector(
         seed: Of heads, order, flips and sampled regions.
         device: Where to train.
         note: Called with the loss now and then.
+        autocast: Type of autocast, or None for float32.
 
     Raises:
         InputError: The loss became non-finite, or an image can't be read.
@@ -117,14 +119,17 @@ def train_detector(
         optimizer = torch.optim.SGD(
             network.parameters(), lr=0.0, momentum=0.9, weight_decay=schedule.weight_decay
         )
+        scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
         last = time.monotonic()
         for iteration, (images, objects) in enumerate(_batches(scenes, schedule, seed, device)):
             optimizer.param_groups[0]["lr"] = schedule.learning_rate(iteration)
-            losses = network(images, objects)
-            loss = torch.stack(list(losses.values())).sum()
+            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                losses = network(images, objects)
+            loss = torch.stack([part.float() for part in losses.values()]).sum()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
             if time.monotonic() - last > _NOTE_EVERY or iteration + 1 == schedule.iterations:
                 last, value = time.monotonic(), loss.item()
                 note(f"  iteration {iteration + 1} of {schedule.iterations}: loss {value:.3f}")
@@ -137,14 +142,23 @@ def train_detector(
 
 
 @torch.no_grad()
-def detect(network: nn.Module, scenes: Scenes, batch: int, device: torch.device) -> list[Any]:
+def detect(
+    network: nn.Module,
+    scenes: Scenes,
+    batch: int,
+    device: torch.device,
+    autocast: torch.dtype | None = None,
+) -> list[Any]:
     """Return the detections on all images as COCO's results."""
+    precision = torch.autocast(device.type, dtype=autocast, enabled=autocast is not None)
     network.eval()
     detections: list[dict[str, Any]] = []
     for start in range(0, len(scenes), batch):
         rows = range(start, min(start + batch, len(scenes)))
         images = [_image(scenes, row, False).to(device) for row in rows]
-        for row, result in zip(rows, network(images), strict=True):
+        with precision:
+            results = network(images)
+        for row, result in zip(rows, results, strict=True):
             detections += _results(scenes, row, {key: value.cpu() for key, value in result.items()})
     return detections
 
