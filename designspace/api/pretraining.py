@@ -28,6 +28,9 @@ def pretrain(
     batch_size: int | None = None,
     lr: float | None = None,
     shard: bool | None = None,
+    accumulate: int | None = None,
+    weights: str | Path | None = None,
+    compile: bool = False,
     seed: int = 0,
     tensorboard: bool = False,
     device: str = "auto",
@@ -48,10 +51,15 @@ def pretrain(
             without classes), imagenet:PATH or files:LIST (a text file of paths).
         out: Folder of the run: trunk.pt, checkpoints, journals and the report.
         recipe: quick, swav, swav-small-batch, seer-256gf, …, or a YAML file.
-        epochs: Overrides the recipe's.
+        epochs: Overrides the recipe's. More than a finished run has continue it: from there on,
+            the learning rate is that of a schedule of so many epochs.
         batch_size: Overrides the recipe's; learning rates scale in proportion.
         lr: Overrides the recipe's peak.
         shard: Shard parameters, gradients and momentum over the processes (FSDP2).
+        accumulate: Parts that each batch passes through the network in, to save memory.
+        weights: Checkpoint to start from: the folder of a pretraining, or a file of torchvision,
+            timm, transformers, VISSL or ClassyVision.
+        compile: Compile the trunk with torch.compile.
         seed: Seed of weights, order and crops.
         tensorboard: Write event files to OUT/tensorboard.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -90,6 +98,9 @@ def pretrain(
             batch_size=batch_size,
             lr=lr,
             shard=shard,
+            accumulate=accumulate,
+            weights=weights,
+            compile=compile,
             seed=seed,
             tensorboard=tensorboard,
             device=device,
@@ -114,6 +125,7 @@ def plan_pretraining(
     epochs: int | None = None,
     batch_size: int | None = None,
     shard: bool | None = None,
+    accumulate: int | None = None,
     download: bool = False,
     cache: str | Path | None = None,
 ) -> "CostPlan":
@@ -129,6 +141,7 @@ def plan_pretraining(
         epochs: Overrides the recipe's.
         batch_size: Overrides the recipe's.
         shard: Overrides the recipe's.
+        accumulate: Overrides the recipe's.
         download: Fetch the data set if it is missing.
         cache: Folder of decoded images and downloads.
 
@@ -142,7 +155,7 @@ def plan_pretraining(
     """
     from designspace.pretraining.cost_plan import plan_pretraining as plan
 
-    chosen = load_pretrain_recipe(recipe).override(epochs, batch_size, None, shard)
+    chosen = load_pretrain_recipe(recipe).override(epochs, batch_size, None, shard, accumulate)
     if data is not None:
         from designspace.pretraining.images import count_images
 

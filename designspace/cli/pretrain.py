@@ -21,7 +21,17 @@ def pretrain(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Overrides the recipe's.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Start from a checkpoint: a pretraining, or a file of torchvision, timm, VISSL, …",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Overrides the recipe's; more than a finished run has continue it."),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Overrides the recipe's; learning rates scale with it.")
     ] = None,
@@ -34,6 +44,12 @@ def pretrain(
             "them whole in each (DDP); by default as the recipe says.",
         ),
     ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Parts that each batch is processed in, to save memory.")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the trunk (for long runs on a GPU).")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and crops.")] = 0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files to OUT/tensorboard.")
@@ -62,11 +78,14 @@ def pretrain(
     Interrupt it at any time: the same command resumes, bit for bit on a CPU. Labels serve for one
     thing, the k-NN accuracy shown during training. Several processes write their checkpoints
     together, each its own part (`checkpoint/` in place of `checkpoint.pt`); any number of processes
-    resumes from either, up to rounding. Exits with 1 if the loss diverges.
+    resumes from either, up to rounding. A finished run continues with more --epochs: from there on
+    the learning rate is that of a schedule of so many epochs. Exits with 1 if the loss diverges.
 
     Examples:
 
       designspace pretrain model.yaml --data digits --recipe quick --out results/mine
+
+      designspace pretrain model.yaml --data digits --from results/mine --out results/further
 
       designspace pretrain RegNetY-256GF --recipe seer-256gf --dry-run
 
@@ -82,7 +101,7 @@ def pretrain(
     if print_recipe:
         from designspace.io.yaml_files import dump_yaml
 
-        chosen = ds.load_pretrain_recipe(recipe).override(epochs, batch_size, lr, shard)
+        chosen = ds.load_pretrain_recipe(recipe).override(epochs, batch_size, lr, shard, accumulate)
         print(dump_yaml(chosen.to_dict()), end="")
         return
     if dry_run:
@@ -96,6 +115,7 @@ def pretrain(
             epochs=epochs,
             batch_size=batch_size,
             shard=shard,
+            accumulate=accumulate,
             download=download,
             cache=cache,
         )
@@ -115,6 +135,9 @@ def pretrain(
             batch_size=batch_size,
             lr=lr,
             shard=shard,
+            accumulate=accumulate,
+            weights=weights,
+            compile=compile,
             seed=seed,
             tensorboard=tensorboard,
             device=device,

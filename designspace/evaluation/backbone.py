@@ -1,6 +1,5 @@
 """The trunk that is evaluated: weights, and how its images are normalized."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.weights import read_weights, weight_files
+from designspace.pretraining.initial_weights import weights_digest
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.swav_network import part_of, total_stride, trunk_of
 
@@ -65,10 +65,7 @@ class Backbone:
     @cached_property
     def digest(self) -> str:
         """Hash of the weights."""
-        digest = hashlib.sha256()
-        for key in sorted(self.weights):
-            digest.update(key.encode() + self.weights[key].contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return weights_digest(self.weights)
 
 
 def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone:

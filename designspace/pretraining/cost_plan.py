@@ -63,7 +63,7 @@ class CostPlan:
         batch_size: Images per iteration, over all GPUs.
         iterations: Total number.
         gpus: Number of GPUs.
-        batch_per_gpu: Images per iteration on each.
+        batch_per_gpu: Images per iteration on each; with `accumulate`, in so many parts.
         checkpointed: Whether activations are recomputed in the backward pass.
         precision: mixed (float16 or bfloat16 with float32 weights) or float32.
         memory: On one GPU.
@@ -167,8 +167,9 @@ def plan_pretraining(
         raise InputError(
             f"batch_size is {batch}; there are only {images} images", argument="batch_size"
         )
-    if batch % gpus:
-        raise InputError(f"batch_size is {batch}; it must be a multiple of the {gpus} GPUs")
+    if batch % (gpus * recipe.accumulate):
+        parts = f", times {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
+        raise InputError(f"batch_size is {batch}; it must be a multiple of the {gpus} GPUs{parts}")
     network = SwavNetwork(model, recipe, device="meta")
     trunk, head, prototypes = map(_count, (network.trunk, network.head, network.prototypes))
     parameters = trunk + head + prototypes
@@ -197,7 +198,7 @@ def plan_pretraining(
         batch_per_gpu=batch // gpus,
         checkpointed=checkpointed,
         precision=precision,
-        memory=_memory(model, recipe, network, batch // gpus, gpus, precision),
+        memory=_memory(model, recipe, network, batch // gpus // recipe.accumulate, gpus, precision),
         communicated=round(_sent_per_parameter(recipe, precision) * parameters * (gpus - 1) / gpus),
         teraflops=teraflops,
         images_per_second=rate,

@@ -26,6 +26,7 @@ from designspace.pretraining.diagnostics import (
 from designspace.pretraining.distributed import ProcessGroupInfo, process_group
 from designspace.pretraining.dtensor import full_tensor
 from designspace.pretraining.images import decode_images
+from designspace.pretraining.initial_weights import load_initial_weights
 from designspace.pretraining.knn_monitor import training_knn_accuracy
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
@@ -116,6 +117,9 @@ def pretrain(
     batch_size: int | None = None,
     lr: float | None = None,
     shard: bool | None = None,
+    accumulate: int | None = None,
+    weights: Path | str | None = None,
+    compile: bool = False,
     seed: int = 0,
     tensorboard: bool = False,
     device: str = "auto",
@@ -134,6 +138,10 @@ def pretrain(
         epochs: Overrides the recipe's.
         batch_size: Overrides the recipe's; learning rates scale with it.
         lr: Overrides the recipe's peak learning rate.
+        accumulate: Overrides in how many parts each batch passes through the network.
+        weights: Checkpoint to start from: a pretraining, or a trunk of torchvision, timm,
+            transformers, VISSL or ClassyVision; None for random weights.
+        compile: Compile the trunk with torch.compile.
         shard: Overrides whether parameters are sharded over processes (FSDP2) or replicated (DDP).
         seed: Seed of weights, order and crops.
         tensorboard: Write event files to the folder.
@@ -150,7 +158,7 @@ def pretrain(
         InputError: An option is invalid, or doesn't fit the data, the folder or this machine.
         Diverged: The loss became non-finite.
     """
-    recipe = load_recipe(recipe).override(epochs, batch_size, lr, shard)
+    recipe = load_recipe(recipe).override(epochs, batch_size, lr, shard, accumulate)
     check_depth(model, recipe)
     check_seed(seed)
     check_threads(threads)
@@ -162,12 +170,20 @@ def pretrain(
         run = PretrainRun(make_folder(out))
         with lock(run.lock_file, f"the folder {out}") if group.first else nullcontext():
             images = _decode_once(data, recipe, folder, download, group, observer)
+            initial = None if weights is None else load_initial_weights(weights, model, recipe)
             if group.first:
-                run.begin(model, recipe, _stamp(data, seed, images))
+                start = None if initial is None else initial.start
+                notes = run.begin(model, recipe, _stamp(data, seed, images), start)
+                for text in (*notes, *(initial.notes if initial else ())):
+                    observer.note(text)
             group.barrier()
             trainer = SwavTrainer(
                 model, recipe, images.train_images // recipe.batch_size, seed, group, autocast
             )
+            if initial is not None:
+                trainer.start_from(initial.state)
+            if compile:
+                trainer.network.compile_trunk()
             record = _Loop(run, recipe, trainer, images, seed, group, observer, board).train()
     return PretrainResult(out, record) if record else None
 

@@ -49,6 +49,20 @@ class DataStamp(BaseModel):
     seed: int = Field(ge=0)
 
 
+class Start(BaseModel):
+    """The weights that a pretraining starts from, as stored in recipe.yaml.
+
+    Attributes:
+        source: Checkpoint in words.
+        digest: Hash of the weights.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    source: str
+    digest: str
+
+
 @dataclass(frozen=True)
 class PretrainRun:
     """The files of a pretraining.
@@ -84,8 +98,16 @@ class PretrainRun:
         """Whether the folder holds a pretraining."""
         return (self.path / "recipe.yaml").is_file()
 
-    def begin(self, model: Model, recipe: SwavRecipe, data: DataStamp) -> None:
+    def begin(
+        self, model: Model, recipe: SwavRecipe, data: DataStamp, start: Start | None = None
+    ) -> list[str]:
         """Write model and recipe, or compare them with those in the folder.
+
+        A finished run continues if `recipe` differs from its own by more epochs alone: the
+        learning rate follows the schedule of the new number of epochs from there on.
+
+        Returns:
+            Messages for the user.
 
         Raises:
             InputError: The folder holds another pretraining.
@@ -94,13 +116,17 @@ class PretrainRun:
         if not self.started:
             write_model(model, self.path / "model.yaml")
             content = {"recipe": recipe.to_dict(), "data": data.model_dump()}
-            header = "How this trunk is pretrained, and on what."
-            write_text(self.path / "recipe.yaml", dump_yaml(content, header))
-            return
-        own_model, own_data = self.model(), self.data()
+            self._write_recipe(content | ({"start": start.model_dump()} if start else {}))
+            return []
+        own_model, own_data, own_recipe = self.model(), self.data(), self.recipe()
+        more = recipe.epochs > own_recipe.epochs and len(self.epochs()) >= own_recipe.epochs
         same = (own_model.body, own_model.skeleton) == (model.body, model.skeleton)
         differences = [] if same else ["another trunk"]
-        differences += recipe.differences(self.recipe())
+        differences += [d for d in recipe.differences(own_recipe) if not (more and "epochs: " in d)]
+        own_start = self.start()
+        if (start and start.digest) != (own_start and own_start.digest):
+            sources = (s.source if s else "random" for s in (start, own_start))
+            differences.append(f"weights: {', '.join(sources)}")
         differences += [
             f"{key}: {new}, {old}"
             for key in ("content", "images", "seed")
@@ -113,6 +139,22 @@ class PretrainRun:
                 "same options",
                 argument="out",
             )
+        return self._continue(recipe, own_recipe.epochs) if more else []
+
+    def _continue(self, recipe: SwavRecipe, before: int) -> list[str]:
+        """Store the larger number of epochs of a finished run."""
+        content = self._yaml()
+        content["recipe"] = content["recipe"] | {"epochs": recipe.epochs}
+        content["epochs_before"] = [*content.get("epochs_before", []), before]
+        self._write_recipe(content)
+        return [
+            f"a finished run of {before} epochs continues to {recipe.epochs}: from here on the "
+            f"learning rate is that of a schedule of {recipe.epochs} epochs"
+        ]
+
+    def _write_recipe(self, content: dict[str, Any]) -> None:
+        header = "How this trunk is pretrained, and on what."
+        write_text(self.path / "recipe.yaml", dump_yaml(content, header))
 
     def model(self) -> Model:
         """Return the trunk."""
@@ -126,6 +168,12 @@ class PretrainRun:
         """Return what the trunk is trained on."""
         data = self._yaml().get("data") or {}
         return validate(DataStamp, data, self.path / "recipe.yaml", "pretraining recipe: data")
+
+    def start(self) -> Start | None:
+        """Return the weights that the trunk started from; None for random ones."""
+        start = self._yaml().get("start")
+        where = self.path / "recipe.yaml"
+        return validate(Start, start, where, "pretraining recipe: start") if start else None
 
     def save(self, state: dict[str, Any], group: ProcessGroupInfo) -> None:
         """Save a state and keep the one before it; collective.
@@ -231,8 +279,13 @@ class PretrainRun:
 
     def _key(self) -> str:
         """Hash of what determines the weights."""
-        data = self.data()
-        parts = [self.model().body.to_dict(), self.recipe().to_dict(), data.content, data.seed]
+        data, recipe, start = self.data(), self.recipe().to_dict(), self.start()
+        # A continued run keeps its key, and keys of earlier versions stay valid.
+        recipe["epochs"] = self._yaml().get("epochs_before", [recipe["epochs"]])[0]
+        if recipe["accumulate"] == 1:
+            del recipe["accumulate"]
+        parts = [self.model().body.to_dict(), recipe, data.content, data.seed]
+        parts += [start.digest] if start else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 

@@ -139,6 +139,9 @@ class SwavRecipe(_Strict):
         sync_bn_group: Processes that share BatchNorm statistics; 0 for all.
         checkpoint_after: Blocks of each stage after which activations are kept, while others are
             recomputed in the backward pass; "block" for every block; None keeps all.
+        accumulate: Parts of each process's batch that pass through the network one after another;
+            their gradients add up to one step. BatchNorm statistics and codes are those of a part,
+            with the queue.
         shard: Shard parameters, gradients and momentum over the processes (FSDP2) instead of
             replicating them (DDP); no effect with a single process.
         images: Images per epoch of the published run, for cost plans.
@@ -173,6 +176,7 @@ class SwavRecipe(_Strict):
     record: int | None = Field(default=None, ge=4, le=4096)
     sync_bn_group: int = Field(default=0, ge=0)
     checkpoint_after: Literal["block"] | list[list[int]] | None = None
+    accumulate: int = Field(default=1, ge=1, le=4096)
     shard: bool = False
     images: int | None = Field(default=None, ge=1)
     gpus: int = Field(default=1, ge=1)
@@ -198,6 +202,11 @@ class SwavRecipe(_Strict):
                 raise ValueError(
                     f"{name} is {getattr(self, name):g}; it must be at most lr, {self.lr:g}"
                 )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate is {self.accumulate}; batch_size, {self.batch_size}, must be a "
+                "multiple of it"
+            )
         if self.queue is not None and self.queue.length % self.batch_size:
             raise ValueError(
                 f"queue.length is {self.queue.length}; it must be a multiple of batch_size, "
@@ -241,6 +250,7 @@ class SwavRecipe(_Strict):
         batch_size: int | None = None,
         lr: float | None = None,
         shard: bool | None = None,
+        accumulate: int | None = None,
     ) -> "SwavRecipe":
         """Return the recipe with some values replaced, validated again.
 
@@ -250,7 +260,8 @@ class SwavRecipe(_Strict):
         Raises:
             InputError: A value is out of range, or conflicts with the rest of the recipe.
         """
-        for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 2)):
+        checked = (("epochs", epochs, 1), ("batch_size", batch_size, 2))
+        for name, value, least in (*checked, ("accumulate", accumulate, 1)):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}", argument=name)
         if lr is not None and not 0 < lr <= _MAX_LR:
@@ -260,6 +271,7 @@ class SwavRecipe(_Strict):
         factor = 1.0 if batch_size is None else batch_size / self.batch_size
         factor = factor if lr is None else lr / self.lr
         overrides = {"epochs": epochs, "batch_size": batch_size, "shard": shard}
+        overrides["accumulate"] = accumulate
         data = self.to_dict() | {k: v for k, v in overrides.items() if v is not None}
         for name in ("lr", "start_lr", "final_lr"):
             data[name] = data[name] * factor

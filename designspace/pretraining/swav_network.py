@@ -1,7 +1,7 @@
 """The network of SwAV: trunk, projection head and prototypes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -61,6 +61,7 @@ class SwavNetwork(nn.Module):
             self.head = projection(model.body.widths[-1], recipe.head)
             self.prototypes = nn.Linear(recipe.head.dim, recipe.prototypes, bias=False)
         self._segments = _segments(model, recipe.checkpoint_after)
+        self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, crops: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Embed crops and score them against the prototypes.
@@ -79,6 +80,8 @@ class SwavNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the trunk's pooled features, (n, width)."""
+        if self._compiled is not None and torch.is_grad_enabled():
+            return self._compiled(images)
         if self._segments is None or not torch.is_grad_enabled():
             return self.trunk(images)  # type: ignore[no-any-return]
         x = self.trunk.stem(images)
@@ -90,6 +93,19 @@ class SwavNetwork(nn.Module):
                 contexts = partial(_contexts, part)
                 x = checkpoint(part, x, use_reentrant=False, context_fn=contexts)
         return torch.flatten(self.trunk.avgpool(x), 1)
+
+    def compile_trunk(self) -> None:
+        """Compile the trunk for training, once for each crop size; names of weights stay.
+
+        Raises:
+            InputError: Activations are recomputed, which the compiler doesn't support.
+        """
+        if self._segments is not None:
+            raise InputError(
+                "compile is True; torch.compile and checkpoint_after exclude each other", "compile"
+            )
+        # A bound method: a compiled module would be registered, and double the state.
+        self._compiled = torch.compile(self.trunk.forward, dynamic=False)
 
     @torch.no_grad()
     def normalize_prototypes(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -93,13 +94,12 @@ class SwavTrainer:
         recipe = self._recipe
         lr = learning_rate(recipe, self.iteration, self._per_epoch)
         self.network.normalize_prototypes()
-        with self._precision():
-            embeddings, scores = self._forward(crops)
-        embeddings = embeddings.view(recipe.total_crops, -1, recipe.head.dim)
-        scores = scores.view(recipe.total_crops, -1, recipe.prototypes)
-        assigned = self._assign(embeddings, scores)
-        loss = swapped_prediction(scores, assigned, recipe.temperature)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        parts = [self._backward(*part) for part in self._parts(crops)]
+        loss, embeddings, scores = parts[0]
+        if len(parts) > 1:
+            loss = torch.stack([part[0] for part in parts]).sum()
+            embeddings, scores = (torch.cat([p[i] for p in parts], dim=1) for i in (1, 2))
+        self._push(embeddings)
         if self.iteration < recipe.freeze_prototypes:
             self.network.prototypes.weight.grad = None
         self._optimizer.param_groups[0]["lr"] = lr
@@ -107,12 +107,37 @@ class SwavTrainer:
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
         self.iteration += 1
-        mean_loss = self._group.mean(loss.detach().clone())
-        self.metrics.add(mean_loss, embeddings[0].detach(), scores[0].detach())
+        mean_loss = self._group.mean(loss.clone())
+        self.metrics.add(mean_loss, embeddings[0], scores[0])
         return mean_loss, lr
 
+    def _parts(self, crops: list[Tensor]) -> Iterator[tuple[list[Tensor], bool]]:
+        """Yield the crops of each part of the images, and whether it is the last."""
+        count, batch = self._recipe.accumulate, self._recipe.batch_size // self._group.size
+        if count == 1:
+            yield crops, True
+            return
+        for first in range(0, batch, batch // count):
+            rows = slice(first, first + batch // count)
+            part = [torch.cat([crop[rows] for crop in sized.split(batch)]) for sized in crops]
+            yield part, first + batch // count == batch
+
+    def _backward(self, crops: list[Tensor], last: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the gradients of a part of the batch; return its loss, embeddings and scores."""
+        recipe, forward = self._recipe, self._forward
+        alone = isinstance(forward, DistributedDataParallel) and not last
+        with forward.no_sync() if alone else nullcontext():
+            with self._precision():
+                embeddings, scores = forward(crops)
+            embeddings = embeddings.view(recipe.total_crops, -1, recipe.head.dim)
+            scores = scores.view(recipe.total_crops, -1, recipe.prototypes)
+            assigned = self._assign(scores)
+            loss = swapped_prediction(scores, assigned, recipe.temperature) / recipe.accumulate
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), embeddings.detach(), scores.detach()
+
     @torch.no_grad()
-    def _assign(self, embeddings: Tensor, scores: Tensor) -> Tensor:
+    def _assign(self, scores: Tensor) -> Tensor:
         recipe, queue = self._recipe, self._queue
         batch = scores.shape[1]
         assigned = []
@@ -125,9 +150,18 @@ class SwavTrainer:
                 targets, recipe.sinkhorn.epsilon, recipe.sinkhorn.iterations, self._group.handle
             )
             assigned.append(crop_codes[-batch:])
-        if queue is not None and recipe.queue is not None and self.epoch >= recipe.queue.from_epoch:
-            queue.push(embeddings[: recipe.assign])
         return torch.stack(assigned)
+
+    def _push(self, embeddings: Tensor) -> None:
+        """Add the embeddings of an iteration to the queue."""
+        settings = self._recipe.queue
+        if self._queue is not None and settings and self.epoch >= settings.from_epoch:
+            self._queue.push(embeddings[: self._recipe.assign])
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace parameters and statistics by those of the same names, before the first step."""
+        own = self.network.state_dict()
+        copy_state({name: own[name] for name in weights}, weights)
 
     def state(self) -> dict[str, Any]:
         """Return everything that resuming needs; collective.

@@ -1,0 +1,97 @@
+"""The weights that a pretraining starts from: another pretraining, or a trunk of another library."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.export.weights import read_weights
+from designspace.pretraining.pretrain_run import PretrainRun, Start
+from designspace.pretraining.recipe import SwavRecipe
+from designspace.pretraining.swav_network import SwavNetwork, part_of
+
+
+@dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """Weights to start from.
+
+    Attributes:
+        state: The trunk, and possibly head and prototypes, in the names of `SwavNetwork`.
+        source: Checkpoint in words.
+        notes: What was converted or left out.
+    """
+
+    state: Mapping[str, Tensor]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> Start:
+        """What recipe.yaml says about them."""
+        return Start(source=self.source, digest=weights_digest(self.state))
+
+
+def load_initial_weights(path: Path | str, model: Model, recipe: SwavRecipe) -> InitialWeights:
+    """Load the weights that a pretraining starts from.
+
+    Of a pretraining, head and prototypes are taken too if their sizes are those of the recipe.
+
+    Args:
+        path: Folder of a pretraining, or a file or folder of weights of another library.
+        model: The trunk.
+        recipe: How it will be trained.
+
+    Raises:
+        InputError: There is no checkpoint, or it is of another trunk.
+    """
+    path = Path(path)
+    run = PretrainRun(path)
+    if path.is_dir() and run.started:
+        return _from_run(run, model, recipe)
+    try:
+        read = read_weights(path, model, trunk_only=True)
+    except InputError as error:
+        text = str(error).removeprefix("weights: ")
+        raise InputError(f"weights is {str(path)!r}: {text}", "weights") from None
+    state = {f"trunk.{key}": tensor for key, tensor in read.state.items()}
+    return InitialWeights(state, f"{path} ({read.style})", read.notes)
+
+
+def _from_run(run: PretrainRun, model: Model, recipe: SwavRecipe) -> InitialWeights:
+    state, notes = run.load(torch.device("cpu"))
+    if state is None:
+        raise InputError(
+            f"weights is {str(run.path)!r}, a pretraining without an undamaged checkpoint",
+            "weights",
+        )
+    own = SwavNetwork(model, recipe, device="meta").state_dict()
+    network: Mapping[str, Tensor] = state["network"]
+    if not _fit(part_of(network, "trunk."), part_of(own, "trunk.")):
+        raise InputError(
+            f"weights is {str(run.path)!r}, a pretraining of {run.model().name}, whose trunk "
+            f"differs from {model.name}",
+            "weights",
+        )
+    source = f"{run.path}, iteration {state['iteration']}"
+    if _fit(network, own):
+        return InitialWeights(network, source, tuple(notes))
+    text = "head and prototypes start from random weights: the recipe's are of other sizes"
+    trunk = {key: value for key, value in network.items() if key.startswith("trunk.")}
+    return InitialWeights(trunk, source, (*notes, text))
+
+
+def _fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    return {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in own.items()}
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Return a hash of named weights."""
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(key.encode() + weights[key].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

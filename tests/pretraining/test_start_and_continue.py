@@ -1,0 +1,174 @@
+"""Starting from weights, continuing a finished run, accumulation and compilation."""
+
+import functools
+
+import pytest
+import torch
+from small import SMALL
+
+from designspace.arch import Body, Model
+from designspace.errors import InputError
+from designspace.networks import build
+from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.pretraining.initial_weights import load_initial_weights
+from designspace.pretraining.lr_schedule import learning_rate
+from designspace.pretraining.multicrop import CropMaker, draw_crops
+from designspace.pretraining.pretrain import PretrainObserver, pretrain
+from designspace.pretraining.pretrain_run import PretrainRun
+from designspace.pretraining.recipe import load_recipe, parse_recipe
+from designspace.pretraining.swav_trainer import SwavTrainer
+
+CPU = ProcessGroupInfo(torch.device("cpu"))
+
+
+class Notes(PretrainObserver):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """Pretrain the small trunk on digits; large batches make an epoch short."""
+    home = tmp_path_factory.mktemp("start")
+
+    def run(out, **options):
+        base = {"data": "digits", "recipe": load_recipe("quick"), "epochs": 1, "batch_size": 256}
+        base |= {"threads": 1, "cache": home / "cache", "device": "cpu"}
+        return pretrain(SMALL, out=home / out, **(base | options))
+
+    run("first")
+    run.home = home
+    return run
+
+
+def test_a_finished_run_continues_on_the_schedule_of_more_epochs(train):
+    observer = Notes()
+    train("longer", epochs=2)
+    train("longer", epochs=4, observer=observer)
+    assert "a finished run of 2 epochs continues to 4" in observer.notes[0]
+    run, per_epoch = PretrainRun(train.home / "longer"), 1438 // 256
+    steps = run.steps()
+    assert [s["iteration"] for s in steps] == list(range(1, 4 * per_epoch + 1))
+    assert [e["epoch"] for e in run.epochs()] == [1, 2, 3, 4]
+    recipe = run.recipe()
+    for i, step in enumerate(steps):
+        own = recipe.model_copy(update={"epochs": 2 if i < 2 * per_epoch else 4})
+        assert step["lr"] == learning_rate(own, i, per_epoch), i
+    train("longer", epochs=4)  # resumes: finished
+    with pytest.raises(InputError, match="epochs: 2, 4"):
+        train("longer", epochs=2)
+
+
+def test_an_unfinished_run_keeps_its_epochs(train):
+    train("stopped", epochs=1)
+    run = PretrainRun(train.home / "stopped")
+    run.epochs_file.unlink()
+    with pytest.raises(InputError, match="epochs: 3, 1"):
+        train("stopped", epochs=3)
+
+
+def test_a_run_starts_from_another_with_head_and_prototypes(train):
+    first = PretrainRun(train.home / "first").load(torch.device("cpu"))[0]["network"]
+    initial = load_initial_weights(train.home / "first", SMALL, load_recipe("quick"))
+    assert set(initial.state) == set(first)
+    assert all(torch.equal(initial.state[key], first[key]) for key in first)
+    train("second", weights=train.home / "first")
+    run = PretrainRun(train.home / "second")
+    assert run.start().source.endswith("first, iteration 5")
+    # The prototypes are trained further, so the loss is below that of random weights.
+    random = PretrainRun(train.home / "first").epochs()[0]["loss"]
+    assert run.epochs()[0]["loss"] < random
+    with pytest.raises(InputError, match="weights: random, .*first"):
+        train("second")
+    train("second", weights=train.home / "first")
+
+
+def test_another_head_starts_at_random(train):
+    recipe = parse_recipe(load_recipe("quick").to_dict() | {"prototypes": 32}, "mine")
+    initial = load_initial_weights(train.home / "first", SMALL, recipe)
+    assert {key.split(".")[0] for key in initial.state} == {"trunk"}
+    assert "head and prototypes start from random weights" in initial.notes[0]
+
+
+def test_a_torchvision_trunk_is_taken_and_its_classifier_left_out(train, tmp_path):
+    network = build(SMALL.at(classes=7))
+    torch.save(network.state_dict(), tmp_path / "tv.pt")
+    initial = load_initial_weights(tmp_path / "tv.pt", SMALL, load_recipe("quick"))
+    trainer = SwavTrainer(SMALL, load_recipe("quick"), 10, 0, CPU)
+    trainer.start_from(initial.state)
+    for key, value in trainer.network.trunk.state_dict().items():
+        assert torch.equal(value, network.state_dict()[key]), key
+
+
+def test_weights_that_do_not_fit_are_refused(train, tmp_path):
+    wide = Model("wide", Body((1, 1), (16, 16), (1.0, 1.0), (8, 8), 0.25), SMALL.skeleton)
+    with pytest.raises(InputError, match="pretraining of small, whose trunk differs from wide"):
+        load_initial_weights(train.home / "first", wide, load_recipe("quick"))
+    torch.save(build(wide).state_dict(), tmp_path / "wide.pt")
+    with pytest.raises(InputError, match=r"weights is .*wide\.pt.* shapes differ"):
+        load_initial_weights(tmp_path / "wide.pt", SMALL, load_recipe("quick"))
+    torch.save({"conv": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="none of its keys is one of a RegNet"):
+        load_initial_weights(tmp_path / "other.pt", SMALL, load_recipe("quick"))
+    with pytest.raises(InputError, match="weights is '/nowhere.pt': no file"):
+        load_initial_weights("/nowhere.pt", SMALL, load_recipe("quick"))
+
+
+def steps(count, records, compiled=False, **changes):
+    settings = {"batch_size": 16, "freeze_prototypes": 0, "warmup_iterations": 0, "lr": 0.05}
+    recipe = parse_recipe(load_recipe("quick").to_dict() | settings | changes, "test")
+    trainer = SwavTrainer(SMALL, recipe, 10, 0, CPU)
+    if compiled:
+        trainer.network.compile_trunk()
+    maker = CropMaker(recipe, (120.0,) * 3, (60.0,) * 3)
+    losses = [
+        trainer.step(maker(records, draw_crops(recipe, 16, len(records), 0, i)))[0].item()
+        for i in range(count)
+    ]
+    return losses, trainer
+
+
+@pytest.fixture
+def records():
+    g = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (16, 16, 16, 3), dtype=torch.uint8, generator=g)
+
+
+def test_accumulated_gradients_are_the_mean_of_the_parts(records):
+    """By hand: two parts of 8 images, each with its own BatchNorm statistics and codes."""
+    losses, trainer = steps(1, records, accumulate=2, queue={"length": 32})
+    halves = []
+    alone = SwavTrainer(SMALL, trainer._recipe, 10, 0, CPU)
+    alone.network.normalize_prototypes()
+    crops = CropMaker(trainer._recipe, (120.0,) * 3, (60.0,) * 3)(
+        records, draw_crops(trainer._recipe, 16, 16, 0, 0)
+    )
+    for rows in (slice(0, 8), slice(8, 16)):
+        part = [torch.cat([c[rows] for c in sized.split(16)]) for sized in crops]
+        halves.append(2 * alone._backward(part, last=True)[0].item())
+    assert losses[0] == pytest.approx(sum(halves) / 2, rel=1e-5)
+    gradient = dict(alone.network.named_parameters())["head.0.weight"].grad
+    momentum = trainer.state()["momentum"]["head.0.weight"]
+    decayed = gradient + trainer._recipe.weight_decay * alone.network.head[0].weight
+    assert torch.allclose(momentum, decayed, atol=1e-6)
+    assert trainer._queue_state()["filled"] == 16
+
+
+def test_accumulate_has_to_divide_the_batch():
+    with pytest.raises(InputError, match="accumulate is 3; batch_size, 128, must be a multiple"):
+        load_recipe("quick").override(accumulate=3)
+
+
+def test_a_compiled_trunk_trains_alike(records, monkeypatch):
+    """Without the code generator, which takes minutes; what it compiles is the same graph."""
+    eager, plain = steps(3, records)
+    traced = functools.partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", traced)
+    compiled, trainer = steps(3, records, compiled=True)
+    assert compiled == pytest.approx(eager, rel=1e-4)
+    assert trainer.network.state_dict().keys() == plain.network.state_dict().keys()
+    with pytest.raises(InputError, match="exclude each other"):
+        steps(1, records, compiled=True, checkpoint_after="block")
