@@ -1,4 +1,4 @@
-"""The weights that a pretraining starts from: another pretraining, or a trunk of another library."""
+"""The weights that a pretraining starts from: another pretraining, or another library's trunk."""
 
 import hashlib
 from collections.abc import Mapping

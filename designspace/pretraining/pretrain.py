@@ -162,6 +162,7 @@ def pretrain(
     check_depth(model, recipe)
     check_seed(seed)
     check_threads(threads)
+    initial = None if weights is None else load_initial_weights(weights, model, recipe)
     out, observer = Path(out), observer or _Silent()
     folder = default_cache_folder() if cache is None else Path(cache)
     board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
@@ -170,7 +171,6 @@ def pretrain(
         run = PretrainRun(make_folder(out))
         with lock(run.lock_file, f"the folder {out}") if group.first else nullcontext():
             images = _decode_once(data, recipe, folder, download, group, observer)
-            initial = None if weights is None else load_initial_weights(weights, model, recipe)
             if group.first:
                 start = None if initial is None else initial.start
                 notes = run.begin(model, recipe, _stamp(data, seed, images), start)

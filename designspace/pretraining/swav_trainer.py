@@ -119,14 +119,16 @@ class SwavTrainer:
             return
         for first in range(0, batch, batch // count):
             rows = slice(first, first + batch // count)
-            part = [torch.cat([crop[rows] for crop in sized.split(batch)]) for sized in crops]
+            part = [
+                torch.cat([crop[rows] for crop in torch.split(sized, batch)]) for sized in crops
+            ]
             yield part, first + batch // count == batch
 
     def _backward(self, crops: list[Tensor], last: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of a part of the batch; return its loss, embeddings and scores."""
         recipe, forward = self._recipe, self._forward
         alone = isinstance(forward, DistributedDataParallel) and not last
-        with forward.no_sync() if alone else nullcontext():
+        with forward.no_sync() if alone else nullcontext():  # type: ignore[operator]
             with self._precision():
                 embeddings, scores = forward(crops)
             embeddings = embeddings.view(recipe.total_crops, -1, recipe.head.dim)

@@ -81,7 +81,7 @@ def test_a_run_starts_from_another_with_head_and_prototypes(train):
     # The prototypes are trained further, so the loss is below that of random weights.
     random = PretrainRun(train.home / "first").epochs()[0]["loss"]
     assert run.epochs()[0]["loss"] < random
-    with pytest.raises(InputError, match="weights: random, .*first"):
+    with pytest.raises(InputError, match=r"weights: random, .*first"):
         train("second")
     train("second", weights=train.home / "first")
 
@@ -113,7 +113,7 @@ def test_weights_that_do_not_fit_are_refused(train, tmp_path):
     torch.save({"conv": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(InputError, match="none of its keys is one of a RegNet"):
         load_initial_weights(tmp_path / "other.pt", SMALL, load_recipe("quick"))
-    with pytest.raises(InputError, match="weights is '/nowhere.pt': no file"):
+    with pytest.raises(InputError, match=r"weights is '/nowhere\.pt': no file"):
         load_initial_weights("/nowhere.pt", SMALL, load_recipe("quick"))
 
 
