@@ -9,7 +9,7 @@ Spaces and populations
     register_block, load_plugin
 
 Runs
-    load_run, Run, train, gather, merge
+    load_run, Run, train, status, gather, merge
 
 Analysis
     analyze, Findings, refine, rank_agreement, import_results; on plain arrays: edf, bootstrap,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         plan_pretraining,
         pretrain,
     )
-    from designspace.api.run import Run, gather, load_run, merge, train
+    from designspace.api.run import Run, gather, load_run, merge, status, train
     from designspace.api.spaces import Space, list_spaces, load_space
     from designspace.arch.blocks import Block, BlockAxis, load_plugin, register_block
     from designspace.errors import InputError
@@ -100,6 +100,7 @@ __all__ = [
     "refine",
     "register_block",
     "sample",
+    "status",
     "train",
 ]
 
@@ -138,6 +139,7 @@ _MODULES = {
     "refine": "api.findings",
     "register_block": "arch.blocks",
     "sample": "api.population",
+    "status": "api.run",
     "train": "api.run",
 }
 

@@ -26,6 +26,9 @@ class Silent:
     def note(self, text):
         self.notes.append(text)
 
+    def decoded(self, done, total):
+        pass
+
     def trial(self, folder, trial, snapshot):
         self.trials.append(trial)
 

@@ -131,7 +131,7 @@ def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults
         if missing:
             notes.append(f"{missing} of {len(ids)} models are not described as networks")
     return PopulationResults(
-        name=readable(folder.resolve().name),
+        name=readable(about.name),
         space=readable(about.name),
         family=about.family if networks is None or networks.regnets is None else "regnet",
         ids=ids,

@@ -192,8 +192,13 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
     """
     path = folder / SUMMARY_FILE
     if not path.is_file():
+        if (folder / "population.jsonl").is_file():
+            raise InputError(
+                f"{folder} is a run folder, not findings: analyze it, and start from the findings, "
+                f"or start from one of its models, such as {folder}:best"
+            )
         raise InputError(
-            f"{folder} has no {SUMMARY_FILE}; `designspace analyze RUN … --out {folder}` writes one"
+            f"{folder} has no {SUMMARY_FILE}; it is no folder of `designspace analyze`"
         )
     summary = read_summary(path)
     chosen = _choose(summary, population, path)

@@ -15,6 +15,8 @@ from designspace.runs import Recipe, load_recipe
 from designspace.runs.merge import Merged
 
 if TYPE_CHECKING:
+    from designspace.pretraining.status import PretrainingStatus
+    from designspace.runs.status import RunStatus
     from designspace.training.driver import RunProgress
     from designspace.training.loky_workers import Workers
     from designspace.training.train_runs import TrainOptions
@@ -102,6 +104,43 @@ def load_run(path: "str | Path | runs.Run") -> Run:
         3
     """
     return Run.open(path.path if isinstance(path, runs.Run) else path)
+
+
+def status(
+    folders: "Sequence[runs.Run | str | Path] | runs.Run | str | Path",
+) -> "list[RunStatus | PretrainingStatus]":
+    """Return how far runs and pretrainings are, from their files alone.
+
+    Args:
+        folders: Run folders and folders of `pretrain`, one or several.
+
+    Returns:
+        For a run its models, trials and rate; for a pretraining its epochs, loss and alarms. Both
+        have `to_dict`.
+
+    Raises:
+        InputError: A folder is neither.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=2, flops="180K:220K", out="results/status")
+        >>> [status] = ds.status("results/status")
+        >>> status.n, len(status.trials)
+        (2, 0)
+    """
+    from designspace.runs.folder_kind import is_pretraining
+
+    several = [folders] if isinstance(folders, str | Path | runs.Run) else list(folders)
+    statuses: list[RunStatus | PretrainingStatus] = []
+    for folder in several:
+        if isinstance(folder, str | Path) and is_pretraining(folder):
+            from designspace.pretraining.status import pretraining_status
+
+            statuses.append(pretraining_status(folder))
+        else:
+            run = folder if isinstance(folder, runs.Run) else load_run(folder)
+            statuses.append(run.status())
+    return statuses
 
 
 def train(
@@ -221,7 +260,7 @@ def train(
     with progress_bar(f"stopped; `designspace train {names}` resumes", progress) as bar:
         display = TrainingDisplay(bar, board, len(folders) > 1, silent=not progress)
         pairs = list(zip(folders, options, strict=True))
-        return list(train_runs(pairs, display, display.decoded, make_workers, stop))
+        return list(train_runs(pairs, display, make_workers, stop))
 
 
 def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:

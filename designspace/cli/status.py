@@ -8,6 +8,7 @@ import typer
 from designspace.cli.options import Json
 
 if TYPE_CHECKING:
+    from designspace.pretraining.status import PretrainingStatus
     from designspace.runs.status import RunStatus
 
 _WIDTH = 60
@@ -17,11 +18,15 @@ _MAX_NAMED = 20
 
 
 def status(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs and pretrainings.")
+    ],
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until training ends.")] = False,
     json_: Json = False,
 ) -> None:
     """Show how far runs are: finished, running, failed with reasons, rate, time left, errors.
+
+    Of a pretraining it shows epochs, loss, k-NN accuracy and alarms.
 
     Examples:
 
@@ -35,9 +40,10 @@ def status(
     import time
 
     import designspace as ds
+    from designspace.runs.folder_kind import is_pretraining
 
-    opened = [ds.load_run(run) for run in runs]
-    statuses = [run.status() for run in opened]
+    folders = [Path(run) if is_pretraining(run) else ds.load_run(run) for run in runs]
+    statuses = ds.status(folders)
     if json_:
         records = [one.to_dict() for one in statuses]
         print(json.dumps(records if len(records) > 1 else records[0]))
@@ -52,14 +58,21 @@ def status(
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             live.update(Text(_text(statuses)), refresh=True)
-            if not any(one.heartbeat for one in statuses):
+            if not any(one.running for one in statuses):
                 return
             time.sleep(_SECONDS)
-            statuses = [run.status() for run in opened]
+            statuses = ds.status(folders)
 
 
-def _text(statuses: "list[RunStatus]") -> str:
-    return "\n\n".join("\n".join(_lines(one)) for one in statuses)
+def _text(statuses: "list[RunStatus | PretrainingStatus]") -> str:
+    from designspace.errors import printable
+    from designspace.runs.status import RunStatus
+
+    texts = [
+        _lines(one) if isinstance(one, RunStatus) else map(printable, str(one).splitlines())
+        for one in statuses
+    ]
+    return "\n\n".join("\n".join(lines) for lines in texts)
 
 
 def _lines(status: "RunStatus") -> list[str]:

@@ -59,23 +59,23 @@ def cut(records: Tensor, rows: Tensor, drawn: Draw, side: int) -> Tensor:
     """Crop and flip records.
 
     Args:
-        records: (n, height, width, 3) uint8.
+        records: (n, height, width, channels) uint8.
         rows: Indices of records, (batch,).
         drawn: Crop and flip of each of these records.
         side: Side of the result in pixels.
 
     Returns:
-        (batch, side, side, 3), 0 to 255; float32 if crops are resized, else uint8.
+        (batch, side, side, channels), 0 to 255; float32 if crops are resized, else uint8.
     """
     if drawn.resized:
         return cut_resized(records[rows], drawn.boxes, drawn.flips, side).contiguous()
-    n, height, width, _ = records.shape
+    n, height, width, channels = records.shape
     # A view of all windows of all records; one indexing operation copies the drawn windows.
     windows = records.as_strided(
-        (n, height - side + 1, width - side + 1, side, side * 3),
-        (height * width * 3, width * 3, 3, width * 3, 1),
+        (n, height - side + 1, width - side + 1, side, side * channels),
+        (height * width * channels, width * channels, channels, width * channels, 1),
     )
-    images = windows[rows, drawn.boxes[:, 0], drawn.boxes[:, 1]].view(-1, side, side, 3)
+    images = windows[rows, drawn.boxes[:, 0], drawn.boxes[:, 1]].view(-1, side, side, channels)
     if drawn.flips is None:
         return images
     if images.device.type == "cpu":
@@ -99,11 +99,11 @@ class Normalizer:
         self._shift = shift.float().repeat(side).to(device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Map (batch, side, side, 3), 0 to 255, to (batch, 3, side, side), channels last."""
-        batch, side = images.shape[0], images.shape[1]
-        values = images.reshape(batch, side, side * 3).to(torch.float32)
+        """Map (batch, side, side, n), 0 to 255, to (batch, n, side, side), channels last."""
+        batch, side, _, channels = images.shape
+        values = images.reshape(batch, side, side * channels).to(torch.float32)
         values = values.mul_(self._scale).add_(self._shift)
-        return values.view(batch, side, side, 3).permute(0, 3, 1, 2)
+        return values.view(batch, side, side, channels).permute(0, 3, 1, 2)
 
 
 def resized_boxes(
@@ -144,13 +144,13 @@ def cut_resized(images: Tensor, boxes: Tensor, flips: Tensor | None, side: int) 
     Pixels outside a box have no influence, as if it were cropped first.
 
     Args:
-        images: (n, whole, whole, 3), 0 to 255.
+        images: (n, whole, whole, channels), 0 to 255.
         boxes: Row, column, height and width, (n, 4).
         flips: Whether each crop is mirrored, (n,), or None.
         side: Side of the result in pixels.
 
     Returns:
-        (n, side, side, 3) float32, a view of channels first.
+        (n, side, side, channels) float32, a view of channels first.
     """
     whole = images.shape[1]
     top, left, height, width = boxes.to(torch.float32).unbind(1)

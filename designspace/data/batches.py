@@ -33,7 +33,7 @@ _MEMORY_FRACTION = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Arrays of a cache: records (n, side, side, 3) uint8, and labels (n,) int64 on the device."""
+    """A cache: records (n, side, side, channels) uint8, and labels (n,) int64 on the device."""
 
     train: Tensor
     train_labels: Tensor
@@ -85,7 +85,7 @@ class Batches:
         return len(self._arrays.train) // self._batch
 
     def epoch(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch: images (batch, 3, side, side), labels (batch,)."""
+        """Yield the batches of one epoch: images (batch, channels, side, side), labels (batch,)."""
         generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
         used = self.steps_per_epoch * self._batch
         order = self._order(generator)[:used]

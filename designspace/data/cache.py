@@ -49,7 +49,7 @@ class Cache:
     """A complete cache.
 
     Attributes:
-        path: Its folder: train.npy and val.npy (n, side, side, 3) uint8, and their labels.
+        path: Its folder: train.npy and val.npy (n, side, side, channels) uint8, and their labels.
         content: Hash of images and labels, independent of their path and of the geometry.
         train_images: Number of training images.
         val_images: Number of validation images.
@@ -187,7 +187,8 @@ class _ChunkJob:
 def _build(parts: Parts, folder: Path, jobs: int, progress: Progress) -> None:
     make_folder(folder)
     for name, (items, geometry) in parts.items():
-        _allocate(_records_file(folder, name), (len(items), geometry.side, geometry.side, 3))
+        shape = (len(items), geometry.side, geometry.side, geometry.channels)
+        _allocate(_records_file(folder, name), shape)
         _allocate(_digests_file(folder, name), (len(items), _DIGEST_BYTES))
         _save(folder / f"{name}_labels.npy", items.labels)
     done = folder / "done.jsonl"
@@ -293,18 +294,18 @@ def _decode_chunk(job: _ChunkJob) -> tuple[_Chunk, list[str]]:
     digests = np.load(_digests_file(job.folder, job.part), mmap_mode="r+")
     checksum, errors = hashlib.sha256(), []
     inner = slice(geometry.pad, geometry.pad + geometry.crop)
-    total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    total, squares = np.zeros((2, geometry.channels), np.int64)
     for i, label in enumerate(items.labels):
-        if items.pixels is not None:
-            record = make_record(Image.fromarray(items.pixels[i]), geometry)
-            digest = hashlib.sha256(np.ascontiguousarray(items.pixels[i]).tobytes()).digest()
-        else:
-            path = os.path.join(items.root, items.files[i])
-            try:
+        path = os.path.join(items.root, items.files[i]) if items.files else f"image {i}"
+        try:
+            if items.pixels is not None:
+                record = make_record(Image.fromarray(items.pixels[i]), geometry)
+                digest = hashlib.sha256(np.ascontiguousarray(items.pixels[i]).tobytes()).digest()
+            else:
                 record, digest = decode_file(path, geometry)
-            except ValueError as error:
-                errors.append(f"{path} ({error})")
-                continue
+        except ValueError as error:
+            errors.append(f"{path} ({error})")
+            continue
         checksum.update(digest + int(label).to_bytes(8, "little", signed=True))
         records[job.start + i] = record
         digests[job.start + i] = np.frombuffer(digest[:_DIGEST_BYTES], np.uint8)
@@ -335,8 +336,8 @@ def _describe(parts: Parts, chunks: list[_Chunk]) -> dict[str, Any]:
     training = [chunk for chunk in chunks if chunk.part == "train"]
     pixels = len(items) * geometry.crop**2
     # Exact integer sums: the order of the chunks can't change the result.
-    mean = np.array([sum(chunk.total[k] for chunk in training) for k in range(3)]) / pixels
-    square = np.array([sum(chunk.squares[k] for chunk in training) for k in range(3)]) / pixels
+    mean = np.sum([chunk.total for chunk in training], axis=0) / pixels
+    square = np.sum([chunk.squares for chunk in training], axis=0) / pixels
     std: NDArray[np.float64] = np.sqrt(np.maximum(square - mean**2, 1.0))
     return {
         "format": _FORMAT,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from designspace.errors import InputError, printable
 from designspace.runs.options import parse_source
 
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".npy")
 _SYSTEM_NAMES = {
     *("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "lost+found"),
     "System Volume Information",

@@ -28,8 +28,8 @@ class Backbone:
         model: Its architecture.
         weights: Its state without classifier, in torchvision's names.
         side: Side of the images that it sees, in pixels.
-        mean: Mean of each channel for normalization, 0 to 255.
-        std: Standard deviation of each channel.
+        mean: Mean of each channel for normalization, 0 to 255; None for that of the data.
+        std: Standard deviation of each channel; None likewise.
         source: Checkpoint in words.
         data: Data set that it was pretrained on, as the user named it; None if unknown.
         notes: Messages for the user, such as a damaged checkpoint.
@@ -38,8 +38,8 @@ class Backbone:
     model: Model
     weights: Mapping[str, Tensor]
     side: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     source: str
     data: str | None = None
     notes: tuple[str, ...] = ()
@@ -87,8 +87,8 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
         return _from_run(run, model, side)
     if path.is_dir() and not weight_files(path):
         raise InputError(
-            f"{path} is not the folder of a pretraining: it has no recipe.yaml, nor weights of "
-            "another library"
+            f"{path} is not the folder of a pretraining: it has neither model.yaml and recipe.yaml "
+            "nor weights of another library"
         )
     own = run.started and path.name == run.trunk_file.name
     if model is None:
@@ -105,7 +105,8 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
     if own:
         return _with_statistics(run, model, weights, side, source, checkpoint.notes)
     side = model.skeleton.resolution if side is None else side
-    mean, std = _IMAGENET_MEAN, _IMAGENET_STD
+    rgb = model.skeleton.channels == 3
+    mean, std = (_IMAGENET_MEAN, _IMAGENET_STD) if rgb else (None, None)
     return Backbone(model, weights, side, mean, std, source, notes=checkpoint.notes)
 
 

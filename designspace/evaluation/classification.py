@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from designspace.data.batches import Arrays, Batches, open_arrays
-from designspace.data.cache import Cache, build_cache, default_cache_folder
+from designspace.data.cache import Cache
 from designspace.data.decode import geometries
-from designspace.data.sources import load_source
-from designspace.data.splits import check_labels, split_unseen
+from designspace.data.prepare import prepare_images
 from designspace.evaluation.backbone import Backbone
 from designspace.evaluation.finetune import (
     FinetuneSchedule,
@@ -65,26 +64,21 @@ class Classification:
         self._device = torch.device(resolve_devices(options.device)[0])
         self._autocast = prepare(self._device, threads=options.threads or available_cores())
         self._backbone, self._options, self._observer = backbone, options, observer
-        cache_folder = options.cache or default_cache_folder()
-        source = load_source(options.data, options.download, cache_folder / "data")
-        if options.task is not Task.FEATURES:
-            check_labels(source)
-        self._classes = len(source.classes)
-        split = split_unseen(source)
-        self._split = split.words
-        for text in split.notes:
-            observer.note(text)
         self._recipe = _image_recipe(backbone.side)
-        cache = build_cache(
-            split,
-            geometries(self._recipe),
-            cache_folder / "images",
-            available_cores(),
-            observer.decoded,
+        images = prepare_images(
+            options.data,
+            geometries(self._recipe, backbone.model.skeleton.channels),
+            options.cache,
+            labeled=options.task is not Task.FEATURES,
+            download=options.download,
+            observer=observer,
         )
+        self._classes, self._split = len(images.source.classes), images.split.words
         # The trunk sees images normalized as in pretraining, whatever the data.
-        self._cache: Cache = replace(cache, mean=backbone.mean, std=backbone.std)
-        self._arrays: Arrays = open_arrays(cache.path, self._device)
+        self._cache: Cache = images.cache
+        if backbone.mean and backbone.std:
+            self._cache = replace(images.cache, mean=backbone.mean, std=backbone.std)
+        self._arrays: Arrays = open_arrays(self._cache.path, self._device)
         self._features: dict[str, ImageFeatures] = {}
 
     def features(self) -> ImageFeatures:
@@ -212,7 +206,8 @@ class Classification:
             trunk.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             train, val = (
                 extract_features(
-                    *(trunk, images, backbone.side, backbone.mean, backbone.std, self._device),
+                    *(trunk, images, backbone.side, self._cache.mean, self._cache.std),
+                    self._device,
                     autocast=self._autocast,
                 )
                 for images in (arrays.train, arrays.val)

@@ -14,7 +14,7 @@ from designspace.export.manifest import file_record, write_manifest
 from designspace.export.pycls_config import PYCLS
 from designspace.export.state_keys import STYLES
 from designspace.export.target import Target, differences
-from designspace.export.targets import MODEL_YAML, ONNX, find_target
+from designspace.export.targets import MODEL_YAML, ONNX, TARGETS, find_target
 from designspace.export.weights import Weights, convert, read_weights, write_safetensors
 from designspace.io.atomic_write import make_folder, write_text
 
@@ -178,10 +178,11 @@ class _Job:
             self._verify(target, model, folder)
 
     def _representable(self, target: Target) -> Model:
-        if self.model.skeleton.channels != 3:
+        if self.model.skeleton.channels != 3 and not target.any_channels:
+            others = ", ".join(name for name, other in TARGETS.items() if other.any_channels)
             raise InputError(
                 f"{target.name} supports images of 3 channels; {self.model.name} has "
-                f"{self.model.skeleton.channels}. onnx and model.yaml support any number"
+                f"{self.model.skeleton.channels}. These support any number: {others}"
             )
         left_out = self.model.body.se_ratio > 0 and not all(map(all, self.model.squeeze_widths))
         if left_out and target is not PYCLS:

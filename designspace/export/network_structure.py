@@ -32,7 +32,7 @@ class Structure:
     acts: int
 
 
-def measure(network: nn.Module, resolution: int) -> Structure:
+def measure(network: nn.Module, resolution: int, channels: int = 3) -> Structure:
     """Measure a network on `meta` with one square image."""
     network.eval()
     ran: list[tuple[nn.Conv2d | nn.Linear, torch.Size]] = []
@@ -49,7 +49,7 @@ def measure(network: nn.Module, resolution: int) -> Structure:
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
-            network(torch.empty(1, 3, resolution, resolution, device="meta"))
+            network(torch.empty(1, channels, resolution, resolution, device="meta"))
     finally:
         for hook in hooks:
             hook.remove()

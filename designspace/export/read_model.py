@@ -116,7 +116,7 @@ class _ClassyTrunk(_Keys):
 
 class _TransformersConfig(_Keys):
     model_type: Literal["regnet"]
-    num_channels: Literal[3] = 3
+    num_channels: int = 3
     embedding_size: int = 32
     hidden_sizes: list[int] = [128, 192, 512, 1088]
     depths: list[int] = [2, 6, 12, 2]
@@ -259,6 +259,7 @@ def _from_transformers(config: _TransformersConfig, path: Path) -> Model:
     skeleton = Skeleton(
         classes=config.num_labels or len(config.id2label or ()) or Skeleton().classes,
         stem_width=config.embedding_size,
+        channels=config.num_channels,
         strides=(2 if config.downsample_in_first_stage else 1, *(2,) * (len(widths) - 1)),
     )
     return _model(path, body, skeleton, None)

@@ -30,6 +30,7 @@ class Target:
         rebuild: Builds the network with the library from the files, on the current device.
         keys: Key style of its weights, or None if none are converted.
         weights: Returns the file name of converted weights.
+        any_channels: Whether its images may have other than 3 channels.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Target:
     rebuild: "Callable[[Model, Path], nn.Module] | None" = None
     keys: str | None = None
     weights: Callable[[Model], str] | None = None
+    any_channels: bool = False
 
 
 def differences(model: Model, other: Model) -> list[str]:

@@ -11,13 +11,14 @@ from designspace.export.transformers_config import TRANSFORMERS
 from designspace.export.vissl import VISSL
 
 # An ONNX file is a network with weights, not a description: see onnx_graph.
-ONNX = Target("onnx", lambda model: {}, package="onnxruntime")
+ONNX = Target("onnx", lambda model: {}, package="onnxruntime", any_channels=True)
 # model.yaml is always written; as a target it adds converted weights.
 MODEL_YAML = Target(
     "model.yaml",
     lambda model: {"model.yaml": model_text(model)},
     keys="torchvision",
     weights=lambda model: "weights.safetensors",
+    any_channels=True,
 )
 TARGETS: dict[str, Target] = {
     target.name: target

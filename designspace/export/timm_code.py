@@ -61,7 +61,8 @@ def _represent(model: Model) -> Model:
 
 def _files(model: Model) -> dict[str, str]:
     regnet, name = model.regnet or fitted_regnet(model.body), identifier(model)
-    side, classes = model.skeleton.resolution, model.skeleton.classes
+    skeleton = model.skeleton
+    side, classes, channels = skeleton.resolution, skeleton.classes, skeleton.channels
     text = f'''"""{describe(_represent(model))}"""
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -75,10 +76,10 @@ CFG = RegNetCfg(
     group_size={regnet.g},
     bottle_ratio={1 / regnet.b!r},
     se_ratio={float(model.body.se_ratio)!r},
-    stem_width={model.skeleton.stem_width},
+    stem_width={skeleton.stem_width},
 )
 default_cfgs = generate_default_cfgs(
-    {{"{name}": {{"input_size": (3, {side}, {side}), "num_classes": {classes}}}}}
+    {{"{name}": {{"input_size": ({channels}, {side}, {side}), "num_classes": {classes}}}}}
 )
 
 
@@ -100,4 +101,5 @@ TIMM = Target(
     rebuild=rebuild,
     keys="timm",
     weights=lambda model: f"{identifier(model)}.safetensors",
+    any_channels=True,
 )

@@ -10,10 +10,15 @@ from designspace.export.python_code import rebuild
 from designspace.export.target import Target
 
 _STEM = '''
-def _stem(width_in, width_out, norm_layer, activation_layer):
-    """A 3x3 convolution that keeps the size of small images."""
+def _stem(_, width_out, norm_layer, activation_layer):
+    """A 3x3 convolution of {channels} channels and stride {stride}."""
     return Conv2dNormActivation(
-        width_in, width_out, 3, 1, norm_layer=norm_layer, activation_layer=activation_layer
+        {channels},
+        width_out,
+        3,
+        {stride},
+        norm_layer=norm_layer,
+        activation_layer=activation_layer,
     )
 
 '''
@@ -21,9 +26,10 @@ def _stem(width_in, width_out, norm_layer, activation_layer):
 
 def _files(model: Model) -> dict[str, str]:
     body, skeleton, name = model.body, model.skeleton, identifier(model)
-    small = skeleton.stem_stride == 1
-    imports = "from torchvision.ops.misc import Conv2dNormActivation\n" if small else ""
-    stem = ", stem_type=_stem" if small else ""
+    channels, stride = skeleton.channels, skeleton.stem_stride
+    other = (channels, stride) != (3, 2)
+    imports = "from torchvision.ops.misc import Conv2dNormActivation\n" if other else ""
+    stem = ", stem_type=_stem" if other else ""
     text = f'''"""{describe(model)}"""
 
 from torchvision.models.regnet import BlockParams, RegNet
@@ -36,7 +42,7 @@ BLOCKS = BlockParams(
     strides={list(skeleton.strides)},
     se_ratio={body.se_ratio or None},
 )
-{_STEM if small else ""}
+{_STEM.format(channels=channels, stride=stride) if other else ""}
 def {name}(num_classes: int = {skeleton.classes}, **kwargs) -> RegNet:
     """Build the network with fresh weights."""
     return RegNet(BLOCKS, num_classes, stem_width={skeleton.stem_width}{stem}, **kwargs)
@@ -51,4 +57,5 @@ TORCHVISION = Target(
     rebuild=rebuild,
     keys="torchvision",
     weights=lambda model: f"{identifier(model)}.safetensors",
+    any_channels=True,
 )

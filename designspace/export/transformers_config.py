@@ -25,7 +25,7 @@ def transformers_config(model: Model) -> dict[str, Any]:
     return {
         "architectures": ["RegNetForImageClassification"],
         "model_type": "regnet",
-        "num_channels": 3,
+        "num_channels": skeleton.channels,
         "embedding_size": skeleton.stem_width,
         "hidden_sizes": list(_widths(body)),
         "depths": list(body.depths),
@@ -107,4 +107,5 @@ TRANSFORMERS = Target(
     rebuild=_rebuild,
     keys="transformers",
     weights=lambda _: WEIGHTS,
+    any_channels=True,
 )

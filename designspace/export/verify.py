@@ -101,8 +101,8 @@ def verify_structure(
     from designspace.export.network_structure import measure
     from designspace.networks import build
 
-    side = model.skeleton.resolution
-    rebuilt, ours = measure(theirs, side), measure(build(model, device="meta"), side)
+    size = (model.skeleton.resolution, model.skeleton.channels)
+    rebuilt, ours = measure(theirs, *size), measure(build(model, device="meta"), *size)
     for name in ("spatial", "layers", "params", "flops", "acts"):
         if getattr(rebuilt, name) != getattr(ours, name):
             values = (shortened(str(getattr(one, name)), 200) for one in (rebuilt, ours))

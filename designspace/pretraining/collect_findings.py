@@ -55,7 +55,6 @@ def _pictures(
     """Nearest neighbors of the newest checkpoint, computed if those on disk are older."""
     import torch
 
-    from designspace.data.cache import default_cache_folder
     from designspace.pretraining.images import decode_images
     from designspace.pretraining.neighbor_gallery import (
         nearest_neighbor_gallery,
@@ -68,8 +67,8 @@ def _pictures(
     if saved is not None and int(saved["iteration"]) >= iteration:
         return saved
     try:
-        folder = default_cache_folder() if cache is None else Path(cache)
-        images = decode_images(run.data().source, run.recipe(), folder)
+        folder, channels = None if cache is None else Path(cache), run.model().skeleton.channels
+        images = decode_images(run.data().source, run.recipe(), channels, folder)
     except InputError:  # the images have moved; the report mentions it
         return saved
     gallery = nearest_neighbor_gallery(run, images, torch.device(resolve_devices(device)[0]))

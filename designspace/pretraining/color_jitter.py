@@ -1,6 +1,7 @@
 """Color jitter, grayscale and blur of whole batches, with random numbers for each image.
 
 The operations are torchvision's on floats from 0 to 1, drawn from the same distributions.
+Saturation, hue and grayscale apply to RGB only; the luma of other images is the mean of channels.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,16 +78,18 @@ def draw_colors(augment: Augment, n: int, generator: torch.Generator) -> ColorDr
     )
 
 
-def color_ops(draw: ColorDraw, augment: Augment, side: int) -> list[ColorOp]:
+def color_ops(draw: ColorDraw, augment: Augment, side: int, channels: int = 3) -> list[ColorOp]:
     """Return the operations on images of a side, in order; their tensors are on the CPU."""
     ops = []
+    kinds = (brightness, contrast, saturation, hue)[: 4 if channels == 3 else 2]
     for turn in draw.order.unbind(1):
-        for kind, apply in enumerate((brightness, contrast, saturation, hue)):
+        for kind, apply in enumerate(kinds):
             if augment.jitter[kind]:
                 rows = torch.nonzero(draw.jitter & (turn == kind))[:, 0]
                 ops.append(ColorOp(apply, rows, draw.factors[rows, kind]))
-    rows = torch.nonzero(draw.grey)[:, 0]
-    ops.append(ColorOp(to_grey, rows, draw.sigma[rows]))
+    if channels == 3:
+        rows = torch.nonzero(draw.grey)[:, 0]
+        ops.append(ColorOp(to_grey, rows, draw.sigma[rows]))
     rows = torch.nonzero(draw.sigma > 0)[:, 0]
     if len(rows):
         ops.append(ColorOp(blur, rows, blur_weights(draw.sigma[rows], side)))
@@ -94,7 +97,7 @@ def color_ops(draw: ColorDraw, augment: Augment, side: int) -> list[ColorOp]:
 
 
 def apply_color_ops(images: Tensor, ops: Sequence[ColorOp]) -> None:
-    """Change images (n, 3, side, side) from 0 to 1 in place, on the device of the operations."""
+    """Change images (n, channels, side, side) from 0 to 1 in place, on the operations' device."""
     for op in ops:
         if len(op.rows) == len(images):
             op.apply(images, op.numbers)
@@ -105,7 +108,9 @@ def apply_color_ops(images: Tensor, ops: Sequence[ColorOp]) -> None:
 
 
 def grey(images: Tensor) -> Tensor:
-    """Return the luma of (n, 3, ...), (n, ...)."""
+    """Return the luma of RGB images (n, 3, ...), the mean of other channels; (n, ...)."""
+    if images.shape[1] != 3:
+        return images.mean(1)
     red, green, blue = images.unbind(1)
     return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
@@ -180,7 +185,7 @@ def blur(images: Tensor, weights: Tensor) -> None:
     """Blur images in place; edges are replicated, as in PIL.
 
     Args:
-        images: (n, 3, side, side).
+        images: (n, channels, side, side).
         weights: See `blur_weights`, (n, taps).
     """
     reach = weights.shape[1] - 1

@@ -74,15 +74,21 @@ def non_finite_message(iteration: int, epoch: int, rate: float) -> str:
     )
 
 
-def recipe_warnings(recipe: SwavRecipe, per_epoch: int) -> list[str]:
+def recipe_warnings(recipe: SwavRecipe, per_epoch: int, channels: int = 3) -> list[str]:
     """Return warnings about parts of a recipe that will have no effect, or can't work.
 
     Args:
         recipe: How it will be trained.
         per_epoch: Iterations per epoch.
+        channels: Of the images.
     """
     total, queue = per_epoch * recipe.epochs, recipe.queue
     warnings = []
+    if channels != 3 and (recipe.augment.grey or any(recipe.augment.jitter[2:])):
+        warnings.append(
+            f"images of {channels} channels have no color: saturation, hue and grayscale are "
+            "skipped. Brightness, contrast, blur and flips apply"
+        )
     embeddings = recipe.batch_size + (queue.length if queue else 0)
     if embeddings < recipe.prototypes:
         warnings.append(

@@ -29,8 +29,8 @@ def extract_features(
     """Return the pooled features of images; the trunk is left in evaluation mode.
 
     Args:
-        trunk: From (n, 3, side, side) to (n, width).
-        records: Images, (n, height, height, 3) uint8; their central squares are used.
+        trunk: From (n, channels, side, side) to (n, width).
+        records: Images, (n, height, height, channels) uint8; their central squares are used.
         side: Side of that square in pixels.
         mean: Mean of each channel for normalization, 0 to 255.
         std: Standard deviation of each channel.
@@ -41,8 +41,8 @@ def extract_features(
         (n, width) float32 on the device.
     """
     trunk.eval()
-    shift = torch.tensor(mean, device=device).view(3, 1, 1)
-    scale = torch.tensor(std, device=device).view(3, 1, 1)
+    shift = torch.tensor(mean, device=device).view(-1, 1, 1)
+    scale = torch.tensor(std, device=device).view(-1, 1, 1)
     first = (records.shape[1] - side) // 2
     square = slice(first, first + side)
     features = []

@@ -65,29 +65,31 @@ class CropMaker:
         """Prepare; mean and std of each channel are from 0 to 255, device defaults to the CPU."""
         self._augment, self._device = recipe.augment, device or torch.device("cpu")
         self._mean, self._std = (
-            torch.tensor(values, device=self._device).view(3, 1, 1) / 255 for values in (mean, std)
+            torch.tensor(values, device=self._device).view(-1, 1, 1) / 255 for values in (mean, std)
         )
 
     def __call__(self, records: Tensor, draws: list[CropDraw]) -> list[Tensor]:
         """Make crops.
 
         Args:
-            records: (n, side, side, 3) uint8, on the device.
+            records: (n, side, side, channels) uint8, on the device.
             draws: One for each crop.
 
         Returns:
-            One tensor per size, (count * n, 3, size, size) in channels_last: crop after crop.
+            One tensor per size, (count * n, channels, size, size) in channels_last, crop after
+            crop.
         """
+        channels = records.shape[3]
         sizes = list(dict.fromkeys(draw.size for draw in draws))
         crops: list[Tensor] = []
         parts: list[Tensor] = []
         for size in sizes:
             count = sum(draw.size == size for draw in draws)
-            shape = (count * len(records), 3, size, size)
+            shape = (count * len(records), channels, size, size)
             crops.append(torch.empty(shape, device=self._device, memory_format=torch.channels_last))
             parts += torch.split(crops[-1], len(records))
         ordered = sorted(draws, key=lambda draw: sizes.index(draw.size))
-        if self._device.type == "cpu" and numba_loops.available():
+        if self._device.type == "cpu" and channels == 3 and numba_loops.available():
             for draw, out in zip(ordered, parts, strict=True):
                 self.one_by_one(records, draw, out)
         else:
@@ -95,11 +97,12 @@ class CropMaker:
         return crops
 
     def batched(self, records: Tensor, draws: Sequence[CropDraw], outs: Sequence[Tensor]) -> None:
-        """Make one crop of all images at a time with torch, into (n, 3, size, size) each.
+        """Make one crop of all images at a time with torch, into (n, channels, size, size) each.
 
         All random numbers reach the device in one copy; nothing waits for it.
         """
-        ops = [color_ops(draw.colors, self._augment, draw.size) for draw in draws]
+        channels = records.shape[3]
+        ops = [color_ops(draw.colors, self._augment, draw.size, channels) for draw in draws]
         tensors: list[Tensor] = []
         for draw, own in zip(draws, ops, strict=True):
             tensors += [draw.boxes, draw.flips]
@@ -114,7 +117,7 @@ class CropMaker:
             out.copy_(images.sub_(self._mean).div_(self._std))
 
     def one_by_one(self, records: Tensor, draw: CropDraw, out: Tensor) -> None:
-        """Do the same for one crop on a CPU, image by image with compiled loops; needs numba."""
+        """Do the same for one crop of RGB images on a CPU, image by image; needs numba."""
         from designspace.pretraining.multicrop_kernels import make_crops
 
         colors = draw.colors

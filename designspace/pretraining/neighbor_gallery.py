@@ -67,7 +67,7 @@ def nearest_neighbor_gallery(
     gallery = _neighbors_and_prototypes(features.cpu(), labels, scores)
     rows = np.unique(np.concatenate([gallery["neighbours"].ravel(), gallery["prototypes"].ravel()]))
     rows = rows[rows >= 0]
-    pictures = _shrink(records[torch.from_numpy(rows).to(records.device)].cpu())
+    pictures = _pictures(records[torch.from_numpy(rows).to(records.device)].cpu())
     for name in ("neighbours", "prototypes"):
         places = np.searchsorted(rows, gallery[name])
         gallery[name] = np.where(gallery[name] < 0, -1, places).astype(np.int64)
@@ -140,9 +140,10 @@ def _cycle_classes(labels: Tensor) -> Tensor:
     return torch.tensor([row for _, _, row in sorted(rounds)])
 
 
-def _shrink(records: Tensor) -> NDArray[np.uint8]:
-    """Resize square images to at most the largest side of a picture."""
-    side = records.shape[1]
+def _pictures(records: Tensor) -> NDArray[np.uint8]:
+    """Resize to at most the largest side of a picture; of other channels than RGB show three."""
+    side, channels = records.shape[1], records.shape[3]
+    records = records[..., [0, 1 % channels, 2 % channels]]
     if side <= _SIDE:
         return records.numpy()
     images = records.permute(0, 3, 1, 2).float()

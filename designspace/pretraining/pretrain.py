@@ -13,7 +13,7 @@ from torch import Tensor
 
 from designspace.arch import Model
 from designspace.data.batches import Arrays, open_arrays
-from designspace.data.cache import Cache, default_cache_folder
+from designspace.data.cache import Cache
 from designspace.errors import Diverged, InputError
 from designspace.io.atomic_write import make_folder
 from designspace.io.lock import lock
@@ -164,13 +164,14 @@ def pretrain(
     check_threads(threads)
     initial = None if weights is None else load_initial_weights(weights, model, recipe)
     out, observer = Path(out), observer or _Silent()
-    folder = default_cache_folder() if cache is None else Path(cache)
+    folder = None if cache is None else Path(cache)
     board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
     with process_group(device) as group:
         autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
         run = PretrainRun(make_folder(out))
         with lock(run.lock_file, f"the folder {out}") if group.first else nullcontext():
-            images = _decode_once(data, recipe, folder, download, group, observer)
+            channels = model.skeleton.channels
+            images = _decode_once(data, recipe, channels, folder, download, group, observer)
             if group.first:
                 start = None if initial is None else initial.start
                 notes = run.begin(model, recipe, _stamp(data, seed, images), start)
@@ -223,7 +224,8 @@ class _Loop:
             trainer.restore(state)
         self._first = trainer.iteration
         if first:
-            for text in (*recipe_warnings(self._recipe, self._per_epoch), *notes):
+            channels = len(self._images.mean)
+            for text in (*recipe_warnings(self._recipe, self._per_epoch, channels), *notes):
                 self._observer.note(text)
             self._observer.begin(self._first, self._total)
             if self._board:
@@ -336,7 +338,8 @@ class _Loop:
 def _decode_once(
     data: str,
     recipe: SwavRecipe,
-    folder: Path,
+    channels: int,
+    folder: Path | None,
     download: bool,
     group: ProcessGroupInfo,
     observer: PretrainObserver,
@@ -345,7 +348,7 @@ def _decode_once(
     if not group.first:
         group.wait_for_first()
     first = observer if group.first else None
-    images = decode_images(data, recipe, folder, download and group.first, first)
+    images = decode_images(data, recipe, channels, folder, download and group.first, first)
     if group.first:
         group.wait_for_first()
     if images.train_images < recipe.batch_size:

@@ -22,6 +22,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.pretraining import distributed_checkpoint
 from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.recipe import SwavRecipe, parse_recipe
+from designspace.runs.folder_kind import is_pretraining
 from designspace.training import checkpoint
 
 _FILES = ("model.yaml", "recipe.yaml", "steps.jsonl", "epochs.jsonl", "evaluation", ".lock")
@@ -44,8 +45,8 @@ class DataStamp(BaseModel):
     source: str
     images: int = Field(ge=1)
     content: str
-    mean: list[float] = Field(min_length=3, max_length=3)
-    std: list[float] = Field(min_length=3, max_length=3)
+    mean: list[float] = Field(min_length=1)
+    std: list[float] = Field(min_length=1)
     seed: int = Field(ge=0)
 
 
@@ -96,7 +97,7 @@ class PretrainRun:
     @property
     def started(self) -> bool:
         """Whether the folder holds a pretraining."""
-        return (self.path / "recipe.yaml").is_file()
+        return is_pretraining(self.path)
 
     def begin(
         self, model: Model, recipe: SwavRecipe, data: DataStamp, start: Start | None = None
@@ -113,6 +114,8 @@ class PretrainRun:
             InputError: The folder holds another pretraining.
         """
         check_links(make_folder(self.path), _FILES)
+        if not self.started and (self.path / "recipe.yaml").exists():
+            raise InputError(f"out is {self.path}, a run folder; pass another folder", "out")
         if not self.started:
             write_model(model, self.path / "model.yaml")
             content = {"recipe": recipe.to_dict(), "data": data.model_dump()}

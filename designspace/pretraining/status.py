@@ -65,7 +65,9 @@ def pretraining_status(folder: Path | str) -> PretrainingStatus:
     """
     run = PretrainRun(Path(folder))
     if not run.started:
-        raise InputError(f"{folder} is not the folder of a pretraining: it has no recipe.yaml")
+        raise InputError(
+            f"{folder} is not the folder of a pretraining: it has no model.yaml and recipe.yaml"
+        )
     recipe, steps, epochs = run.recipe(), run.steps(), run.epochs()
     knn = [epoch["knn"] for epoch in epochs if "knn" in epoch]
     newest = (epochs or steps)[-1:]

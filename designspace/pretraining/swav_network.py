@@ -20,7 +20,7 @@ from designspace.pretraining.recipe import Head, SwavRecipe
 
 
 def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> RegNet:
-    """Build a network without classifier: (n, 3, side, side) to pooled features (n, width)."""
+    """Build a network without classifier: (n, channels, side, side) to features (n, width)."""
     network = build(model, zero_init_residual, device)
     network.fc = nn.Identity()
     return network
@@ -67,7 +67,7 @@ class SwavNetwork(nn.Module):
         """Embed crops and score them against the prototypes.
 
         Args:
-            crops: One tensor per size, (count * batch, 3, side, side), crop after crop.
+            crops: One tensor per size, (count * batch, channels, side, side), crop after crop.
 
         Returns:
             Embeddings of length 1, (crops * batch, dim), and scores, (crops * batch, K), in the

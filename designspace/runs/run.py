@@ -20,6 +20,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.data_record import DataRecord, parse_data
 from designspace.runs.dataframe import run_frame
 from designspace.runs.execution import Execution, parse_execution
+from designspace.runs.folder_kind import not_a_run
 from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
@@ -91,14 +92,8 @@ class Run:
         """
         run = cls(path)
         run.check_files()
-        if not run.path.is_dir():
-            raise InputError(f"no run folder {path}; `designspace sample` creates one")
-        for file in (run.space_file, run.population_file):
-            if not file.is_file():
-                raise InputError(
-                    f"{path} is not a run folder: it has no {file.name}; "
-                    "`designspace sample` creates one"
-                )
+        if not (run.space_file.is_file() and run.population_file.is_file()):
+            raise not_a_run(path)
         return run
 
     @classmethod

@@ -28,6 +28,11 @@ class RunStatus:
     heartbeat: Heartbeat | None
     torn: bool = False
 
+    @property
+    def running(self) -> bool:
+        """Whether a process is training the run now."""
+        return self.heartbeat is not None
+
     def count(self, state: TrialState) -> int:
         """Return the number of trials in a state."""
         return sum(trial.state is state for trial in self.trials)

@@ -11,13 +11,16 @@ INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_
 _OPTIONAL = ("block", "distinct", "total_depth")
 _EXTENDED = ("input", "axes")
 _EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps")
+# What a range takes from the parent's range of the same axis.
+_RANGE = ("distribution", "low", "high", "step")
 
 
 def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
     """Return the child's data with what it leaves out taken from its parent.
 
-    Maps extend the parent's. An empty map or null removes the parent's monotone, distinct, tie or
-    caps; null for one of their entries removes that entry.
+    Maps extend the parent's, and so do ranges: `d: {high: 5}` keeps the lower end. An empty map or
+    null removes the parent's monotone, distinct, tie or caps; null for one of their entries removes
+    that entry.
 
     Args:
         parent: Complete data of a space.
@@ -43,8 +46,19 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
             and isinstance(value, Mapping)
         ):
             both = {**before, **value}
+            if key == "axes":
+                both |= {name: _extended(before.get(name), axis) for name, axis in value.items()}
             removable = key in _EXTENDED_OR_REMOVED
             merged[key] = {k: v for k, v in both.items() if not removable or v is not None}
         else:
             merged[key] = value
     return merged
+
+
+def _extended(before: Any, axis: Any) -> Any:
+    """Return the data of an axis with what its range leaves out taken from the parent's range."""
+    if not (isinstance(before, Mapping) and isinstance(axis, Mapping)):
+        return axis
+    if "values" in axis or "choice" in (before.get("distribution"), axis.get("distribution")):
+        return axis
+    return {**{key: before[key] for key in _RANGE if key in before}, **axis}

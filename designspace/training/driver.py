@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from designspace.data.prepare import DecodingObserver
 from designspace.errors import InputError
 from designspace.runs import Run, Trial, TrialState
 from designspace.runs.heartbeat import Heartbeat
@@ -69,11 +70,8 @@ class RunPlan:
     flops: Sequence[int]
 
 
-class Observer(Protocol):
+class Observer(DecodingObserver, Protocol):
     """Receives messages and progress during training."""
-
-    def note(self, text: str) -> None:
-        """A message for the user."""
 
     def trial(self, run: Run, trial: Trial, progress: RunProgress) -> None:
         """A trial was written to the journal of a run; `progress` is of all runs."""

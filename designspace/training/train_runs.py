@@ -9,10 +9,9 @@ import torch
 
 from designspace.arch import registered_block
 from designspace.data.batches import LARGE
-from designspace.data.cache import Cache, Progress, build_cache, default_cache_folder
-from designspace.data.decode import geometries, median_side
-from designspace.data.sources import load_source
-from designspace.data.splits import split
+from designspace.data.cache import Cache
+from designspace.data.decode import Geometry, geometries, median_side
+from designspace.data.prepare import prepare_images
 from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, remove_temporary_files
 from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialState
@@ -79,7 +78,6 @@ def local_workers(options: TrainOptions, trials: int, work: Work = run_task) -> 
 def train_runs(
     runs: Sequence[tuple[Run, TrainOptions]],
     observer: Observer,
-    cache_progress: Progress | None = None,
     make_workers: Callable[[TrainOptions, int], Workers] = local_workers,
     until: Callable[[], str | None] = lambda: None,
 ) -> tuple[RunProgress, ...]:
@@ -88,7 +86,6 @@ def train_runs(
     Args:
         runs: Run folders with their options; `jobs` and `device` are those of the first.
         observer: Receives messages and progress.
-        cache_progress: Called with the numbers of decoded images and of all images.
         make_workers: Starts the workers, given options and the number of trials.
         until: Called after each trial; a returned text is shown and ends the training.
 
@@ -106,7 +103,7 @@ def train_runs(
     with ExitStack() as locks:
         for run, _ in runs:
             locks.enter_context(run.lock())
-        images = _Images(observer, cache_progress)
+        images = _Images(observer)
         plans = [_plan(i, run, options, images) for i, (run, options) in enumerate(runs)]
         workers = make_workers(runs[0][1], max(1, sum(len(plan.tasks) for plan in plans)))
         try:
@@ -123,7 +120,7 @@ def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") ->
     options = replace(options, recipe=options.recipe.at(population.skeleton.resolution))
     run.check_training(options.recipe)
     indices, done = _select(run, options)
-    cache, data = images.prepare(options)
+    cache, data = images.prepare(options, population.skeleton.channels)
     run.begin_training(options.recipe, data, options.execution)
     run.append_trials([])
     for folder in (run.path, make_folder(run.checkpoints)):
@@ -186,27 +183,31 @@ def _check_together(runs: list[TrainOptions]) -> None:
 class _Images:
     """Finds, splits and decodes images, once for all runs that train on the same ones."""
 
-    def __init__(self, observer: Observer, progress: Progress | None) -> None:
-        self._observer, self._progress = observer, progress
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
         self._prepared: dict[tuple[object, ...], tuple[Cache, DataRecord]] = {}
 
-    def prepare(self, options: TrainOptions) -> tuple[Cache, DataRecord]:
+    def prepare(self, options: TrainOptions, channels: int) -> tuple[Cache, DataRecord]:
         """Return the decoded images for some options, and their record."""
-        sizes = geometries(options.recipe)
+        sizes = geometries(options.recipe, channels)
         key = (options.data, options.download, options.val, options.home, sizes)
         if key not in self._prepared:
-            self._prepared[key] = self._decode(options)
+            self._prepared[key] = self._decode(options, sizes)
         cache, record = self._prepared[key]
         return cache, replace(record, seed=options.seed)
 
-    def _decode(self, options: TrainOptions) -> tuple[Cache, DataRecord]:
-        home = options.home or default_cache_folder()
-        source = load_source(options.data, options.download, home / "data")
-        parts = split(source, options.val)
-        sizes, cores = geometries(options.recipe), devices.available_cores()
-        cache = build_cache(parts, sizes, home / "images", cores, self._progress)
-        for note in (*parts.notes, *cache.notes):
-            self._observer.note(note)
+    def _decode(
+        self, options: TrainOptions, sizes: tuple[Geometry, Geometry]
+    ) -> tuple[Cache, DataRecord]:
+        images = prepare_images(
+            options.data,
+            sizes,
+            options.home,
+            val=options.val,
+            download=options.download,
+            observer=self._observer,
+        )
+        parts, cache = images.split, images.cache
         side, resolution = median_side(parts.train), options.recipe.resolution
         if resolution is not None and side >= _MIN_DOWNSCALING * resolution:
             self._observer.note(
@@ -223,7 +224,7 @@ class _Images:
             val=parts.choice,
             split=parts.words,
             seed=options.seed,
-            classes=len(source.classes),
+            classes=len(images.source.classes),
             train_images=cache.train_images,
             val_images=cache.val_images,
             content=cache.content,

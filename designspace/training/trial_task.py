@@ -15,10 +15,9 @@ import torch
 
 from designspace.arch import Block, Model, register_block
 from designspace.data.batches import Batches
-from designspace.data.cache import Cache, build_cache, default_cache_folder, open_cache
-from designspace.data.decode import geometries
-from designspace.data.sources import load_source
-from designspace.data.splits import split
+from designspace.data.cache import Cache, default_cache_folder, open_cache
+from designspace.data.decode import Geometry, geometries
+from designspace.data.prepare import prepare_images
 from designspace.errors import Diverged, InputError
 from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, devices
@@ -222,7 +221,8 @@ def _open_images(task: TrialTask) -> Cache:
     """Open the images that the driver decoded, or decode them on this machine."""
     if task.cache is not None:
         return open_cache(task.cache)
-    cache = _decode_images(task.data.source, task.data.val, task.recipe, _home(task))
+    geometry = geometries(task.recipe, task.model.skeleton.channels)
+    cache = _decode_images(task.data.source, task.data.val, geometry, _home(task))
     if cache.content != task.data.content:
         raise InputError(
             f"the images of {task.data.source} on {socket.gethostname()} differ from the run's"
@@ -235,9 +235,8 @@ def _home(task: TrialTask) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _decode_images(source: str, val: str, recipe: Recipe, home: Path) -> Cache:
-    parts = split(load_source(source, home=home / "data"), val)
-    return build_cache(parts, geometries(recipe), home / "images", devices.available_cores())
+def _decode_images(source: str, val: str, geometry: tuple[Geometry, Geometry], home: Path) -> Cache:
+    return prepare_images(source, geometry, home, val=val).cache
 
 
 def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:

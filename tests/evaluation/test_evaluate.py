@@ -249,7 +249,7 @@ def test_wrong_requests_are_refused(place, refused, tmp_path):
 
 def test_what_is_nothing_to_evaluate_is_refused(place, refused, tmp_path):
     assert "there is no " in refused("evaluate", tmp_path / "none")
-    assert "it has no recipe.yaml" in refused("evaluate", tmp_path)
+    assert "is not the folder of a pretraining" in refused("evaluate", tmp_path)
     weights = tmp_path / "trunk.pt"
     weights.write_bytes((place / "run" / "trunk.pt").read_bytes())
     assert "model is missing" in refused("evaluate", weights)

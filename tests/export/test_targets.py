@@ -1,6 +1,7 @@
 """What each library makes of written files, and what is refused because it would come out wrong."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from designspace.export import verify
 from designspace.export.export_model import export_model
 from designspace.export.identifiers import identifier
 from designspace.export.network_structure import measure
+from designspace.export.read_model import read_model_file
 from designspace.export.state_keys import key_names
 from designspace.export.target import differences
 from designspace.export.targets import TARGETS, find_target
@@ -46,7 +48,13 @@ regnets = st.builds(
 )
 
 
-@pytest.mark.parametrize("model", [SMALL, published("RegNetX-200MF").at(64)], ids=lambda m: m.name)
+GREY = replace(SMALL, name="grey").at(channels=1)
+SPECTRAL = replace(SMALL, name="spectral", skeleton=Skeleton(32, 10, 8, 1, (1, 2, 2, 2), 5))
+
+
+@pytest.mark.parametrize(
+    "model", [SMALL, GREY, published("RegNetX-200MF").at(64)], ids=lambda m: m.name
+)
 def test_every_library_rebuilds_the_network(tmp_path, model):
     exported = export_model(model, REBUILT, tmp_path, verify=True)
     assert not exported.refused
@@ -102,7 +110,7 @@ def test_squeeze_widths_of_0_and_other_channels_go_only_where_they_can(tmp_path)
     assert "squeeze-and-excitation where its width rounds to 0" in exported.refused["torchvision"]
     assert sorted(build(tiny).state_dict()) == sorted(key_names(tiny, "torchvision"))
     exported = export_model(SMALL.at(channels=1), everywhere, tmp_path / "gray")
-    assert set(exported.refused) == set(everywhere) - {"onnx"}
+    assert set(exported.refused) == {"classyvision", "vissl", "pycls"}
     assert "images of 3 channels" in exported.refused["pycls"]
 
 
@@ -244,3 +252,16 @@ def test_one_swapped_statistic_changes_the_outputs(tmp_path):
 def test_an_unknown_target_lists_the_nearest():
     with pytest.raises(InputError, match=r"no export target 'tim'; did you mean timm"):
         find_target("tim")
+
+
+def test_five_channels_and_a_stem_of_stride_1_go_to_torchvision(tmp_path):
+    exported = export_model(SPECTRAL, ["torchvision", "onnx"], tmp_path, verify=True)
+    assert not exported.refused
+    assert exported.verification[0].checks[-1].startswith("outputs equal")
+    read = read_model_file(tmp_path / "model.yaml")
+    assert read.skeleton == SPECTRAL.skeleton
+
+
+def test_transformers_channels_are_read_back(tmp_path):
+    export_model(GREY, ["transformers"], tmp_path, verify=False)
+    assert read_model_file(tmp_path / "transformers" / "config.json").skeleton.channels == 1

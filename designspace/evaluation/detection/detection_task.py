@@ -8,10 +8,8 @@ from pathlib import Path
 import torch
 
 from designspace.data.batches import open_arrays
-from designspace.data.cache import build_cache, default_cache_folder
 from designspace.data.decode import Geometry
-from designspace.data.sources import load_source
-from designspace.data.splits import check_labels, split_unseen
+from designspace.data.prepare import prepare_images
 from designspace.errors import InputError
 from designspace.evaluation.backbone import Backbone
 from designspace.evaluation.detection.average_precision import METRICS, average_precision
@@ -47,6 +45,12 @@ class Detection:
             InputError: The data are invalid, or pycocotools is missing.
         """
         require_pycocotools()
+        if (channels := backbone.model.skeleton.channels) != 3:
+            raise InputError(
+                f"{backbone.model.name} takes images of {channels} channels; torchvision's "
+                "detectors take 3",
+                "task",
+            )
         self._device = torch.device(resolve_devices(options.device)[0])
         self._autocast = prepare(self._device, threads=options.threads or available_cores())
         # Image sizes vary, so timing cuDNN's algorithms doesn't pay.
@@ -98,6 +102,8 @@ class Detection:
     def _one(self, weights: Mapping[str, torch.Tensor] | None, seed: int) -> Mapping[str, float]:
         train, val = self._split
         backbone, schedule = self._backbone, self._schedule
+        assert backbone.mean is not None
+        assert backbone.std is not None
         network = train_detector(
             backbone.model,
             weights,
@@ -138,18 +144,17 @@ def _pasted(
     source: str, options: EvaluationOptions, side: int, observer: EvaluationObserver
 ) -> tuple[Scenes, Scenes]:
     """Paste the training images of a source into scenes for training, the others for validation."""
-    cache_folder = options.cache or default_cache_folder()
-    images = load_source(source, options.download, cache_folder / "data")
-    check_labels(images)
-    split = split_unseen(images)
     largest = round(_LARGEST * side)
     square = Geometry(largest, largest)
-    cores = available_cores()
-    for text in split.notes:
-        observer.note(text)
-    folder = cache_folder / "images"
-    cache = build_cache(split, (square, square), folder, cores, observer.decoded)
-    arrays = open_arrays(cache.path, torch.device("cpu"))
+    images = prepare_images(
+        source,
+        (square, square),
+        options.cache,
+        labeled=True,
+        download=options.download,
+        observer=observer,
+    )
+    arrays = open_arrays(images.cache.path, torch.device("cpu"))
     paste = PasteOptions(
         side=_SIDE * side,
         smallest=round(_SMALLEST * side),
@@ -165,11 +170,11 @@ def _pasted(
         paste_scenes(
             records.numpy(),
             labels.numpy(),
-            images.classes,
+            images.source.classes,
             count,
             paste,
             part,
-            f"scenes made by pasting {name} images of {source} ({split.words})",
+            f"scenes made by pasting {name} images of {source} ({images.split.words})",
         )
         for part, (count, (name, records, labels)) in enumerate(zip(_SCENES, parts, strict=True))
     )

@@ -1,0 +1,78 @@
+"""Find, split and decode a data set, and report what the user should know about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from joblib import cpu_count
+
+from designspace.data.cache import Cache, build_cache, default_cache_folder
+from designspace.data.decode import Geometry, narrow_range_note
+from designspace.data.sources import Source, load_source
+from designspace.data.splits import Split, check_labels, split, split_unseen
+
+
+class DecodingObserver(Protocol):
+    """Receives the progress of decoding."""
+
+    def note(self, text: str) -> None:
+        """Report something that the user should know."""
+
+    def decoded(self, done: int, total: int) -> None:
+        """Report the number of images in the cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImages:
+    """A data set, its split, and the cache of its decoded images."""
+
+    source: Source
+    split: Split
+    cache: Cache
+
+
+def split_data(data: str, home: Path, val: str | None = None, download: bool = False) -> Split:
+    """Find a data set and split it; see `prepare_images`."""
+    return _split(load_source(data, download, home / "data"), val)
+
+
+def prepare_images(
+    data: str,
+    geometry: tuple[Geometry, Geometry],
+    home: Path | None,
+    *,
+    val: str | None = None,
+    labeled: bool = False,
+    download: bool = False,
+    observer: DecodingObserver | None = None,
+) -> PreparedImages:
+    """Find, split and decode a data set, or open the cache of an earlier call.
+
+    Args:
+        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
+        geometry: Of the training and of the validation records.
+        home: Folder of image caches and downloads; None for the user's cache folder.
+        val: held-out or test; None for the test images, or held-out ones if there are none.
+        labeled: Refuse images without labels, which only pretraining can use.
+        download: Download the data set if it is missing.
+        observer: Receives progress, and notes on source, split and images.
+
+    Raises:
+        InputError: There is no such data set, it can't be split, or an image can't be read.
+    """
+    home = home or default_cache_folder()
+    source = load_source(data, download, home / "data")
+    if labeled:
+        check_labels(source)
+    parts = _split(source, val)
+    progress = observer.decoded if observer else None
+    cache = build_cache(parts, geometry, home / "images", int(cpu_count()), progress)
+    if observer:
+        for note in (*parts.notes, *cache.notes, narrow_range_note(parts.train)):
+            if note:
+                observer.note(note)
+    return PreparedImages(source, parts, cache)
+
+
+def _split(source: Source, val: str | None) -> Split:
+    return split_unseen(source) if val is None else split(source, val)

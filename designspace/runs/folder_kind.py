@@ -1,0 +1,43 @@
+"""Tell the folders that verbs write apart, for messages about the wrong one."""
+
+from pathlib import Path
+
+from designspace.errors import InputError
+
+
+def is_pretraining(path: Path | str) -> bool:
+    """Return whether a folder holds a pretraining."""
+    files = ("model.yaml", "recipe.yaml")
+    return all((Path(path) / name).is_file() for name in files)
+
+
+def not_a_run(path: Path | str) -> InputError:
+    """Return the error for a path that is no run folder: what it is, and what to do with it."""
+    folder = Path(path)
+    if folder.is_file():
+        return InputError(
+            f"{path} is a file, not a run folder; `designspace import` reads a table of results"
+        )
+    if not folder.is_dir():
+        return InputError(f"no run folder {path}; `designspace sample` creates one")
+    if is_pretraining(folder):
+        return InputError(
+            f"{path} is a pretraining, not a run folder; `designspace status {path}` shows its "
+            f"progress, `designspace evaluate {path}` its quality, and report/index.html both"
+        )
+    if (folder / "summary.json").is_file():
+        return InputError(
+            f"{path} holds findings of `designspace analyze`, it is not a run folder; name the "
+            "runs that it was made from"
+        )
+    if (folder / "import.yaml").is_file():
+        return InputError(
+            f"{path} holds imported results, which can be analyzed, refined and derived from, but "
+            "have no models to train"
+        )
+    missing = next(
+        name for name in ("space.yaml", "population.jsonl") if not (folder / name).is_file()
+    )
+    return InputError(
+        f"{path} is not a run folder: it has no {missing}; `designspace sample` creates one"
+    )
