@@ -500,3 +500,17 @@ def test_a_run_of_failed_trials_is_said_to_be_one(tmp_path):
     (tmp_path / "models.csv").write_text("id,state,error\na,missing,\nb,complete,5\n")
     with pytest.raises(InputError, match="all_finished=True counts those"):
         load_populations([tmp_path])
+
+
+def test_the_name_of_an_import_labels_its_curve(tmp_path):
+    (tmp_path / "a.csv").write_text("model,error\nresA,11\nresB,12\n")
+    import_results(tmp_path / "a.csv", tmp_path / "one", name="My nets")
+    import_results(tmp_path / "a.csv", tmp_path / "two", name="My nets")
+    (single,) = load_populations([tmp_path / "one"])
+    assert single.name == "My nets"
+    assert single.ids == ("resA", "resB")
+    both = load_populations([tmp_path / "one", tmp_path / "two"])
+    assert [results.name for results in both] == [
+        f"{tmp_path.name}/one",
+        f"{tmp_path.name}/two",
+    ]

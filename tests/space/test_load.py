@@ -207,3 +207,17 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         load_space(str(tmp_path / "x.yaml"))
+
+
+def test_a_range_keeps_what_it_leaves_out_of_the_parents_range():
+    data = {"name": "mine", "parent": "RegNetX", "reason": "test"}
+    axes = {
+        "d": {"distribution": "uniform", "low": 10, "high": 20},
+        "w_a": {"high": 64},
+        "b": {"distribution": "choice", "values": [1]},
+    }
+    source = load_space(data | {"axes": axes}).source["axes"]
+    assert source["d"] == {"distribution": "uniform", "low": 10, "high": 20, "step": 1}
+    assert source["w_a"] == {"distribution": "log_uniform", "low": 8, "high": 64, "step": 0.1}
+    with pytest.raises(InputError, match=r"axes\.b\.log_uniform\.step: missing"):
+        load_space(data | {"axes": {"b": {"distribution": "log_uniform", "low": 1, "high": 4}}})

@@ -1,0 +1,65 @@
+"""Each verb that is shown another verb's folder says what it is and what to do with it."""
+
+import json
+
+import pytest
+from small import SMALL
+
+import designspace as ds
+from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
+from designspace.pretraining.recipe import load_recipe
+
+DATA = DataStamp(source="digits", images=300, content="x", mean=[1.0] * 3, std=[1.0] * 3, seed=0)
+
+
+@pytest.fixture
+def trunk(tmp_path):
+    run = PretrainRun(tmp_path / "trunk")
+    run.begin(SMALL, load_recipe("quick").override(epochs=3), DATA)
+    run.append_steps([{"iteration": 1, "loss": 4.5, "lr": 0.1}])
+    return run.path
+
+
+def test_status_shows_pretrainings_and_several_runs(cli, study, trunk):
+    run, _ = study
+    outcome = cli("status", run, trunk)
+    assert "regnetx: 40 models: 40 complete\nfinished" in outcome.out
+    assert "trunk: pretraining of small by quick, not running" in outcome.out
+    both = json.loads(cli("status", run, trunk, "--json").out)
+    assert (both[0]["complete"], both[1]["iteration"]) == (40, 1)
+    first, second = ds.status([ds.load_run(run), trunk])
+    assert (first.n, second.loss) == (40, 4.5)
+    assert ds.status(str(trunk))[0].epochs == 3
+    assert not first.running
+    assert not second.running
+
+
+def test_a_pretraining_is_neither_analyzed_nor_trained(refused, trunk):
+    for verb in ("analyze", "train"):
+        assert f"`designspace evaluate {trunk}`" in refused(verb, trunk)
+
+
+def test_a_table_is_imported_first(refused, tmp_path):
+    (tmp_path / "table.csv").write_text("model,error\na,1\n")
+    assert "`designspace import` reads a table" in refused("analyze", tmp_path / "table.csv")
+
+
+def test_findings_and_imports_are_no_runs(refused, cli, study, tmp_path):
+    _, findings = study
+    assert "name the runs that it was made from" in refused("analyze", findings)
+    (tmp_path / "table.csv").write_text("model,error\na,1\nb,2\n")
+    assert cli("import", tmp_path / "table.csv", "--out", tmp_path / "theirs").code == 0
+    assert "have no models to train" in refused("train", tmp_path / "theirs")
+
+
+def test_derive_from_a_run_leads_to_its_findings_and_models(refused, study, tmp_path):
+    run, _ = study
+    message = refused("derive", "--from", run, "--flops", "200K", "--out", tmp_path / "m.yaml")
+    assert "is a run folder, not findings: analyze it" in message
+    assert f"such as {run}:best" in message
+
+
+def test_a_pretraining_never_overwrites_a_run(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: quick\n")
+    with pytest.raises(ds.InputError, match="a run folder; pass another folder"):
+        PretrainRun(tmp_path).begin(SMALL, load_recipe("quick"), DATA)
