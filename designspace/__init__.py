@@ -13,7 +13,7 @@ Runs
 
 Analysis
     analyze, Findings, refine, rank_agreement, import_results; on plain arrays: edf, bootstrap,
-    compare, fit_quantized_linear, plot_edf
+    compare, fit_quantized_linear, plot_edf, plot_best_of_k, save_figure
 
 Models
     load_model, Model, derive, export_best
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from designspace.api.spaces import Space, list_spaces, load_space
     from designspace.arch.blocks import Block, BlockAxis, load_plugin, register_block
     from designspace.errors import InputError
-    from designspace.report.plot import plot_edf
+    from designspace.report.plot import plot_best_of_k, plot_edf, save_figure
     from designspace.stats.bootstrap import bootstrap
     from designspace.stats.comparison import compare
     from designspace.stats.edf import edf
@@ -94,12 +94,14 @@ __all__ = [
     "load_space",
     "merge",
     "plan_pretraining",
+    "plot_best_of_k",
     "plot_edf",
     "pretrain",
     "rank_agreement",
     "refine",
     "register_block",
     "sample",
+    "save_figure",
     "status",
     "train",
 ]
@@ -133,12 +135,14 @@ _MODULES = {
     "load_space": "api.spaces",
     "merge": "api.run",
     "plan_pretraining": "api.pretraining",
+    "plot_best_of_k": "report.plot",
     "plot_edf": "report.plot",
     "pretrain": "api.pretraining",
     "rank_agreement": "api.findings",
     "refine": "api.findings",
     "register_block": "arch.blocks",
     "sample": "api.population",
+    "save_figure": "report.plot",
     "status": "api.run",
     "train": "api.run",
 }

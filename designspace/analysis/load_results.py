@@ -17,12 +17,15 @@ from designspace.errors import InputError
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
 
+# A run, its folder, or a folder of imported results.
+Source = Run | Path | str
 
-def load_results(source: Run | Path | str, all_finished: bool = False) -> PopulationResults:
+
+def load_results(source: Source, all_finished: bool = False) -> PopulationResults:
     """Read one population and its trials.
 
     Args:
-        source: A run, its folder, or a folder of imported results.
+        source: What to read.
         all_finished: Count every finished trial of an unfinished population, not only those before
             the first model without one.
 
@@ -63,7 +66,7 @@ def load_results(source: Run | Path | str, all_finished: bool = False) -> Popula
 
 
 def load_populations(
-    sources: Sequence[Run | Path | str], all_finished: bool = False
+    sources: Sequence[Source], all_finished: bool = False
 ) -> tuple[PopulationResults, ...]:
     """Read several populations; equal names are made distinct by their parent folders' names.
 

@@ -63,11 +63,28 @@ class Findings(core.Findings):
             **options: As of `designspace.plot_edf`: color, label, linestyle, style, band.
 
         Returns:
-            The axes; `ax.figure.savefig("edf.pdf")` saves the figure.
+            The axes; `designspace.save_figure(ax, "edf.pdf")` saves the figure.
         """
         from designspace.report.plot import plot_edf
 
         return plot_edf(self, ax=ax, **options)
+
+    def plot_best_of_k(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
+        """Draw the expected best error of random searches; arguments as of `plot_edf`."""
+        from designspace.report.plot import plot_best_of_k
+
+        return plot_best_of_k(self, ax=ax, **options)
+
+    def plot_differences(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
+        """Draw the difference of mean error of each two populations, with its 95 % interval.
+
+        Args:
+            ax: Axes to draw on; by default new ones.
+            **options: label (a list, one a pair), color and style.
+        """
+        from designspace.report.plot import plot_differences
+
+        return plot_differences(self, ax=ax, **options)
 
     def _repr_html_(self) -> str:
         return str(self.to_frame().to_html(border=0))

@@ -23,6 +23,7 @@ from designspace.cli.export import export
 from designspace.cli.gather import gather
 from designspace.cli.import_ import import_
 from designspace.cli.merge import merge
+from designspace.cli.plot import plot
 from designspace.cli.pretrain import pretrain
 from designspace.cli.refine import refine
 from designspace.cli.sample import sample
@@ -102,7 +103,7 @@ def with_flags(error: InputError, command: Any) -> str:
     }
 
     def flag(name: str) -> str | None:
-        return flags.get(name) or flags.get(name.removesuffix("s"))
+        return flags.get(name) or flags.get(name.removesuffix("s")) or flags.get(f"{name}s")
 
     def option(match: re.Match[str]) -> str:
         name, value = flag(match[1]), match[2].strip("'\"")
@@ -128,7 +129,7 @@ app = typer.Typer(
     "sample, train, analyze, refine, derive, export, pretrain, evaluate.",
 )
 _VERBS: tuple[Callable[..., None], ...] = (
-    *(spaces, sample, gather, train, status, merge, analyze, agree, refine, import_),
+    *(spaces, sample, gather, train, status, merge, analyze, plot, agree, refine, import_),
     *(complexity, explain, derive, export, pretrain, evaluate, demo),
 )
 for verb in _VERBS:

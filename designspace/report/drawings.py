@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from designspace.analysis.importance import ParameterTrend
 from designspace.analysis.pairwise import PairComparison
@@ -26,6 +27,8 @@ from designspace.stats.edf import Band, Edf
 _LEVELS = 2000
 # Larger clouds of dots are rasterized, to keep the page small.
 _MAX_VECTOR_DOTS = 1500
+# Fewer dots than this are larger.
+_FEW_DOTS = 30
 # Color and marker of each verdict: two cues, for the color-blind.
 VERDICT_MARKERS = {
     "better": (color(2), "o"),
@@ -122,6 +125,29 @@ def _label_curve(
     ax.plot([at], [height], "o", color=style["color"], markersize=4, gid=gid)
 
 
+def legend_columns(labels: Sequence[str], width: float, size: float) -> int:
+    """Return how many columns, 1 or 2, a legend of a width in inches has room for at a font size.
+
+    Letters are about half as wide as the size.
+    """
+    column = 0.5 * size * max(map(len, labels)) + 34
+    return 2 if 72 * width >= 2 * column else 1
+
+
+def legend_below(ax: Axes, columns: int) -> None:
+    """Put the legend below the label of the horizontal axis."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    offset = ScaledTranslation(-0.2, -0.42, figure.dpi_scale_trans)
+    ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=ax.transAxes + offset,
+        ncols=columns,
+        borderaxespad=0,
+    )
+
+
 def draw_best_of_k(
     ax: Axes,
     best: BestOfK,
@@ -139,8 +165,9 @@ def draw_best_of_k(
         area = ax.fill_between(best.k, best.low, best.high, color=color, alpha=0.1, linewidth=0)
         area.set_gid(f"band-{index}")
     ax.set(xlabel="models tried, k", ylabel="expected best error (%)", xscale="log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(_plain)
-    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(True)
 
 
@@ -164,12 +191,14 @@ def draw_bootstrap(
     """
     if error_range is not None:
         low, high = error_range
-        ax.set_ylim(low, high)
+        edge = 0.04 * (high - low)
+        ax.set_ylim(low - edge, high + edge)
         # An SVG lacks dots outside of the figure, and the page's script counts them.
-        errors = np.minimum(errors, high + 0.03 * (high - low))
+        errors = np.minimum(errors, high + 2 * edge)
     ax.axvspan(interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
     ax.axvline(interval.median, color=color, linewidth=1.6, zorder=5)
-    _draw_dots(ax, values, errors, size=2.2, color=INK, alpha=0.45, index=index)
+    size = 2.2 if len(errors) > _FEW_DOTS else 4.0
+    _draw_dots(ax, values, errors, size=size, color=INK, alpha=0.45, index=index)
     if trend is not None:
         ax.plot(trend.centers, trend.medians, color=INK, linewidth=1.0, zorder=4)
     _scale_parameter_axis(ax, name, values)
@@ -182,10 +211,14 @@ def draw_widths(
     networks: Sequence[FloatArray],
     trend: WidthTrend,
     *,
+    width_range: tuple[float, float] | None = None,
     title: str = "",
     color: str,
 ) -> None:
-    """Draw block width against block index for several networks, best first, on a log axis."""
+    """Draw block width against block index for several networks, best first, on a log axis.
+
+    `width_range` is the range of the vertical axis.
+    """
     for rank, widths in enumerate(networks):
         ax.plot(
             range(1, len(widths) + 1),
@@ -199,10 +232,12 @@ def draw_widths(
     blocks = range(1, longest + 1)
     label = f"{trend.slope:.3g} (j + 1)"
     ax.plot(blocks, [trend.slope * j for j in blocks], color=INK, linestyle=":", label=label)
-    ax.set(xlabel="block", ylabel="width", yscale="log", title=title)
+    ax.set(xlabel="block", ylabel="width", title=title, ylim=width_range)
+    ax.set_yscale("log", base=2)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(LogLocator(base=2, numticks=7))
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(_plain)
-    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend(loc="lower right")
     ax.grid(True)
 
@@ -226,16 +261,22 @@ def draw_fit_errors(
     ax.grid(True)
 
 
-def draw_differences(ax: Axes, pairs: Sequence[PairComparison], labels: Sequence[str]) -> None:
-    """Draw each pair's difference of mean errors with its interval; the margin is shaded."""
+def draw_differences(
+    ax: Axes, pairs: Sequence[PairComparison], labels: Sequence[str], *, color: str | None = None
+) -> None:
+    """Draw each pair's difference of mean errors with its interval; the margin is shaded.
+
+    Colors are those of the verdicts, unless one is passed.
+    """
     margin = pairs[0].equivalence.margin
     ax.axvspan(-margin, margin, color=FAINT, alpha=0.45, linewidth=0)
     ax.axvline(0, color=INK, linewidth=0.8)
     for row, pair in enumerate(pairs):
         mean = pair.comparison.mean
-        color, marker = VERDICT_MARKERS[pair.verdict]
-        _draw_interval(ax, row, mean.low, mean.value, mean.high, color, marker)
+        shade, marker = VERDICT_MARKERS[pair.verdict]
+        _draw_interval(ax, row, mean.low, mean.value, mean.high, color or shade, marker)
     _label_rows(ax, labels)
+    ax.xaxis.set_major_formatter(_plain)
     ax.set_xlabel("difference of mean error (points)")
     ax.spines["left"].set_visible(False)
 

@@ -14,9 +14,8 @@ from designspace.analysis.narrative import narrate
 from designspace.arch import format_quantity
 from designspace.report.comparison_matrix import comparison_matrix
 from designspace.report.model_table import model_table, rows_shown
-from designspace.report.palette import css
+from designspace.report.palette import MOST_BANDS, css
 from designspace.report.render import Rendered
-from designspace.report.report_figures import MOST_BANDS
 from designspace.report.verdict_cards import points, signed, verdict, verdict_cards
 
 
@@ -45,6 +44,7 @@ def page(
         figures=sections,
         markup=Markup,
         hero=hero,
+        best=min(findings.populations, key=lambda p: p.edf.mean),
         many=len(findings.populations) > MOST_BANDS,
         style=Markup(css(len(findings.populations)) + source(templates, "report.css")),
         script=Markup(_report_script(templates)),

@@ -28,6 +28,10 @@ COLORS = (
 )
 # Lengths of dash and gap in line widths; () is solid.
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
+# Bands of more populations hide each other: the page shows that of the chosen one.
+MOST_BANDS = 3
+# A legend of more populations stands below the axes, where it hides no curve.
+LEGEND_INSIDE = 4
 # Text, rules and backgrounds of the page; figures use the first three.
 INK, FAINT, GROUND = "#1a1b1c", "#c8c9ca", "#fdfdfc"
 _PAGE = {

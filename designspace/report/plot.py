@@ -1,25 +1,29 @@
-"""Plot findings or plain arrays on your own axes, or on new ones.
+"""Plot runs, findings or plain arrays on your own axes, or on new ones.
 
-Every function returns the axes; `save_figure(ax.figure, "edf.pdf")` writes a file with embedded
+Every function returns the axes; `save_figure(ax, "edf.pdf")` writes a file with embedded
 fonts. `color`, `linestyle` and `label` apply to line, band and legend together; for several
 populations they are lists. `style` sets the size of a new figure: "screen", "paper" (one
 column) or "paper-wide" (two columns).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 
 from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.load_results import Source, load_populations
 from designspace.errors import InputError
 from designspace.io.atomic_write import write_bytes
 from designspace.report import drawings as draw
-from designspace.report.palette import Style, line_style
-from designspace.report.render import check_formats, drawing_settings, saved
+from designspace.report.palette import LEGEND_INSIDE, MOST_BANDS, Style, line_style
+from designspace.report.render import FORMATS, drawing_settings, saved
 from designspace.stats.arrays import Numbers, as_float_array
 from designspace.stats.best_of_k import BestOfK, best_of_k
 from designspace.stats.bootstrap import bootstrap
@@ -27,11 +31,12 @@ from designspace.stats.edf import Band, Edf, edf
 from designspace.stats.edf_bands import equal_levels_band
 
 Population = PopulationFindings | Numbers
-Populations = Findings | Population | Mapping[str, Population]
-Option = str | list[str] | None
+Populations = Findings | Population | Mapping[str, Population] | Source | Sequence[Source]
+Option = str | Sequence[str] | None
 _SIZES = {"screen": (7.2, 3.9), "paper": (3.35, 2.5), "paper-wide": (6.9, 3.5)}
-# With more populations than this, a legend inside would hide the curves.
-_LEGEND_INSIDE = 4
+_PNG_DPI = 300
+# Share of each population's models that the axis of errors has room for.
+_SHOWN = 0.98
 
 
 def plot_edf(
@@ -42,19 +47,24 @@ def plot_edf(
     color: Option = None,
     linestyle: Any = None,
     style: Style = "screen",
-    band: bool = True,
+    band: bool | None = None,
 ) -> Axes:
     """Plot error distributions (EDFs): the share of models with an error below each value.
 
     Args:
-        data: Findings, one population of them, errors in percent (n,), or a mapping from names to
-            errors.
+        data: Runs or their folders, findings, one population of them, errors in percent (n,), or a
+            mapping from names to errors.
         ax: Axes to draw on; a new figure by default.
-        label: Name in the legend, behind [lowest | mean].
-        color: Color of line, band and legend.
-        linestyle: Matplotlib's line style.
-        style: "screen", "paper" or "paper-wide".
-        band: Whether to draw the 95 % confidence bands.
+        label: Name in the legend, behind [lowest | mean]; a list for several populations.
+        color: Color of line, band and legend; a list for several populations.
+        linestyle: Matplotlib's line style; a list for several populations.
+        style: "screen", "paper" (one column wide) or "paper-wide" (two columns).
+        band: Whether to draw the 95 % confidence bands; by default those of up to three
+            populations.
+
+    Raises:
+        InputError: A run has no errors, or there are not as many labels, colors or line styles as
+            populations.
 
     Example:
         >>> import designspace as ds
@@ -63,12 +73,16 @@ def plot_edf(
         '[30.1 | 32.4] mine'
     """
     populations = _populations(data)
+    bands = len(populations) <= MOST_BANDS if band is None else band
+    edfs = [_edf_of(one) for one in populations.values()]
+    until = max(float(function.errors[-1]) for function, _ in edfs)
     with _axes(ax, style) as (axes, start):
-        for i, (name, one) in enumerate(populations.items()):
-            function, area = _edf_of(one)
-            options = _options(start + i, i, label, color, linestyle, name)
-            draw.draw_edf(axes, function, area if band else None, **options)
-        _legend(axes, "lower right")
+        styles = _styles(list(populations), start, label, color, linestyle)
+        for (function, area), options in zip(edfs, styles, strict=True):
+            draw.draw_edf(axes, function, area if bands else None, until=until, **options)
+        if ax is None:
+            _show_most([function for function, _ in edfs], axes)
+        _legend(axes, "lower right", fresh=ax is None)
     return axes
 
 
@@ -76,22 +90,29 @@ def plot_best_of_k(
     data: Populations,
     ax: Axes | None = None,
     *,
-    band: bool = True,
     label: Option = None,
     color: Option = None,
     linestyle: Any = None,
     style: Style = "screen",
+    band: bool | None = None,
 ) -> Axes:
     """Plot the expected best error of k random models, with the range of a single search.
 
     The arguments are those of `plot_edf`.
+
+    Example:
+        >>> import designspace as ds
+        >>> ax = ds.plot_best_of_k({"mine": [31.2, 30.1, 35.8], "yours": [32.5, 33.0, 29.9]})
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['mine', 'yours']
     """
     populations = _populations(data)
+    bands = len(populations) <= MOST_BANDS if band is None else band
     with _axes(ax, style) as (axes, start):
-        for i, (name, one) in enumerate(populations.items()):
-            options = _options(start + i, i, label, color, linestyle, name)
-            draw.draw_best_of_k(axes, _best_of_k_of(one), band=band, **options)
-        _legend(axes, "upper right")
+        styles = _styles(list(populations), start, label, color, linestyle)
+        for one, options in zip(populations.values(), styles, strict=True):
+            draw.draw_best_of_k(axes, _best_of_k_of(one), band=bands, **options)
+        _legend(axes, "upper right", fresh=ax is None)
     return axes
 
 
@@ -198,26 +219,56 @@ def plot_importance(
     return axes
 
 
-def plot_differences(data: Findings, ax: Axes | None = None, *, style: Style = "screen") -> Axes:
-    """Plot the difference of mean error of each pair of populations, with its interval."""
-    if not data.comparisons:
+def plot_differences(
+    data: Findings,
+    ax: Axes | None = None,
+    *,
+    label: Sequence[str] | None = None,
+    color: str | None = None,
+    style: Style = "screen",
+) -> Axes:
+    """Plot the difference of mean error of each pair of populations, with its interval.
+
+    `label` has one text a pair; a color stands in for those of the verdicts.
+    """
+    pairs = data.comparisons
+    if not pairs:
         raise InputError("data has no pair of populations to compare", argument="data")
-    labels = [f"{pair.second} − {pair.first}" for pair in data.comparisons]
+    labels = label or [f"{pair.second} − {pair.first}" for pair in pairs]
+    if len(labels) != len(pairs):
+        raise InputError(f"label has {len(labels)} entries for {len(pairs)} pairs", "label")
     with _axes(ax, style) as (axes, _):
-        draw.draw_differences(axes, data.comparisons, labels)
+        draw.draw_differences(axes, pairs, labels, color=color)
+        figure = axes.get_figure(root=True)
+        if ax is None and figure is not None:
+            figure.set_size_inches(figure.get_size_inches()[0], 0.7 + 0.26 * len(pairs))
     return axes
 
 
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as SVG, PNG or PDF (fonts embedded), by the suffix of the path.
+def save_figure(figure: Axes | Figure, path: str | Path) -> Path:
+    """Write a figure, or that of axes, as SVG, PNG or PDF (fonts embedded), by the path's suffix.
+
+    Returns:
+        The path.
 
     Raises:
         InputError: The suffix is another, or the file cannot be written.
+
+    Example:
+        >>> import designspace as ds
+        >>> ax = ds.plot_edf([31.2, 30.1, 35.8], style="paper")
+        >>> ds.save_figure(ax, "edf.pdf").name
+        'edf.pdf'
     """
     path = Path(path)
-    (suffix,) = check_formats((path.suffix[1:],))
+    suffix = path.suffix[1:].lower()
+    if suffix not in FORMATS:
+        raise InputError(f"{path}: a figure's file ends with .{', .'.join(FORMATS)}", "path")
+    root = figure.get_figure(root=True)
+    if root is None:
+        raise InputError("figure: these axes were removed from theirs", "figure")
     with drawing_settings("screen"):
-        write_bytes(path, saved(figure, suffix))
+        write_bytes(path, saved(root, suffix, _PNG_DPI))
     return path
 
 
@@ -240,7 +291,12 @@ def _populations(data: Populations) -> Mapping[str, Population]:
         return {p.name: p for p in data.populations}
     if isinstance(data, PopulationFindings):
         return {data.name: data}
-    return data if isinstance(data, Mapping) else {"": data}
+    if isinstance(data, Mapping):
+        return data
+    sources: Any = [data] if isinstance(data, Source) else data
+    if isinstance(sources, list | tuple) and all(isinstance(one, Source) for one in sources):
+        return {results.name: results.counted_errors for results in load_populations(sources)}
+    return {"": sources}
 
 
 def _edf_of(population: Population) -> tuple[Edf, Band]:
@@ -250,30 +306,54 @@ def _edf_of(population: Population) -> tuple[Edf, Band]:
     return function, equal_levels_band(function)
 
 
+def _show_most(edfs: Sequence[Edf], ax: Axes) -> None:
+    """Show errors from the lowest to where 98 % of each population lie: a tail hides the rest."""
+    low = min(function.minimum for function in edfs)
+    high = max(float(f.errors[np.searchsorted(f.cumulative, _SHOWN)]) for f in edfs)
+    margin = 0.04 * (high - low) or 1.0
+    ax.set_xlim(low - margin, high + margin)
+
+
 def _best_of_k_of(population: Population) -> BestOfK:
     if isinstance(population, PopulationFindings):
         return population.best_of_k
     return best_of_k(population)
 
 
-def _options(
-    index: int, place: int, label: Option, color: Option, linestyle: Any, name: str
-) -> dict[str, Any]:
-    """Return one population's style: the caller's choice, else the palette's."""
-    default = {**line_style(index), "label": name}
+def _styles(
+    names: Sequence[str], start: int, label: Option, color: Option, linestyle: Any
+) -> list[dict[str, Any]]:
+    """Return each population's style: the caller's choice, else the palette's."""
+    styles = [
+        {**line_style(start + i), "label": name, "index": start + i} for i, name in enumerate(names)
+    ]
     chosen = {"label": label, "color": color, "linestyle": linestyle}
-    for key, value in chosen.items():
-        if value is not None:
-            default[key] = value[place] if isinstance(value, list) else value
-    return {**default, "index": index}
+    for key, values in chosen.items():
+        if values is None:
+            continue
+        each = list(values) if isinstance(values, list) else [values] * len(names)
+        if len(each) != len(names):
+            raise InputError(f"{key} has {len(each)} entries for {len(names)} populations", key)
+        for one, value in zip(styles, each, strict=True):
+            one[key] = value
+    wrong = [one["color"] for one in styles if not is_color_like(one["color"])]
+    if wrong:
+        raise InputError(f"color is {wrong[0]!r}; give a name such as crimson, or #c33c0a", "color")
+    return styles
 
 
 def _titled(data: PopulationFindings, label: str | None, color: str | None) -> dict[str, Any]:
     return {"title": label or data.name, "color": color or line_style(0)["color"]}
 
 
-def _legend(ax: Axes, corner: Literal["lower right", "upper right"]) -> None:
-    if len(ax.get_legend_handles_labels()[1]) <= _LEGEND_INSIDE:
+def _legend(ax: Axes, corner: Literal["lower right", "upper right"], fresh: bool) -> None:
+    """Put the legend inside, or of many populations below; a figure of our own grows by it."""
+    labels, figure = ax.get_legend_handles_labels()[1], ax.get_figure(root=True)
+    if len(labels) <= LEGEND_INSIDE or figure is None:
         ax.legend(loc=corner)
-    else:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        return
+    size, (width, height) = float(rcParams["legend.fontsize"]), figure.get_size_inches().tolist()
+    columns = draw.legend_columns(labels, width, size)
+    draw.legend_below(ax, columns)
+    if fresh:
+        figure.set_size_inches(width, height + 0.02 * size * -(-len(labels) // columns))

@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -16,8 +16,8 @@ from designspace.report.palette import Style, rc
 from designspace.report.svg import panels, shortened, to_text
 
 FORMATS = ("svg", "png", "pdf")
-# Width in inches of two columns of a paper, and of the font that fits a page's text.
-_PAPER_WIDTH = 6.9
+# Width in inches of one and of two columns of a paper.
+ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
 _PNG_DPI = 150
 # Inches right of and above the axes of a panel.
 RIGHT, _TOP = 0.2, 0.26
@@ -51,6 +51,7 @@ class Figure:
         right: Inches right of the axes.
         bottom: Inches below the axes.
         population: Index of the population that all of it is of, if it is of one.
+        narrow: What stands for it where a paper has one column; by default itself.
     """
 
     key: str
@@ -63,11 +64,12 @@ class Figure:
     right: float = RIGHT
     bottom: float = 0.46
     population: int | None = None
+    narrow: "Figure | None" = None
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A figure's content by file suffix, and one SVG a panel for the page."""
+    """A figure's content by file name, and one SVG a panel for the page."""
 
     figure: Figure
     files: Mapping[str, bytes] = field(repr=False)
@@ -90,16 +92,19 @@ def check_formats(figures: Sequence[str]) -> tuple[str, ...]:
 
 
 def render(figure: Figure, formats: Sequence[str]) -> Rendered:
-    """Draw a figure for the page and in these formats; PDF is two columns of a paper wide."""
+    """Draw a figure for the page and in these formats.
+
+    As PDF, a figure of one panel is drawn twice: one and two columns of a paper wide.
+    """
     with drawing_settings("screen", figure.key):
         canvas, boxes = _draw(figure, figure.columns)
         root = shortened(saved(canvas, "svg").decode())
-        files = {"svg": to_text(root).encode()} if "svg" in formats else {}
+        files = {f"{figure.key}.svg": to_text(root).encode()} if "svg" in formats else {}
         if "png" in formats:
-            files["png"] = saved(canvas, "png")
+            files[f"{figure.key}.png"] = saved(canvas, "png")
     if "pdf" in formats:
         with drawing_settings("paper", figure.key):
-            files["pdf"] = saved(_draw(figure, int(_PAPER_WIDTH // figure.size[0]))[0], "pdf")
+            files |= {name: saved(one, "pdf") for name, one in _paper_figures(figure).items()}
     inline = panels(root, boxes, [panel.alt for panel in figure.panels])
     return Rendered(figure, files, tuple(inline))
 
@@ -112,11 +117,27 @@ def drawing_settings(style: Style, salt: str = "") -> Iterator[None]:
         yield
 
 
-def saved(canvas: Canvas, suffix: str) -> bytes:
+def saved(canvas: Canvas, suffix: str, dpi: int = _PNG_DPI) -> bytes:
     """Return a figure as the content of a file that is the same every time."""
     content = io.BytesIO()
-    canvas.savefig(content, format=suffix, dpi=_PNG_DPI, metadata=_NO_METADATA[suffix])
+    canvas.savefig(content, format=suffix, dpi=dpi, metadata=_NO_METADATA[suffix])
     return content.getvalue()
+
+
+def _paper_figures(figure: Figure) -> dict[str, Canvas]:
+    """Draw a figure as wide as the columns of a paper, by file name."""
+    width, height = figure.size
+    if len(figure.panels) > 1:
+        columns = min(len(figure.panels), int(TWO_COLUMNS // (0.67 * width)))
+        scale = TWO_COLUMNS / columns / width
+        size = (scale * width, min(1.0, max(0.75, scale)) * height)
+        fitted = replace(figure, size=size, left=0.85 * figure.left)
+        return {f"{figure.key}.pdf": _draw(fitted, columns)[0]}
+    narrow = figure.narrow or figure
+    narrow = replace(narrow, size=(ONE_COLUMN, narrow.size[1]), left=0.88 * narrow.left)
+    wide = replace(figure, size=(TWO_COLUMNS, height))
+    names = {f"{figure.key}.pdf": narrow, f"{figure.key}-wide.pdf": wide}
+    return {name: _draw(one, 1)[0] for name, one in names.items()}
 
 
 def _draw(figure: Figure, columns: int) -> tuple[Canvas, list[str]]:

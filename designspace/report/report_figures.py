@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits, error_range
@@ -13,8 +14,8 @@ from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.pairwise import PairComparison
 from designspace.arch import BodyBatch, format_quantity
 from designspace.report import drawings as draw
-from designspace.report.palette import COLORS, FAINT, color, line_style
-from designspace.report.render import Figure, Panel
+from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
+from designspace.report.render import ONE_COLUMN, Figure, Panel
 from designspace.report.verdict_cards import difference, neighbors, points
 from designspace.stats.edf import Band, Edf
 
@@ -22,10 +23,6 @@ from designspace.stats.edf import Band, Edf
 _SHOWN = 8
 # Characters of a name that a legend or a panel's title has room for.
 _LABEL = 26
-# With more populations than this, the legend stands below the axes.
-_LEGEND_INSIDE = 4
-# With more populations than this, bands are drawn in the page only, and shown on demand.
-MOST_BANDS = 3
 _Corner = Literal["lower right", "upper right"]
 _Fitted = tuple[int, PopulationFindings, WidthFits, BodyBatch]
 
@@ -142,8 +139,11 @@ def _edf_figure(findings: Findings) -> Figure:
     if shown is bands:
         caption += f" Each band holds its whole curve with 95 % confidence ({bands[0].method})."
     drawing = partial(_draw_edfs, findings=findings, edfs=edfs, bands=shown, labels=True)
-    panels = (Panel(drawing, f"Error distributions. {words}."),)
-    return Figure("edf", "edf", caption, panels, (7.2, 3.9))
+    panel = Panel(drawing, f"Error distributions. {words}.")
+    narrow = replace(panel, draw=partial(drawing, labels=False))
+    legend = [f"{p.edf.legend} {_label(p.name)}" for p in populations]
+    paper = _with_legend("edf", caption, narrow, legend, "lower right", ONE_COLUMN)
+    return Figure("edf", "edf", caption, (panel,), (7.2, 3.9), narrow=paper)
 
 
 def _normalized_figure(findings: Findings, normalized: NormalizedEdfs) -> Figure:
@@ -193,22 +193,32 @@ def _best_of_k_figure(findings: Findings) -> Figure:
 
 
 def _with_legend(
-    key: str, caption: str, panel: Panel, legend: Sequence[str], inside: _Corner
+    key: str,
+    caption: str,
+    panel: Panel,
+    legend: Sequence[str],
+    corner: _Corner,
+    width: float = 4.8,
 ) -> Figure:
     """Compose a figure of one curve a population, with a legend of these texts."""
-    below = len(legend) > _LEGEND_INSIDE
-    bottom = 0.55 + 0.17 * -(-len(legend) // 2) if below else 0.46
+    below = len(legend) > LEGEND_INSIDE
+    size, height = (7.0, 1.9) if width == ONE_COLUMN else (8.5, 2.68)
+    columns = draw.legend_columns(legend, width, size)
+    bottom = 0.55 + 0.02 * size * -(-len(legend) // columns) if below else 0.46
 
     def drawing(ax: Axes) -> None:
         panel.draw(ax)
         if below:
-            corner = (-0.06, -0.42 / 2.68)  # below the label of the horizontal axis
-            ax.legend(loc="upper left", bbox_to_anchor=corner, ncols=2, borderaxespad=0)
+            draw.legend_below(ax, columns)
         else:
-            ax.legend(loc=inside)
+            ax.legend(loc=corner)
 
     panels = (replace(panel, draw=drawing),)
-    return Figure(key, "curves", caption, panels, (4.8, 2.94 + bottom), bottom=bottom)
+    shape = (width, 0.26 + height + bottom)
+    narrow = None
+    if width > ONE_COLUMN:
+        narrow = _with_legend(key, caption, panel, legend, corner, ONE_COLUMN)
+    return Figure(key, "curves", caption, panels, shape, bottom=bottom, narrow=narrow)
 
 
 def _differences_figure(pairs: Sequence[PairComparison]) -> Figure:
@@ -298,12 +308,17 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
 
 def _widths_figure(populations: Sequence[_Fitted]) -> Figure:
     panels = []
-    for index, p, widths, bodies in populations:
-        networks = [bodies.block_widths(int(row)).astype(float) for row in widths.best_rows]
+    best = [
+        [bodies.block_widths(int(row)).astype(float) for row in widths.best_rows]
+        for _, _, widths, bodies in populations
+    ]
+    every = np.concatenate([widths for networks in best for widths in networks])
+    for networks, (index, p, widths, _) in zip(best, populations, strict=True):
         drawing = partial(
             draw.draw_widths,
             networks=networks,
             trend=widths.trend,
+            width_range=(0.7 * float(every.min()), 1.4 * float(every.max())),
             title=_label(p.name),
             color=color(index),
         )

@@ -16,7 +16,7 @@ from designspace.report.render import FORMATS, Rendered, check_formats, render
 from designspace.report.report_figures import edf_hero, report_figures
 
 _KEYS = re.compile(
-    "edf|edf_normalized|differences|best_of_k|bootstrap_.+|importance|widths|fit_errors"
+    "(edf|edf_normalized|differences|best_of_k)(-wide)?|bootstrap_.+|importance|widths|fit_errors"
 )
 
 
@@ -58,12 +58,8 @@ def write_report(
 
 
 def write_figures(folder: Path, rendered: Iterable[Rendered], keys: re.Pattern[str]) -> None:
-    """Write figures/KEY.SUFFIX; remove files of these keys that an earlier report left there."""
-    files = {
-        f"{one.figure.key}.{suffix}": content
-        for one in rendered
-        for suffix, content in one.files.items()
-    }
+    """Write a figure's files; remove files of these keys that an earlier report left there."""
+    files = {name: content for one in rendered for name, content in one.files.items()}
     place = make_folder(folder / "figures")
     for path in place.iterdir():
         if path.suffix[1:] in FORMATS and keys.fullmatch(path.stem) and path.name not in files:

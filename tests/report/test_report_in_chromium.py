@@ -118,6 +118,7 @@ def test_curves_and_dots_answer_to_the_pointer(index, browse):
     page.run(CLICK.format(".hero .wide .label[data-population='0']"))
     point("#fig-edf figcaption", 0.5, 0.5)
     assert page.run(lit) == 1
+    page.run("document.querySelector('#fig-bootstrap_a').closest('details').open = true")
     scroll_to("#fig-bootstrap_a .dots")
     x, y = page.run(FIRST_DOT)
     page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)

@@ -301,6 +301,8 @@ def test_plots_recolor_line_band_and_legend_together(tmp_path):
     ax = plot_edf(findings, Figure().add_subplot(), color=["red", "blue"], band=False)
     assert [one.get_color() for one in ax.lines] == ["red", "blue"]
     assert not ax.collections
+    with pytest.raises(InputError, match="label has 1 entries for 2 populations"):
+        plot_edf(findings, Figure().add_subplot(), label=["one"])
 
 
 def test_every_plot_takes_findings_and_writes_papers_with_embedded_fonts(tmp_path):
@@ -318,7 +320,7 @@ def test_every_plot_takes_findings_and_writes_papers_with_embedded_fonts(tmp_pat
         plot.plot_widths(first),
         plot.plot_fit_errors(first),
         plot.plot_importance(first, label="mine"),
-        plot.plot_differences(findings),
+        plot.plot_differences(findings, label=["mine"], color="red"),
     ]
     widths = [ax.figure.get_size_inches()[0] for ax in axes]
     assert widths[:3] == [3.35, 6.9, 3.35]
@@ -328,7 +330,7 @@ def test_every_plot_takes_findings_and_writes_papers_with_embedded_fonts(tmp_pat
     pyplot.close("all")
     with pytest.raises(InputError, match="by is 'nonsense'; the parameters of a are d1"):
         plot.plot_bootstrap(first, "nonsense")
-    with pytest.raises(InputError, match="figures has 'bmp'; the formats are svg, png, pdf"):
+    with pytest.raises(InputError, match=r"edf.bmp: a figure's file ends with .svg, .png, .pdf"):
         plot.save_figure(axes[0].figure, tmp_path / "edf.bmp")
 
 
@@ -342,7 +344,34 @@ def test_a_report_can_have_pdf_figures(tmp_path):
     figures = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
     assert {"edf.pdf", "best_of_k.pdf", "widths.pdf", "bootstrap_a.pdf"} <= set(figures)
     assert not [name for name in figures if not name.endswith(".pdf")]
-    assert b"/FontFile2" in (tmp_path / "out" / "figures" / "edf.pdf").read_bytes()
+    # One column and two columns of a paper, in points.
+    for name, width in [("edf", 241.2), ("edf-wide", 496.8), ("bootstrap_a", 496.8)]:
+        content = (tmp_path / "out" / "figures" / f"{name}.pdf").read_bytes()
+        assert b"/FontFile2" in content
+        assert float(re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", content)[1]) == pytest.approx(width)
+    assert "PDF, two columns" in index.read_text()
+
+
+def test_plot_draws_runs_without_an_analysis(tmp_path, cli, refused):
+    runs = [run(tmp_path / f"space_{i}", n=8, shift=i) for i in range(6)]
+    out = tmp_path / "edf.svg"
+    few = ("plot", "edf", *runs[:2], "--out", out)
+    outcome = cli(*few, "--labels", "mine,yours", "--colors", "gray,#c33c0a")
+    assert (outcome.code, outcome.out.strip()) == (0, str(out))
+    text = out.read_text()
+    assert all(word in text for word in ("] mine<", "] yours<", "#808080", "#c33c0a"))
+    assert text.count('id="band-') == 2
+    assert cli("plot", "best-of-k", *runs, "--out", out, "--style", "paper-wide").code == 0
+    text = out.read_text()
+    assert "space_5" in text
+    assert 'id="band-' not in text  # six bands would hide each other
+    assert "--colors is 'nothing'" in refused(*few, "--colors", "nothing,red")
+    assert "--labels has 1 entries for 2 populations" in refused(*few, "--labels", "mine")
+    assert "edf.gif: a figure's file ends with .svg" in refused(*few[:-1], tmp_path / "edf.gif")
+    assert "no run folder" in refused("plot", "edf", tmp_path / "none")
+    axes = designspace.plot_edf([designspace.load_run(runs[0]), runs[1]])
+    drawn = [text.get_text().split("] ")[1] for text in axes.get_legend().get_texts()]
+    assert drawn == ["space_0", "space_1"]
 
 
 def test_more_populations_than_colors_are_small_multiples(tmp_path):
