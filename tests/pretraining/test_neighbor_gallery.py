@@ -7,7 +7,7 @@ import torch
 
 from designspace.pretraining.neighbor_gallery import (
     _neighbors_and_prototypes,
-    _shrink,
+    _pictures,
     read_gallery,
     save_gallery,
 )
@@ -45,10 +45,10 @@ def test_neighbours_and_prototypes_against_an_obvious_twin():
 def test_pictures_are_shrunk_by_averaging():
     records = torch.zeros(2, 128, 128, 3, dtype=torch.uint8)
     records[0, ::2] = 200
-    small = _shrink(records)
+    small = _pictures(records)
     assert small.shape == (2, 64, 64, 3)
     assert (small[0] == 100).all()
-    assert _shrink(records[:, :32, :32]).shape == (2, 32, 32, 3)
+    assert _pictures(records[:, :32, :32]).shape == (2, 32, 32, 3)
 
 
 def test_a_damaged_file_is_no_gallery(tmp_path):
