@@ -34,13 +34,20 @@ class Draw:
 
     def to(self, device: torch.device) -> "Draw":
         """Copy to a device."""
-        flips = None if self.flips is None else self.flips.to(device, non_blocking=True)
-        return Draw(self.boxes.to(device, non_blocking=True), flips, self.resized)
+        flips = None if self.flips is None else copy_to_device(self.flips, device)
+        return Draw(copy_to_device(self.boxes, device), flips, self.resized)
 
     def take(self, rows: slice) -> "Draw":
         """Select images."""
         flips = None if self.flips is None else self.flips[rows]
         return Draw(self.boxes[rows], flips, self.resized)
+
+
+def copy_to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a CPU tensor, to a GPU from pinned memory and without waiting for it."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def draw(augmentation: str, geometry: Geometry, n: int, generator: torch.Generator) -> Draw:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from designspace.data.augmentation import Normalizer, cut, draw
+from designspace.data.augmentation import Normalizer, copy_to_device, cut, draw
 from designspace.data.cache import Cache
 from designspace.data.decode import geometries
 from designspace.errors import InputError
@@ -89,13 +89,16 @@ class Batches:
         generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
         used = self.steps_per_epoch * self._batch
         order = self._order(generator)[:used]
-        for rows, records, positions in self._groups(order):
+        size = max(1, _GROUP // self._batch) * self._batch
+        records = self._records(order)
+        # The groups, and so the draws, are the same wherever the images lie.
+        for rows in torch.split(order, size):
             drawn = draw(self._recipe.augmentation, self._geometry, len(rows), generator)
             drawn = drawn.to(self._device)
-            labels = self._arrays.train_labels[rows.to(self._device)]
+            labels = self._arrays.train_labels[self._to_device(rows)]
             for first in range(0, len(rows), self._batch):
                 part = slice(first, first + self._batch)
-                images = cut(records, positions[part], drawn.take(part), self._side)
+                images = cut(*next(records), drawn.take(part), self._side)
                 yield self._normalize(images), labels[part]
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -116,33 +119,45 @@ class Batches:
         windows = torch.split(rows[rows < n], self._window)
         return torch.cat([w[torch.randperm(len(w), generator=generator)] for w in windows])
 
-    def _groups(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield groups of whole batches: their rows, records, and positions in the records."""
+    @property
+    def _streamed(self) -> bool:
+        """Whether images are read in windows, as they are elsewhere or fill the memory."""
         train = self._arrays.train
         on_cpu = self._device.type == "cpu"
-        if train.device.type == self._device.type and not (self._chunked and on_cpu):
-            size = max(1, _GROUP // self._batch) * self._batch
-            for rows in torch.split(order, size):
-                yield rows, train, rows.to(self._device)
+        return train.device.type != self._device.type or (self._chunked and on_cpu)
+
+    def _records(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield records and the positions of each batch in them."""
+        if not self._streamed:
+            for rows in torch.split(order, max(1, _GROUP // self._batch) * self._batch):
+                for positions in torch.split(self._to_device(rows), self._batch):
+                    yield self._arrays.train, positions
             return
         windows = torch.split(order, self._window)
+        stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
         # A thread reads the next window during training on this one.
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self._read, windows[0])
-            for i, rows in enumerate(windows):
-                records, positions = ahead.result()
+            ahead = reader.submit(self._read, windows[0], stream)
+            for i in range(len(windows)):
+                records, where = ahead.result()
                 if i + 1 < len(windows):
-                    ahead = reader.submit(self._read, windows[i + 1])
-                yield rows, records, positions
+                    ahead = reader.submit(self._read, windows[i + 1], stream)
+                for positions in torch.split(where, self._batch):
+                    yield records, positions
 
-    def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Read records in ascending order; return them and the position of each row."""
+    def _read(self, rows: Tensor, stream: torch.cuda.Stream | None) -> tuple[Tensor, Tensor]:
+        """Read records in ascending order; return them and the position of each row.
+
+        Training on the stream waits for the copies to the device.
+        """
         ascending, by_rank = rows.sort()
         records = self._arrays.train[ascending]
-        if self._device.type == "cuda":
-            records = records.pin_memory()
-        records = records.to(self._device, non_blocking=True)
-        return records, by_rank.argsort().to(self._device)
+        with torch.cuda.stream(stream):  # None changes nothing
+            return self._to_device(records), self._to_device(by_rank.argsort())
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Copy a CPU tensor, to a GPU from pinned memory and without waiting."""
+        return copy_to_device(tensor, self._device)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

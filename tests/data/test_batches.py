@@ -58,6 +58,22 @@ def test_seed_and_epoch_decide_the_batches(cached, recipe):
     assert not (first(1, 0) == first(2, 0)).all()
 
 
+@pytest.mark.parametrize("augmentation", ["crop-flip", "resized-crop-flip"])
+def test_batches_do_not_depend_on_where_the_images_lie(cached, recipe, monkeypatch, augmentation):
+    """Read in windows or whole: random numbers are drawn for the same groups of images."""
+    monkeypatch.setattr(module, "_GROUP", 64)
+    monkeypatch.setattr(module, "_WINDOW", 48 * 10 * 10 * 3)
+    recipe = replace(recipe, augmentation=augmentation)
+    epochs = []
+    for streamed in (False, True):
+        monkeypatch.setattr(Batches, "_streamed", streamed)
+        epochs.append(list(Batches(cached, recipe, CPU).epoch(3, 1)))
+    assert len(epochs[0]) == len(epochs[1]) == 11
+    for (images, labels), (others, other_labels) in zip(*epochs, strict=True):
+        assert torch.equal(images, others)
+        assert torch.equal(labels, other_labels)
+
+
 def test_validation_shows_every_image_in_order(cached, recipe):
     batches = Batches(cached, recipe, CPU)
     labels = torch.cat([labels for _, labels in batches.validation()])
