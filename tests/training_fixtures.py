@@ -40,7 +40,7 @@ class Inline:
     """Workers that do a task in this process when they are waited for."""
 
     def __init__(self, slots=1, work=run_task):
-        self.slots, self.work = slots, work
+        self.slots, self.work, self.lost_devices = slots, work, {}
         self.tasks, self.closed, self.most = [], False, 0
 
     def submit(self, task):

@@ -463,10 +463,17 @@ def _workers(
 
     def on_dask(request: "TrainOptions", trials: int) -> "Workers":
         from designspace.training.dask_workers import DaskWorkers, connect
-        from designspace.training.devices import available_cores
+        from designspace.training.devices import available_cores, default_jobs, resolve_devices
         from designspace.training.trial_task import run_task
 
-        workers = min(request.jobs or available_cores(), trials)
-        return DaskWorkers(connect(scheduler, cluster, options, workers), run_task, request.jobs)
+        if scheduler or cluster:
+            # Each job of a cluster may have several workers, of several threads each.
+            jobs = min(request.jobs or available_cores(), trials)
+            client = connect(scheduler, cluster, options, jobs)
+            return DaskWorkers(client, run_task, None if cluster else request.jobs)
+        names = resolve_devices(request.device)
+        jobs = min(request.jobs or default_jobs(names), trials)
+        gpus = tuple(name for name in names if name.startswith("cuda"))
+        return DaskWorkers(connect(None, None, (), jobs, gpus), run_task, request.jobs)
 
     return on_dask

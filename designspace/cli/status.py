@@ -93,6 +93,7 @@ def _lines(status: "RunStatus") -> list[str]:
         lines.append(f"{heartbeat.per_hour:.0f} models an hour, {left} left")
     else:
         lines.append("training; no model has finished yet")
+    lines += [f"{device} is lost: {why}" for device, why in data["lost_devices"].items()]
     if status.torn:
         lines.append("the last line of trials.jsonl is incomplete; its model is trained again")
     lines += [

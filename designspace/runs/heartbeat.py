@@ -18,6 +18,7 @@ class Heartbeat:
         seconds_left: Estimated time left, or None before the first model is finished.
         running: Start time of each model in training, by index (Unix time).
         written: When this was written (Unix time).
+        lost: Why no model trains on a device any more, by its name.
     """
 
     total: int
@@ -25,6 +26,7 @@ class Heartbeat:
     seconds_left: float | None
     running: dict[int, float]
     written: float = field(default_factory=time.time)
+    lost: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Replace running.json."""
@@ -42,6 +44,7 @@ class Heartbeat:
                 seconds_left=None if left is None else float(left),
                 running={int(i): float(since) for i, since in data["running"].items()},
                 written=float(data["written"]),
+                lost={str(name): str(why) for name, why in data.get("lost", {}).items()},
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return Heartbeat(total=0, per_hour=0.0, seconds_left=None, running={})

@@ -438,7 +438,7 @@ class Run:
             # Models may have finished since the last heartbeat.
             done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
             running = {index: since for index, since in live.running.items() if index not in done}
-            live = Heartbeat(live.total, live.per_hour, live.seconds_left, running, live.written)
+            live = replace(live, running=running)
         # A training process may be writing that line right now.
         torn = live is None and journal.read(self.trials_file, "trials").torn_line is not None
         return RunStatus(self.name, len(self.population()), trials, live, torn)

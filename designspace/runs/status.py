@@ -54,6 +54,7 @@ class RunStatus:
             "waiting": self.n - len(self.trials) - len(running),
             "at_work": live is not None,
             "torn_line": self.torn,
+            "lost_devices": live.lost if live else {},
             "models_per_hour": live.per_hour if live else None,
             "seconds_left": live.seconds_left if live else None,
             "seconds_trained": round(sum(trial.seconds for trial in self.trials), 3),

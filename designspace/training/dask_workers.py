@@ -1,14 +1,20 @@
 """Workers on any machine, through a Dask scheduler."""
 
 import importlib
+import importlib.util
 import logging
+import re
+import signal
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from designspace.errors import InputError
 from designspace.io.process_pool import interrupts_blocked
 from designspace.runs.options import check_cluster
+from designspace.training.devices import physical_gpu
 from designspace.training.loky_workers import (
     DEVICE_FAILURES,
     DeviceHealth,
@@ -26,11 +32,14 @@ _CLUSTERS = {
     "oar": "OARCluster",
 }
 # Per job; a trial uses one thread.
-_JOB = {"cores": 1, "processes": 1, "memory": "4GB"}
+_JOB: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GB"}
+# How a nanny logs the end of a worker's process; lines of it to read, and how often to look for it.
+_ENDED = re.compile(r"Worker process \d+ (?:was killed by signal (\d+)|exited with status (\d+))")
+_LOG_LINES, _LOG_TRIES, _LOG_SECONDS = 20, 3, 0.5
 
 
 class DaskWorkers:
-    """The worker processes of a Dask scheduler, one trial each.
+    """The worker processes of a Dask scheduler, one trial per thread of theirs.
 
     A task holds model, recipe and seed; of the driver's paths only that of the data is used. When a
     worker dies, the scheduler sends its trial to another one.
@@ -42,7 +51,7 @@ class DaskWorkers:
         Args:
             client: Connected to the scheduler; closed with the workers.
             work: Function that runs a task.
-            max_trials: Trials at once, or None for one per worker.
+            max_trials: Trials at once, or None for one per thread of the workers.
         """
         self._client, self._work, self._max_trials = client, work, max_trials
         self._running: dict[Any, TrialTask] = {}
@@ -53,9 +62,14 @@ class DaskWorkers:
 
     @property
     def slots(self) -> int:
-        """Tasks that can run at once: the scheduler's current workers, up to `max_trials`."""
-        workers = len(self._client.nthreads())
-        return min(workers, self._max_trials or workers)
+        """Tasks that can run at once: the threads of all workers, up to `max_trials`."""
+        threads = sum(self._client.nthreads().values())
+        return min(threads, self._max_trials or threads)
+
+    @property
+    def lost_devices(self) -> Mapping[str, str]:
+        """Why no model trains on a device any more, by its name."""
+        return self._health.reasons
 
     def submit(self, task: TrialTask) -> None:
         """Send a task to the scheduler."""
@@ -105,8 +119,32 @@ class DaskWorkers:
             return TaskResult(task, outcome, note=self._check_device(address, name, task, outcome))
         if future.status == "cancelled":
             return TaskResult(task, None, "it was cancelled")
-        error = future.exception()
-        return TaskResult(task, None, f"its worker died ({error})".replace("\n", " ")[:500])
+        return TaskResult(task, None, self._describe_death(future.exception()))
+
+    def _describe_death(self, error: Any) -> str:
+        """Name the Dask worker that died last, and the signal or status that its process ended by.
+
+        The process that watches over a worker's, Dask's nanny, logs how it ended.
+        """
+        worker = getattr(error, "last_worker", None)
+        if worker is None:
+            return f"its worker broke ({type(error).__name__}: {error})".replace("\n", " ")[:500]
+        name = f"Dask worker {worker.name} on {worker.host}"
+        for _ in range(_LOG_TRIES):
+            for line in self._nanny_log(worker.nanny):
+                if ended := _ENDED.search(line):
+                    how = _signal_name(int(ended[1])) if ended[1] else f"status {ended[2]}"
+                    return f"its worker died ({how}): {name}"
+            time.sleep(_LOG_SECONDS)
+        return f"its worker died: {name}; its log says more"
+
+    def _nanny_log(self, address: str) -> list[str]:
+        """Return the last lines of a nanny's log, newest first; none if it is gone, too."""
+        try:
+            lines = self._client.sync(self._client.rpc(address).get_logs, n=_LOG_LINES)
+        except Exception:
+            return []
+        return [line for _, line in lines]
 
     def _check_device(self, address: str, name: str, task: TrialTask, outcome: Outcome) -> str:
         """Restart the process of a worker after a device error, or retire the worker."""
@@ -126,6 +164,13 @@ class DaskWorkers:
         return note
 
 
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _run_on_worker(work: Work, task: TrialTask) -> tuple[str, str, Outcome]:
     """Run a task; also return address and name of the worker that this process is."""
     worker = _import("distributed").get_worker()
@@ -137,6 +182,7 @@ def connect(
     cluster: str | None,
     options: tuple[str, ...],
     jobs: int,
+    gpus: tuple[str, ...] = (),
     timeout: float = 20.0,
 ) -> Any:
     """Connect to a scheduler, or start one with its workers.
@@ -145,7 +191,8 @@ def connect(
         scheduler: Address of a running scheduler, such as tcp://10.0.0.1:8786, or None.
         cluster: slurm or another system that dask-jobqueue knows, or None.
         options: KEY=VALUE for the cluster: queue=gpu, walltime=04:00:00, memory=16GB.
-        jobs: Workers to start without a scheduler: cluster jobs, or processes on this machine.
+        jobs: Cluster jobs, or trials at once on this machine, to start workers for.
+        gpus: GPUs of this machine to train on; each gets one worker process. Empty for the CPU.
         timeout: Seconds to wait for the scheduler.
 
     Raises:
@@ -166,14 +213,26 @@ def connect(
             workers = job_cluster(cluster, options)
             workers.scale(jobs=jobs)
         else:
-            workers = distributed.LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            )
+            workers = local_cluster(jobs, gpus)
     return distributed.Client(workers, set_as_default=False)
+
+
+def local_cluster(jobs: int, gpus: tuple[str, ...] = ()) -> Any:
+    """Start a scheduler and workers for `jobs` trials at once on this machine.
+
+    On a CPU each trial has a process. A GPU has one, which trains several models in threads: one of
+    dask-cuda's if it is installed, which sees its GPU first; others claim theirs (`claim_device`).
+    """
+    settings: dict[str, Any] = {
+        "n_workers": min(jobs, len(gpus)) or jobs,
+        "threads_per_worker": -(-jobs // len(gpus)) if gpus else 1,
+        "dashboard_address": None,
+        "silence_logs": logging.CRITICAL,
+    }
+    if gpus and importlib.util.find_spec("dask_cuda"):
+        visible = ",".join(physical_gpu(gpu) for gpu in gpus[: settings["n_workers"]])
+        return _import("dask_cuda").LocalCUDACluster(CUDA_VISIBLE_DEVICES=visible, **settings)
+    return _import("distributed").LocalCluster(processes=True, **settings)
 
 
 def job_cluster(system: str, options: tuple[str, ...]) -> Any:

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _TRIALS_PER_GPU = 4
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As in trials recorded since the first version.
 _PRECISION_NAMES = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
+_CLAIMING = threading.Lock()
 # mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, with the largest values that glibc accepts.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, (1 << 31) - 1))
 
@@ -63,7 +65,6 @@ def resolve_devices(device: str) -> tuple[str, ...]:
     return (f"cuda:{int(number)}",) if number else gpus
 
 
-@cache
 def claim_device(names: tuple[str, ...]) -> str:
     """Return the device that the fewest worker processes of this machine have claimed.
 
@@ -72,11 +73,15 @@ def claim_device(names: tuple[str, ...]) -> str:
     """
     if len(names) == 1:
         return names[0]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    with _CLAIMING:  # a worker may train several models in threads
+        return _claim(names)
+
+
+@cache
+def _claim(names: tuple[str, ...]) -> str:
     for share in itertools.count():
-        for i, name in enumerate(names):
-            physical = visible[i].strip() if len(visible) == len(names) else str(i)
-            file = f"designspace-{os.getuid()}-gpu-{physical}-{share}.lock"
+        for name in names:
+            file = f"designspace-{os.getuid()}-gpu-{physical_gpu(name)}-{share}.lock"
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             handle = os.open(Path(tempfile.gettempdir(), file), flags, 0o600)
             try:
@@ -86,6 +91,13 @@ def claim_device(names: tuple[str, ...]) -> str:
                 continue
             return name  # the open handle holds the lock
     raise AssertionError
+
+
+def physical_gpu(name: str) -> str:
+    """Return what `cuda:N` is in CUDA_VISIBLE_DEVICES, or N: a number or UUID of the machine."""
+    number = name.partition(":")[2]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").replace(" ", "").split(",")
+    return (visible[int(number)] or number) if int(number) < len(visible) else number
 
 
 def probe(device: torch.device) -> None:

@@ -278,7 +278,13 @@ class Driver:
         for run_index, tally in enumerate(self._tallies):
             progress = self.progress(run_index)
             running = {i: since for (of, i), since in self._running.items() if of == run_index}
-            beat = Heartbeat(progress.total, progress.per_hour, progress.seconds_left, running)
+            beat = Heartbeat(
+                progress.total,
+                progress.per_hour,
+                progress.seconds_left,
+                running,
+                lost=dict(self._workers.lost_devices),
+            )
             with contextlib.suppress(InputError):  # a full disk is reported by the journal
                 beat.write(tally.plan.run.heartbeat_file)
 

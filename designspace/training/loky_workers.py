@@ -3,7 +3,7 @@
 A shared executor breaks as a whole when one of its workers is killed; separate ones do not.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -47,6 +47,10 @@ class Workers(Protocol):
     @property
     def slots(self) -> int:
         """Tasks that can run at once."""
+
+    @property
+    def lost_devices(self) -> Mapping[str, str]:
+        """Why no model trains on a device any more, by its name."""
 
     def submit(self, task: TrialTask) -> None:
         """Start a task in a free slot."""
@@ -120,6 +124,11 @@ class LokyWorkers:
     def slots(self) -> int:
         """Tasks that can run at once."""
         return len(self._executors) - len(self._retired)
+
+    @property
+    def lost_devices(self) -> Mapping[str, str]:
+        """Why a worker on a device is retired, by the device's name."""
+        return self._health.reasons
 
     def submit(self, task: TrialTask) -> None:
         """Start a task in the first free slot, on that slot's device."""

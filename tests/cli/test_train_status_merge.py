@@ -6,7 +6,8 @@ import shutil
 import pytest
 import yaml
 
-from designspace.runs import Trial, TrialState
+from designspace.runs import Run, Trial, TrialState
+from designspace.runs.heartbeat import Heartbeat
 
 
 @pytest.fixture
@@ -45,6 +46,14 @@ def test_train_on_the_digits(cli, run, tmp_path):
     # Run again it needs no options, and has nothing to do.
     again = cli("train", run, "--only", "0", "--cache", tmp_path / "home")
     assert again.out == "1 of 1 models: 1 complete\n"
+
+
+def test_status_names_lost_devices(cli, run):
+    folder = Run.open(run)
+    beat = Heartbeat(4, 0.0, None, {}, lost={"cuda:3": "CUDA error: ECC"})
+    with folder.lock():
+        beat.write(folder.heartbeat_file)
+        assert "cuda:3 is lost: CUDA error: ECC" in cli("status", run).out.splitlines()
 
 
 def test_a_run_remembers_how_it_is_executed(cli, run, tmp_path):

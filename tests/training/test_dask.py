@@ -5,7 +5,7 @@ import signal
 from dataclasses import replace
 
 import pytest
-from work_for_tests import on_a_broken_dask_worker
+from work_for_tests import always_crashes, at_once, on_a_broken_dask_worker
 
 from designspace.errors import InputError
 from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
@@ -75,6 +75,24 @@ def test_slurm_jobs_are_what_was_asked_for():
     assert "--nthreads 1" in script
 
 
+def test_slurm_jobs_of_whole_nodes_with_a_dask_cuda_worker_for_each_gpu():
+    pytest.importorskip("dask_jobqueue")
+    options = ("cores=16", "memory=400GB", "worker_command=dask cuda worker", "account=vision")
+    options += ("job_extra_directives=[--gpus=8, --exclusive]",)
+    options += ("job_script_prologue=[module load cuda, export OMP_NUM_THREADS=1]",)
+    cluster = job_cluster("slurm", options)
+    try:
+        script = cluster.job_script()
+    finally:
+        cluster.close()
+    assert "#SBATCH -A vision" in script
+    assert "#SBATCH --gpus=8\n#SBATCH --exclusive" in script
+    assert "module load cuda\nexport OMP_NUM_THREADS=1" in script
+    assert "-m dask cuda worker tcp://" in script
+    assert "--nthreads 16" in script
+    assert "--nanny" not in script
+
+
 @pytest.mark.parametrize(
     ("system", "options", "said"),
     [
@@ -141,6 +159,41 @@ def test_a_dask_worker_without_a_usable_device_is_retired(
     assert (end.complete, end.failed) == (6, 0)
     (note,) = [note for note in observer.notes if "retired" in note]
     assert "Dask worker 1" in note
+
+
+@pytest.mark.slow
+def test_the_signal_that_ended_a_dask_worker_is_named(make_run, request_of, train_one, observer):
+    import dask
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        cluster = distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        )
+    run = make_run(n=2)
+    with cluster:
+        workers = DaskWorkers(
+            connect(cluster.scheduler_address, None, (), 1), always_crashes, max_trials=1
+        )
+        options = request_of(elsewhere=True)
+        end = train_one(run, options, observer, make_workers=lambda *_: workers)
+    assert (end.complete, end.failed) == (1, 1)
+    notes = [note for note in observer.notes if "model 0" in note]
+    assert all("its worker died (SIGSEGV): Dask worker 0 on 127.0.0.1" in note for note in notes)
+    assert "SIGSEGV" in run.trials()[0].reason
+
+
+def test_each_thread_of_a_worker_trains_a_model(make_run, request_of, train_one, observer):
+    """A GPU's worker trains several models at once."""
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=3, dashboard_address=None, silence_logs=50
+    )
+    run = make_run(n=4)
+    with cluster:
+        workers = DaskWorkers(connect(cluster.scheduler_address, None, (), 1), at_once)
+        cluster.wait_for_workers(1)
+        assert workers.slots == 3
+        end = train_one(run, request_of(elsewhere=True), observer, make_workers=lambda *_: workers)
+    assert end.complete == 4
 
 
 @pytest.mark.parametrize(

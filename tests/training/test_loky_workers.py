@@ -172,10 +172,18 @@ def test_trials_at_once_suit_the_devices(monkeypatch):
     assert default_jobs(("cuda:0", "cuda:1", "cuda:2")) == 3
 
 
-def test_a_worker_without_a_usable_device_is_retired(make_run, request_of, train_one, observer):
-    run = make_run(n=6)
+def test_a_worker_without_a_usable_device_is_retired(
+    make_run, request_of, train_one, observer, monkeypatch
+):
+    run, lost = make_run(n=6), []
+    monkeypatch.setattr("designspace.training.driver._HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(
+        observer, "trial", lambda run, *_: lost.append(run.status().to_dict()["lost_devices"])
+    )
     workers = LokyWorkers(2, on_a_broken_device, ("cpu", "bad:0"))
     end = train_one(run, request_of(), observer, make_workers=lambda *_: workers)
+    assert list(lost[-1]) == ["bad:0"]
+    assert "busy or unavailable" in lost[-1]["bad:0"]
     assert (end.complete, end.failed) == (6, 0)
     assert workers.slots == 1
     (note,) = [note for note in observer.notes if "retired" in note]
