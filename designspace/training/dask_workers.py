@@ -63,7 +63,7 @@ class DaskWorkers:
     @property
     def slots(self) -> int:
         """Tasks that can run at once: the threads of all workers, up to `max_trials`."""
-        threads = sum(self._client.nthreads().values())
+        threads: int = sum(self._client.nthreads().values())
         return min(threads, self._max_trials or threads)
 
     @property
