@@ -13,6 +13,8 @@ from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
 # A curve over iterations has this many points at most; more are averaged in bins.
 _MAX_POINTS = 400
+# Measured after some or all epochs, since a later version.
+_MEASURED = ("linear", "rankme", "lidar", "alpha")
 _TASKS = ("knn", "linear", "lowshot", "finetune", "detect")
 _PICTURES = ("pictures", "neighbours", "same", "prototypes", "sizes", "used", "searched")
 _GROUP = ("task", "metric", "data", "share", "images", "split")
@@ -36,6 +38,11 @@ class Curves:
         images_per_second: Training speed.
         knn_epoch: Epochs after which k-NN accuracy was measured.
         knn: That accuracy in percent.
+        measured: Epochs and values of what else was measured after epochs: linear (accuracy of a
+            linear probe in percent), rankme, lidar and alpha; none of earlier versions' runs.
+        rank_limit: Largest possible rank of the features, or None.
+        prototype_shares: Fraction of the last epoch's images that each prototype is nearest to,
+            descending; empty if it wasn't recorded.
     """
 
     at: FloatArray
@@ -50,6 +57,9 @@ class Curves:
     images_per_second: FloatArray
     knn_epoch: FloatArray
     knn: FloatArray
+    measured: Mapping[str, tuple[FloatArray, FloatArray]]
+    rank_limit: int | None
+    prototype_shares: FloatArray
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,7 @@ def summarize_pretraining(
         data: Training data: source, images, content, mean, std, seed.
         steps: iteration, loss and lr of each iteration.
         epochs: epoch, loss, prototypes_used, feature_std, images_per_second, alarms and optionally
-            knn of each epoch.
+            knn, linear, rankme, lidar, alpha, rank_limit and prototype_shares of each epoch.
         scores: Scores of evaluations, as `Score.to_dict`.
         pictures: See `Pictures`; arrays of other shapes are ignored.
 
@@ -205,7 +215,8 @@ def _curves(
     sizes = np.diff(np.append(edges, len(steps)))
     columns = {key: column(steps, key) for key in ("iteration", "loss", "lr")}
     mean = {key: np.add.reduceat(values, edges) / sizes for key, values in columns.items()}
-    measured = [epoch for epoch in epochs if "knn" in epoch]
+    having = {key: [epoch for epoch in epochs if key in epoch] for key in ("knn", *_MEASURED)}
+    last = epochs[-1]
     return Curves(
         at=mean["iteration"] / per_epoch,
         loss=mean["loss"],
@@ -217,8 +228,15 @@ def _curves(
         feature_std=column(epochs, "feature_std"),
         prototypes_used=column(epochs, "prototypes_used"),
         images_per_second=column(epochs, "images_per_second"),
-        knn_epoch=column(measured, "epoch"),
-        knn=column(measured, "knn"),
+        knn_epoch=column(having["knn"], "epoch"),
+        knn=column(having["knn"], "knn"),
+        measured={
+            key: (column(having[key], "epoch"), column(having[key], key))
+            for key in _MEASURED
+            if having[key]
+        },
+        rank_limit=int(last["rank_limit"]) if "rank_limit" in last else None,
+        prototype_shares=np.sort(np.array(last.get("prototype_shares", ()), float))[::-1],
     )
 
 

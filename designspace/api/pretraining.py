@@ -1,5 +1,6 @@
 """Self-supervised pretraining of a trunk, its plan, and its evaluation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from designspace.pretraining.cost_plan import CostPlan
     from designspace.pretraining.pretrain import PretrainResult
     from designspace.pretraining.recipe import SwavRecipe
+    from designspace.training.metric_logger import LoggerLike
 
 __all__ = ["Diverged", "evaluate", "load_pretrain_recipe", "plan_pretraining", "pretrain"]
 
@@ -33,6 +35,7 @@ def pretrain(
     compile: bool = False,
     seed: int = 0,
     tensorboard: bool = False,
+    log: "Sequence[LoggerLike] | str" = (),
     device: str = "auto",
     threads: int | None = None,
     download: bool = False,
@@ -61,7 +64,9 @@ def pretrain(
             timm, transformers, VISSL or ClassyVision.
         compile: Compile the trunk with torch.compile.
         seed: Seed of weights, order and crops.
-        tensorboard: Write event files to OUT/tensorboard.
+        tensorboard: Write event files to OUT/tensorboard; short for log="tensorboard".
+        log: Where else the numbers go: tensorboard, mlflow, wandb, or objects with the methods
+            `scalars`, `text` and `close`.
         device: auto, cpu, cuda, cuda:N or mps.
         threads: Threads on the CPU.
         download: Fetch the data set if it is missing.
@@ -86,6 +91,7 @@ def pretrain(
     """
     from designspace.api.progress import PretrainingDisplay, progress_bar
     from designspace.pretraining.pretrain import pretrain as run
+    from designspace.training.metric_logger import chosen_loggers
 
     folder = Path(out)
     with progress_bar(f"stopped; the same call resumes in {folder}", progress) as bar:
@@ -102,7 +108,7 @@ def pretrain(
             weights=weights,
             compile=compile,
             seed=seed,
-            tensorboard=tensorboard,
+            log=chosen_loggers(log, tensorboard),
             device=device,
             threads=threads,
             download=download,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from designspace.pretraining.pretrain import PretrainProgress
     from designspace.runs import Run, Trial
     from designspace.training.driver import RunProgress
-    from designspace.training.tensorboard import TrialTensorBoard
+    from designspace.training.trial_log import TrialLog
 
 # Seconds between plain lines when something changed, and at most between any two.
 _NEWS_EVERY, _LINE_EVERY = 10.0, 60.0
@@ -116,7 +116,7 @@ class TrainingDisplay(Display):
     def __init__(
         self,
         bar: "Progress | None",
-        board: "TrialTensorBoard | None" = None,
+        log: "TrialLog | None" = None,
         several: bool = False,
         silent: bool = False,
     ) -> None:
@@ -124,17 +124,17 @@ class TrainingDisplay(Display):
 
         Args:
             bar: The bar, or None for lines.
-            board: Receives every trial.
+            log: Receives every trial.
             several: Whether to name the run of each model.
             silent: Show nothing.
         """
         super().__init__(bar, silent)
-        self._board, self._several = board, several
+        self._log, self._several = log, several
 
     def trial(self, folder: "Run", trial: "Trial", snapshot: "RunProgress") -> None:
         """Report a trial that is in the journal of a run."""
-        if self._board:
-            self._board.write(folder.path / "tensorboard", trial)
+        if self._log:
+            self._log.write(folder.path, trial)
         if trial.reason:
             of = f" of {folder.name}" if self._several else ""
             self.note(f"model {trial.index}{of} {trial.state}: {trial.reason}")
@@ -180,9 +180,10 @@ class PretrainingDisplay(Display):
     def epoch(self, record: dict[str, Any]) -> None:
         """Report the metrics of an epoch."""
         knn = f", k-NN {record['knn']:.1f} %" if "knn" in record else ""
+        rank = f", RankMe {record['rankme']:.1f} of {record['rank_limit']}"
         self.note(
             f"epoch {record['epoch']}: loss {record['loss']:.4f}, {record['prototypes_used']} "
-            f"prototypes used, feature std {record['feature_std']:.2f}{knn}"
+            f"prototypes used, feature std {record['feature_std']:.2f}{rank}{knn}"
         )
 
 

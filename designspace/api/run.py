@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from designspace.runs.status import RunStatus
     from designspace.training.driver import RunProgress
     from designspace.training.loky_workers import Workers
+    from designspace.training.metric_logger import LoggerLike
     from designspace.training.train_runs import TrainOptions
 
 
@@ -166,6 +167,7 @@ def train(
     download: bool = False,
     cache: str | Path | None = None,
     tensorboard: bool = False,
+    log: "Sequence[LoggerLike] | str" = (),
     backend: str | None = None,
     scheduler: str | None = None,
     cluster: str | None = None,
@@ -201,7 +203,9 @@ def train(
         exact: On CUDA, choose deterministic algorithms.
         download: Fetch the data set if it is missing.
         cache: Folder of decoded images and downloads.
-        tensorboard: Write event files to RUN/tensorboard.
+        tensorboard: Write event files to RUN/tensorboard; short for log="tensorboard".
+        log: Where else the numbers go: tensorboard, mlflow, wandb, or objects with the methods
+            `scalars`, `text` and `close`.
         backend: `"loky"` (this machine) or `"dask"`.
         scheduler: Address of a Dask scheduler.
         cluster: Batch system to start `jobs` Dask workers on, such as `"slurm"`.
@@ -252,13 +256,14 @@ def train(
     make_workers = _workers(backend, scheduler, cluster, _pairs(cluster_options))
 
     from designspace.api.progress import TrainingDisplay, progress_bar
-    from designspace.training.tensorboard import TrialTensorBoard
+    from designspace.training.metric_logger import chosen_loggers
     from designspace.training.train_runs import train_runs
+    from designspace.training.trial_log import TrialLog
 
-    board = TrialTensorBoard() if tensorboard else None
+    trial_log = TrialLog(chosen_loggers(log, tensorboard))
     names = " ".join(str(folder.path) for folder in folders)
     with progress_bar(f"stopped; `designspace train {names}` resumes", progress) as bar:
-        display = TrainingDisplay(bar, board, len(folders) > 1, silent=not progress)
+        display = TrainingDisplay(bar, trial_log, len(folders) > 1, silent=not progress)
         pairs = list(zip(folders, options, strict=True))
         return list(train_runs(pairs, display, make_workers, stop))
 

@@ -15,6 +15,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; by default one per core.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the data set if it is missing.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder of decoded images and downloads.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(help="Log to tensorboard, mlflow or wandb; repeat it for several."),
+]
 Resolution = Annotated[int | None, typer.Option(help="Side of the input, in pixels.")]
 Classes = Annotated[int | None, typer.Option(help="Outputs of the classifier.")]
 Plugin = Annotated[

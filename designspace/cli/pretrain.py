@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Cache, Device, Download, Json, Threads
+from designspace.cli.options import MODEL_HELP, Cache, Device, Download, Json, Log, Threads
 
 
 def pretrain(
@@ -54,6 +54,7 @@ def pretrain(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files to OUT/tensorboard.")
     ] = False,
+    log: Log = None,
     device: Device = "auto",
     threads: Threads = None,
     download: Download = False,
@@ -140,6 +141,7 @@ def pretrain(
             compile=compile,
             seed=seed,
             tensorboard=tensorboard,
+            log=log or (),
             device=device,
             threads=threads,
             download=download,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Cache, Download, Plugin, load_plugins
+from designspace.cli.options import Cache, Download, Log, Plugin, load_plugins
 
 
 def train(
@@ -64,6 +64,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")
     ] = False,
+    log: Log = None,
     backend: Annotated[
         str | None, typer.Option(help="loky (this machine) or dask; by default as options imply.")
     ] = None,
@@ -127,6 +128,7 @@ def train(
         download=download,
         cache=cache,
         tensorboard=tensorboard,
+        log=log or (),
         backend=backend,
         scheduler=scheduler,
         cluster=cluster,

@@ -100,6 +100,11 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
         return _digits(spec)
     if kind in ("cifar10", "cifar100"):
         return _cifar(spec, kind, Path(path) if path else home or Path("."), download)
+    if kind == "webdataset":
+        raise InputError(
+            f"data is {spec!r}, which only pretraining streams; unpack it, and write folder:PATH",
+            "data",
+        )
     root = Path(path).expanduser()
     if kind == "files":
         return _ImageFolder(spec, kind, root.parent).load_list(root)

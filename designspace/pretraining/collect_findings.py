@@ -55,7 +55,7 @@ def _pictures(
     """Nearest neighbors of the newest checkpoint, computed if those on disk are older."""
     import torch
 
-    from designspace.pretraining.images import decode_images
+    from designspace.pretraining.images import decode_images, is_stream
     from designspace.pretraining.neighbor_gallery import (
         nearest_neighbor_gallery,
         read_gallery,
@@ -65,6 +65,8 @@ def _pictures(
 
     saved = read_gallery(run)
     if saved is not None and int(saved["iteration"]) >= iteration:
+        return saved
+    if is_stream(run.data().source):  # its images are in no cache
         return saved
     try:
         folder, channels = None if cache is None else Path(cache), run.model().skeleton.channels

@@ -38,7 +38,7 @@ class ColorDraw:
     grey: Tensor
     sigma: Tensor
 
-    def take(self, rows: slice) -> "ColorDraw":
+    def take(self, rows: slice | Tensor) -> "ColorDraw":
         """Select images."""
         return ColorDraw(**{name: value[rows] for name, value in vars(self).items()})
 

@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from designspace.data.batches import Arrays
+from designspace.data.batches import Arrays, open_arrays
 from designspace.data.cache import Cache
+from designspace.data.shards import MAX_UNDECODABLE, ShardStream
+from designspace.errors import InputError
 from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.multicrop import CropMaker, copy_packed, draw_crops, epoch_order
 from designspace.pretraining.recipe import SwavRecipe
+from designspace.training.devices import available_cores
 
 
 class CropLoader:
@@ -46,11 +49,97 @@ class CropLoader:
             return make_ahead(make, steps, self._device)
         return map(make, steps)
 
+    def counts(self) -> dict[str, int]:
+        """Return nothing: a cache holds only images that could be decoded."""
+        return {}
+
     def _make(self, rows: Tensor, iteration: int) -> list[Tensor]:
         recipe = self._recipe
         records = select_images(self._images, rows[self._slice], self._device)
         draws = draw_crops(recipe, records.shape[1], recipe.batch_size, self._seed, iteration)
         return self._maker(records, [draw.take(self._slice) for draw in draws])
+
+
+def crop_loader(
+    recipe: SwavRecipe, images: Cache | ShardStream, seed: int, group: ProcessGroupInfo
+) -> "CropLoader | StreamCropLoader":
+    """Return the loader of images from a cache, or of images that are streamed."""
+    if isinstance(images, Cache):
+        return CropLoader(recipe, open_arrays(images.path, group.device), images, seed, group)
+    return StreamCropLoader(recipe, images, seed, group)
+
+
+class StreamCropLoader:
+    """Makes this process's crops of each iteration from images that loader processes decode.
+
+    Attributes:
+        undecodable: Images that could not be decoded, with reasons; another of the batch stood in.
+    """
+
+    def __init__(
+        self,
+        recipe: SwavRecipe,
+        images: ShardStream,
+        seed: int,
+        group: ProcessGroupInfo,
+    ) -> None:
+        """Prepare; everything random depends on the seed and the iteration alone.
+
+        Raises:
+            InputError: There are fewer shards than processes.
+        """
+        shards = len(images.index.urls)
+        if shards < group.size:
+            raise InputError(
+                f"data has {shards} shards for {group.size} processes; each needs at least one",
+                "data",
+            )
+        self._recipe, self._images, self._seed, self._group = recipe, images, seed, group
+        self._maker = CropMaker(recipe, images.mean, images.std, group.device)
+        self._slice = group.batch_slice(recipe.batch_size)
+        self._workers = max(1, available_cores() // group.local_size)
+        self.undecodable: set[str] = set()
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Tensor]]:
+        """Yield the crops of an epoch's iterations, as from `CropMaker`, without the `first`.
+
+        Raises:
+            InputError: A shard can't be read, or too many images can't be decoded.
+        """
+        recipe, group = self._recipe, self._group
+        per_epoch = self._images.train_images // recipe.batch_size
+        batches = self._images.batches(
+            recipe.batch_size, self._seed, epoch, first, group.rank, group.size, self._workers
+        )
+
+        def make(step: int) -> list[Tensor]:
+            records, problems = next(batches)
+            self._check(problems)
+            (moved,) = copy_packed([records], group.device)
+            side, iteration = records.shape[1], epoch * per_epoch + step
+            draws = draw_crops(recipe, side, recipe.batch_size, self._seed, iteration)
+            return self._maker(moved, [draw.take(self._slice) for draw in draws])
+
+        steps = range(first, per_epoch)
+        if group.device.type == "cuda":
+            return make_ahead(make, steps, group.device)
+        return map(make, steps)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of images that could not be decoded so far; collective."""
+        count = torch.tensor(float(len(self.undecodable)), device=self._group.device)
+        return {"undecodable": int(self._group.sum(count).item())}
+
+    def _check(self, problems: list[str]) -> None:
+        self.undecodable.update(problems)
+        count, total = len(self.undecodable), self._images.train_images
+        if count > MAX_UNDECODABLE * total:
+            names = "; ".join(sorted(self.undecodable)[:5])
+            raise InputError(
+                f"data: more than {MAX_UNDECODABLE:.0%} of {total} images can't be decoded: {names}"
+                f"{', …' if count > 5 else ''}. Replace or remove them",
+                "data",
+            )
 
 
 def make_ahead(

@@ -14,6 +14,8 @@ _MIN_USED = 0.05
 _MIN_STD = 0.1
 # Below this epsilon exp(-1 / epsilon) underflows in float32.
 _MIN_EPSILON = 0.01
+# Fraction of the largest possible rank, min(n, d), that RankMe of the features must reach.
+_MIN_RANK = 0.05
 # Fraction of the time of an iteration that goes into crops.
 _MAX_CROP_SHARE = 0.5
 
@@ -27,7 +29,8 @@ def training_alarms(
         recipe: How it is trained.
         per_epoch: Iterations per epoch.
         iteration: Iterations done.
-        record: loss, prototypes_used, feature_std and crop_share of the epoch so far.
+        record: loss, prototypes_used, feature_std and crop_share of the epoch so far; at its end
+            also rankme and rank_limit.
     """
     alarms: dict[str, str] = {}
     settled = max(warmup_iterations(recipe, per_epoch), recipe.freeze_prototypes) + per_epoch
@@ -56,6 +59,13 @@ def training_alarms(
         alarms["spread"] = (
             f"embeddings are nearly identical (std {record['feature_std']:.3f}; 1 is uniform): "
             "the representation is collapsing. Known remedies: a smaller lr, a longer warm-up"
+        )
+    limit = record.get("rank_limit", 0)
+    if late and record.get("rankme", limit) < max(2, _MIN_RANK * limit) <= limit:
+        alarms["rank"] = (
+            f"features span {record['rankme']:.1f} of {limit} dimensions (RankMe, below "
+            f"{_MIN_RANK:.0%}): the representation is collapsing in rank. Known remedies: a "
+            "smaller lr, a smaller weight_decay, more prototypes, stronger augmentation"
         )
     if record["crop_share"] > _MAX_CROP_SHARE:
         alarms["starved"] = (

@@ -28,6 +28,7 @@ class ProcessGroupInfo:
         size: Number of processes.
         handle: torch's process group; None for a single process.
         patient: A group whose time-out allows for decoding; None for `handle`.
+        local_size: Number of processes on this machine.
     """
 
     device: torch.device
@@ -35,6 +36,7 @@ class ProcessGroupInfo:
     size: int = 1
     handle: dist.ProcessGroup | None = None
     patient: dist.ProcessGroup | None = None
+    local_size: int = 1
 
     @property
     def first(self) -> bool:
@@ -113,7 +115,8 @@ def process_group(device: str) -> Iterator[ProcessGroupInfo]:
     try:
         patient = dist.new_group(backend="gloo", timeout=_DECODING)
         assert isinstance(patient, dist.ProcessGroup)
-        yield ProcessGroupInfo(own, dist.get_rank(), size, dist.group.WORLD, patient)
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        yield ProcessGroupInfo(own, dist.get_rank(), size, dist.group.WORLD, patient, local_size)
     finally:
         dist.destroy_process_group()
 

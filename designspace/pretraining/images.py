@@ -5,7 +5,10 @@ from pathlib import Path
 from designspace.data.cache import Cache, default_cache_folder
 from designspace.data.decode import Geometry
 from designspace.data.prepare import DecodingObserver, prepare_images, split_data
+from designspace.data.shards import ShardStream, index_shards
 from designspace.pretraining.recipe import SwavRecipe
+from designspace.runs.options import parse_source
+from designspace.training.devices import available_cores
 
 
 def count_images(data: str, cache: Path | None = None, download: bool = False) -> int:
@@ -19,7 +22,43 @@ def count_images(data: str, cache: Path | None = None, download: bool = False) -
     Raises:
         InputError: There is no such data set.
     """
-    return len(split_data(data, cache or default_cache_folder(), download=download).train)
+    cache = cache or default_cache_folder()
+    if is_stream(data):
+        return index_shards(data, cache / "shards", available_cores()).images
+    return len(split_data(data, cache, download=download).train)
+
+
+def is_stream(data: str) -> bool:
+    """Whether images are decoded as they are needed, rather than once into a cache."""
+    return parse_source(data)[0] == "webdataset"
+
+
+def open_stream(
+    data: str,
+    recipe: SwavRecipe,
+    channels: int,
+    cache: Path | None,
+    observer: DecodingObserver | None = None,
+) -> ShardStream:
+    """Return the stream that a recipe's crops are cut from; count its images if that is new.
+
+    Args:
+        data: webdataset:PATTERN.
+        recipe: With the side of the decoded images.
+        channels: Of the trunk's input.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        observer: Receives notes on the data.
+
+    Raises:
+        InputError: There are no such shards, or no image in them.
+    """
+    square = Geometry(recipe.record_side, recipe.record_side, channels=channels)
+    index = index_shards(data, (cache or default_cache_folder()) / "shards", available_cores())
+    stream = ShardStream(index, square)
+    if observer:
+        for text in stream.notes:
+            observer.note(text)
+    return stream
 
 
 def decode_images(

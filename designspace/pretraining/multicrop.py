@@ -34,7 +34,7 @@ class CropDraw:
     flips: Tensor
     colors: ColorDraw
 
-    def take(self, rows: slice) -> "CropDraw":
+    def take(self, rows: slice | Tensor) -> "CropDraw":
         """Select images."""
         return CropDraw(self.size, self.boxes[rows], self.flips[rows], self.colors.take(rows))
 

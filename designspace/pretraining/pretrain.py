@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from designspace.arch import Model
-from designspace.data.batches import Arrays, open_arrays
 from designspace.data.cache import Cache
+from designspace.data.shards import ShardStream
 from designspace.errors import Diverged, InputError
 from designspace.io.atomic_write import make_folder
 from designspace.io.lock import lock
-from designspace.pretraining.crop_loader import CropLoader
+from designspace.pretraining.crop_loader import crop_loader
 from designspace.pretraining.diagnostics import (
     non_finite_message,
     recipe_warnings,
@@ -25,17 +25,18 @@ from designspace.pretraining.diagnostics import (
 )
 from designspace.pretraining.distributed import ProcessGroupInfo, process_group
 from designspace.pretraining.dtensor import full_tensor
-from designspace.pretraining.images import decode_images
+from designspace.pretraining.epoch_monitor import EpochMonitor
+from designspace.pretraining.images import decode_images, is_stream, open_stream
 from designspace.pretraining.initial_weights import load_initial_weights
-from designspace.pretraining.knn_monitor import training_knn_accuracy
+from designspace.pretraining.pretrain_log import PretrainLog
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
 from designspace.pretraining.step_timer import StepTimer
 from designspace.pretraining.swav_network import check_depth
 from designspace.pretraining.swav_trainer import SwavTrainer
-from designspace.pretraining.tensorboard import PretrainTensorBoard
 from designspace.runs.options import absolute_source, check_seed, check_threads
 from designspace.training.devices import available_cores, prepare
+from designspace.training.metric_logger import LoggerLike
 
 # Iterations between writes to the journal.
 _FLUSH_EVERY = 10
@@ -121,7 +122,7 @@ def pretrain(
     weights: Path | str | None = None,
     compile: bool = False,
     seed: int = 0,
-    tensorboard: bool = False,
+    log: Sequence[LoggerLike] = (),
     device: str = "auto",
     threads: int | None = None,
     download: bool = False,
@@ -144,7 +145,7 @@ def pretrain(
         compile: Compile the trunk with torch.compile.
         shard: Overrides whether parameters are sharded over processes (FSDP2) or replicated (DDP).
         seed: Seed of weights, order and crops.
-        tensorboard: Write event files to the folder.
+        log: Where else the numbers go: tensorboard, mlflow, wandb, or objects as `MetricLogger`.
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads; None for one per core, shared by the local processes.
         download: Download the data set if it is missing.
@@ -165,7 +166,7 @@ def pretrain(
     initial = None if weights is None else load_initial_weights(weights, model, recipe)
     out, observer = Path(out), observer or _Silent()
     folder = None if cache is None else Path(cache)
-    board = PretrainTensorBoard(out / "tensorboard") if tensorboard else None
+    logs = PretrainLog(log, out, {"model": model.name, "data": data, **recipe.to_dict()})
     with process_group(device) as group:
         autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
         run = PretrainRun(make_folder(out))
@@ -185,7 +186,8 @@ def pretrain(
                 trainer.start_from(initial.state)
             if compile:
                 trainer.network.compile_trunk()
-            record = _Loop(run, recipe, trainer, images, seed, group, observer, board).train()
+            record = _Loop(run, recipe, trainer, images, seed, group, observer, logs).train()
+            logs.close()
     return PretrainResult(out, record) if record else None
 
 
@@ -197,19 +199,18 @@ class _Loop:
         run: PretrainRun,
         recipe: SwavRecipe,
         trainer: SwavTrainer,
-        images: Cache,
+        images: Cache | ShardStream,
         seed: int,
         group: ProcessGroupInfo,
         observer: PretrainObserver,
-        board: PretrainTensorBoard | None,
+        logs: PretrainLog,
     ) -> None:
         self._per_epoch = images.train_images // recipe.batch_size
         self._total = self._per_epoch * recipe.epochs
         self._run, self._recipe, self._trainer = run, recipe, trainer
-        self._group, self._observer, self._board = group, observer, board
-        self._arrays: Arrays = open_arrays(images.path, group.device)
-        self._images = images
-        self._loader = CropLoader(recipe, self._arrays, images, seed, group)
+        self._group, self._observer, self._logs = group, observer, logs
+        self._loader = crop_loader(recipe, images, seed, group)
+        self._monitor = EpochMonitor(recipe, images, seed, group)
         self._pending: list[tuple[int, Tensor, float]] = []
         self._started = self._saved_at = time.monotonic()
         self._first = 0
@@ -228,8 +229,7 @@ class _Loop:
             for text in (*recipe_warnings(self._recipe, self._per_epoch, channels), *notes):
                 self._observer.note(text)
             self._observer.begin(self._first, self._total)
-            if self._board:
-                self._board.begin(self._first)
+            self._logs.begin(self._first)
         while trainer.iteration < self._total:
             self._epoch()
         weights = {}
@@ -263,18 +263,13 @@ class _Loop:
         record = {"epoch": epoch + 1, "iteration": trainer.iteration, **self._epoch_metrics()}
         record["images_per_second"] = recipe.batch_size * (trainer.iteration - first) / seconds
         trainer.metrics.reset()
-        if recipe.knn_every and ((epoch + 1) % recipe.knn_every == 0 or epoch + 1 == recipe.epochs):
-            knn = training_knn_accuracy(
-                *(trainer.network.trunk, self._arrays, recipe.side, self._images, self._group),
-                autocast=trainer.autocast,
-            )
-            record |= {} if knn is None else {"knn": knn}
+        record |= self._loader.counts()
+        record |= self._monitor.measure(trainer.network, epoch + 1, trainer.autocast)
         record["alarms"] = self._report_alarms(record)
         if self._group.first:
             self._run.append_epoch(record)
             self._observer.epoch(record)
-            if self._board:
-                self._board.epoch(record)
+            self._logs.epoch(record)
         self._save()
 
     def _epoch_metrics(self) -> dict[str, Any]:
@@ -322,8 +317,7 @@ class _Loop:
         speed = self._recipe.batch_size * timer.iterations / seconds
         progress = PretrainProgress(speed, (self._total - done) * per_iteration)
         self._observer.steps(records, self._total, progress)
-        if self._board:
-            self._board.steps(records)
+        self._logs.steps(records)
 
     def _checkpoint_due(self) -> bool:
         """Whether to save now; collective, as the clocks of processes differ."""
@@ -343,12 +337,16 @@ def _decode_once(
     download: bool,
     group: ProcessGroupInfo,
     observer: PretrainObserver,
-) -> Cache:
-    """Decode the images in the first process; the others wait, then open the cache."""
+) -> Cache | ShardStream:
+    """Decode or count the images in the first process; the others wait, then open what it left."""
     if not group.first:
         group.wait_for_first()
     first = observer if group.first else None
-    images = decode_images(data, recipe, channels, folder, download and group.first, first)
+    images: Cache | ShardStream
+    if is_stream(data):
+        images = open_stream(data, recipe, channels, folder, first)
+    else:
+        images = decode_images(data, recipe, channels, folder, download and group.first, first)
     if group.first:
         group.wait_for_first()
     if images.train_images < recipe.batch_size:
@@ -360,7 +358,7 @@ def _decode_once(
     return images
 
 
-def _stamp(data: str, seed: int, images: Cache) -> DataStamp:
+def _stamp(data: str, seed: int, images: Cache | ShardStream) -> DataStamp:
     return DataStamp(
         source=absolute_source(data),
         images=images.train_images,

@@ -262,7 +262,7 @@ class EpochMetrics:
         self._counts.index_add_(0, winners, torch.ones_like(winners))
 
     def summary(self) -> dict[str, Any]:
-        """Return mean loss, number of prototypes nearest to any image, and std of the embeddings.
+        """Return mean loss, prototypes nearest to any image, shares, and std of the embeddings.
 
         The std is scaled to 1 if embeddings are uniform on the sphere; 0 means collapse.
         """
@@ -272,6 +272,7 @@ class EpochMetrics:
         return {
             "loss": self._loss.item() / steps,
             "prototypes_used": int((counts > 0).sum()),
+            "prototype_shares": _shares(counts),
             "feature_std": std * math.sqrt(self._dim),
         }
 
@@ -292,6 +293,12 @@ class EpochMetrics:
         self._std = state["spread"].to(device, self._dtype)
         counts = state["wins"].to(device)
         self._counts = counts if self._group.first else torch.zeros_like(counts)
+
+
+def _shares(counts: Tensor) -> list[float]:
+    """Return the fraction of the images that each prototype is nearest to."""
+    shares: list[float] = (counts / counts.sum().clamp(min=1)).tolist()
+    return [round(share, 6) for share in shares]
 
 
 def _whole_network(

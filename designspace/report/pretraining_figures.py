@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from designspace.analysis.pretraining_findings import (
+    Curves,
     Pictures,
     PretrainingFindings,
     ScoreGroup,
@@ -114,7 +115,9 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
         f"minimum to maximum; dotted: {chance}, its value if the codes carry no information. k-NN: "
         "on training images, with labels that training does not use. Std of the embeddings: 1 "
         "where they fill the sphere evenly, 0 where all are equal. Prototypes in use: nearest to "
-        "at least one image of the epoch."
+        "at least one image of the epoch. RankMe and LiDAR: effective ranks of the features, and "
+        "of what tells images apart beyond the augmentation; a fall is collapse. Decay: α-ReQ's "
+        "exponent of the spectrum, about 1 in good representations."
     )
     return Figure("curves", "curves", caption, panels, (3.1, 2.1), 3, left=0.62)
 
@@ -144,11 +147,37 @@ def _small_curves(findings: PretrainingFindings) -> list[Panel]:
             partial(by_epoch, y=used, name="prototypes in use", index=4, level=all_used),
             f"Prototypes in use, from {used[0]:.0f} to {used[-1]:.0f} of {k}",
         ),
+        *_shares_panel(c.prototype_shares),
+        *(_measured_panel(c, key) for key in c.measured),
         Panel(
             partial(by_epoch, y=speed, name="images per second", index=5),
             f"Images per second, {np.median(speed):.0f} in the median epoch",
         ),
     ]
+
+
+def _measured_panel(c: Curves, key: str) -> Panel:
+    """Draw a measure of the trunk over epochs."""
+    names = {"linear": "linear probe (%)", "rankme": "RankMe", "lidar": "LiDAR", "alpha": "decay α"}
+    x, y = c.measured[key]
+    level = (float(c.rank_limit), "all") if key == "rankme" and c.rank_limit else None
+    line = partial(_line, x=x, y=y, name=names[key], index=2, dots=key == "linear", level=level)
+    return Panel(line, f"{names[key]}, from {y[0]:.3g} to {y[-1]:.3g}")
+
+
+def _shares_panel(shares: FloatArray) -> list[Panel]:
+    """Draw the share of each prototype in the last epoch, the largest first."""
+    if not len(shares):
+        return []
+
+    def draw(ax: Axes) -> None:
+        ax.fill_between(range(1, len(shares) + 1), 100 * shares, step="mid", color=color(4))
+        ax.set_ylim(bottom=0)
+        _level(ax, 100 / len(shares), "even")
+        ax.set_xlabel("prototype, largest first")
+        ax.set_ylabel("images (%)")
+
+    return [Panel(draw, f"Share of each prototype, from {100 * shares[0]:.3g} % down")]
 
 
 def _line(

@@ -18,7 +18,15 @@ _CLUSTERS = {
     "htcondor": "condor_submit",
     "oar": "oarsub",
 }
-_DATA = ("digits", "cifar10", "cifar100", "folder:PATH", "imagenet:PATH", "files:LIST")
+_DATA = (
+    "digits",
+    "cifar10",
+    "cifar100",
+    "folder:PATH",
+    "imagenet:PATH",
+    "files:LIST",
+    "webdataset:PATTERN",
+)
 
 
 def check_training_options(
@@ -117,6 +125,11 @@ def parse_source(spec: str) -> tuple[str, str]:
         if not os.path.isdir(folder):
             raise InputError(f"data is {spec!r}, but there is no folder {folder}", "data")
         return kind, path
+    if kind == "webdataset":
+        if not path:
+            example = "webdataset:shards/{000..049}.tar"
+            raise InputError(f"data is {spec!r}; add the shards, as in {example}", "data")
+        return kind, path
     if kind == "files":
         if not os.path.isfile(os.path.expanduser(path)):
             raise InputError(f"data is {spec!r}, but there is no file {path!r}", "data")
@@ -129,6 +142,8 @@ def parse_source(spec: str) -> tuple[str, str]:
 def absolute_source(spec: str) -> str:
     """Return the specification of a data set with an absolute path."""
     kind, colon, path = spec.partition(":")
+    if kind == "webdataset" and ("pipe:" in path or "://" in path):
+        return spec
     return f"{kind}:{Path(path).expanduser().resolve()}" if colon else spec
 
 

@@ -1,0 +1,426 @@
+"""Images in tar shards, read by the webdataset library and decoded in loader processes.
+
+An epoch shuffles the shards, and the images within each. The sequence that results is cut into
+equal lanes, which are read side by side; a batch takes equally many images from each. All of it
+depends on seed and epoch alone, so that any iteration can be resumed: a lane starts in the middle
+of a shard, without reading those before. Each image is seen once in an epoch, apart from a
+remainder of less than a batch, which differs between epochs.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from designspace.data.decode import Geometry, make_record
+from designspace.errors import InputError, printable
+from designspace.io.atomic_write import make_folder, write_text
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
+# Fraction of the shards that may be cut, and of the images that may not be decodable.
+MAX_CUT, MAX_UNDECODABLE = 0.05, 0.01
+# Lanes of a process: each holds a shard in memory, still encoded.
+_MAX_LANES, _ALL_LANES = 8, 16
+# A stream is normalized by ImageNet's statistics, as nobody has seen all of it before.
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_SHARD_STREAM, _IMAGE_STREAM = 0, 1
+
+# Called with the numbers of counted shards and of all shards.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The shards of a data set.
+
+    Attributes:
+        urls: Paths or pipes, in the order of their names.
+        counts: Complete images in each.
+        cut: Shards that end in the middle of a file.
+        content: Hash of names, sizes and counts.
+    """
+
+    urls: tuple[str, ...]
+    counts: tuple[int, ...]
+    cut: tuple[str, ...]
+    content: str
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(self.counts)
+
+
+def index_shards(
+    spec: str, folder: Path, jobs: int = 1, progress: Progress = lambda done, total: None
+) -> ShardIndex:
+    """Count the images of each shard; the result is kept in a folder.
+
+    Args:
+        spec: webdataset:PATTERN, with braces: shards/{000..049}.tar or pipe:COMMAND.
+        folder: Of the indices.
+        jobs: Shards to count at once; of a local tar file only headers are read.
+        progress: Called after each shard.
+
+    Raises:
+        InputError: There is no such shard, none has an image, or too many are cut.
+    """
+    urls = _expand(spec)
+    stamps = [_stamp(url, spec) for url in urls]
+    key = hashlib.sha256(json.dumps([urls, stamps]).encode()).hexdigest()[:20]
+    file = make_folder(folder) / f"{key}.json"
+    try:
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        lists = {key: tuple(data[key]) for key in ("urls", "counts", "cut")}
+        index = ShardIndex(**lists, content=str(data["content"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        index = _count_all(urls, stamps, jobs, progress)
+        write_text(file, json.dumps(asdict(index)) + "\n")
+    if not index.images:
+        suffixes = ", ".join(_SUFFIXES)
+        raise InputError(
+            f"data is {spec!r}; its {len(urls)} shards hold no image; file types: {suffixes}",
+            "data",
+        )
+    if len(index.cut) > MAX_CUT * len(urls):
+        raise InputError(
+            f"data is {spec!r}; {len(index.cut)} of {len(urls)} shards are cut, such as "
+            f"{index.cut[0]}; at most {MAX_CUT:.0%} may be. Copy them again",
+            "data",
+        )
+    return index
+
+
+def _expand(spec: str) -> list[str]:
+    try:
+        from webdataset.shardlists import expand_urls
+    except ImportError:
+        raise InputError(
+            "data is a webdataset, which is not installed: pip install "
+            "'designspace-regnet[webdataset]'",
+            "data",
+        ) from None
+    pattern = spec.partition(":")[2]
+    urls = [url if _remote(url) else os.path.expanduser(url) for url in expand_urls(pattern)]
+    if len(set(urls)) < len(urls):
+        raise InputError(f"data is {spec!r}, which names a shard twice", "data")
+    return urls
+
+
+def _remote(url: str) -> bool:
+    return url.startswith("pipe:") or "://" in url
+
+
+def _stamp(url: str, spec: str) -> list[Any]:
+    if _remote(url):
+        return [url]
+    try:
+        status = os.stat(url)
+    except OSError as error:
+        raise InputError(f"data is {spec!r}; {url}: {error.strerror}", "data") from None
+    return [os.path.basename(url), status.st_size, status.st_mtime_ns]
+
+
+def _count_all(
+    urls: Sequence[str], stamps: Sequence[list[Any]], jobs: int, progress: Progress
+) -> ShardIndex:
+    counts, cut = [], []
+    with ThreadPoolExecutor(jobs) as threads:
+        for url, (count, whole) in zip(urls, threads.map(_count, urls), strict=True):
+            counts.append(count)
+            cut += [] if whole else [url]
+            progress(len(counts), len(urls))
+    described = [[*stamp[:2], count] for stamp, count in zip(stamps, counts, strict=True)]
+    content = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:20]
+    return ShardIndex(tuple(urls), tuple(counts), tuple(cut), content)
+
+
+def _count(url: str) -> tuple[int, bool]:
+    """Return the complete images of a shard, and whether it is whole."""
+    if _remote(url) or not url.endswith(".tar"):
+        reader = ShardReader(url)
+        return sum(1 for _ in reader), not reader.error
+    size, count = os.path.getsize(url), 0
+    try:
+        with tarfile.open(url, "r:") as archive:
+            for member in archive:
+                complete = member.offset_data + member.size <= size
+                count += complete and _is_image(member)
+    except tarfile.TarError:
+        return count, False
+    return count, True
+
+
+def _is_image(member: tarfile.TarInfo) -> bool:
+    return member.isreg() and _wanted(member.name)
+
+
+def _wanted(name: str) -> bool:
+    # webdataset takes names like __meta__ as its own.
+    return name.lower().endswith(_SUFFIXES) and not name.startswith("__")
+
+
+class ShardReader:
+    """Reads the images of a shard by the webdataset library, in order.
+
+    Attributes:
+        error: Why reading ended before the end of the shard, or "".
+    """
+
+    def __init__(self, url: str) -> None:
+        """Prepare to read a path or a pipe."""
+        self._url, self.error = url, ""
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Yield name and encoded bytes of each image."""
+        from webdataset.tariterators import tar_file_expander, url_opener
+
+        opened = url_opener([{"url": self._url}], handler=self._stop)
+        files = tar_file_expander(opened, handler=self._stop, select_files=_wanted, eof_value=None)
+        for file in files:
+            yield file["fname"], file["data"]
+
+    def _stop(self, error: Exception) -> bool:
+        self.error = printable(str(error.args[0] if error.args else error))
+        return False
+
+
+@dataclass(frozen=True)
+class EpochOrder:
+    """The order of all images in an epoch.
+
+    Attributes:
+        counts: Images in each shard.
+        seed: Of the run.
+        epoch: From 0.
+    """
+
+    counts: tuple[int, ...]
+    seed: int
+    epoch: int
+
+    @cached_property
+    def shards(self) -> NDArray[np.int64]:
+        """The shards in order."""
+        return self._permutation(len(self.counts), _SHARD_STREAM)
+
+    def rows(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield each shard that the images from `start` to `stop` are in, and their rows in it."""
+        ends = np.cumsum(np.array(self.counts)[self.shards])
+        for k in range(int(np.searchsorted(ends, start, side="right")), len(ends)):
+            shard, count = int(self.shards[k]), self.counts[self.shards[k]]
+            begin = int(ends[k]) - count
+            if begin >= stop:
+                return
+            order = self._permutation(count, _IMAGE_STREAM, shard)
+            yield shard, order[max(start - begin, 0) : stop - begin]
+
+    def _permutation(self, n: int, *stream: int) -> NDArray[np.int64]:
+        return np.random.default_rng((self.seed, self.epoch, *stream)).permutation(n)
+
+
+def lane_count(batch: int, processes: int, shards: int) -> int:
+    """Return the lanes of each process: a power of two that divides its part of the batch.
+
+    One, two and four processes share the same 16 lanes, if there are so many shards and the batch
+    can be divided: they see the same batches.
+    """
+    part, lanes = batch // processes, 1
+    most = min(shards // processes, max(_MAX_LANES, _ALL_LANES) if processes == 1 else _MAX_LANES)
+    most = min(most, max(4, _ALL_LANES // processes))
+    while 2 * lanes <= most and part % (2 * lanes) == 0:
+        lanes *= 2
+    return lanes
+
+
+class _Lanes(IterableDataset[tuple[Tensor, list[str]]]):
+    """The images that a loader process decodes: for each iteration, those of its lanes."""
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        geometry: Geometry,
+        order: EpochOrder,
+        steps: range,
+        lanes: range,
+        size: int,
+        per_lane: int,
+    ) -> None:
+        self._index, self._geometry, self._order = index, geometry, order
+        self._steps, self._lanes, self._size, self._per_lane = steps, lanes, size, per_lane
+
+    def __iter__(self) -> Iterator[tuple[Tensor, list[str]]]:
+        """Yield records of (lanes * size) images, and why some are not those of the shard."""
+        worker = get_worker_info()
+        lanes = list(self._lanes)
+        if worker is not None:
+            share = len(lanes) // worker.num_workers
+            lanes = lanes[worker.id * share : (worker.id + 1) * share]
+        readers = [self._read(lane) for lane in lanes]
+        for _ in self._steps:
+            parts, problems = [], []
+            try:
+                for reader in readers:
+                    records, own = self._chunk(reader)
+                    parts.append(records)
+                    problems += own
+            except InputError as error:  # a loader process would lose its message
+                yield torch.empty(0), [str(error)]
+                return
+            yield torch.from_numpy(np.concatenate(parts)), problems
+
+    def _chunk(self, reader: Iterator[tuple[str, bytes]]) -> tuple[NDArray[np.uint8], list[str]]:
+        """Decode the next images of a lane; another stands in for one that can't be decoded."""
+        records: list[NDArray[np.uint8] | None] = []
+        problems = []
+        for _ in range(self._size):
+            name, data = next(reader)
+            try:
+                records.append(_decode(data, self._geometry))
+            except Exception as error:  # decoders raise many types for a damaged file
+                records.append(None)
+                problems.append(f"{name} ({printable(str(error))})")
+        side, channels = self._geometry.side, self._geometry.channels
+        black = np.zeros((side, side, channels), np.uint8)
+        other = next((r for r in records if r is not None), black)
+        return np.stack([other if r is None else r for r in records]), problems
+
+    def _read(self, lane: int) -> Iterator[tuple[str, bytes]]:
+        start = lane * self._per_lane + self._steps.start * self._size
+        for shard, rows in self._order.rows(start, (lane + 1) * self._per_lane):
+            url, wanted = self._index.urls[shard], set(rows.tolist())
+            reader = ShardReader(url)
+            found = {i: image for i, image in enumerate(reader) if i in wanted}
+            if len(found) < len(wanted):
+                raise InputError(
+                    f"data: {url} had {self._index.counts[shard]} images when training began; now "
+                    f"some can't be read{': ' if reader.error else ''}{reader.error}",
+                    "data",
+                )
+            for row in rows.tolist():
+                name, data = found.pop(row)
+                yield f"{url}: {name}", data
+
+
+def _decode(data: bytes, geometry: Geometry) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data)) as image:
+        return make_record(image, geometry)
+
+
+@dataclass(frozen=True)
+class ShardStream:
+    """Images that are decoded as they are needed.
+
+    Attributes:
+        index: The shards.
+        geometry: Of the decoded images.
+    """
+
+    index: ShardIndex
+    geometry: Geometry
+
+    @property
+    def train_images(self) -> int:
+        """Number of images."""
+        return self.index.images
+
+    @property
+    def content(self) -> str:
+        """Hash of names, sizes and counts of the shards."""
+        return self.index.content
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """ImageNet's mean of each channel; for other channels than RGB, their average."""
+        channels = self.geometry.channels
+        return _MEAN if channels == 3 else (float(np.mean(_MEAN)),) * channels
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """ImageNet's standard deviation of each channel."""
+        channels = self.geometry.channels
+        return _STD if channels == 3 else (float(np.mean(_STD)),) * channels
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user."""
+        cut = self.index.cut
+        if not cut:
+            return ()
+        return (
+            f"{len(cut)} of {len(self.index.urls)} shards are cut; their whole images are used: "
+            f"{', '.join(cut[:5])}{', …' if len(cut) > 5 else ''}",
+        )
+
+    def batches(
+        self, batch: int, seed: int, epoch: int, first: int, rank: int, processes: int, workers: int
+    ) -> Iterator[tuple[Tensor, list[str]]]:
+        """Yield this process's part of each batch of an epoch, without the `first`.
+
+        Args:
+            batch: Images of all processes.
+            seed: Of the run.
+            epoch: From 0.
+            first: Batches that were seen before.
+            rank: Of this process.
+            processes: Their number.
+            workers: Loader processes; fewer are used if there are fewer lanes.
+
+        Yields:
+            Records (batch / processes, side, side, 3) uint8, and which images could not be decoded;
+            another of the batch stands in for them.
+
+        Raises:
+            InputError: A shard can't be read.
+        """
+        own = lane_count(batch, processes, len(self.index.urls))
+        size = batch // processes // own
+        steps = range(first, self.train_images // batch)
+        lanes = range(rank * own, (rank + 1) * own)
+        order = EpochOrder(self.index.counts, seed, epoch)
+        dataset = _Lanes(
+            self.index, self.geometry, order, steps, lanes, size, len(range(steps.stop)) * size
+        )
+        workers = 1 << (max(1, min(workers, own)).bit_length() - 1)
+        loader = iter(DataLoader(dataset, batch_size=None, num_workers=workers))
+        for _ in steps:
+            parts, problems = zip(*(next(loader) for _ in range(workers)), strict=True)
+            for records, own_problems in zip(parts, problems, strict=True):
+                if not len(records):
+                    raise InputError(own_problems[0], "data")
+            yield torch.cat(parts), [text for texts in problems for text in texts]
+
+    def sample(self, n: int) -> Tensor:
+        """Return records of the first n decodable images, (n, side, side, 3); fewer if there are.
+
+        They are taken from as many shards as there are, equally many from each.
+        """
+        each = -(-n // len(self.index.urls))
+        records: list[NDArray[np.uint8]] = []
+        for url in self.index.urls:
+            for i, (_, data) in enumerate(ShardReader(url)):
+                if i == each or len(records) == n:
+                    break
+                try:
+                    records.append(_decode(data, self.geometry))
+                except Exception:  # named when training reads it
+                    continue
+            if len(records) == n:
+                break
+        if not records:
+            raise InputError("data: none of the first images can be decoded", "data")
+        return torch.from_numpy(np.stack(records))

@@ -1,0 +1,31 @@
+"""Logs of trials: the error of each model after each epoch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from designspace.runs import Trial
+from designspace.training.metric_logger import LoggerLike, check_loggers, open_loggers
+
+
+class TrialLog:
+    """Sends finished trials to loggers, each as a training of its own."""
+
+    def __init__(self, log: Sequence[LoggerLike]) -> None:
+        """Import what the loggers need.
+
+        Raises:
+            InputError: There is no such logger, or its package is not installed.
+        """
+        check_loggers(log)
+        self._log = log
+
+    def write(self, path: Path, trial: Trial) -> None:
+        """Log the error curve and the state of a finished trial of a run folder."""
+        about = {"id": trial.id, "state": str(trial.state), "seed": trial.seed}
+        last = len(trial.curve)
+        for logger in open_loggers(self._log, path, f"{trial.index:05d}", about):
+            for epoch, error in enumerate(trial.curve, start=1):
+                logger.scalars({"error": error}, epoch)
+            logger.scalars({"seconds": trial.seconds}, last)
+            logger.text("trial", f"{trial.id}: {trial.state} {trial.reason}".strip(), last)
+            logger.close()

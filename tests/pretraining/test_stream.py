@@ -1,0 +1,185 @@
+"""Pretraining on shards over two processes: killed, resumed, and every image counted."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from small import SMALL
+
+pytest.importorskip("webdataset")
+
+from designspace.arch.model_file import write_model
+from designspace.data.decode import Geometry
+from designspace.data.shards import ShardStream, index_shards
+from designspace.data.sources import load_source
+from designspace.errors import InputError
+from designspace.pretraining.crop_loader import StreamCropLoader
+from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.pretraining.pretrain_run import PretrainRun
+from designspace.pretraining.recipe import load_recipe
+
+# A process that trains writes down what its loader decodes: iteration by iteration.
+SPY = """
+import json, os, sys
+from designspace.cli.main import main
+from designspace.data import shards
+
+plain = shards.ShardStream.batches
+
+def spied(self, batch, seed, epoch, first, rank, *more):
+    with open(os.environ["SEEN"] + f".{rank}", "a") as file:
+        batches = plain(self, batch, seed, epoch, first, rank, *more)
+        for step, (records, problems) in enumerate(batches, first):
+            pixels = records[:, 0, 0].tolist()
+            file.write(json.dumps([epoch, step, [256 * r + g for r, g, _ in pixels]]) + "\\n")
+            file.flush()
+            yield records, problems
+
+shards.ShardStream.batches = spied
+main(sys.argv[1:])
+"""
+
+
+def write_shards(folder, shards, each, side=16):
+    folder.mkdir()
+    number = 0
+    for shard in range(shards):
+        with tarfile.open(folder / f"{shard:03d}.tar", "w") as archive:
+            for _ in range(each):
+                pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
+                pixels[0, 0] = number // 256, number % 256, 0
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "png")
+                member = tarfile.TarInfo(f"{number:05d}.png")
+                member.size = file.tell()
+                file.seek(0)
+                archive.addfile(member, file)
+                number += 1
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model, a recipe of two epochs, and 50 shards of 20 images."""
+    home = tmp_path_factory.mktemp("stream")
+    write_model(SMALL, home / "model.yaml")
+    write_shards(home / "shards", 50, 20)
+    changes = {"epochs": 2, "batch_size": 100, "knn_every": 0}
+    (home / "recipe.yaml").write_text(yaml.safe_dump(load_recipe("quick").to_dict() | changes))
+    (home / "spy.py").write_text(SPY)
+    return home
+
+
+def words(place, out, shards="{000..049}"):
+    return [
+        "pretrain", str(place / "model.yaml"), "--recipe", str(place / "recipe.yaml"),
+        "--data", f"webdataset:{place}/shards/{shards}.tar", "--out", str(place / out),
+        "--cache", str(place / "cache"), "--threads", "1",
+    ]  # fmt: skip
+
+
+def launch(place, out, processes):
+    environment = {**os.environ, "SEEN": str(place / f"{out}.seen"), "OMP_NUM_THREADS": "1"}
+    start = [sys.executable]
+    if processes > 1:
+        start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [*start, str(place / "spy.py"), *words(place, out)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def seen(place, out, ranks):
+    """What each process decoded for each iteration; what was decoded last counts."""
+    batches = {}
+    for rank in range(ranks):
+        for line in (place / f"{out}.seen.{rank}").read_text().splitlines():
+            epoch, step, numbers = json.loads(line)
+            batches[epoch, step, rank] = numbers
+    return batches
+
+
+def end_with(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def test_a_stream_is_pretrained_on_and_its_rank_is_watched(place):
+    end_with(launch(place, "alone", 1))
+    run = PretrainRun(place / "alone")
+    assert run.data().images == 1000
+    (first, second) = run.epochs()
+    assert first["iteration"] == 10
+    for record in (first, second):
+        assert 1 <= record["rankme"] <= record["rank_limit"] == 16
+        assert record["undecodable"] == 0
+        assert "knn" not in record
+    batches = seen(place, "alone", 1)
+    for epoch in (0, 1):
+        numbers = Counter(n for (e, *_), batch in batches.items() if e == epoch for n in batch)
+        assert numbers == Counter(range(1000))
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_resume_exactly(place):
+    """Every image once in each epoch, as documented, and the losses of a run without a kill."""
+    end_with(launch(place, "whole", 2))
+    process = launch(place, "killed", 2)
+    out = PretrainRun(place / "killed")
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if out.path.is_dir() and len(out.epochs()) >= 1 and len(out.steps()) > 10:
+            break
+        time.sleep(0.01)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    for pid in (process.pid, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    end_with(launch(place, "killed", 2))
+    batches = seen(place, "killed", 2)
+    assert batches == seen(place, "whole", 2)
+    for epoch in (0, 1):
+        numbers = Counter(n for (e, *_), batch in batches.items() if e == epoch for n in batch)
+        assert numbers == Counter(range(1000))
+    whole = PretrainRun(place / "whole")
+    assert out.steps() == whole.steps()
+    a, b = (run.load(torch.device("cpu"))[0]["network"] for run in (out, whole))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_fewer_shards_than_processes_are_refused(place):
+    index = index_shards(f"webdataset:{place}/shards/{{000..002}}.tar", place / "index")
+    group = ProcessGroupInfo(torch.device("cpu"), rank=1, size=4)
+    with pytest.raises(InputError, match="data has 3 shards for 4 processes"):
+        StreamCropLoader(load_recipe("quick"), ShardStream(index, Geometry(16, 16)), 0, group)
+
+
+def test_too_many_undecodable_images_are_refused(place, cli):
+    broken = place / "shards" / "900.tar"
+    with tarfile.open(broken, "w") as archive:
+        for number in range(120):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = 8
+            archive.addfile(member, io.BytesIO(b"no image"))
+    done = cli(*words(place, "broken", shards="900"))
+    assert done.code == 2
+    assert "more than 1% of 120 images can't be decoded" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_training_and_evaluation_say_what_streams_are_for():
+    with pytest.raises(InputError, match="only pretraining streams"):
+        load_source("webdataset:x.tar")
