@@ -209,6 +209,7 @@ class _Loop:
         self._total = self._per_epoch * recipe.epochs
         self._run, self._recipe, self._trainer = run, recipe, trainer
         self._group, self._observer, self._logs = group, observer, logs
+        self._channels = len(images.mean)
         self._loader = crop_loader(recipe, images, seed, group)
         self._monitor = EpochMonitor(recipe, images, seed, group)
         self._pending: list[tuple[int, Tensor, float]] = []
@@ -225,7 +226,7 @@ class _Loop:
             trainer.restore(state)
         self._first = trainer.iteration
         if first:
-            channels = len(self._images.mean)
+            channels = self._channels
             for text in (*recipe_warnings(self._recipe, self._per_epoch, channels), *notes):
                 self._observer.note(text)
             self._observer.begin(self._first, self._total)

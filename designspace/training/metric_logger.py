@@ -6,7 +6,7 @@ Each is a `MetricLogger`, opened for one training. Any object with these three m
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,6 +78,7 @@ def open_loggers(
         options: Its options, which servers show beside it.
         done: Steps of an earlier call; those after it are replaced.
     """
+    classes: dict[str, Callable[[Path, str, Mapping[str, Any], int], MetricLogger]]
     classes = {"tensorboard": _TensorBoard, "mlflow": _MLflow, "wandb": _WeightsAndBiases}
     return [
         classes[one](folder, name, options, done) if isinstance(one, str) else one for one in log
@@ -89,7 +90,7 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         purge = done + 1 if done else None
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard" / name), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard" / name), purge_step=purge)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
