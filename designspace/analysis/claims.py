@@ -9,14 +9,21 @@ A claims file is YAML:
         first: anynetxa           # names of runs; differences are second minus first
         second: anynetxb
         margin: 1.0               # percent of error
-      - claim: The best RegNets have b = 1
-        kind: best_in
+        paired: true              # the same bodies with one switch changed, model by model
+      - claim: RegNets with b = 1 are better than the others
+        kind: best_in             # lower mean error than outside, by a margin if any
         population: regnetx
         parameter: b
         low: 1
         high: 1
+      - claim: Deeper RegNets are better
+        kind: trend
+        population: regnetx
+        parameter: d
+        error: falls              # or rises, as the parameter grows
 
-`better` with a margin claims that the second is better by at least the margin.
+`better` with a margin claims that the second is better by at least the margin. All claims of a file
+share one correction (Holm); each is checked by the bootstrap-t, and borderline where that differs.
 """
 
 from collections.abc import Sequence
@@ -26,14 +33,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from designspace.analysis.claim_tests import (
+    ClaimTest,
+    paired,
+    parameter_group,
+    parameter_trend,
+    unpaired,
+)
 from designspace.analysis.pairwise import ClaimVerdict
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError, nearest
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
-from designspace.stats.bootstrap import bootstrap_intervals
-from designspace.stats.comparison import compare_arrays
-from designspace.stats.equivalence import equivalent
 from designspace.stats.multiple_testing import holm
 
 # YAML reads a folder named 2024 as a number.
@@ -51,6 +62,7 @@ class _Claim(BaseModel):
 class _Comparison(_Claim):
     first: _Name
     second: _Name
+    paired: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "_Comparison":
@@ -69,15 +81,30 @@ class _WithinMargin(_Comparison):
     margin: _Number = Field(gt=0, le=100)
 
 
-class _BestIn(_Claim):
-    kind: Literal["best_in"]
+class _OfParameter(_Claim):
     population: _Name
     parameter: _Name
+
+
+class _BestIn(_OfParameter):
+    kind: Literal["best_in"]
     low: _Number
     high: _Number
+    margin: _Number = Field(default=0.0, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _check(self) -> "_BestIn":
+        if self.high < self.low:
+            raise ValueError(f"low is {self.low:g}, above high, {self.high:g}")
+        return self
 
 
-_AnyClaim = Annotated[_Better | _WithinMargin | _BestIn, Field(discriminator="kind")]
+class _Trend(_OfParameter):
+    kind: Literal["trend"]
+    error: Literal["falls", "rises"]
+
+
+_AnyClaim = Annotated[_Better | _WithinMargin | _BestIn | _Trend, Field(discriminator="kind")]
 
 
 class _ClaimsFile(BaseModel):
@@ -95,12 +122,16 @@ class Claim:
         claim: The claim in its author's words.
         test: The test in words.
         verdict: supported, contradicted or undecided.
-        estimate: Difference of means, or the likely best value of a parameter.
+        estimate: Difference of mean errors; of a trend the rank correlation; NaN where nothing
+            could be tested.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: p-value of the claim, with Holm's correction over all claims; None for `best_in`.
-        p_against: p-value of the opposite, corrected likewise; None for `best_in`.
-        n: Models behind it: of the first and the second, or of the population.
+        p: p-value of the claim, with Holm's correction over all claims; None where it can't be
+            tested.
+        p_against: p-value of the opposite, corrected likewise.
+        n: Models behind it: of the first and the second, or the number of pairs or models.
+        p_bootstrap: As `p`, by the bootstrap-t, which holds its level for skewed errors too.
+        borderline: Whether the bootstrap-t gives another verdict.
     """
 
     claim: str
@@ -112,6 +143,8 @@ class Claim:
     p: float | None
     p_against: float | None
     n: tuple[int, ...]
+    p_bootstrap: float | None = None
+    borderline: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,99 +168,71 @@ def judge_claims(path: Path, populations: Sequence[PopulationResults]) -> Claims
     """
     file = validate(_ClaimsFile, read_yaml(path, "claims"), path, "claims")
     by_name = {results.name: results for results in populations}
-    drafts = [
-        _best_in(entry, by_name, f"claims: {path}: claims.{i}")
-        if isinstance(entry, _BestIn)
-        else _difference(entry, by_name, f"claims: {path}: claims.{i}")
-        for i, entry in enumerate(file.claims)
+    tests = [
+        _test(entry, by_name, f"claims: {path}: claims.{i}") for i, entry in enumerate(file.claims)
     ]
-    tested = [draft for draft in drafts if draft.p is not None and draft.p_against is not None]
-    support = iter(holm([draft.p or 0.0 for draft in tested]))
-    against = iter(holm([draft.p_against or 0.0 for draft in tested]))
-    judged = [
-        draft if draft.p is None else _with_verdict(draft, next(support), next(against), file.alpha)
-        for draft in drafts
+    tested = [test for test in tests if test.p is not None]
+    adjusted = zip(
+        holm([test.p or 0.0 for test in tested]),
+        holm([test.p_against for test in tested]),
+        holm([test.p_bootstrap for test in tested]),
+        holm([test.p_against_bootstrap for test in tested]),
+        strict=True,
+    )
+    claims = [
+        _judge(entry.claim, test, None if test.p is None else next(adjusted), file.alpha)
+        for entry, test in zip(file.claims, tests, strict=True)
     ]
-    return Claims(file.alpha, tuple(judged))
+    return Claims(file.alpha, tuple(claims))
 
 
-def _difference(
-    entry: _Better | _WithinMargin, by_name: dict[str, PopulationResults], where: str
-) -> Claim:
+def _test(entry: _AnyClaim, by_name: dict[str, PopulationResults], where: str) -> ClaimTest:
+    if isinstance(entry, _BestIn | _Trend):
+        results = _population(by_name, entry.population, f"{where}.population")
+        columns = results.counted_parameters()
+        if entry.parameter not in columns:
+            raise InputError(
+                f"{where}.parameter: {results.name} has no parameter {entry.parameter!r}; "
+                f"{nearest(entry.parameter, list(columns))}"
+            )
+        values, name = columns[entry.parameter], entry.parameter
+        if isinstance(entry, _Trend):
+            return parameter_trend(results, values, name, entry.error == "falls")
+        return parameter_group(results, values, name, (entry.low, entry.high), entry.margin)
     first = _population(by_name, entry.first, f"{where}.first")
     second = _population(by_name, entry.second, f"{where}.second")
-    a, b = first.counted_errors, second.counted_errors
-    if min(len(a), len(b)) < 2:
-        raise InputError(f"{where}: needs two or more counted models of each population")
-    result = compare_arrays(a, b)
-    if isinstance(entry, _Better):
-        # With a margin, the second must beat the first after subtracting it from the first.
-        shifted = compare_arrays(a - entry.margin, b) if entry.margin else result
-        half = shifted.p_mean / 2
-        p, p_against = (half, 1 - half) if shifted.mean.value < 0 else (1 - half, half)
-        test = "permutation test of means, one-sided" + (
-            f", by {entry.margin:g} % or more" if entry.margin else ""
-        )
-    else:
-        within = equivalent(a, b, entry.margin)
-        if entry.kind == "equivalent":
-            p, p_against = within.p, within.p_different
-            test = f"two one-sided tests against ±{entry.margin:g} %"
-        else:
-            p, p_against = within.p_upper, 1 - within.p_upper
-            test = f"one-sided test against +{entry.margin:g} %"
-    return Claim(
-        claim=entry.claim,
-        test=f"{second.name} against {first.name}: {test}",
-        verdict="undecided",
-        estimate=result.mean.value,
-        low=result.mean.low,
-        high=result.mean.high,
-        p=p,
-        p_against=p_against,
-        n=result.n,
-    )
+    compare = paired if entry.paired else unpaired
+    test = compare(first, second, entry.margin, entry.kind, where)
+    return replace(test, test=f"{second.name} against {first.name}: {test.test}")
 
 
-def _best_in(entry: _BestIn, by_name: dict[str, PopulationResults], where: str) -> Claim:
-    if entry.high < entry.low:
-        raise InputError(f"{where}: low is {entry.low:g}, above high, {entry.high:g}")
-    results = _population(by_name, entry.population, f"{where}.population")
-    columns = results.counted_parameters()
-    if entry.parameter not in columns:
-        raise InputError(
-            f"{where}.parameter: {results.name} has no parameter {entry.parameter!r}; "
-            f"{nearest(entry.parameter, list(columns))}"
-        )
-    interval = bootstrap_intervals(
-        {entry.parameter: columns[entry.parameter]}, results.counted_errors
-    )[entry.parameter]
+def _judge(
+    claim: str, test: ClaimTest, p: tuple[float, float, float, float] | None, alpha: float
+) -> Claim:
+    """Judge a claim by its corrected p-values: of it, against it, and both by the bootstrap-t."""
     verdict: ClaimVerdict = "undecided"
-    if entry.low <= interval.low and interval.high <= entry.high and not interval.few:
-        verdict = "supported"
-    elif interval.high < entry.low or interval.low > entry.high:
-        verdict = "contradicted"
+    check: ClaimVerdict = "undecided"
+    if p is not None:
+        verdict, check = _verdict(p[0], p[1], alpha), _verdict(p[2], p[3], alpha)
     return Claim(
-        claim=entry.claim,
-        test=f"{results.name}: interval of the best {entry.parameter} within {entry.low:g} to "
-        f"{entry.high:g}",
+        claim=claim,
+        test=test.test,
         verdict=verdict,
-        estimate=interval.median,
-        low=interval.low,
-        high=interval.high,
-        p=None,
-        p_against=None,
-        n=(interval.n,),
+        estimate=test.estimate.value,
+        low=test.estimate.low,
+        high=test.estimate.high,
+        p=p and p[0],
+        p_against=p and p[1],
+        n=test.n,
+        p_bootstrap=p and p[2],
+        borderline=verdict != check,
     )
 
 
-def _with_verdict(draft: Claim, p: float, p_against: float, alpha: float) -> Claim:
-    verdict: ClaimVerdict = "undecided"
+def _verdict(p: float, p_against: float, alpha: float) -> ClaimVerdict:
     if p < alpha:
-        verdict = "supported"
-    elif p_against < alpha:
-        verdict = "contradicted"
-    return replace(draft, verdict=verdict, p=p, p_against=p_against)
+        return "supported"
+    return "contradicted" if p_against < alpha else "undecided"
 
 
 def _population(by_name: dict[str, PopulationResults], name: str, where: str) -> PopulationResults:

@@ -1,6 +1,5 @@
 """Which parameters matter: trends of the error, importance, and correlations among the best."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -9,7 +8,7 @@ import numpy as np
 
 from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.bootstrap import group_by_known
-from designspace.stats.intervals import Estimate, fisher_z, spearman_interval, spearman_variance
+from designspace.stats.intervals import Estimate, spearman_interval
 from designspace.stats.multiple_testing import holm
 
 # With fewer models, a parameter has no trend.
@@ -17,6 +16,7 @@ MIN_MODELS = 8
 # A parameter with more distinct values is divided into this many bins of equal count.
 MAX_BINS = 8
 _REPEATS = 400
+_PERMUTATIONS = 999
 _CHUNK = 1 << 21
 _MAX_DRAWS = 1 << 23
 
@@ -49,15 +49,18 @@ class ParameterTrend:
 
 @dataclass(frozen=True)
 class ParameterCorrelation:
-    """Two parameters that are correlated among the best models.
+    """Two parameters that are correlated among the best models: a description, not a finding.
+
+    Where only one of the two matters, choosing the best restricts its range, which changes its
+    correlation with the other as well.
 
     Attributes:
         first: One parameter.
         second: The other.
         best: Spearman correlation among the best models.
         all: The same among all models, which the budget alone may cause.
-        p: p-value of equal correlation among the best and the rest, with Holm's correction over all
-            pairs.
+        p: p-value of "errors have nothing to do with the parameters", by permutation of the errors,
+            corrected over all pairs (Westfall and Young's maximum).
     """
 
     first: str
@@ -170,8 +173,8 @@ def correlated_parameters(
 
     Parameters that are unknown of some models are left out.
 
-    The correlation among the best is tested against that among the others (Fisher's z): what a
-    budget causes in all models is no finding about the best.
+    The correlation among the best is compared with that among the others (Fisher's z), as a budget
+    causes correlations in all models. The test permutes the errors.
     """
     n = len(errors)
     size = int(n * share)
@@ -187,20 +190,45 @@ def correlated_parameters(
     if len(columns) < 2:
         return ()
     names, matrix = list(columns), np.stack(list(columns.values()))
-    in_best, in_rest, in_all = (_rank_correlations(matrix[:, rows]) for rows in (best, rest, order))
+    in_best, in_all = (_rank_correlations(matrix[:, rows]) for rows in (best, order))
     pairs = list(combinations(range(len(names)), 2))
-    p = holm([_p_equal_correlation(in_best[ij], size, in_rest[ij], n - size) for ij in pairs])
+    p = _permutation_p(matrix, pairs, best)
     correlations = [
-        ParameterCorrelation(names[i], names[j], float(in_best[i, j]), float(in_all[i, j]), p[k])
+        ParameterCorrelation(
+            names[i], names[j], float(in_best[i, j]), float(in_all[i, j]), float(p[k])
+        )
         for k, (i, j) in enumerate(pairs)
     ]
     return tuple(sorted(correlations, key=lambda pair: (pair.p, -abs(pair.best - pair.all))))
 
 
-def _p_equal_correlation(first: float, n: int, second: float, m: int) -> float:
-    """Two-sided p-value of equal Spearman correlations in two samples."""
-    std = math.sqrt(spearman_variance(first, n) + spearman_variance(second, m))
-    return math.erfc(abs(fisher_z(first) - fisher_z(second)) / std / math.sqrt(2))
+def _permutation_p(
+    matrix: FloatArray, pairs: Sequence[tuple[int, int]], best: IntArray
+) -> FloatArray:
+    """p-value of each pair's |difference of Fisher's z| between best and rest, (pairs,)."""
+    from scipy.stats import rankdata
+
+    n, size = matrix.shape[1], len(best)
+    rng = np.random.default_rng(0)
+    masks = np.zeros((_PERMUTATIONS + 1, n))
+    masks[0, best] = 1
+    for row in masks[1:]:
+        row[rng.permutation(n)[:size]] = 1
+    ranks = rankdata(matrix, axis=1)
+    ranks = (ranks - ranks.mean(axis=1, keepdims=True)) / ranks.std(axis=1, keepdims=True)
+    first, second = (ranks[[pair[side] for pair in pairs]] for side in (0, 1))
+    z = []
+    for chosen, count in ((masks, size), (1 - masks, n - size)):
+        mean, square = chosen @ ranks.T / count, chosen @ (ranks**2).T / count
+        std = np.sqrt(np.maximum(square - mean**2, 1e-12))
+        i, j = ([pair[side] for pair in pairs] for side in (0, 1))
+        covariance = chosen @ (first * second).T / count - mean[:, i] * mean[:, j]
+        limit = 1 - 1e-9
+        z.append(np.arctanh(np.clip(covariance / (std[:, i] * std[:, j]), -limit, limit)))
+    distance = np.abs(z[0] - z[1])
+    largest = np.sort(distance[1:].max(axis=1))
+    at_least = _PERMUTATIONS - np.searchsorted(largest, distance[0] * (1 - 1e-9), side="left")
+    return np.asarray((at_least + 1) / (_PERMUTATIONS + 1))
 
 
 def _median_by_bin(values: FloatArray, place: IntArray) -> FloatArray:

@@ -21,7 +21,7 @@ DEFAULT_MARGIN = 1.0
 MAX_FOR_ALL_PAIRS = 8
 _ALPHA = 0.05
 # Smallest p-value 0.0005: after Holm's correction over 28 pairs, 0.014.
-_PERMUTATIONS = 1999
+PERMUTATIONS = 1999
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 ClaimVerdict = Literal["supported", "contradicted", "undecided"]
 
@@ -105,7 +105,7 @@ def compare_pairs(
     pairs = list(combinations(usable, 2) if all_pairs else pairwise(usable))
     errors = [(first.counted_errors, second.counted_errors) for first, second in pairs]
     edfs = [(Edf.from_errors(a), Edf.from_errors(b)) for a, b in errors]
-    compared = [compare_arrays(*pair, permutations=_PERMUTATIONS) for pair in errors]
+    compared = [compare_arrays(*pair, permutations=PERMUTATIONS) for pair in errors]
     margins = [equivalent(*pair, margin) for pair in errors]
     p = holm([comparison.p_mean for comparison in compared])
     p_equivalent = holm([equivalence.p for equivalence in margins])

@@ -5,6 +5,9 @@ blocks. A grid over the ratio r = w_a / w_0 and over w_m fixes every block's ste
 s_j = round(log(1 + r j) / log w_m); for these steps the best log w_0 is in closed form the median
 of log w_j - s_j log w_m. The grid is then refined around the best, and w_0 rounded to a multiple of
 8; the returned e_fit is that of the exact rule, `body.quantized_widths`.
+
+A RegNet's stages differ in width. Where stages are known, each tie of neighbouring stages adds what
+separating them takes: the smaller of the two by a ratio of 1.5, the least w_m of the paper.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ _MIN_LOG_W_0 = float(np.log(8))
 # Multiples of 8 by which w_0 is shifted, and relative range of w_a and w_m - 1.
 _SEARCHES = (((0, 1), 0.06), ((-1, 0, 1), 0.15), ((0,), 0.04))
 _NUM_KEPT = 5
+_LEAST_RATIO = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +36,16 @@ class LinearFits:
         w_0: Initial width, a multiple of 8.
         w_a: Slope, channels per block.
         w_m: Ratio between neighbouring stages.
-        error: e_fit, the mean |log(predicted / observed)| over blocks; 0 is exact.
+        error: e_fit, the mean |log(predicted / observed)| over blocks, with the distance of tied
+            stages; 0 is exact.
+        tied: Number of neighbouring stages of equal width; 0 where only block widths are known.
     """
 
     w_0: FloatArray
     w_a: FloatArray
     w_m: FloatArray
     error: FloatArray
+    tied: IntArray
 
     def __len__(self) -> int:
         return len(self.error)
@@ -99,7 +106,12 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
         raise InputError("widths must be finite and at least 1", "widths")
     rows = [_fit(blocks[i, :d]) for i, d in enumerate(depth.tolist())]
     w_0, w_a, w_m, error = np.array(rows, dtype=np.float64).reshape(-1, 4).T
-    return LinearFits(w_0, w_a, w_m, error)
+    if depths is None:
+        return LinearFits(w_0, w_a, w_m, error, np.zeros(1, dtype=np.int64))
+    ties = np.diff(observed, axis=1) == 0
+    smaller = np.minimum(counts[:, 1:], counts[:, :-1])
+    error = error + (ties * smaller).sum(axis=1) / depth * np.log(_LEAST_RATIO)
+    return LinearFits(w_0, w_a, w_m, error, ties.sum(axis=1))
 
 
 def block_widths(depths: IntArray, widths: FloatArray | IntArray) -> FloatArray:

@@ -63,7 +63,7 @@ class StudyPopulation:
         run: The run folder, or None where it is gone or the population was imported.
         skeleton: Input, stem and strides of its models, or None where they are unknown.
         regnets: RegNet parameters of the best models, by error.
-        intervals: Lower end, median and upper end of each parameter of the best models.
+        intervals: Lower end, median and upper end of each parameter's range of the best.
         fitted: Whether parameters were fitted to AnyNets.
         few: Whether too few models carry the intervals.
         best: The best models, by error.
@@ -132,7 +132,7 @@ class StudyPopulation:
         )
         steps = [
             f"{self.folder}: {self.n} models of {self.space} ({self.population}); the likely best "
-            f"value (95 % interval) of each parameter, from {kind}: {values}."
+            f"value (range of the best) of each parameter, from {kind}: {values}."
         ]
         medians = {name: values[1] for name, values in self.intervals.items()}
         candidates = [_regnet(medians, self.folder), *self.regnets]

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from designspace.analysis.claims import Claim
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
 from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import NormalizedEdfs
@@ -88,14 +87,14 @@ class Population(_Record):
 
 
 class Bootstrap(_Record):
-    """Where the best models have a parameter: the empirical bootstrap."""
+    """The range of the best (empirical bootstrap): no confidence interval."""
 
     low: float
     median: float
     high: float
     best: float = Field(description="value of the single best model")
     carriers: int = Field(description="models that carry 95 % of the weight")
-    few: bool = Field(description="too few carriers for a reliable interval")
+    few: bool = Field(description="too few models for the range to say anything")
 
 
 class ModelRecord(_Record):
@@ -119,7 +118,9 @@ class Sequential(_Record):
     mean: Interval
     superiority: Interval
     decided_at: int | None
-    better: bool | None
+    better: bool | None = Field(description="whether the second has the lower mean")
+    wins_at: int | None = None
+    wins: bool | None = Field(default=None, description="whether the second wins more pairs")
 
 
 class Dominance(_Record):
@@ -196,6 +197,22 @@ class Constraint(_Record):
     shared: bool
 
 
+class ClaimRecord(_Record):
+    """A claim made beforehand, with its verdict."""
+
+    claim: str
+    test: str
+    verdict: ClaimVerdict
+    estimate: Finite = Field(description="difference of means, or a trend's rank correlation")
+    low: Finite
+    high: Finite
+    p: float | None = Field(description="Holm over all claims; null where it can't be tested")
+    p_against: float | None
+    n: tuple[int, ...]
+    p_bootstrap: float | None = Field(default=None, description="by the bootstrap-t")
+    borderline: bool = Field(default=False, description="the bootstrap-t gives another verdict")
+
+
 class FittedModel(_Record):
     """The quantized-linear widths nearest to a model's."""
 
@@ -254,7 +271,7 @@ class Summary(_Record):
     bootstrap: dict[str, dict[str, Bootstrap]]
     best: dict[str, list[ModelRecord]]
     comparisons: list[Pair]
-    claims: list[Claim] | None
+    claims: list[ClaimRecord] | None
     fits: dict[str, Fits]
     trends: dict[str, list[Trend]]
     importance: dict[str, dict[str, Interval]] = Field(
@@ -318,7 +335,11 @@ def summarize(findings: Findings) -> Summary:
         },
         best={p.name: [_model(p, int(row)) for row in p.best_rows] for p in populations},
         comparisons=[_pair(pair) for pair in findings.comparisons],
-        claims=None if claims is None else list(claims.claims),
+        claims=(
+            None
+            if claims is None
+            else [ClaimRecord.model_validate(claim) for claim in claims.claims]
+        ),
         fits={p.name: _fits(p.widths) for p in populations if p.widths is not None},
         trends={p.name: [Trend.model_validate(t) for t in p.trends] for p in populations},
         importance={
@@ -389,6 +410,8 @@ def _sequential(result: SequentialComparison) -> Sequential:
         superiority=_last_interval(result.superiority),
         decided_at=result.decided_at,
         better=result.better,
+        wins_at=result.wins_at,
+        wins=result.wins,
     )
 
 

@@ -2,7 +2,8 @@
 
 The prediction is a ridge regression of error on log d, log w_m, log b, log(w_a / w_0) and
 log(g / w_0), which do not change with scale, and their squares. It is fitted to all models of a
-study; its leave-one-out rank correlation with the observed errors shows how far to rely on it.
+study; its rank correlation with the errors of models held out, in folds that choose the penalty anew,
+shows how far to rely on it.
 """
 
 import csv
@@ -24,6 +25,8 @@ from designspace.space import Budget, Space, load_space, sample
 TOLERANCE = 0.02
 _MIN_MODELS = 12
 _CANDIDATES = 1_000_000
+# Models in a held-out fold.
+_FOLD = 8
 _PENALTIES = np.geomspace(1e-2, 1e4, 25)
 
 
@@ -33,7 +36,8 @@ class Predictor:
 
     Attributes:
         regression: Standardization and ridge regression, a fitted scikit-learn pipeline.
-        skill: Leave-one-out rank correlation of predicted and observed error.
+        skill: Rank correlation of predicted and observed error of held-out models, the mean of the
+            folds of a nested cross-validation.
         n: Number of models it was fitted to.
     """
 
@@ -52,23 +56,35 @@ def fit_predictor(regnets: RegNetParamsBatch, errors: FloatArray) -> Predictor:
     Raises:
         InputError: There are fewer than 12 models.
     """
-    from scipy.stats import spearmanr
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     n = len(errors)
     if n < _MIN_MODELS:
         raise InputError(
             f"search needs the errors of at least {_MIN_MODELS} RegNets; there are {n}", "search"
         )
-    # With a score, `cv_results_` holds the leave-one-out predictions of every penalty.
-    ridge = RidgeCV(_PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True)
-    regression = make_pipeline(StandardScaler(), ridge).fit(_features(regnets), errors)
-    left_out = ridge.cv_results_[:, int(np.flatnonzero(ridge.alpha_ == _PENALTIES)[0])]
-    varied = np.ptp(left_out) > 0 and np.ptp(errors) > 0
-    skill = float(spearmanr(left_out, errors).statistic) if varied else 0.0
-    return Predictor(regression, skill, n)
+    features = _features(regnets)
+    return Predictor(_ridge().fit(features, errors), _skill(features, errors), n)
+
+
+def _ridge() -> Any:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
+
+
+def _skill(features: FloatArray, errors: FloatArray) -> float:
+    """Mean rank correlation within held-out folds; across folds, means would anticorrelate."""
+    from scipy.stats import spearmanr
+
+    order = np.random.default_rng(0).permutation(len(errors))
+    skills = []
+    for held_out in np.array_split(order, max(2, len(errors) // _FOLD)):
+        kept = np.setdiff1d(order, held_out)
+        predicted = _ridge().fit(features[kept], errors[kept]).predict(features[held_out])
+        varied = np.ptp(predicted) > 0 and np.ptp(errors[held_out]) > 0
+        skills.append(float(spearmanr(predicted, errors[held_out]).statistic) if varied else 0.0)
+    return float(np.mean(skills))
 
 
 def search_model(
@@ -122,7 +138,7 @@ def search_model(
     model = replace(population.model(row, f"searched-{population.ids[row]}"), provenance=origin)
     steps = [
         f"Fitted error to {predictor.n} models of {findings.population}: ridge regression on d, "
-        f"w_m, b, w_a / w_0 and g / w_0; leave-one-out rank correlation {predictor.skill:.2f}.",
+        f"w_m, b, w_a / w_0 and g / w_0; rank correlation {predictor.skill:.2f} on held-out models.",
         f"Sampled {n} models of {searched.name} within 2 % of {target}, seed {seed}.",
         f"Predicted errors are {predicted.min():.2f} to {predicted.max():.2f} (at the study's "
         f"scale); model {row} has the lowest.",

@@ -7,7 +7,7 @@ import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
-from designspace.arch import BOTTLENECK
+from designspace.arch import BOTTLENECK, BodyBatch
 from designspace.arch.parameter_columns import one_group_width
 from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
@@ -16,6 +16,8 @@ from designspace.stats.bootstrap import bootstrap
 
 # The quantized linear rule implies these, so it is proposed after them, as in the paper.
 _INCREASING = {("w", "increasing"), ("d", "increasing")}
+# Rounding to group widths moves true RegNets by up to 0.014.
+MAX_EXACT_FIT = 0.015
 # A range that excludes a smaller share of the models is not worth a constraint.
 MIN_EXCLUDED = 0.2
 _WORDS = {"w": "widths", "d": "depths"}
@@ -119,9 +121,11 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
         change: dict[str, Any] = {"monotone": {axis: "increasing"}}
         unit = "octaves of decrease"
         result.append(Candidate(words, "better", change, _decrease(sizes), unit, every))
+    if "w" not in {*space.share, *space.distinct} and len(space.axes["w"]) > 1:
+        result.append(_distinct_widths(bodies, every))
     if {"b", "g"} <= set(space.share) and set(space.monotone.items()) >= _INCREASING:
         fit = fit_quantized_linear(bodies.widths, bodies.depths).error
-        distance = np.asarray(np.where(fit < 1e-9, 0.0, fit))
+        distance = np.asarray(np.where(fit <= MAX_EXACT_FIT, 0.0, fit))
         words = "widths that follow the quantized linear rule"
         # RegNets differ in depth, whose own effect must not count for or against the rule.
         depth = np.log2(bodies.depths.sum(axis=1))
@@ -131,6 +135,15 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
             )
         )
     return result
+
+
+def _distinct_widths(bodies: BodyBatch, every: BoolArray) -> Candidate:
+    """As many distinct widths as stages, as RegNets have; the distance is the number that lacks."""
+    ordered = np.sort(bodies.widths, axis=1)
+    missing = (np.diff(ordered, axis=1) == 0).sum(axis=1).astype(np.float64)
+    count = bodies.num_stages
+    change: dict[str, Any] = {"distinct": {"w": count}}
+    return Candidate(f"{count} distinct widths", "better", change, missing, "widths fewer", every)
 
 
 def _decrease(sizes: IntArray) -> FloatArray:
@@ -163,7 +176,7 @@ def _one_value(
 
 
 def _range(space: Space, axis: str, columns: FloatArray, errors: FloatArray) -> Candidate:
-    """The bootstrap interval of the best in every other model, to be tested on the rest.
+    """The range of the best in every other model, to be tested on the rest.
 
     It is widened to include the best model of all, which is then excluded from the test.
     """
@@ -185,7 +198,7 @@ def _range(space: Space, axis: str, columns: FloatArray, errors: FloatArray) -> 
     share = float(distance.mean())
     tested[best] = False
     if intervals[0].few:
-        few = f"only {intervals[0].carriers} models determine the interval of the best"
+        few = f"the range of the best of {intervals[0].n} models says little"
         return Candidate(words, "better", {}, distance, "", tested, ("undecided", few))
     words = f"{axis} from {low:g} to {high:g}"
     if share < MIN_EXCLUDED:

@@ -222,10 +222,13 @@ def _narrow(
         if "family" in change:
             axes = {**change["axes"], **{axis: data["axes"][axis] for axis in ("b", "g")}}
             data |= {"family": change["family"], "axes": axes, "share": [], "monotone": {}}
+            data.pop("distinct", None)
             continue
         data["share"] = [*data["share"], *change.get("share", ())]
         for key in ("monotone", "axes"):
             data[key] = {**data[key], **change.get(key, {})}
+        if "distinct" in change and data["family"] == "anynet":
+            data["distinct"] = {**(data.get("distinct") or {}), **change["distinct"]}
     claims = "; ".join(proposal.claim for proposal in proposals)
     data["reason"] = (
         f"{claims}: supported by the study {results.name} of {int(results.counted.sum())} models "

@@ -162,7 +162,9 @@ def draw_best_of_k(
     style = {"color": color, "linestyle": linestyle}
     ax.plot(best.k, best.expected, label=label, gid=f"curve-{index}", **style)
     if band:
-        area = ax.fill_between(best.k, best.low, best.high, color=color, alpha=0.1, linewidth=0)
+        # Errors are percent: an open end reaches the edge.
+        low, high = np.maximum(best.low, 0.0), np.minimum(best.high, 100.0)
+        area = ax.fill_between(best.k, low, high, color=color, alpha=0.1, linewidth=0)
         area.set_gid(f"band-{index}")
     ax.set(xlabel="models tried, k", ylabel="expected best error (%)", xscale="log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -3,6 +3,9 @@
 Draw m of n models with replacement and keep the best: with errors sorted ascending, the model of
 rank i is the best with probability ((n - i + 1) / n)^m - ((n - i) / n)^m. So the resampling of DDS
 and NDS has a closed form, without noise, in O(n log n).
+
+Its range is no confidence interval of the best value: it is where the best dozen models lie,
+however many there are, and does not shrink as n grows.
 """
 
 from collections.abc import Mapping
@@ -19,20 +22,22 @@ from designspace.stats.arrays import (
     check_probability,
 )
 
-# With fewer models than this behind 95 % of the weight, the interval is unreliable.
-MIN_CARRIERS = 11
+# With fewer models than this, the best dozen are most of them, and the range says little.
+MIN_MODELS = 24
 
 
 @dataclass(frozen=True)
 class BootstrapInterval:
-    """Where the best models have a parameter (DDS §3.1).
+    """The range of the best: where the best models have a parameter (DDS §3.1).
+
+    It is no confidence interval, as it does not narrow with more models.
 
     Attributes:
-        low: Lower end of the interval.
+        low: Lower end of the range.
         median: Median: the likely best value.
         high: Upper end.
         best: Value of the single best model.
-        level: Level of the interval.
+        level: Fraction of the redraws' best models within the range.
         n: Number of models.
         draws: Models per redraw: the fraction of n, rounded down.
         carriers: Number of models that carry 95 % of the weight.
@@ -49,20 +54,20 @@ class BootstrapInterval:
 
     @property
     def few(self) -> bool:
-        """Whether too few models carry the weight for a reliable interval."""
-        return self.carriers < MIN_CARRIERS
+        """Whether there are too few models for the range to say anything."""
+        return self.n < MIN_MODELS
 
 
 def bootstrap(
     values: Numbers, errors: Numbers, share: float = 0.25, level: float = 0.95
 ) -> BootstrapInterval:
-    """Return where the best models have one parameter, by the empirical bootstrap.
+    """Return the range of the best: where the best models have one parameter.
 
     Args:
         values: The parameter of each model, (n,).
         errors: Their errors, (n,).
         share: Fraction of the models per redraw; the paper takes a quarter.
-        level: Level of the interval.
+        level: Fraction of the redraws' best models within the range.
 
     Raises:
         InputError: Lengths differ, a value is not finite, or share or level is not in 0 to 1.
@@ -87,7 +92,7 @@ def bootstrap_intervals(
     share: float = 0.25,
     level: float = 0.95,
 ) -> dict[str, BootstrapInterval]:
-    """Return the interval of several parameters, NaN where unknown; see `bootstrap`."""
+    """Return the range of the best of several parameters, NaN where unknown; see `bootstrap`."""
     tail = (1 - check_probability(level)) / 2
     intervals: dict[str, BootstrapInterval] = {}
     for names, known in group_by_known(parameters):

@@ -10,6 +10,9 @@ mean is higher or lower than m:
 
 At the true mean each is a martingale that starts at 1, so it ever reaches 2 / alpha with
 probability at most alpha / 2 (Ville); an m at which one does is excluded for good.
+
+For the difference of mean errors, bounds of 0 to 100 % are far too wide. There the sequence is that
+of the t-test with a normal prior on the effect size (`mean_sequence`).
 """
 
 import math
@@ -20,9 +23,13 @@ from itertools import count
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.stats.arrays import FloatArray, IntArray, check_probability
+from designspace.stats.arrays import BoolArray, FloatArray, IntArray, check_probability
 
 _TRUNCATION = 0.75
+# Variance of the prior on the effect size: half a standard deviation of the paired differences.
+_PRIOR = 0.25
+# With fewer pairs, the t-test relies on normal errors too much.
+_MIN_PAIRS = 10
 _CHUNK = 512
 
 
@@ -53,8 +60,12 @@ class SequentialComparison:
         superiority: Confidence sequence of the probability that a model of the second beats one of
             the first, ties counted half.
         level: Probability that all intervals of both sequences cover.
-        decided_at: Number of pairs at which a sequence first excludes zero difference, or None.
-        better: Whether the second is better (True), worse (False) or it is undecided (None).
+        decided_at: Number of pairs at which the means first differ, or None.
+        better: Whether the mean error of the second is lower (True), higher (False) or it is
+            undecided (None).
+        wins_at: Number of pairs at which one first is shown to win more often, or None.
+        wins: Whether the second wins more often (True), less often (False) or it is undecided
+            (None). With some diverged models it may win more often and have the higher mean.
     """
 
     pairs: int
@@ -63,6 +74,8 @@ class SequentialComparison:
     level: float
     decided_at: int | None
     better: bool | None
+    wins_at: int | None
+    wins: bool | None
 
 
 def confidence_sequence(x: FloatArray, level: float = 0.95, grid: int = 2001) -> ConfidenceSequence:
@@ -105,8 +118,8 @@ def compare_sequentially(a: FloatArray, b: FloatArray, level: float = 0.95) -> S
     """Compare two populations so that the result is valid at any time.
 
     Models are paired by their place in sampled order. The level is divided between two sequences,
-    one for the difference of means and one for the winner of a pair: the former is the quantity of
-    interest, the latter needs no bound on the errors and so decides earlier.
+    one for the difference of means, the quantity of interest, and one for the winner of a pair,
+    which a few diverged models leave alone.
 
     Args:
         a: Errors of the first population in sampled order, percent, (n,).
@@ -121,22 +134,61 @@ def compare_sequentially(a: FloatArray, b: FloatArray, level: float = 0.95) -> S
     if min(a.min(), b.min()) < 0 or max(a.max(), b.max()) > 100:
         raise InputError("errors must lie in 0 to 100 percent")
     each = 1 - (1 - check_probability(level)) / 2
-    scaled = confidence_sequence((b - a + 100) / 200, each)
-    mean = ConfidenceSequence(
-        scaled.times, (2 * scaled.low - 1) * 100, (2 * scaled.high - 1) * 100, each
-    )
-    wins = confidence_sequence(np.where(b < a, 1.0, np.where(b == a, 0.5, 0.0)), each, 501)
-    better = (mean.high < 0) | (wins.low > 0.5)
-    worse = (mean.low > 0) | (wins.high < 0.5)
-    decided = np.flatnonzero(better | worse)
-    first = int(decided[0]) if len(decided) else None
+    mean = mean_sequence(b - a, each)
+    superiority = confidence_sequence(np.where(b < a, 1.0, np.where(b == a, 0.5, 0.0)), each, 501)
+    decided_at, better = _first(mean.high < 0, mean.low > 0)
+    wins_at, wins = _first(superiority.low > 0.5, superiority.high < 0.5)
     return SequentialComparison(
         pairs=pairs,
         mean=mean,
-        superiority=wins,
+        superiority=superiority,
         level=level,
-        decided_at=None if first is None else first + 1,
-        better=None if first is None else bool(better[first]),
+        decided_at=decided_at,
+        better=better,
+        wins_at=wins_at,
+        wins=wins,
+    )
+
+
+def _first(better: BoolArray, worse: BoolArray) -> tuple[int | None, bool | None]:
+    """Number of pairs at which either is first so, and whether it is the better."""
+    decided = np.flatnonzero(better | worse)
+    if not len(decided):
+        return None, None
+    return int(decided[0]) + 1, bool(better[decided[0]])
+
+
+def mean_sequence(x: FloatArray, level: float = 0.95) -> ConfidenceSequence:
+    """Return the confidence sequence of a mean by the t-test that is valid at any time.
+
+    The Bayes factor of the t-test, with effect sizes from N(0, g) and the right Haar prior on the
+    scale, is a test martingale under the null for normal observations (Pérez-Ortiz et al. 2024,
+    "E-statistics, group invariance and anytime-valid testing"); with nu = n - 1, r = 1 + n g:
+
+        B = r^(-1/2) [(1 + t^2 / nu) / (1 + t^2 / (nu r))]^((nu + 1) / 2).
+
+    The sequence holds the means at which B stays below 1 / alpha. For other distributions its level
+    is that of t intervals, approximate, so it begins at ten observations.
+
+    Args:
+        x: Independent observations, in the order in which they were made, (n,).
+        level: Probability that the mean lies in every interval.
+    """
+    alpha, n = 1 - check_probability(level), np.arange(1, len(x) + 1)
+    shifted = x - x[0]
+    means = np.cumsum(shifted) / n
+    squares = np.maximum(np.cumsum(shifted**2) - n * means**2, 0.0)
+    df, ratio = np.maximum(n - 1, 1), 1 + n * _PRIOR
+    bound = np.exp(2 * (0.5 * np.log(ratio) - math.log(alpha)) / (df + 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(bound < ratio, np.sqrt(df * (bound - 1) / (1 - bound / ratio)), np.inf)
+    half = np.where(n < _MIN_PAIRS, np.inf, t * np.sqrt(squares / df / n))
+    half = np.where(np.isnan(half), np.inf, half)
+    return ConfidenceSequence(
+        times=n.astype(np.int64),
+        low=np.maximum.accumulate(x[0] + means - half),
+        high=np.minimum.accumulate(x[0] + means + half),
+        level=level,
     )
 
 
@@ -167,8 +219,8 @@ def decision(errors: Mapping[str, Mapping[int, float | None]], level: float = 0.
         if result.better is None:
             return None
         decisions.append(
-            f"{other} is {'better' if result.better else 'worse'} than {name}, decided by "
-            f"{result.decided_at} pairs of models"
+            f"the mean error of {other} is {'lower' if result.better else 'higher'} than that of "
+            f"{name}, decided by {result.decided_at} pairs of models"
         )
     return f"may stop, at level {level:g}: {'; '.join(decisions)}"
 

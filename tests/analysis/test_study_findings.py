@@ -36,7 +36,7 @@ def test_derive_from_findings(study, cli, tmp_path):
     out = tmp_path / "m.yaml"
     told = cli("derive", "--family", "regnety", "--flops", "1.5M", "--from", folder, "--out", out)
     assert told.code == 0, told.err
-    assert "95 % interval" in told.out
+    assert "range of the best" in told.out
     assert "is extrapolated" in told.out
     inside = cli("derive", "--flops", "200K", "--from", folder, "--out", out, "--json")
     record = json.loads(inside.out)

@@ -1,0 +1,194 @@
+"""The test behind each kind of claim, before the correction for their number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from designspace.analysis.pairwise import PERMUTATIONS
+from designspace.analysis.population_results import PopulationResults
+from designspace.errors import InputError
+from designspace.stats.arrays import FloatArray
+from designspace.stats.comparison import compare_arrays
+from designspace.stats.intervals import Estimate, spearman_interval
+from designspace.stats.mean_difference import (
+    MeanDifference,
+    difference_of_means,
+    mean_of_pairs,
+    sign_flip_test,
+)
+
+# With fewer models on either side, a claim about a parameter can't be tested.
+MIN_GROUP = 4
+
+
+@dataclass(frozen=True)
+class ClaimTest:
+    """An uncorrected test of a claim.
+
+    Attributes:
+        test: The test in words.
+        estimate: What is estimated, with its 95 % interval.
+        n: Models behind it.
+        p: p-value of the claim, or None where it can't be tested.
+        p_against: p-value of its opposite.
+        p_bootstrap: As `p`, by the bootstrap-t.
+        p_against_bootstrap: As `p_against`, by the bootstrap-t.
+    """
+
+    test: str
+    estimate: Estimate
+    n: tuple[int, ...]
+    p: float | None = None
+    p_against: float = 1.0
+    p_bootstrap: float = 1.0
+    p_against_bootstrap: float = 1.0
+
+
+def lower_mean(means: MeanDifference, margin: float, p_permutation: float, test: str) -> ClaimTest:
+    """Test "the difference is below minus the margin", with a two-sided permutation p-value."""
+    half = p_permutation / 2
+    p = half if means.value < -margin else 1 - half
+    by = f", by {margin:g} % or more" if margin else ""
+    return ClaimTest(
+        test=f"{test}{by}",
+        estimate=means.estimate(),
+        n=means.n,
+        p=p,
+        p_against=1 - p,
+        p_bootstrap=means.p_below_bootstrap(-margin),
+        p_against_bootstrap=means.p_above_bootstrap(-margin),
+    )
+
+
+def within_margin(means: MeanDifference, margin: float, one_sided: bool) -> ClaimTest:
+    """Test "the difference is within the margin", or with `one_sided` only "below it"."""
+    below = means.p_below(margin), means.p_below_bootstrap(margin)
+    above = means.p_above(-margin), means.p_above_bootstrap(-margin)
+    over = means.p_above(margin), means.p_above_bootstrap(margin)
+    under = means.p_below(-margin), means.p_below_bootstrap(-margin)
+    if one_sided:
+        claim, against, test = below, over, f"one-sided t test against +{margin:g} %"
+    else:
+        claim = max(below[0], above[0]), max(below[1], above[1])
+        against = _two_sided(over[0], under[0]), _two_sided(over[1], under[1])
+        test = f"two one-sided t tests against ±{margin:g} %"
+    return ClaimTest(test, means.estimate(), means.n, claim[0], against[0], claim[1], against[1])
+
+
+def _two_sided(p: float, other: float) -> float:
+    return min(1.0, 2 * min(p, other))
+
+
+def permutation_test(a: FloatArray, b: FloatArray, margin: float) -> float:
+    """Return the two-sided p-value of equal means after subtracting the margin from the first.
+
+    Without a margin it is the number that the comparison of all pairs has.
+    """
+    return compare_arrays(a - margin if margin else a, b, permutations=PERMUTATIONS).p_mean
+
+
+def unpaired(
+    first: PopulationResults, second: PopulationResults, margin: float, kind: str, where: str
+) -> ClaimTest:
+    """Test a claim about the means of two populations."""
+    a, b = first.counted_errors, second.counted_errors
+    if min(len(a), len(b)) < 2:
+        raise InputError(f"{where}: needs two or more counted models of each population")
+    means = difference_of_means(a, b)
+    if kind == "better":
+        p = permutation_test(a, b, margin)
+        return lower_mean(means, margin, p, "permutation test of means, one-sided")
+    return within_margin(means, margin, kind == "not_worse")
+
+
+def paired(
+    first: PopulationResults, second: PopulationResults, margin: float, kind: str, where: str
+) -> ClaimTest:
+    """Test a claim about two populations of the same bodies, model by model."""
+    differences = paired_differences(first, second, where)
+    means = mean_of_pairs(differences)
+    if kind == "better":
+        p = sign_flip_test(differences + margin)
+        result = lower_mean(means, margin, p, "paired, sign-flip test, one-sided")
+    else:
+        result = within_margin(means, margin, kind == "not_worse")
+    return result
+
+
+def paired_differences(
+    first: PopulationResults, second: PopulationResults, where: str = "paired"
+) -> FloatArray:
+    """Return the errors of the second minus those of the first, model by model, (pairs,).
+
+    Models are paired by their index. All parameters of a pair must agree, but for one: the switch.
+
+    Raises:
+        InputError: The populations are not the same bodies with one switch changed, or fewer than
+            two pairs have both errors.
+    """
+    size = min(len(first), len(second))
+    both = np.flatnonzero(first.counted[:size] & second.counted[:size])
+    if len(both) < 2:
+        raise InputError(f"{where}: {len(both)} models have an error in both populations")
+    differing: dict[str, str] = {}
+    for name in first.parameters.keys() & second.parameters.keys():
+        a, b = first.parameters[name][both], second.parameters[name][both]
+        if not np.array_equal(a, b, equal_nan=True):
+            differing.setdefault(name.rstrip("0123456789") or name, name)
+    if len(differing) > 1:
+        names = ", ".join(sorted(differing))
+        raise InputError(
+            f"{where}: {first.name} and {second.name} are not the same bodies with one switch "
+            f"changed: models of the same index differ in {names}"
+        )
+    return np.asarray(second.errors[both] - first.errors[both])
+
+
+def parameter_group(
+    results: PopulationResults,
+    values: FloatArray,
+    name: str,
+    bounds: tuple[float, float],
+    margin: float,
+) -> ClaimTest:
+    """Test "models whose parameter is within bounds have a lower mean error than the others"."""
+    low, high = bounds
+    known = np.isfinite(values)
+    inside = known & (values >= low) & (values <= high)
+    errors = results.counted_errors
+    a, b = errors[known & ~inside], errors[inside]
+    test = f"{results.name}: models with {name} from {low:g} to {high:g} against the others"
+    if low == high:
+        test = f"{results.name}: models with {name} = {low:g} against the others"
+    n = len(a), len(b)
+    if min(n) < MIN_GROUP:
+        reason = f"not testable: {n[1]} models inside, {n[0]} outside"
+        return ClaimTest(f"{test}: {reason}", Estimate(np.nan, np.nan, np.nan), n)
+    p = permutation_test(a, b, margin)
+    words = f"{test}: permutation test of means, one-sided"
+    return lower_mean(difference_of_means(a, b), margin, p, words)
+
+
+def parameter_trend(
+    results: PopulationResults, values: FloatArray, name: str, falls: bool
+) -> ClaimTest:
+    """Test "the error falls (or rises) as the parameter grows" by Spearman's rank correlation."""
+    from scipy.stats import spearmanr
+
+    known = np.isfinite(values)
+    x, y = values[known], results.counted_errors[known]
+    test = f"{results.name}: rank correlation of {name} and error, one-sided"
+    if len(x) < 2 * MIN_GROUP or x.min() == x.max() or y.min() == y.max():
+        nothing = Estimate(np.nan, np.nan, np.nan)
+        return ClaimTest(f"{test}: not testable: nothing varies", nothing, (len(x),))
+    result = spearmanr(x, y, alternative="less" if falls else "greater")
+    p = float(result.pvalue)
+    return ClaimTest(
+        test=test,
+        estimate=spearman_interval(float(result.statistic), len(x)),
+        n=(len(x),),
+        p=p,
+        p_against=1 - p,
+        p_bootstrap=p,
+        p_against_bootstrap=1 - p,
+    )
