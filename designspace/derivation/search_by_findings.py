@@ -2,8 +2,8 @@
 
 The prediction is a ridge regression of error on log d, log w_m, log b, log(w_a / w_0) and
 log(g / w_0), which do not change with scale, and their squares. It is fitted to all models of a
-study; its rank correlation with the errors of models held out, in folds that choose the penalty anew,
-shows how far to rely on it.
+study; its rank correlation with the errors of models held out, in folds that choose the penalty
+anew, shows how far to rely on it.
 """
 
 import csv
@@ -138,7 +138,7 @@ def search_model(
     model = replace(population.model(row, f"searched-{population.ids[row]}"), provenance=origin)
     steps = [
         f"Fitted error to {predictor.n} models of {findings.population}: ridge regression on d, "
-        f"w_m, b, w_a / w_0 and g / w_0; rank correlation {predictor.skill:.2f} on held-out models.",
+        f"w_m, b, w_a / w_0 and g / w_0; rank correlation {predictor.skill:.2f} where held out.",
         f"Sampled {n} models of {searched.name} within 2 % of {target}, seed {seed}.",
         f"Predicted errors are {predicted.min():.2f} to {predicted.max():.2f} (at the study's "
         f"scale); model {row} has the lowest.",

@@ -226,6 +226,9 @@ def _lost(candidate: Candidate, errors: FloatArray) -> str | None:
     the median of the best only has to be no farther from it than that of all.
     """
     count = max(3, round(BEST_TEST * len(errors)))
+    if candidate.covariate is not None:
+        slope, level = np.polyfit(candidate.covariate, errors, 1)
+        errors = errors - slope * candidate.covariate - level
     best = candidate.distance[np.argsort(errors, kind="stable")[:count]]
     if not candidate.unit:
         return f"none of the best {count} models keeps it" if (best > 0).all() else None

@@ -182,8 +182,8 @@ def mean_sequence(x: FloatArray, level: float = 0.95) -> ConfidenceSequence:
     bound = np.exp(2 * (0.5 * np.log(ratio) - math.log(alpha)) / (df + 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(bound < ratio, np.sqrt(df * (bound - 1) / (1 - bound / ratio)), np.inf)
-    half = np.where(n < _MIN_PAIRS, np.inf, t * np.sqrt(squares / df / n))
-    half = np.where(np.isnan(half), np.inf, half)
+        half = t * np.sqrt(squares / df / n)
+    half = np.where((n < _MIN_PAIRS) | np.isinf(t), np.inf, half)
     return ConfidenceSequence(
         times=n.astype(np.int64),
         low=np.maximum.accumulate(x[0] + means - half),

@@ -115,7 +115,7 @@ def test_pairs_among_the_best_are_found_and_budgets_are_not():
     budget = 1 - x + rng.normal(0, 0.05, n)  # goes with x in all models
     found = correlated_parameters({"x": x, "y": y, "budget": budget}, np.abs(x - y))
     assert (found[0].first, found[0].second) == ("x", "y")
-    assert found[0].p < 1e-6
+    assert found[0].p == 0.001  # of 999 permutations
     assert found[0].best > 0.9
     assert next(p for p in found if (p.first, p.second) == ("x", "budget")).p > 0.05
 
@@ -227,9 +227,9 @@ def test_claims_get_the_verdict_that_the_data_have(three, tmp_path):
         "supported",
         "contradicted",
         "contradicted",
-        # 40 models carry the interval: enough to be read.
-        "supported",
-        "contradicted",
+        # All models are inside, or none: there is no other group to compare with.
+        "undecided",
+        "undecided",
     ]
     assert found.claims[1].estimate == pytest.approx(-3, abs=1)
     assert found.claims[1].n == (40, 40)

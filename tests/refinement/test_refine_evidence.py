@@ -119,21 +119,22 @@ def test_a_range_that_leaves_out_little_is_no_constraint():
     assert {(p.verdict, p.p) for p in wide} == {("rejected", None)}
 
 
-def test_a_constraint_is_rejected_where_it_would_lose_the_best_model():
-    space, results = studied("RegNetX@16", 200)
+@pytest.mark.parametrize("n", [200, 500])
+def test_one_lucky_model_decides_nothing_but_the_best_of_them_do(n):
+    """A true constraint, and a lucky model that breaks it: once, n = 500 rejected in 30 %."""
+    space, results = studied("RegNetX@16", n)
     b = results.parameters["b"]
     planted = 3.0 * (b != 1)
     planted[int(np.argmax(b == 4))] = -20
+    assert proposals(space, results, planted, 0)["b = 1"].accepted
+    planted[np.flatnonzero(b == 4)[: n // 20]] = -20
     tested = proposals(space, results, planted, 0)["b = 1"]
-    assert tested.verdict == "rejected"
-    assert "the best model does not keep it" in tested.reason
-    space, results = studied("AnyNetXA@16", 200)
+    assert not tested.accepted
+    space, results = studied("AnyNetXA@16", n)
     falls = decrease(results.bodies.widths)
     planted = 0.8 * falls
-    planted[int(np.argmax(falls))] = -20
-    tested = proposals(space, results, planted, 0)["widths that never decrease"]
-    assert tested.verdict == "rejected"
-    assert "farther from it than most" in tested.reason
+    planted[int(np.argmax(falls))] = -8
+    assert proposals(space, results, planted, 0)["widths that never decrease"].accepted
 
 
 def test_the_quantized_linear_rule_is_judged_at_equal_depth():

@@ -270,8 +270,10 @@ def test_a_decision_waits_for_every_run_in_sampled_order():
     rng = np.random.default_rng(1)
     a, b, c = (dict(enumerate(rng.normal(mean, 2, 60))) for mean in (50, 40, 60))
     words = decision({"a": a, "b": b, "c": c})
-    assert words.startswith("may stop, at level 0.95: b is better than a, decided by ")
-    assert "; c is worse than a, decided by " in words
+    assert words.startswith(
+        "may stop, at level 0.95: the mean error of b is lower than that of a, decided by "
+    )
+    assert "; the mean error of c is higher than that of a, decided by " in words
     # Runs that are alike are never told apart; a gap in sampled order ends what may be used.
     assert decision({"a": a, "b": b, "d": a}) is None
     assert decision({"a": a, "b": {i: e for i, e in b.items() if i != 2}}) is None
