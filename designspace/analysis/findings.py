@@ -9,6 +9,12 @@ import numpy as np
 
 from designspace.analysis.accounting import Accounting, account
 from designspace.analysis.claims import Claims, judge_claims
+from designspace.analysis.equal_cost import (
+    ControlImportance,
+    control_importances,
+    importance_at_equal_cost,
+)
+from designspace.analysis.image_noise import ImageNoise, image_noise
 from designspace.analysis.importance import (
     ParameterCorrelation,
     ParameterTrend,
@@ -24,6 +30,7 @@ from designspace.analysis.quantized_linear_fit import (
     fit_quantized_linear,
     width_trend,
 )
+from designspace.analysis.seeds import Seeds, pool_seeds
 from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
@@ -32,7 +39,7 @@ from designspace.stats.bootstrap import BootstrapInterval, bootstrap_intervals
 from designspace.stats.edf import Band, Edf
 from designspace.stats.edf_bands import equal_levels_band
 from designspace.stats.equivalence import check_margin
-from designspace.stats.intervals import QuantileInterval, quantile_interval
+from designspace.stats.intervals import Estimate, QuantileInterval, quantile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +86,10 @@ class PopulationFindings:
         trends: How the error depends on each parameter, the most important first.
         correlated: Parameters that are correlated among the best models.
         constraints: Constraints that the best models share.
+        controls: How much of the variation of the error size and depth alone explain.
+        at_equal_cost: Importance of each parameter with multiply-adds and parameters held fixed.
+        noise: Noise of the validation images beside the spread of the models, or None.
+        seeds: The runs that it is merged of, where it was trained with several seeds, or None.
     """
 
     results: PopulationResults
@@ -93,6 +104,10 @@ class PopulationFindings:
     trends: tuple[ParameterTrend, ...]
     correlated: tuple[ParameterCorrelation, ...]
     constraints: tuple[SharedConstraint, ...]
+    controls: tuple[ControlImportance, ...]
+    at_equal_cost: Mapping[str, Estimate]
+    noise: ImageNoise | None
+    seeds: Seeds | None
 
     @property
     def name(self) -> str:
@@ -129,6 +144,7 @@ class Findings:
         normalized: EDFs at equal complexity, or None where there are none.
         claims: Claims made beforehand with their verdicts, or None without a claims file.
         area_range: Errors between which the areas under the EDFs are taken.
+        without_errors: Populations of which every trial failed: there is nothing to analyze.
     """
 
     populations: tuple[PopulationFindings, ...]
@@ -136,6 +152,7 @@ class Findings:
     normalized: NormalizedEdfs | None
     claims: Claims | None
     area_range: tuple[float, float]
+    without_errors: tuple[PopulationResults, ...] = ()
 
     def to_frame(self) -> "pd.DataFrame":
         """Return one row per population: its size, the states of its trials, and its errors."""
@@ -208,10 +225,10 @@ def analyze(
     margin: float = DEFAULT_MARGIN,
     claims: Path | None = None,
 ) -> Findings:
-    """Analyze populations, each of which has at least one counted model.
+    """Analyze populations.
 
     Args:
-        populations: The results of each.
+        populations: The results of each. Those without a counted model are only listed.
         margin: Percent of error that counts as no difference between two of them.
         claims: A file of claims to judge; see `designspace.analysis.claims`.
 
@@ -219,19 +236,25 @@ def analyze(
         InputError: The margin is not above 0, or the claims file is invalid.
     """
     check_margin(margin)
-    low = min(float(results.counted_errors.min()) for results in populations)
-    high = max(float(results.counted_errors.max()) for results in populations)
+    pooled = pool_seeds([results for results in populations if results.counted.any()])
+    empty = tuple(results for results in populations if not results.counted.any())
+    populations = [results for results, _ in pooled]
+    low = min((float(results.counted_errors.min()) for results in populations), default=0.0)
+    high = max((float(results.counted_errors.max()) for results in populations), default=100.0)
     area_range = (low, high if high > low else low + 1.0)
     return Findings(
-        populations=tuple(_analyze_one(results, area_range) for results in populations),
+        populations=tuple(_analyze_one(*one, area_range) for one in pooled),
         comparisons=compare_pairs(populations, margin),
-        normalized=normalized_edfs(populations),
+        normalized=normalized_edfs(populations) if populations else None,
         claims=None if claims is None else judge_claims(claims, populations),
         area_range=area_range,
+        without_errors=empty,
     )
 
 
-def _analyze_one(results: PopulationResults, area_range: tuple[float, float]) -> PopulationFindings:
+def _analyze_one(
+    results: PopulationResults, seeds: Seeds | None, area_range: tuple[float, float]
+) -> PopulationFindings:
     errors, parameters = results.counted_errors, results.counted_parameters()
     function, bodies = Edf.from_errors(errors), results.bodies
     described = results.counted & results.has_body
@@ -252,6 +275,10 @@ def _analyze_one(results: PopulationResults, area_range: tuple[float, float]) ->
             if bodies is None
             else shared_constraints(bodies.take(described), results.errors[described])
         ),
+        controls=control_importances(results),
+        at_equal_cost=importance_at_equal_cost(results, parameters),
+        noise=image_noise(results),
+        seeds=seeds,
     )
 
 

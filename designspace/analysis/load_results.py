@@ -71,7 +71,8 @@ def load_populations(
     """Read several populations; equal names are made distinct by their parent folders' names.
 
     Raises:
-        InputError: One of them can't be read, is passed twice, or has no error yet.
+        InputError: One of them can't be read, is passed twice, or has no error yet. A population
+            whose models have all failed is returned all the same.
     """
     paths = [source.path if isinstance(source, Run) else Path(source) for source in sources]
     places = [Path(os.path.realpath(path)) for path in paths]
@@ -80,10 +81,16 @@ def load_populations(
             raise InputError(f"{paths[i]} is named twice; give each run once")
     loaded = [load_results(source, all_finished) for source in sources]
     for path, results in zip(paths, loaded, strict=True):
-        if not results.counted.any():
+        if not results.counted.any() and not all_failed(results):
             raise InputError(f"{path}: {_why_nothing_counts(results)}")
     names = _distinct_names([results.name for results in loaded], places)
     return tuple(replace(results, name=name) for results, name in zip(loaded, names, strict=True))
+
+
+def all_failed(results: PopulationResults) -> bool:
+    """Whether every finished trial of a population has failed, and there is one."""
+    failed = results.states == TrialState.FAILED.value
+    return bool(failed.any() and (failed | (results.states == MISSING)).all())
 
 
 def _why_nothing_counts(results: PopulationResults) -> str:
@@ -93,12 +100,6 @@ def _why_nothing_counts(results: PopulationResults) -> str:
         return (
             f"no trial counts, as the first model has none ({states}); all_finished=True counts "
             "those that are finished"
-        )
-    if counts[TrialState.FAILED.value]:
-        reason = next(iter(results.provenance.reasons), "")
-        return (
-            f"no model has an error: {states}" + (f" ({reason})" if reason else "") + "; find the "
-            "cause, then train again with retry=True"
         )
     return f"no model has been trained yet ({states})"
 
@@ -122,7 +123,7 @@ def _chance(trials: tuple[Trial, ...], classes: int) -> float:
 
 
 def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> Provenance:
-    recipe = run.recipe()
+    recipe, data = run.recipe(), run.data()
     keys = sorted({key for trial in trials for key in trial.versions})
     seeds = {trial.seed for trial in trials}
     return Provenance(
@@ -138,6 +139,7 @@ def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> P
         seconds=float(sum(trial.seconds for trial in trials)),
         reasons=_reasons(trials),
         notes=tuple(str(space[key]) for key in ("reason",) if space.get(key)),
+        val_images=0 if data is None else data.val_images,
     )
 
 

@@ -4,10 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.pairwise import PairComparison, interval_text, signed
+from designspace.analysis.population_results import PopulationResults
+from designspace.arch import format_quantity
+from designspace.runs import TrialState
 
 # With fewer models, intervals are wide and the best model is mostly luck.
 FEW_MODELS = 30
+# With a larger share of the variance between models, the noise of the images is reported.
+_NOISY = 0.25
+_MOST_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -31,24 +40,85 @@ class Narrative:
 def narrate(findings: Findings) -> Narrative:
     """Describe findings in words."""
     populations = findings.populations
+    if not populations:
+        return Narrative(_warnings(findings), ("No model has an error.",))
     best = min(populations, key=lambda p: p.edf.mean)
     sentences = (
-        _lead(best, alone=len(populations) == 1),
+        _lead(best, findings),
         *_comparisons(findings),
         *_claims(findings),
         *_parameters(best),
     )
-    return Narrative(warnings=_warnings(populations), sentences=sentences)
+    return Narrative(warnings=_warnings(findings), sentences=sentences)
 
 
-def _warnings(populations: Sequence[PopulationFindings]) -> tuple[str, ...]:
+def _warnings(findings: Findings) -> tuple[str, ...]:
+    populations = findings.populations
     return (
+        *map(_without_errors, findings.without_errors),
+        *_unequal_costs(findings),
+        *_noisy(populations),
         *_unfinished(populations),
         *_small(populations),
         *_failed(populations),
         *_diverged(populations),
         *_trained_differently(populations),
     )
+
+
+def _without_errors(results: PopulationResults) -> str:
+    reason = next(iter(results.provenance.reasons), "")
+    failed = int((results.states == TrialState.FAILED.value).sum())
+    return (
+        f"No model of {results.name} has an error: all {failed} trials failed"
+        + (f" ({reason})" if reason else "")
+        + ". Find the cause, then train again with retry=True."
+    )
+
+
+def _unequal_costs(findings: Findings) -> list[str]:
+    """Which comparisons are between networks of different size, and what is left at equal cost."""
+    pairs = [pair for pair in findings.comparisons if pair.unequal]
+    if not pairs:
+        return []
+    cost = pairs[0].unequal[0]
+    ranges = [
+        f"{p.name} {format_quantity(p.flops_range[0])} to {format_quantity(p.flops_range[1])}"
+        for p in findings.populations
+        if p.flops_range is not None
+    ]
+    text = "The populations differ in cost, so that a difference may be that of larger networks"
+    if ranges:
+        text += f" (multiply-adds: {_and(ranges)})"
+    controlled = [(pair, pair.at_equal(cost)) for pair in pairs]
+    shown = [
+        f"{pair.second} against {pair.first} {interval_text(one.difference)}"
+        for pair, one in controlled
+        if one is not None and one.difference is not None
+    ]
+    apart = [
+        f"{pair.second} and {pair.first}" for pair, one in controlled if not one or not one.method
+    ]
+    if shown:
+        text += f"; at equal {cost}: {'; '.join(shown[:_MOST_PAIRS])}"
+    if apart:
+        text += f"; too far apart to compare at equal {cost}: {'; '.join(apart[:_MOST_PAIRS])}"
+    return [f"{text}."]
+
+
+def _noisy(populations: Sequence[PopulationFindings]) -> list[str]:
+    """Where few validation images make up much of the spread between models."""
+    noisy = [
+        f"{p.name}: {p.noise.images} images, ±{p.noise.half_width:.1f} points per model, against a "
+        f"standard deviation of {p.std:.1f} between models"
+        for p in populations
+        if p.noise is not None and p.noise.share > _NOISY
+    ]
+    if not noisy:
+        return []
+    return [
+        f"Part of the spread between models is noise of the validation images: {'; '.join(noisy)}."
+    ]
 
 
 def _unfinished(populations: Sequence[PopulationFindings]) -> list[str]:
@@ -120,9 +190,11 @@ def _trained_differently(populations: Sequence[PopulationFindings]) -> list[str]
     return sentences
 
 
-def _lead(best: PopulationFindings, alone: bool) -> str:
+def _lead(best: PopulationFindings, findings: Findings) -> str:
     mean = f"{best.edf.mean:.1f} %"
-    if not alone:
+    if len(findings.populations) > 1:
+        if all(pair.verdict == "undecided" for pair in findings.comparisons):
+            return "No population is shown to be better than another."
         return f"{best.name} has the lowest mean error, {mean} over {best.edf.n} models."
     half = best.quantiles[2]
     return (
@@ -142,14 +214,51 @@ def _comparisons(findings: Findings) -> list[str]:
     pairs = [pair for pair in findings.comparisons if few or (pair.first, pair.second) in neighbors]
     sentences = [f"{pair.sentence}." for pair in pairs if pair.verdict != "undecided"]
     undecided = [
-        f"{pair.second} against {pair.first} ({pair.comparison.mean.low:+.1f} to "
-        f"{pair.comparison.mean.high:+.1f} % of mean error)"
+        f"{pair.second} against {pair.first} ({signed(pair.comparison.mean.low, 1)} to "
+        f"{signed(pair.comparison.mean.high, 1)} points of mean error)"
         for pair in pairs
         if pair.verdict == "undecided"
     ]
     if undecided:
         sentences.append(f"Undecided with these numbers of models: {_and(undecided)}.")
-    return sentences
+    return [*sentences, *_stopped(findings, pairs), *_explained(pairs)]
+
+
+def _stopped(findings: Findings, pairs: Sequence[PairComparison]) -> list[str]:
+    """Of unfinished populations, what holds also if they were stopped because of the result."""
+    unfinished = {p.name for p in findings.populations if not p.accounting.finished}
+    valid = [
+        f"{pair.second} against {pair.first} {signed(pair.sequential.mean.low[-1])} to "
+        f"{signed(pair.sequential.mean.high[-1])} points, "
+        + (
+            f"decided by {pair.sequential.decided_at} pairs"
+            if pair.sequential.decided_at
+            else "undecided"
+        )
+        for pair in pairs
+        if {pair.first, pair.second} & unfinished and np.isfinite(pair.sequential.mean.low[-1])
+    ]
+    if not valid:
+        return []
+    return [f"Valid whenever the training was stopped (level 95 %): {_and(valid)}."]
+
+
+def _explained(pairs: Sequence[PairComparison]) -> list[str]:
+    """Which decided differences size, depth or last width explain."""
+    explained = [
+        f"{pair.second} against {pair.first} by {_and(pair.explained_by)} ("
+        + "; ".join(
+            f"at equal {one.control} {interval_text(one.difference)}"
+            for one in pair.controls
+            if one.explains and one.difference is not None
+        )
+        + ")"
+        for pair in pairs
+        if pair.verdict in ("better", "worse") and pair.explained_by
+    ]
+    if not explained:
+        return []
+    return [f"May be explained by size or shape alone: {'; '.join(explained)}."]
 
 
 def _claims(findings: Findings) -> list[str]:
@@ -162,6 +271,8 @@ def _claims(findings: Findings) -> list[str]:
     }
     totals = _and([f"{len(texts)} {verdict}" for verdict, texts in by_verdict.items()])
     sentence = f"Of the {len(claims)} claims made beforehand: {totals}."
+    if borderline := [claim.claim for claim in claims if claim.borderline]:
+        sentence += f" Borderline, as the bootstrap-t disagrees: {'; '.join(borderline)}."
     if by_verdict["contradicted"]:
         sentence += f" Contradicted: {'; '.join(by_verdict['contradicted'])}."
     return [sentence]
@@ -170,6 +281,11 @@ def _claims(findings: Findings) -> list[str]:
 def _parameters(p: PopulationFindings) -> list[str]:
     """Which parameters and constraints matter within the population of lowest mean error."""
     sentences = []
+    alone = [
+        f"{one.control} {100 * one.importance.value:.0f} %"
+        for one in p.controls
+        if one.importance.low > 0
+    ]
     leading = [
         f"{trend.name} ({100 * trend.importance.value:.0f} % of the variation, 95 % interval "
         f"{100 * trend.importance.low:.0f} to {100 * trend.importance.high:.0f})"
@@ -178,6 +294,8 @@ def _parameters(p: PopulationFindings) -> list[str]:
     ][:2]
     if leading:
         sentences.append(f"Within {p.name}, the error depends most on {_and(leading)}.")
+        if alone:
+            sentences.append(f"Size and depth alone explain: {_and(alone)}.")
     elif p.trends:
         sentences.append(f"Within {p.name}, no single parameter is shown to matter.")
     shared = [

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
 
+from designspace.analysis.equal_cost import (
+    ControlledDifference,
+    controlled_differences,
+    unequal_costs,
+)
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
 from designspace.stats.arrays import FloatArray
@@ -12,6 +17,7 @@ from designspace.stats.comparison import Comparison, compare_arrays
 from designspace.stats.edf import Edf
 from designspace.stats.edf_bands import EdfDifference, edf_difference
 from designspace.stats.equivalence import Equivalence, equivalent
+from designspace.stats.intervals import Estimate
 from designspace.stats.multiple_testing import holm
 from designspace.stats.power import detectable_difference, models_for_difference
 from designspace.stats.sequential import SequentialComparison, compare_sequentially
@@ -36,6 +42,9 @@ class PairComparison:
         comparison: Differences, second minus first, with their tests.
         edf_difference: Difference of the EDFs with a simultaneous band, and where it excludes zero.
         equivalence: Whether the means lie within the margin.
+        unequal: Costs whose medians differ by more than a quarter: the verdict may be about size.
+        controls: The difference with multiply-adds, parameters, activations, depth or last width
+            held fixed, as far as they are known.
         p: p-value of equal means, after Holm's correction over all pairs of the study.
         p_equivalent: p-value of a difference beyond the margin, corrected likewise.
         p_different: p-value of a difference within the margin, corrected likewise.
@@ -53,6 +62,8 @@ class PairComparison:
     comparison: Comparison
     edf_difference: EdfDifference
     equivalence: Equivalence
+    unequal: tuple[str, ...]
+    controls: tuple[ControlledDifference, ...]
     p: float
     p_equivalent: float
     p_different: float
@@ -76,19 +87,38 @@ class PairComparison:
         return "contradicted" if self.p_different < _ALPHA else "undecided"
 
     @property
+    def explained_by(self) -> tuple[str, ...]:
+        """The controls that explain the difference: held fixed, it is not shown."""
+        return tuple(one.control for one in self.controls if one.explains)
+
+    def at_equal(self, control: str) -> ControlledDifference | None:
+        """Return the difference with a control held fixed, or None where it is unknown."""
+        return next((one for one in self.controls if one.control == control), None)
+
+    @property
     def sentence(self) -> str:
         """The verdict as a sentence."""
-        mean, margin = self.comparison.mean, self.equivalence.margin
-        interval = (
-            f"{mean.value:+.2f} % of mean error, 95 % interval {mean.low:+.2f} to {mean.high:+.2f}"
-        )
+        margin = self.equivalence.margin
+        interval = f"{interval_text(self.comparison.mean)} points of mean error"
         texts: dict[Verdict, str] = {
             "better": f"{self.second} is better than {self.first}",
             "worse": f"{self.second} is worse than {self.first}",
-            "equivalent": f"{self.second} and {self.first} differ by less than {margin:g} %",
+            "equivalent": f"{self.second} and {self.first} are equal within {margin:g} "
+            f"point{'' if margin == 1 else 's'}",
             "undecided": f"whether {self.second} or {self.first} is better is undecided",
         }
         return f"{texts[self.verdict]} ({interval})"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Format a difference with its sign, a true minus: −1.15, +0.30."""
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval_text(difference: Estimate) -> str:
+    """Format a difference with its 95 % interval."""
+    low, high = signed(difference.low), signed(difference.high)
+    return f"{signed(difference.value)}, 95 % interval {low} to {high}"
 
 
 def compare_pairs(
@@ -117,6 +147,8 @@ def compare_pairs(
             comparison=compared[i],
             edf_difference=edf_difference(edfs[i][0], edfs[i][1]),
             equivalence=margins[i],
+            unequal=unequal_costs(first, second),
+            controls=controlled_differences(first, second, compared[i].mean),
             p=p[i],
             p_equivalent=p_equivalent[i],
             p_different=p_different[i],

@@ -29,6 +29,7 @@ class Provenance:
         seconds: Training time of all trials.
         reasons: Why trials failed or diverged, as "state: reason", with their number, descending.
         notes: Further notes for the reader, such as the source of an import.
+        val_images: Number of images that each error was measured on; 0 is unknown.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Provenance:
     seconds: float = 0.0
     reasons: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    val_images: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,9 @@ def to_csv(frame: pd.DataFrame) -> str:
     """Return CSV text in which no spreadsheet takes a cell for a formula: such text is quoted."""
     texts = frame.select_dtypes(["object", "string"]).columns
     escaped = frame.assign(**{name: frame[name].map(_escape_formula) for name in texts})
-    return escaped.rename(columns=_escape_formula).to_csv(index=False, lineterminator="\n")
+    return escaped.rename(columns=_escape_formula).to_csv(
+        index=False, lineterminator="\n", float_format="%.12g"
+    )
 
 
 def _escape_formula(value: Any) -> Any:

@@ -42,12 +42,15 @@ def analyze(
       designspace analyze results/* --out results/study --margin 0.5 --claims claims.yaml
     """
     import designspace as ds
+    from designspace.analysis.narrative import narrate
 
     findings = ds.analyze(runs, margin=margin, claims=claims, all_finished=all_finished)
     index = findings.save(out, tuple(figures or ("svg", "png")))
     if json_:
         print((index.parent / "summary.json").read_text(encoding="utf-8"), end="")
         return
+    for warning in narrate(findings).warnings:
+        print(f"warning: {warning}")
     for p in findings.populations:
         print(f"{p.name}: {p.edf.legend} n = {p.edf.n} of {p.accounting.n}")
         if p.accounting.set_aside:

@@ -24,6 +24,15 @@ def plain(value: Any) -> Any:
     return value
 
 
+def significant(value: Any) -> Any:
+    """Return plain data with 12 significant digits, which no CPU's rounding changes."""
+    if isinstance(value, dict):
+        return {key: significant(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [significant(entry) for entry in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 def number(value: float) -> float | int:
     """Return a whole number as an int, so that it is written without a point."""
     return int(value) if float(value).is_integer() else float(value)

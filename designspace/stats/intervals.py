@@ -49,6 +49,16 @@ def proportion(hits: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(float(result.statistic), float(interval.low), float(interval.high))
 
 
+def mean_interval(values: FloatArray, level: float = 0.95) -> Estimate:
+    """Return the mean of values, (n,), at least 2, with its t interval."""
+    from scipy.stats import t
+
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = error * float(t.ppf((1 + level) / 2, len(values) - 1))
+    return Estimate(mean, mean - half, mean + half)
+
+
 def fisher_z(correlation: float) -> float:
     """Return atanh of a correlation, finite also for correlations of -1 and 1."""
     return math.atanh(min(max(correlation, -1 + 1e-12), 1 - 1e-12))

@@ -19,7 +19,8 @@ from designspace.analysis.load_results import load_results
 from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import normalized_edfs
 from designspace.analysis.shared_constraints import shared_constraints
-from designspace.analysis.summary import Summary, summarize, summary_schema
+from designspace.analysis.summary import summarize, summary_schema
+from designspace.analysis.summary_records import Summary
 from designspace.analysis.tables import tables, to_csv
 from designspace.arch import BodyBatch
 from designspace.errors import InputError

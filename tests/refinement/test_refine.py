@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
-from designspace.arch.parameter_columns import one_group_width
 from designspace.errors import InputError
 from designspace.refinement.refine import refine
 from designspace.runs import Run, Trial, TrialState
@@ -116,15 +115,14 @@ def test_one_axis_gets_one_constraint(tmp_path):
 
 
 def test_models_of_the_narrower_space_keep_its_constraints(tmp_path):
-    run = study(tmp_path / "run", "AnyNetXB@16", falling_widths, n=200)
+    run = study(tmp_path / "run", "AnyNetXC@16", falling_widths, n=200)
     refined = refine(run, name="mine")
-    assert set(accepted(refined)) >= {"one g for all stages", "widths that never decrease"}
+    assert set(accepted(refined)) >= {"widths that never decrease"}
     (tmp_path / "mine.yaml").write_text(refined.text())
     space = load_space(str(tmp_path / "mine.yaml"))
-    assert space.parent == "AnyNetXB@16"
+    assert space.parent == "AnyNetXC@16"
     stages = sample(space, 50, BUDGET).population.bodies
     assert (np.diff(stages.widths, axis=1) >= 0).all()
-    assert one_group_width(stages).all()
 
 
 def test_a_constraint_that_leaves_no_model_in_the_budget_is_rejected(tmp_path, monkeypatch):
