@@ -184,20 +184,21 @@ class Findings:
         """Return one row per sampled model of all populations, with costs and parameters."""
         import pandas as pd
 
+        everything = [*(p.results for p in self.populations), *self.without_errors]
         frames = [
             pd.DataFrame(
                 {
-                    "population": p.name,
-                    "id": p.results.ids,
-                    "index": range(len(p.results)),
-                    "state": p.results.states,
-                    "counted": p.results.counted,
-                    "error": p.results.errors,
-                    **p.results.costs,
-                    **p.results.parameters,
+                    "population": r.name,
+                    "id": r.ids,
+                    "index": range(len(r)),
+                    "state": r.states,
+                    "counted": r.counted,
+                    "error": r.errors,
+                    **r.costs,
+                    **r.parameters,
                 }
             )
-            for p in self.populations
+            for r in everything
         ]
         errors = pd.concat(frames, ignore_index=True)
         whole = errors.columns.difference(
@@ -209,6 +210,8 @@ class Findings:
 
 def error_range(populations: Sequence[PopulationFindings]) -> tuple[float, float]:
     """Return the errors that a figure should show: from the best to where 98 % of each lie."""
+    if not populations:
+        return 0.0, 100.0
     low = min(p.edf.minimum for p in populations)
     high = max(_upper_error(p.results) for p in populations)
     margin = 0.04 * (high - low) or 1.0

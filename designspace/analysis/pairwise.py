@@ -126,6 +126,8 @@ def compare_pairs(
 ) -> tuple[PairComparison, ...]:
     """Compare all pairs of populations that have two or more counted models each.
 
+    "Better" and "equivalent" are two families, each at 5 %: together at most 10 %.
+
     Args:
         populations: In the order in which they were passed.
         margin: Percent of error that counts as no difference, stated beforehand.

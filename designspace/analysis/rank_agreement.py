@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
@@ -146,6 +145,8 @@ def agreement(errors: FloatArray, level: float = 0.95) -> Agreement:
     Raises:
         InputError: There are fewer than five models, or all errors are equal.
     """
+    from scipy.stats import kendalltau, spearmanr
+
     a, b = errors
     if len(a) < _MIN_MODELS:
         raise InputError(
@@ -153,13 +154,13 @@ def agreement(errors: FloatArray, level: float = 0.95) -> Agreement:
         )
     if a.min() == a.max() or b.min() == b.max():
         raise InputError("all errors of one training are equal: they rank nothing")
-    spearman = spearman_interval(float(stats.spearmanr(a, b).statistic), len(a), level)
+    spearman = spearman_interval(float(spearmanr(a, b).statistic), len(a), level)
     return Agreement(
         n=len(a),
         spearman=spearman.value,
         low=spearman.low,
         high=spearman.high,
-        kendall=float(stats.kendalltau(a, b).statistic),
+        kendall=float(kendalltau(a, b).statistic),
         shift=float(b.mean() - a.mean()),
         level=level,
     )
@@ -179,6 +180,8 @@ def repeatability(errors: FloatArray, level: float = 0.95) -> Repeatability:
     Raises:
         InputError: There are fewer than two models or seeds.
     """
+    from scipy.stats import f as f_distribution
+
     if errors.ndim != 2 or min(errors.shape) < 2:
         raise InputError(f"errors: shape {errors.shape}; needs at least two models and two seeds")
     models, seeds = errors.shape
@@ -191,8 +194,8 @@ def repeatability(errors: FloatArray, level: float = 0.95) -> Repeatability:
         share = low = high = 1.0 if between > 0 else 0.0
     else:
         f = between / within
-        lower = f / float(stats.f.ppf(1 - tail, *df))
-        upper = f / float(stats.f.ppf(tail, *df))
+        lower = f / float(f_distribution.ppf(1 - tail, *df))
+        upper = f / float(f_distribution.ppf(tail, *df))
         share, low, high = (max(0.0, (x - 1) / (x + seeds - 1)) for x in (f, lower, upper))
     return Repeatability(
         models=models,

@@ -30,6 +30,8 @@ _Fitted = tuple[int, PopulationFindings, WidthFits, BodyBatch]
 def report_figures(findings: Findings) -> Iterator[Figure]:
     """Yield the figures in the order of the page."""
     populations = findings.populations
+    if not populations:
+        return
     yield _edf_figure(findings)
     if findings.normalized is not None:
         yield _normalized_figure(findings, findings.normalized)
@@ -56,7 +58,7 @@ def edf_hero(findings: Findings) -> tuple[Figure, ...]:
 
     Of more populations than there are colors, none: their EDFs are small multiples.
     """
-    if len(findings.populations) > len(COLORS):
+    if not 0 < len(findings.populations) <= len(COLORS):
         return ()
     figure = _edf_figure(findings)
     edfs, bands = zip(*((p.edf, p.band) for p in findings.populations), strict=True)

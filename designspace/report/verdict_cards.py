@@ -31,6 +31,8 @@ class Card:
 
 def verdict_cards(findings: Findings) -> tuple[Card, ...]:
     """Return the cards of a report, the most important first."""
+    if not findings.populations:
+        return (Card("No model has an error", "Every trial failed; see the warnings.", "worse"),)
     best = min(findings.populations, key=lambda p: p.edf.mean)
     if len(findings.populations) == 1:
         return (*_quality(best), *_parameter(best), *_shared(best))
