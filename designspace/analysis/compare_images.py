@@ -103,7 +103,7 @@ def _wrong(correct: Mapping[int, BoolArray], name: str) -> FloatArray:
     """Percent of error of each model on each image, 0 or 100, (models, images)."""
     if len(correct) < 2:
         raise InputError(f"{name} has {len(correct)} models with results of single images", name)
-    return 100.0 * ~np.stack(list(correct.values()))
+    return np.asarray(100.0 * ~np.stack(list(correct.values())), dtype=np.float64)
 
 
 def _redrawn(errors: FloatArray, rng: np.random.Generator) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
+from designspace.io.serialization import significant
 from designspace.stats.arrays import FloatArray, check_probability
 from designspace.stats.intervals import spearman_interval
 
@@ -86,11 +87,12 @@ class RankAgreement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
+        schedules = [{"run": name, **asdict(result)} for name, result in self.schedules]
         return {
             "first": self.first,
-            "schedules": [{"run": name, **asdict(result)} for name, result in self.schedules],
+            "schedules": significant(schedules),
             "repeated": list(self.repeated),
-            "seeds": asdict(self.seeds) if self.seeds else None,
+            "seeds": significant(asdict(self.seeds)) if self.seeds else None,
         }
 
 

@@ -44,7 +44,7 @@ def page(
         figures=sections,
         markup=Markup,
         hero=hero,
-        best=min(findings.populations, key=lambda p: p.edf.mean),
+        best=min(findings.populations, key=lambda p: p.edf.mean, default=None),
         many=len(findings.populations) > MOST_BANDS,
         style=Markup(css(len(findings.populations)) + source(templates, "report.css")),
         script=Markup(_report_script(templates)),
