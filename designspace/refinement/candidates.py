@@ -143,7 +143,7 @@ def _distinct_widths(bodies: BodyBatch, every: BoolArray) -> Candidate:
     missing = (np.diff(ordered, axis=1) == 0).sum(axis=1).astype(np.float64)
     count = bodies.num_stages
     change: dict[str, Any] = {"distinct": {"w": count}}
-    return Candidate(f"{count} distinct widths", "better", change, missing, "widths fewer", every)
+    return Candidate(f"{count} distinct widths", "better", change, missing, "missing widths", every)
 
 
 def _decrease(sizes: IntArray) -> FloatArray:

@@ -29,7 +29,7 @@ _TRUNCATION = 0.75
 # Variance of the prior on the effect size: half a standard deviation of the paired differences.
 _PRIOR = 0.25
 # With fewer pairs, the t-test relies on normal errors too much.
-_MIN_PAIRS = 10
+_MIN_PAIRS = 20
 _CHUNK = 512
 
 
@@ -168,7 +168,8 @@ def mean_sequence(x: FloatArray, level: float = 0.95) -> ConfidenceSequence:
         B = r^(-1/2) [(1 + t^2 / nu) / (1 + t^2 / (nu r))]^((nu + 1) / 2).
 
     The sequence holds the means at which B stays below 1 / alpha. For other distributions its level
-    is that of t intervals, approximate, so it begins at ten observations.
+    is that of t intervals, approximate, so it begins at twenty observations; against
+    strong skewness (exponential errors on one side only) it still errs in up to 8 %.
 
     Args:
         x: Independent observations, in the order in which they were made, (n,).
