@@ -15,6 +15,7 @@ PACKAGE = Path(designspace.__file__).parent
 PACKAGES = {
     "io": set(),
     "arch": {"io"},
+    "blocks": {"arch", "networks"},
     "space": {"io", "arch"},
     "runs": {"io", "arch", "space"},
     "data": {"io", "runs"},

@@ -1,11 +1,17 @@
 """What a network is: body, skeleton, RegNet parameters, blocks, cost, the published models."""
 
+from designspace.arch.activation import ACTIVATIONS
 from designspace.arch.blocks import (
     BOTTLENECK,
     Block,
     BlockAxis,
+    activations_of,
+    block_axes,
+    body_axes,
     find_block,
+    has_squeeze,
     installed_blocks,
+    is_shipped,
     load_plugin,
     register_block,
     registered_block,
@@ -23,6 +29,7 @@ from designspace.arch.regnet import REGNET_AXES, RegNetParams, RegNetParamsBatch
 from designspace.arch.skeleton import Skeleton
 
 __all__ = [
+    "ACTIVATIONS",
     "BOTTLENECK",
     "CATALOG",
     "MEASURES",
@@ -38,13 +45,18 @@ __all__ = [
     "RegNetParams",
     "RegNetParamsBatch",
     "Skeleton",
+    "activations_of",
+    "block_axes",
+    "body_axes",
     "check_name",
     "cost",
     "countable",
     "find_block",
     "format_quantity",
     "group_compatible",
+    "has_squeeze",
     "installed_blocks",
+    "is_shipped",
     "load_plugin",
     "model_name",
     "parse_quantity",

@@ -1,7 +1,8 @@
-"""What a stage is made of: RegNet's bottleneck, or a block of your own.
+"""What a stage is made of: RegNet's bottleneck, another block that ships, or one of your own.
 
-A block of your own is a `Block`. `register_block` adds it to this process, `load_plugin` adds those
-of a Python file, and a package adds one through an entry point of the group `designspace.blocks`:
+A block of your own is a `Block`, as the others that ship are (`designspace.blocks`).
+`register_block` adds it to this process, `load_plugin` adds those of a Python file, and a package
+adds one through an entry point of the group `designspace.blocks`:
 
     [project.entry-points."designspace.blocks"]
     inverted-residual = "their_package.module:BLOCK"
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, InstanceOf
 
+from designspace.arch.activation import ACTIVATIONS, Activation
 from designspace.arch.names import check_name
 from designspace.errors import InputError, nearest, shortened
 from designspace.io.text_files import check_regular_file
@@ -28,10 +30,15 @@ from designspace.io.validation import check_fields
 
 BOTTLENECK = "bottleneck"
 _GROUP = "designspace.blocks"
+# The blocks that ship are loaded as those of packages are.
+_SHIPPED = {
+    name: metadata.EntryPoint(name, f"designspace.blocks.{name.replace('-', '_')}:BLOCK", _GROUP)
+    for name in ("vanilla", "residual-basic", "linear-bottleneck", "mbconv", "convnext")
+}
 # RegNet's axes, and the other columns of tables of models.
 _RESERVED = (
     *("d", "w", "b", "g", "w_0", "w_a", "w_m"),
-    *("flops", "params", "acts", "id", "index", "state", "error", "seconds"),
+    *("flops", "params", "acts", "id", "index", "state", "error", "seconds", "activation"),
 )
 _Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
@@ -52,6 +59,7 @@ class BlockAxis:
         low: The smallest sensible value.
         high: The largest sensible value.
         whole: Whether it takes whole numbers only.
+        odd: Whether it takes odd numbers only, as the side of a kernel does.
     """
 
     name: str
@@ -59,6 +67,7 @@ class BlockAxis:
     low: _Finite
     high: _Finite
     whole: bool = True
+    odd: bool = False
 
     def __post_init__(self) -> None:
         name = self.name
@@ -77,6 +86,8 @@ class BlockAxis:
         """Raise ValueError unless a stage may have the value."""
         if self.whole and not float(value).is_integer():
             raise ValueError(f"{self.about}: must be a whole number; found {value:g}")
+        if self.odd and value % 2 != 1:
+            raise ValueError(f"{self.about}: must be odd; found {value:g}")
         if not self.low <= value <= self.high:
             raise ValueError(
                 f"{self.about}: must be {self.low:g} to {self.high:g}; found {value:g}"
@@ -85,11 +96,13 @@ class BlockAxis:
 
 @dataclass(frozen=True)
 class Block:
-    """A block of your own: its axes, its cost and its network.
+    """A block of your own: its axes, its network and, optionally, its cost.
 
-    `cost(bodies, skeleton)` counts n networks at once. `bodies` is a `BodyBatch`: the arrays
-    `depths` and `widths` (int64) and, for each axis, `extras[axis]` (float64), all (n, stages) and
-    read-only. `skeleton` is the `Skeleton` that all n networks share: `resolution` (pixels),
+    `cost(bodies, skeleton)` counts n networks at once. Without it, networks are built on torch's
+    `meta` device and counted there, layer by layer, which takes some milliseconds each. `bodies` is
+    a `BodyBatch`: the arrays `depths` and `widths` (int64) and, for each axis, `extras[axis]`
+    (float64), all (n, stages) and read-only. `skeleton` is the `Skeleton` that all n networks
+    share: `resolution` (pixels),
     `channels` of the image, `classes`, `stem_width` (channels), `stem_stride`, `strides` (one a
     stage) and `stage_resolutions()`, the side of the map after the stem, then after each stage.
     It returns a `Cost(flops, params, acts)` of three int64 arrays (n,): multiply-adds of
@@ -114,15 +127,23 @@ class Block:
         name: Its name in spaces, and that of the entry point.
         about: What it is and where it comes from.
         axes: The parameters of a stage besides depth and width; may be empty.
-        cost: Counts networks; see above.
+        cost: Counts networks; see above. None counts the built networks.
         network: Builds one; see above.
+        body_axes: Which of RegNet's axes b and g its stages have too: `body.bottleneck_ratios`,
+            `body.group_widths`.
+        squeeze: Whether it may have squeeze-and-excitation, of ratio `body.se_ratio`.
+        activations: Values of `body.activation` that it supports, its usual one first; none where
+            the block itself decides.
     """
 
     name: str
     about: str
     axes: Annotated[tuple[InstanceOf[BlockAxis], ...], Field(strict=True)]
-    cost: Callable[..., Any]
+    cost: Callable[..., Any] | None
     network: Callable[..., Any]
+    body_axes: tuple[Literal["b", "g"], ...] = ()
+    squeeze: bool = False
+    activations: tuple[Activation, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, "a block")
@@ -160,6 +181,8 @@ def register_block(block: Block) -> Block:
     """
     if not isinstance(block, Block):
         raise InputError(f"block is {shortened(repr(block))}; it must be a Block", "block")
+    if block.name in _SHIPPED and find_block(block.name) is not block:
+        raise InputError(f"block {block.name}: one that ships has this name; rename it")
     if _entry_points(block.name) and _installed_block(block.name) is not block:
         raise InputError(
             f"block {block.name}: an installed package has one of this name; rename it"
@@ -222,12 +245,12 @@ def load_plugin(path: Path | str) -> tuple[Block, ...]:
 
 
 def installed_blocks() -> tuple[list[str], list[str]]:
-    """Load all blocks: RegNet's, the registered ones and those of installed packages.
+    """Load all blocks: those that ship, the registered ones and those of installed packages.
 
     Returns:
         The usable names, RegNet's first, and why each of the others can't be used.
     """
-    usable, problems = [BOTTLENECK, *sorted(_registered)], []
+    usable, problems = [BOTTLENECK, *_SHIPPED, *sorted(_registered)], []
     installed = {entry.name for entry in metadata.entry_points(group=_GROUP)}
     for name in sorted(installed - set(_registered)):
         try:
@@ -238,7 +261,7 @@ def installed_blocks() -> tuple[list[str], list[str]]:
 
 
 def find_block(name: str) -> Block:
-    """Return a registered block, or that of an installed package.
+    """Return a registered block, or one that ships or is of an installed package.
 
     Raises:
         InputError: There is none of that name, several packages have one, or it can't be loaded.
@@ -257,6 +280,8 @@ def _installed_block(name: str) -> Block:
     where = f"block {name}: the entry point {' and '.join(map(_origin, entries))}"
     if name == BOTTLENECK:
         raise InputError(f"{where} has the name of RegNet's own block; rename it")
+    if name in _SHIPPED and len(entries) > 1:
+        raise InputError(f"{where}: one that ships has this name; rename the other")
     if len(entries) > 1:
         raise InputError(f"{where} have the same name; uninstall all but one, or rename one")
     try:
@@ -273,11 +298,37 @@ def _installed_block(name: str) -> Block:
 
 
 def _entry_points(name: str) -> list[metadata.EntryPoint]:
-    return sorted(metadata.entry_points(group=_GROUP, name=name), key=_origin)
+    shipped = [_SHIPPED[name]] if name in _SHIPPED else []
+    return shipped + sorted(metadata.entry_points(group=_GROUP, name=name), key=_origin)
 
 
 def _origin(entry: metadata.EntryPoint) -> str:
     return entry.value + (f" of {entry.dist.name}" if entry.dist else "")
+
+
+def is_shipped(name: str) -> bool:
+    """Return whether a block other than RegNet's comes with this package."""
+    return name in _SHIPPED
+
+
+def body_axes(name: str) -> tuple[str, ...]:
+    """Return which of RegNet's axes b and g the stages of a block have."""
+    return ("b", "g") if name == BOTTLENECK else find_block(name).body_axes
+
+
+def has_squeeze(name: str) -> bool:
+    """Return whether a block may have squeeze-and-excitation."""
+    return name == BOTTLENECK or find_block(name).squeeze
+
+
+def activations_of(name: str) -> tuple[Activation, ...]:
+    """Return the activations that a block supports, its usual one first."""
+    return ACTIVATIONS if name == BOTTLENECK else find_block(name).activations
+
+
+def block_axes(name: str) -> tuple[BlockAxis, ...]:
+    """Return a block's own axes; RegNet's has none."""
+    return () if name == BOTTLENECK else find_block(name).axes
 
 
 def require_bottleneck(block: str, purpose: str) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from designspace.arch.activation import ACTIVATIONS, Activation
 from designspace.arch.array_batch import ArrayBatch
 from designspace.arch.blocks import BOTTLENECK
 from designspace.errors import InputError
@@ -55,6 +56,7 @@ class Body:
             block whose squeeze width rounds to 0 has none either.
         block: Name of the block that the stages are made of.
         extras: Another block's axes, by name, each with a value for every stage.
+        activation: The nonlinearity of all layers; files state it only where it is not `relu`.
     """
 
     depths: Annotated[tuple[Annotated[_Count, Field(le=1000)], ...], Field(min_length=1)]
@@ -64,6 +66,7 @@ class Body:
     se_ratio: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
     block: str = BOTTLENECK
     extras: _Extras = ()
+    activation: Activation = "relu"
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -99,13 +102,15 @@ class Body:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as in files, which name only other blocks than RegNet's."""
-        data = {
+        data: dict[str, Any] = {
             "depths": list(self.depths),
             "widths": list(self.widths),
             "bottleneck_ratios": [_plain(b) for b in self.bottleneck_ratios],
             "group_widths": list(self.group_widths),
             "se_ratio": _plain(self.se_ratio),
         }
+        if self.activation != "relu":
+            data["activation"] = self.activation
         if self.block == BOTTLENECK:
             return data
         extras = {name: [_plain(value) for value in values] for name, values in self.extras}
@@ -130,6 +135,8 @@ class BodyBatch(ArrayBatch):
         se_ratios: Squeeze ratio of each body, (n,).
         block: Name of the block of all bodies.
         extras: Another block's axes, by name, each (n, stages).
+        activations: Index of each body's activation in `ACTIVATIONS`, (n,); None where all are
+            `relu`.
     """
 
     depths: IntArray
@@ -139,6 +146,7 @@ class BodyBatch(ArrayBatch):
     se_ratios: FloatArray
     block: str = BOTTLENECK
     extras: Mapping[str, FloatArray] = field(default_factory=dict)
+    activations: IntArray | None = None
 
     def __post_init__(self) -> None:
         shape = self.depths.shape
@@ -161,6 +169,7 @@ class BodyBatch(ArrayBatch):
         block = bodies[0].block if bodies else BOTTLENECK
         assert all(body.block == block for body in bodies)
         extras = [dict(body.extras) for body in bodies]
+        codes = np.array([ACTIVATIONS.index(a.activation) for a in bodies], dtype=np.int64)
         return BodyBatch(
             depths=np.array([a.depths for a in bodies], dtype=np.int64),
             widths=np.array([a.widths for a in bodies], dtype=np.int64),
@@ -172,6 +181,7 @@ class BodyBatch(ArrayBatch):
                 name: np.array([e[name] for e in extras], np.float64)
                 for name in (extras[0] if extras else ())
             },
+            activations=codes if codes.any() else None,
         )
 
     def body(self, i: int) -> Body:
@@ -184,6 +194,7 @@ class BodyBatch(ArrayBatch):
             se_ratio=float(self.se_ratios[i]),
             block=self.block,
             extras=tuple((name, tuple(v[i].tolist())) for name, v in self.extras.items()),
+            activation="relu" if self.activations is None else ACTIVATIONS[self.activations[i]],
         )
 
     @property

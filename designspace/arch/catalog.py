@@ -1,13 +1,15 @@
-"""The published RegNets: DDS tables 3 and 4 (24 models), SEER's trunks.
+"""The published RegNets: DDS tables 3 and 4 (24 models), SEER's trunks; other networks by name.
 
 Parameters of the 24: pycls `configs/dds_baselines`, which are those of the DDS tables. SEER's:
 arXiv 2103.01988 and 2202.08360 with their public VISSL configs. Tests compare their costs with the
 published ones in `tests/golden/catalog.json`, which has the sources.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 from designspace.arch.model import Model
+from designspace.arch.other_networks import OTHER_NETWORKS
 from designspace.arch.quantity import format_quantity
 from designspace.arch.regnet import RegNetParams
 from designspace.errors import InputError, nearest
@@ -95,25 +97,32 @@ CATALOG: dict[str, Published] = {
 }
 
 
+def published_names() -> list[str]:
+    """Return the names of all published networks, RegNets first."""
+    return [*CATALOG, *OTHER_NETWORKS]
+
+
 def find_published(name: str) -> str:
     """Return the catalog's spelling of a name, whatever its case, `_` for `-` or missing `.0`.
 
     Raises:
         InputError: There is no such model; the message has the nearest names.
     """
-    match = {_fold(entry): entry for entry in CATALOG}.get(_fold(name))
+    match = {_fold(entry): entry for entry in published_names()}.get(_fold(name))
     if match is None:
-        raise InputError(f"no published model {name!r}; {nearest(name, list(CATALOG))}")
+        raise InputError(f"no published model {name!r}; {nearest(name, published_names())}")
     return match
 
 
 def published(name: str) -> Model:
-    """Return a published model at 224x224 with 1000 classes.
+    """Return a published model at its own resolution and classes; RegNets' are 224 and 1000.
 
     Raises:
         InputError: There is no such model; the message has the nearest names.
     """
     name = find_published(name)
+    if name in OTHER_NETWORKS:
+        return OTHER_NETWORKS[name]
     entry = CATALOG[name]
     model = Model.from_regnet(name, entry.regnet, entry.se_ratio)
     origin = (("source", entry.source), ("regime", format_quantity(entry.nominal_flops)))
@@ -121,4 +130,4 @@ def published(name: str) -> Model:
 
 
 def _fold(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".0gf", "gf")
+    return re.sub(r"[-_.]", "", name.lower().replace(".0gf", "gf").replace(".", "p"))

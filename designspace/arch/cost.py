@@ -6,14 +6,16 @@ linear layers; `params` are all learnable numbers, BatchNorm included.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from pkgutil import resolve_name
 
 import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch.array_batch import ArrayBatch
 from designspace.arch.blocks import BOTTLENECK, Block, find_block
-from designspace.arch.body import BodyBatch, IntArray
+from designspace.arch.body import Body, BodyBatch, IntArray
+from designspace.arch.layer_counter import LayerCounter
 from designspace.arch.skeleton import Skeleton
 from designspace.errors import InputError, shortened
 
@@ -77,9 +79,13 @@ def _bounds(bodies: BodyBatch, skeleton: Skeleton, axis: int | None) -> NDArray[
     inner = width / bodies.bottleneck_ratios.min(axis=axis, initial=1.0)
     blocks = bodies.depths.max(axis=axis, initial=0) * float(bodies.num_stages) + 1
     groups = bodies.group_widths.max(axis=axis, initial=0).astype(np.float64)
+    if bodies.block != BOTTLENECK:  # a block without groups may have full 3x3 convolutions
+        groups = width
     area = float(skeleton.stage_resolutions()[0]) ** 2
-    bound = 4 * blocks * inner * (2 * width + 9 * groups) * area + width * skeleton.classes
-    bound = bound + 9.0 * skeleton.channels * skeleton.stem_width * area
+    last = np.maximum(width, skeleton.head_width)
+    bound = 4 * blocks * inner * (2 * width + 9 * groups) * area + last * skeleton.classes
+    bound = bound + width * skeleton.head_width * area
+    bound = bound + 49.0 * skeleton.channels * skeleton.stem_width * 4 * area
     for values in bodies.extras.values():
         # The cost of another block may grow with an axis (an expansion) or its square (a kernel).
         bound = bound * np.maximum(values.max(axis=axis, initial=1.0), 1.0) ** 2
@@ -89,6 +95,10 @@ def _bounds(bodies: BodyBatch, skeleton: Skeleton, axis: int | None) -> NDArray[
 def _cost_of(block: Block, bodies: BodyBatch, skeleton: Skeleton) -> Cost:
     """Call the cost function of another block and check its result."""
     n, where = len(bodies), f"block {block.name}: its cost"
+    if block.cost is None:
+        counts = [_measured(block, bodies.body(i), skeleton) for i in range(n)]
+        table = np.array(counts, np.int64).reshape(n, 3)
+        return Cost(*(np.ascontiguousarray(column) for column in table.T))
     try:
         result: object = block.cost(bodies.read_only(), skeleton)
     except (Exception, SystemExit) as error:  # another's code may fail in any way
@@ -111,14 +121,25 @@ def _cost_of(block: Block, bodies: BodyBatch, skeleton: Skeleton) -> Cost:
     return Cost(*(getattr(result, name).astype(np.int64) for name in MEASURES))
 
 
+@lru_cache(maxsize=100_000)
+def _measured(block: Block, body: Body, skeleton: Skeleton) -> tuple[int, int, int]:
+    """Count a built network; loading torch waits until a block without a cost needs it."""
+    measure = resolve_name("designspace.networks.measure:measured_cost")
+    try:
+        counts: tuple[int, int, int] = measure(block, body, skeleton)
+    except (Exception, SystemExit) as error:  # another's code may fail in any way
+        raise InputError(
+            f"block {block.name}: its network could not be counted: {type(error).__name__}: {error}"
+        ) from error
+    return counts
+
+
 def _cost(bodies: BodyBatch, skeleton: Skeleton) -> Cost:
     assert bodies.num_stages == skeleton.num_stages
     sides = skeleton.stage_resolutions()
-    # Stem: 3x3 convolution, BatchNorm.
-    stem_area, stem_weights = sides[0] ** 2, 9 * skeleton.channels * skeleton.stem_width
-    flops = np.full(len(bodies), stem_weights * stem_area, dtype=np.int64)
-    params = np.full(len(bodies), stem_weights + 2 * skeleton.stem_width, dtype=np.int64)
-    acts = np.full(len(bodies), skeleton.stem_width * stem_area, dtype=np.int64)
+    count = LayerCounter(len(bodies))
+    count.stem(skeleton)
+    flops, params, acts = count.flops, count.params, count.acts  # added to in place
 
     inner_widths = bodies.inner_widths
     width_in = np.full(len(bodies), skeleton.stem_width, dtype=np.int64)
@@ -158,8 +179,5 @@ def _cost(bodies: BodyBatch, skeleton: Skeleton) -> Cost:
             acts += biases
         width_in = width
 
-    # Classifier: linear with bias.
-    flops += (width_in + 1) * skeleton.classes
-    params += (width_in + 1) * skeleton.classes
-    acts += skeleton.classes
+    count.head(width_in, skeleton)
     return Cost(flops=flops, params=params, acts=acts)

@@ -38,7 +38,13 @@ class Model:
             )
         if self.regnet is None:
             return
-        implied = self.regnet.body(self.body.se_ratio)
+        body = self.body
+        implied = replace(
+            self.regnet.body(body.se_ratio),
+            block=body.block,
+            extras=body.extras,
+            activation=body.activation,
+        )
         if implied != self.body:
             raise InputError(
                 f"{self.name}: the RegNet parameters give depths {list(implied.depths)} and widths "
@@ -48,10 +54,26 @@ class Model:
 
     @staticmethod
     def from_regnet(
-        name: str, regnet: RegNetParams, se_ratio: float = 0.0, skeleton: Skeleton | None = None
+        name: str,
+        regnet: RegNetParams,
+        se_ratio: float = 0.0,
+        skeleton: Skeleton | None = None,
+        like: Body | None = None,
     ) -> "Model":
-        """Make a model of RegNet parameters; the default skeleton is ImageNet's at 224 pixels."""
+        """Make a model of RegNet parameters.
+
+        Args:
+            name: Its name.
+            regnet: The parameters.
+            se_ratio: Squeeze-and-excitation ratio.
+            skeleton: What surrounds the stages; by default ImageNet's at 224 pixels.
+            like: A body whose block, its own axes (those of the first stage) and activation are
+                taken; by default RegNet's block with ReLU.
+        """
         body = regnet.body(se_ratio)
+        if like is not None:
+            extras = tuple((axis, values[:1] * body.num_stages) for axis, values in like.extras)
+            body = replace(body, block=like.block, extras=extras, activation=like.activation)
         skeleton = skeleton or Skeleton(strides=(2,) * body.num_stages)
         return Model(name, body, skeleton, regnet)
 
@@ -59,6 +81,11 @@ class Model:
     def cost(self) -> Cost:
         """Cost as arrays of one model."""
         return cost(BodyBatch.from_bodies([self.body]), self.skeleton)
+
+    @property
+    def output_width(self) -> int:
+        """Channels of the pooled features: the head's, or those of the last stage."""
+        return self.skeleton.head_width or self.body.widths[-1]
 
     @property
     def squeeze_widths(self) -> tuple[tuple[int, int], ...]:

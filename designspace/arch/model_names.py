@@ -36,6 +36,19 @@ _TIMM_COPIES = {
     "regnety_008_tv": "regnet_y_800mf",
     "regnety_080_tv": "regnet_y_8gf",
 }
+# Names of networks of other blocks that differ from the catalog's in more than case and dashes.
+_OTHER_NAMES = {
+    "resnext50-32x4d": "ResNeXt-50",
+    "resnext101-32x4d": "ResNeXt-101",
+    "mobilenetv2-100": "MobileNetV2",
+    "convnext-tiny": "ConvNeXt-T",
+    "convnext-small": "ConvNeXt-S",
+    "convnext-base": "ConvNeXt-B",
+    "convnext-large": "ConvNeXt-L",
+    "regnetz-005": "RegNetZ-500MF",
+    "regnetz-040": "RegNetZ-4.0GF",
+    "regnetz-040-h": "RegNetZ-4.0GF-head",
+}
 _CLASSY_256GF = RegNetParams(27, 640, 124.47, 2.04, 1.0, 848)
 
 
@@ -55,10 +68,11 @@ def published_model(name: str) -> Model:
     if key == "regnet_y_256gf":
         model = Model.from_regnet(key, _CLASSY_256GF, 0.25)
         return replace(model, provenance=(("source", "ClassyVision; not SEER's RegNetY-256GF"),))
-    if re.match(r"regnet[zv]", key):
-        raise InputError(
-            f"no published model {name!r}: timm's RegNetZ and RegNetV have other blocks"
-        )
+    other = _OTHER_NAMES.get(key.partition(".")[0].replace("_", "-"))
+    if other is not None:
+        return published(other)
+    if re.match(r"regnetv[_-]?\d|regnetz[_-][a-e]\d", key):
+        raise InputError(f"no published model {name!r}: timm's has blocks that are not built here")
     return published(_catalog_name(key) or name)
 
 

@@ -1,14 +1,15 @@
 """A population's design parameters as named columns.
 
 AnyNet: `d1` … `dk`, `w1` … `wk`, `b1` … (or one `b` when every model shares it across its stages),
-`g1` … (or one `g`), and the total depth `d`. Blocks other than RegNet's have their own axes in
-place of b and g. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`.
+`g1` … (or one `g`), and the total depth `d`. Blocks have b and g only where they use them,
+and their own axes. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`. Networks of several activations have
+`activation`, its index in `ACTIVATIONS`.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch.blocks import BOTTLENECK
+from designspace.arch.blocks import body_axes
 from designspace.arch.body import BodyBatch, FloatArray, IntArray
 from designspace.arch.regnet import REGNET_AXES, RegNetParamsBatch
 
@@ -17,18 +18,24 @@ def parameters(
     bodies: BodyBatch, regnets: RegNetParamsBatch | None = None
 ) -> dict[str, FloatArray]:
     """Return the values of each parameter, (n,), in display order."""
+    own: dict[str, FloatArray] = {}
+    for name, values in bodies.extras.items():
+        own |= _shared_or_by_stage(name, values)
+    if bodies.activations is not None and np.ptp(bodies.activations):
+        own["activation"] = bodies.activations.astype(np.float64)
+    present = body_axes(bodies.block)
     if regnets is not None:
-        return {name: getattr(regnets, name).astype(np.float64) for name in REGNET_AXES}
+        names = [name for name in REGNET_AXES if name not in ("b", "g") or name in present]
+        return {**{name: getattr(regnets, name).astype(np.float64) for name in names}, **own}
     columns = {**_by_stage("d", bodies.depths), **_by_stage("w", bodies.widths)}
-    if bodies.block == BOTTLENECK:
+    if "b" in present:
         columns |= _shared_or_by_stage("b", bodies.bottleneck_ratios)
+    if "g" in present and not (bodies.group_widths == bodies.inner_widths).all():
         if one_group_width(bodies).all():
             columns["g"] = bodies.group_widths.max(axis=1).astype(np.float64)
         else:
             columns |= _by_stage("g", bodies.group_widths)
-    for name, values in bodies.extras.items():
-        columns |= _shared_or_by_stage(name, values)
-    return {**columns, "d": bodies.depths.sum(axis=1).astype(np.float64)}
+    return {**columns, **own, "d": bodies.depths.sum(axis=1).astype(np.float64)}
 
 
 def one_group_width(bodies: BodyBatch) -> NDArray[np.bool_]:

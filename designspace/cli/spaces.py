@@ -34,7 +34,7 @@ def spaces(
     import json
 
     import designspace as ds
-    from designspace.arch import BOTTLENECK, installed_blocks
+    from designspace.arch import installed_blocks
     from designspace.errors import printable
     from designspace.space import shipped_settings
 
@@ -53,9 +53,7 @@ def spaces(
     print(f"\nSettings for small images: {', '.join('@' + name for name in shipped_settings())}.")
     print("`designspace spaces NAME` shows one in full; your own space is a YAML file like it.")
     usable, problems = installed_blocks()
-    plugins = [block for block in usable if block != BOTTLENECK]
-    if plugins:
-        print(f"Blocks of plug-ins, for `block:` in a space: {', '.join(plugins)}.")
+    print(f"Blocks, for `block:` in a space: {', '.join(usable)}.")
     for problem in problems:
         print(printable(f"Unusable: {problem}"))
 

@@ -98,8 +98,8 @@ def verify_structure(
     Raises:
         RuntimeError: They differ: a bug of ours.
     """
-    from designspace.export.network_structure import measure
     from designspace.networks import build
+    from designspace.networks.measure import measure
 
     size = (model.skeleton.resolution, model.skeleton.channels)
     rebuilt, ours = measure(theirs, *size), measure(build(model, device="meta"), *size)

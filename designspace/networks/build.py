@@ -1,4 +1,4 @@
-"""The torch network of a model, built from torchvision's RegNet parts with explicit stages.
+"""The torch network of a model; RegNet's blocks are torchvision's, with explicit stages.
 
 torchvision's own rounding (`BlockParams.from_init_params`) differs from the paper's: not used.
 """
@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision.models.regnet import BlockParams, RegNet, ResBottleneckBlock
-from torchvision.ops.misc import Conv2dNormActivation
 
-from designspace.arch import BOTTLENECK, Block, Model, find_block
+from designspace.arch import BOTTLENECK, Block, Model, find_block, is_shipped
 from designspace.errors import InputError
-from designspace.networks.fused_blocks import FusedBatchNorm, FusedBlock, fuse_relu
+from designspace.networks.fused_blocks import FusedBatchNorm, FusedBlock, fuse
+from designspace.networks.layers import ACTIVATION_LAYERS, Layers
+from designspace.networks.staged_network import initialize
 from designspace.networks.strided_projection import replace_strided_projections
 
 
@@ -36,13 +37,13 @@ def build(
     zero_init_residual: bool = False,
     device: torch.device | str = "cpu",
     fused: bool = False,
-) -> RegNet:
+) -> Any:
     """Build the network with fresh weights from torch's global random state.
 
     Convolutions start from N(0, 2 / (k * k * output channels)), the classifier from N(0, 0.01^2)
     with zero bias, BatchNorm from scale 1 and shift 0, as in pycls. State keys are torchvision's.
-    The network of another block comes from that block and is never fused; one image is run through
-    it to check that it is the network whose cost was counted.
+    The network of another block comes from that block; unless the block ships, one image is run
+    through it to check that it is the network whose cost was counted.
 
     Args:
         model: What to build.
@@ -56,17 +57,12 @@ def build(
         InputError: The network of another block can't be built or run, or is not the one counted.
     """
     if model.body.block != BOTTLENECK:
-        network = _build_own(find_block(model.body.block), model, zero_init_residual, device)
+        network = _build_other(find_block(model.body.block), model, zero_init_residual, device)
+        if fused and is_shipped(model.body.block):
+            fuse(network)
     else:
         with torch.device(device):
-            network = RegNet(
-                block_params(model),
-                num_classes=model.skeleton.classes,
-                stem_width=model.skeleton.stem_width,
-                stem_type=partial(_stem, model, fused),
-                block_type=partial(_block, FusedBlock if fused else ResBottleneckBlock),
-                norm_layer=FusedBatchNorm if fused else nn.BatchNorm2d,
-            )
+            network = _build_regnet(model, fused and model.body.activation == "relu")
         for module in network.modules():
             if zero_init_residual and isinstance(module, ResBottleneckBlock):
                 nn.init.zeros_(module.f.c[1].weight)
@@ -74,10 +70,33 @@ def build(
     return network
 
 
-def _build_own(
+def _build_regnet(model: Model, fused: bool) -> RegNet:
+    skeleton = model.skeleton
+    layers = Layers(model.body.activation)
+    network = RegNet(
+        block_params(model),
+        num_classes=skeleton.classes,
+        stem_width=skeleton.stem_width,
+        # torchvision passes 3 as the image's channels, whatever the image.
+        stem_type=lambda *_: fuse(layers.stem(skeleton)) if fused else layers.stem(skeleton),
+        block_type=partial(_block, FusedBlock if fused else ResBottleneckBlock),
+        norm_layer=FusedBatchNorm if fused else nn.BatchNorm2d,
+        activation=ACTIVATION_LAYERS[model.body.activation],
+    )
+    if skeleton.head_width:
+        network.avgpool = layers.pooling(model.body.widths[-1], skeleton)
+        network.fc = nn.Linear(skeleton.head_width, skeleton.classes)
+        initialize(nn.ModuleList([network.avgpool, network.fc]))
+    return network
+
+
+def _build_other(
     block: Block, model: Model, zero_init_residual: bool, device: torch.device | str
 ) -> Any:
-    """Build the network of another block, and check it against the model."""
+    """Build the network of another block; unless it ships, check it against the model."""
+    if is_shipped(block.name):
+        with torch.device(device):
+            return block.network(model, zero_init_residual)
     where = f"block {block.name}, model {model.name}"
     side, channels = model.skeleton.resolution, model.skeleton.channels
     expected = (1, model.skeleton.classes)
@@ -113,23 +132,3 @@ def _block(block_type: Callable[..., nn.Module], width_in: int, *args: Any) -> n
     *args_before, se_ratio = args
     has_squeeze = se_ratio and round(se_ratio * width_in) > 0
     return block_type(width_in, *args_before, se_ratio if has_squeeze else None)
-
-
-def _stem(
-    model: Model,
-    fused: bool,
-    width_in: int,
-    width_out: int,
-    norm_layer: Callable[..., nn.Module],
-    activation_layer: Callable[..., nn.Module],
-) -> Conv2dNormActivation:
-    # torchvision passes 3 as `width_in`, whatever the image.
-    stem = Conv2dNormActivation(
-        model.skeleton.channels,
-        width_out,
-        kernel_size=3,
-        stride=model.skeleton.stem_stride,
-        norm_layer=norm_layer,
-        activation_layer=activation_layer,
-    )
-    return fuse_relu(stem) if fused else stem

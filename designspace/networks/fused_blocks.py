@@ -13,6 +13,7 @@ from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.ops.misc import Conv2dNormActivation
 
 from designspace.networks import numba_loops
+from designspace.networks.layers import Residual
 
 # Columns that pixels are folded into; longer loops are no faster.
 _MAX_COLUMNS = 128
@@ -81,6 +82,24 @@ class FusedBlock(ResBottleneckBlock):  # type: ignore[misc]
         convolution, norm = last
         output: Tensor = norm(convolution(x), identity)
         return output
+
+
+def fuse(network: nn.Sequential) -> nn.Sequential:
+    """Move ReLUs and residual sums of BatchNorm networks into the norms, in place; keys stay."""
+    for layer in list(network.modules()):
+        if isinstance(layer, Conv2dNormActivation) and type(layer[1]) is nn.BatchNorm2d:
+            layer[1].__class__ = FusedBatchNorm
+            if len(layer) > 2 and type(layer[2]) is nn.ReLU:
+                fuse_relu(layer)
+            elif len(layer) > 2:
+                layer[2].inplace = False  # the backward pass keeps the norm's output
+    for block in network.modules():
+        if isinstance(block, Residual) and type(block.activation) in (nn.ReLU, nn.Identity):
+            last = block.f[-1]
+            if isinstance(last, Conv2dNormActivation) and isinstance(last[1], FusedBatchNorm):
+                last[1].relu = type(block.activation) is nn.ReLU
+                block.activation, block.fused = nn.Identity(), True
+    return network
 
 
 def fuse_relu(layer: Conv2dNormActivation) -> Conv2dNormActivation:

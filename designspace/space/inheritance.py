@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from designspace.arch import BOTTLENECK
+from designspace.arch import BOTTLENECK, body_axes
+from designspace.errors import InputError
 
 # A file with all of these stands alone.
 INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
 # Inherited too, but optional in a file that stands alone.
-_OPTIONAL = ("block", "distinct", "total_depth")
+_OPTIONAL = ("block", "distinct", "total_depth", "activation")
 _EXTENDED = ("input", "axes")
 _EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps")
 # What a range takes from the parent's range of the same axis.
@@ -32,9 +33,10 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
     if child.get("family", family) != family:
         kept = ["input"]
     elif child.get("block", block) != block and isinstance(axes, Mapping):
-        # Other blocks have other axes besides depth and width, and other rules.
+        # Other blocks have other axes besides depths and widths, and other rules.
         kept = ["family", "input", "axes"]
-        axes = {name: axes[name] for name in ("d", "w") if name in axes}
+        names = ("d", "w", "w_0", "w_a", "w_m", *_body_axes(child.get("block")))
+        axes = {name: axes[name] for name in names if name in axes}
     merged = {key: axes if key == "axes" else parent[key] for key in kept if key in parent}
     for key, value in child.items():
         before = merged.get(key)
@@ -62,3 +64,11 @@ def _extended(before: Any, axis: Any) -> Any:
     if "values" in axis or "choice" in (before.get("distribution"), axis.get("distribution")):
         return axis
     return {**{key: before[key] for key in _RANGE if key in before}, **axis}
+
+
+def _body_axes(block: Any) -> tuple[str, ...]:
+    """Return which of b and g a block has; what is no block is refused where the file is read."""
+    try:
+        return body_axes(block) if isinstance(block, str) else ()
+    except InputError:
+        return ()

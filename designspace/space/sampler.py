@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import BodyBatch, Cost, Population, cost, format_quantity
+from designspace.arch import (
+    BOTTLENECK,
+    BodyBatch,
+    Cost,
+    Population,
+    cost,
+    find_block,
+    format_quantity,
+)
 from designspace.arch.regnet import RegNetParamsBatch
 from designspace.errors import InputError
 from designspace.space.budget import Budget
@@ -20,6 +28,8 @@ from designspace.space.space import Space
 
 DEFAULT_MAX_CANDIDATES = 2_000_000
 _BLOCK = 8192
+# Networks without a cost in closed form are built and counted one by one: no more than needed.
+_BUILT = 32
 
 
 @dataclass(frozen=True)
@@ -78,11 +88,13 @@ def sample(
     stream = np.random.Generator(
         np.random.Philox(np.random.SeedSequence([seed, int(space.hash, 16)]))
     )
+    built = space.block != BOTTLENECK and find_block(space.block).cost is None
+    size = _BUILT if built else _BLOCK
     while search.accepted < n:
         left = max_candidates - search.tried
         if left <= 0:
             raise InputError(search.failure(n, max_candidates))
-        search.add(stream.random((min(_BLOCK, left), space.columns)), n)
+        search.add(stream.random((min(size, left), space.columns)), n)
     return search.result()
 
 
@@ -199,7 +211,10 @@ class _Search:
 def _keys(bodies: BodyBatch, rows: NDArray[np.int64]) -> list[bytes]:
     """Return a key of each of these bodies, equal for equal bodies; float64 holds every width."""
     parts = (bodies.depths, bodies.widths, bodies.bottleneck_ratios, bodies.group_widths)
-    table = np.hstack([array[rows] for array in (*parts, *bodies.extras.values())])
+    columns = [array[rows] for array in (*parts, *bodies.extras.values())]
+    if bodies.activations is not None:
+        columns.append(bodies.activations[rows, None])
+    table = np.hstack(columns)
     return [row.tobytes() for row in table]
 
 

@@ -5,15 +5,37 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from designspace.arch import BOTTLENECK, NAME_PATTERN, REGNET_AXES, Body, RegNetParams, Skeleton
-from designspace.arch.blocks import find_block
-from designspace.arch.skeleton import Channels, Classes, Resolution, StemWidth, Stride
+from designspace.arch import (
+    ACTIVATIONS,
+    BOTTLENECK,
+    NAME_PATTERN,
+    REGNET_AXES,
+    Body,
+    RegNetParams,
+    Skeleton,
+    activations_of,
+    block_axes,
+    body_axes,
+    has_squeeze,
+)
+from designspace.arch.activation import Activation
+from designspace.arch.skeleton import (
+    Channels,
+    Classes,
+    HeadWidth,
+    Resolution,
+    StemStride,
+    StemWidth,
+    Stride,
+)
 from designspace.errors import shortened
 from designspace.io.validation import check_value
 from designspace.space.axis import Axis, choice, log_uniform, uniform
 
 Family = Literal["anynet", "regnet"]
 Direction = Literal["increasing", "decreasing", "strictly_increasing", "strictly_decreasing"]
+# An axis of every space that lists several activations: one activation for a whole network.
+ACTIVATION = "activation"
 ANYNET_AXES = ("d", "w", "b", "g")
 MAX_VALUES = 100_000
 _Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -32,11 +54,10 @@ def axes_of(family: Family, block: str = BOTTLENECK) -> tuple[str, ...]:
     Raises:
         InputError: The block is neither registered nor installed.
     """
-    if family == "regnet":
-        return REGNET_AXES
-    if block == BOTTLENECK:
-        return ANYNET_AXES
-    return ("d", "w", *(axis.name for axis in find_block(block).axes))
+    names = REGNET_AXES if family == "regnet" else ANYNET_AXES
+    present = body_axes(block)
+    kept = [name for name in names if name not in ("b", "g") or name in present]
+    return (*kept, *(axis.name for axis in block_axes(block)))
 
 
 def _entries(data: Any) -> Iterator[tuple[str, Any]]:
@@ -169,14 +190,13 @@ class SpaceFile(_Strict):
     tie: Annotated[dict[Literal["w_a"], Literal["w_0"]], BeforeValidator(_empty)] = {}
     caps: Annotated[dict[Literal["params", "acts"], CapFile], BeforeValidator(_empty)] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
+    activation: list[Activation] | Activation | None = None
     sample: dict[str, Any] | None = None
     fingerprint: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "SpaceFile":
         if self.family == "regnet":
-            if self.block != BOTTLENECK:
-                raise ValueError(f"block: {self.block} goes with family anynet")
             if self.share or self.monotone:
                 raise ValueError(
                     "share and monotone are for anynet; a regnet's stages follow one rule"
@@ -188,9 +208,32 @@ class SpaceFile(_Strict):
         self._check_distinct()
         for name, axis in self.axes.items():
             self._check_values(name, axis.axis().values.tolist())
-        if self.block != BOTTLENECK and self.se_ratio:
-            raise ValueError(f"se_ratio: only RegNet's block has one; {self.block} must state 0")
+        if self.se_ratio and not has_squeeze(self.block):
+            raise ValueError(f"se_ratio: {self.block} blocks have none; it must be 0")
+        self._check_activations()
         return self
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activations of its networks, in the order of `ACTIVATIONS`."""
+        if self.activation is None:
+            return activations_of(self.block)[:1] or ("relu",)
+        listed = [self.activation] if isinstance(self.activation, str) else self.activation
+        return tuple(name for name in ACTIVATIONS if name in listed)
+
+    def _check_activations(self) -> None:
+        if self.activation is None:
+            return
+        supported = activations_of(self.block)
+        if not supported:
+            raise ValueError(f"activation: {self.block} blocks decide it themselves; leave it out")
+        for name in self.activations:
+            if name not in supported:
+                raise ValueError(
+                    f"activation: {self.block} blocks support {', '.join(supported)}; found {name}"
+                )
+        if isinstance(self.activation, list) and len(self.activations) != len(self.activation):
+            raise ValueError("activation: give one or several different ones")
 
     def _check_strides(self) -> None:
         """A stride of 2 does nothing on one pixel: several such strides are a mistake."""
@@ -224,7 +267,7 @@ class SpaceFile(_Strict):
         for name, count in self.distinct.items():
             if name not in ANYNET_AXES:
                 raise ValueError(f"distinct: no axis {shortened(name)}; it may be d, w, b or g")
-            if name in ("b", "g") and self.block != BOTTLENECK:
+            if name in ("b", "g") and name not in body_axes(self.block):
                 raise ValueError(f"distinct.{name}: {self.block} blocks have no {name}")
             if count > stages:
                 raise ValueError(f"distinct.{name}: {count} values in {stages} stages")
@@ -237,15 +280,14 @@ class SpaceFile(_Strict):
 
     def _check_values(self, name: str, values: list[float]) -> None:
         """Check the values of an axis by the rules of the networks that have them."""
-        extras = () if self.block == BOTTLENECK else find_block(self.block).axes
-        extra = next((axis for axis in extras if axis.name == name), None)
+        extra = next((axis for axis in block_axes(self.block) if axis.name == name), None)
         for value in values:
             number = int(value) if value.is_integer() else value
             try:
-                if self.family == "regnet" or name == "b":
-                    check_value(RegNetParams, name, number)
-                elif extra is not None:
+                if extra is not None:
                     extra.check(value)
+                elif self.family == "regnet" or name == "b":
+                    check_value(RegNetParams, name, number)
                 else:
                     check_value(Body, _BODY_FIELDS[name], (number,))
             except ValueError as error:
@@ -259,7 +301,8 @@ class SettingInput(_Strict):
     channels: Channels | None = None
     classes: Classes | None = None
     stem_width: StemWidth | None = None
-    stem_stride: Stride | None = None
+    stem_stride: StemStride | None = None
+    head_width: HeadWidth | None = None
     first_stride: Stride | None = None
 
 

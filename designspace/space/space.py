@@ -5,7 +5,7 @@ import html
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch import (
+    ACTIVATIONS,
     BOTTLENECK,
+    REGNET_AXES,
     BodyBatch,
     Cost,
     RegNetParamsBatch,
     Skeleton,
+    body_axes,
     group_compatible,
 )
+from designspace.arch.activation import Activation
 from designspace.arch.body import FloatArray, IntArray
 from designspace.errors import InputError, nearest
 from designspace.io.validation import validate
-from designspace.space.axis import Axis, monotone_count
+from designspace.space.axis import Axis, choice, monotone_count
 from designspace.space.inheritance import merge
-from designspace.space.schema import Direction, Family, SpaceFile, axes_of
+from designspace.space.schema import ACTIVATION, Direction, Family, SpaceFile, axes_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class Space:
         reason: Why it was narrowed, or what it is for.
         family: `anynet` (d, w, b, g of each stage) or `regnet` (d, w_0, w_a, w_m, b, g).
         skeleton: Input, stem, strides and classes of all its networks.
-        axes: The distribution of each parameter.
+        axes: The distribution of each parameter; `activation`, if there are several, has their
+            indices in `ACTIVATIONS`.
         share: AnyNet axes with one value for all stages.
         monotone: AnyNet axes that never decrease (`increasing`) or never increase (`decreasing`)
             from stage to stage, as drawn; ties are allowed unless `strictly_` stands before.
@@ -87,8 +92,9 @@ class Space:
         tie: RegNet axes that take another axis' value, such as w_a = w_0.
         caps: Upper bounds on params and acts as functions of flops.
         se_ratio: Squeeze-and-excitation ratio of all networks; 0 for X blocks.
-        block: What the stages are made of; an AnyNet of another block than RegNet's has that
-            block's axes in place of b and g.
+        block: What the stages are made of; another block than RegNet's has axes of its own, and
+            may lack b and g.
+        activations: The activations that its networks may have.
         source: The complete plain data, as in run folders.
     """
 
@@ -106,6 +112,7 @@ class Space:
     caps: tuple[Cap, ...]
     se_ratio: float
     block: str
+    activations: tuple[Activation, ...]
     source: Mapping[str, Any]
 
     @cached_property
@@ -127,6 +134,8 @@ class Space:
         # Keys of later versions count where they are set, so that older hashes stay valid.
         if self.block != BOTTLENECK:
             content["block"] = self.block
+        if self.activations != ("relu",):
+            content["activations"] = list(self.activations)
         if self.distinct:
             content["distinct"] = dict(self.distinct)
         if self.total_depth:
@@ -203,17 +212,23 @@ class Space:
                 values[name] = axis.draw(part)
         for name, other in self.tie.items():
             values[name] = values[other]
-        return self._regnets(values) if self.family == "regnet" else self._anynets(values)
+        codes = values.pop(ACTIVATION, None)
+        if codes is None and self.activations != ("relu",):
+            codes = np.full((len(uniforms), 1), ACTIVATIONS.index(self.activations[0]))
+        drawn = self._regnets(values) if self.family == "regnet" else self._anynets(values)
+        if codes is None:
+            return drawn
+        chosen = codes[drawn.fits, 0].astype(np.int64)
+        return replace(drawn, bodies=replace(drawn.bodies, activations=chosen))
 
     def _anynets(self, drawn: dict[str, FloatArray]) -> Candidates:
         shape = len(drawn["d"]), self.skeleton.num_stages
         values = {name: np.broadcast_to(v, shape) for name, v in drawn.items()}
         depths, widths = (values.pop(name).astype(np.int64) for name in ("d", "w"))
-        if self.block == BOTTLENECK:
-            ratios, groups = values.pop("b"), values.pop("g").astype(np.int64)
+        ratios = values.pop("b", np.ones(shape))
+        groups = values.pop("g", np.ones(shape)).astype(np.int64)
+        if body_axes(self.block):
             widths, groups = group_compatible(widths, ratios, groups)
-        else:
-            ratios, groups = np.ones(shape), np.ones(shape, np.int64)
         se = np.full(shape[0], self.se_ratio)
         return Candidates(
             bodies=BodyBatch(depths, widths, ratios, groups, se, self.block, values),
@@ -222,16 +237,28 @@ class Space:
         )
 
     def _regnets(self, drawn: dict[str, FloatArray]) -> Candidates:
-        regnets = RegNetParamsBatch.from_columns({name: v[:, 0] for name, v in drawn.items()})
-        se = np.full(len(regnets), self.se_ratio)
-        bodies, fits = regnets.bodies(self.skeleton.num_stages, se)
+        n, stages = len(drawn["d"]), self.skeleton.num_stages
+        columns = {name: drawn[name][:, 0] for name in REGNET_AXES if name in drawn}
+        ones = {name: np.ones(n) for name in ("b", "g")}
+        regnets = RegNetParamsBatch.from_columns({**ones, **columns})
+        se = np.full(n, self.se_ratio)
+        bodies, fits = regnets.bodies(stages, se)
+        if self.block != BOTTLENECK:
+            extras = {
+                name: np.repeat(values[fits], stages, axis=1)
+                for name, values in drawn.items()
+                if name not in REGNET_AXES
+            }
+            bodies = replace(bodies, block=self.block, extras=extras)
         return Candidates(bodies=bodies, regnets=regnets.take(fits), fits=fits)
 
     def _draws(self, name: str) -> int:
         """Number of values of an axis in one model."""
         if name in self.tie:
             return 0
-        return 1 if self.family == "regnet" or name in self.share else self.skeleton.num_stages
+        if self.family == "regnet" or name in self.share or name == ACTIVATION:
+            return 1
+        return self.skeleton.num_stages
 
     def narrow(self, *, name: str, reason: str, **changes: Any) -> "Space":
         """Return a new space whose parent is this one.
@@ -294,7 +321,7 @@ class Space:
     def _axis_rule(self, name: str) -> str:
         if name in self.tie:
             return f"equals {self.tie[name]}"
-        if self.family == "regnet" or name in self.share:
+        if self._draws(name) == 1:
             return "one value"
         return self.monotone.get(name, "free").replace("_", " ")
 
@@ -320,19 +347,22 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         if axis["counted_as"] is None:
             del axis["counted_as"]
     # Keys of later versions are written where they are set.
-    for key in ("evidence", "distinct", "total_depth"):
+    for key in ("evidence", "distinct", "total_depth", "activation"):
         if not source[key]:
             del source[key]
     if checked.block == BOTTLENECK:
         del source["block"]
+    # The order that uniform numbers are dealt in must not depend on the file's.
+    axes = {name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)}
+    if len(checked.activations) > 1:
+        axes[ACTIVATION] = choice([ACTIVATIONS.index(name) for name in checked.activations])
     return Space(
         name=checked.name,
         parent=checked.parent,
         reason=" ".join(checked.reason.split()),
         family=checked.family,
         skeleton=checked.input,
-        # The order that uniform numbers are dealt in must not depend on the file's.
-        axes={name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)},
+        axes=axes,
         share=tuple(checked.share),
         monotone=dict(checked.monotone),
         distinct=dict(checked.distinct),
@@ -344,6 +374,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         ),
         se_ratio=checked.se_ratio,
         block=checked.block,
+        activations=checked.activations,
         source=source,
     )
 

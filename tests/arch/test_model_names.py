@@ -67,7 +67,7 @@ def test_classyvisions_256gf_is_its_own_network():
     assert "not SEER's" in dict(model.provenance)["source"]
 
 
-@pytest.mark.parametrize("name", ["regnetz_040", "regnetv_064", "regnety_041", "resnet50", ""])
+@pytest.mark.parametrize("name", ["regnetz_c16", "regnetv_064", "regnety_041", "resnet51", ""])
 def test_other_networks_are_refused(name):
     with pytest.raises(InputError, match="no published model"):
         published_model(name)

@@ -20,12 +20,12 @@ from vissl_schema import VisslFile
 from designspace.arch import Body, Model, RegNetParams, Skeleton, published
 from designspace.export.classyvision import trunk_config
 from designspace.export.export_model import export_model
-from designspace.export.network_structure import measure
 from designspace.export.pycls_config import pycls_config
 from designspace.export.state_keys import key_map
 from designspace.export.verify import our_network, random_state
 from designspace.export.vissl import head_dims
 from designspace.networks import build
+from designspace.networks.measure import measure
 
 NAMES = ("vissl", "classyvision", "pycls")
 FREE = Model(

@@ -16,7 +16,6 @@ from designspace.errors import InputError
 from designspace.export import verify
 from designspace.export.export_model import export_model
 from designspace.export.identifiers import identifier
-from designspace.export.network_structure import measure
 from designspace.export.read_model import read_model_file
 from designspace.export.state_keys import key_names
 from designspace.export.target import differences
@@ -24,6 +23,7 @@ from designspace.export.targets import TARGETS, find_target
 from designspace.export.timm_code import timm_body
 from designspace.export.transformers_config import transformers_config
 from designspace.networks import build
+from designspace.networks.measure import measure
 
 REBUILT = ("torchvision", "timm", "transformers")
 SMALL = Model.from_regnet(

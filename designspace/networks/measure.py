@@ -1,6 +1,6 @@
-"""Measure a torch network of any library: layers, parameters, multiply-adds.
+"""Measure a torch network of any library: layers, parameters, multiply-adds, activations.
 
-A forward pass on the `meta` device needs no memory.
+A forward pass on the `meta` device needs no memory. The convention is that of `arch.cost`.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from designspace.arch import Block, Body, Model, Skeleton
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,29 @@ class Structure:
     acts: int
 
 
-def measure(network: nn.Module, resolution: int, channels: int = 3) -> Structure:
-    """Measure a network on `meta` with one square image."""
+_Layer = nn.modules.conv._ConvNd | nn.Linear
+
+
+def measure(
+    network: nn.Module, resolution: int, channels: int = 3, device: str = "meta"
+) -> Structure:
+    """Measure a network on `meta`, or the device that it is on, with one square image."""
     network.eval()
-    ran: list[tuple[nn.Conv2d | nn.Linear, torch.Size]] = []
+    ran: list[tuple[_Layer, torch.Size]] = []
 
     def record(module: nn.Module, _: Any, output: torch.Tensor) -> None:
-        assert isinstance(module, nn.Conv2d | nn.Linear)
+        assert isinstance(module, _Layer)
         ran.append((module, output.shape))
 
     hooks = [
         module.register_forward_hook(record)
         for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        if isinstance(module, _Layer)
     ]
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
-            network(torch.empty(1, channels, resolution, resolution, device="meta"))
+            network(torch.zeros(1, channels, resolution, resolution, device=device))
     finally:
         for hook in hooks:
             hook.remove()
@@ -64,7 +71,23 @@ def measure(network: nn.Module, resolution: int, channels: int = 3) -> Structure
     )
 
 
-def _layer(module: nn.Conv2d | nn.Linear, shape: torch.Size) -> tuple[int, ...]:
+def measured_cost(block: Block, body: Body, skeleton: Skeleton) -> tuple[int, int, int]:
+    """Build the network of a block and count its flops, params and acts.
+
+    On the CPU, where a network can't be built or run on `meta`.
+    """
+    model = Model("counted", body, skeleton)
+    side, channels = skeleton.resolution, skeleton.channels
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                found = measure(block.network(model, False), side, channels)
+        except (NotImplementedError, RuntimeError):
+            found = measure(block.network(model, False), side, channels, "cpu")
+    return found.flops, found.params, found.acts
+
+
+def _layer(module: _Layer, shape: torch.Size) -> tuple[int, ...]:
     bias = int(module.bias is not None)
     if isinstance(module, nn.Linear):
         return (module.in_features, module.out_features, 0, 1, 1, 1, bias)
