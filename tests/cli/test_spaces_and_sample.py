@@ -69,7 +69,7 @@ def test_sample_json_and_other_budgets(cli, tmp_path):
 
 
 BAD = [
-    (("AnyNetXZ",), "did you mean AnyNetX"),
+    (("AnyNetXZ",), "did you mean AnyNet"),
     (("AnyNetXA", "--flops", "much"), "must be a range"),
     (("AnyNetXA", "--flops", "400M:300M"), "low end"),
     (("AnyNetXA", "-n", "0"), "n is 0"),

@@ -149,7 +149,7 @@ def test_residual_branches_start_at_zero_if_asked(installed):
 def test_the_same_commands_do_all_of_it(package, tmp_path):
     """Sampled, trained, reported and refined as RegNets are; what knows RegNet's block says so."""
     listed = run(package, tmp_path, "spaces")
-    assert "`block:` in a space: inverted-residual.\n" in listed.stdout
+    assert "convnext, inverted-residual.\n" in listed.stdout
     for name, why in (("broken", "can't be loaded"), ("misnamed", "must be a block of the same")):
         origin = f"Unusable: block {name}: the entry point {ENTRIES[name]} of inverted_residual "
         assert origin + why in listed.stdout
@@ -197,8 +197,8 @@ def test_where_the_package_is_missing_the_message_says_which(tmp_path):
         ("[3, 5]", "[3, 13]", r"axes\.k: side of the depthwise kernel: must be 1 to 11; found 13"),
         ("[3, 5]", "[3, 4.5]", r"axes\.k: .*must be a whole number; found 4\.5"),
         ("share: [k]", "share: [g]", "share: no axis g; the axes are d, w, t, k"),
-        ("family: anynet", "family: regnet", "goes with family anynet"),
-        ("share: [k]", "se_ratio: 0.25", "must state 0"),
+        ("family: anynet", "family: regnet", "share and monotone are for anynet"),
+        ("share: [k]", "se_ratio: 0.25", "inverted-residual blocks have none; it must be 0"),
         ("inverted-residual", "missing", "NOTHING"),
         ("inverted-residual", "broken", "can't be loaded: ModuleNotFoundError"),
         ("inverted-residual", "misnamed", "of the same name"),

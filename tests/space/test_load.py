@@ -29,7 +29,7 @@ def test_dimensions_and_sizes_are_the_papers(name):
 
 
 def test_every_shipped_space_goes_with_every_setting():
-    assert len(shipped_spaces()) == 16
+    assert len(shipped_spaces()) == 31
     assert shipped_settings() == ["8", "16", "32"]
     for name in shipped_spaces():
         plain = load_space(name)
@@ -190,7 +190,7 @@ def test_hostile_yaml_is_refused_with_a_line(tmp_path, kind, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("AnyNetXZ", "did you mean AnyNetX"),
+        ("AnyNetXZ", "did you mean AnyNet"),
         ("AnyNetXA@17", "no setting '17'; "),
         ("missing.yaml", "no file missing.yaml"),
         ("../spaces/AnyNetXA", "no space"),
