@@ -35,7 +35,16 @@ PACKAGES["api"] = {*PACKAGES}
 PACKAGES["cli"] = {*PACKAGES, "__init__"}
 FOUNDATION = {"errors", "__version__"}
 HEAVY = {
-    "torch": {"networks", "data", "training", "pretraining", "evaluation", "export", "api"},
+    "torch": {
+        "networks",
+        "blocks",
+        "data",
+        "training",
+        "pretraining",
+        "evaluation",
+        "export",
+        "api",
+    },  # in blocks and api, types alone
     "torchvision": {"networks", "data", "training", "pretraining", "evaluation", "export"},
     "matplotlib": {"report", "api"},  # in api, types alone
     "numba": {"networks"},  # behind numba_loops.available()
