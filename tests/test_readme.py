@@ -42,13 +42,13 @@ def run_pages(folder, command, python):
         command: Called with the arguments of each `designspace` command.
         python: Called with each block of Python.
     """
-    ran = 0
+    ran, table = 0, ""
     for language, text in (block for page in PAGES for block in blocks(page)):
         if language == "yaml":
             name = re.search(r"^name: (\w+)", text, re.M)[1]
             (folder / f"{name}.yaml").write_text(text)
-        elif language == "csv":
-            (folder / "table.csv").write_text(text)
+        elif language in ("csv", "json"):
+            table = text
         elif language == "python":
             python(text)
         elif language == "":
@@ -56,7 +56,10 @@ def run_pages(folder, command, python):
                 if line.startswith("designspace ") and not ELSEWHERE.search(line):
                     for long, short in SMALLER.items():
                         line = line.replace(long, short)
-                    command(line.split()[1:])
+                    words = shlex.split(line)[1:]
+                    if words[0] == "import":  # the table shown before it
+                        (folder / words[1]).write_text(table)
+                    command(words)
                     ran += 1
     return ran
 

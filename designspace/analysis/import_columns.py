@@ -68,8 +68,8 @@ def assign_columns(
         chosen += [short] if is_parameter else []
     if others:
         notes.append(
-            f"not design parameters, judging by their names: {listed(others, ', ')}; parameters= "
-            "overrides this"
+            f"not design parameters, judging by their names: {listed(others, ', ')}; name those "
+            "that are"
         )
     return result, chosen, notes
 

@@ -6,7 +6,7 @@ What is certain is recognized; what is ambiguous is an error that names the argu
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,8 @@ def parse_table(
 def parse_records(
     records: Sequence[Mapping[str, Any]], path: Path, error: str | None, accuracy: str | None
 ) -> ParsedFile:
-    """Read a list of flat JSON maps, one per model; see `parse_table`."""
+    """Read a list of JSON maps, one per model, nested keys joined by dots; see `parse_table`."""
+    records = [dict(_flat(record)) for record in records]
     header = list(dict.fromkeys(str(key) for record in records for key in record))
     rows = [
         ["" if (v := record.get(key)) is None else v if isinstance(v, str) else json.dumps(v)
@@ -151,6 +152,15 @@ def parse_records(
         for record in records
     ]  # fmt: skip
     return parse_rows(header, rows, path, error, accuracy, ".", ",")
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested maps by dotted keys."""
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def parse_rows(

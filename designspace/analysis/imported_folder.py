@@ -113,6 +113,7 @@ def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults
         InputError: A file is missing or invalid; the message names file, line and rule.
     """
     about = read_import_info(folder)
+    stem = Path(about.source).stem
     path = folder / MODELS_FILE
     ids, states, errors, columns = _read_models(path)
     costs = {name: columns.pop(name) for name in COSTS if name in columns}
@@ -131,7 +132,8 @@ def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults
         if missing:
             notes.append(f"{missing} of {len(ids)} models are not described as networks")
     return PopulationResults(
-        name=readable(about.name),
+        # Without a name of its own it is called like its folder, as runs are.
+        name=readable(folder.resolve().name if about.name == stem else about.name),
         space=readable(about.name),
         family=about.family if networks is None or networks.regnets is None else "regnet",
         ids=ids,

@@ -133,6 +133,7 @@ def refine(
     name: str | None = None,
     alpha: float = 0.05,
     margin: float = 1.0,
+    space: str | Path | None = None,
 ) -> "Refinement":
     """Propose a narrower space: the constraints that a study supports.
 
@@ -145,6 +146,7 @@ def refine(
         name: Name of the narrower space; by default the run's, with `-refined`.
         alpha: Probability of any wrong constraint among all that are proposed.
         margin: Percent of error that sharing may cost and still count as free.
+        space: The space that imported models were drawn from; a run records its own.
 
     Returns:
         `space`, the narrower space or None; `proposals` with their evidence; `text()`, the YAML.
@@ -169,7 +171,14 @@ def refine(
         run, which = _path(study), None if population is None else str(population)
     if name is None:
         name = f"{study_run(run, which).resolve().name}-refined"
-    return propose(run, which, name=name, alpha=alpha, margin=margin)
+    return propose(
+        run,
+        which,
+        name=name,
+        alpha=alpha,
+        margin=margin,
+        space=None if space is None else str(space),
+    )
 
 
 def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgreement":

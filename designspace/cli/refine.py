@@ -25,6 +25,10 @@ def refine(
     margin: Annotated[
         float, typer.Option(help="Percent of error that sharing may cost and still count as free.")
     ] = 1.0,
+    space: Annotated[
+        str | None,
+        typer.Option(help="Space that imported models were drawn from; a run records its own."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
     json_: Json = False,
 ) -> None:
@@ -39,6 +43,8 @@ def refine(
       designspace refine results/findings --out mine.yaml
 
       designspace refine results/a --out mine.yaml --margin 0.5 --json
+
+      designspace refine results/imported --space RegNetX --out mine.yaml
     """
     import json
     from dataclasses import asdict
@@ -49,7 +55,9 @@ def refine(
         raise ds.InputError(f"--out is {out}; it must end in .yaml, as space files do")
     if out.exists() and not force:
         raise ds.InputError(f"{out} exists already; choose another --out, or add --force")
-    result = ds.refine(study, population, name=name or out.stem, alpha=alpha, margin=margin)
+    result = ds.refine(
+        study, population, name=name or out.stem, alpha=alpha, margin=margin, space=space
+    )
     if result.space is not None:
         result.save(out)
     if json_:

@@ -13,7 +13,7 @@ from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
 from designspace.training.accuracy import count_correct
-from designspace.training.lr_schedule import warmup_cosine
+from designspace.training.lr_schedule import step_decay, warmup_cosine
 
 # Called with epochs done, epochs in all, and seconds left.
 EpochCallback = Callable[[int, int, float], None]
@@ -47,7 +47,7 @@ class FinetuneSchedule:
     def factor(self, step: int, total: int) -> float:
         """Return the ratio of the learning rate at a step to its peak."""
         if self.milestones:
-            return self.gamma ** sum(step / total >= milestone for milestone in self.milestones)
+            return step_decay(step, total, self.milestones, self.gamma)
         return warmup_cosine(step, total=total, warmup=round(0.05 * total), peak=1.0)
 
 

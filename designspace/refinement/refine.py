@@ -82,7 +82,8 @@ def study_run(study: Path, population: str | None) -> Path:
             raise InputError(
                 f"population needs an analysis folder; {study} has no {SUMMARY_FILE}", "population"
             )
-        if study.is_dir() and not (study / "space.yaml").is_file():
+        files = ("space.yaml", IMPORT_FILE)
+        if study.is_dir() and not any((study / name).is_file() for name in files):
             raise InputError(
                 f"{study} has no {SUMMARY_FILE} and is not a run folder; "
                 "`designspace analyze` writes one"

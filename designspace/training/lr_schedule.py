@@ -1,4 +1,4 @@
-"""The learning rate of each step: linear warm-up, then half a cosine."""
+"""The learning rate of each step: linear warm-up, then half a cosine; or drops at milestones."""
 
 import math
 
@@ -32,6 +32,18 @@ def warmup_cosine(
         return start + (peak - start) * (step / max(1, warmup - 1))
     angle = math.pi * (step - warmup) / max(1, total - warmup)
     return final + 0.5 * (peak - final) * (1 + math.cos(angle))
+
+
+def step_decay(step: int, total: int, milestones: tuple[float, ...], gamma: float) -> float:
+    """Return the ratio of a step's learning rate to the peak.
+
+    Args:
+        step: Steps taken so far.
+        total: Steps of the whole schedule.
+        milestones: Fractions of training after each of which the rate is multiplied by `gamma`.
+        gamma: See milestones.
+    """
+    return gamma ** sum(step / total >= milestone for milestone in milestones)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

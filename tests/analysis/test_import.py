@@ -514,3 +514,22 @@ def test_the_name_of_an_import_labels_its_curve(tmp_path):
         f"{tmp_path.name}/one",
         f"{tmp_path.name}/two",
     ]
+
+
+def test_nested_keys_of_json_maps_are_joined_by_dots(tmp_path):
+    text = json.dumps([{"model": m, "net": {"depth": d}, "result": {"error": 30 + d}}
+                       for m, d in (("a", 1), ("b", 2))])  # fmt: skip
+    found, _ = imported(tmp_path, text, error="result.error")
+    assert found.errors.tolist() == [31, 32]
+    assert found.parameters["depth"].tolist() == [1, 2]
+
+
+def test_refine_takes_the_space_of_an_import(tmp_path, cli):
+    rows = "".join(f"{30 + i},{10 + i},24,{20 + i},2.2,1,8\n" for i in range(8))
+    (tmp_path / "nets.csv").write_text("error,d,w_0,w_a,w_m,b,g\n" + rows)
+    assert cli("import", tmp_path / "nets.csv", "--out", tmp_path / "in").code == 0
+    words = ("refine", tmp_path / "in", "--out", tmp_path / "mine.yaml")
+    assert "name it, such as --space RegNetX" in cli(*words).err
+    outcome = cli(*words, "--space", "RegNetX")
+    assert outcome.code == 0, outcome
+    assert outcome.out.startswith("RegNetX (")

@@ -16,6 +16,7 @@ from designspace.errors import InputError
 from designspace.evaluation.detection.mask_rcnn import Detector, mask_rcnn
 from designspace.evaluation.detection.scenes import Scenes, encode_mask, targets
 from designspace.pretraining.multicrop import mixed_seed
+from designspace.training.lr_schedule import step_decay
 
 # Batches read ahead, and threads that read them.
 _AHEAD, _READERS = 4, 8
@@ -56,7 +57,7 @@ class Schedule:
 
     def learning_rate(self, iteration: int) -> float:
         """Return the learning rate of an iteration, from 0."""
-        lr = self.lr * 0.1 ** sum(iteration >= step * self.iterations for step in self.steps)
+        lr = self.lr * step_decay(iteration, self.iterations, self.steps, 0.1)
         if iteration < self.warmup:
             lr *= max(1e-3, iteration / self.warmup)
         return lr
