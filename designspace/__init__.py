@@ -19,7 +19,7 @@ Models
     load_model, Model, derive, export_best
 
 Pretraining
-    pretrain, plan_pretraining, load_pretrain_recipe, evaluate, Diverged
+    pretrain, plan_pretraining, load_pretrain_recipe, evaluate, cluster, Diverged
 
 Errors
     InputError: an argument, a file or a folder is wrong; the message says how to fix it.
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from designspace.api.population import Population, sample
     from designspace.api.pretraining import (
         Diverged,
+        cluster,
         evaluate,
         load_pretrain_recipe,
         plan_pretraining,
@@ -78,6 +79,7 @@ __all__ = [
     "Space",
     "analyze",
     "bootstrap",
+    "cluster",
     "compare",
     "derive",
     "edf",
@@ -119,6 +121,7 @@ _MODULES = {
     "Space": "api.spaces",
     "analyze": "api.findings",
     "bootstrap": "stats.bootstrap",
+    "cluster": "api.pretraining",
     "compare": "stats.comparison",
     "derive": "api.model",
     "edf": "stats.edf",

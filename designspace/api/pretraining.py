@@ -9,13 +9,21 @@ from designspace.api.model import load_model
 from designspace.errors import Diverged
 
 if TYPE_CHECKING:
+    from designspace.evaluation.cluster_images import Clusters
     from designspace.evaluation.evaluate_trunk import EvaluationResult
     from designspace.pretraining.cost_plan import CostPlan
     from designspace.pretraining.pretrain import PretrainResult
     from designspace.pretraining.recipe import SwavRecipe
     from designspace.training.metric_logger import LoggerLike
 
-__all__ = ["Diverged", "evaluate", "load_pretrain_recipe", "plan_pretraining", "pretrain"]
+__all__ = [
+    "Diverged",
+    "cluster",
+    "evaluate",
+    "load_pretrain_recipe",
+    "plan_pretraining",
+    "pretrain",
+]
 
 ModelLike = arch.Model | str | Path
 
@@ -247,6 +255,56 @@ def evaluate(
     if result.run is not None:
         _update_page(result.run, device, cache)
     return result
+
+
+def cluster(
+    run: str | Path,
+    out: str | Path,
+    *,
+    data: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = False,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> "Clusters":
+    """Sort images by the prototype of a pretraining that they are nearest to.
+
+    Args:
+        run: Folder of `pretrain`.
+        out: New folder: for each prototype a folder of links to the image files and a contact
+            sheet, best images first, and `images.csv`.
+        data: Data set; by default that of the pretraining.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: Threads on the CPU.
+        download: Fetch the data set if it is missing.
+        cache: Folder of decoded images and downloads.
+        progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
+
+    Raises:
+        InputError: It is not a pretraining, or `out` has content.
+
+    Example:
+        >>> import designspace as ds
+        >>> model = ds.sample("RegNetX@8", n=1, flops="180K:220K")[0]
+        >>> end = ds.pretrain(model, data="digits", out="results/sorted", epochs=1, progress=False)
+        >>> ds.cluster("results/sorted", "clusters", progress=False).images
+        1797
+    """
+    from designspace.api.progress import EvaluationDisplay, progress_bar
+    from designspace.evaluation.cluster_images import cluster_images
+
+    with progress_bar("stopped; call it again with a new folder", progress) as bar:
+        return cluster_images(
+            run,
+            out,
+            data=data,
+            device=device,
+            threads=threads,
+            download=download,
+            cache=cache,
+            observer=EvaluationDisplay(bar, silent=not progress),
+        )
 
 
 def _update_page(run: Path, device: str, cache: str | Path | None) -> Path | None:

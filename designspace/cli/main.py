@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from designspace.cli.agree import agree
 from designspace.cli.analyze import analyze
+from designspace.cli.cluster import cluster
 from designspace.cli.complexity import complexity
 from designspace.cli.demo import demo
 from designspace.cli.derive import derive
@@ -130,7 +131,7 @@ app = typer.Typer(
 )
 _VERBS: tuple[Callable[..., None], ...] = (
     *(spaces, sample, gather, train, status, merge, analyze, plot, agree, refine, import_),
-    *(complexity, explain, derive, export, pretrain, evaluate, demo),
+    *(complexity, explain, derive, export, pretrain, evaluate, cluster, demo),
 )
 for verb in _VERBS:
     app.command(verb.__name__.rstrip("_"))(verb)

@@ -1,7 +1,7 @@
 """The trunk that is evaluated: weights, and how its images are normalized."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from designspace.errors import InputError
 from designspace.export.weights import read_weights, weight_files
 from designspace.pretraining.initial_weights import weights_digest
 from designspace.pretraining.pretrain_run import PretrainRun
+from designspace.pretraining.prototype_scorer import PrototypeScorer
 from designspace.pretraining.swav_network import part_of, total_stride, trunk_of
 
 _MAX_SIDE = 4096
@@ -33,6 +34,7 @@ class Backbone:
         source: Checkpoint in words.
         data: Data set that it was pretrained on, as the user named it; None if unknown.
         notes: Messages for the user, such as a damaged checkpoint.
+        prototypes: Head and prototypes of its pretraining; None for other weights.
     """
 
     model: Model
@@ -43,6 +45,7 @@ class Backbone:
     source: str
     data: str | None = None
     notes: tuple[str, ...] = ()
+    prototypes: PrototypeScorer | None = None
 
     def __post_init__(self) -> None:
         smallest = total_stride(self.model)
@@ -122,7 +125,8 @@ def _from_run(run: PretrainRun, model: Model | None, side: int | None) -> Backbo
         raise InputError(f"{run.path} has no undamaged checkpoint yet; continue the pretraining")
     weights = part_of(state["network"], "trunk.")
     source = f"{run.path}, iteration {state['iteration']}"
-    return _with_statistics(run, trained, weights, side, source, tuple(notes))
+    backbone = _with_statistics(run, trained, weights, side, source, tuple(notes))
+    return replace(backbone, prototypes=PrototypeScorer(run.recipe().head, state["network"]))
 
 
 def _with_statistics(

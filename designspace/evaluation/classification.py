@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from designspace.data.batches import Arrays, Batches, open_arrays
@@ -33,6 +35,8 @@ from designspace.training.devices import available_cores, prepare, resolve_devic
 
 # From this side on, images are cropped at random boxes and evaluated with a margin, as ImageNet's.
 _LARGE = 64
+# Images whose scores against all prototypes are in memory at once.
+_CHUNK = 4096
 # Fraction of the labelled images that each seed of k-NN draws as its bank.
 _BANK = 0.9
 
@@ -42,12 +46,34 @@ _Measure = Callable[[ScoreKind, Tensor, int], float]
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """Features of a data set, (n, width) float32, and its labels, (n,) int64."""
+    """Features of a data set, (n, width) float32, and its labels, (n,) int64 (-1 for none).
+
+    Attributes:
+        files: Path of each image, those of `train` first; empty for data sets without files.
+        prototype: Number of the nearest prototype of each image, in the same order; None if the
+            trunk has none.
+        similarity: Cosine similarity to it.
+    """
 
     train: Tensor
     train_labels: Tensor
     val: Tensor
     val_labels: Tensor
+    files: tuple[str, ...] = ()
+    prototype: Tensor | None = None
+    similarity: Tensor | None = None
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return the arrays by name, those of prototypes in two parts as the features are."""
+        arrays = {
+            name: getattr(self, name) for name in ("train", "train_labels", "val", "val_labels")
+        }
+        for name in ("prototype", "similarity"):
+            values = getattr(self, name)
+            if values is not None:
+                arrays[f"train_{name}"] = values[: len(self.train)]
+                arrays[f"val_{name}"] = values[len(self.train) :]
+        return arrays
 
 
 class Classification:
@@ -73,6 +99,7 @@ class Classification:
             download=options.download,
             observer=observer,
         )
+        self._parts = (images.split.train, images.split.val)
         self._classes, self._split = len(images.source.classes), images.split.words
         # The trunk sees images normalized as in pretraining, whatever the data.
         self._cache: Cache = images.cache
@@ -82,8 +109,25 @@ class Classification:
         self._features: dict[str, ImageFeatures] = {}
 
     def features(self) -> ImageFeatures:
-        """Return the features that the pretrained trunk extracts from all images."""
-        return self._trunk_features(ScoreKind.PRETRAINED, 0)
+        """Return the features that the pretrained trunk extracts, with files and prototypes."""
+        features = self._trunk_features(ScoreKind.PRETRAINED, 0)
+        files = tuple(str(Path(items.root, file)) for items in self._parts for file in items.files)
+        if self._backbone.prototypes is None:
+            return replace(features, files=files)
+        winners = [
+            self._backbone.prototypes(chunk).max(dim=1)
+            for part in (features.train, features.val)
+            for chunk in torch.split(part, _CHUNK)
+        ]
+        similarity, prototype = (torch.cat([w[i].cpu() for w in winners]) for i in (0, 1))
+        return replace(features, files=files, prototype=prototype, similarity=similarity)
+
+    def pictures(self) -> NDArray[np.uint8]:
+        """Return the decoded images, (n, side, side, channels), in the order of `files`."""
+        centre = (self._arrays.train.shape[1] - self._arrays.val.shape[1]) // 2
+        inside = slice(centre, centre + self._arrays.val.shape[1])
+        train = self._arrays.train[:, inside, inside].cpu().numpy()
+        return np.concatenate([train, self._arrays.val.cpu().numpy()])
 
     def scores(self, folder: Path) -> list[Score]:
         """Measure the task's scores, the pretrained trunk first.

@@ -178,6 +178,6 @@ def _save_features(
         make_folder(file.parent)
     check_features_file(file)
     features = Classification(backbone, options, observer).features()
-    write_features(file, vars(features))
+    write_features(file, features.arrays(), features.files, len(features.train))
     count = len(features.train) + len(features.val)
     return FeaturesFile(file, count, features.train.shape[1])

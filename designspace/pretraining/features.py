@@ -1,7 +1,7 @@
 """Extract the features of a frozen trunk, and write them to a file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from designspace.errors import InputError
 from designspace.export.weights import write_safetensors
-from designspace.io.atomic_write import temporary_path
+from designspace.io.atomic_write import temporary_path, write_text
 
 _BATCH = 256
 _SUFFIXES = (".npz", ".safetensors")
@@ -71,19 +71,33 @@ def check_features_file(file: Path) -> None:
         raise InputError(f"out is {file}; there is no folder {file.parent}", argument="out")
 
 
-def write_features(file: Path, arrays: Mapping[str, Tensor]) -> None:
+def write_features(
+    file: Path, arrays: Mapping[str, Tensor], names: Sequence[str] = (), train: int = 0
+) -> None:
     """Write arrays by name as NPZ or safetensors, atomically.
+
+    Args:
+        file: The file.
+        arrays: Of images: features, labels, prototypes.
+        names: Paths of the images, the first `train` of the training images; arrays `train_files`
+            and `val_files` of an NPZ file, `FILE.files.txt` beside a safetensors file.
+        train: Number of training images.
 
     Raises:
         InputError: The disk is full or not writable, or safetensors is not installed.
     """
     if file.suffix == ".safetensors":
         write_safetensors({k: v.cpu() for k, v in arrays.items()}, file, "features of images")
+        if names:
+            write_text(file.with_name(f"{file.name}.files.txt"), "\n".join(names) + "\n")
         return
+    content = {k: v.cpu().numpy() for k, v in arrays.items()}
+    if names:
+        content |= {"train_files": np.array(names[:train]), "val_files": np.array(names[train:])}
     part = temporary_path(file)
     try:
         with part.open("wb") as handle:
-            np.savez(handle, **{k: v.cpu().numpy() for k, v in arrays.items()})  # type: ignore[arg-type]
+            np.savez(handle, **content)  # type: ignore[arg-type]
         os.replace(part, file)
     except OSError as error:
         raise InputError(f"cannot write {file}: {error.strerror}") from None

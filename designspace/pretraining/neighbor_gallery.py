@@ -15,7 +15,8 @@ from designspace.data.cache import Cache
 from designspace.errors import InputError
 from designspace.pretraining.features import extract_features
 from designspace.pretraining.pretrain_run import PretrainRun
-from designspace.pretraining.swav_network import part_of, projection, trunk_of
+from designspace.pretraining.prototype_scorer import PrototypeScorer
+from designspace.pretraining.swav_network import part_of, trunk_of
 
 Gallery = dict[str, NDArray[Any]]
 
@@ -59,11 +60,7 @@ def nearest_neighbor_gallery(
     trunk.to(device=device, memory_format=torch.channels_last)
     mean, std = tuple(data.mean), tuple(data.std)
     features = extract_features(trunk, records, recipe.side, mean, std, device)
-    head = projection(features.shape[1], recipe.head).eval()
-    head.load_state_dict(part_of(state["network"], "head."))
-    embeddings = functional.normalize(head.to(device)(features), dim=1)
-    directions = functional.normalize(state["network"]["prototypes.weight"].to(device), dim=1)
-    scores = (embeddings @ directions.T).cpu()
+    scores = PrototypeScorer(recipe.head, state["network"])(features).cpu()
     gallery = _neighbors_and_prototypes(features.cpu(), labels, scores)
     rows = np.unique(np.concatenate([gallery["neighbours"].ravel(), gallery["prototypes"].ravel()]))
     rows = rows[rows >= 0]

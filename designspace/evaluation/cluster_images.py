@@ -1,0 +1,142 @@
+"""Sort the images of a data set by prototype: folders of links, contact sheets, and a table."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from designspace.errors import InputError
+from designspace.evaluation.backbone import load_backbone
+from designspace.evaluation.classification import Classification, ImageFeatures
+from designspace.evaluation.options import EvaluationObserver, EvaluationOptions
+from designspace.evaluation.scores import Task
+from designspace.io.atomic_write import make_folder, write_text
+
+# Images of a contact sheet, its columns, and the side of each in pixels.
+_ON_SHEET, _COLUMNS, _SIDE = 64, 8, 64
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Images sorted by prototype.
+
+    Attributes:
+        folder: With `prototype-N/`, `prototype-N.png` and `images.csv`.
+        images: Number of images.
+        sizes: Images nearest to each prototype that has any, by its number; largest first.
+    """
+
+    folder: Path
+    images: int
+    sizes: dict[int, int]
+
+    def __str__(self) -> str:
+        largest = next(iter(self.sizes.values()))
+        return (
+            f"{self.folder}: {self.images} images by {len(self.sizes)} prototypes, "
+            f"at most {largest} each"
+        )
+
+
+def cluster_images(
+    run: Path | str,
+    out: Path | str,
+    *,
+    data: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = False,
+    cache: Path | str | None = None,
+    observer: EvaluationObserver | None = None,
+) -> Clusters:
+    """Sort images by the prototype that their features are nearest to.
+
+    Args:
+        run: Folder of a pretraining.
+        out: New or empty folder. For each prototype it gets a folder of links to the image files
+            (none for data sets without files) and a contact sheet, best images first;
+            `images.csv` lists file, prototype and cosine similarity of each image.
+        data: Data set; None for that of the pretraining.
+        device: auto, cpu, cuda, cuda:N or mps.
+        threads: CPU threads; None for one per core.
+        download: Download the data set if it is missing.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        observer: Receives progress.
+
+    Raises:
+        InputError: It is not a pretraining, or `out` has content.
+    """
+    run, out = Path(run), Path(out)
+    backbone = load_backbone(run, None, None)
+    data = data or backbone.data
+    if backbone.prototypes is None or data is None:
+        raise InputError(f"run is {run}, which has no prototypes; pass the folder of a pretraining")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"out is {out}, which has content; pass a new folder", "out")
+    home = None if cache is None else Path(cache)
+    options = EvaluationOptions(
+        Task.FEATURES, data, device=device, threads=threads, download=download, cache=home
+    )
+    images = Classification(backbone, options, observer or _Silent())
+    features = images.features()
+    make_folder(out)
+    return _write(out, features, images.pictures())
+
+
+class _Silent(EvaluationObserver):
+    """Ignores progress."""
+
+
+def _write(out: Path, features: ImageFeatures, pictures: NDArray[np.uint8]) -> Clusters:
+    assert features.prototype is not None
+    assert features.similarity is not None
+    prototype, similarity = features.prototype.numpy(), features.similarity.numpy()
+    counts = np.bincount(prototype)
+    sizes = {int(k): int(counts[k]) for k in np.argsort(-counts, kind="stable") if counts[k]}
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["image", "file", "prototype", "similarity"])
+    for number in sorted(sizes):
+        rows = np.flatnonzero(prototype == number)
+        rows = rows[np.argsort(-similarity[rows], kind="stable")]
+        name = f"prototype-{number:0{len(str(len(counts) - 1))}d}"
+        _contact_sheet(pictures[rows[:_ON_SHEET]]).save(out / f"{name}.png")
+        if features.files:
+            _link(make_folder(out / name), [features.files[row] for row in rows])
+        for row in rows:
+            file = features.files[row] if features.files else ""
+            writer.writerow([row, file, number, f"{similarity[row]:.6f}"])
+    write_text(out / "images.csv", table.getvalue())
+    return Clusters(out, len(prototype), sizes)
+
+
+def _link(folder: Path, files: list[str]) -> None:
+    """Link files in order; the numbers keep equal names of different folders apart."""
+    digits = len(str(len(files)))
+    for place, file in enumerate(files, start=1):
+        os.symlink(file, folder / f"{place:0{digits}d}-{os.path.basename(file)}")
+
+
+def _contact_sheet(pictures: NDArray[np.uint8]) -> Image.Image:
+    columns = min(_COLUMNS, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (columns * (_SIDE + 2), rows * (_SIDE + 2)), "white")
+    for place, tile in enumerate(_tiles(pictures)):
+        at = (place % columns * (_SIDE + 2) + 1, place // columns * (_SIDE + 2) + 1)
+        sheet.paste(tile, at)
+    return sheet
+
+
+def _tiles(pictures: NDArray[np.uint8]) -> Iterator[Image.Image]:
+    """Yield pictures (n, side, side, channels) as RGB; of other channels three are shown."""
+    channels = pictures.shape[3]
+    for picture in pictures[..., [0, 1 % channels, 2 % channels]]:
+        method = Image.Resampling.BOX if len(picture) > _SIDE else Image.Resampling.NEAREST
+        yield Image.fromarray(picture).resize((_SIDE, _SIDE), method)

@@ -1,0 +1,82 @@
+"""Prototypes of images: in the file of features, and as folders of links."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+from small import SMALL
+
+from designspace.evaluation.cluster_images import cluster_images
+from designspace.evaluation.evaluate_trunk import evaluate_trunk
+from designspace.pretraining.pretrain import pretrain
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trunk pretrained on 200 images without labels, of four colors."""
+    home = tmp_path_factory.mktemp("cluster")
+    (home / "photos" / "deep").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for i in range(200):
+        pixels = generator.integers(0, 60, (16, 16, 3)) + 50 * (i % 4)
+        folder = home / "photos" / ("deep" if i % 2 else "")
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i // 2:03d}.png")
+    options = {"epochs": 2, "batch_size": 64, "threads": 1, "device": "cpu"}
+    pretrain(
+        SMALL, data=f"folder:{home / 'photos'}", out=home / "run", cache=home / "cache", **options
+    )
+    return home
+
+
+def options(home):
+    return {"cache": home / "cache", "threads": 1, "device": "cpu"}
+
+
+def test_features_come_with_files_and_prototypes(run):
+    result = evaluate_trunk(run / "run", "features", out=run / "f.npz", **options(run))
+    assert result.features.images == 200
+    with np.load(run / "f.npz") as file:
+        arrays = dict(file)
+    assert arrays["train"].shape == (200, 16)
+    assert len(set(arrays["train_files"])) == 200
+    assert all(name.startswith(str(run / "photos")) for name in arrays["train_files"])
+    assert arrays["train_prototype"].max() < 64
+    assert np.all(np.abs(arrays["train_similarity"]) <= 1 + 1e-5)
+    assert len(arrays["val"]) == len(arrays["val_files"]) == len(arrays["val_prototype"]) == 0
+
+
+def test_images_are_sorted_by_prototype(run, cli, refused):
+    done = cli(
+        "cluster", run / "run", "--out", run / "sorted", "--cache", run / "cache", "--threads", "1",
+        "--device", "cpu",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "200 images by" in done.out
+    with (run / "sorted" / "images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with np.load(run / "f.npz") as file:
+        expected = dict(zip(file["train_files"], file["train_prototype"], strict=True))
+    assert {row["file"]: int(row["prototype"]) for row in rows} == expected
+    for number in set(expected.values()):
+        folder = run / "sorted" / f"prototype-{number:02d}"
+        linked = [link.resolve() for link in sorted(folder.iterdir())]
+        listed = [row for row in rows if int(row["prototype"]) == number]
+        assert [str(path) for path in linked] == [row["file"] for row in listed]
+        similarity = [float(row["similarity"]) for row in listed]
+        assert similarity == sorted(similarity, reverse=True)
+        columns = min(8, len(listed))
+        assert Image.open(f"{folder}.png").size[0] == columns * 66
+    assert "which has content" in refused("cluster", run / "run", "--out", run / "sorted")
+
+
+def test_data_without_files_get_sheets_and_a_table(run, tmp_path):
+    clusters = cluster_images(run / "run", tmp_path / "digits", data="digits", **options(run))
+    assert clusters.images == sum(clusters.sizes.values()) == 1797
+    kinds = {path.suffix for path in (tmp_path / "digits").iterdir()}
+    assert kinds == {".png", ".csv"}
+
+
+def test_weights_without_prototypes_are_refused(run, refused, tmp_path):
+    said = refused("cluster", run / "run" / "trunk.pt", "--out", tmp_path / "x")
+    assert "which has no prototypes; pass the folder of a pretraining" in said
