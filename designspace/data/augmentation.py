@@ -50,6 +50,13 @@ def copy_to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+def concatenate(draws: list[Draw]) -> Draw:
+    """Join draws of the same augmentation."""
+    flips = [drawn.flips for drawn in draws if drawn.flips is not None]
+    boxes = torch.cat([drawn.boxes for drawn in draws])
+    return Draw(boxes, torch.cat(flips) if flips else None, draws[0].resized)
+
+
 def draw(augmentation: str, geometry: Geometry, n: int, generator: torch.Generator) -> Draw:
     """Draw the crops and flips of an augmentation for n images."""
     resized = augmentation == "resized-crop-flip"

@@ -1,5 +1,6 @@
 """Batches of cached images on the training device, in an order given by (seed, epoch)."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,7 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from designspace.data.augmentation import Normalizer, copy_to_device, cut, draw
+from designspace.data.augmentation import (
+    Draw,
+    Normalizer,
+    concatenate,
+    copy_to_device,
+    cut,
+    draw,
+)
 from designspace.data.cache import Cache
 from designspace.data.decode import geometries
 from designspace.errors import InputError
@@ -29,6 +37,7 @@ _VAL_BATCH_CPU, _VAL_BATCH_GPU = 128, 512
 # A data set is copied to the device if it fits in this fraction of the free memory, as other
 # processes may hold theirs beside it.
 _MEMORY_FRACTION = 0.2
+_OPENING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +110,50 @@ class Batches:
                 images = cut(*next(records), drawn.take(part), self._side)
                 yield self._normalize(images), labels[part]
 
+    @property
+    def batch_size(self) -> int:
+        """Images per training step: the recipe's, or all if there are fewer."""
+        return self._batch
+
+    @property
+    def resident(self) -> bool:
+        """Whether all images lie on the training device, in memory."""
+        arrays = (self._arrays.train, self._arrays.val)
+        return not self._chunked and all(a.device.type == self._device.type for a in arrays)
+
+    def draw_epoch(self, seed: int, epoch: int) -> tuple[Tensor, Draw]:
+        """Return the rows (n,) and draws of a whole epoch on the CPU, equal to those of `epoch`."""
+        generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+        order = self._order(generator)[: self.steps_per_epoch * self._batch]
+        size = max(1, _GROUP // self._batch) * self._batch
+        draws = [
+            draw(self._recipe.augmentation, self._geometry, len(rows), generator)
+            for rows in torch.split(order, size)
+        ]
+        return order, concatenate(draws)
+
+    def take(self, rows: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
+        """Return training images (batch, 3, side, side) and labels of rows on the device."""
+        images = cut(self._arrays.train, rows, drawn, self._side)
+        return self._normalize(images), self._arrays.train_labels[rows]
+
+    def take_validation(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return validation images (batch, 3, side, side) and labels of rows on the device."""
+        return self._normalize(self._arrays.val[rows]), self._arrays.val_labels[rows]
+
+    @property
+    def validation_size(self) -> int:
+        """Number of validation images."""
+        return len(self._arrays.val)
+
+    @property
+    def validation_batch(self) -> int:
+        """Images per step of validation."""
+        return _VAL_BATCH_CPU if self._device.type == "cpu" else _VAL_BATCH_GPU
+
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the validation images in order, without augmentation."""
-        size = _VAL_BATCH_CPU if self._device.type == "cpu" else _VAL_BATCH_GPU
+        size = self.validation_batch
         for start in range(0, len(self._arrays.val), size):
             part = slice(start, start + size)
             images = self._arrays.val[part].to(self._device, non_blocking=True)
@@ -164,10 +214,14 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1)
 
 
-@lru_cache(maxsize=1)
 def open_arrays(path: Path, device: torch.device) -> Arrays:
     """Open a cache's arrays once per process, on the device if they fit, else memory-mapped."""
+    with _OPENING:  # a GPU's process trains several models in threads
+        return _open_arrays(path, device)
 
+
+@lru_cache(maxsize=1)
+def _open_arrays(path: Path, device: torch.device) -> Arrays:
     def read(name: str) -> Tensor:
         try:
             # Copy-on-write: torch needs a writable array, and the file stays unchanged.
@@ -185,9 +239,10 @@ def open_arrays(path: Path, device: torch.device) -> Arrays:
     size = arrays.train.nbytes + arrays.val.nbytes
     if device.type == "cpu" or size > _memory_budget(device):
         return arrays
-    return Arrays(
-        arrays.train.to(device), arrays.train_labels, arrays.val.to(device), arrays.val_labels
-    )
+    train, val = arrays.train.to(device), arrays.val.to(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # other threads read them on streams of their own
+    return Arrays(train, arrays.train_labels, val, arrays.val_labels)
 
 
 def _memory_budget(device: torch.device) -> float:

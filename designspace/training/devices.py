@@ -9,8 +9,10 @@ import platform
 import sys
 import tempfile
 import threading
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from joblib import cpu_count
@@ -22,7 +24,8 @@ from designspace.runs.options import check_device
 from designspace.runs.recipe import Precision
 
 # Small networks leave most of a GPU idle; a trial that runs out of memory is repeated alone.
-_TRIALS_PER_GPU = 4
+_MIN_FREE = 0.3
+_TRIALS_PER_GPU, _COMPILED_PER_GPU = 16, 4
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As in trials recorded since the first version.
 _PRECISION_NAMES = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
@@ -105,14 +108,19 @@ def probe(device: torch.device) -> None:
     assert torch.ones(2, device=device).sum().item() == 2
 
 
-def default_jobs(devices: tuple[str, ...]) -> int:
-    """Return the default number of trials at once: one per core, one on MPS, four per GPU."""
+def default_jobs(devices: tuple[str, ...], compiled: bool = False) -> int:
+    """Return the default number of trials at once: one per core, one on MPS, 16 per GPU.
+
+    With torch.compile, whose compiler takes a core per trial, four per GPU.
+    """
     cores = available_cores()
     if devices == ("cpu",):
         return cores
     if devices == ("mps",):
         return 1
-    return max(len(devices), min(cores, _TRIALS_PER_GPU * len(devices)))
+    if compiled:
+        return max(len(devices), min(cores, _COMPILED_PER_GPU * len(devices)))
+    return _TRIALS_PER_GPU * len(devices)
 
 
 def available_cores() -> int:
@@ -166,6 +174,7 @@ def prepare(
     exact: bool = False,
     threads: int = 1,
     precision: Precision | None = None,
+    search: bool = True,
 ) -> torch.dtype | None:
     """Set this process up for a device; return the autocast type, or None for float32.
 
@@ -174,8 +183,9 @@ def prepare(
 
     Args:
         device: Where trials train.
-        exact: On CUDA, choose deterministic algorithms instead of timing them.
+        exact: On CUDA, use deterministic algorithms alone.
         threads: CPU threads, more than one if a single training has the CPU to itself.
+        search: On CUDA, time cuDNN's algorithms for each shape of a convolution, and take the best.
         precision: Of training; None is fp32 on CPU and MPS, on CUDA the better of bf16 and fp16.
     """
     torch.set_num_threads(threads if device.type == "cpu" else 1)
@@ -187,7 +197,7 @@ def prepare(
         # Read when cuBLAS is first used (NVIDIA's documentation, "Results reproducibility").
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(exact, warn_only=True)
-    torch.backends.cudnn.benchmark = not exact
+    torch.backends.cudnn.benchmark = search and not exact
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = precision not in (None, "fp32")
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
@@ -227,11 +237,23 @@ def _keep_freed_memory() -> None:
                 ctypes.CDLL("libc.so.6").mallopt(option, value)
 
 
+def own_stream(device: torch.device) -> AbstractContextManager[Any]:
+    """Use a CUDA stream of its own, so that the models of a process overlap."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.stream(stream)
+
+
 def release_memory(device: torch.device) -> None:
     """Return cached memory to the system, between trials."""
     if device.type == "cuda":
         with contextlib.suppress(RuntimeError):  # raised again after an earlier device error
-            torch.cuda.empty_cache()
+            # Freeing memory waits for the models of other threads.
+            free, total = torch.cuda.mem_get_info(device)
+            if free < _MIN_FREE * total:
+                torch.cuda.empty_cache()
+        return
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -21,6 +21,9 @@ from designspace.training.trial_task import Failure, TrialTask
 _MAX_TRIES = 3
 _POLL_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 2.0
+# Many models at once are trained in the order of the population, but within this many rounds the
+# largest first.
+_ROUNDS, _MANY_SLOTS = 4, 8
 # Workers check the time limit themselves; one that is silent this long beyond it is killed.
 _GRACE_SECONDS = 60.0
 
@@ -125,9 +128,10 @@ class Driver:
         self._tallies = [_Tally(plan) for plan in plans]
         self._workers, self._observer = workers, observer
         self._until, self._grace = until, grace
-        tasks = [task for plan in plans for task in plan.tasks]
-        self._waiting = deque(sorted(tasks, key=lambda task: (task.index, task.run_index)))
+        self._waiting = deque(_ordered(plans, workers.slots))
         self._alone: deque[TrialTask] = deque()
+        # Tasks in `_alone` that shared a process when it died: one of them may be the cause.
+        self._suspects: set[tuple[int, int]] = set()
         self._running: dict[tuple[int, int], float] = {}
         self._deadlines: dict[tuple[int, int], tuple[TrialTask, float]] = {}
         self._killed: set[tuple[int, int]] = set()
@@ -207,6 +211,7 @@ class Driver:
             alone, self._exclusive = self._exclusive, False
             trial = self._finish_or_retry(result, alone)
             if trial is not None:
+                self._suspects.discard(result.task.position)
                 finished.append((result.task, trial))
         return finished
 
@@ -237,6 +242,14 @@ class Driver:
                 f"killed {self._grace:g} s past its time limit of "
                 f"{task.time_limit:g} s, without a response",
             )
+        if alone and task.position in self._suspects:
+            self._clear_suspects()
+        if result.suspects != 1:
+            self._tries[task.position] -= 1
+            (self._alone if result.suspects else self._waiting).append(task)
+            if result.suspects:
+                self._suspects.add(task.position)
+            return None
         tries = self._tries[task.position]
         if tries == _MAX_TRIES:
             # The kernel kills the largest process with SIGKILL when memory runs out.
@@ -248,6 +261,13 @@ class Driver:
         else:
             self._waiting.appendleft(task)
         return None
+
+    def _clear_suspects(self) -> None:
+        """The model that killed a process is known: those that shared it train with others."""
+        others = [task for task in self._alone if task.position in self._suspects]
+        self._alone = deque(task for task in self._alone if task.position not in self._suspects)
+        self._waiting.extendleft(reversed(others))
+        self._suspects.clear()
 
     def _write(self, finished: list[tuple[TrialTask, Trial]]) -> bool:
         """Write the journals and notify the observer; return whether there was a trial."""
@@ -287,6 +307,22 @@ class Driver:
             )
             with contextlib.suppress(InputError):  # a full disk is reported by the journal
                 beat.write(tally.plan.run.heartbeat_file)
+
+
+def _ordered(plans: Sequence[RunPlan], slots: int) -> list[TrialTask]:
+    """Return the tasks of all runs in turns; within a few rounds of `slots`, the largest first.
+
+    So little is left to do at the end besides the last models, and an interrupted run holds the
+    first models of its population.
+    """
+    tasks = [(plan.flops[task.index], task) for plan in plans for task in plan.tasks]
+    tasks.sort(key=lambda item: (item[1].index, item[1].run_index))
+    window = _ROUNDS * slots if slots >= _MANY_SLOTS else 1
+    ordered = []
+    for first in range(0, len(tasks), window):
+        part = tasks[first : first + window]
+        ordered += [task for _, task in sorted(part, key=lambda item: -item[0])]
+    return ordered
 
 
 def _failed(task: TrialTask, reason: str) -> Trial:

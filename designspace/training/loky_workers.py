@@ -33,12 +33,15 @@ class TaskResult:
         outcome: Its outcome, or None if the worker died.
         death: How the worker died.
         note: A message for the user about the worker.
+        suspects: How many tasks may have caused the death: several if they shared a process, 0 if
+            another task was the cause.
     """
 
     task: TrialTask
     outcome: Outcome | None
     death: str = ""
     note: str = ""
+    suspects: int = 1
 
 
 class Workers(Protocol):
@@ -180,7 +183,7 @@ class LokyWorkers:
             outcome = future.result()
         except Exception as error:  # the worker is gone, whatever loky raises
             self._drop(slot)
-            return TaskResult(task, None, _describe_death(error))
+            return TaskResult(task, None, describe_death(error))
         retire, note = self._health.check(slot, self._fresh[slot], task, outcome)
         self._fresh[slot] = False
         if outcome.failure in DEVICE_FAILURES:
@@ -197,7 +200,8 @@ class LokyWorkers:
             executor.shutdown(wait=False, kill_workers=True)
 
 
-def _describe_death(error: Exception) -> str:
+def describe_death(error: Exception) -> str:
+    """Return how a worker died, from the error that loky raised."""
     if isinstance(error, TerminatedWorkerError):
         return f"its worker died ({exit_codes(error)})"
     return f"its worker broke ({type(error).__name__}: {error})".replace("\n", " ")[:500]

@@ -18,6 +18,7 @@ from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialSta
 from designspace.runs.options import absolute_source, check_training_options
 from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
+from designspace.training.gpu_workers import GpuWorkers
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
 from designspace.training.trial_task import TrialTask, run_task, trial_seed
 
@@ -69,10 +70,12 @@ class TrainOptions:
 
 
 def local_workers(options: TrainOptions, trials: int, work: Work = run_task) -> Workers:
-    """Start up to `options.jobs` worker processes on this machine, but no more than trials."""
+    """Start workers for up to `options.jobs` trials at once, but no more than there are."""
     names = devices.resolve_devices(options.device)
-    jobs = options.jobs or devices.default_jobs(names)
-    return LokyWorkers(min(jobs, trials), work, names)
+    jobs = min(options.jobs or devices.default_jobs(names, options.compiled), trials)
+    if names[0].startswith("cuda") and not options.compiled:
+        return GpuWorkers(-(-jobs // len(names)), work, names[:jobs])
+    return LokyWorkers(jobs, work, names)
 
 
 def train_runs(

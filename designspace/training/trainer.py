@@ -1,6 +1,5 @@
 """Train one network by a recipe."""
 
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -17,11 +16,16 @@ from designspace.runs import Recipe
 from designspace.training.accuracy import count_correct
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
+from designspace.training.static_step import (
+    SETUP,
+    GraphedSteps,
+    StaticEpoch,
+    StaticValidation,
+    read,
+)
 
 # Steps between two checks of the loss on a GPU, as each check synchronises.
 _CHECK_EVERY = 50
-# torch has one random state per process; a Dask worker may run trials in several threads.
-_SEEDING = threading.Lock()
 
 
 class Trainer:
@@ -42,12 +46,27 @@ class Trainer:
         device: torch.device,
         autocast: torch.dtype | None = None,
         compiled: bool = False,
+        static: bool | None = None,
     ) -> None:
-        """Build and initialise the network; equal seeds give equal weights on all devices."""
-        with _SEEDING, torch.random.fork_rng(devices=[]):
+        """Build and initialise the network; equal seeds give equal weights on all devices.
+
+        Args:
+            model: The network.
+            recipe: How to train it.
+            seed: Seed of initialisation and data order.
+            device: Where to train.
+            autocast: Type of autocast, or None for float32.
+            compiled: Use torch.compile.
+            static: Train in static steps, which CUDA graphs replay; None for CUDA devices only.
+        """
+        # torch has one random state per process, whose threads may train several models.
+        with SETUP, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fused = device.type == "cpu" and not compiled
             network = build(model, recipe.zero_init_residual, fused=fused)
+        self._static = (device.type == "cuda" if static is None else static) and not compiled
+        if device.type == "cuda":
+            _drop_batch_counters(network)
         self.network: nn.Module = network.to(device=device, memory_format=torch.channels_last)
         if compiled:
             # Earlier models count towards the recompilation limit.
@@ -69,6 +88,14 @@ class Trainer:
         )
         self._average = WeightAverage(network, recipe.ema_decay) if recipe.ema_decay else None
         self.curve: list[float] = []
+        self._epoch: StaticEpoch | None = None
+        self._validation: StaticValidation | None = None
+        self._graphs: list[GraphedSteps] = []
+
+    @property
+    def failed_capture(self) -> str:
+        """Why the steps could not be captured as CUDA graphs, or ""."""
+        return next((graph.failure for graph in self._graphs if graph.failure), "")
 
     @property
     def epochs_done(self) -> int:
@@ -90,6 +117,9 @@ class Trainer:
 
     def train_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
         """Train one epoch without measuring the error; see `run_epoch`."""
+        if self._static and batches.resident:
+            self._train_static_epoch(batches, guard)
+            return
         epoch, steps = self.epochs_done, batches.steps_per_epoch
         check_every = 1 if self._device.type == "cpu" else _CHECK_EVERY
         finite = torch.ones((), dtype=torch.bool, device=self._device)
@@ -99,13 +129,33 @@ class Trainer:
             rate = learning_rate(self._recipe, epoch * steps + step, steps)
             loss = self._step(images, labels, rate)
             finite &= torch.isfinite(loss)
-            checked = (step + 1) % check_every == 0 or step + 1 == steps
-            if checked and not finite:
-                about = "" if check_every == 1 else f"at most {check_every} steps before "
-                raise Diverged(
-                    f"the loss became non-finite {about}at step {step + 1} of {steps}, "
-                    f"epoch {epoch + 1} of {self._recipe.epochs}"
-                )
+            if (step + 1) % check_every == 0 or step + 1 == steps:
+                self._check(finite, check_every, step + 1, steps)
+
+    def _train_static_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
+        epoch, steps = self.epochs_done, batches.steps_per_epoch
+        if self._epoch is None:
+            with SETUP:
+                self._epoch = StaticEpoch(batches, self._device, self._train_static)
+            self._graphs.append(GraphedSteps(self._epoch.step, self._device, self._drop_gradients))
+        static, graph = self._epoch, self._graphs[0]
+        self._optimizer.param_groups[0]["lr"] = static.rate
+        rates = [learning_rate(self._recipe, epoch * steps + i, steps) for i in range(steps)]
+        static.load(self._seed, epoch, rates)
+        self.network.train()
+        for first in range(0, steps, _CHECK_EVERY):
+            guard()
+            last = min(first + _CHECK_EVERY, steps)
+            graph.run(last - first)
+            self._check(read(static.finite), _CHECK_EVERY, last, steps)
+
+    def _check(self, finite: Tensor, every: int, step: int, steps: int) -> None:
+        if not finite:
+            about = "at" if every == 1 else f"at most {every} steps before"
+            raise Diverged(
+                f"the loss became non-finite {about} step {step} of {steps}, "
+                f"epoch {self.epochs_done + 1} of {self._recipe.epochs}"
+            )
 
     def state(self) -> dict[str, Any]:
         """Return everything that training depends on, as tensors and plain values."""
@@ -129,14 +179,21 @@ class Trainer:
     def _precision(self) -> AbstractContextManager[Any]:
         if self._autocast is None:
             return nullcontext()
-        return torch.autocast(self._device.type, dtype=self._autocast)
+        # A graph must hold the casts of the weights, so they are not cached between steps.
+        return torch.autocast(
+            self._device.type, dtype=self._autocast, cache_enabled=not self._static
+        )
 
     def _step(self, images: Tensor, labels: Tensor, rate: float) -> Tensor:
+        self._optimizer.param_groups[0]["lr"] = rate
+        return self._train_static(images, labels)
+
+    def _train_static(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Train on a batch at the optimizer's learning rate; return the loss."""
         with self._precision():
             loss = functional.cross_entropy(
                 self._forward(images), labels, label_smoothing=self._recipe.label_smoothing
             )
-        self._optimizer.param_groups[0]["lr"] = rate
         if self._scaler.is_enabled():
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self._scaler.step(self._optimizer)
@@ -144,13 +201,41 @@ class Trainer:
         else:
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._drop_gradients()
         if self._average:
             self._average.update(self.network)
         return loss.detach()
 
+    def _drop_gradients(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
     def measure(self, batches: Batches) -> float:
         """Return the top-1 error in percent on the validation images."""
         network = self._average.network if self._average else self.network
-        correct, total = count_correct(network, batches, self._precision())
-        return 100.0 * (total - correct) / total
+        if not (self._static and batches.resident):
+            correct, total = count_correct(network, batches, self._precision())
+            return 100.0 * (total - correct) / total
+        if self._validation is None:
+            with SETUP:
+                self._validation = StaticValidation(batches, self._device, self._classify)
+            self._graphs.append(
+                GraphedSteps(self._validation.step, self._device, self._drop_gradients)
+            )
+        network.eval()
+        self._validation.begin()
+        self._graphs[1].run(self._validation.steps)
+        hits = self._validation.hits()
+        return 100.0 * (len(hits) - int(hits.sum())) / len(hits)
+
+    @torch.no_grad()
+    def _classify(self, images: Tensor) -> Tensor:
+        network = self._average.network if self._average else self.network
+        with self._precision():
+            return network(images).argmax(1)  # type: ignore[no-any-return]
+
+
+def _drop_batch_counters(network: nn.Module) -> None:
+    """Stop BatchNorm layers from counting batches, one launch each, which momentum ignores."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.num_batches_tracked = None

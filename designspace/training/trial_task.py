@@ -21,6 +21,7 @@ from designspace.data.prepare import prepare_images
 from designspace.errors import Diverged, InputError
 from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, devices
+from designspace.training.static_step import SETUP
 from designspace.training.trainer import Trainer
 
 # Parts of torch's messages, as it has no exception types for these errors.
@@ -31,6 +32,8 @@ _MEMORY_ERRORS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "nable to find an engine",
 )
+# Seconds between two checkpoints on a GPU, where an epoch may take less than writing one.
+_SAVE_SECONDS = 20.0
 _DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
 
 
@@ -131,13 +134,18 @@ def run_task(task: TrialTask) -> Outcome:
     device = torch.device("cpu")
     device_failure = Failure.DEVICE_UNUSABLE
     try:
-        device = torch.device(devices.claim_device(devices.resolve_devices(task.device)))
-        precision = devices.choose_precision(device, task.recipe)
-        autocast = devices.prepare(device, task.exact, precision=precision)
-        devices.probe(device)
+        with SETUP:
+            device = torch.device(devices.claim_device(devices.resolve_devices(task.device)))
+            precision = devices.choose_precision(device, task.recipe)
+            # The search takes longer than a short training gains by it.
+            autocast = devices.prepare(
+                device, task.exact, precision=precision, search=task.compiled
+            )
+            devices.probe(device)
         progress.versions = devices.versions(device, precision)
         device_failure = Failure.DEVICE_ERROR
-        return _train(task, device, autocast, progress)
+        with devices.own_stream(device):
+            return _train(task, device, autocast, progress)
     except Diverged as stop:
         chance = 100.0 * (1 - 1 / task.model.skeleton.classes)
         return progress.end(TrialState.DIVERGED, chance, str(stop))
@@ -152,7 +160,8 @@ def run_task(task: TrialTask) -> Outcome:
             failure = device_failure
         return progress.end(TrialState.FAILED, None, reason, failure)
     finally:
-        devices.release_memory(device)
+        with SETUP:
+            devices.release_memory(device)
 
 
 class _Progress:
@@ -196,25 +205,39 @@ def _train(
     task: TrialTask, device: torch.device, autocast: torch.dtype | None, progress: _Progress
 ) -> Outcome:
     file = task.checkpoint or _home(task) / "checkpoints" / f"{task.key[:32]}.pt"
-    batches = Batches(_open_images(task), task.recipe, device)
-    progress.started = time.monotonic()
-    training = Trainer(task.model, task.recipe, task.seed, device, autocast, task.compiled)
-    progress.curve = training.curve
-    state = checkpoint.load(file, task.key, device)
-    if state is None and file.exists():
-        progress.notes.append(f"{file} is damaged or of another trial; training starts over")
-    if state is not None:
-        progress.before = float(state["seconds"])
-        training.restore(state)
+    images = _open_images(task)
+    with SETUP:
+        batches = Batches(images, task.recipe, device)
+        progress.started = time.monotonic()
+        training = Trainer(task.model, task.recipe, task.seed, device, autocast, task.compiled)
         progress.curve = training.curve
+        state = checkpoint.load(file, task.key, device)
+        if state is None and file.exists():
+            progress.notes.append(f"{file} is damaged or of another trial; training starts over")
+        if state is not None:
+            progress.before = float(state["seconds"])
+            training.restore(state)
+            progress.curve = training.curve
     guard = _guard(task, progress)
+    saved = time.monotonic()
+    pause = 0.0 if device.type == "cpu" else _SAVE_SECONDS
     while training.epochs_done < task.recipe.epochs:
         training.run_epoch(batches, guard)
-        if training.epochs_done < task.recipe.epochs:
+        now = time.monotonic()
+        if training.epochs_done < task.recipe.epochs and now - saved >= pause:
             _save(file, task.key, training, progress)
+            saved = now
+    if training.failed_capture:
+        progress.notes.append(
+            "its steps can't be captured as a CUDA graph, so that it trains more slowly: "
+            f"{training.failed_capture}"
+        )
+    curve = training.curve
+    with SETUP:
+        del training, batches  # frees graphs and memory
     if task.checkpoint is None:
         file.unlink(missing_ok=True)
-    return progress.end(TrialState.COMPLETE, training.curve[-1])
+    return progress.end(TrialState.COMPLETE, curve[-1])
 
 
 def _open_images(task: TrialTask) -> Cache:
@@ -242,7 +265,8 @@ def _decode_images(source: str, val: str, geometry: tuple[Geometry, Geometry], h
 def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:
     """Write the checkpoint; without one training continues."""
     try:
-        checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})
+        with SETUP:
+            checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})
     except OSError as error:
         note = (
             f"cannot write checkpoints in {file.parent} ({error.strerror or error}); an "

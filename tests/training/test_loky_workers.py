@@ -167,9 +167,10 @@ def test_trials_at_once_suit_the_devices(monkeypatch):
     monkeypatch.setattr(devices, "available_cores", lambda: 16)
     assert default_jobs(("cpu",)) == 16
     assert default_jobs(("mps",)) == 1
-    assert default_jobs(("cuda:0", "cuda:1")) == 8
+    assert default_jobs(("cuda:0", "cuda:1")) == 32
+    assert default_jobs(("cuda:0", "cuda:1"), compiled=True) == 8
     monkeypatch.setattr(devices, "available_cores", lambda: 2)
-    assert default_jobs(("cuda:0", "cuda:1", "cuda:2")) == 3
+    assert default_jobs(("cuda:0", "cuda:1", "cuda:2"), compiled=True) == 3
 
 
 def test_a_worker_without_a_usable_device_is_retired(

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from designspace.runs import Trial, TrialState
-from designspace.training.trial_task import Outcome, run_task
+from designspace.training.trial_task import Failure, Outcome, run_task
 
 
 def at_once(task):
@@ -81,3 +82,43 @@ def claims_a_device(names):
     from designspace.training.devices import claim_device
 
     return claim_device(names)
+
+
+def in_a_thread(task):
+    """Take a moment; say which process and how many threads of models it has."""
+    time.sleep(0.3)
+    models = [t for t in threading.enumerate() if t.name.startswith("model-")]
+    outcome = at_once(task)
+    versions = {**outcome.trial.versions, "models": str(len(models))}
+    return replace(outcome, trial=replace(outcome.trial, versions=versions))
+
+
+def asserts_on_the_device(task):
+    """Model 3 breaks the CUDA context of its process, and with it all models there."""
+    flag = Path(task.checkpoint).parent / f"{os.getpid()}.broken"
+    if task.index == 3:
+        flag.write_text("")
+    for _ in range(4):
+        time.sleep(0.1)
+        if flag.exists():
+            return _device_error(task)
+    return at_once(task)
+
+
+def crashes_its_process(task):
+    """Model 3 kills its process, and with it all models there."""
+    time.sleep(0.2)
+    if task.index == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(0.2)
+    return at_once(task)
+
+
+def _device_error(task):
+    trial = replace(
+        at_once(task).trial,
+        state=TrialState.FAILED,
+        error=None,
+        reason="AcceleratorError: CUDA error: device-side assert triggered",
+    )
+    return Outcome(trial, Failure.DEVICE_ERROR)

@@ -1,0 +1,240 @@
+"""One process per GPU, which trains several models at once: a thread and a CUDA stream for each.
+
+Models of one process share the CUDA context and the images, and their kernels overlap, which those
+of several processes don't. In return, a device error ends all models of the process.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_messages
+
+from designspace.io.process_pool import ProcessPoolExecutor, interrupts_blocked, pool
+from designspace.training.loky_workers import (
+    DEVICE_FAILURES,
+    DeviceHealth,
+    TaskResult,
+    Work,
+    describe_death,
+)
+from designspace.training.trial_task import Failure, Outcome, TrialTask
+
+Position = tuple[int, int]
+# The outcome of a task, or why it has none.
+Message = tuple[Position, Outcome | str]
+# Seconds between two checks that the processes live, while they send nothing.
+_POLL_SECONDS = 0.2
+# Seconds that a thread may keep Python's lock: 5 ms, the default, exceeds the time of a step.
+_SWITCH_INTERVAL = 2e-4
+# A GPU is retired after so many deaths of its process in a row that no single model explains.
+_MAX_DEATHS = 3
+
+
+@dataclass(eq=False)
+class _Gpu:
+    """A GPU, its process, and the tasks in it."""
+
+    device: str
+    executor: ProcessPoolExecutor | None = None
+    connection: "Connection[TrialTask, Message] | None" = None
+    serving: Future[None] | None = None
+    running: dict[Position, TrialTask] = field(default_factory=dict)
+    fresh: bool = True
+    killed: Position | None = None
+    deaths: int = 0
+    suspects: set[Position] = field(default_factory=set)
+    retired: bool = False
+
+
+class GpuWorkers:
+    """Trains up to `per_device` models at once on each of several GPUs."""
+
+    def __init__(self, per_device: int, work: Work, devices: tuple[str, ...]) -> None:
+        """Prepare; the process of a GPU starts with its first task."""
+        self._per_device, self._work = per_device, work
+        self._gpus = [_Gpu(device) for device in devices]
+        self._health = DeviceHealth()
+
+    @property
+    def slots(self) -> int:
+        """Tasks that can run at once."""
+        return self._per_device * len(self._usable())
+
+    def submit(self, task: TrialTask) -> None:
+        """Start a task on the GPU that has the fewest."""
+        gpu = min(self._usable(), key=lambda gpu: len(gpu.running))
+        task = replace(task, device=gpu.device)
+        if gpu.serving is not None and gpu.serving.done() and not gpu.running:
+            self._drop(gpu)  # killed while idle
+        if gpu.connection is None:
+            self._start(gpu)
+        gpu.running[task.position] = task
+        with contextlib.suppress(OSError):  # `wait` sees that the process died
+            assert gpu.connection is not None
+            gpu.connection.send(task)
+
+    def wait(self, seconds: float) -> list[TaskResult]:
+        """Return finished tasks, waiting up to `seconds` for the first.
+
+        Raises:
+            DeviceError: All GPUs are retired, as they failed.
+        """
+        busy = [gpu for gpu in self._gpus if gpu.running]
+        if not self._usable() and not busy:
+            raise self._health.no_worker_left()
+        deadline = time.monotonic() + seconds
+        results: list[TaskResult] = []
+        while busy and not results:
+            left = deadline - time.monotonic()
+            if left < 0:
+                break
+            connections = [gpu.connection for gpu in busy if gpu.connection is not None]
+            wait_for_messages(connections, timeout=min(left, _POLL_SECONDS))
+            for gpu in busy:
+                results += self._take(gpu)
+        return results
+
+    def kill(self, task: TrialTask) -> None:
+        """Kill the process of a task; `wait` then returns all of its tasks."""
+        for gpu in self._gpus:
+            if task.position in gpu.running and gpu.executor is not None:
+                gpu.killed = task.position
+                gpu.executor.shutdown(wait=False, kill_workers=True)
+
+    def close(self) -> None:
+        """Kill all processes; every file that they write is written atomically."""
+        for gpu in self._gpus:
+            self._drop(gpu)
+            gpu.running.clear()
+
+    def _usable(self) -> list[_Gpu]:
+        return [gpu for gpu in self._gpus if not gpu.retired]
+
+    def _start(self, gpu: _Gpu) -> None:
+        """Start the process of a GPU.
+
+        It runs a single function for all of its life: between two, loky ends a process that has
+        grown, as a GPU's does.
+        """
+        gpu.executor = pool(1)
+        gpu.connection, other = Pipe()
+        with interrupts_blocked():
+            gpu.serving = gpu.executor.submit(_serve, self._work, other)
+
+    def _take(self, gpu: _Gpu) -> list[TaskResult]:
+        """Return the tasks of a GPU that have ended since the last call."""
+        assert gpu.serving is not None
+        assert gpu.connection is not None
+        died = gpu.serving.done()
+        outcomes: list[Message] = []
+        with contextlib.suppress(EOFError, OSError):
+            while gpu.connection.poll():
+                outcomes.append(gpu.connection.recv())
+        results = self._sort(gpu, outcomes)
+        if died and gpu.running:
+            error = gpu.serving.exception() if not gpu.serving.cancelled() else None
+            death = describe_death(error) if isinstance(error, Exception) else "its worker ended"
+            results += self._end(gpu, [], death)
+        return results
+
+    def _sort(self, gpu: _Gpu, outcomes: list[Message]) -> list[TaskResult]:
+        """Turn the outcomes of a GPU's tasks into results; end its process if the GPU failed."""
+        results, failed = [], []
+        for position, outcome in outcomes:
+            task = gpu.running.pop(position)
+            if isinstance(outcome, str):
+                results.append(TaskResult(task, None, outcome))
+            elif outcome.failure in DEVICE_FAILURES:
+                failed.append((task, outcome))
+            else:
+                gpu.deaths, gpu.fresh = 0, False
+                gpu.suspects.clear()
+                results.append(TaskResult(task, outcome))
+        if failed:
+            reason = failed[0][1].trial.reason
+            unusable = any(o.failure is Failure.DEVICE_UNUSABLE for _, o in failed)
+            if unusable and gpu.fresh:
+                results += self._retire(gpu, failed, reason)
+            else:
+                tasks = [task for task, _ in failed]
+                results += self._end(gpu, tasks, f"its device failed ({reason})")
+        return results
+
+    def _end(self, gpu: _Gpu, failed: Iterable[TrialTask], death: str) -> list[TaskResult]:
+        """End the process of a GPU, after a task in it failed or the process died."""
+        tasks = [*failed, *gpu.running.values()]
+        gpu.running.clear()
+        self._drop(gpu)
+        killed, gpu.killed = gpu.killed, None
+        if killed is not None:
+            return [
+                TaskResult(task, None, death, suspects=int(task.position == killed))
+                for task in tasks
+            ]
+        positions = {task.position for task in tasks}
+        gpu.suspects = gpu.suspects & positions if gpu.deaths else positions
+        gpu.deaths += 1
+        note = ""
+        if gpu.deaths >= _MAX_DEATHS and not gpu.suspects:
+            gpu.retired = True
+            self._health.reasons[gpu.device] = death
+            note = f"{gpu.device} is retired: its process died {gpu.deaths} times in a row; {death}"
+        elif len(tasks) > 1:
+            note = f"{gpu.device}: {death}; its {len(tasks)} models are trained again one by one"
+        return [
+            TaskResult(task, None, death, note=note if i == 0 else "", suspects=len(tasks))
+            for i, task in enumerate(tasks)
+        ]
+
+    def _retire(
+        self, gpu: _Gpu, failed: list[tuple[TrialTask, Outcome]], reason: str
+    ) -> list[TaskResult]:
+        """Retire a GPU that a fresh process can't use; its tasks were not trained."""
+        gpu.retired = True
+        self._health.reasons[gpu.device] = reason
+        others = list(gpu.running.values())
+        gpu.running.clear()
+        self._drop(gpu)
+        note = f"{gpu.device} is retired, as it fails: {reason}"
+        return [
+            *(
+                TaskResult(task, outcome, note=note if i == 0 else "")
+                for i, (task, outcome) in enumerate(failed)
+            ),
+            *(TaskResult(task, None, reason, suspects=0) for task in others),
+        ]
+
+    def _drop(self, gpu: _Gpu) -> None:
+        """Kill the process of a GPU, if any; the next task gets another one."""
+        executor, gpu.executor = gpu.executor, None
+        gpu.connection = gpu.serving = None
+        gpu.fresh = True
+        if executor is not None:
+            executor.shutdown(wait=False, kill_workers=True)
+
+
+def _serve(work: Work, connection: "Connection[Message, TrialTask]") -> None:
+    """In the worker: run each task that arrives in a thread, until the process is killed."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    # Read when CUDA starts; each stream needs a hardware queue for its kernels to overlap others'.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
+    sending = threading.Lock()
+
+    def run(task: TrialTask) -> None:
+        try:
+            outcome: Outcome | str = work(task)
+        except BaseException as error:  # a silent thread would leave the driver waiting
+            outcome = f"its thread broke ({type(error).__name__}: {error})".replace("\n", " ")[:500]
+        with sending:
+            connection.send((task.position, outcome))
+
+    while True:
+        task = connection.recv()
+        threading.Thread(target=run, args=(task,), name=f"model-{task.index}", daemon=True).start()

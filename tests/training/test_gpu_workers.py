@@ -1,0 +1,94 @@
+"""One process per GPU that trains several models at once, with CPUs in the place of GPUs."""
+
+from functools import partial
+
+import pytest
+from work_for_tests import asserts_on_the_device, at_once, crashes_its_process, hangs, in_a_thread
+
+from designspace.errors import DeviceError
+from designspace.runs import TrialState
+from designspace.training import devices
+from designspace.training.gpu_workers import GpuWorkers
+from designspace.training.loky_workers import LokyWorkers
+from designspace.training.train_runs import local_workers
+
+
+def on_gpus(work, devices=("cuda:0",), per_device=4):
+    return lambda options, trials: GpuWorkers(per_device, work, devices)
+
+
+def test_the_models_of_a_gpu_share_a_process(make_run, request_of, train_one, observer):
+    run = make_run(n=8)
+    make_workers = on_gpus(in_a_thread, ("cuda:0", "cuda:1"), 2)
+    end = train_one(run, request_of(), observer, make_workers=make_workers)
+    assert end.complete == 8
+    records = [trial.versions for trial in run.trials()]
+    assert len({record["process"] for record in records}) == 2
+    assert {record["device"] for record in records} == {"cuda:0", "cuda:1"}
+    assert max(int(record["models"]) for record in records) == 2
+
+
+@pytest.mark.parametrize(
+    ("work", "cause"),
+    [(asserts_on_the_device, "device-side assert"), (crashes_its_process, "SIGSEGV")],
+)
+def test_one_model_of_twelve_that_breaks_its_process_fails_alone(
+    make_run, request_of, train_one, observer, work, cause
+):
+    run = make_run(n=12)
+    end = train_one(run, request_of(), observer, make_workers=on_gpus(work))
+    assert (end.complete, end.failed) == (11, 1)
+    (failed,) = [trial for trial in run.trials() if trial.state is TrialState.FAILED]
+    assert failed.index == 3
+    assert cause in failed.reason
+    assert any("its 4 models are trained again one by one" in note for note in observer.notes)
+    assert not any("retired" in note for note in observer.notes)
+
+
+def test_a_gpu_that_fails_in_a_fresh_process_is_retired(make_run, request_of, train_one, observer):
+    from work_for_tests import on_a_broken_device
+
+    run = make_run(n=5)
+    make_workers = on_gpus(on_a_broken_device, ("bad:0", "cuda:1"), 2)
+    end = train_one(run, request_of(), observer, make_workers=make_workers)
+    assert end.complete == 5
+    assert len([note for note in observer.notes if note.startswith("bad:0 is retired")]) == 1
+
+
+def test_training_stops_when_no_gpu_is_left(make_run, request_of, train_one, observer):
+    from work_for_tests import on_a_broken_device
+
+    run = make_run(n=5)
+    with pytest.raises(DeviceError, match="no usable device is left"):
+        train_one(run, request_of(), observer, make_workers=on_gpus(on_a_broken_device, ("bad:0",)))
+    assert not run.trials()
+
+
+def test_a_model_that_hangs_is_killed_and_the_others_of_its_process_train_again(
+    tmp_path, make_task
+):
+    workers = GpuWorkers(2, hangs, ("cuda:0",))
+    try:
+        workers.submit(make_task(0))
+        while not (tmp_path / "0.hangs").exists():
+            assert workers.wait(0.05) == []
+        workers.submit(make_task(1))
+        (done,) = workers.wait(30)
+        assert done.outcome.trial.index == 1
+        workers.kill(make_task(0))
+        (done,) = workers.wait(30)
+        assert done.outcome is None
+        assert done.suspects == 1
+        workers.submit(make_task(1))
+        (done,) = workers.wait(60)
+        assert done.outcome.trial.index == 1
+    finally:
+        workers.close()
+
+
+def test_a_compiled_training_has_processes_of_its_own(monkeypatch, request_of):
+    monkeypatch.setattr(devices, "resolve_devices", lambda device: ("cuda:0",))
+    workers = partial(local_workers, work=at_once)
+    assert isinstance(workers(request_of(device="cuda"), 9), GpuWorkers)
+    assert workers(request_of(device="cuda"), 9).slots == 9
+    assert isinstance(workers(request_of(device="cuda", compiled=True), 9), LokyWorkers)

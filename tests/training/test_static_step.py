@@ -1,0 +1,91 @@
+"""Static steps, which CUDA graphs replay on a GPU, run on the CPU."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from designspace.data.batches import Batches
+from designspace.data.cache import build_cache
+from designspace.data.decode import geometries
+from designspace.data.sources import load_source
+from designspace.data.splits import split
+from designspace.errors import Diverged
+from designspace.training import checkpoint
+from designspace.training.static_step import GraphedSteps
+from designspace.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def make_batches(images, folder, recipe):
+    parts = split(load_source(f"folder:{images}"), "test")
+    return Batches(build_cache(parts, geometries(recipe), folder / "home"), recipe, CPU)
+
+
+@pytest.fixture
+def model(small_population):
+    return small_population(2).model(1).at(classes=2)
+
+
+def train(model, recipe, batches, static, epochs=2):
+    trainer = Trainer(model, recipe, 5, CPU, static=static)
+    for _ in range(epochs):
+        trainer.run_epoch(batches, lambda: None)
+    return trainer
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"augmentation": "none"},
+        {"augmentation": "crop"},
+        {"augmentation": "resized-crop-flip"},
+        {"ema_decay": 0.9, "label_smoothing": 0.1},
+        {"warmup_epochs": 0.5, "momentum": 0.0, "zero_init_residual": True},
+    ],
+    ids=str,
+)
+def test_static_steps_give_the_weights_of_eager_steps(images, tmp_path, recipe, model, changes):
+    recipe = replace(recipe, epochs=3, **changes)
+    batches = make_batches(images, tmp_path, recipe)
+    eager, static = (train(model, recipe, batches, static) for static in (False, True))
+    assert static.curve == eager.curve
+    for part in ("network", "average"):
+        states = [trainer.state()[part] for trainer in (eager, static)]
+        for key in states[1] or ():
+            assert torch.equal(states[0][key], states[1][key]), key
+
+
+def test_static_training_resumes_bit_identically(images, tmp_path, recipe, model):
+    recipe = replace(recipe, epochs=3, ema_decay=0.9)
+    batches = make_batches(images, tmp_path, recipe)
+    whole = train(model, recipe, batches, True, epochs=3)
+    first = train(model, recipe, batches, True, epochs=1)
+    checkpoint.save(tmp_path / "x.pt", "key", first.state())
+    second = Trainer(model, recipe, 5, CPU, static=True)
+    second.restore(checkpoint.load(tmp_path / "x.pt", "key", CPU))
+    for _ in range(2):
+        second.run_epoch(batches, lambda: None)
+    assert second.curve == whole.curve
+    states = [trainer.state()["network"] for trainer in (whole, second)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_divergence_is_noticed(images, tmp_path, recipe, model):
+    trainer = Trainer(model, recipe, 5, CPU, static=True)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(math.nan)
+    with pytest.raises(Diverged, match="became non-finite at most 50 steps before step"):
+        trainer.run_epoch(make_batches(images, tmp_path, recipe), lambda: None)
+
+
+def test_a_step_that_cannot_be_captured_stays_eager():
+    calls = []
+    steps = GraphedSteps(lambda: calls.append(len(calls)), torch.device("cuda"), lambda: None)
+    steps._capture = lambda unroll: setattr(steps, "_captures", False)
+    steps.run(10)
+    steps.run(3)
+    assert calls == list(range(13))
