@@ -8,7 +8,7 @@ BASE   := $(VENV)/.base
 EXTRAS := $(VENV)/.extras
 DEV    := $(VENV)/.dev
 
-.PHONY: help install demo tutorial test test-slow lint faults newcomer bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
+.PHONY: help install demo tutorial test test-slow lint faults gpu newcomer bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -54,6 +54,9 @@ test-slow: $(DEV) ## the slow tests, which `make test` leaves out
 
 faults: $(DEV)    ## kill -9, full disks, damaged and hostile files: every fault in full counts (minutes)
 	$(BIN)/pytest tests/faults --faults -m '' --durations=15
+
+gpu: $(DEV)       ## acceptance on one GPU (8 minutes); skipped, with the reason, where there is none
+	$(BIN)/pytest tests/gpu -m '' -rs -s
 
 bench: $(DEV) $(VENV)/.bench ## side by side with the peers, one table (25 minutes, alone; PYCLS=checkout; QUICK=1: 1 to 4 minutes, judges no goal)
 	$(BIN)/python tests/benchmarks/bench.py $(if $(QUICK),--quick)

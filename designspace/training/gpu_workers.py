@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
@@ -66,6 +66,11 @@ class GpuWorkers:
     def slots(self) -> int:
         """Tasks that can run at once."""
         return self._per_device * len(self._usable())
+
+    @property
+    def lost_devices(self) -> Mapping[str, str]:
+        """Why a GPU is retired, by its name."""
+        return self._health.reasons
 
     def submit(self, task: TrialTask) -> None:
         """Start a task on the GPU that has the fewest."""

@@ -77,7 +77,7 @@ class GraphedSteps:
     def _launch(self, graph: torch.cuda.CUDAGraph) -> None:
         """Replay a graph once all but the last launches are through."""
         if len(self._launched) == _AHEAD:
-            self._launched.popleft().synchronize()  # type: ignore[no-untyped-call]
+            self._launched.popleft().synchronize()
         graph.replay()
         event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record()
