@@ -139,7 +139,7 @@ def test_training_repeats_bit_for_bit_and_through_a_kill(home, tmp_path, record)
     time.sleep(25)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    subprocess.run([*command, "--cache", str(home)], check=True)
+    subprocess.run(command, check=True)
     second = Run.open(tmp_path / "b").trials()
     equal = [trial.curve for trial in first] == [trial.curve for trial in second]
     record("--exact, killed once", equal=equal, models=4)

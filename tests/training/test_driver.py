@@ -1,6 +1,7 @@
 """The driver: every model is accounted for, whatever becomes of its worker."""
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_out_of_memory_alone_is_a_failure(drive):
 
 def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
     class Hanging:
-        slots, killed = 1, False
+        slots, killed, lost_devices = 1, False, MappingProxyType({})
 
         def submit(self, task):
             self.task = task
