@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import designspace as ds
 from designspace.data.batches import Batches
 from designspace.data.cache import build_cache
 from designspace.data.decode import geometries
@@ -89,3 +90,16 @@ def test_a_step_that_cannot_be_captured_stays_eager():
     steps.run(10)
     steps.run(3)
     assert calls == list(range(13))
+
+
+@pytest.mark.parametrize(
+    "space",
+    ["RegNetY", "AnyNetVA", "AnyNetVRE", "RegNetR", "RegNetZ", "MobileNetV2-like", "ConvNeXt-like"],
+)
+def test_static_steps_train_every_block(images, tmp_path, recipe, space):
+    recipe = replace(recipe, epochs=2, resolution=None).at(16)
+    model = ds.sample(f"{space}@16", n=1, seed=0)[0].at(classes=2)
+    batches = make_batches(images, tmp_path, recipe)
+    eager, static = (train(model, recipe, batches, static, epochs=1) for static in (False, True))
+    states = [trainer.state()["network"] for trainer in (eager, static)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
