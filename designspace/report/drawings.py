@@ -22,6 +22,7 @@ from designspace.stats.arrays import FloatArray
 from designspace.stats.best_of_k import BestOfK
 from designspace.stats.bootstrap import BootstrapInterval
 from designspace.stats.edf import Band, Edf
+from designspace.stats.edf_bands import EdfDifference
 
 # An EDF is drawn with at most this many levels, finer than any screen.
 _LEVELS = 2000
@@ -281,6 +282,26 @@ def draw_differences(
     ax.xaxis.set_major_formatter(_plain)
     ax.set_xlabel("difference of mean error (points)")
     ax.spines["left"].set_visible(False)
+
+
+def draw_edf_difference(
+    ax: Axes, difference: EdfDifference, *, title: str = "", color: str, top: float = 1.0
+) -> None:
+    """Draw the difference of two EDFs with its band; `top` is the end of the vertical axis.
+
+    Shaded are the errors at which the band excludes zero.
+    """
+    d = difference
+    for region in d.regions:
+        ax.axvspan(region.low, region.high, color=FAINT, alpha=0.45, linewidth=0)
+    ax.axhline(0, color=INK, linewidth=0.8)
+    x, (value, low, high) = _steps(d.errors, None, d.value, d.low, d.high)
+    ax.plot(x, value, color=color)
+    ax.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+    ax.set(xlabel="error (%)", title=title, ylim=(-top, top))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_formatter(_plain)
+    ax.grid(True)
 
 
 def draw_importance(

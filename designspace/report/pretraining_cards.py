@@ -9,7 +9,6 @@ _MAX_SCORES = 2
 _TASKS = {
     "knn": "k-NN",
     "linear": "Linear probe",
-    "lowshot": "Few labels",
     "finetune": "Fine-tuning",
     "detect": "Object detection",
 }
@@ -22,10 +21,17 @@ def pretraining_cards(findings: PretrainingFindings) -> tuple[Card, ...]:
 
 
 def group_title(group: ScoreGroup) -> str:
-    """Return what a group of scores measures: `Few labels (1 %), top-1 accuracy`."""
+    """Return what a group of scores measures: `1 % of the labels, top-1 accuracy`."""
+    return f"{task_title(group)}, {group.metric}"
+
+
+def task_title(group: ScoreGroup) -> str:
+    """Return the task of a group of scores: `k-NN`, `1 % of the labels`."""
+    share = f"{100 * group.share:g} % of the labels"
+    if group.task == "lowshot":
+        return share
     task = _TASKS.get(group.task, group.task)
-    share = f" ({100 * group.share:g} % of the labels)" if group.share < 1 else ""
-    return f"{task}{share}, {group.metric}"
+    return task if group.share == 1 else f"{task}, {share}"
 
 
 def source_name(source: str) -> str:
@@ -46,7 +52,8 @@ def _score(group: ScoreGroup) -> Card:
     ]
     metric = f"{group.metric} on {source_name(group.data)}"
     sentence = f"{metric}, against {' and '.join(others)}." if others else f"{metric}."
-    return Card(f"{group_title(group).rpartition(', ')[0]}: {own}", sentence, "equal")
+    title = task_title(group) + (" accuracy" if group.task == "knn" else "")
+    return Card(f"{title}: {own}", sentence[0].upper() + sentence[1:], "equal")
 
 
 def _training(findings: PretrainingFindings) -> list[Card]:

@@ -19,7 +19,7 @@ from designspace.analysis.pretraining_findings import (
     ScoreRow,
 )
 from designspace.report.palette import INK, color
-from designspace.report.pretraining_cards import group_title
+from designspace.report.pretraining_cards import group_title, task_title
 from designspace.report.render import Figure, Panel
 from designspace.stats.arrays import FloatArray
 
@@ -119,7 +119,7 @@ def _curves_figure(findings: PretrainingFindings) -> Figure:
         "of what tells images apart beyond the augmentation; a fall is collapse. Decay: α-ReQ's "
         "exponent of the spectrum, about 1 in good representations."
     )
-    return Figure("curves", "curves", caption, panels, (3.1, 2.1), 3, left=0.62)
+    return Figure("curves", "curves", caption, panels, (2.9, 2.1), 3, left=0.62)
 
 
 def _small_curves(findings: PretrainingFindings) -> list[Panel]:
@@ -127,12 +127,12 @@ def _small_curves(findings: PretrainingFindings) -> list[Panel]:
     std, used, speed = c.feature_std, c.prototypes_used, c.images_per_second
     panels = [
         Panel(
-            partial(_line, x=c.at, y=c.lr, name="learning rate", index=1),
+            partial(_line, x=c.at, y=c.lr, name="learning rate"),
             f"Learning rate against epochs: at most {c.lr.max():.3g}, {c.lr[-1]:.3g} at the end",
         )
     ]
     if len(c.knn):
-        knn = partial(_line, x=c.knn_epoch, y=c.knn, name="k-NN accuracy (%)", index=2, dots=True)
+        knn = partial(_line, x=c.knn_epoch, y=c.knn, name="k-NN accuracy (%)", dots=True)
         alt = f"k-NN accuracy on training images, from {c.knn[0]:.1f} to {c.knn[-1]:.1f} %"
         panels.append(Panel(knn, alt))
     by_epoch = partial(_line, x=c.epoch)
@@ -140,17 +140,17 @@ def _small_curves(findings: PretrainingFindings) -> list[Panel]:
     return [
         *panels,
         Panel(
-            partial(by_epoch, y=std, name="std of the embeddings", index=3, level=even),
+            partial(by_epoch, y=std, name="std of the embeddings", level=even),
             f"Std of the embeddings, from {std[0]:.2f} to {std[-1]:.2f}; 1 is even",
         ),
         Panel(
-            partial(by_epoch, y=used, name="prototypes in use", index=4, level=all_used),
+            partial(by_epoch, y=used, name="prototypes in use", level=all_used),
             f"Prototypes in use, from {used[0]:.0f} to {used[-1]:.0f} of {k}",
         ),
         *_shares_panel(c.prototype_shares),
         *(_measured_panel(c, key) for key in c.measured),
         Panel(
-            partial(by_epoch, y=speed, name="images per second", index=5),
+            partial(by_epoch, y=speed, name="images per second"),
             f"Images per second, {np.median(speed):.0f} in the median epoch",
         ),
     ]
@@ -185,12 +185,11 @@ def _line(
     x: FloatArray,
     y: FloatArray,
     name: str,
-    index: int,
     dots: bool = False,
     level: tuple[float, str] | None = None,
 ) -> None:
-    ax.plot(x, y, "o-" if dots or len(x) == 1 else "-", color=color(index), markersize=3)
-    ax.set_ylim(bottom=0)
+    ax.plot(x, y, "o-" if dots or len(x) == 1 else "-", color=color(0), markersize=3)
+    ax.set_ylim(0, 1.12 * float(y.max()) or 1.0)
     if level is not None:
         _level(ax, *level)
     _epochs(ax, name)
@@ -217,7 +216,7 @@ def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
     most = max(len(group.rows) for group in groups)
     panels = tuple(
         Panel(
-            partial(_draw_scores, lines=group.rows, title=group_title(group)),
+            partial(_draw_scores, group=group),
             f"{group_title(group)}: "
             + "; ".join(f"{one.what} {one.mean:.1f} %" for one in group.rows),
         )
@@ -229,20 +228,22 @@ def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
         "training from scratch on the same labels."
     )
     return Figure(
-        "scores", "scores", caption, panels, (3.6, 0.85 + 0.24 * most), 2, left=1.35, bottom=0.42
+        "scores", "scores", caption, panels, (3.6, 0.85 + 0.3 * most), 2, left=1.35, bottom=0.42
     )
 
 
-def _draw_scores(ax: Axes, lines: Sequence[ScoreRow], title: str) -> None:
+def _draw_scores(ax: Axes, group: ScoreGroup) -> None:
+    lines = group.rows
     for row, line in enumerate(lines):
         color, marker = _MARKERS[line.kind]
         if line.low is not None and line.high is not None:
             ax.plot([line.low, line.high], [row, row], color=color, linewidth=1.6)
         ax.plot([line.mean], [row], marker, color=color, markersize=5.5)
+        ax.annotate(f"{line.mean:.1f}", (line.mean, row - 0.22), ha="center", fontsize=7.5)
     ax.set_yticks(range(len(lines)), [_short_name(line) for line in lines])
-    ax.set_ylim(len(lines) - 0.4, -0.6)
-    ax.set_title(title, fontweight="bold", y=1.0, pad=4)
-    ax.set_xlabel("percent")
+    ax.set_ylim(len(lines) - 0.4, -0.7)
+    ax.set_title(task_title(group), fontweight="bold", y=1.0, pad=4)
+    ax.set(xlabel=f"{group.metric} (%)", xlim=(0, 100))
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.tick_params(axis="y", length=0)

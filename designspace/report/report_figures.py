@@ -37,6 +37,7 @@ def report_figures(findings: Findings) -> Iterator[Figure]:
         yield _normalized_figure(findings, findings.normalized)
     if pairs := neighbors(findings):
         yield _differences_figure(pairs)
+        yield _edf_differences_figure(pairs, error_range(populations))
     yield _best_of_k_figure(findings)
     for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
         if population.results.counted_parameters(varying=True):
@@ -240,6 +241,33 @@ def _differences_figure(pairs: Sequence[PairComparison]) -> Figure:
     size = (4.8, 0.9 + height * len(pairs))
     left = 0.3 + 0.08 * longest
     return Figure("differences", "compare", caption, (Panel(drawing, alt),), size, left=left)
+
+
+def _edf_differences_figure(pairs: Sequence[PairComparison], errors: tuple[float, float]) -> Figure:
+    edges = [np.abs([pair.edf_difference.low, pair.edf_difference.high]).max() for pair in pairs]
+    panels = []
+    for pair in pairs:
+        title = f"{_label(pair.second)} − {_label(pair.first)}"
+        tint = draw.VERDICT_MARKERS[pair.verdict][0]
+        regions = " and ".join(
+            f"{pair.second if region.better == 'second' else pair.first} from {region.low:.1f} to "
+            f"{region.high:.1f} %"
+            for region in pair.edf_difference.regions
+        )
+
+        def drawing(ax: Axes, pair: PairComparison = pair, t: str = title, c: str = tint) -> None:
+            top = 1.04 * float(max(edges))
+            draw.draw_edf_difference(ax, pair.edf_difference, title=t, color=c, top=top)
+            ax.set_xlim(*errors)
+
+        panels.append(Panel(drawing, f"{title}: shown to be above, {regions or 'neither'}"))
+    caption = (
+        "Difference of the error distributions, with a band that holds the whole curve with 95 % "
+        "confidence: above zero, more models of the first named lie below that error. Shaded: "
+        "where the band excludes zero."
+    )
+    section, size = ("dominance", (3.4, 2.2)) if len(panels) > 1 else ("compare", (4.8, 3.0))
+    return Figure("edf_differences", section, caption, tuple(panels), size, 3, left=0.6)
 
 
 def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:

@@ -90,16 +90,16 @@ def _best(best: PopulationFindings, comparisons: Sequence[PairComparison]) -> Ca
         sentence = f"{best.name} has the lowest mean ({mean}); its lead over {others} is not shown."
         return Card("No space is shown to be better", sentence, "undecided")
     nearest = min(beaten, key=lambda pair: abs(pair.comparison.mean.value))
-    estimate = nearest.comparison.mean
-    low, high = sorted((abs(estimate.low), abs(estimate.high)))
-    size, interval = f"{abs(estimate.value):.2f} points", f"95 % interval {low:.2f} to {high:.2f}"
+    size, interval = _size(nearest)
     if len(beaten) == 1:
         title = f"{best.name} is better than {_other(nearest, best)}"
         return Card(title, f"By {size} of mean error ({interval}); {mean}.", "better")
-    count = "all" if len(beaten) == len(involved) else f"{len(beaten)} of"
+    count = f"{len(beaten)} of {len(involved)}"
+    if len(beaten) == len(involved):
+        count = "both" if len(beaten) == 2 else f"all {len(beaten)}"
     return Card(
-        f"{best.name} is better than {count} {len(involved)} others",
-        f"By {size} of mean error or more (over {_other(nearest, best)}; {interval}); {mean}.",
+        f"{best.name} is better than {count} others",
+        f"By {size} or more (over {_other(nearest, best)}: {interval}); {mean}.",
         "better",
     )
 
@@ -118,8 +118,18 @@ def _step(best: PopulationFindings, findings: Findings) -> list[Card]:
     if not steps:
         return []
     pair = max(steps, key=lambda pair: abs(pair.comparison.mean.value))
-    title = f"{pair.second} is {pair.verdict} than {pair.first}"
-    return [Card(title, f"{difference(pair)}.", "better" if pair.verdict == "better" else "worse")]
+    better, worse = pair.second, pair.first
+    if pair.verdict == "worse":
+        better, worse = worse, better
+    size, interval = _size(pair)
+    return [Card(f"{better} is better than {worse}", f"By {size} ({interval}).", "better")]
+
+
+def _size(pair: PairComparison) -> tuple[str, str]:
+    """Return the size of a pair's difference, without its sign, and the interval."""
+    mean = pair.comparison.mean
+    low, high = sorted((abs(mean.low), abs(mean.high)))
+    return f"{abs(mean.value):.2f} points", f"95 % interval {low:.2f} to {high:.2f}"
 
 
 def _equal(comparisons: Sequence[PairComparison]) -> list[Card]:
@@ -139,18 +149,12 @@ def _undecided(findings: Findings) -> list[Card]:
     if not pairs:
         return []
     near = [pair for pair in neighbors(findings) if pair.verdict == "undecided"] or pairs
-    least = max(pair.detectable_difference for pair in near)
-    words = f"{near[0].second} against {near[0].first}"
-    if len(near) > 1:
-        words = f"{len(near)} pairs of neighbors, such as {words}"
-    return [
-        Card(
-            f"{len(pairs)} of {len(findings.comparisons)} comparisons are undecided",
-            f"{words} ({difference(near[0])}); 80 % power needs a difference of {least:.1f} "
-            "points.",
-            "undecided",
-        )
-    ]
+    example = "" if len(pairs) == 1 else ", for example"
+    title = f"{len(pairs)} of {len(findings.comparisons)} comparisons are undecided"
+    if len(findings.comparisons) == 1:
+        title = "The comparison is undecided"
+    words = f"{near[0].second} against {near[0].first}{example}: {difference(near[0])}."
+    return [Card(title, words, "undecided")]
 
 
 def _claims(findings: Findings) -> list[Card]:

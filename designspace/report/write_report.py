@@ -16,7 +16,8 @@ from designspace.report.render import FORMATS, Rendered, check_formats, render
 from designspace.report.report_figures import edf_hero, report_figures
 
 _KEYS = re.compile(
-    "(edf|edf_normalized|differences|best_of_k)(-wide)?|bootstrap_.+|importance|widths|fit_errors"
+    "(edf|edf_normalized|differences|edf_differences|best_of_k|importance|widths|fit_errors)"
+    "(-wide)?|bootstrap_.+"
 )
 
 

@@ -95,11 +95,11 @@ def test_the_page_says_what_was_found(page):
     assert "It was 55.0 % after epoch 5." in text
     assert "<strong>Linear probe: 93.0 %</strong>" in text
     assert (
-        "top-1 accuracy on digits, against 70.0 % from random weights and 95.0 % supervised."
+        "Top-1 accuracy on digits, against 70.0 % from random weights and 95.0 % supervised."
         in text
     )
     # The better of two ways to use a trunk is its result.
-    assert "<strong>Few labels (1 % of the labels): 60.0 %</strong>" in text
+    assert "<strong>1 % of the labels: 60.0 %</strong>" in text
     assert "<td>92.0 to 94.0</td>" in text
     assert "nearest to 90 images" in text
     assert "61 of 64 are nearest to any of the 1438 images" in text

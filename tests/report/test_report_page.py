@@ -119,13 +119,30 @@ def findings_of(*paths):
     return analyze(load_populations(paths))
 
 
+def test_the_difference_of_two_distributions_is_drawn_with_its_band(report):
+    page = (report / "index.html").read_text()
+    figure = page[page.index('id="fig-edf_differences"') :]
+    assert re.search(r"shown to be above, script&gt; from \d+\.\d to \d+\.\d %", figure)
+    assert (report / "figures" / "edf_differences.svg").is_file()
+
+
+def test_a_card_names_the_better_of_two_neighbors_first(tmp_path):
+    from designspace.report.verdict_cards import verdict_cards
+
+    shifts = {"a": 0, "b": 6, "c": -9}  # b is worse than a, its predecessor
+    runs = [run(tmp_path / name, n=20, shift=shift) for name, shift in shifts.items()]
+    cards = verdict_cards(findings_of(*runs))
+    assert [c.title for c in cards[:2]] == ["c is better than both others", "a is better than b"]
+    assert cards[1].sentence.startswith("By 6.00 points (95 % interval ")
+
+
 def test_cards_say_when_nothing_is_shown(tmp_path):
     from designspace.report.verdict_cards import verdict_cards
 
     a, b = run(tmp_path / "a", n=8), run(tmp_path / "b", n=8, shift=0.6)
     titles = [card.title for card in verdict_cards(findings_of(a, b))]
     assert titles[0] == "No space is shown to be better"
-    assert "1 of 1 comparisons are undecided" in titles
+    assert "The comparison is undecided" in titles
     alone = verdict_cards(findings_of(run(tmp_path / "five", n=5)))
     assert "below" in alone[0].title
     assert "too few models for an interval" in alone[0].sentence
