@@ -161,7 +161,7 @@ def _measured_panel(c: Curves, key: str) -> Panel:
     names = {"linear": "linear probe (%)", "rankme": "RankMe", "lidar": "LiDAR", "alpha": "decay α"}
     x, y = c.measured[key]
     level = (float(c.rank_limit), "all") if key == "rankme" and c.rank_limit else None
-    line = partial(_line, x=x, y=y, name=names[key], index=2, dots=key == "linear", level=level)
+    line = partial(_line, x=x, y=y, name=names[key], dots=key == "linear", level=level)
     return Panel(line, f"{names[key]}, from {y[0]:.3g} to {y[-1]:.3g}")
 
 
@@ -189,7 +189,7 @@ def _line(
     level: tuple[float, str] | None = None,
 ) -> None:
     ax.plot(x, y, "o-" if dots or len(x) == 1 else "-", color=color(0), markersize=3)
-    ax.set_ylim(0, 1.12 * float(y.max()) or 1.0)
+    ax.set_ylim(0, 1.12 * max(float(np.nanmax(y)), 0.0) or 1.0)
     if level is not None:
         _level(ax, *level)
     _epochs(ax, name)

@@ -105,7 +105,7 @@ def test_the_page_says_what_was_found(page):
     assert "61 of 64 are nearest to any of the 1438 images" in text
     # Tasks stand in the order of the help, whatever the order they were measured in.
     rows = text[text.index("<tbody>") :]
-    tasks = ["Linear probe, top-1", "Few labels (1 %", "Object detection, box AP"]
+    tasks = ["Linear probe, top-1", "1 % of the labels, ", "Object detection, box AP"]
     assert [rows.index(task) for task in tasks] == sorted(rows.index(task) for task in tasks)
     assert not re.search(r"\bknn\b|lowshot|0\.01 of", text)
 
