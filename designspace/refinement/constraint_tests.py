@@ -176,7 +176,7 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
         keep, others = errors[keeps & tested], errors[~keeps & tested]
         draft = replace(draft, direct=difference_of_means(others, keep).estimate())
     if costs_nothing and draft.n[0] < MIN_MODELS:
-        few = f"only {draft.n[0]} models keep it exactly: sample a space that has it, and compare"
+        few = f"kept exactly by {draft.n[0]} only: sample a space that has it, and compare"
         return replace(draft, reason=few)
     return replace(draft, p=fit.p_upper if costs_nothing else fit.p)
 

@@ -132,6 +132,17 @@ def test_strongly_correlated_parameters_hold_the_level_of_the_test():
     assert rejected / 2000 <= 0.05 + 3 * 0.0049
 
 
+@pytest.mark.slow
+def test_pairs_of_parameters_that_do_not_matter_are_not_found():
+    """With normal theory, 10.7 % of such studies had a pair."""
+    rng = np.random.default_rng(13)
+    found = 0
+    for _ in range(800):
+        columns = {str(k): rng.random(64) for k in range(5)}
+        found += correlated_parameters(columns, rng.random(64))[0].p < 0.05
+    assert found / 800 <= 0.05 + 3 * 0.0077
+
+
 def test_the_constraint_that_the_best_share_is_found():
     rng = np.random.default_rng(5)
     n = 300

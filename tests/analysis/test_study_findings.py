@@ -94,6 +94,24 @@ def test_the_predictor_ranks_models_that_it_has_not_seen():
     assert abs(noise.skill) < 0.35
 
 
+@pytest.mark.slow
+def test_the_skill_of_a_search_without_a_signal_is_none():
+    """Leave-one-out on the residuals that chose the penalty had a mean of -0.63."""
+    rng = np.random.default_rng(6)
+    skills = []
+    for _ in range(80):
+        regnets = RegNetParamsBatch(
+            d=rng.integers(4, 30, 64),
+            w_0=8 * rng.integers(1, 20, 64),
+            w_a=rng.uniform(8, 60, 64),
+            w_m=rng.uniform(1.5, 3, 64),
+            b=rng.choice([1.0, 2.0, 4.0], 64),
+            g=rng.choice([1, 2, 4, 8, 16], 64),
+        )
+        skills.append(fit_predictor(regnets, rng.normal(0, 1, 64)).skill)
+    assert abs(np.mean(skills)) <= 0.06
+
+
 def test_a_space_without_models_of_the_target_is_said(study, refused, tmp_path):
     words = ("derive", "--from", study[1], "--flops", "256G", "--search", 5)
     text = refused(*words, "--out", tmp_path / "m.yaml")

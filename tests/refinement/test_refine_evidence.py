@@ -165,3 +165,39 @@ def test_the_line_is_least_squares_and_its_interval_covers():
     exact = regress_on_distance(distance, 0.5 * distance, 1.0)
     assert exact.difference.value == pytest.approx(-0.5 * reach)
     assert exact.p == pytest.approx(0, abs=1e-9)
+
+
+def test_two_distinct_widths_are_not_nearly_a_regnet():
+    """By blocks alone, [24, 24, 256, 256] lies near a quantized linear function: e_fit 0.03."""
+    depths = np.array([[1, 1, 4, 7], [1, 2, 6, 2]])
+    regnet = fit_quantized_linear(np.array([[24, 56, 152, 368], [48, 96, 192, 384]]), depths)
+    tied = fit_quantized_linear(np.array([[24, 24, 368, 368], [64, 64, 64, 64]]), depths)
+    assert regnet.tied.tolist() == [0, 0]
+    assert tied.tied.tolist() == [2, 3]
+    assert regnet.error[0] < 0.03
+    # The smaller of two tied stages moves by a ratio of 1.5: 1 + 4 of 13 blocks, 1 + 2 + 2 of 11.
+    blocks = [
+        fit_quantized_linear(np.repeat(w, d)).error[0]
+        for w, d in (([24, 24, 368, 368], depths[0]), ([64, 64, 64, 64], depths[1]))
+    ]
+    extra = np.log(1.5) * np.array([5 / 13, 5 / 11])
+    assert tied.error == pytest.approx(blocks + extra)
+
+
+def test_distinct_widths_are_proposed_where_they_matter_and_the_space_has_them():
+    space, results = studied("AnyNetXE@16", 120)
+    tied = (np.diff(np.sort(results.bodies.widths, axis=1), axis=1) == 0).sum(axis=1)
+    found = proposals(space, results, 1.2 * tied, 0)
+    assert found["4 distinct widths"].accepted
+    assert found["4 distinct widths"].change == {"distinct": {"w": 4}}
+    assert not proposals(space, results, 0, 1)["4 distinct widths"].accepted
+
+
+def test_evidence_says_what_an_estimate_rests_on():
+    space, results = studied("AnyNetXA@16", 120)
+    found = proposals(space, results, 0, 0)["one b for all stages"]
+    assert 2 <= found.n[0] < 8
+    assert found.verdict == "undecided"
+    assert found.p is None
+    assert f"directly, from the {found.n[0]} that keep it" in found.evidence
+    assert "80 % power needs" in found.evidence
