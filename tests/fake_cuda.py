@@ -5,6 +5,7 @@ so do those that need values and would make the host wait.
 """
 
 import contextlib
+import copy
 from collections import Counter
 
 import torch
@@ -115,6 +116,7 @@ def fake_cuda(monkeypatch):
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor)
     monkeypatch.setattr(torch.nn.Module, "_apply", _replace_tensors)
+    monkeypatch.setattr(torch.nn.Module, "__deepcopy__", _copy_module, raising=False)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
 
@@ -130,6 +132,18 @@ def _replace_tensors(module, change, recurse=True):
     for name, buffer in module._buffers.items():
         module._buffers[name] = None if buffer is None else change(buffer)
     return module
+
+
+def _copy_module(module, memo):
+    """Copy a module and clone its tensors; copying the memory of fake ones would crash."""
+    for p in module.parameters():
+        memo.setdefault(id(p), torch.nn.Parameter(p.detach().clone(), p.requires_grad))
+    for buffer in module.buffers():
+        memo.setdefault(id(buffer), buffer.clone())
+    other = module.__class__.__new__(module.__class__)
+    memo[id(module)] = other
+    other.__dict__.update(copy.deepcopy(vars(module), memo))
+    return other
 
 
 def hand_out_gradients(monkeypatch, network):

@@ -44,8 +44,8 @@ class Draw:
 
 
 def copy_to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a CPU tensor, to a GPU from pinned memory and without waiting for it."""
-    if device.type == "cuda":
+    """Copy a tensor that may be elsewhere, to a GPU from pinned memory and without waiting."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from designspace.data.augmentation import (
     Draw,
@@ -148,16 +149,27 @@ class Batches:
 
     @property
     def validation_batch(self) -> int:
-        """Images per step of validation."""
-        return _VAL_BATCH_CPU if self._device.type == "cpu" else _VAL_BATCH_GPU
+        """Images per step of validation; on a GPU, as equal parts of all as possible."""
+        if self._device.type == "cpu":
+            return _VAL_BATCH_CPU
+        n = len(self._arrays.val)
+        return -(-n // -(-n // _VAL_BATCH_GPU))
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the validation images in order, without augmentation."""
+        """Yield the validation images in order, without augmentation.
+
+        On a GPU all batches have one shape, as cuDNN would search algorithms for another one: the
+        last is filled up with images of label -1.
+        """
         size = self.validation_batch
         for start in range(0, len(self._arrays.val), size):
             part = slice(start, start + size)
-            images = self._arrays.val[part].to(self._device, non_blocking=True)
-            yield self._normalize(images), self._arrays.val_labels[part]
+            images, labels = self._arrays.val[part], self._arrays.val_labels[part]
+            missing = size - len(images)
+            if missing and self._device.type != "cpu":
+                images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
+                labels = functional.pad(labels, (0, missing), value=-1)
+            yield self._normalize(self._to_device(images)), labels
 
     def _order(self, generator: torch.Generator) -> Tensor:
         """Return a random order; of large data, shuffled chunks and then images within windows."""
@@ -206,7 +218,7 @@ class Batches:
             return self._to_device(records), self._to_device(by_rank.argsort())
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        """Copy a CPU tensor, to a GPU from pinned memory and without waiting."""
+        """Copy a tensor that may be elsewhere, to a GPU from pinned memory and without waiting."""
         return copy_to_device(tensor, self._device)
 
 

@@ -24,10 +24,9 @@ def count_correct(
         Correctly classified images, and validation images in all.
     """
     network.eval()
-    correct, total = None, 0
+    correct = None
     with precision or nullcontext():
         for images, labels in batches.validation():
             hits = (network(images).argmax(1) == labels).sum()
             correct = hits if correct is None else correct + hits
-            total += len(labels)
-    return (0 if correct is None else int(correct)), total
+    return (0 if correct is None else int(correct)), batches.validation_size

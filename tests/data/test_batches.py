@@ -82,6 +82,20 @@ def test_validation_shows_every_image_in_order(cached, recipe):
     assert images.shape == (180, 3, 8, 8)
 
 
+def test_validation_is_filled_up_to_batches_of_one_shape(cached, recipe, monkeypatch):
+    monkeypatch.setattr(module, "_VAL_BATCH_GPU", 100)
+    batches = Batches(cached, recipe, CPU)
+    whole = list(batches.validation())
+    arrays = replace(batches._arrays, val=batches._arrays.val[:175])
+    batches._arrays = replace(arrays, val_labels=batches._arrays.val_labels[:175])
+    batches._device = torch.device("meta")
+    monkeypatch.setattr(Batches, "_to_device", lambda batches, tensor: tensor)
+    parts = list(batches.validation())
+    assert [len(images) for images, _ in parts] == [88, 88]
+    assert parts[1][1].tolist() == [*whole[0][1][88:], *whole[1][1][:47], -1]
+    assert batches.validation_size == 175
+
+
 def test_a_batch_is_never_larger_than_the_data(cached, recipe):
     batches = Batches(cached, replace(recipe, batch_size=1000), CPU)
     assert batches.steps_per_epoch == 1

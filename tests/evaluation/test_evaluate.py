@@ -175,7 +175,7 @@ def test_linear_probe_is_as_good_as_logistic_regression():
 class _Images:
     """Two batches of images that differ in brightness by class."""
 
-    steps_per_epoch = 2
+    steps_per_epoch, validation_size = 2, 16
 
     def epoch(self, seed, epoch):
         labels = torch.arange(8) % 2
