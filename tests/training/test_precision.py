@@ -1,5 +1,6 @@
 """The precision of training: its default is measured, and hardware that lacks it is refused."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from designspace.errors import InputError
 from designspace.networks import build
 from designspace.runs import Recipe, load_recipe
 from designspace.training import devices
+from designspace.training.train_runs import train_runs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 RECIPE = Recipe("tiny", epochs=1, batch_size=8, lr=0.1)
@@ -69,6 +71,35 @@ def test_a_precision_that_the_hardware_lacks(monkeypatch, precision):
         devices.check_precision(CUDA, precision)
     with pytest.raises(InputError, match=f"precision is '{precision}'; cpu trains in fp32"):
         devices.check_precision(CPU, precision)
+
+
+@pytest.mark.parametrize(
+    ("precision", "autocast", "tf32"),
+    [("fp32", None, False), ("tf32", None, True), ("bf16", torch.bfloat16, True)],
+)
+def test_preparation_of_a_process(monkeypatch, precision, autocast, tf32):
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        for exact in (False, True):
+            assert devices.prepare(CUDA, exact, precision=precision) is autocast
+            assert torch.backends.cuda.matmul.allow_tf32 == tf32
+            assert torch.backends.cudnn.allow_tf32 == tf32
+            assert torch.backends.cudnn.benchmark != exact
+            assert torch.are_deterministic_algorithms_enabled() == exact
+            assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if exact else None)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_runs_that_share_processes_need_the_same_settings(make_run, request_of, recipe, observer):
+    exact = replace(recipe, precision="fp32")
+    pairs = [(make_run("a"), request_of()), (make_run("b"), request_of(recipe=exact))]
+    with pytest.raises(InputError, match="some that train in fp32 or exactly"):
+        train_runs(pairs, observer)
 
 
 def test_unavailable_precision_is_refused_before_training(
