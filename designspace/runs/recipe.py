@@ -45,9 +45,9 @@ class Recipe:
         eval_resize: Shorter side that validation images are resized to before the centre crop, as a
             multiple of the resolution; 1 disables the crop.
         precision: fp32; tf32 (float32 whose products are rounded to 10 bits of mantissa); bf16 or
-            fp16 (autocast). None is the device's default: fp32 on CPU and MPS; on CUDA bf16 with
-            `zero_init_residual`, else tf32, as the gradients of an initial network without it are
-            mostly rounding noise in 16 bits.
+            fp16 (autocast). None is the device's default: fp32 on CPU and MPS, tf32 on CUDA. In 16
+            bits the gradients of an initial network are mostly rounding noise, unless
+            `zero_init_residual` is set.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")

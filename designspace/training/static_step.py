@@ -123,7 +123,8 @@ class StaticEpoch:
     ) -> None:
         """Allocate the buffers; `step` trains on images and labels, and returns the loss."""
         n = batches.steps_per_epoch
-        exact = torch.float32 if device.type == "cuda" else torch.float64
+        # CUDA's kernels need float32, and MPS has no float64.
+        exact = torch.float64 if device.type == "cpu" else torch.float32
         self._batches, self._train = batches, step
         self._counter = torch.zeros(1, dtype=torch.int64, device=device)
         self._rows = torch.empty(n, batches.batch_size, dtype=torch.int64, device=device)

@@ -12,7 +12,8 @@ from designspace.data.augmentation import Normalizer
 from designspace.data.batches import Arrays, Batches
 from designspace.data.decode import geometries
 from designspace.runs import load_recipe
-from designspace.training import devices
+from designspace.training import devices, static_step
+from designspace.training.static_step import StaticEpoch
 from designspace.training.trainer import Trainer
 
 N, VAL = 1024, 700
@@ -87,6 +88,29 @@ def test_a_step_neither_copies_nor_waits(cuda, monkeypatch, augmentation, ema, w
             images, labels = next(steps)
             trainer._step(images, labels, 0.1)
         assert (counter.waits, counter.blocking, counter.copies) == ({}, {}, {})
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop-flip", "resized-crop-flip"])
+def test_a_static_step_neither_copies_nor_waits(cuda, monkeypatch, augmentation):
+    """So a CUDA graph can hold it; an epoch begins with copies that do not wait."""
+    waits = []
+    monkeypatch.setattr(static_step, "wait", waits.append)
+    with cuda():
+        recipe = make_recipe(augmentation, 0.99)
+        trainer = Trainer(SMALL, recipe, 0, CUDA, None)
+        hand_out_gradients(monkeypatch, trainer.network)
+        trainer.network.train()
+        batches = make_batches(recipe, CUDA)
+        epoch = StaticEpoch(batches, CUDA, trainer._train_static)
+        trainer._optimizer.param_groups[0]["lr"] = epoch.rate
+        with DeviceCounter() as begin:
+            epoch.load(1, 0, [0.1] * batches.steps_per_epoch)
+        assert (begin.waits, begin.blocking) == ({}, {})
+        epoch.step()
+        with DeviceCounter() as counter:
+            epoch.step()
+        assert (counter.waits, counter.blocking, counter.copies) == ({}, {}, {})
+    assert len(waits) == 1  # for the buffers of the epoch before
 
 
 def test_all_of_a_trainers_state_is_on_the_device(cuda):
