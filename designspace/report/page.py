@@ -47,7 +47,8 @@ def page(
         best=min(findings.populations, key=lambda p: p.edf.mean, default=None),
         many=len(findings.populations) > MOST_BANDS,
         style=Markup(css(len(findings.populations)) + source(templates, "report.css")),
-        script=Markup(_report_script(templates)),
+        everything=[*(p.results for p in findings.populations), *findings.without_errors],
+        script=Markup(_report_script(templates, bool(findings.populations))),
         data=Markup(_script_safe(_data(findings))),
         rows_shown=rows_shown(findings),
         cards=verdict_cards(findings),
@@ -106,8 +107,10 @@ def source(environment: Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
-def _report_script(templates: Environment) -> str:
+def _report_script(templates: Environment, populations: bool) -> str:
     """Join the page's scripts, which share one scope beside that of the theme."""
+    if not populations:
+        return source(templates, "theme.js")
     parts = [source(templates, f"{name}.js") for name in ("network", "table", "hover")]
     return source(templates, "theme.js") + '(() => {\n"use strict";\n' + "".join(parts) + "})();"
 

@@ -126,6 +126,22 @@ def test_curves_and_dots_answer_to_the_pointer(index, browse):
     assert page.complaints == []
 
 
+def test_a_run_of_failed_models_has_a_page_with_its_reasons(tmp_path, browse):
+    from designspace.analysis.findings import analyze
+    from designspace.analysis.load_results import load_populations
+    from designspace.report.write_report import write_report
+
+    failed = run(tmp_path / "failed", n=8, states=dict.fromkeys(range(8), "failed"))
+    page = browse(write_report(analyze(load_populations([failed])), tmp_path / "out"))
+    text = page.run("document.body.innerText")
+    assert "No model has an error" in text
+    assert "failed: 8 failed: why." in text
+    cells = "[...document.querySelectorAll('main td')].map((cell) => cell.textContent)"
+    assert page.run(cells)[:5] == ["failed", "8", "0", "0", "8"]
+    assert page.run("document.querySelectorAll('nav a').length") == 2
+    assert page.complaints == []
+
+
 def test_it_can_be_used_from_the_keyboard(index, browse):
     page = browse(index)
     page.press("Tab", 9)
