@@ -79,11 +79,11 @@ bench-analysis: $(DEV) ## speed of the analysis against its obvious twins (three
 	$(BIN)/python tests/benchmarks/bench_analysis.py
 
 # DATA: its images, folder:PATH or cifar10. OUT: a new folder for a study of one's own, from nothing.
-reference: $(EXTRAS) ## the reference study, resumed where it stopped (six hours on two cores; DATA=folder:PATH)
-	PATH="$(CURDIR)/$(BIN):$$PATH" OUT="$(OUT)" results/reference/study.sh "$(DATA)"
+reference: $(EXTRAS) ## the reference study, resumed where it stopped (`--dry-run` of the study says how long; DATA=folder:PATH)
+	$(BIN)/designspace study results/reference/study.yaml --data "$(DATA)" $(if $(OUT),--out "$(OUT)")
 
 reference-report: $(BASE) ## analyze the kept journals of the reference study again, in seconds
-	PATH="$(CURDIR)/$(BIN):$$PATH" OUT="$(OUT)" results/reference/study.sh none 1 report
+	$(BIN)/designspace study results/reference/study.yaml --only report
 
 docs: $(EXTRAS)   ## pages of the API from its docstrings, in .docs/
 	$(PIP) -e '.[docs]'

@@ -15,6 +15,9 @@ Analysis
     analyze, Findings, refine, rank_agreement, import_results; on plain arrays: edf, bootstrap,
     compare, fit_quantized_linear, plot_edf, plot_best_of_k, save_figure
 
+Studies
+    Study, a study file: populations, claims, reports and models, planned and run as a whole
+
 Models
     load_model, Model, derive, export_best
 
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from designspace.stats.bootstrap import bootstrap
     from designspace.stats.comparison import compare
     from designspace.stats.edf import edf
+    from designspace.studies.study import Study
 
 __version__ = "0.2.0"
 
@@ -77,6 +81,7 @@ __all__ = [
     "Population",
     "Run",
     "Space",
+    "Study",
     "analyze",
     "bootstrap",
     "cluster",
@@ -119,6 +124,7 @@ _MODULES = {
     "Population": "api.population",
     "Run": "api.run",
     "Space": "api.spaces",
+    "Study": "studies.study",
     "analyze": "api.findings",
     "bootstrap": "stats.bootstrap",
     "cluster": "api.pretraining",

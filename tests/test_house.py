@@ -20,7 +20,7 @@ PACKAGES = {
     "runs": {"io", "arch", "space"},
     "data": {"io", "runs"},
     "networks": {"arch"},
-    "training": {"io", "arch", "runs", "data", "networks"},
+    "training": {"io", "arch", "space", "runs", "data", "networks"},
     "stats": set(),
     "analysis": {"io", "arch", "space", "runs", "stats"},
     "refinement": {"io", "arch", "space", "runs", "stats", "analysis"},
@@ -30,8 +30,8 @@ PACKAGES = {
     "evaluation": {"io", "arch", "runs", "data", "networks", "training", "export", "pretraining"},
     "report": {"io", "arch", "stats", "analysis"},
 }
-PACKAGES["study"] = {*PACKAGES}
 PACKAGES["api"] = {*PACKAGES}
+PACKAGES["studies"] = {*PACKAGES}
 PACKAGES["cli"] = {*PACKAGES, "__init__"}
 FOUNDATION = {"errors", "__version__"}
 HEAVY = {

@@ -4,17 +4,16 @@ A population has its 64 registered models or more; what is reported is what `sum
 """
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+import designspace as ds
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "results" / "reference"
@@ -25,7 +24,7 @@ REGISTERED = {
     *(f"anynetx{letter}" for letter in "abcde"),
     *("widths-decreasing", "regnetx", "regnety"),
 }
-# Every report that `study.sh … report` writes.
+# Every report that `designspace study … --only report` writes.
 REPORTS = sorted(
     path.relative_to(STUDY).as_posix()
     for pattern in ("report/*.json", "report/tables/*.csv")
@@ -58,13 +57,7 @@ def again(tmp_path_factory):
     shutil.copytree(
         STUDY, folder, ignore=shutil.ignore_patterns("report", "checkpoints", "exported")
     )
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(
-        ["sh", folder / "study.sh", "none", "1", "report"],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PATH": path, "OUT": ""},
-    )
+    ds.Study.load(folder / "study.yaml").run(only="report", progress=False)
     return folder
 
 
@@ -141,6 +134,23 @@ def test_no_test_image_chose_anything():
         if '"split": "test"' in path.read_text()
     }
     assert tested == {f"derived/seed-{seed}" for seed in range(3)}
+
+
+def test_every_control_was_declared_with_its_n_and_power():
+    study = ds.Study.load(STUDY / "study.yaml")
+    declared = [c for place, of in study.claims.items() if place != "report" for c in of.claims]
+    assert len(declared) >= 30
+    for claim in declared:
+        assert claim.n is not None, claim.claim
+        assert claim.power is not None or claim.kind == "best_in", claim.claim
+
+
+def test_the_kept_journals_are_those_that_the_study_asks_for():
+    """Nothing of a finished step would be trained again."""
+    study = ds.Study.load(STUDY / "study.yaml")
+    for row in study.plan().populations[:15]:
+        size = 64 if row.models > 64 else row.models
+        assert row.trained == size, row.name
 
 
 def test_it_is_small():

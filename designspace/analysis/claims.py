@@ -24,6 +24,9 @@ A claims file is YAML:
 
 `better` with a margin claims that the second is better by at least the margin. All claims of a file
 share one correction (Holm); each is checked by the bootstrap-t, and borderline where that differs.
+`n` states how many models of each population are judged, in sampled order: with fewer the claim is
+undecided, and later ones don't count. `power` is the probability, computed beforehand, of
+supporting the claim where it is true.
 """
 
 from collections.abc import Sequence
@@ -41,7 +44,7 @@ from designspace.analysis.claim_tests import (
     unpaired,
 )
 from designspace.analysis.pairwise import ClaimVerdict
-from designspace.analysis.population_results import PopulationResults
+from designspace.analysis.population_results import MISSING, PopulationResults
 from designspace.errors import InputError, nearest
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
@@ -54,29 +57,35 @@ _Number = Annotated[float, Field(strict=True)]
 
 
 class _Claim(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     claim: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+    n: Annotated[int, Field(strict=True, ge=2, le=10**7)] | None = None
+    power: _Number | None = Field(default=None, gt=0, le=1)
 
 
-class _Comparison(_Claim):
+class ComparisonClaim(_Claim):
+    """A claim about the difference of the mean errors of two populations."""
+
+    kind: str
     first: _Name
     second: _Name
+    margin: _Number = 0.0
     paired: bool = False
 
     @model_validator(mode="after")
-    def _check(self) -> "_Comparison":
+    def _check(self) -> "ComparisonClaim":
         if self.first == self.second:
             raise ValueError(f"first and second are both {self.first}; they must differ")
         return self
 
 
-class _Better(_Comparison):
+class _Better(ComparisonClaim):
     kind: Literal["better"]
     margin: _Number = Field(default=0.0, ge=0, le=100)
 
 
-class _WithinMargin(_Comparison):
+class _WithinMargin(ComparisonClaim):
     kind: Literal["equivalent", "not_worse"]
     margin: _Number = Field(gt=0, le=100)
 
@@ -107,8 +116,15 @@ class _Trend(_OfParameter):
 _AnyClaim = Annotated[_Better | _WithinMargin | _BestIn | _Trend, Field(discriminator="kind")]
 
 
-class _ClaimsFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class ClaimsFile(BaseModel):
+    """The claims of a file, judged together.
+
+    Attributes:
+        alpha: Probability of any false support among them, and of any false contradiction.
+        claims: The claims.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: _Number = Field(default=0.05, gt=0, lt=1)
     claims: list[_AnyClaim] = Field(min_length=1)
@@ -160,13 +176,28 @@ class Claims:
     claims: tuple[Claim, ...]
 
 
-def judge_claims(path: Path, populations: Sequence[PopulationResults]) -> Claims:
-    """Read a claims file and judge each claim by the populations that it names.
+def read_claims(path: Path) -> ClaimsFile:
+    """Read a claims file.
 
     Raises:
-        InputError: The file is invalid, or a claim names an unknown population or parameter.
+        InputError: The file is invalid.
     """
-    file = validate(_ClaimsFile, read_yaml(path, "claims"), path, "claims")
+    return validate(ClaimsFile, read_yaml(path, "claims"), path, "claims")
+
+
+def judge_claims(
+    file: ClaimsFile, populations: Sequence[PopulationResults], path: Path | str
+) -> Claims:
+    """Judge each claim by the populations that it names.
+
+    Args:
+        file: The claims.
+        populations: All populations of the report.
+        path: What messages call the file.
+
+    Raises:
+        InputError: A claim names an unknown population or parameter.
+    """
     by_name = {results.name: results for results in populations}
     tests = [
         _test(entry, by_name, f"claims: {path}: claims.{i}") for i, entry in enumerate(file.claims)
@@ -183,12 +214,18 @@ def judge_claims(path: Path, populations: Sequence[PopulationResults]) -> Claims
         _judge(entry.claim, test, None if test.p is None else next(adjusted), file.alpha)
         for entry, test in zip(file.claims, tests, strict=True)
     ]
+    claims = [
+        replace(claim, verdict="undecided")
+        if entry.n and _judged(entry, by_name) < entry.n
+        else claim
+        for claim, entry in zip(claims, file.claims, strict=True)
+    ]
     return Claims(file.alpha, tuple(claims))
 
 
 def _test(entry: _AnyClaim, by_name: dict[str, PopulationResults], where: str) -> ClaimTest:
     if isinstance(entry, _BestIn | _Trend):
-        results = _population(by_name, entry.population, f"{where}.population")
+        results = _population(by_name, entry.population, f"{where}.population", entry.n)
         columns = results.counted_parameters()
         if entry.parameter not in columns:
             raise InputError(
@@ -199,8 +236,8 @@ def _test(entry: _AnyClaim, by_name: dict[str, PopulationResults], where: str) -
         if isinstance(entry, _Trend):
             return parameter_trend(results, values, name, entry.error == "falls")
         return parameter_group(results, values, name, (entry.low, entry.high), entry.margin)
-    first = _population(by_name, entry.first, f"{where}.first")
-    second = _population(by_name, entry.second, f"{where}.second")
+    first = _population(by_name, entry.first, f"{where}.first", entry.n)
+    second = _population(by_name, entry.second, f"{where}.second", entry.n)
     compare = paired if entry.paired else unpaired
     test = compare(first, second, entry.margin, entry.kind, where)
     return replace(test, test=f"{second.name} against {first.name}: {test.test}")
@@ -235,7 +272,18 @@ def _verdict(p: float, p_against: float, alpha: float) -> ClaimVerdict:
     return "contradicted" if p_against < alpha else "undecided"
 
 
-def _population(by_name: dict[str, PopulationResults], name: str, where: str) -> PopulationResults:
+def _judged(entry: _AnyClaim, by_name: dict[str, PopulationResults]) -> int:
+    """Return how many models of each population have a trial so far."""
+    if isinstance(entry, ComparisonClaim):
+        names = [entry.first, entry.second]
+    else:
+        names = [entry.population]
+    return min(int((by_name[name].states != MISSING).sum()) for name in names)
+
+
+def _population(
+    by_name: dict[str, PopulationResults], name: str, where: str, first: int | None
+) -> PopulationResults:
     if name not in by_name:
         raise InputError(f"{where}: no population {name!r}; {nearest(name, list(by_name))}")
-    return by_name[name]
+    return by_name[name] if first is None else by_name[name].first(first)

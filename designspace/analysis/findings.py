@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from designspace.analysis.accounting import Accounting, account
-from designspace.analysis.claims import Claims, judge_claims
+from designspace.analysis.claims import Claims, ClaimsFile, judge_claims
 from designspace.analysis.equal_cost import (
     ControlImportance,
     control_importances,
@@ -226,17 +225,19 @@ def _upper_error(results: PopulationResults) -> float:
 def analyze(
     populations: Sequence[PopulationResults],
     margin: float = DEFAULT_MARGIN,
-    claims: Path | None = None,
+    claims: ClaimsFile | None = None,
+    claims_source: str = "claims",
 ) -> Findings:
     """Analyze populations.
 
     Args:
         populations: The results of each. Those without a counted model are only listed.
         margin: Percent of error that counts as no difference between two of them.
-        claims: A file of claims to judge; see `designspace.analysis.claims`.
+        claims: Claims to judge; see `designspace.analysis.claims`.
+        claims_source: The file that they come from, for messages.
 
     Raises:
-        InputError: The margin is not above 0, or the claims file is invalid.
+        InputError: The margin is not above 0, or a claim is about an unknown population.
     """
     check_margin(margin)
     pooled = pool_seeds([results for results in populations if results.counted.any()])
@@ -249,7 +250,7 @@ def analyze(
         populations=tuple(_analyze_one(*one, area_range) for one in pooled),
         comparisons=compare_pairs(populations, margin),
         normalized=normalized_edfs(populations) if populations else None,
-        claims=None if claims is None else judge_claims(claims, populations),
+        claims=None if claims is None else judge_claims(claims, populations, claims_source),
         area_range=area_range,
         without_errors=empty,
     )

@@ -21,13 +21,16 @@ from designspace.runs import Run, Trial, TrialState
 Source = Run | Path | str
 
 
-def load_results(source: Source, all_finished: bool = False) -> PopulationResults:
+def load_results(
+    source: Source, all_finished: bool = False, first: int | None = None
+) -> PopulationResults:
     """Read one population and its trials.
 
     Args:
         source: What to read.
         all_finished: Count every finished trial of an unfinished population, not only those before
             the first model without one.
+        first: Only the first so many models, in sampled order.
 
     Raises:
         InputError: The folder is neither, a file in it is damaged, or a trial is of another
@@ -35,17 +38,20 @@ def load_results(source: Source, all_finished: bool = False) -> PopulationResult
     """
     if not isinstance(source, Run):
         if (Path(source) / IMPORT_FILE).is_file():
-            return read_imported(Path(source), all_finished)
+            imported = read_imported(Path(source), all_finished)
+            return imported if first is None else imported.first(first)
         source = Run.open(source)
     space, population, trials = source.space(), source.population(), source.trials()
+    if first is not None:
+        trials = tuple(trial for trial in trials if trial.index < first)
     states = np.full(len(population), MISSING, dtype="U8")
     errors = np.full(len(population), np.nan)
     for trial in trials:
         states[trial.index] = trial.state.value
         if trial.state is not TrialState.FAILED and trial.error is not None:
             errors[trial.index] = trial.error
-    cost = population.cost
-    return PopulationResults(
+    cost, rows = population.cost, slice(first)  # whether an axis is shared depends on the rows
+    results = PopulationResults(
         name=readable(source.name),
         space=readable(str(space.get("name", source.name))),
         family=str(space.get("family", "anynet")),
@@ -53,7 +59,11 @@ def load_results(source: Source, all_finished: bool = False) -> PopulationResult
         states=states,
         errors=errors,
         chance=_chance(trials, source.skeleton().classes),
-        parameters=parameters(population.bodies, population.regnets),
+        parameters=parameters(
+            population.bodies.take(rows),
+            None if population.regnets is None else population.regnets.take(rows),
+        )
+        | {name: values[rows] for name, values in source.recipe_draws().items()},
         costs={
             name: getattr(cost, name).astype(np.float64) for name in ("flops", "params", "acts")
         },
@@ -63,10 +73,11 @@ def load_results(source: Source, all_finished: bool = False) -> PopulationResult
         provenance=_provenance(source, space, trials),
         resolution=population.skeleton.resolution,
     )
+    return results if first is None else results.first(first)
 
 
 def load_populations(
-    sources: Sequence[Source], all_finished: bool = False
+    sources: Sequence[Source], all_finished: bool = False, first: int | None = None
 ) -> tuple[PopulationResults, ...]:
     """Read several populations; equal names are made distinct by their parent folders' names.
 
@@ -79,7 +90,7 @@ def load_populations(
     for i, place in enumerate(places):
         if place in places[:i]:
             raise InputError(f"{paths[i]} is named twice; give each run once")
-    loaded = [load_results(source, all_finished) for source in sources]
+    loaded = [load_results(source, all_finished, first) for source in sources]
     for path, results in zip(paths, loaded, strict=True):
         if not results.counted.any() and not all_failed(results):
             raise InputError(f"{path}: {_why_nothing_counts(results)}")

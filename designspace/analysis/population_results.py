@@ -1,7 +1,7 @@
 """The results of one population: its models as columns, and how the trial of each ended."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,27 @@ class PopulationResults:
         if self.described is None:
             return np.full(len(self), self.bodies is not None)
         return self.described
+
+    def first(self, n: int) -> "PopulationResults":
+        """Return the results of the first n models, as if no more had been sampled."""
+        rows = slice(n)
+        # How many candidates the sample took counts for the whole population.
+        sample = {k: v for k, v in self.provenance.sample.items() if k not in ("tried", "refused")}
+        if "n" in sample:
+            sample["n"] = min(n, len(self))
+        return replace(
+            self,
+            ids=self.ids[rows],
+            states=self.states[rows],
+            errors=self.errors[rows],
+            parameters={name: values[rows] for name, values in self.parameters.items()},
+            costs={name: values[rows] for name, values in self.costs.items()},
+            bodies=None if self.bodies is None else self.bodies.take(rows),
+            regnets=None if self.regnets is None else self.regnets.take(rows),
+            counted=self.counted[rows],
+            described=None if self.described is None else self.described[rows],
+            provenance=replace(self.provenance, sample=sample),
+        )
 
     def ranked(self) -> IntArray:
         """Return the indices of the counted models by error; ties in sampled order."""

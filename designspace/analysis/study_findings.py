@@ -231,13 +231,13 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
 def find_run(path: str | None, folder: Path) -> Path | None:
     """Return where a run of an analysis is, or None.
 
-    Its path is relative to where `designspace analyze` was started: the current folder, or some
-    folder above the analysis, if both were moved together.
+    Its path is relative to the folder of the analysis. Earlier versions wrote it relative to where
+    they were started: the current folder, or some folder above the analysis.
     """
     if path is None:
         return None
     here = Path(os.path.realpath(folder))
-    places = (base / path for base in (Path(), *here.parents))
+    places = (base / path for base in (here, Path(), *here.parents))
     marks = ("space.yaml", IMPORT_FILE)
     return next((p for p in places if any((p / mark).is_file() for mark in marks)), None)
 

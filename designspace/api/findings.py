@@ -12,6 +12,7 @@ from designspace.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from designspace.analysis.claims import ClaimsFile
     from designspace.analysis.rank_agreement import RankAgreement
     from designspace.refinement.refine import Refinement
 
@@ -94,17 +95,19 @@ def analyze(
     runs: "Sequence[RunLike] | RunLike",
     *,
     margin: float = 1.0,
-    claims: str | Path | None = None,
+    claims: "str | Path | ClaimsFile | None" = None,
     all_finished: bool = False,
+    first: int | None = None,
 ) -> Findings:
     """Compare populations by their error distributions.
 
     Args:
         runs: Runs, run folders, or folders of imported results.
         margin: Difference in mean error, in percent, that counts as none.
-        claims: YAML file of claims that were written down beforehand.
+        claims: YAML file of claims that were written down beforehand, or its content.
         all_finished: Count every finished trial of an unfinished population. By default trials
             after the first model without one are set aside, as fast models finish first.
+        first: Only the first so many models of each population, in sampled order.
 
     Raises:
         InputError: A folder can't be read or has no error yet, or the claims file is wrong.
@@ -117,12 +120,17 @@ def analyze(
         >>> ds.analyze("results/analyzed").populations[0].edf.minimum
         10.5
     """
+    from designspace.analysis.claims import read_claims
     from designspace.analysis.load_results import load_populations
 
     if not 0 < margin <= 100:
         raise InputError(f"margin is {margin:g}; it must be above 0 and at most 100", "margin")
-    populations = load_populations([_path(run) for run in _listed(runs)], all_finished)
-    found = core.analyze(populations, margin, None if claims is None else Path(claims))
+    if first is not None and first < 1:
+        raise InputError(f"first is {first}; it must be at least 1", "first")
+    content = read_claims(Path(claims)) if isinstance(claims, str | Path) else claims
+    source = str(claims) if isinstance(claims, str | Path) else "claims"
+    populations = load_populations([_path(run) for run in _listed(runs)], all_finished, first)
+    found = core.analyze(populations, margin, content, source)
     return Findings(**{name: getattr(found, name) for name in found.__dataclass_fields__})
 
 

@@ -20,6 +20,7 @@ from designspace.space import (
     sample_record,
 )
 from designspace.space import sample as sample_space
+from designspace.space.recipe_axis import draw_recipes
 from designspace.space.sampler import DEFAULT_MAX_CANDIDATES
 
 if TYPE_CHECKING:
@@ -79,14 +80,16 @@ class Population(arch.Population):
         """Return a DataFrame with one row per model, indexed by its number.
 
         Columns: `id`; the parameters (`d1`, `w1`, … for an AnyNet, `d`, `w_0`, `w_a`, `w_m`, `b`,
-        `g` for a RegNet); `flops` (multiply-adds), `params`, `acts`.
+        `g` for a RegNet); `flops` (multiply-adds), `params`, `acts`; and settings of the training
+        that the space draws for each model, such as `lr`.
         """
         import pandas as pd
 
         columns = parameters(self.bodies, self.regnets)
         costs = {name: getattr(self.cost, name) for name in ("flops", "params", "acts")}
         index = pd.RangeIndex(len(self), name="index")
-        return pd.DataFrame({"id": list(self.ids), **columns, **costs}, index=index)
+        draws = draw_recipes({**self.space.source, "sample": self.record()}, len(self))
+        return pd.DataFrame({"id": list(self.ids), **columns, **costs, **draws}, index=index)
 
     def save(self, path: str | Path) -> Run:
         """Write the population to a new run folder, or extend the same population there.
@@ -94,8 +97,13 @@ class Population(arch.Population):
         Raises:
             InputError: The folder holds another population, or more models of this one.
         """
-        record = sample_record(self.space, Sample(self, self.stats), self.budgets, self.seed)
-        return Run.create(path, {**self.space.source, "sample": record}, self)
+        return Run.create(path, {**self.space.source, "sample": self.record()}, self)
+
+    def record(self) -> dict[str, Any]:
+        """Return how it was sampled as plain data, as in a run folder's space.yaml."""
+        result = Sample(self, self.stats)
+        record: dict[str, Any] = sample_record(self.space, result, self.budgets, self.seed)
+        return record
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>" + self.to_frame().head(10).to_html(border=0)

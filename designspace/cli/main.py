@@ -30,6 +30,7 @@ from designspace.cli.refine import refine
 from designspace.cli.sample import sample
 from designspace.cli.spaces import spaces
 from designspace.cli.status import status
+from designspace.cli.study import study
 from designspace.cli.train import train
 from designspace.errors import DeviceError, InputError, printable, shortened
 
@@ -131,7 +132,7 @@ app = typer.Typer(
 )
 _VERBS: tuple[Callable[..., None], ...] = (
     *(spaces, sample, gather, train, status, merge, analyze, plot, agree, refine, import_),
-    *(complexity, explain, derive, export, pretrain, evaluate, cluster, demo),
+    *(study, complexity, explain, derive, export, pretrain, evaluate, cluster, demo),
 )
 for verb in _VERBS:
     app.command(verb.__name__.rstrip("_"))(verb)

@@ -1,12 +1,14 @@
 """Write a report folder: index.html, summary.json, tables/*.csv, and figures in several formats."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from designspace import __version__
-from designspace.analysis.findings import Findings
+from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.summary import SUMMARY_FILE, summarize, summary_schema
 from designspace.analysis.tables import tables, to_csv
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_bytes, write_text
@@ -39,6 +41,7 @@ def write_report(
     """
     formats, folder = check_formats(figures), Path(out)
     check_links(make_folder(folder), ("figures", "tables"))
+    findings = _with_relative_paths(findings, folder)
     rendered = [render(figure, formats) for figure in report_figures(findings)]
     hero = [render(figure, ()) for figure in edf_hero(findings)]
     write_figures(folder, rendered, _KEYS)
@@ -56,6 +59,18 @@ def write_report(
     for place in (folder / "figures", sheets, folder):
         remove_temporary_files(place)
     return index
+
+
+def _with_relative_paths(findings: Findings, folder: Path) -> Findings:
+    """Name the runs relative to the report: it is the same wherever it is written from."""
+
+    def relative(p: PopulationFindings) -> PopulationFindings:
+        results = p.results
+        path = os.path.relpath(os.path.realpath(results.provenance.path), os.path.realpath(folder))
+        provenance = replace(results.provenance, path=Path(path).as_posix())
+        return replace(p, results=replace(results, provenance=provenance))
+
+    return replace(findings, populations=tuple(map(relative, findings.populations)))
 
 
 def write_figures(folder: Path, rendered: Iterable[Rendered], keys: re.Pattern[str]) -> None:

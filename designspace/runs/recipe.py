@@ -1,5 +1,6 @@
 """Training recipes: read from YAML, frozen, and checked whenever one is created or varied."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,16 @@ from designspace.io.validation import validate
 _PACKAGE = "designspace.runs"
 Augmentation = Literal["none", "crop", "crop-flip", "resized-crop-flip"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+
+
+# Settings that earlier versions lacked, with the values that they trained by.
+_LATER: dict[str, Any] = {
+    "nesterov": False,
+    "decay_norms": True,
+    "mixup": 0.0,
+    "ema_period": 1,
+    "precision": None,
+}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
@@ -32,10 +43,15 @@ class Recipe:
         warmup_epochs: Linear warm-up from 0, may be fractional; then a half-period cosine to 0,
             both updated at every step.
         momentum: SGD momentum.
-        weight_decay: L2 penalty on all parameters.
+        nesterov: Nesterov's momentum.
+        weight_decay: L2 penalty on all parameters, or those that `decay_norms` leaves.
+        decay_norms: Whether weight decay applies to normalization layers and biases too.
         label_smoothing: 0 disables it.
+        mixup: Parameter alpha of the Beta distribution from which each batch's mixing weight is
+            drawn; a batch is mixed with itself in reverse order (Zhang et al. 2018). 0 disables it.
         ema_decay: Decay of an exponential moving average of the weights, which is evaluated in
             their place; 0 disables it.
+        ema_period: Steps between two updates of that average, to each of which the decay applies.
         zero_init_residual: Initialise the last BatchNorm scale of each block to 0 (Goyal et al.
             2017).
         augmentation: none; crop (zero-pad by `pad`, random crop); crop-flip; resized-crop-flip
@@ -57,9 +73,13 @@ class Recipe:
     about: str = ""
     warmup_epochs: float = Field(default=0.0, ge=0, le=100_000)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
     weight_decay: float = Field(default=5e-5, ge=0, le=1)
+    decay_norms: bool = True
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0, le=100)
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    ema_period: int = Field(default=1, ge=1, le=1_000_000)
     zero_init_residual: bool = False
     augmentation: Augmentation = "crop-flip"
     pad: int | None = Field(default=None, ge=0, le=1024)
@@ -68,7 +88,9 @@ class Recipe:
     precision: Precision | None = None
 
     @model_validator(mode="after")
-    def _check_warmup(self) -> "Recipe":
+    def _check(self) -> "Recipe":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs:g}; it must be below epochs, {self.epochs}"
@@ -78,9 +100,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as in recipe.yaml."""
         plain = asdict(self)
-        if self.precision is None:  # as recipes were written before there was a choice
-            del plain["precision"]
-        return plain
+        # Settings of later versions are written where they are used.
+        return {k: v for k, v in plain.items() if k not in _LATER or v != _LATER[k]}
 
     def differences(self, other: "Recipe") -> list[str]:
         """List the settings that differ (name and description aside), as `what: this, other`."""
@@ -106,6 +127,16 @@ class Recipe:
         }
         changes = {key: value for key, value in settings.items() if value is not None}
         return parse_recipe({**self.to_dict(), **changes}, f"{self.name}, with options")
+
+    def with_settings(self, settings: Mapping[str, float]) -> "Recipe":
+        """Return a copy with settings that a space drew for one model.
+
+        Raises:
+            InputError: A setting is out of range.
+        """
+        if not settings:
+            return self
+        return parse_recipe({**self.to_dict(), **settings}, f"{self.name}, with drawn settings")
 
     def at(self, resolution: int) -> "Recipe":
         """Return the recipe with the resolution of a space filled in.

@@ -26,9 +26,12 @@ from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
 from designspace.runs.status import RunStatus
 from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState
+from designspace.space.recipe_axis import draw_recipes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from designspace.arch.body import FloatArray
 
 # What is written, or removed, in a run folder.
 _OURS = (
@@ -198,6 +201,10 @@ class Run:
             [self.space_file, self.population_file],
             lambda: read_population(self.population_file, self.space(), self.space_file),
         )
+
+    def recipe_draws(self) -> "dict[str, FloatArray]":
+        """Return the settings of the training that were drawn for each model, each (n,)."""
+        return draw_recipes(self.space(), len(self.population()))
 
     def skeleton(self) -> Skeleton:
         """Return input, stem and strides of all models, with the classes of the training data."""
@@ -447,13 +454,14 @@ class Run:
         """Return a DataFrame with one row per model, indexed by its number.
 
         Columns: `id`; the parameters (`d1`, `w1`, … of an AnyNet, `d`, `w_0`, … of a RegNet);
-        `flops` (multiply-adds), `params`, `acts`; and of its trial, NaN where there is none,
+        `flops` (multiply-adds), `params`, `acts`; settings of the training that the space draws for
+        each model, such as `lr`; and of its trial, NaN where there is none,
         `status`, `error` (percent), `epochs`, `seconds`, `seed`, `split`, `reason`, `device`.
 
         Raises:
             InputError: A file of the run is damaged.
         """
-        return run_frame(self.population(), self.trials())
+        return run_frame(self.population(), self.trials(), self.recipe_draws())
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -1,6 +1,7 @@
 """A finished trial: one model, trained once."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -41,6 +42,7 @@ class Trial:
         versions: Library versions and device.
         reason: Why it diverged or failed; empty for a complete trial.
         split: Images that the error was measured on.
+        recipe: Settings drawn for this model, in place of the run's recipe.
     """
 
     id: str
@@ -53,10 +55,11 @@ class Trial:
     versions: dict[str, str] = field(default_factory=dict)
     reason: str = ""
     split: str = UNSPECIFIED_SPLIT
+    recipe: Mapping[str, float] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
         """Return plain data, as in trials.jsonl."""
-        return {
+        record = {
             "id": self.id,
             "index": self.index,
             "state": self.state.value,
@@ -68,6 +71,7 @@ class Trial:
             "reason": self.reason,
             "versions": self.versions,
         }
+        return {**record, "recipe": dict(self.recipe)} if self.recipe else record
 
     @staticmethod
     def from_record(record: dict[str, Any], where: str) -> "Trial":
@@ -90,6 +94,7 @@ class Trial:
                 versions={_text(k): _text(v) for k, v in (record.get("versions") or {}).items()},
                 reason=_text(record.get("reason") or ""),
                 split=_text(record.get("split") or UNSPECIFIED_SPLIT),
+                recipe={_text(k): float(v) for k, v in (record.get("recipe") or {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error_:
             raise InputError(

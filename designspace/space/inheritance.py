@@ -9,9 +9,9 @@ from designspace.errors import InputError
 # A file with all of these stands alone.
 INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
 # Inherited too, but optional in a file that stands alone.
-_OPTIONAL = ("block", "distinct", "total_depth", "activation")
+_OPTIONAL = ("block", "distinct", "total_depth", "activation", "recipe")
 _EXTENDED = ("input", "axes")
-_EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps")
+_EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps", "recipe")
 # What a range takes from the parent's range of the same axis.
 _RANGE = ("distribution", "low", "high", "step")
 
@@ -20,8 +20,8 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
     """Return the child's data with what it leaves out taken from its parent.
 
     Maps extend the parent's, and so do ranges: `d: {high: 5}` keeps the lower end. An empty map or
-    null removes the parent's monotone, distinct, tie or caps; null for one of their entries removes
-    that entry.
+    null removes the parent's monotone, distinct, tie, caps or recipe; null for one of their entries
+    removes that entry.
 
     Args:
         parent: Complete data of a space.

@@ -6,6 +6,7 @@ space, budget and seed alone: not on n, block size, core count or interruption.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,8 @@ def sample_record(space: Space, result: Sample, budgets: tuple[Budget, ...], see
     """Return the `sample` map of a run folder's space.yaml."""
     budget = [budget.to_dict() for budget in budgets]
     identity = f"{space.hash}:{budget}:{seed}"
+    if space.recipe:  # the bodies stay those of the space without it
+        identity += f":{json.dumps(space.recipe, sort_keys=True)}"
     return {
         "n": len(result.population),
         "budget": budget,

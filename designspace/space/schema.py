@@ -31,6 +31,7 @@ from designspace.arch.skeleton import (
 from designspace.errors import shortened
 from designspace.io.validation import check_value
 from designspace.space.axis import Axis, choice, log_uniform, uniform
+from designspace.space.recipe_axis import RecipeAxes
 
 Family = Literal["anynet", "regnet"]
 Direction = Literal["increasing", "decreasing", "strictly_increasing", "strictly_decreasing"]
@@ -191,6 +192,7 @@ class SpaceFile(_Strict):
     caps: Annotated[dict[Literal["params", "acts"], CapFile], BeforeValidator(_empty)] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
     activation: list[Activation] | Activation | None = None
+    recipe: Annotated[RecipeAxes, BeforeValidator(_empty)] = {}
     sample: dict[str, Any] | None = None
     fingerprint: str | None = None
 

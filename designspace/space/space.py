@@ -92,6 +92,7 @@ class Space:
         tie: RegNet axes that take another axis' value, such as w_a = w_0.
         caps: Upper bounds on params and acts as functions of flops.
         se_ratio: Squeeze-and-excitation ratio of all networks; 0 for X blocks.
+        recipe: Settings of the training that are drawn for each model, by name.
         block: What the stages are made of; another block than RegNet's has axes of its own, and
             may lack b and g.
         activations: The activations that its networks may have.
@@ -111,6 +112,7 @@ class Space:
     tie: Mapping[str, str]
     caps: tuple[Cap, ...]
     se_ratio: float
+    recipe: Mapping[str, Any]
     block: str
     activations: tuple[Activation, ...]
     source: Mapping[str, Any]
@@ -347,7 +349,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         if axis["counted_as"] is None:
             del axis["counted_as"]
     # Keys of later versions are written where they are set.
-    for key in ("evidence", "distinct", "total_depth", "activation"):
+    for key in ("evidence", "distinct", "total_depth", "activation", "recipe"):
         if not source[key]:
             del source[key]
     if checked.block == BOTTLENECK:
@@ -373,6 +375,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
             for measure, cap in checked.caps.items()
         ),
         se_ratio=checked.se_ratio,
+        recipe=source.get("recipe", {}),
         block=checked.block,
         activations=checked.activations,
         source=source,

@@ -336,4 +336,5 @@ def _failed(task: TrialTask, reason: str) -> Trial:
         seed=task.seed,
         reason=reason,
         split=task.data.split,
+        recipe=task.drawn,
     )

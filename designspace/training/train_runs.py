@@ -16,6 +16,7 @@ from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, remove_temporary_files
 from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialState
 from designspace.runs.options import absolute_source, check_training_options
+from designspace.space.recipe_axis import settings_of
 from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.gpu_workers import GpuWorkers
@@ -128,13 +129,14 @@ def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") ->
     run.append_trials([])
     for folder in (run.path, make_folder(run.checkpoints)):
         remove_temporary_files(folder)
-    local = not options.elsewhere
+    local, draws = not options.elsewhere, run.recipe_draws()
     tasks = [
         TrialTask(
             id=population.ids[index],
             index=index,
             model=population.model(index).at(classes=data.classes),
-            recipe=options.recipe,
+            recipe=options.recipe.with_settings(settings_of(draws, index)),
+            drawn=settings_of(draws, index),
             seed=trial_seed(options.seed, index),
             cache=cache.path.resolve() if local else None,
             data=data,

@@ -4,8 +4,8 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 from pathlib import Path
@@ -56,6 +56,7 @@ class TrialTask:
         compiled: Use torch.compile.
         exact: On CUDA, use deterministic algorithms.
         run_index: Which of the runs that are trained together it belongs to.
+        drawn: Settings of the recipe that were drawn for this model.
         block: The model's block if it was registered at run time, which workers must repeat.
     """
 
@@ -74,6 +75,7 @@ class TrialTask:
     exact: bool = False
     run_index: int = 0
     block: Block | None = None
+    drawn: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -197,6 +199,7 @@ class _Progress:
             versions=self.versions,
             reason=reason,
             split=self.task.data.split,
+            recipe=self.task.drawn,
         )
         return Outcome(trial, failure, tuple(self.notes))
 

@@ -1,0 +1,102 @@
+"""`designspace study`: run a whole study from its file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from designspace.cli.options import Cache, Download, Json, Plugin, load_plugins
+
+
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The study file.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="In place of the file's: digits, cifar10, folder:PATH, imagenet:PATH."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; by default the file's.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print models, core-hours left and the claims' power."),
+    ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(help="train: stop before the reports. report: write them from what is there."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="decided: extend populations until always-valid tests decide every claim, or the "
+            "file's extension is used up."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trials at once; by default one per core, or 4 per GPU.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="In place of the file's: auto, cpu, cuda, cuda:N or mps.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="In place of the file's: fp32, tf32, bf16 or fp16.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Train failed models again.")] = False,
+    download: Download = False,
+    cache: Cache = None,
+    backend: Annotated[
+        str | None, typer.Option(help="loky (this machine) or dask; by default as options imply.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:8786.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Batch system to start --jobs Dask workers on: slurm.")
+    ] = None,
+    cluster_option: Annotated[
+        list[str] | None, typer.Option(help="For the batch system: queue=gpu, walltime=04:00:00.")
+    ] = None,
+    plugin: Plugin = None,
+    json_: Json = False,
+) -> None:
+    """Run a study from its file: sample, train, analyze, derive and export all that is missing.
+
+    The file holds populations, the order of their training, claims with their margins, n and power,
+    reports, and what is derived. Interrupt it at any time: the same command resumes.
+
+    Examples:
+
+      designspace study study.yaml --dry-run
+
+      designspace study study.yaml --data folder:cifar10 --jobs 2
+
+      designspace study study.yaml --until decided
+
+      designspace study results/reference/study.yaml --only report
+    """
+    import json
+
+    import designspace as ds
+
+    load_plugins(plugin)
+    whole = ds.Study.load(file, out)
+    if dry_run:
+        plan = whole.plan()
+        print(json.dumps(plan.to_dict()) if json_ else plan.text())
+        return
+    page = whole.run(
+        data,
+        only=only,
+        until=until,
+        jobs=jobs,
+        device=device,
+        precision=precision,
+        retry=retry,
+        download=download,
+        cache=cache,
+        backend=backend,
+        scheduler=scheduler,
+        cluster=cluster,
+        cluster_options=cluster_option or None,
+    )
+    print(json.dumps(whole.plan().to_dict()) if json_ else f"page: {page}")

@@ -1,0 +1,110 @@
+"""Recipe axes: settings of the training that a space draws for each model beside its body.
+
+pycls' sweeps draw learning rate and weight decay likewise, so that a space is judged at good
+settings and not at one that happens to suit it (Radosavovic et al. 2019, "On Network Design Spaces
+for Visual Recognition", arXiv 1905.13214).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from designspace.arch.body import FloatArray
+
+RecipeKey = Literal["lr", "weight_decay", "label_smoothing", "epochs", "batch_size"]
+# The order that uniform numbers are dealt in.
+RECIPE_KEYS: tuple[RecipeKey, ...] = (
+    *("lr", "weight_decay", "label_smoothing", "epochs", "batch_size"),
+)
+_WHOLE = ("epochs", "batch_size")
+# Key of the stream of draws, beside that of the bodies.
+_STREAM = 2
+_DIGITS = 6
+_Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class RecipeRange(BaseModel):
+    """A continuous range, rounded to a multiple of `step` where there is one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    distribution: Literal["log_uniform", "uniform"]
+    low: _Number
+    high: _Number
+    step: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "RecipeRange":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} must not be above high {self.high:g}")
+        if self.distribution == "log_uniform" and not self.low:
+            raise ValueError("low must be above 0 for log_uniform")
+        return self
+
+    def draw(self, uniforms: FloatArray, whole: bool) -> FloatArray:
+        """Map uniform numbers in [0, 1), (n,), to values."""
+        if self.distribution == "uniform":
+            values = self.low + uniforms * (self.high - self.low)
+        else:
+            values = self.low * (self.high / self.low) ** uniforms
+        step = self.step or (1.0 if whole else None)
+        if step is not None:
+            values = np.clip(np.rint(values / step) * step, self.low, self.high)
+        return np.array([float(f"{value:.{_DIGITS}g}") for value in values])
+
+
+class RecipeChoice(BaseModel):
+    """A list of values, equally likely."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    distribution: Literal["choice"]
+    values: list[_Number] = Field(min_length=1, max_length=1000)
+
+    def draw(self, uniforms: FloatArray, whole: bool) -> FloatArray:
+        """Map uniform numbers in [0, 1), (n,), to values."""
+        return np.array(self.values)[(uniforms * len(self.values)).astype(np.int64)]
+
+
+RecipeAxis = Annotated[RecipeRange | RecipeChoice, Field(discriminator="distribution")]
+RecipeAxes = dict[RecipeKey, RecipeAxis]
+
+
+class _Axes(BaseModel):
+    axes: RecipeAxes
+
+
+def draw_recipes(space: Mapping[str, Any], n: int) -> dict[str, FloatArray]:
+    """Return the settings of n models by name, each (n,); empty where the space draws none.
+
+    Those of model i depend on the sample's space, budget and seed alone.
+
+    Args:
+        space: A resolved space with its `sample` map, as in space.yaml.
+        n: Number of models.
+    """
+    axes = _Axes.model_validate({"axes": space.get("recipe") or {}}).axes
+    if not axes:
+        return {}
+    sample = space.get("sample") or {}
+    # A toggle is named behind the hash: paired models share their recipe.
+    identity = str(sample.get("hash", "")).partition("-")[0]
+    key = int(hashlib.sha256(identity.encode()).hexdigest()[:16], 16)
+    seed = np.random.SeedSequence((int(sample.get("seed") or 0), key, _STREAM))
+    uniforms = np.random.Generator(np.random.Philox(seed)).random((n, len(RECIPE_KEYS)))
+    return {
+        name: axes[name].draw(uniforms[:, i], name in _WHOLE)
+        for i, name in enumerate(RECIPE_KEYS)
+        if name in axes
+    }
+
+
+def settings_of(draws: Mapping[str, FloatArray], index: int) -> dict[str, float | int]:
+    """Return the settings of one model, whole numbers as such."""
+    return {
+        name: int(values[index]) if name in _WHOLE else float(values[index])
+        for name, values in draws.items()
+    }

@@ -1,0 +1,104 @@
+"""What the page of a study shows, from its file, its journals and its reports."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from designspace.analysis.claims import Claim
+from designspace.analysis.findings import Findings
+from designspace.report.study_page import StudyPage, write_study_page
+from designspace.runs import Run
+from designspace.studies.plan import ClaimPlan, PopulationPlan, StudyPlan
+from designspace.studies.sequential_claims import SequentialVerdict
+from designspace.studies.study_file import StudyFile
+
+
+def study_page(
+    file: StudyFile,
+    folder: Path,
+    plan: StudyPlan,
+    findings: Mapping[str, Findings],
+    verdicts: Mapping[str, Sequence[SequentialVerdict]],
+) -> Path:
+    """Write the page of a study.
+
+    Args:
+        file: The study.
+        folder: Its results.
+        plan: What is trained, and the power of each claim.
+        findings: Of each report that is written.
+        verdicts: Always-valid verdicts of each report, empty unless populations were extended.
+
+    Returns:
+        The path of index.html.
+    """
+    sequential = {v.claim.claim: v for rows in verdicts.values() for v in rows}
+    judged = {
+        (place, claim.claim): claim
+        for place, found in findings.items()
+        for claim in (found.claims.claims if found.claims else ())
+    }
+    page = StudyPage(
+        title=file.name,
+        about=[" ".join(part.split()) for part in file.about.split("\n\n") if part.strip()],
+        populations=[_population(file, folder, row) for row in plan.populations],
+        claims=[
+            _claim(row, judged.get((row.report, row.claim)), sequential.get(row.claim))
+            for row in plan.claims
+        ],
+        reports=list(findings),
+        models=_models(file, folder),
+        sequential=bool(verdicts),
+    )
+    return write_study_page(page, folder, next(iter(findings.values()), None))
+
+
+def _population(file: StudyFile, folder: Path, plan: PopulationPlan) -> dict[str, str]:
+    entry = file.populations[plan.name]
+    source = entry.space or f"{entry.same_as}"
+    details = [f"{key} = {value}" for key, value in (entry.toggle or {}).items()]
+    details += [f"{entry.epochs} epochs"] if entry.epochs else []
+    details += [f"seed {entry.seed}"] if entry.seed else []
+    errors = []
+    if plan.trained:
+        trials = Run.open(folder / plan.name).trials()
+        errors = [trial.error for trial in trials if trial.error is not None]
+    return {
+        "name": plan.name,
+        "source": ", ".join([source, *details]),
+        "trained": f"{plan.trained}",
+        "models": f"{plan.models}",
+        "least": f"{min(errors):.1f}" if errors else "",
+        "mean": f"{sum(errors) / len(errors):.2f}" if errors else "",
+        "sd": "" if plan.sd is None else f"{plan.sd:.2f}",
+        "hours": "" if not plan.hours else f"{plan.hours:.1f}",
+    }
+
+
+def _claim(
+    plan: ClaimPlan, judged: Claim | None, sequential: SequentialVerdict | None
+) -> dict[str, str]:
+    estimate = ""
+    if judged is not None:
+        form = "+.2f" if judged.p is not None else "g"
+        value, low, high = (
+            format(v, form).replace("-", "−") for v in (judged.estimate, judged.low, judged.high)
+        )
+        estimate = f"{value} ({low} to {high})"
+    return {
+        "claim": plan.claim,
+        "report": plan.report,
+        "estimate": estimate,
+        "verdict": "" if judged is None else judged.verdict,
+        "n": f"{plan.n or ''}",
+        "power": "" if plan.power is None else f"{plan.power:.2f}",
+        "sequential": ""
+        if sequential is None
+        else f"{sequential.verdict}, {sequential.pairs} pairs",
+    }
+
+
+def _models(file: StudyFile, folder: Path) -> list[str]:
+    places = [f"derived/{name}.yaml" for name in file.derived]
+    places += [f"exported/{name}/manifest.json" for name in file.derived]
+    places += [f"{place}/manifest.json" for place in file.exports]
+    return [place for place in places if (folder / place).is_file()]

@@ -1,0 +1,82 @@
+"""Claims judged by always-valid tests, so that populations may grow until each is decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal
+
+import numpy as np
+
+from designspace.analysis.claims import ComparisonClaim
+from designspace.runs import Run
+from designspace.stats.arrays import FloatArray
+from designspace.stats.sequential import compare_sequentially
+
+Verdict = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True)
+class SequentialVerdict:
+    """The verdict of an always-valid test on a claim.
+
+    Attributes:
+        claim: The claim.
+        verdict: supported, contradicted or undecided.
+        pairs: Pairs of models, in sampled order, that it rests on.
+        low: Lower end of the confidence sequence of the difference of means, percent.
+        high: Upper end.
+    """
+
+    claim: ComparisonClaim
+    verdict: Verdict
+    pairs: int
+    low: float
+    high: float
+
+
+def judge_sequentially(
+    claims: Sequence[ComparisonClaim], runs: Mapping[str, Run], alpha: float
+) -> list[SequentialVerdict]:
+    """Judge claims about two populations, valid however often and whenever this is called.
+
+    Model i of the second is paired with model i of the first, up to the first model that lacks a
+    trial in either; pairs with a failed trial are left out.
+
+    Args:
+        claims: Of one report.
+        runs: The populations by name.
+        alpha: Probability that any verdict among them, at any time, is wrong (Bonferroni).
+    """
+    level = 1 - alpha / max(1, len(claims))
+    return [
+        _judge(claim, *_pairs(runs[claim.first], runs[claim.second]), level) for claim in claims
+    ]
+
+
+def _judge(claim: ComparisonClaim, a: FloatArray, b: FloatArray, level: float) -> SequentialVerdict:
+    if not len(a):
+        return SequentialVerdict(claim, "undecided", 0, -100.0, 100.0)
+    result = compare_sequentially(a, b, level)
+    low, high = float(result.mean.low[-1]), float(result.mean.high[-1])
+    verdict = _verdict(claim, low, high)
+    return SequentialVerdict(claim, verdict, result.pairs, low, high)
+
+
+def _verdict(claim: ComparisonClaim, low: float, high: float) -> Verdict:
+    """Return the verdict of an interval of the difference, second minus first."""
+    margin = claim.margin
+    if claim.kind == "better":
+        supported, contradicted = high < -margin, low > -margin
+    elif claim.kind == "not_worse":
+        supported, contradicted = high < margin, low > margin
+    else:
+        supported, contradicted = -margin < low and high < margin, low > margin or high < -margin
+    return "supported" if supported else "contradicted" if contradicted else "undecided"
+
+
+def _pairs(first: Run, second: Run) -> tuple[FloatArray, FloatArray]:
+    one, other = ({t.index: t.error for t in run.trials()} for run in (first, second))
+    end = next(i for i in count() if i not in one or i not in other)
+    pairs = [(one[i], other[i]) for i in range(end)]
+    complete = np.array([p for p in pairs if None not in p], np.float64).reshape(-1, 2)
+    return complete[:, 0], complete[:, 1]

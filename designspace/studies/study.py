@@ -1,0 +1,298 @@
+"""A study: trains what its file states and is missing, in steps, and resumes like training."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from designspace.analysis.claims import ClaimsFile, read_claims
+from designspace.api import findings as analysis
+from designspace.api.model import Model, derive, export_best, load_model
+from designspace.api.run import Run, gather
+from designspace.errors import InputError
+from designspace.io.atomic_write import make_folder, write_text
+from designspace.studies.page import study_page
+from designspace.studies.plan import StudyPlan, models_to_train, plan_study
+from designspace.studies.sequential_claims import SequentialVerdict, judge_sequentially
+from designspace.studies.study_file import (
+    DerivedEntry,
+    PopulationEntry,
+    ReportEntry,
+    StepEntry,
+    StudyFile,
+    comparisons,
+    load_study_file,
+)
+from designspace.studies.training import StudyTraining
+
+_PARTS = (None, "train", "report")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file and the folder that its results lie in.
+
+    Attributes:
+        path: The file.
+        folder: Where populations, reports and models are written: the file's folder, or `out`.
+        file: What the file states.
+
+    Example:
+        >>> import designspace as ds
+        >>> text = '''
+        ... name: two-spaces
+        ... data: digits
+        ... epochs: 1
+        ... n: 4
+        ... budget: {flops: "180K:220K"}
+        ... populations:
+        ...   anynetxa: {space: AnyNetXA@8}
+        ...   regnetx: {space: RegNetX@8}
+        ... reports:
+        ...   report: {populations: [anynetxa, regnetx]}
+        ... '''
+        >>> file = pathlib.Path("study.yaml")
+        >>> file.write_text(text) > 0
+        True
+        >>> study = ds.Study.load(file)
+        >>> study.plan().models
+        8
+        >>> study.run(jobs=1, progress=False).name
+        'index.html'
+    """
+
+    path: Path
+    folder: Path
+    file: StudyFile
+
+    @staticmethod
+    def load(path: str | Path, out: str | Path | None = None) -> "Study":
+        """Read a study file.
+
+        Args:
+            path: The file.
+            out: Folder of the results; by default the file's.
+
+        Raises:
+            InputError: The file can't be read, or a key is unknown, missing or out of range.
+        """
+        file = Path(path)
+        study = Study(file, file.parent if out is None else Path(out), load_study_file(file))
+        for place, claims in study.claims.items():
+            known = study.file.reports[place].populations
+            names = [name.rpartition("/")[2] for name in known] + known
+            for claim in comparisons(claims):
+                wrong = [name for name in (claim.first, claim.second) if name not in names]
+                if wrong:
+                    raise InputError(
+                        f"study: {file}: reports.{place}: the claim {claim.claim!r} is about "
+                        f"{wrong[0]}, which is not among {', '.join(known)}"
+                    )
+        return study
+
+    @cached_property
+    def claims(self) -> dict[str, ClaimsFile]:
+        """The claims of each report that has any."""
+        contents = {}
+        for place, report in self.file.reports.items():
+            if isinstance(report.claims, str):
+                contents[place] = read_claims(self.path.parent / report.claims)
+            elif report.claims is not None:
+                contents[place] = report.claims
+        return contents
+
+    def plan(self) -> StudyPlan:
+        """Return what is trained and what is missing, core-hours, and the power of each claim."""
+        return plan_study(self.file, self.folder, self.claims)
+
+    def run(
+        self,
+        data: str | None = None,
+        *,
+        only: str | None = None,
+        until: str | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> Path:
+        """Sample, train, analyze, derive and export all that is missing.
+
+        Interrupt it at any time: the same call resumes, within a trial too.
+
+        Args:
+            data: In place of the file's data.
+            only: `"train"` stops before the reports, `"report"` writes them from what is trained.
+            until: `"decided"` extends populations, once all are trained, until always-valid tests
+                have decided every claim or the file's `extension` is used up.
+            progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
+            **options: As of `designspace.train`, in place of the file's: jobs, device, download,
+                cache, backend, scheduler, cluster, …
+
+        Returns:
+            The study's page.
+
+        Raises:
+            InputError: The data are missing or are not those of the earlier training.
+        """
+        if only not in _PARTS:
+            raise InputError(f"only is {only!r}; it is 'train' or 'report'", "only")
+        if until not in (None, "decided"):
+            raise InputError(f"until is {until!r}; it is 'decided'", "until")
+        if only != "report":
+            make_folder(self.folder)
+            training = StudyTraining(self.path, self.folder, self.file, data, progress, options)
+            for step in self.file.ordered_steps():
+                training.run_step(step)
+                self._refine(training)
+            if until is not None:
+                self._extend(training)
+        verdicts = self.sequential_verdicts() if self._extended() else {}
+        findings = self._write_reports(verdicts) if only != "train" else {}
+        if only is None:
+            self._derive(training)
+            self._export()
+        return study_page(self.file, self.folder, self.plan(), findings, verdicts)
+
+    def sequential_verdicts(self) -> dict[str, list[SequentialVerdict]]:
+        """Return the always-valid verdicts on the claims of each report, at what is trained."""
+        runs = self._runs()
+        return {
+            place: judge_sequentially(
+                [c for c in comparisons(claims) if c.first in runs and c.second in runs],
+                runs,
+                claims.alpha,
+            )
+            for place, claims in self.claims.items()
+        }
+
+    def _runs(self) -> dict[str, Run]:
+        """Return the runs that exist, by full and by last name."""
+        there = [n for n in self.file.populations if (self.folder / n / "space.yaml").is_file()]
+        runs = {name: Run.open(self.folder / name) for name in there}
+        return {name.rpartition("/")[2]: run for name, run in runs.items()} | runs
+
+    def _extend(self, training: StudyTraining) -> None:
+        """Add models to the populations of undecided claims, until the file's limits."""
+        limits = self.file.extension
+        while limits.core_hours is None or training.core_hours() < limits.core_hours:
+            open_claims = [
+                verdict.claim
+                for verdicts in self.sequential_verdicts().values()
+                for verdict in verdicts
+                if verdict.verdict == "undecided"
+            ]
+            named = {name for claim in open_claims for name in (claim.first, claim.second)}
+            sizes = {
+                name: len(Run.open(self.folder / name))
+                for name, entry in self.file.populations.items()
+                if named & {name, name.rpartition("/")[2]} and entry.models is None
+            }
+            growing = [name for name, size in sizes.items() if size < limits.n]
+            if not growing:
+                return
+            smallest = min(sizes[name] for name in growing)
+            names = [name for name in growing if sizes[name] < smallest + limits.batch]
+            n = min(limits.n, smallest + limits.batch)
+            training.run_step(StepEntry(populations=names, n=n))
+
+    def _extended(self) -> bool:
+        return any(
+            len(run) > self.file.size(name)
+            for name, run in self._runs().items()
+            if name in self.file.populations
+        )
+
+    def _refine(self, training: StudyTraining) -> None:
+        for entry in self.file.refinements:
+            space, n = self.folder / entry.space, entry.n or self.file.n
+            if self._trained(entry.population, n) < n:
+                continue
+            if not space.is_file():
+                findings = analysis.analyze(self.folder / entry.population, first=n)
+                findings.save(self.folder / entry.findings)
+                refinement = analysis.refine(self.folder / entry.findings, name=space.stem)
+                if refinement.space is None:
+                    continue
+                refinement.save(space)
+            name = entry.space.rsplit(".", 1)[0]
+            training.train([training.sample_space(str(space), n, name)], PopulationEntry(space="-"))
+
+    def _write_reports(
+        self, verdicts: Mapping[str, list[SequentialVerdict]]
+    ) -> dict[str, analysis.Findings]:
+        """Write the reports whose models are all trained, and return them."""
+        written: dict[str, analysis.Findings] = {}
+        for entry in self.file.refinements:
+            if (self.folder / entry.findings).is_dir():
+                population = self.folder / entry.population
+                findings = analysis.analyze(population, first=entry.n or self.file.n)
+                findings.save(self.folder / entry.findings)
+        for place, report in self.file.reports.items():
+            if self._complete(report):
+                runs = [self.folder / name for name in report.populations]
+                first = None if verdicts else report.n
+                claims = self.claims.get(place)
+                found = analysis.analyze(runs, margin=report.margin, claims=claims, first=first)
+                found.save(self.folder / place)
+                written[place] = found
+        for place, names in self.file.agreements.items():
+            runs = [self.folder / name for name in names]
+            if all(self._trained(name, None) >= self._size(name) for name in names):
+                file = self.folder / place
+                make_folder(file.parent)
+                write_text(file, json.dumps(analysis.rank_agreement(runs).to_dict()) + "\n")
+        return written
+
+    def _complete(self, report: ReportEntry) -> bool:
+        """Return whether every model that a report counts has a trial."""
+        return all(
+            self._trained(name, report.n) >= min(report.n or self._size(name), self._size(name))
+            for name in report.populations
+        )
+
+    def _size(self, name: str) -> int:
+        refined = name not in self.file.populations
+        return self.file.n if refined else models_to_train(self.file, name)
+
+    def _trained(self, name: str, first: int | None) -> int:
+        if not (self.folder / name / "trials.jsonl").is_file():
+            return 0
+        trials = Run.open(self.folder / name).trials()
+        return sum(first is None or trial.index < first for trial in trials)
+
+    def _derive(self, training: StudyTraining) -> None:
+        models = {name: self._derived(name, entry) for name, entry in self.file.derived.items()}
+        tested = [name for name, entry in self.file.derived.items() if entry.trained]
+        for seed in self.file.derived_seeds if tested else ():
+            place = self.folder / "derived" / f"seed-{seed}"
+            run = gather([models[name] for name in tested], place)
+            training.train([run], PopulationEntry(space="-", seed=seed, val=self.file.derived_val))
+
+    def _derived(self, name: str, entry: DerivedEntry) -> Model:
+        """Return a derived model; its file is kept, as training it again depends on it."""
+        file = self.folder / "derived" / f"{name}.yaml"
+        if not file.is_file():
+            options = entry.model_dump(exclude={"source", "trained", "export"}, exclude_none=True)
+            make_folder(file.parent)
+            derive(source=self._source(entry.source), name=name, **options).save(file)
+        model = load_model(file)
+        manifest = self.folder / "exported" / name / "manifest.json"
+        if entry.export and not manifest.is_file():
+            model.export(entry.export, manifest.parent)
+        return model
+
+    def _source(self, source: str | None) -> str | Path | None:
+        if source is None:
+            return None
+        name, _, which = source.partition(":")
+        for place in (self.folder / name, self.path.parent / name):
+            if place.exists():
+                return f"{place}:{which}" if which else place
+        return source
+
+    def _export(self) -> None:
+        for place, entry in self.file.exports.items():
+            folder = self.folder / place
+            if not (folder / "manifest.json").is_file():
+                export_best(self.folder / entry.population, entry.best, entry.to, folder)

@@ -1,0 +1,316 @@
+"""The schema of a study file."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from designspace.analysis.claims import ClaimsFile, ComparisonClaim
+from designspace.errors import InputError, nearest
+from designspace.io.validation import validate
+from designspace.io.yaml_files import read_yaml
+from designspace.space.recipe_axis import RecipeAxes
+
+# A folder below the study's own: `anynetxa`, `long/anynetxa`.
+_Place = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")
+]
+_Count = Annotated[int, Field(ge=1, le=10**7)]
+_Seed = Annotated[int, Field(ge=0, lt=2**63)]
+_Val = Literal["held-out", "test"]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Budget(_Entry):
+    """Ranges of cost, such as `flops: 1M±10%`."""
+
+    flops: str | None = None
+    params: str | None = None
+    acts: str | None = None
+
+
+class Subset(_Entry):
+    """Which models of a population are trained: listed, or chosen by a rule.
+
+    Attributes:
+        indices: Indices and ranges, such as `0-63,70`.
+        spread: So many models at even steps of the error that `same_as` measured.
+        random: So many models, drawn with `seed`.
+        seed: Seed of `random`.
+        among: Only the first so many models take part.
+    """
+
+    indices: str | None = None
+    spread: _Count | None = None
+    random: _Count | None = None
+    seed: _Seed = 0
+    among: _Count | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "Subset":
+        if sum(rule is not None for rule in (self.indices, self.spread, self.random)) != 1:
+            raise ValueError("give one of indices, spread and random")
+        return self
+
+
+class PopulationEntry(_Entry):
+    """One run folder of a study.
+
+    Attributes:
+        space: The space to sample, or
+        same_as: another population, whose models are trained again.
+        toggle: Of `same_as`: the same models with one setting changed, such as `{se_ratio: 0.25}`.
+        recipe_axes: In place of the study's.
+        budget: In place of the study's.
+        n: Models, in place of the study's number; a step may train fewer or more.
+        epochs: In place of the study's.
+        seed: Seed of the training.
+        val: Validation images, in place of the study's.
+        models: Which models to train; by default all.
+    """
+
+    space: str | None = None
+    same_as: _Place | None = None
+    toggle: dict[str, float | str] | None = None
+    recipe_axes: RecipeAxes | None = None
+    budget: Budget | None = None
+    n: _Count | None = None
+    epochs: int | None = Field(default=None, ge=1)
+    seed: _Seed = 0
+    val: _Val | None = None
+    models: Subset | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "PopulationEntry":
+        if (self.space is None) == (self.same_as is None):
+            raise ValueError("give space or same_as")
+        if self.toggle is not None and (self.same_as is None or len(self.toggle) != 1):
+            raise ValueError("toggle changes one setting of same_as")
+        if self.models is not None and self.models.spread is not None and self.same_as is None:
+            raise ValueError("models.spread needs same_as, whose errors it spreads over")
+        return self
+
+
+class StepEntry(_Entry):
+    """Populations that take turns in training, before the next step begins.
+
+    Attributes:
+        about: What the step is for.
+        populations: Their names.
+        n: Models of each by the end of the step, in place of their own number.
+    """
+
+    about: str = ""
+    populations: list[_Place] = Field(min_length=1)
+    n: _Count | None = None
+
+
+class ReportEntry(_Entry):
+    """A report: the populations that it compares, and the claims that it tests.
+
+    Attributes:
+        populations: Their names.
+        n: Only the first so many models of each; the report is written once all have a trial.
+        claims: A claims file beside the study, or its content.
+        margin: Difference in mean error, in percent, that counts as none.
+    """
+
+    populations: list[_Place] = Field(min_length=1)
+    n: _Count | None = None
+    claims: str | ClaimsFile | None = None
+    margin: float = Field(default=1.0, gt=0, le=100)
+
+
+class RefinementEntry(_Entry):
+    """One round of the loop: analyze a population, narrow its space, sample and train that.
+
+    Attributes:
+        population: The population that is analyzed.
+        findings: Folder of the analysis.
+        space: File of the narrower space; its run folder has the file's name without the suffix.
+        n: Models of either.
+    """
+
+    population: _Place
+    findings: _Place
+    space: _Place
+    n: _Count | None = None
+
+
+class DerivedEntry(_Entry):
+    """A derived model: the arguments of `designspace.derive`.
+
+    Attributes:
+        source: A published name, a file beside the study, `POPULATION:best`, or a report's folder.
+        trained: Whether it is among the models that are trained and tested.
+        export: Targets to export it to.
+    """
+
+    family: Literal["regnetx", "regnety"] | None = None
+    source: str | None = None
+    population: _Place | None = None
+    flops: str | None = None
+    params: str | None = None
+    acts: str | None = None
+    scale: float | None = Field(default=None, gt=0)
+    rule: str = "width"
+    search: _Count | None = None
+    imagenet: bool = False
+    trained: bool = True
+    export: list[str] = []
+
+
+class ExportEntry(_Entry):
+    """The best models of a population, exported."""
+
+    population: _Place
+    best: _Count
+    to: list[str] = Field(min_length=1)
+
+
+class TrainEntry(_Entry):
+    """How models are trained on this machine; errors of different devices differ slightly.
+
+    Attributes:
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: fp32, tf32, bf16 or fp16; by default the device's.
+        jobs: Trials at once.
+        exact: On CUDA, choose deterministic algorithms.
+        compile: Use torch.compile.
+    """
+
+    device: str = "auto"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] | None = None
+    jobs: int | None = Field(default=None, ge=1)
+    exact: bool = False
+    compile: bool = False
+
+
+class ExtensionEntry(_Entry):
+    """How far `until="decided"` may extend populations.
+
+    Attributes:
+        core_hours: Stop once the study's journals hold so many.
+        n: Models of a population at most.
+        batch: Models that are added to a population at once.
+    """
+
+    core_hours: float | None = Field(default=None, gt=0)
+    n: _Count = 500
+    batch: _Count = 16
+
+
+class StudyFile(_Entry):
+    """A whole study; `results/reference/study.yaml` is an example.
+
+    Attributes:
+        name: The study's name.
+        about: What it is, and what it can't say.
+        data: As of `designspace.train`; may be passed when it is run.
+        val: Validation images of all populations.
+        recipe: A shipped recipe, or a file beside the study.
+        epochs: In place of the recipe's.
+        recipe_axes: Settings that are drawn for each model, as in a space file's `recipe`.
+        train: Device and number of trials at once.
+        n: Models of each population.
+        budget: Of each population.
+        seed: Seed of the samples.
+        populations: Run folders by name.
+        steps: The order of training; populations in no step come last, together.
+        extension: Limits of `until="decided"`.
+        refinements: Rounds of the loop.
+        reports: Reports by folder.
+        agreements: Files of `designspace.rank_agreement`, with the populations compared.
+        derived: Models by name.
+        derived_seeds: Seeds with which the derived models are trained.
+        derived_val: Images that they are tested on: every choice is made by then.
+        exports: Folders of exported models.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
+    about: str = ""
+    data: str | None = None
+    val: _Val = "held-out"
+    recipe: str = "quick"
+    epochs: int | None = Field(default=None, ge=1)
+    recipe_axes: RecipeAxes = {}
+    train: TrainEntry = TrainEntry()
+    n: _Count = 500
+    budget: Budget = Budget()
+    seed: _Seed = 0
+    populations: dict[_Place, PopulationEntry] = Field(min_length=1)
+    steps: list[StepEntry] = []
+    extension: ExtensionEntry = ExtensionEntry()
+    refinements: list[RefinementEntry] = []
+    reports: dict[_Place, ReportEntry] = {}
+    agreements: dict[_Place, list[_Place]] = {}
+    derived: dict[str, DerivedEntry] = {}
+    derived_seeds: list[_Seed] = []
+    derived_val: _Val = "test"
+    exports: dict[_Place, ExportEntry] = {}
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "StudyFile":
+        refined = [entry.space.rsplit(".", 1)[0] for entry in self.refinements]
+        known = [*self.populations, *refined]
+        named = [
+            *((f"steps[{i}]", name) for i, s in enumerate(self.steps) for name in s.populations),
+            *(("refinements", entry.population) for entry in self.refinements),
+            *((f"reports.{p}", name) for p, r in self.reports.items() for name in r.populations),
+            *((f"agreements.{p}", n) for p, names in self.agreements.items() for n in names),
+            *((f"exports.{p}", entry.population) for p, entry in self.exports.items()),
+        ]
+        for name, entry in self.populations.items():
+            if entry.same_as is None:
+                continue
+            named.append((f"populations.{name}.same_as", entry.same_as))
+            base = self.populations.get(entry.same_as)
+            if base is not None and base.space is None:
+                raise ValueError(
+                    f"populations.{name}.same_as: {entry.same_as} has no space of its own; name "
+                    "the population that it repeats"
+                )
+        for where, name in named:
+            if name not in known:
+                raise ValueError(f"{where}: no population {name}; {nearest(name, known)}")
+        for place, names in self.agreements.items():
+            if len(names) < 2:
+                raise ValueError(f"agreements.{place}: compares two or more populations")
+        return self
+
+    def base(self, name: str) -> PopulationEntry:
+        """Return the entry whose space a population is sampled from."""
+        entry = self.populations[name]
+        return entry if entry.same_as is None else self.populations[entry.same_as]
+
+    def size(self, name: str) -> int:
+        """Return how many models of a population the study trains in all its steps."""
+        entry = self.populations[name]
+        sizes = [step.n for step in self.steps if name in step.populations and step.n]
+        return max(sizes, default=entry.n or self.base(name).n or self.n)
+
+    def ordered_steps(self) -> list[StepEntry]:
+        """Return the steps, and one of all populations that no step names."""
+        named = {name for step in self.steps for name in step.populations}
+        rest = [name for name in self.populations if name not in named]
+        return [*self.steps, *([StepEntry(populations=rest)] if rest else [])]
+
+
+def comparisons(claims: ClaimsFile) -> list[ComparisonClaim]:
+    """Return the claims about two populations, which Holm's correction covers."""
+    return [claim for claim in claims.claims if isinstance(claim, ComparisonClaim)]
+
+
+def load_study_file(path: Path) -> StudyFile:
+    """Read a study file.
+
+    Raises:
+        InputError: The file can't be read, or a key is unknown, missing or out of range.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"study: {path} must end in .yaml")
+    data: dict[str, Any] = read_yaml(path, "study")
+    return validate(StudyFile, data, path, "study")

@@ -1,0 +1,153 @@
+"""Sampling and training the populations of a study."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from designspace.api.population import Population, sample
+from designspace.api.run import Run, train
+from designspace.errors import InputError
+from designspace.runs import TrialState, load_recipe
+from designspace.space import load_space
+from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
+from designspace.studies.subset import choose_models
+from designspace.studies.toggle import toggled
+
+
+class StudyTraining:
+    """Trains what a study file states and is missing."""
+
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        file: StudyFile,
+        data: str | None,
+        progress: bool,
+        options: dict[str, Any],
+    ) -> None:
+        """Refer to a study.
+
+        Args:
+            path: Its file.
+            folder: Its results.
+            file: What the file states.
+            data: In place of the file's data, or None.
+            progress: As of `designspace.train`.
+            options: As of `designspace.train`, in place of the file's.
+        """
+        self._path, self._folder, self._file = path, folder, file
+        stated = file.train.model_dump(exclude_none=True)
+        overriding = {key: value for key, value in options.items() if value is not None}
+        self._options = {**stated, **overriding, "data": data or file.data, "progress": progress}
+
+    def run_step(self, step: StepEntry) -> None:
+        """Train the populations of a step: those with one schedule together, in turns."""
+        groups: dict[tuple[Any, ...], list[str]] = {}
+        for name in step.populations:
+            entry = self._file.populations[name]
+            subset = name if entry.models is not None else ""
+            groups.setdefault((entry.epochs, entry.seed, entry.val, subset), []).append(name)
+        runs = {name: self._sample(name, step.n) for name in step.populations}
+        # Subsets come last: they may depend on the errors of whole populations.
+        ordered = sorted(groups.values(), key=lambda g: self._entry(g[0]).models is not None)
+        for group in ordered:
+            entry = self._entry(group[0])
+            if entry.models is None:
+                self.train([runs[name] for name in group], entry)
+            else:
+                base = entry.same_as and Run.open(self._folder / entry.same_as)
+                run = runs[group[0]]
+                self.train([run], entry, choose_models(entry.models, run, base or None))
+
+    def train(
+        self, runs: Sequence[Run], entry: PopulationEntry, indices: Sequence[int] | None = None
+    ) -> None:
+        """Train the models of some runs that have no trial yet.
+
+        Args:
+            runs: Run folders.
+            entry: Their schedule.
+            indices: Models to train, or None for all.
+
+        Raises:
+            InputError: The data are missing or are not those of the earlier training.
+        """
+        retry = bool(self._options.get("retry"))
+        if all(_finished(run, indices, retry) for run in runs):
+            return
+        if self._options["data"] is None and any(run.data() is None for run in runs):
+            raise InputError("data is missing; try 'digits', or 'folder:PATH'", "data")
+        train(
+            runs,
+            recipe=self._recipe,
+            epochs=entry.epochs or self._file.epochs,
+            seed=entry.seed,
+            val=entry.val or self._file.val,
+            only=indices,
+            **self._options,
+        )
+
+    def sample_space(self, space: str, n: int, name: str) -> Run:
+        """Sample n models of a space into a folder of the study, or more if it holds more."""
+        entry = PopulationEntry(space=space)
+        return self._population(entry, n, name).save(self._folder / name)
+
+    def core_hours(self) -> float:
+        """Return the hours that the trials of all populations took."""
+        places = [self._folder / name for name in self._file.populations]
+        runs = [Run.open(place) for place in places if (place / "space.yaml").is_file()]
+        return sum(trial.seconds for run in runs for trial in run.trials()) / 3600
+
+    @cached_property
+    def _recipe(self) -> Any:
+        beside = self._path.parent / self._file.recipe
+        return load_recipe(str(beside) if beside.is_file() else self._file.recipe)
+
+    def _entry(self, name: str) -> PopulationEntry:
+        return self._file.populations[name]
+
+    def _population(self, entry: PopulationEntry, n: int, name: str) -> Population:
+        """Sample n models as an entry with a space states, or more if the folder holds more."""
+        assert entry.space is not None
+        place = self._folder / name
+        if (place / "space.yaml").is_file():
+            n = max(n, len(Run.open(place)))
+        beside = self._path.parent / entry.space.partition("@")[0]
+        space = load_space(
+            str(self._path.parent / entry.space) if beside.is_file() else entry.space
+        )
+        axes = self._file.recipe_axes if entry.recipe_axes is None else entry.recipe_axes
+        if axes:
+            recipe = {key: axis.model_dump(exclude_none=True) for key, axis in axes.items()}
+            space = load_space({**space.source, "recipe": recipe})
+        costs = (entry.budget or self._file.budget).model_dump(exclude_none=True)
+        population: Population = sample(space, n, **costs, seed=self._file.seed)
+        return population
+
+    def _sample(self, name: str, n: int | None) -> Run:
+        entry, base = self._entry(name), self._file.base(name)
+        n = n or entry.n or base.n or self._file.n
+        original = self._population(base, n, name)
+        if entry.toggle is None:
+            return original.save(self._folder / name)
+        population = toggled(original, entry.toggle)
+        ((setting, value),) = entry.toggle.items()
+        record = original.record()
+        source = {
+            **original.space.source,
+            "name": f"{original.space.name}-{setting}-{value}",
+            "reason": f"The models of {entry.same_as} with {setting} = {value}.",
+            "family": "anynet" if population.regnets is None else original.space.family,
+            "input": population.skeleton.to_dict(),
+            **{key: value for key, value in entry.toggle.items() if key == "se_ratio"},
+            "sample": {**record, "hash": f"{record['hash']}-{setting}-{value}"},
+        }
+        return Run.create(self._folder / name, source, population)
+
+
+def _finished(run: Run, indices: Sequence[int] | None, retry: bool) -> bool:
+    failed = TrialState.FAILED if retry else None
+    trained = {trial.index for trial in run.trials() if trial.state is not failed}
+    return trained.issuperset(range(len(run)) if indices is None else indices)

@@ -1,0 +1,46 @@
+"""SGD as a recipe states it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from designspace.runs import Recipe
+
+
+def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+    """Return the optimizer of a network by a recipe."""
+    return torch.optim.SGD(
+        parameter_groups(network, recipe),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+        fused=True if device.type in ("cpu", "cuda") else None,
+    )
+
+
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the parameters, those without weight decay in a group of their own.
+
+    Without `decay_norms` these are all vectors and scalars: scales and shifts of normalization
+    layers, biases, and layer scales.
+    """
+    parameters = list(network.parameters())
+    if recipe.decay_norms:
+        return [{"params": parameters}]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float | Tensor) -> None:
+    """Set the learning rate of all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def updates_average(recipe: Recipe, step: int) -> bool:
+    """Return whether the weight average is updated after a step, counted from 0 over all epochs."""
+    return (step + 1) % recipe.ema_period == 0

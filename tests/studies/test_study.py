@@ -1,0 +1,317 @@
+"""Studies as files: they run, stop and resume, grow, and state what they can show."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+import designspace as ds
+from designspace.analysis.claims import ClaimsFile
+from designspace.runs import DataRecord
+from designspace.studies.sequential_claims import judge_sequentially
+from designspace.studies.study_file import comparisons
+from designspace.studies.toggle import toggled
+
+SMALL = {
+    "name": "small",
+    "about": "Digits.\n\nIt can say <nothing>.",
+    "data": "digits",
+    "epochs": 1,
+    "n": 4,
+    "budget": {"flops": "180K:220K"},
+    "populations": {
+        "anynetxa": {"space": "AnyNetXA@8"},
+        "regnetx": {"space": "RegNetX@8"},
+        "se": {"same_as": "regnetx", "toggle": {"se_ratio": 0.25}},
+        "long/regnetx": {"same_as": "regnetx", "epochs": 2, "models": {"spread": 5}},
+        "trust/regnetx": {"same_as": "regnetx", "seed": 1, "models": {"random": 3}},
+    },
+    "steps": [
+        {"populations": ["anynetxa", "regnetx"], "n": 3},
+        {"populations": ["se"], "n": 3},
+        {"populations": ["regnetx"], "n": 5},
+        {"populations": ["trust/regnetx", "long/regnetx"], "n": 5},
+    ],
+    "reports": {
+        "report": {"populations": ["anynetxa", "regnetx"], "n": 3},
+        "se-report": {
+            "populations": ["regnetx", "se"],
+            "n": 3,
+            "claims": {
+                "claims": [
+                    {
+                        "claim": "Gates gain nothing",
+                        "kind": "equivalent",
+                        "first": "regnetx",
+                        "second": "se",
+                        "margin": 5.0,
+                        "paired": True,
+                        "n": 3,
+                        "power": 0.9,
+                    },
+                    {
+                        "claim": "With forty they would",
+                        "kind": "better",
+                        "first": "regnetx",
+                        "second": "se",
+                        "n": 40,
+                    },
+                ]
+            },
+        },
+    },
+    "agreements": {"report/regnetx-long.json": ["regnetx", "long/regnetx"]},
+    "derived": {"twice": {"family": "regnetx", "source": "report", "flops": "400K"}},
+    "derived_seeds": [0],
+    "derived_val": "held-out",
+}
+
+
+def write(folder, data):
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    return file
+
+
+def pretend_to_train(runs, *, recipe, epochs, seed, val, only, **options):
+    """Write errors that depend on the model, the seed and the epochs, in place of training."""
+    for run in runs:
+        data = DataRecord("digits", val, "held-out", seed, 10, 1, 1, "content")
+        run.begin_training(recipe.override(epochs=epochs).at(8), data)
+        trained = {trial.index for trial in run.trials()}
+        for i in range(len(run)) if only is None else only:
+            if i not in trained:
+                error = 50 + int(run.population().ids[i], 16) % 97 / 10 + seed - epochs
+                run.record(i, error, curve=[error] * epochs, seconds=9, seed=seed, split="held-out")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that was run, and its page."""
+    folder = tmp_path_factory.mktemp("study")
+    study = ds.Study.load(write(folder, SMALL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("designspace.studies.training.train", pretend_to_train)
+        return study, study.run(jobs=1, progress=False)
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_study_trains_reports_and_derives_all_that_its_file_states(finished):
+    study, page = finished
+    trained = {
+        name: len(ds.load_run(study.folder / name).trials()) for name in SMALL["populations"]
+    }
+    assert trained == {"anynetxa": 3, "regnetx": 5, "se": 3, "long/regnetx": 5, "trust/regnetx": 3}
+    assert (study.folder / "report" / "index.html").is_file()
+    assert len(ds.load_run(study.folder / "derived" / "seed-0").trials()) == 1
+    agreement = json.loads((study.folder / "report" / "regnetx-long.json").read_text())
+    assert agreement["schedules"][0]["n"] == 5
+    text = page.read_text()
+    assert "It can say &lt;nothing&gt;." in text
+    assert "Gates gain nothing" in text
+    assert 'href="derived/twice.yaml"' in text
+
+
+def test_a_finished_study_trains_nothing_and_writes_the_same_bytes_again(finished, monkeypatch):
+    study, _ = finished
+    before = contents(study.folder)
+    monkeypatch.chdir(study.folder.parent)  # nothing depends on the working directory
+    monkeypatch.setattr("designspace.studies.training.train", None)
+    ds.Study.load(f"{study.folder.name}/study.yaml").run(progress=False)
+    assert contents(study.folder) == before
+
+
+def test_a_report_counts_its_first_models_only(finished):
+    study, _ = finished
+    summary = json.loads((study.folder / "report" / "summary.json").read_text())
+    by_name = {population["name"]: population for population in summary["populations"]}
+    assert by_name["regnetx"]["counted"] == by_name["regnetx"]["n"] == 3
+    assert by_name["regnetx"]["path"] == "../regnetx"
+    assert len(summary["best"]["regnetx"]) == 3
+
+
+def test_a_claim_is_undecided_before_its_n(finished):
+    study, _ = finished
+    summary = json.loads((study.folder / "se-report" / "summary.json").read_text())
+    first, second = summary["claims"]
+    assert first["n"] == [3, 3]
+    assert "paired" in first["test"]
+    assert second["verdict"] == "undecided"
+
+
+def test_the_plan_counts_models_hours_and_power(finished):
+    study, _ = finished
+    plan = study.plan()
+    assert (plan.models, plan.trained, plan.hours) == (19, 19, 0.0)
+    assert [claim.n for claim in plan.claims] == [3, 3]
+    assert all(claim.assumed for claim in plan.claims)
+    more = study.file.model_copy(update={"steps": [], "n": 10})
+    plan = ds.Study(study.path, study.folder, more).plan()
+    missing = {p.name: p.models - p.trained for p in plan.populations}
+    assert missing == {"anynetxa": 7, "regnetx": 5, "se": 7, "long/regnetx": 0, "trust/regnetx": 0}
+    assert plan.hours > 0
+
+
+def test_the_command_prints_the_plan(cli, finished):
+    study, _ = finished
+    outcome = cli("study", study.path, "--dry-run")
+    assert outcome.code == 0
+    assert "in all" in outcome.out
+    assert "Gates gain nothing (sd assumed)" in outcome.out
+    assert json.loads(cli("study", study.path, "--dry-run", "--json").out)["models"] == 19
+
+
+def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
+    from designspace.studies import training
+
+    study = ds.Study.load(write(tmp_path, SMALL | {"derived": {}, "derived_seeds": []}))
+    calls = []
+
+    def stops(runs, **options):
+        calls.append([run.name for run in runs])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        pretend_to_train(runs, **options)
+
+    monkeypatch.setattr(training, "train", stops)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(jobs=1, progress=False)
+    assert not (tmp_path / "report").exists()
+    study.run(jobs=1, progress=False)
+    assert calls == [["anynetxa", "regnetx"], *[["se"]] * 2, *[["regnetx"]] * 3]
+    assert study.plan().trained == 19
+
+
+def test_until_decided_extends_the_populations_of_open_claims(tmp_path, monkeypatch):
+    monkeypatch.setattr("designspace.studies.training.train", pretend_to_train)
+    data = {
+        "name": "grows",
+        "data": "digits",
+        "epochs": 1,
+        "n": 2,
+        "budget": {"flops": "180K:220K"},
+        "populations": {"a": {"space": "AnyNetXA@8"}, "x": {"space": "RegNetX@8"}},
+        "extension": {"n": 5, "batch": 2},
+        "reports": {
+            "report": {
+                "populations": ["a", "x"],
+                "claims": {
+                    "claims": [
+                        {"claim": "X is better", "kind": "better", "first": "a", "second": "x"}
+                    ]
+                },
+            }
+        },
+    }
+    study = ds.Study.load(write(tmp_path, data))
+    page = study.run(jobs=1, progress=False, until="decided")
+    assert [len(ds.load_run(tmp_path / name).trials()) for name in ("a", "x")] == [5, 5]
+    assert "undecided, 5 pairs" in page.read_text()
+
+
+@pytest.mark.parametrize("kind", ["better", "not_worse", "equivalent"])
+@pytest.mark.parametrize("difference", [-3.0, 0.0, 3.0])
+def test_sequential_verdicts_are_right(tmp_path, kind, difference):
+    rng = np.random.default_rng(0)
+    runs = {}
+    for name, shift in (("one", 0.0), ("two", difference)):
+        runs[name] = ds.sample("RegNetX@8", n=150, flops="180K:220K", out=tmp_path / name)
+        lines = [
+            {"id": model_id, "index": i, "state": "complete", "error": error}
+            for i, (model_id, error) in enumerate(
+                zip(runs[name].population().ids, 50 + shift + rng.normal(0, 1, 150), strict=True)
+            )
+        ]
+        (tmp_path / name / "trials.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    entry = {"claim": "c", "kind": kind, "first": "one", "second": "two", "margin": 2.0}
+    [verdict] = judge_sequentially(comparisons(ClaimsFile(claims=[entry])), runs, 0.05)
+    true = {
+        "better": difference < -2,
+        "not_worse": difference < 2,
+        "equivalent": abs(difference) < 2,
+    }[kind]
+    assert verdict.verdict in ("supported" if true else "contradicted", "undecided")
+    if difference:
+        assert verdict.verdict != "undecided"
+
+
+@pytest.mark.parametrize(
+    ("toggle", "read"),
+    [
+        ({"se_ratio": 0.25}, lambda model: model.body.se_ratio == 0.25),
+        ({"b": 2}, lambda model: set(model.body.bottleneck_ratios) == {2.0}),
+        ({"g": 8}, lambda model: max(model.body.group_widths) <= 8),
+        ({"stem_width": 16}, lambda model: model.skeleton.stem_width == 16),
+    ],
+)
+def test_a_toggle_changes_one_setting_of_every_model(toggle, read):
+    population = ds.sample("RegNetX@8", n=8, flops="180K:220K")
+    changed = toggled(population, toggle)
+    for i in range(8):
+        assert read(changed.model(i))
+        assert changed.model(i).body.depths == population[i].body.depths
+        assert changed.cost.params[i] == sum(p.numel() for p in _built(changed.model(i)))
+
+
+def _built(model):
+    from designspace.networks import build
+
+    return build(model).parameters()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"toggle": {"se_ratio": 0}}, "every model has se_ratio = 0 already"),
+        ({"toggle": {"se_rato": 0.5}}, "no setting 'se_rato'; did you mean se_ratio"),
+        ({"toggle": {"d": 1}}, None),
+    ],
+)
+def test_wrong_toggles_are_refused(change, message):
+    population = ds.sample("RegNetX@8", n=4, flops="180K:220K")
+    if message is None:
+        assert set(toggled(population, change["toggle"]).bodies.depths.ravel()) == {1}
+        return
+    with pytest.raises(ds.InputError, match=message):
+        toggled(population, change["toggle"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"populatons": {}}, "unknown key; did you mean populations"),
+        ({"steps": [{"populations": ["anynetza"]}]}, "no population anynetza; did you mean"),
+        ({"populations": {"a": {}}}, "give space or same_as"),
+        ({"populations": {"a": {"space": "RegNetX@8", "models": {"spread": 2}}}}, "same_as"),
+        ({"agreements": {"a.json": ["se"]}}, "compares two or more"),
+        (
+            {
+                "reports": {
+                    "r": {
+                        "populations": ["se"],
+                        "claims": {
+                            "claims": [
+                                {"claim": "c", "kind": "better", "first": "se", "second": "sf"}
+                            ]
+                        },
+                    }
+                }
+            },
+            "about sf, which is not among se",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(refused, tmp_path, change, message):
+    file = write(tmp_path, SMALL | change)
+    assert message in refused("study", file, "--dry-run")
+
+
+def test_wrong_arguments_are_refused(refused, tmp_path):
+    file = write(tmp_path, {key: value for key, value in SMALL.items() if key != "data"})
+    assert "--data is missing" in refused("study", file)
+    assert "--only is 'reports'" in refused("study", file, "--only", "reports")
+    assert "--until is 'later'" in refused("study", file, "--until", "later")
