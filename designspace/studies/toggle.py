@@ -19,7 +19,8 @@ def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population
     """Return the population with one setting of every model changed.
 
     Model i of the result is model i of the population but for the setting, so that errors can be
-    compared pair by pair. Widths are rounded again where b or g changes.
+    compared pair by pair. Widths are rounded again where b or g changes. Models that differ in the
+    setting alone become equal; each stays the pair of its own.
 
     Args:
         population: The models.
@@ -27,7 +28,7 @@ def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population
             or a part of the skeleton, such as stem_width or resolution.
 
     Raises:
-        InputError: There is no such setting, it changes nothing, or two models become equal.
+        InputError: There is no such setting, or it changes nothing.
     """
     ((name, value),) = toggle.items()
     skeleton, bodies = population.skeleton, population.bodies
@@ -43,8 +44,6 @@ def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population
     result = Population(skeleton, bodies, cost(bodies, skeleton), regnets)
     if result.ids == population.ids and skeleton == population.skeleton:
         raise InputError(f"toggle: every model has {name} = {value} already", "toggle")
-    if len(set(result.ids)) < len(result):
-        raise InputError(f"toggle: {name} = {value} makes some models equal", "toggle")
     return result
 
 
