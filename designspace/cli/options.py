@@ -21,6 +21,18 @@ Log = Annotated[
 ]
 Resolution = Annotated[int | None, typer.Option(help="Side of the input, in pixels.")]
 Classes = Annotated[int | None, typer.Option(help="Outputs of the classifier.")]
+Backend = Annotated[
+    str | None, typer.Option(help="loky (this machine) or dask; by default as options imply.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:8786.")
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Batch system to start --jobs Dask workers on: slurm.")
+]
+ClusterOption = Annotated[
+    list[str] | None, typer.Option(help="For the batch system: queue=gpu, walltime=04:00:00.")
+]
 Plugin = Annotated[
     list[Path] | None,
     typer.Option(

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Cache, Download, Json, Plugin, load_plugins
+from designspace.cli.options import (
+    Backend,
+    Cache,
+    Cluster,
+    ClusterOption,
+    Download,
+    Json,
+    Plugin,
+    Scheduler,
+    load_plugins,
+)
 
 
 def study(
@@ -44,18 +54,10 @@ def study(
     retry: Annotated[bool, typer.Option("--retry", help="Train failed models again.")] = False,
     download: Download = False,
     cache: Cache = None,
-    backend: Annotated[
-        str | None, typer.Option(help="loky (this machine) or dask; by default as options imply.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:8786.")
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Batch system to start --jobs Dask workers on: slurm.")
-    ] = None,
-    cluster_option: Annotated[
-        list[str] | None, typer.Option(help="For the batch system: queue=gpu, walltime=04:00:00.")
-    ] = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+    cluster_option: ClusterOption = None,
     plugin: Plugin = None,
     json_: Json = False,
 ) -> None:

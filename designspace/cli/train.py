@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Cache, Download, Log, Plugin, load_plugins
+from designspace.cli.options import (
+    Backend,
+    Cache,
+    Cluster,
+    ClusterOption,
+    Download,
+    Log,
+    Plugin,
+    Scheduler,
+    load_plugins,
+)
 
 
 def train(
@@ -65,18 +75,10 @@ def train(
         bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")
     ] = False,
     log: Log = None,
-    backend: Annotated[
-        str | None, typer.Option(help="loky (this machine) or dask; by default as options imply.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:8786.")
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Batch system to start --jobs Dask workers on: slurm.")
-    ] = None,
-    cluster_option: Annotated[
-        list[str] | None, typer.Option(help="For the batch system: queue=gpu, walltime=04:00:00.")
-    ] = None,
+    backend: Backend = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+    cluster_option: ClusterOption = None,
     plugin: Plugin = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON at the end.")] = False,
 ) -> None:
