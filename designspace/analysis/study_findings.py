@@ -210,7 +210,7 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
         )
     best = [one for one in best if one.arch]
     block = str((best[0].arch or {}).get("block", BOTTLENECK))
-    require_bottleneck(block, f"{path}: {chosen.name}: derive")
+    require_bottleneck(block, f"{path}: {chosen.name}: derive from findings (not from RUN:best)")
     regnets, intervals, few = _parameters(summary, chosen, path)
     return StudyPopulation(
         folder=folder,

@@ -235,7 +235,7 @@ def derive(
         folder = Path(source)
         has_model = any((folder / name).is_file() for name in ("model.yaml", "config.json"))
         is_study = folder.is_dir() and not has_model
-        start = folder if is_study else load_model(source, block="derive")
+        start = folder if is_study else load_model(source)
     derivation = derive_model(
         family,
         source=start,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from designspace import arch
 from designspace.api.model import Model
 from designspace.api.run import Run
+from designspace.arch import BOTTLENECK
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.space import (
@@ -189,6 +190,10 @@ def sample(
     budgets = tuple(_budget(key, value) for key, value in ranges.items() if value is not None)
     result = sample_space(resolved, n, budgets, seed, max_candidates)
     models = result.population
+    if resolved.block != BOTTLENECK:
+        from designspace.networks.measure import check_cost
+
+        check_cost(models)
     population = Population(
         skeleton=models.skeleton,
         bodies=models.bodies,

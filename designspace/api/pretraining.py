@@ -104,7 +104,7 @@ def pretrain(
     folder = Path(out)
     with progress_bar(f"stopped; the same call resumes in {folder}", progress) as bar:
         result = run(
-            load_model(model, block="pretrain"),
+            load_model(model),
             data=data,
             recipe=recipe,
             out=folder,
@@ -174,7 +174,7 @@ def plan_pretraining(
         from designspace.pretraining.images import count_images
 
         images = count_images(data, None if cache is None else Path(cache), download)
-    return plan(load_model(model, block="pretrain"), chosen, images, gpus, teraflops)
+    return plan(load_model(model, block="a plan of pretraining"), chosen, images, gpus, teraflops)
 
 
 def load_pretrain_recipe(name: str | Path) -> "SwavRecipe":
@@ -245,7 +245,7 @@ def evaluate(
             checkpoint,
             task,
             data=data,
-            model=None if model is None else load_model(model, block="evaluate"),
+            model=None if model is None else load_model(model),
             out=out,
             device=device,
             cache=cache,

@@ -88,6 +88,18 @@ class Model:
         return self.skeleton.head_width or self.body.widths[-1]
 
     @property
+    def is_regnet_network(self) -> bool:
+        """Whether it is what other libraries call a RegNet: RegNet's block with ReLU, a 3x3 stem,
+        and no convolution between stages and pooling.
+        """
+        return (
+            self.body.block == BOTTLENECK
+            and self.body.activation == "relu"
+            and self.skeleton.stem == "conv3"
+            and not self.skeleton.head_width
+        )
+
+    @property
     def squeeze_widths(self) -> tuple[tuple[int, int], ...]:
         """Squeeze widths of the first and of the other blocks of each stage.
 

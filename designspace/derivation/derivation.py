@@ -141,6 +141,8 @@ def scale_model(
         size = target.suffix(None if near else reached)
         family = "RegNet" if model.regnet else "AnyNet"
         default = f"{family}{'Y' if model.body.se_ratio else 'X'}-{size}-derived"
+        if not parent.is_regnet_network:
+            default = model_name(parent.name, size)
         if not near:
             other = better_rule(parent, rule, target)
             warnings.append(

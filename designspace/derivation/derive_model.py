@@ -123,6 +123,8 @@ def nearest_published(family: Family, target: Target) -> Model:
 
 def beyond_published(model: Model) -> str | None:
     """Say how far a model's flops at 224 pixels are outside the published family, or None."""
+    if not model.is_regnet_network:
+        return None
     prefix = "RegNetY-" if model.body.se_ratio else "RegNetX-"
     regimes = {n: e.nominal_flops for n, e in CATALOG.items() if n.startswith(prefix)}
     flops = model.at(resolution=224).flops
@@ -196,7 +198,8 @@ def _choose_parent(
             raise InputError("give source (a model or a findings folder), or family and a target")
         source = nearest_published(family, target)
         steps.append(f"Start from {source.name}, the published {family} nearest to {target}.")
-    require_bottleneck(source.body.block, f"{source.name}: derive")
+    if family is not None:
+        require_bottleneck(source.body.block, f"{source.name}: family={family!r}")
     parent = source if family is None else as_family(source, family)
     if parent is not source:
         steps.append(

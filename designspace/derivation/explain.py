@@ -30,7 +30,7 @@ def explain(model: Model) -> list[tuple[str, list[str]]]:
 
 def trunk_params(model: Model) -> int:
     """Return a model's parameters without its classifier."""
-    return model.params - (model.body.widths[-1] + 1) * model.skeleton.classes
+    return model.params - (model.output_width + 1) * model.skeleton.classes
 
 
 def head_params(dims: tuple[int, ...]) -> int:

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.arch import (
+    ACTIVATIONS,
+    Body,
     BodyBatch,
     Cost,
     Model,
     RegNetParamsBatch,
     Skeleton,
+    body_axes,
     cost,
     countable,
     group_compatible,
@@ -101,6 +104,7 @@ def scale(parent: Model, rule: ScalingRule, factors: FloatArray) -> ScaledModels
     regnets, in_range = _scaled_regnets(parent, depth, width)
     se = np.full(len(regnets), parent.body.se_ratio)
     bodies, fits = regnets.bodies(parent.skeleton.num_stages, se)
+    bodies = of_the_block_of(parent.body, bodies)
     rows, regnets = np.flatnonzero(in_range)[fits], regnets.take(fits)
     scaled = ScaledModels(factors[rows], bodies, regnets, resolutions[rows], parent)
     return scaled.take((bodies.widths.max(axis=1, initial=0) <= MAX_WIDTH) & scaled.countable)
@@ -119,7 +123,10 @@ def _scaled_regnets(
     stretch = np.where(d == old.d, 1.0, stretch)
     w_a = np.round(old.w_a * width * stretch, 2)
     g = np.maximum(1, np.rint(old.g * width))
-    in_range = (d <= MAX_DEPTH) & (np.maximum(w_0, np.maximum(w_a, g)) <= MAX_WIDTH)
+    if has_fixed_groups(parent):
+        g = np.full(len(width), float(old.g))
+    widest = np.maximum(w_0, np.where(g == old.g, w_a, np.maximum(w_a, g)))
+    in_range = (d <= MAX_DEPTH) & (widest <= MAX_WIDTH)
     count = int(in_range.sum())
     regnets = RegNetParamsBatch(
         d=d[in_range].astype(np.int64),
@@ -149,9 +156,35 @@ def scale_bodies(
     rounded = np.clip(np.rint(w * width[:, None] / 8), 1, MAX_WIDTH / 8) * 8
     rounded = np.where(width[:, None] == 1, w, rounded)
     groups = np.clip(np.rint(g * width[:, None] / group_unit), 1, MAX_WIDTH) * group_unit
+    if has_fixed_groups(parent):
+        groups = np.broadcast_to(g, groups.shape)
+        if "g" in body_axes(old.block):  # a single group, as wide as the 3x3
+            groups = np.full(groups.shape, 10**6)
     b = np.broadcast_to(b, depths.shape)
     widths, groups_ = group_compatible(rounded.astype(np.int64), b, groups.astype(np.int64))
-    return BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
+    scaled = BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
+    return of_the_block_of(old, scaled)
+
+
+def has_fixed_groups(parent: Model) -> bool:
+    """Whether its blocks have no group width to scale: none at all, or always a single group."""
+    body = parent.body
+    inner = BodyBatch.from_bodies([body]).inner_widths[0].tolist()
+    narrow = parent.regnet is not None and parent.regnet.g < max(inner)
+    single = list(body.group_widths) == inner and not narrow
+    return "g" not in body_axes(body.block) or single
+
+
+def of_the_block_of(parent: Body, bodies: BodyBatch) -> BodyBatch:
+    """Return the bodies with the block of a parent, its own axes and its activation."""
+    shape = bodies.depths.shape
+    codes = np.full(shape[0], ACTIVATIONS.index(parent.activation))
+    return replace(
+        bodies,
+        block=parent.block,
+        extras={name: np.broadcast_to(values, shape) for name, values in parent.extras},
+        activations=codes if codes.any() else None,
+    )
 
 
 def _resolutions(parent: int, side: FloatArray) -> IntArray:

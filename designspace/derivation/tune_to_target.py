@@ -12,7 +12,13 @@ import numpy as np
 
 from designspace.arch import BodyBatch, Model, RegNetParams, RegNetParamsBatch, cost, countable
 from designspace.arch.body import FloatArray
-from designspace.derivation.scaling import MAX_DEPTH, MAX_WIDTH, scale_bodies
+from designspace.derivation.scaling import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    has_fixed_groups,
+    of_the_block_of,
+    scale_bodies,
+)
 from designspace.derivation.target import Target
 
 _CLOSE = 0.01
@@ -53,9 +59,11 @@ def _candidates(
         ratios = [bodies.depths / model.body.depths, bodies.widths / model.body.widths]
         departure = np.asarray(sum((np.log(ratio) ** 2).mean(axis=1) for ratio in ratios))
     else:
-        regnets = _regnets_near(center.regnet, group_unit)
+        groups = [center.regnet.g] if has_fixed_groups(model) else None
+        regnets = _regnets_near(center.regnet, group_unit, groups)
         se_ratios = np.full(len(regnets), model.body.se_ratio)
         bodies, fits = regnets.bodies(model.skeleton.num_stages, se_ratios)
+        bodies = of_the_block_of(model.body, bodies)
         regnets = regnets.take(fits)
         departure = np.zeros(len(regnets))
         for name in ("d", "w_0", "w_a", "w_m", "g"):
@@ -66,14 +74,16 @@ def _candidates(
     return bodies.take(rows), None if regnets is None else regnets.take(rows), departure[rows]
 
 
-def _regnets_near(center: RegNetParams, group_unit: int) -> RegNetParamsBatch:
+def _regnets_near(
+    center: RegNetParams, group_unit: int, groups: list[int] | None = None
+) -> RegNetParamsBatch:
     group = max(1, round(center.g / group_unit))
     values = np.meshgrid(
         np.arange(max(1, center.d - 2), min(center.d + 2, MAX_DEPTH) + 1),
         np.unique(np.maximum(8, center.w_0 + 8 * np.arange(-2, 3))),
         np.unique(np.round(center.w_a * np.linspace(0.85, 1.15, 31), 2)),
         np.unique(np.maximum(1.01, np.round(center.w_m * np.linspace(0.94, 1.06, 5), 2))),
-        np.unique(np.maximum(1, group + np.arange(-1, 2))) * group_unit,
+        groups or np.unique(np.maximum(1, group + np.arange(-1, 2))) * group_unit,
     )
     d, w_0, w_a, w_m, g = (array.ravel() for array in values)
     return RegNetParamsBatch(d, w_0, w_a, w_m, np.full(len(d), center.b), g)

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from designspace.arch import Model, require_bottleneck
+from designspace.arch import Model
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
-from designspace.export import onnx_graph, verify
+from designspace.export import onnx_graph, torchscript, verify
 from designspace.export.identifiers import describe
 from designspace.export.manifest import file_record, write_manifest
 from designspace.export.pycls_config import PYCLS
 from designspace.export.state_keys import STYLES
 from designspace.export.target import Target, differences
-from designspace.export.targets import MODEL_YAML, ONNX, TARGETS, find_target
+from designspace.export.targets import MODEL_YAML, ONNX, TARGETS, TORCHSCRIPT, find_target
 from designspace.export.weights import Weights, convert, read_weights, write_safetensors
 from designspace.io.atomic_write import make_folder, write_text
 
@@ -103,8 +103,7 @@ def export_model(
         nearest: Write the nearest model if a library can't represent the exact one.
 
     Raises:
-        InputError: A target is unknown, the folder or the checkpoint is invalid, or the model is
-            not built from RegNet's blocks.
+        InputError: A target is unknown, or the folder or the checkpoint is invalid.
         RuntimeError: Verification failed: a bug of ours.
     """
     libraries = [find_target(name) for name in dict.fromkeys(targets)]
@@ -118,7 +117,6 @@ def write_targets(
     model: Model, targets: Sequence[Target], folder: Path, options: ExportOptions
 ) -> Exported:
     """Export as `export_model` does, without a manifest."""
-    require_bottleneck(model.body.block, f"{model.name}: export")
     job = _Job(model, targets, make_folder(folder), options)
     job.write_model(model, folder)
     for target in targets:
@@ -165,6 +163,9 @@ class _Job:
         if target is ONNX:
             self._write_onnx()
             return
+        if target is TORCHSCRIPT:
+            self._write_torchscript()
+            return
         model = self._representable(target)
         folder = make_folder(self.folder / target.name)
         for name, text in target.files(self.model).items():
@@ -184,8 +185,14 @@ class _Job:
                 f"{target.name} supports images of 3 channels; {self.model.name} has "
                 f"{self.model.skeleton.channels}. These support any number: {others}"
             )
+        if not (self.model.is_regnet_network or target.any_network):
+            raise InputError(
+                f"{target.name} supports RegNets: RegNet's block, ReLU, a 3x3 stem and no head; "
+                f"{self.model.name} has {_network_kind(self.model)}. torchvision (as Python code), "
+                "onnx, torchscript and model.yaml support any of our networks"
+            )
         left_out = self.model.body.se_ratio > 0 and not all(map(all, self.model.squeeze_widths))
-        if left_out and target is not PYCLS:
+        if left_out and target is not PYCLS and self.model.is_regnet_network:
             raise InputError(
                 f"{target.name} can't leave out squeeze-and-excitation where its width rounds to "
                 f"0, as se_ratio {self.model.body.se_ratio:g} does in {self.model.name}; pycls, "
@@ -240,7 +247,7 @@ class _Job:
             return
         theirs = verify.rebuild(target, model, folder)
         report = verify.verify_structure(target, model, theirs, folder)
-        reason = self._outputs_skipped(model)
+        reason = self._outputs_skipped(target, model)
         if reason:
             report = replace(report, skipped=(reason,))
         else:
@@ -248,9 +255,11 @@ class _Job:
             report = replace(report, checks=(*report.checks, outputs))
         self.reports.append(report)
 
-    def _outputs_skipped(self, model: Model) -> str | None:
+    def _outputs_skipped(self, target: Target, model: Model) -> str | None:
         if self.options.outputs is False:
             return "outputs, as requested"
+        if target.keys != "torchvision" and not model.is_regnet_network:
+            return "outputs: weights are converted for RegNets only"
         by_default = self.options.outputs is None and self.weights is None
         if by_default and model.params > verify.MAX_OUTPUT_PARAMS:
             size = 4 * model.params / 1e9
@@ -267,6 +276,16 @@ class _Job:
             self._random = verify.random_state(model)
         return self._random
 
+    def _write_torchscript(self) -> None:
+        folder = make_folder(self.folder / TORCHSCRIPT.name)
+        network = verify.our_network(self.model, self._state(self.model))
+        path = torchscript.write_torchscript(self.model, network, folder)
+        self.files.append(path)
+        if self.weights is None:
+            self.notes.append("torchscript: the network has random weights (seed 0); see weights=")
+        if self.options.verify is not False:
+            self.reports.append(torchscript.verify_torchscript(self.model, network, path))
+
     def _write_onnx(self) -> None:
         onnx_graph.check_size(self.model, self.weights is not None)
         folder = make_folder(self.folder / ONNX.name)
@@ -281,6 +300,12 @@ class _Job:
             self.notes.append("onnx: written but not verified, onnxruntime is not installed")
             return
         self.reports.append(onnx_graph.verify_onnx(self.model, network, files[0]))
+
+
+def _network_kind(model: Model) -> str:
+    skeleton, body = model.skeleton, model.body
+    head = f", a head of {skeleton.head_width}" if skeleton.head_width else ""
+    return f"{body.block} blocks, {body.activation}, a {skeleton.stem} stem{head}"
 
 
 def _complete(weights: Weights, model: Model) -> "dict[str, torch.Tensor]":

@@ -7,18 +7,36 @@ The schedule is that of the published baselines: 100 epochs, lr 0.1 per 128 imag
 from typing import Any
 
 from designspace.arch import Model
+from designspace.arch.skeleton import Stem
+from designspace.errors import InputError
 from designspace.export.classyvision import has_published_form
 from designspace.export.identifiers import describe, identifier
 from designspace.export.target import Target
 from designspace.io.yaml_files import dump_yaml
 
+PYCLS_BLOCKS = {
+    "bottleneck": "res_bottleneck_block",
+    "vanilla": "vanilla_block",
+    "residual-basic": "res_basic_block",
+    "linear-bottleneck": "res_bottleneck_linear_block",
+}
+PYCLS_STEMS: dict[tuple[Stem, int], str] = {
+    ("conv3", 2): "simple_stem_in",
+    ("conv3", 1): "res_stem_cifar",
+    ("conv7_pool", 4): "res_stem_in",
+}
+
 
 def pycls_config(model: Model) -> dict[str, Any]:
     """Return the config as plain data."""
-    kind = "regnet" if has_published_form(model) else "anynet"
+    plain = model.is_regnet_network
+    kind = "regnet" if plain and has_published_form(model) else "anynet"
     side = model.skeleton.resolution
+    network = {"TYPE": kind, "NUM_CLASSES": model.skeleton.classes}
+    if model.body.activation != "relu":
+        network["ACTIVATION_FUN"] = model.body.activation
     return {
-        "MODEL": {"TYPE": kind, "NUM_CLASSES": model.skeleton.classes},
+        "MODEL": network,
         kind.upper(): _network(model, kind),
         "OPTIM": {
             "LR_POLICY": "cos",
@@ -38,28 +56,47 @@ def pycls_config(model: Model) -> dict[str, Any]:
 def _network(model: Model, kind: str) -> dict[str, Any]:
     body, skeleton, regnet = model.body, model.skeleton, model.regnet
     keys: dict[str, Any] = {
-        "STEM_TYPE": "simple_stem_in" if skeleton.stem_stride == 2 else "res_stem_cifar",
+        "STEM_TYPE": PYCLS_STEMS[skeleton.stem, skeleton.stem_stride],
         "STEM_W": skeleton.stem_width,
-        "BLOCK_TYPE": "res_bottleneck_block",
+        "BLOCK_TYPE": PYCLS_BLOCKS[body.block],
         "SE_ON": body.se_ratio > 0,
     }
+    if skeleton.head_width:
+        keys["HEAD_W"] = skeleton.head_width
     if body.se_ratio:
         keys["SE_R"] = body.se_ratio
     if kind == "regnet":
         assert regnet is not None
         names = {"DEPTH": "d", "W0": "w_0", "WA": "w_a", "WM": "w_m", "GROUP_W": "g"}
         return {**keys, **{key: getattr(regnet, name) for key, name in names.items()}}
-    return {
-        **keys,
+    stages = {
         "DEPTHS": list(body.depths),
         "WIDTHS": list(body.widths),
         "STRIDES": list(skeleton.strides),
+    }
+    if body.block in ("vanilla", "residual-basic"):
+        return {**keys, **stages}
+    return {
+        **keys,
+        **stages,
         "BOT_MULS": [1 / b for b in body.bottleneck_ratios],
         "GROUP_WS": list(body.group_widths),
     }
 
 
-PYCLS = Target(
-    "pycls",
-    lambda model: {f"{identifier(model)}.yaml": dump_yaml(pycls_config(model), describe(model))},
-)
+def _files(model: Model) -> dict[str, str]:
+    body, skeleton = model.body, model.skeleton
+    if body.block not in PYCLS_BLOCKS:
+        raise InputError(
+            f"pycls: its anynets have blocks {', '.join(PYCLS_BLOCKS)}; {model.name} is made of "
+            f"{body.block} blocks"
+        )
+    if (skeleton.stem, skeleton.stem_stride) not in PYCLS_STEMS or body.activation == "relu6":
+        raise InputError(
+            f"pycls has no {skeleton.stem} stem of stride {skeleton.stem_stride} with "
+            f"{body.activation}, as {model.name} has"
+        )
+    return {f"{identifier(model)}.yaml": dump_yaml(pycls_config(model), describe(model))}
+
+
+PYCLS = Target("pycls", _files, any_network=True)

@@ -5,14 +5,17 @@ with another stem, block or activation, are refused with the key.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from designspace.arch import Body, Model, RegNetParams, Skeleton, model_name
+from designspace.arch.activation import Activation
 from designspace.arch.model_file import read_model
 from designspace.errors import InputError
+from designspace.export.pycls_config import PYCLS_BLOCKS, PYCLS_STEMS
 from designspace.io.text_files import read_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
@@ -29,12 +32,14 @@ class _Keys(BaseModel):
 class _PyclsNet(_Keys):
     """What `REGNET` and `ANYNET` share; defaults are pycls' own, as in all classes here."""
 
-    STEM_TYPE: _STEM = "simple_stem_in"
+    STEM_TYPE: Literal["simple_stem_in", "res_stem_cifar", "res_stem_in"] = "simple_stem_in"
     STEM_W: int = 32
-    BLOCK_TYPE: _BLOCK = "res_bottleneck_block"
+    BLOCK_TYPE: Literal[
+        "res_bottleneck_block", "vanilla_block", "res_basic_block", "res_bottleneck_linear_block"
+    ] = "res_bottleneck_block"
     SE_ON: bool = False
     SE_R: float = 0.25
-    HEAD_W: Literal[0] = 0
+    HEAD_W: int = 0
 
 
 class _PyclsRegNet(_PyclsNet):
@@ -58,7 +63,7 @@ class _PyclsAnyNet(_PyclsNet):
 class _PyclsModel(_Keys):
     TYPE: Literal["regnet", "anynet"]
     NUM_CLASSES: int = 10
-    ACTIVATION_FUN: Literal["relu"] = "relu"
+    ACTIVATION_FUN: Literal["relu", "silu", "swish", "gelu"] = "relu"
 
 
 class _PyclsImages(_Keys):
@@ -192,11 +197,23 @@ def _from_pycls(config: _PyclsFile, path: Path) -> Model:
         se_ratio = net.SE_R if net.SE_ON else 0.0
         body = _body(net.DEPTHS, net.WIDTHS, multipliers, net.GROUP_WS or plain, se_ratio)
         strides = net.STRIDES
+    block = {name: ours for ours, name in PYCLS_BLOCKS.items()}[net.BLOCK_TYPE]
+    named = config.MODEL.ACTIVATION_FUN
+    activation: Activation = "silu" if named == "swish" else named
+    if block in ("vanilla", "residual-basic"):  # neither bottleneck nor groups
+        ones = (1,) * body.num_stages
+        widths = body.widths if regnet else tuple(config.ANYNET.WIDTHS)  # type: ignore[union-attr]
+        body = Body(body.depths, widths, tuple(map(float, ones)), ones, 0.0)
+        regnet = None
+    body = replace(body, block=block, activation=activation)
+    stem, stem_stride = {name: key for key, name in PYCLS_STEMS.items()}[net.STEM_TYPE]
     skeleton = Skeleton(
+        stem=stem,
+        head_width=net.HEAD_W,
         resolution=config.TRAIN.IM_SIZE,
         classes=config.MODEL.NUM_CLASSES,
         stem_width=net.STEM_W,
-        stem_stride=_STEM_STRIDES[net.STEM_TYPE],
+        stem_stride=stem_stride,
         strides=tuple(strides),
     )
     return _model(path, body, skeleton, regnet)

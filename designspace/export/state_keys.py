@@ -7,6 +7,7 @@ all libraries share, so conversion is a look-up, and unknown or missing keys can
 from dataclasses import dataclass
 
 from designspace.arch import Model
+from designspace.errors import InputError
 
 _CONV = ("weight",)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -135,6 +136,8 @@ def key_names(model: Model, style: str) -> list[str]:
         model: The network.
         style: Name of a style: torchvision (our own), timm, transformers, vissl, pycls, mmpretrain.
     """
+    if not model.is_regnet_network:
+        return _own_keys(model, style)
     keys, skeleton = STYLES[style], model.skeleton
     names = _module_names(keys.stem)
     width_in = skeleton.stem_width
@@ -151,6 +154,15 @@ def key_names(model: Model, style: str) -> list[str]:
     if keys.classifier is not None:
         names += [f"{keys.classifier}.{leaf}" for leaf in _DENSE]
     return names
+
+
+def _own_keys(model: Model, style: str) -> list[str]:
+    """List the state keys of a network of another block, which has no names but our own."""
+    from designspace.networks import build
+
+    if style != "torchvision":
+        raise InputError(f"{style} names the weights of RegNets only, not those of {model.name}")
+    return list(build(model, device="meta").state_dict())
 
 
 def _block_names(style: KeyStyle, projected: bool, squeeze: int) -> list[str]:

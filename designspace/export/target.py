@@ -31,6 +31,7 @@ class Target:
         keys: Key style of its weights, or None if none are converted.
         weights: Returns the file name of converted weights.
         any_channels: Whether its images may have other than 3 channels.
+        any_network: Whether its networks may be others than RegNets (`Model.is_regnet_network`).
     """
 
     name: str
@@ -41,12 +42,14 @@ class Target:
     keys: str | None = None
     weights: Callable[[Model], str] | None = None
     any_channels: bool = False
+    any_network: bool = False
 
 
 def differences(model: Model, other: Model) -> list[str]:
     """List how two models differ, one entry per stage or part of the skeleton."""
     result = []
-    for name in ("stem_stride", "stem_width", "strides", "resolution", "classes"):
+    around = ("stem", "stem_stride", "stem_width", "strides", "head_width", "resolution", "classes")
+    for name in around:
         before, after = getattr(model.skeleton, name), getattr(other.skeleton, name)
         if before != after:
             result.append(f"{name.replace('_', ' ')} {_text(before)} would be {_text(after)}")
@@ -67,6 +70,10 @@ def differences(model: Model, other: Model) -> list[str]:
         ]
         if changed:
             result.append(f"stage {i + 1}: {', '.join(changed)}")
+    for name in ("block", "activation"):
+        before, after = getattr(model.body, name), getattr(other.body, name)
+        if before != after:
+            result.append(f"{name} {before} would be {after}")
     if model.body.se_ratio != other.body.se_ratio:
         result.append(f"se_ratio {model.body.se_ratio:g} would be {other.body.se_ratio:g}")
     return result

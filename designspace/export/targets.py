@@ -20,10 +20,11 @@ MODEL_YAML = Target(
     weights=lambda model: "weights.safetensors",
     any_channels=True,
 )
+TORCHSCRIPT = Target("torchscript", lambda model: {})
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        TORCHVISION, TIMM, TRANSFORMERS, CLASSYVISION, VISSL, PYCLS, ONNX, MODEL_YAML
+        TORCHVISION, TIMM, TRANSFORMERS, CLASSYVISION, VISSL, PYCLS, ONNX, TORCHSCRIPT, MODEL_YAML
     )
 }  # fmt: skip
 

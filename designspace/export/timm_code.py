@@ -7,7 +7,7 @@ timm accepts only RegNet parameters, and applies the width rule in float32, whic
 from dataclasses import replace
 
 from designspace.analysis.fit_regnet import fitted_regnet
-from designspace.arch import Body, Model, RegNetParams
+from designspace.arch import BOTTLENECK, Body, Model, RegNetParams
 from designspace.errors import InputError
 from designspace.export.identifiers import describe, identifier
 from designspace.export.python_code import rebuild
@@ -44,6 +44,12 @@ def timm_body(regnet: RegNetParams, se_ratio: float) -> Body:
 
 
 def _represent(model: Model) -> Model:
+    linear = model.body.block == "linear-bottleneck"
+    if not (linear or model.body.block == BOTTLENECK) or model.skeleton.stem != "conv3":
+        raise InputError(
+            f"timm's RegNets have blocks bottleneck and linear-bottleneck, and a 3x3 stem; "
+            f"{model.name} has {model.body.block} blocks and a {model.skeleton.stem} stem"
+        )
     if model.body.num_stages != _STAGES:
         raise InputError(
             f"timm builds RegNets of {_STAGES} stages; {model.name} has {model.body.num_stages}"
@@ -55,8 +61,21 @@ def _represent(model: Model) -> Model:
             f"timm computes stages from RegNet parameters; those nearest to {model.name}, which "
             f"has {_STAGES} stages, give {body.num_stages}"
         )
+    body = replace(body, block=model.body.block, activation=model.body.activation)
     skeleton = replace(model.skeleton, stem_stride=2, strides=(2,) * _STAGES)
     return Model(model.name, body, skeleton, None, model.provenance)
+
+
+def _network_keys(model: Model) -> str:
+    """Return the lines of the config for other blocks, activations and heads than RegNet's."""
+    lines = []
+    if model.body.block != BOTTLENECK:
+        lines += ["downsample=None", "linear_out=True"]
+    if model.skeleton.head_width:
+        lines.append(f"num_features={model.skeleton.head_width}")
+    if model.body.activation != "relu":
+        lines.append(f"act_layer={model.body.activation!r}")
+    return "".join(f"\n    {line}," for line in lines)
 
 
 def _files(model: Model) -> dict[str, str]:
@@ -76,7 +95,7 @@ CFG = RegNetCfg(
     group_size={regnet.g},
     bottle_ratio={1 / regnet.b!r},
     se_ratio={float(model.body.se_ratio)!r},
-    stem_width={skeleton.stem_width},
+    stem_width={skeleton.stem_width},{_network_keys(model)}
 )
 default_cfgs = generate_default_cfgs(
     {{"{name}": {{"input_size": ({channels}, {side}, {side}), "num_classes": {classes}}}}}
@@ -100,6 +119,7 @@ TIMM = Target(
     files=_files,
     rebuild=rebuild,
     keys="timm",
+    any_network=True,
     weights=lambda model: f"{identifier(model)}.safetensors",
     any_channels=True,
 )

@@ -1,4 +1,6 @@
-"""torchvision: a Python module with explicit BlockParams, which represent every model.
+"""torchvision: a Python module with explicit BlockParams, which represent every RegNet.
+
+Networks of other blocks are spelled out layer by layer (`module_code`).
 
 `BlockParams.from_init_params` is not used: it never rounds widths down by more than 10 %, which
 changes a third of random RegNets.
@@ -25,6 +27,10 @@ def _stem(_, width_out, norm_layer, activation_layer):
 
 
 def _files(model: Model) -> dict[str, str]:
+    if not model.is_regnet_network:
+        from designspace.export.module_code import module_code
+
+        return {f"{identifier(model)}.py": module_code(model)}
     body, skeleton, name = model.body, model.skeleton, identifier(model)
     channels, stride = skeleton.channels, skeleton.stem_stride
     other = (channels, stride) != (3, 2)
@@ -58,4 +64,5 @@ TORCHVISION = Target(
     keys="torchvision",
     weights=lambda model: f"{identifier(model)}.safetensors",
     any_channels=True,
+    any_network=True,
 )

@@ -222,7 +222,8 @@ def _find_state(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], list[s
 def _find_style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> str:
     """Return the style with most of the checkpoint's keys, ignoring the stem's, as in ResNets."""
     shared = {
-        style: len(set(key_names(model, style)[_STEM_KEYS:]) & set(state)) for style in STYLES
+        style: len(set(key_names(model, style)[_STEM_KEYS:]) & set(state))
+        for style in (STYLES if model.is_regnet_network else ("torchvision",))
     }
     best = max(shared, key=shared.__getitem__)
     if not shared[best]:

@@ -10,7 +10,18 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from designspace.arch import Block, Body, Model, Skeleton
+from designspace.arch import (
+    BOTTLENECK,
+    MEASURES,
+    Block,
+    Body,
+    Model,
+    Population,
+    Skeleton,
+    find_block,
+    is_shipped,
+)
+from designspace.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,33 @@ def measured_cost(block: Block, body: Body, skeleton: Skeleton) -> tuple[int, in
         except (NotImplementedError, RuntimeError):
             found = measure(block.network(model, False), side, channels, "cpu")
     return found.flops, found.params, found.acts
+
+
+def check_cost(population: Population, models: int = 3) -> None:
+    """Check the cost of a block of one's own against the networks of the first models.
+
+    Raises:
+        InputError: Flops, params or acts differ; the message has both.
+    """
+    name = population.bodies.block
+    if name == BOTTLENECK or is_shipped(name) or (block := find_block(name)).cost is None:
+        return
+    for i in range(min(models, len(population))):
+        body = population.bodies.body(i)
+        try:
+            built = measured_cost(block, body, population.skeleton)
+        except (Exception, SystemExit) as error:  # another's code may fail in any way
+            raise InputError(
+                f"block {name}, model {i}: its network failed: {type(error).__name__}: {error}"
+            ) from error
+        for measure_name, value in zip(MEASURES, built, strict=True):
+            counted = int(getattr(population.cost, measure_name)[i])
+            if counted != value:
+                raise InputError(
+                    f"block {name}, model {i} ({body.id}): its network has {value:,} "
+                    f"{measure_name}, its cost counts {counted:,}; they must be equal (leave out "
+                    "the cost to have the networks counted)"
+                )
 
 
 def _layer(module: _Layer, shape: torch.Size) -> tuple[int, ...]:

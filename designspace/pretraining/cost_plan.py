@@ -221,7 +221,7 @@ def _sent_per_parameter(recipe: SwavRecipe, precision: str) -> int:
 def trunk_multiply_adds(model: Model, side: int) -> int:
     """Return the forward multiply-adds of a trunk, without classifier, on one crop."""
     sized = model.at(resolution=side)
-    return sized.flops - (model.body.widths[-1] + 1) * model.skeleton.classes
+    return sized.flops - (model.output_width + 1) * model.skeleton.classes
 
 
 def _gib(size: int) -> str:

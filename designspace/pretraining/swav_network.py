@@ -22,6 +22,16 @@ from designspace.pretraining.recipe import Head, SwavRecipe
 def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> RegNet:
     """Build a network without classifier: (n, channels, side, side) to features (n, width)."""
     network = build(model, zero_init_residual, device)
+    if not isinstance(getattr(network, "fc", None), nn.Linear):
+        raise InputError(
+            f"{model.name}: a trunk needs a network whose classifier is the linear layer `fc`; "
+            f"that of {model.body.block} blocks has none"
+        )
+    if network.fc.in_features != model.output_width:
+        raise InputError(
+            f"{model.name}: its classifier sees {network.fc.in_features} features; a trunk has as "
+            f"many as its last stage is wide, {model.output_width}"
+        )
     network.fc = nn.Identity()
     return network
 
@@ -58,7 +68,7 @@ class SwavNetwork(nn.Module):
         check_depth(model, recipe)
         self.trunk = trunk_of(model, recipe.zero_init_residual, device)
         with torch.device(device):
-            self.head = projection(model.body.widths[-1], recipe.head)
+            self.head = projection(model.output_width, recipe.head)
             self.prototypes = nn.Linear(recipe.head.dim, recipe.prototypes, bias=False)
         self._segments = _segments(model, recipe.checkpoint_after)
         self._compiled: Callable[[Tensor], Tensor] | None = None

@@ -1,0 +1,153 @@
+"""A Python module that spells out a network layer by layer, for blocks that no library has.
+
+Its layers are those of torch and torchvision, its state keys are ours, and it needs nothing else.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torchvision.models.convnext import LayerNorm2d
+from torchvision.models.regnet import RegNet, ResBottleneckBlock
+from torchvision.ops.misc import SqueezeExcitation
+
+from designspace.arch import Model
+from designspace.errors import InputError
+from designspace.export.identifiers import describe, identifier
+from designspace.networks import build
+from designspace.networks.layers import ChannelScale, Gelu, PatchConv, Residual
+from designspace.networks.staged_network import StagedNetwork
+
+_HEAD = '''
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision.models.convnext import LayerNorm2d
+from torchvision.ops.misc import SqueezeExcitation
+
+
+class Residual(nn.Module):
+    """A branch added to its input, or to a projection of it, then an activation."""
+
+    def __init__(self, f, proj=None, activation=None):
+        super().__init__()
+        if proj is not None:
+            self.proj = proj
+        self.f = f
+        self.activation = activation or nn.Identity()
+
+    def forward(self, x):
+        identity = self.proj(x) if hasattr(self, "proj") else x
+        return self.activation(self.f(x) + identity)
+
+
+class ChannelScale(nn.Module):
+    """A learnable factor of each channel."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels, 1, 1), 1e-6))
+
+    def forward(self, x):
+        return self.weight * x
+
+
+class PatchConv(nn.Conv2d):
+    """A convolution of non-overlapping patches; the last ones are filled up with zeros."""
+
+    def forward(self, x):
+        stride = self.stride[0]
+        return super().forward(
+            functional.pad(x, (0, -x.shape[-1] % stride, 0, -x.shape[-2] % stride))
+        )
+
+
+class Network(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+'''
+
+
+def module_code(model: Model) -> str:
+    """Return the text of a module whose function of the model's name builds the network.
+
+    Raises:
+        InputError: The network has modules other than those of the blocks that ship.
+    """
+    network = build(model, device="meta")
+    if not isinstance(network, StagedNetwork | RegNet):
+        raise InputError(
+            f"torchvision: {model.name} is made of {model.body.block} blocks, whose code is their "
+            "own; onnx, torchscript and model.yaml support them"
+        )
+    name = identifier(model)
+    lines = [f'"""{describe(model)}"""\n{_HEAD}'.rstrip()]
+    for part in ("stem", "trunk_output", "avgpool"):
+        lines.append(f"        self.{part} = {_expression(getattr(network, part), 8)}")
+    lines.append(f"        self.fc = nn.Linear({model.output_width}, num_classes)")
+    lines.append(
+        "\n    def forward(self, x):\n"
+        "        x = self.avgpool(self.trunk_output(self.stem(x)))\n"
+        "        return self.fc(torch.flatten(x, 1))\n\n\n"
+        f"def {name}(num_classes: int = {model.skeleton.classes}) -> Network:\n"
+        '    """Build the network with fresh weights of torch\'s defaults."""\n'
+        "    return Network(num_classes)\n"
+    )
+    return "\n".join(lines)
+
+
+def _conv(module: Any) -> str:
+    sizes = ", ".join(map(str, (module.kernel_size[0], module.stride[0], module.padding[0])))
+    more = "" if module.groups == 1 else f", groups={module.groups}"
+    more += "" if module.bias is not None else ", bias=False"
+    return f"({module.in_channels}, {module.out_channels}, {sizes}{more})"
+
+
+def _inplace(module: Any) -> str:
+    return "(inplace=True)" if module.inplace else "()"
+
+
+# How each kind of layer is written; the first that fits counts.
+_LAYERS: dict[type[nn.Module], Callable[[Any], str]] = {
+    PatchConv: lambda m: f"PatchConv{_conv(m)}",
+    nn.Conv2d: lambda m: f"nn.Conv2d{_conv(m)}",
+    nn.BatchNorm2d: lambda m: f"nn.BatchNorm2d({m.num_features})",
+    LayerNorm2d: lambda m: f"LayerNorm2d({m.normalized_shape[0]}, eps={m.eps})",
+    ChannelScale: lambda m: f"ChannelScale({m.weight.shape[0]})",
+    Gelu: lambda m: "nn.GELU()",
+    nn.ReLU6: lambda m: f"nn.ReLU6{_inplace(m)}",
+    nn.ReLU: lambda m: f"nn.ReLU{_inplace(m)}",
+    nn.SiLU: lambda m: f"nn.SiLU{_inplace(m)}",
+    nn.MaxPool2d: lambda m: f"nn.MaxPool2d({m.kernel_size}, {m.stride}, {m.padding})",
+    nn.AdaptiveAvgPool2d: lambda m: "nn.AdaptiveAvgPool2d(1)",
+    SqueezeExcitation: lambda m: (
+        f"SqueezeExcitation({m.fc1.in_channels}, {m.fc1.out_channels}, "
+        f"activation=nn.{type(m.activation).__name__.replace('Gelu', 'GELU')})"
+    ),
+}
+
+
+def _expression(module: Any, indent: int) -> str:
+    """Return the Python expression that builds a module, over several lines where it has parts."""
+    pad = " " * (indent + 4)
+    end = f"\n{' ' * indent})"
+    if isinstance(module, Residual | ResBottleneckBlock):
+        parts = [_expression(module.f, indent + 4)]
+        if getattr(module, "proj", None) is not None:
+            parts.append(f"proj={_expression(module.proj, indent + 4)}")
+        if not isinstance(module.activation, nn.Identity):
+            parts.append(f"activation={_expression(module.activation, indent + 4)}")
+        return "Residual(" + "".join(f"\n{pad}{part}," for part in parts) + end
+    if isinstance(module, nn.Sequential):
+        children = dict(module.named_children())
+        if list(children) == [str(i) for i in range(len(children))]:
+            items = [_expression(child, indent + 4) for child in children.values()]
+            return "nn.Sequential(" + "".join(f"\n{pad}{item}," for item in items) + end
+        deeper = " " * (indent + 8)
+        entries = [f'"{key}": {_expression(child, indent + 8)}' for key, child in children.items()]
+        inner = "".join(f"\n{deeper}{entry}," for entry in entries)
+        return f"nn.Sequential(\n{pad}OrderedDict({{{inner}\n{pad}}}){end}"
+    write = next(write for kind, write in _LAYERS.items() if isinstance(module, kind))
+    return write(module)

@@ -1,0 +1,43 @@
+"""TorchScript: a traced network with weights, which C++ and torch.jit.load run without Python code.
+
+torch deprecates it in favor of torch.export; it stays for deployments that need it.
+"""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from designspace.arch import Model
+from designspace.export.identifiers import identifier
+from designspace.export.verify import VerificationReport, compare_values, probe_image, versioned
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def write_torchscript(model: Model, network: "nn.Module", folder: Path) -> Path:
+    """Write the traced network in evaluation mode, for any batch size."""
+    import torch
+
+    path = folder / f"{identifier(model)}.pt"
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network.eval(), probe_image(model)[:1], check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, str(path))
+    return path
+
+
+def verify_torchscript(model: Model, network: "nn.Module", path: Path) -> VerificationReport:
+    """Compare the outputs of a written network with those of the one it was traced from.
+
+    Raises:
+        RuntimeError: They differ: a bug of ours.
+    """
+    import torch
+
+    image = probe_image(model)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        loaded = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+        outputs = compare_values(network.eval()(image), loaded(image), "torchscript")
+    return VerificationReport("torchscript", versioned("torch"), (outputs,))

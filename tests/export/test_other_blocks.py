@@ -1,0 +1,61 @@
+"""Exports of networks of other blocks, with other activations, stems and heads."""
+
+import pytest
+import torch
+
+from designspace.arch import published
+from designspace.export.export_model import export_model
+from designspace.export.read_model import read_model_file
+from designspace.pretraining.swav_network import trunk_of
+from designspace.space import load_space, parse_space, sample
+
+SPACES = ["AnyNetVA", "AnyNetVRE", "RegNetR", "RegNetZ", "EfficientNet-like", "ConvNeXt-like"]
+PYCLS = {"AnyNetVA", "AnyNetVRE", "RegNetR", "RegNetZ"}
+
+
+def model_of(name, **changes):
+    space = load_space(f"{name}@8")
+    return sample(parse_space({**space.source, **changes}, "test"), 1, seed=4).population.model(0)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_network_goes_to_code_torchscript_and_pycls(name, tmp_path):
+    model = model_of(name)
+    done = export_model(model, ["torchvision", "torchscript", "pycls", "vissl"], tmp_path)
+    verified = {report.target: report.checks for report in done.verification}
+    assert "outputs equal" in verified["torchvision"][-1]
+    assert "outputs equal" in verified["torchscript"][-1]
+    assert ("pycls" in verified) == (name in PYCLS)
+    if name != "RegNetR":
+        assert "supports RegNets" in done.refused["vissl"]
+    again = read_model_file(tmp_path / "model.yaml")
+    assert (again.body, again.skeleton, again.regnet) == (model.body, model.skeleton, model.regnet)
+
+
+def test_activations_of_regnets_go_along(tmp_path):
+    model = model_of("AnyNetXA", activation="silu", se_ratio=0.25)
+    done = export_model(model, ["torchvision", "pycls", "transformers"], tmp_path)
+    assert {report.target for report in done.verification} == {"torchvision", "pycls"}
+    assert "silu" in done.refused["transformers"]
+
+
+@pytest.mark.parametrize("name", ["RegNetZ-500MF", "RegNetZ-4.0GF-head"])
+def test_timm_builds_regnetz(name, tmp_path):
+    done = export_model(published(name).at(64), ["timm"], tmp_path, outputs=False)
+    assert not done.refused
+    assert [report.target for report in done.verification] == ["timm"]
+
+
+def test_resnets_go_to_pycls_and_code(tmp_path):
+    model = published("ResNet-50").at(32)
+    done = export_model(model, ["pycls", "torchvision"], tmp_path, outputs=False)
+    assert not done.refused
+    read = read_model_file(next((tmp_path / "pycls").glob("*.yaml")))
+    assert read.body == model.body
+    assert read.skeleton.stem == "conv7_pool"
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_trunks_have_the_stated_width(name):
+    model = model_of(name)
+    assert trunk_of(model).eval()(torch.zeros(2, 3, 8, 8)).shape == (2, model.output_width)
