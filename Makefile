@@ -8,7 +8,7 @@ BASE   := $(VENV)/.base
 EXTRAS := $(VENV)/.extras
 DEV    := $(VENV)/.dev
 
-.PHONY: help install demo tutorial test test-slow lint faults gpu newcomer bench bench-train bench-analysis bench-pretrain reference reference-report docs clean
+.PHONY: help install demo tutorial test test-slow lint faults gpu newcomer bench bench-train bench-analysis bench-pretrain pretraining-proof reference reference-report docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -84,6 +84,9 @@ reference: $(EXTRAS) ## the reference study, resumed where it stopped (`--dry-ru
 
 reference-report: $(BASE) ## analyze the kept journals of the reference study again, in seconds
 	$(BIN)/designspace study results/reference/study.yaml --only report
+
+pretraining-proof: $(EXTRAS) ## evaluate the kept pretraining with tuned rates, resumed where it stopped (hours; DATA=folder:PATH)
+	PATH="$(CURDIR)/$(BIN):$$PATH" results/pretraining/evaluate.sh "$(DATA)"
 
 docs: $(EXTRAS)   ## pages of the API from its docstrings, in .docs/
 	$(PIP) -e '.[docs]'

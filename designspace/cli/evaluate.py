@@ -41,6 +41,21 @@ def evaluate(
     scratch_epochs: Annotated[
         int | None, typer.Option(help="Epochs of supervised training from scratch.")
     ] = None,
+    supervised_pretraining: Annotated[
+        bool | None,
+        typer.Option(
+            "--supervised-pretraining",
+            help="Compare with the same trunk pretrained with all labels, in as many passes.",
+        ),
+    ] = None,
+    tune_lr: Annotated[
+        bool | None,
+        typer.Option(
+            "--tune-lr/--no-tune-lr",
+            help="Each training takes its learning rates from one grid, chosen on a fifth of its "
+            "own labels (default), or from the published protocol.",
+        ),
+    ] = None,
     schedule: Annotated[
         str | None,
         typer.Option(help="For detect: small, published, or auto (by data and device; default)."),
@@ -94,6 +109,8 @@ def evaluate(
         labels=labels,
         supervised=supervised,
         scratch_epochs=scratch_epochs,
+        supervised_pretraining=supervised_pretraining,
+        tune_lr=tune_lr,
         schedule=schedule,
         iterations=iterations,
         lr=lr,

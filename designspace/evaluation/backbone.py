@@ -34,6 +34,7 @@ class Backbone:
         source: Checkpoint in words.
         data: Data set that it was pretrained on, as the user named it; None if unknown.
         notes: Messages for the user, such as a damaged checkpoint.
+        passes: Passes over the images of its pretraining; None if unknown.
         prototypes: Head and prototypes of its pretraining; None for other weights.
     """
 
@@ -45,6 +46,7 @@ class Backbone:
     source: str
     data: str | None = None
     notes: tuple[str, ...] = ()
+    passes: int | None = None
     prototypes: PrototypeScorer | None = None
 
     def __post_init__(self) -> None:
@@ -141,4 +143,5 @@ def _with_statistics(
     data = run.data()
     side = run.recipe().side if side is None else side
     mean, std = tuple(data.mean), tuple(data.std)
-    return Backbone(model, weights, side, mean, std, source, data.source, notes)
+    passes = run.recipe().epochs
+    return Backbone(model, weights, side, mean, std, source, data.source, notes, passes)

@@ -1,6 +1,6 @@
 """Classification with a pretrained trunk, compared with a random trunk and supervised training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
+from designspace.arch import Model
+from designspace.data.augmentation import Normalizer
 from designspace.data.batches import Arrays, Batches, open_arrays
 from designspace.data.cache import Cache
 from designspace.data.decode import geometries
@@ -21,7 +24,9 @@ from designspace.evaluation.finetune import (
     low_shot_schedule,
     scratch_schedule,
     train_classifier,
+    train_network,
 )
+from designspace.evaluation.learning_rates import LearningRates, split_labels
 from designspace.evaluation.linear_probe import linear_accuracy
 from designspace.evaluation.options import DEFAULT_SHARES, EvaluationObserver, EvaluationOptions
 from designspace.evaluation.scores import ACCURACY, Score, ScoreBook, ScoreKey, ScoreKind, Task
@@ -31,12 +36,13 @@ from designspace.pretraining.knn import knn_accuracy
 from designspace.pretraining.multicrop import mixed_seed
 from designspace.pretraining.swav_network import trunk_of
 from designspace.runs import Recipe
+from designspace.training import checkpoint
 from designspace.training.devices import available_cores, prepare, resolve_devices
 
 # From this side on, images are cropped at random boxes and evaluated with a margin, as ImageNet's.
 _LARGE = 64
-# Images whose scores against all prototypes are in memory at once.
-_CHUNK = 4096
+# Images that pass through a network, or are scored against all prototypes, at once.
+_CHUNK = 512
 # Fraction of the labelled images that each seed of k-NN draws as its bank.
 _BANK = 0.9
 
@@ -136,6 +142,7 @@ class Classification:
             folder: Of the score journal and the lists of labelled images.
         """
         book = ScoreBook(folder, self._options.seeds, self._observer.note)
+        self._folder, self._rates = folder, LearningRates(folder, self._observer.note)
         low_shot = self._options.task is Task.LOWSHOT
         shares = (self._options.labels or DEFAULT_SHARES) if low_shot else (1.0,)
         scores = [score for share in shares for score in self._at_share(share, book, folder)]
@@ -151,28 +158,42 @@ class Classification:
             for seed in seeds:
                 rows = "\n".join(map(str, labelled[seed].tolist()))
                 write_text(folder / f"labels-{share:g}-seed{seed}.txt", rows + "\n")
+        # Part of the journal's keys: untuned scores of earlier versions are others.
+        tuned = "" if self._options.tune_lr is False else ", tuned rates"
         by_task: dict[Task, list[tuple[str, _Measure]]] = {
             Task.KNN: [("", self._nearest)],
             Task.LINEAR: [("", self._linear)],
-            Task.FINETUNE: [("", partial(self._train, finetune_schedule(count)))],
+            Task.FINETUNE: [
+                (tuned, partial(self._train, finetune_schedule(count), labelled[0])),
+            ],
             Task.LOWSHOT: [
-                (", fine-tuned", partial(self._train, low_shot_schedule(share, count))),
+                (
+                    f", fine-tuned{tuned}",
+                    partial(self._train, low_shot_schedule(share, count), labelled[0]),
+                ),
                 (", linear", self._linear),
             ],
         }
         compared: list[tuple[ScoreKind, str, _Measure]] = [
             (kind, kind.label + method, measure)
-            for kind in (ScoreKind.PRETRAINED, ScoreKind.RANDOM)
+            for kind in self._kinds()
             for method, measure in by_task[task]
         ]
         if self._options.with_supervised:
             scratch = scratch_schedule(count, self._options.scratch_epochs)
-            what = f"{ScoreKind.SCRATCH.label}, {scratch.epochs} epochs"
-            compared.append((ScoreKind.SCRATCH, what, partial(self._train, scratch)))
+            what = f"{ScoreKind.SCRATCH.label}, {scratch.epochs} epochs{tuned}"
+            train = partial(self._train, scratch, labelled[0])
+            compared.append((ScoreKind.SCRATCH, what, train))
         return [
             self._score(book, self._key(kind, what, share, count), measure, labelled)
             for kind, what, measure in compared
         ]
+
+    def _kinds(self) -> tuple[ScoreKind, ...]:
+        """Origins of the weights that are compared on every task."""
+        if self._options.supervised_pretraining:
+            return ScoreKind.PRETRAINED, ScoreKind.SUPERVISED, ScoreKind.RANDOM
+        return ScoreKind.PRETRAINED, ScoreKind.RANDOM
 
     def _key(self, kind: ScoreKind, what: str, share: float, count: int) -> ScoreKey:
         return ScoreKey(
@@ -191,7 +212,7 @@ class Classification:
         self, book: ScoreBook, key: ScoreKey, measure: _Measure, labelled: list[Tensor]
     ) -> Score:
         backbone, kind = self._backbone, key.kind
-        network = backbone.digest if kind is ScoreKind.PRETRAINED else str(backbone.model.body)
+        network = self._network_identity(kind)
         # Supervised training is shared by all tasks.
         scope = "" if kind is ScoreKind.SCRATCH else key.task
         identity = (scope, network, self._cache.content, self._split, backbone.side)
@@ -199,6 +220,13 @@ class Classification:
             key, identity, lambda seed: {ACCURACY: measure(kind, labelled[seed], seed)}
         )
         return score
+
+    def _network_identity(self, kind: ScoreKind) -> str:
+        """What determines the weights that a seed starts from."""
+        body = str(self._backbone.model.body)
+        if kind is ScoreKind.PRETRAINED:
+            return self._backbone.digest
+        return f"{body}, {self._backbone.passes} passes" if kind is ScoreKind.SUPERVISED else body
 
     def _labelled_rows(self, share: float, seed: int) -> Tensor:
         """Rows of the labelled images: a fraction of each class, which depends only on the seed."""
@@ -227,27 +255,104 @@ class Classification:
         bank = rows[drawn].to(f.train.device)
         return knn_accuracy(f.train[bank], f.train_labels[bank], f.val, f.val_labels, self._classes)
 
-    def _train(self, schedule: FinetuneSchedule, kind: ScoreKind, rows: Tensor, seed: int) -> float:
-        recipe = replace(self._recipe, batch_size=schedule.batch)
-        subset = None if len(rows) == len(self._arrays.train) else rows
-        batches = Batches(self._cache, recipe, self._device, rows=subset)
-        model = self._backbone.model.at(classes=self._classes)
-        weights = self._backbone.weights if kind is ScoreKind.PRETRAINED else None
+    def _train(
+        self,
+        schedule: FinetuneSchedule,
+        first: Tensor,
+        kind: ScoreKind,
+        rows: Tensor,
+        seed: int,
+    ) -> float:
+        """Train with labels; the rates are chosen once, with the labels of the first seed."""
+        if self._options.tune_lr is not False:
+            identity = (self._network_identity(kind), self._cache.content, self._backbone.side)
+            # As the scores, the choice from scratch is shared by all tasks.
+            scope = "" if kind is ScoreKind.SCRATCH else self._options.task
+            key = "; ".join(map(str, (scope, kind, len(first), schedule, *identity)))
+            validate = partial(self._held_out_loss, kind, first)
+            name = f"{kind.label}, {len(first)} labels"
+            schedule = self._rates.choose(name, key, schedule, validate)
+        batches, weights = self._batches(schedule, rows), self._weights(kind, seed)
         return train_classifier(
-            *(model, weights, batches, schedule, seed, self._device, self._observer.epochs),
+            *(self._classifier(), weights, batches, schedule, seed, self._device),
+            self._observer.epochs,
             autocast=self._autocast,
         )
 
+    def _network(
+        self,
+        weights: Mapping[str, Tensor] | None,
+        schedule: FinetuneSchedule,
+        rows: Tensor,
+        seed: int,
+    ) -> nn.Module:
+        """Train with the labels of some rows."""
+        batches = self._batches(schedule, rows)
+        return train_network(
+            *(self._classifier(), weights, batches, schedule, seed, self._device),
+            self._observer.epochs,
+            autocast=self._autocast,
+        )
+
+    def _classifier(self) -> Model:
+        return self._backbone.model.at(classes=self._classes)
+
+    def _batches(self, schedule: FinetuneSchedule, rows: Tensor) -> Batches:
+        recipe = replace(self._recipe, batch_size=schedule.batch)
+        subset = None if len(rows) == len(self._arrays.train) else rows
+        return Batches(self._cache, recipe, self._device, rows=subset)
+
+    def _held_out_loss(
+        self, kind: ScoreKind, rows: Tensor, schedule: FinetuneSchedule
+    ) -> tuple[float, float]:
+        """Error and cross-entropy on a fifth of the labelled images after training on the rest."""
+        labels = self._arrays.train_labels.cpu()[rows]
+        fit, held_out = (rows[part] for part in split_labels(labels))
+        network = self._network(self._weights(kind, 0), schedule, fit, 0).eval()
+        side, cache = self._backbone.side, self._cache
+        normalize = Normalizer(cache.mean, cache.std, side, self._device)
+        records, truth = self._arrays.train, self._arrays.train_labels[held_out.to(self._device)]
+        inside = slice((records.shape[1] - side) // 2, (records.shape[1] + side) // 2)
+        with torch.inference_mode():
+            chunks = torch.split(records[held_out.to(records.device), inside, inside], _CHUNK)
+            logits = torch.cat([network(normalize(c.to(self._device))) for c in chunks]).float()
+        error = float((logits.argmax(1) != truth).double().mean())
+        return error, float(functional.cross_entropy(logits, truth))
+
+    def _weights(self, kind: ScoreKind, seed: int) -> Mapping[str, Tensor] | None:
+        """Weights of the trunk that a seed starts from; None for random ones."""
+        if kind is ScoreKind.PRETRAINED:
+            return self._backbone.weights
+        return self._supervised_weights(seed) if kind is ScoreKind.SUPERVISED else None
+
+    def _supervised_weights(self, seed: int) -> Mapping[str, Tensor]:
+        """Train the trunk with all labels in as many passes as its pretraining, or read it."""
+        file = self._folder / f"supervised-{seed}.pt"
+        key = f"{self._network_identity(ScoreKind.SUPERVISED)}; {self._cache.content}"
+        state = checkpoint.load(file, key, torch.device("cpu"))
+        if state is None:
+            rows = torch.arange(len(self._arrays.train))
+            schedule = scratch_schedule(len(rows), self._backbone.passes)
+            self._observer.note(f"supervised pretraining: {schedule.epochs} passes, seed {seed}")
+            network = self._network(None, schedule, rows, seed)
+            weights = {k: v.cpu() for k, v in network.state_dict().items() if k[:3] != "fc."}
+            state = {"weights": weights}
+            checkpoint.save(file, key, state)
+        trunk: Mapping[str, Tensor] = state["weights"]
+        return trunk
+
     def _trunk_features(self, kind: ScoreKind, seed: int) -> ImageFeatures:
-        """Features of all images; a random trunk has fresh weights for each seed."""
-        pretrained = kind is ScoreKind.PRETRAINED
-        name = "pretrained" if pretrained else f"random {seed}"
+        """Features of all images; each seed has a random and a supervised trunk of its own."""
+        name = "pretrained" if kind is ScoreKind.PRETRAINED else f"{kind} {seed}"
         if name not in self._features:
             backbone, arrays = self._backbone, self._arrays
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                trunk = backbone.trunk() if pretrained else trunk_of(backbone.model)
-            trunk.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                trunk = trunk_of(backbone.model)
+            weights = self._weights(kind, seed)
+            if weights is not None:
+                trunk.load_state_dict(dict(weights))
+            trunk.to(device=self._device, memory_format=torch.channels_last)
             train, val = (
                 extract_features(
                     *(trunk, images, backbone.side, self._cache.mean, self._cache.std),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from designspace.arch import Model
@@ -96,6 +96,27 @@ def train_classifier(
 ) -> float:
     """Train a network with labels; return its validation accuracy in percent.
 
+    Args as of `train_network`.
+    """
+    network = train_network(
+        model, weights, batches, schedule, seed, device, on_epoch, autocast=autocast
+    )
+    correct, total_images = count_correct(network, batches)
+    return 100.0 * correct / total_images
+
+
+def train_network(
+    model: Model,
+    weights: Mapping[str, Tensor] | None,
+    batches: Batches,
+    schedule: FinetuneSchedule,
+    seed: int,
+    device: torch.device,
+    on_epoch: EpochCallback = lambda done, total, seconds_left: None,
+    autocast: torch.dtype | None = None,
+) -> nn.Module:
+    """Train a network with labels.
+
     Args:
         model: With its number of classes.
         weights: Of the trunk; None for random weights.
@@ -141,5 +162,5 @@ def train_classifier(
             step += 1
         per_epoch = (time.monotonic() - start) / (epoch + 1)
         on_epoch(epoch + 1, schedule.epochs, per_epoch * (schedule.epochs - epoch - 1))
-    correct, total_images = count_correct(network, batches, precision)
-    return 100.0 * correct / total_images
+    trained: nn.Module = network
+    return trained

@@ -20,6 +20,8 @@ _APPLIES_TO = {
     "labels": (Task.LOWSHOT,),
     "supervised": _CLASSIFIERS,
     "scratch_epochs": _CLASSIFIERS,
+    "supervised_pretraining": _CLASSIFIERS,
+    "tune_lr": _CLASSIFIERS,
     "schedule": (Task.DETECT,),
     "iterations": (Task.DETECT,),
     "lr": (Task.DETECT,),
@@ -55,6 +57,11 @@ class EvaluationOptions:
         supervised: Train the network from scratch for comparison; None does so for all tasks but
             k-NN, which takes seconds otherwise.
         scratch_epochs: Epochs of that training; None derives them from the number of images.
+        supervised_pretraining: Compare with the same trunk pretrained with all labels of the
+            training images, in as many passes as the pretraining.
+        tune_lr: Each network that is trained (fine-tuned or from scratch) takes its learning rates
+            from the same grid, chosen on a held-out fifth of its own labels; None does so, False
+            takes those of the published protocols.
         schedule: Detection: auto (published for COCO on a GPU, else small), small or published.
         iterations: Detection: overrides the schedule's.
         lr: Detection: overrides the schedule's peak learning rate.
@@ -70,6 +77,8 @@ class EvaluationOptions:
     labels: tuple[float, ...] | None = None
     supervised: bool | None = None
     scratch_epochs: int | None = None
+    supervised_pretraining: bool | None = None
+    tune_lr: bool | None = None
     schedule: str | None = None
     iterations: int | None = None
     lr: float | None = None

@@ -32,6 +32,7 @@ class ScoreKind(StrEnum):
     """Where the weights of a scored network come from."""
 
     PRETRAINED = "pretrained"
+    SUPERVISED = "supervised"
     RANDOM = "random"
     SCRATCH = "scratch"
 
@@ -43,6 +44,7 @@ class ScoreKind(StrEnum):
 
 _LABELS = {
     ScoreKind.PRETRAINED: "pretrained",
+    ScoreKind.SUPERVISED: "supervised pretraining",
     ScoreKind.RANDOM: "random trunk",
     ScoreKind.SCRATCH: "supervised from scratch",
 }

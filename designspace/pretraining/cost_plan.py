@@ -14,6 +14,7 @@ import torch
 from designspace.arch import Model
 from designspace.arch.quantity import format_quantity
 from designspace.errors import InputError
+from designspace.pretraining.loader_plan import LoaderPlan, plan_loader
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
 from designspace.pretraining.swav_network import SwavNetwork
 
@@ -73,6 +74,7 @@ class CostPlan:
         teraflops: Assumed sustained rate of one GPU, 10^12 operations per second.
         images_per_second: Over all GPUs.
         days: Duration.
+        loader: Cores, network and disk that feed the GPUs.
     """
 
     model: str
@@ -95,6 +97,7 @@ class CostPlan:
     teraflops: float
     images_per_second: float
     days: float
+    loader: LoaderPlan
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -126,6 +129,7 @@ class CostPlan:
             f"  sent per iteration {_gib(self.communicated)}   GiB by each GPU",
             f"  at {self.teraflops:g} Tflop/s per GPU: "
             f"{format_quantity(self.images_per_second)} images/s, {self.days:.2f} days",
+            f"  loader             {self.loader}",
         ]
         return "\n".join(line for line in lines if line)
 
@@ -203,6 +207,7 @@ def plan_pretraining(
         teraflops=teraflops,
         images_per_second=rate,
         days=iterations * batch / rate / 86400,
+        loader=plan_loader(recipe, images, rate, gpus),
     )
 
 

@@ -27,7 +27,12 @@ from designspace.stats.arrays import FloatArray
 _MIN_PIXELS = 32
 # Metrics in the table only.
 _SECONDARY = ("AP50", "AP75")
-_MARKERS = {"pretrained": (color(0), "o"), "random": (INK, "s"), "scratch": (color(1), "D")}
+_MARKERS = {
+    "pretrained": (color(0), "o"),
+    "supervised": (color(2), "^"),
+    "random": (INK, "s"),
+    "scratch": (color(1), "D"),
+}
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_each_score_stands_beside_random_and_supervised(place, cli):
     assert [s["what"] for s in scores] == [
         "pretrained",
         "random trunk",
-        "supervised from scratch, 2 epochs",
+        "supervised from scratch, 2 epochs, tuned rates",
     ]
     for score in scores:
         a = score["values"]

@@ -89,7 +89,7 @@ def test_supervised_training_is_announced_and_each_seed_has_its_own_time_left(we
     scores = run(weights, observer).scores
     assert [score.kind for score in scores] == [ScoreKind.PRETRAINED, ScoreKind.RANDOM]
     assert observer.left == []
-    result = run(weights, observer, supervised=True, scratch_epochs=2)
+    result = run(weights, observer, supervised=True, scratch_epochs=2, tune_lr=False)
     assert [score.kind for score in result.scores][2:] == [ScoreKind.SCRATCH]
     cost = "knn: supervised from scratch, 2 epochs, 1438 labels, seed {} of 2"
     assert [note for note in observer.notes if "scratch" in note] == [

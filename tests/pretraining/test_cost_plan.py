@@ -1,6 +1,7 @@
 """What a run costs, held against exact figures and against what torch really keeps."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from designspace.arch import published
 from designspace.errors import InputError
 from designspace.pretraining.cost_plan import plan_pretraining, stored_elements
+from designspace.pretraining.loader_plan import DECODED_PER_CORE
 from designspace.pretraining.recipe import load_recipe, parse_recipe, shipped_recipes
 from designspace.pretraining.swav_network import trunk_of
 
@@ -114,3 +116,14 @@ def test_wrong_plans_are_refused(refused):
     words = ("pretrain", "RegNetY-200MF", "--dry-run", "--images")
     assert "too deep for crops of 12 pixels" in refused(*words, "999")
     assert "no pretraining recipe 'seer'" in refused(*words, "9", "--recipe", "seer")
+
+
+def test_a_billion_images_count_cores_network_and_disk():
+    """SEER: 10^9 images of 108 KB are 108 TB; decoded to 256 x 256 x 3 bytes they are 197 TB."""
+    plan = plan_pretraining(published("RegNetY-256GF"), "seer-256gf", images=10**9)
+    loader = plan.loader
+    assert loader.encoded == 108 * 10**12
+    assert loader.cached == 10**9 * 256 * 256 * 3
+    assert loader.network == pytest.approx(plan.images_per_second * 108_000, rel=1e-6)
+    assert loader.cores == math.ceil(plan.images_per_second / DECODED_PER_CORE)
+    assert "take 197 TB of disk" in str(loader)
