@@ -101,7 +101,8 @@ def train_classifier(
     network = train_network(
         model, weights, batches, schedule, seed, device, on_epoch, autocast=autocast
     )
-    correct, total_images = count_correct(network, batches)
+    precision = torch.autocast(device.type, dtype=autocast, enabled=autocast is not None)
+    correct, total_images = count_correct(network, batches, precision)
     return 100.0 * correct / total_images
 
 
