@@ -17,7 +17,7 @@ def pretrain(
         str | None,
         typer.Option(
             help="digits, cifar10, cifar100, folder:PATH (classes, or images at any depth), "
-            "imagenet:PATH, or files:LIST (a text file of paths)."
+            "imagenet:PATH, files:LIST (a text file of paths), webdataset:PATTERN or hf:PATH."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,

@@ -25,7 +25,10 @@ def train(
     ],
     data: Annotated[
         str | None,
-        typer.Option(help="digits, cifar10, cifar100, folder:PATH or imagenet:PATH."),
+        typer.Option(
+            help="digits, cifar10, cifar100, folder:PATH, imagenet:PATH, webdataset:PATTERN or "
+            "hf:PATH."
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="dds, dds-25, dds-100, cifar, quick, or a .yaml file.")

@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
 
-from designspace.data.decode import Geometry, decode_file, make_record
+from designspace.data.decode import Geometry, decode_bytes, decode_file, make_record
 from designspace.data.sources import Items
 from designspace.data.splits import Split
 from designspace.errors import InputError
@@ -301,6 +301,8 @@ def _decode_chunk(job: _ChunkJob) -> tuple[_Chunk, list[str]]:
             if items.pixels is not None:
                 record = make_record(Image.fromarray(items.pixels[i]), geometry)
                 digest = hashlib.sha256(np.ascontiguousarray(items.pixels[i]).tobytes()).digest()
+            elif items.encoded is not None:
+                record, digest = decode_bytes(items.encoded[i], geometry)
             else:
                 record, digest = decode_file(path, geometry)
         except ValueError as error:

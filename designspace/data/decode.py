@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -119,6 +120,23 @@ def decode_file(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bytes
         tiff = path.lower().endswith((".tif", ".tiff"))
         hint = "; save one of more than 4 channels as a .npy file" if tiff else ""
         raise ValueError(f"not an image{hint}") from None
+    except Exception as error:  # decoders raise many types for a damaged file
+        raise ValueError(printable(str(error)) or type(error).__name__) from None
+
+
+def decode_bytes(data: bytes, geometry: Geometry) -> tuple[NDArray[np.uint8], bytes]:
+    """Decode an image in memory; return its record and the SHA-256 digest of its bytes.
+
+    Raises:
+        ValueError: It can't be decoded; the message says why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                return make_record(image, geometry), hashlib.sha256(data).digest()
+    except UnidentifiedImageError:
+        raise ValueError("not an image") from None
     except Exception as error:  # decoders raise many types for a damaged file
         raise ValueError(printable(str(error)) or type(error).__name__) from None
 

@@ -8,7 +8,6 @@ remainder of less than a batch, which differs between epochs.
 """
 
 import hashlib
-import io
 import json
 import os
 import tarfile
@@ -22,11 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from designspace.data.decode import Geometry, make_record
+from designspace.data.decode import Geometry, decode_bytes
 from designspace.errors import InputError, printable
 from designspace.io.atomic_write import make_folder, write_text
 
@@ -290,10 +288,10 @@ class _Lanes(IterableDataset[tuple[Tensor, list[str]]]):
         for _ in range(self._size):
             name, data = next(reader)
             try:
-                records.append(_decode(data, self._geometry))
-            except Exception as error:  # decoders raise many types for a damaged file
+                records.append(decode_bytes(data, self._geometry)[0])
+            except ValueError as error:
                 records.append(None)
-                problems.append(f"{name} ({printable(str(error))})")
+                problems.append(f"{name} ({error})")
         side, channels = self._geometry.side, self._geometry.channels
         black = np.zeros((side, side, channels), np.uint8)
         other = next((r for r in records if r is not None), black)
@@ -314,11 +312,6 @@ class _Lanes(IterableDataset[tuple[Tensor, list[str]]]):
             for row in rows.tolist():
                 name, data = found.pop(row)
                 yield f"{url}: {name}", data
-
-
-def _decode(data: bytes, geometry: Geometry) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data)) as image:
-        return make_record(image, geometry)
 
 
 @dataclass(frozen=True)
@@ -416,8 +409,8 @@ class ShardStream:
                 if i == each or len(records) == n:
                     break
                 try:
-                    records.append(_decode(data, self.geometry))
-                except Exception:  # named when training reads it
+                    records.append(decode_bytes(data, self.geometry)[0])
+                except ValueError:  # named when training reads it
                     continue
             if len(records) == n:
                 break

@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.data.encoded import (
+    EncodedImages,
+    EncodedPart,
+    load_labelled_shards,
+    load_saved_dataset,
+)
 from designspace.errors import InputError, printable
 from designspace.runs.options import parse_source
 
@@ -31,6 +37,7 @@ class Items:
         stamps: Size in bytes and modification time in ns of each file, (n, 2) int64.
         root: Folder of the files.
         pixels: Images in memory, (n, height, width, 3) uint8, or None.
+        encoded: Images that are no files of their own, named by `files`; or None.
     """
 
     labels: NDArray[np.int64]
@@ -38,6 +45,7 @@ class Items:
     stamps: NDArray[np.int64] | None = None
     root: str = ""
     pixels: NDArray[np.uint8] | None = None
+    encoded: EncodedImages | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +58,7 @@ class Items:
             stamps=None if self.stamps is None else self.stamps[rows],
             root=self.root,
             pixels=None if self.pixels is None else self.pixels[rows],
+            encoded=None if self.encoded is None else self.encoded.take(rows),
         )
 
 
@@ -100,11 +109,10 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
         return _digits(spec)
     if kind in ("cifar10", "cifar100"):
         return _cifar(spec, kind, Path(path) if path else home or Path("."), download)
+    if kind == "hf":
+        return _encoded(spec, *load_saved_dataset(spec, path))
     if kind == "webdataset":
-        raise InputError(
-            f"data is {spec!r}, which only pretraining streams; unpack it, and write folder:PATH",
-            "data",
-        )
+        return _encoded(spec, load_labelled_shards(spec, path))
     root = Path(path).expanduser()
     if kind == "files":
         return _ImageFolder(spec, kind, root.parent).load_list(root)
@@ -139,6 +147,17 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
         ) from None
     train, test = (Items(np.asarray(part.targets, np.int64), pixels=part.data) for part in parts)
     return Source(spec, tuple(parts[0].classes), train, test)
+
+
+def _encoded(spec: str, train: EncodedPart, test: EncodedPart | None = None) -> Source:
+    def items(part: EncodedPart) -> Items:
+        return Items(part.labels, files=part.names, encoded=part.images)
+
+    if not train.classes:
+        reason = "it has no column of classes, or no .cls files"
+        return Source(spec, (), items(train), None, no_labels=reason)
+    same = test is not None and test.classes == train.classes
+    return Source(spec, train.classes, items(train), items(test) if test and same else None)
 
 
 @dataclass

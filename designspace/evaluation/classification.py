@@ -23,8 +23,8 @@ from designspace.evaluation.finetune import (
     finetune_schedule,
     low_shot_schedule,
     scratch_schedule,
-    train_classifier,
     train_network,
+    validation_accuracy,
 )
 from designspace.evaluation.learning_rates import LearningRates, split_labels
 from designspace.evaluation.linear_probe import linear_accuracy
@@ -272,12 +272,9 @@ class Classification:
             validate = partial(self._held_out_loss, kind, first)
             name = f"{kind.label}, {len(first)} labels"
             schedule = self._rates.choose(name, key, schedule, validate)
-        batches, weights = self._batches(schedule, rows), self._weights(kind, seed)
-        return train_classifier(
-            *(self._classifier(), weights, batches, schedule, seed, self._device),
-            self._observer.epochs,
-            autocast=self._autocast,
-        )
+        network = self._network(self._weights(kind, seed), schedule, rows, seed)
+        batches = self._batches(schedule, rows)
+        return validation_accuracy(network, batches, self._device, self._autocast)
 
     def _network(
         self,

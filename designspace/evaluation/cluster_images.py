@@ -108,7 +108,7 @@ def _write(out: Path, features: ImageFeatures, pictures: NDArray[np.uint8]) -> C
         rows = rows[np.argsort(-similarity[rows], kind="stable")]
         name = f"prototype-{number:0{len(str(len(counts) - 1))}d}"
         _contact_sheet(pictures[rows[:_ON_SHEET]]).save(out / f"{name}.png")
-        if features.files:
+        if features.files and os.path.exists(features.files[rows[0]]):
             _link(make_folder(out / name), [features.files[row] for row in rows])
         for row in rows:
             file = features.files[row] if features.files else ""

@@ -84,23 +84,10 @@ def scratch_schedule(images: int, epochs: int | None = None) -> FinetuneSchedule
     return FinetuneSchedule(epochs, batch, lr, lr, 5e-4)
 
 
-def train_classifier(
-    model: Model,
-    weights: Mapping[str, Tensor] | None,
-    batches: Batches,
-    schedule: FinetuneSchedule,
-    seed: int,
-    device: torch.device,
-    on_epoch: EpochCallback = lambda done, total, seconds_left: None,
-    autocast: torch.dtype | None = None,
+def validation_accuracy(
+    network: nn.Module, batches: Batches, device: torch.device, autocast: torch.dtype | None = None
 ) -> float:
-    """Train a network with labels; return its validation accuracy in percent.
-
-    Args as of `train_network`.
-    """
-    network = train_network(
-        model, weights, batches, schedule, seed, device, on_epoch, autocast=autocast
-    )
+    """Return the accuracy of a trained network on the validation images, in percent."""
     precision = torch.autocast(device.type, dtype=autocast, enabled=autocast is not None)
     correct, total_images = count_correct(network, batches, precision)
     return 100.0 * correct / total_images

@@ -25,7 +25,7 @@ _DATA = (
     "folder:PATH",
     "imagenet:PATH",
     "files:LIST",
-    "webdataset:PATTERN",
+    *("webdataset:PATTERN", "hf:PATH"),
 )
 
 
@@ -118,7 +118,7 @@ def parse_source(spec: str) -> tuple[str, str]:
         return kind, ""
     if kind in ("cifar10", "cifar100"):
         return kind, path
-    if kind in ("folder", "imagenet"):
+    if kind in ("folder", "imagenet", "hf"):
         if not path:
             raise InputError(f"data is {spec!r}; add the folder, as in {kind}:PATH", "data")
         folder = os.path.expanduser(path)

@@ -129,7 +129,7 @@ def test_an_image_that_cannot_be_decoded_is_named_and_another_stands_in(write_sh
     found = [(len(records), problems) for records, problems in images.batches(8, 0, 0, 0, 0, 1, 1)]
     assert [n for n, _ in found] == [8, 8]
     (problem,) = [text for _, problems in found for text in problems]
-    assert "00003.png (cannot identify image" in problem
+    assert "00003.png (not an image)" in problem
     assert "shards/000.tar" in problem
     seen = Counter(joined(epoch(images, 8)))
     assert 3 not in seen

@@ -197,10 +197,11 @@ def test_fine_tuning_computes_in_the_type_of_autocast(monkeypatch):
     real_build = finetune.build
     monkeypatch.setattr(finetune, "build", build)
     schedule = FinetuneSchedule(3, 8, 0.1, 0.1, 0.0)
-    accuracy = finetune.train_classifier(
-        *(SMALL.at(classes=2), None, _Images(), schedule, 0, torch.device("cpu")),
-        autocast=torch.bfloat16,
+    device, images = torch.device("cpu"), _Images()
+    network = finetune.train_network(
+        SMALL.at(classes=2), None, images, schedule, 0, device, autocast=torch.bfloat16
     )
+    accuracy = finetune.validation_accuracy(network, images, device, torch.bfloat16)
     assert 0 <= accuracy <= 100
     assert seen == {torch.bfloat16}
 

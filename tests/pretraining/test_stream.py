@@ -23,6 +23,7 @@ from designspace.arch.model_file import write_model
 from designspace.data.decode import Geometry
 from designspace.data.shards import ShardStream, index_shards
 from designspace.data.sources import load_source
+from designspace.data.splits import split
 from designspace.errors import InputError
 from designspace.pretraining.crop_loader import StreamCropLoader
 from designspace.pretraining.distributed import ProcessGroupInfo
@@ -180,6 +181,8 @@ def test_too_many_undecodable_images_are_refused(place, cli):
     assert "Traceback" not in done.err
 
 
-def test_training_and_evaluation_say_what_streams_are_for():
-    with pytest.raises(InputError, match="only pretraining streams"):
-        load_source("webdataset:x.tar")
+def test_labels_of_shards_are_missing_where_they_are_needed(place):
+    source = load_source(f"webdataset:{place}/shards/{{000..002}}.tar")
+    assert (len(source.train), source.classes) == (60, ())
+    with pytest.raises(InputError, match="images without labels"):
+        split(source, "held-out")

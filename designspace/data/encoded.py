@@ -1,0 +1,176 @@
+"""Encoded images that are not files: data sets of Hugging Face `datasets`, and labelled shards."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from designspace.errors import InputError
+
+_SUFFIXES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
+# Shards are held in memory while their images are decoded into the cache.
+_MAX_BYTES = 8 << 30
+
+
+class EncodedImages(Protocol):
+    """Images by index, still encoded."""
+
+    def __getitem__(self, row: int) -> bytes:
+        """Return the encoded bytes of an image."""
+
+    def take(self, rows: NDArray[Any]) -> "EncodedImages":
+        """Select images by index."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPart:
+    """Images of a data set.
+
+    Attributes:
+        images: The images.
+        names: What identifies each; it changes with the content of the data set.
+        labels: Class of each, (n,) int64; -1 for images without labels.
+        classes: Class names; empty for images without labels.
+    """
+
+    images: EncodedImages
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """The image column of a data set of Hugging Face `datasets`, mapped from disk."""
+
+    dataset: Any
+    name: str
+
+    def __getitem__(self, row: int) -> bytes:
+        value = self.dataset[int(row)][self.name]
+        data: bytes = value["bytes"] or Path(value["path"]).read_bytes()
+        return data
+
+    def take(self, rows: NDArray[Any]) -> "_Column":
+        return _Column(self.dataset.select(rows.tolist()), self.name)
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    data: tuple[bytes, ...]
+
+    def __getitem__(self, row: int) -> bytes:
+        return self.data[row]
+
+    def take(self, rows: NDArray[Any]) -> "_InMemory":
+        return _InMemory(tuple(self.data[int(row)] for row in rows))
+
+
+def load_saved_dataset(spec: str, path: str) -> tuple[EncodedPart, EncodedPart | None]:
+    """Open a data set that `datasets` saved to disk; return its training and test images.
+
+    Args:
+        spec: hf:PATH, for messages.
+        path: Folder that `save_to_disk` wrote: a data set, or one with the splits train and
+            possibly test or validation.
+
+    Raises:
+        InputError: It isn't one, or has no column of images.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            f"data is {spec!r}; datasets is not installed: pip install "
+            "'designspace-regnet[datasets]'",
+            "data",
+        ) from None
+    try:
+        saved = datasets.load_from_disk(os.path.expanduser(path))
+    except (OSError, ValueError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"data is {spec!r}; not a saved data set: {text}", "data") from None
+    if not isinstance(saved, datasets.DatasetDict):
+        return _part(saved, spec), None
+    if "train" not in saved:
+        raise InputError(f"data is {spec!r}, with splits {', '.join(saved)}; none is train", "data")
+    test = next((saved[name] for name in ("test", "validation") if name in saved), None)
+    return _part(saved["train"], spec), None if test is None else _part(test, spec)
+
+
+def _part(dataset: Any, spec: str) -> EncodedPart:
+    import datasets
+
+    columns = dataset.features.items()
+    image = next((name for name, f in columns if isinstance(f, datasets.Image)), None)
+    label = next((name for name, f in columns if isinstance(f, datasets.ClassLabel)), None)
+    if image is None or not len(dataset):
+        what = "no image" if image else f"no column of images among {', '.join(dataset.features)}"
+        raise InputError(f"data is {spec!r}; it has {what}", "data")
+    names = tuple(f"{dataset._fingerprint}/{row}" for row in range(len(dataset)))
+    labels = np.full(len(dataset), -1, np.int64)
+    if label is not None:
+        labels = np.asarray(dataset[label][:], np.int64)
+    classes = tuple(dataset.features[label].names) if label is not None else ()
+    encoded = dataset.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    return EncodedPart(_Column(encoded, image), names, labels, classes)
+
+
+def load_labelled_shards(spec: str, pattern: str) -> EncodedPart:
+    """Read shards into memory, with the class of each image from the `.cls` file beside it.
+
+    Args:
+        spec: webdataset:PATTERN, for messages.
+        pattern: Paths or pipes, with braces.
+
+    Raises:
+        InputError: There is no such shard, it can't be read, or they are too large.
+    """
+    try:
+        from webdataset.shardlists import expand_urls
+        from webdataset.tariterators import tarfile_samples
+    except ImportError:
+        raise InputError(
+            f"data is {spec!r}; webdataset is not installed: pip install "
+            "'designspace-regnet[webdataset]'",
+            "data",
+        ) from None
+    names, images, texts, size = [], [], [], 0
+    try:
+        for sample in tarfile_samples({"url": url} for url in expand_urls(pattern)):
+            suffix = next((s for s in _SUFFIXES if s in sample), None)
+            if suffix is None:
+                continue
+            data = sample[suffix]
+            size += len(data)
+            if size > _MAX_BYTES:
+                raise InputError(
+                    f"data is {spec!r}, of more than {_MAX_BYTES >> 30} GiB, which only "
+                    "pretraining streams; unpack it, and write folder:PATH",
+                    "data",
+                )
+            names.append(f"{os.path.basename(sample['__url__'])}/{sample['__key__']}/{len(data)}")
+            images.append(data)
+            texts.append(sample.get("cls"))
+    except (OSError, EOFError) as error:
+        raise InputError(f"data is {spec!r}; {error.args[-1]}: {error}", "data") from None
+    if not images:
+        raise InputError(f"data is {spec!r}; its shards hold no image", "data")
+    labels, classes = _classes(texts)
+    return EncodedPart(_InMemory(tuple(images)), tuple(names), labels, classes)
+
+
+def _classes(texts: list[bytes | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Number the classes: as they are if all are numbers, else in the order of their names."""
+    if any(text is None for text in texts):
+        return np.full(len(texts), -1, np.int64), ()
+    words = [text.decode("utf-8", "replace").strip() for text in texts if text is not None]
+    if all(word.isdigit() for word in words):
+        numbers = np.array([int(word) for word in words], np.int64)
+        return numbers, tuple(map(str, range(int(numbers.max()) + 1)))
+    classes = tuple(sorted(set(words)))
+    index = {word: i for i, word in enumerate(classes)}
+    return np.array([index[word] for word in words], np.int64), classes
