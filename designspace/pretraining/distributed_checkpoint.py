@@ -9,7 +9,6 @@ import json
 import pickle
 import shutil
 import warnings
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,8 @@ _ALLOWED = {
     (f"{_MODULE}.filesystem", "_StorageInfo"),
     ("torch", "Size"),
     ("torch.serialization", "_get_layout"),
-    # Python 3.13 moved the classes.
-    *product(("pathlib", "pathlib._local"), ("PosixPath", "WindowsPath")),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "WindowsPath"),
 }
 
 
@@ -137,6 +136,8 @@ class _SafeReader(FileSystemReader):
 class _SafeUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Allow the classes of checkpoint metadata only."""
+        if module == "pathlib._local":  # where Python 3.13 has them
+            module = "pathlib"
         if (module, name) in _ALLOWED:
             return super().find_class(module, name)
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):

@@ -177,12 +177,19 @@ def _check(options: TrainOptions) -> None:
 
 def _check_together(runs: list[TrainOptions]) -> None:
     """Raise if runs that share processes need different settings of a whole process."""
+    if not any(_on_cuda(options) for options in runs):
+        return
     if len({(options.recipe.precision == "fp32", options.exact) for options in runs}) > 1:
         raise InputError(
             "runs has some that train in fp32 or exactly, and some that do not; train them one "
             "after the other",
             "runs",
         )
+
+
+def _on_cuda(options: TrainOptions) -> bool:
+    names = () if options.elsewhere else devices.resolve_devices(options.device)
+    return options.elsewhere or any(name.startswith("cuda") for name in names)
 
 
 class _Images:

@@ -1,6 +1,7 @@
 """Two gloo processes against one with the whole batch: whole networks (DDP) and parts (FSDP2)."""
 
 import copy
+import io
 import os
 import pickle
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -249,6 +251,16 @@ def test_a_checkpoint_cannot_run_what_it_names(both, tmp_path):
     (tmp_path / "checkpoint" / ".metadata").write_bytes(pickle.dumps(_Runs(tmp_path / "harm")))
     assert snapshot.read(tmp_path / "checkpoint", None, ProcessGroupInfo(CPU), CPU) is None
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_checkpoint_of_another_version_of_python_is_read():
+    """Python 3.13 names the module of paths in another way."""
+    path = Path("/checkpoint")
+    plain = pickle.dumps(path, protocol=2)
+    newer = plain.replace(b"cpathlib\n", b"cpathlib._local\n")
+    older = plain.replace(b"cpathlib._local\n", b"cpathlib\n")
+    for data in (newer, older):
+        assert snapshot._SafeUnpickler(io.BytesIO(data)).load() == path
 
 
 def norms(rank, folder):

@@ -95,9 +95,13 @@ def test_preparation_of_a_process(monkeypatch, precision, autocast, tf32):
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
-def test_runs_that_share_processes_need_the_same_settings(make_run, request_of, recipe, observer):
+def test_runs_that_share_processes_need_the_same_settings(
+    make_run, request_of, recipe, observer, monkeypatch
+):
     exact = replace(recipe, precision="fp32")
     pairs = [(make_run("a"), request_of()), (make_run("b"), request_of(recipe=exact))]
+    monkeypatch.setattr(devices, "resolve_devices", lambda device: ("cuda:0",))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     with pytest.raises(InputError, match="some that train in fp32 or exactly"):
         train_runs(pairs, observer)
 
