@@ -161,7 +161,8 @@ def draw_best_of_k(
 ) -> None:
     """Draw the expected best of k random models, with the range of a single search."""
     style = {"color": color, "linestyle": linestyle}
-    ax.plot(best.k, best.expected, label=label, gid=f"curve-{index}", **style)
+    marker = "o" if len(best.k) == 1 else None
+    ax.plot(best.k, best.expected, marker=marker, label=label, gid=f"curve-{index}", **style)
     if band:
         # Errors are percent: an open end reaches the edge.
         low, high = np.maximum(best.low, 0.0), np.minimum(best.high, 100.0)

@@ -38,7 +38,8 @@ def report_figures(findings: Findings) -> Iterator[Figure]:
     if pairs := neighbors(findings):
         yield _differences_figure(pairs)
         yield _edf_differences_figure(pairs, error_range(populations))
-    yield _best_of_k_figure(findings)
+    if any(len(p.best_of_k.k) > 1 for p in populations):
+        yield _best_of_k_figure(findings)
     for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
         if population.results.counted_parameters(varying=True):
             yield _bootstrap_figure(population, index, f"bootstrap_{key}")

@@ -354,7 +354,7 @@ def test_every_plot_takes_findings_and_writes_papers_with_embedded_fonts(tmp_pat
 def test_a_report_can_have_pdf_figures(tmp_path):
     from designspace.report.write_report import write_report
 
-    findings = findings_of(run(tmp_path / "a", n=8))
+    findings = findings_of(run(tmp_path / "a", n=16))
     index = write_report(findings, tmp_path / "out", figures=("svg",))
     assert 'href="figures/edf.png"' not in index.read_text()
     write_report(findings, tmp_path / "out", figures="pdf")
@@ -389,6 +389,14 @@ def test_plot_draws_runs_without_an_analysis(tmp_path, cli, refused):
     axes = designspace.plot_edf([designspace.load_run(runs[0]), runs[1]])
     drawn = [text.get_text().split("] ")[1] for text in axes.get_legend().get_texts()]
     assert drawn == ["space_0", "space_1"]
+
+
+def test_too_few_models_for_a_search_have_no_figure_of_it(tmp_path):
+    from designspace.report.report_figures import report_figures
+
+    keys = [figure.key for figure in report_figures(findings_of(run(tmp_path / "a", n=5)))]
+    assert "edf" in keys
+    assert "best_of_k" not in keys
 
 
 def test_more_populations_than_colors_are_small_multiples(tmp_path):
