@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from designspace.analysis.importers import import_results
     from designspace.analysis.quantized_linear_fit import fit_quantized_linear
     from designspace.api.findings import Findings, analyze, rank_agreement, refine
-    from designspace.api.model import Model, derive, export_best, load_model
+    from designspace.api.model import Model, derive, load_model
     from designspace.api.population import Population, sample
     from designspace.api.pretraining import (
         Diverged,
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from designspace.api.spaces import Space, list_spaces, load_space
     from designspace.arch.blocks import Block, BlockAxis, load_plugin, register_block
     from designspace.errors import InputError
+    from designspace.export.export_best import export_best
     from designspace.report.plot import plot_best_of_k, plot_edf, save_figure
     from designspace.stats.bootstrap import bootstrap
     from designspace.stats.comparison import compare
@@ -132,7 +133,7 @@ _MODULES = {
     "derive": "api.model",
     "edf": "stats.edf",
     "evaluate": "api.pretraining",
-    "export_best": "api.model",
+    "export_best": "export.export_best",
     "fit_quantized_linear": "analysis.quantized_linear_fit",
     "gather": "api.run",
     "import_results": "analysis.importers",

@@ -192,7 +192,7 @@ def test_every_verb_has_help_with_an_example():
         assert "Example" in command.callback.__doc__, command.callback
 
 
-def test_no_six_lines_stand_twice():
+def test_no_six_lines_are_repeated():
     seen = {}
     for name, path in MODULES.items():
         lines = [line.strip() for line in path.read_text().splitlines()]

@@ -86,20 +86,20 @@ def test_every_registered_claim_was_judged():
 
 
 @pytest.mark.parametrize("page", [STUDY / "README.md", ROOT / "README.md"])
-def test_the_claims_stand_in_the_pages_as_they_were_judged(page):
+def test_the_pages_state_the_verdicts_of_the_claims(page):
     lines = page.read_text().splitlines()
     for claim in SUMMARY["claims"]:
         assert any(line.startswith(row(claim)) for line in lines), row(claim)
 
 
-def test_the_populations_stand_in_the_page_as_they_are():
+def test_the_page_states_the_populations():
     for run in COUNTED:
         values = errors(run)
         numbers = f"{values.min():.1f} | {values.mean():.2f} | {values.std():.2f}"
         assert f"| `{run}` | {numbers} |" in PAGE
 
 
-def test_the_derived_models_stand_in_the_page_as_they_were_tested():
+def test_the_page_states_the_results_of_the_derived_models():
     seeds = [trials(f"derived/seed-{seed}") for seed in range(3)]
     models = pd.read_json(STUDY / "derived/seed-0/population.jsonl", lines=True)
     for index, name in enumerate(("from-findings", "from-published", "from-best-drawn")):
@@ -109,7 +109,7 @@ def test_the_derived_models_stand_in_the_page_as_they_were_tested():
         assert words in PAGE
 
 
-def test_how_far_to_trust_it_stands_in_the_page():
+def test_the_page_states_the_rank_agreement():
     for run in ("anynetxa", "regnetx"):
         (long,) = json.loads((STUDY / "report" / f"{run}-long.json").read_text())["schedules"]
         seeds = json.loads((STUDY / "report" / f"{run}-seeds.json").read_text())["seeds"]
@@ -120,7 +120,7 @@ def test_how_far_to_trust_it_stands_in_the_page():
 
 
 @pytest.mark.parametrize("part", ["loop", "se"])
-def test_what_was_compared_beside_the_claims_stands_in_the_page(part):
+def test_the_page_states_the_other_comparisons(part):
     (pair,) = json.loads((STUDY / part / "report" / "summary.json").read_text())["comparisons"]
     mean = pair["mean"]
     words = f"{mean['value']:+.2f} ({mean['low']:+.2f} to {mean['high']:+.2f})"

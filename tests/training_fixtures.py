@@ -13,7 +13,7 @@ from designspace.training.loky_workers import TaskResult
 from designspace.training.train_runs import TrainOptions, train_runs
 from designspace.training.trial_task import TrialTask, run_task
 
-FRAME = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
+SKELETON = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
 RECIPE = Recipe("tiny", epochs=3, batch_size=16, lr=0.1, zero_init_residual=True, pad=1)
 
 
@@ -63,7 +63,7 @@ def population(n):
     """n different small networks."""
     bodies = [Body((1, 1), (8, 8 * (i + 1)), (1.0, 1.0), (8, 8)) for i in range(n)]
     stages = BodyBatch.from_bodies(bodies)
-    return Population(FRAME, stages, cost(stages, FRAME))
+    return Population(SKELETON, stages, cost(stages, SKELETON))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def make_run(tmp_path):
 
     def make(name="run", n=3):
         sample = {"n": n, "budget": [], "seed": 0, "hash": f"tiny{n}"}
-        space = {"name": "tiny", "family": "anynet", "input": FRAME.to_dict(), "sample": sample}
+        space = {"name": "tiny", "family": "anynet", "input": SKELETON.to_dict(), "sample": sample}
         return Run.create(tmp_path / name, space, population(n))
 
     return make
@@ -139,7 +139,7 @@ def train_one():
 @pytest.fixture
 def recipe():
     """A recipe of three short epochs, resolved for the small networks."""
-    return RECIPE.at(FRAME.resolution)
+    return RECIPE.at(SKELETON.resolution)
 
 
 @pytest.fixture

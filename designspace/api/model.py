@@ -256,62 +256,6 @@ def derive(
     return DerivedModel.from_derivation(derivation)
 
 
-def export_best(
-    study: str | Path,
-    count: int,
-    targets: str | Sequence[str],
-    out: str | Path,
-    *,
-    population: str | None = None,
-    verify: bool | None = None,
-    outputs: bool | None = None,
-    nearest: bool = False,
-    resolution: int | None = None,
-    classes: int | None = None,
-) -> "list[Exported]":
-    """Export the best models of a study, with a manifest.
-
-    Args:
-        study: A run folder, or a folder of findings.
-        count: How many.
-        targets: As of `Model.export`.
-        out: Folder; each model gets its own inside.
-        population: Which population of the findings.
-        verify: As of `Model.export`.
-        outputs: As of `Model.export`.
-        nearest: As of `Model.export`.
-        resolution: Side of the input, in pixels, in place of the study's.
-        classes: Outputs of the classifier, in place of the study's.
-
-    Raises:
-        InputError: The folder is no study, or has no finished models.
-
-    Example:
-        >>> import designspace as ds
-        >>> run = ds.sample("RegNetX@8", n=3, flops="180K:220K", out="results/exported")
-        >>> for i, error in enumerate([3.0, 1.0, 2.0]):
-        ...     run.record(i, error=error)
-        >>> exports = ds.export_best("results/exported", 2, "pycls", "results/pycls")
-        >>> [exported.model.name for exported in exports]
-        ['exported-1', 'exported-2']
-    """
-    from designspace.export.export_best import export_best as export_models
-
-    names = [targets] if isinstance(targets, str) else list(targets)
-    return export_models(
-        Path(study),
-        count,
-        names,
-        Path(out),
-        population=population,
-        verify=verify,
-        outputs=outputs,
-        nearest=nearest,
-        resolution=resolution,
-        classes=classes,
-    )
-
-
 @dataclass(frozen=True)
 class DerivedModel(Model):
     """A derived network with the derivation behind it.

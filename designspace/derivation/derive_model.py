@@ -40,26 +40,7 @@ def derive_model(
 ) -> Derivation:
     """Derive a model with a target cost.
 
-    Args:
-        family: "regnetx" or "regnety" (squeeze-and-excitation); by default the source's own, or
-            "regnetx" from findings.
-        source: The model to scale, or a findings folder, whose typical best model is scaled.
-            Without it, the published model of the family nearest to the target is scaled.
-        flops: Target multiply-adds, such as 256e9 or "256G".
-        params: Target parameters.
-        acts: Target activations.
-        scale: Factor of flops instead of a target.
-        rule: How depth, width and resolution share the factor: width, depth, resolution, dw, dr,
-            wr, dwr or fast.
-        search: Sample this many models at the target and return the one with the lowest predicted
-            error; the predictor is fitted to the findings.
-        space: Space to sample for `search`; by default that of the findings.
-        seed: Seed for `search`.
-        population: Population of the findings; by default RegNets first, then by mean error.
-        imagenet: Use the ImageNet skeleton: 224 pixels, 1000 classes, stem 32, all strides 2.
-        resolution: Input resolution in pixels.
-        classes: Number of classes.
-        name: Name of the model.
+    The arguments are those of `designspace.derive`; `source` is a model, or a findings folder.
 
     Returns:
         The model, its parent, and the steps and warnings of the derivation.

@@ -21,10 +21,10 @@ _ABOUT = (
 
 
 def export_best(
-    study: Path,
+    study: str | Path,
     count: int,
-    targets: Sequence[str],
-    out: Path,
+    targets: str | Sequence[str],
+    out: str | Path,
     *,
     population: str | None = None,
     verify: bool | None = None,
@@ -36,23 +36,34 @@ def export_best(
     """Export the best models of a study, each to its own folder, and write manifest.json.
 
     Args:
-        study: A run folder, or an analysis folder.
+        study: A run folder, or a folder of findings.
         count: Number of models.
-        targets: As in `export_model`.
-        out: Folder of the files.
-        population: Population of the analysis; by default RegNets first, then by mean error.
-        verify: As in `export_model`.
-        outputs: As in `export_model`.
-        nearest: As in `export_model`.
+        targets: As of `Model.export`.
+        out: Folder; each model gets its own inside.
+        population: Population of the findings; by default RegNets first, then by mean error.
+        verify: As of `Model.export`.
+        outputs: As of `Model.export`.
+        nearest: As of `Model.export`.
         resolution: Input resolution in pixels; by default the study's.
         classes: Number of classes; by default the study's.
 
     Raises:
         InputError: The folder is not a study, or has no finished models.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=3, flops="180K:220K", out="results/exported")
+        >>> for i, error in enumerate([3.0, 1.0, 2.0]):
+        ...     run.record(i, error=error)
+        >>> exports = ds.export_best("results/exported", 2, "pycls", "results/pycls")
+        >>> [exported.model.name for exported in exports]
+        ['exported-1', 'exported-2']
     """
+    study, out = Path(study), Path(out)
     if count < 1:
         raise InputError(f"count is {count}; it must be at least 1", "count")
-    libraries = [find_target(name) for name in dict.fromkeys(targets)]
+    names = [targets] if isinstance(targets, str) else targets
+    libraries = [find_target(name) for name in dict.fromkeys(names)]
     options = ExportOptions(None, verify, outputs, nearest)
     models, run, name = best_models(study, count, population)
     data = None if run is None else run.data()

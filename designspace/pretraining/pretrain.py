@@ -131,26 +131,7 @@ def pretrain(
 ) -> PretrainResult | None:
     """Pretrain a trunk without labels; resume if the folder holds an unfinished run of the same.
 
-    Args:
-        model: The trunk.
-        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
-        out: Folder of the run.
-        recipe: A recipe, the name of a shipped one, or a YAML file.
-        epochs: Overrides the recipe's.
-        batch_size: Overrides the recipe's; learning rates scale with it.
-        lr: Overrides the recipe's peak learning rate.
-        accumulate: Overrides in how many parts each batch passes through the network.
-        weights: Checkpoint to start from: a pretraining, or a trunk of torchvision, timm,
-            transformers, VISSL or ClassyVision; None for random weights.
-        compile: Compile the trunk with torch.compile.
-        shard: Overrides whether parameters are sharded over processes (FSDP2) or replicated (DDP).
-        seed: Seed of weights, order and crops.
-        log: Where else the numbers go: tensorboard, mlflow, wandb, or objects as `MetricLogger`.
-        device: auto, cpu, cuda, cuda:N or mps.
-        threads: CPU threads; None for one per core, shared by the local processes.
-        download: Download the data set if it is missing.
-        cache: Folder of image caches and downloads; None for the user's cache folder.
-        observer: Receives progress.
+    The arguments are those of `designspace.pretrain`; `observer` receives progress.
 
     Returns:
         The result, or None in processes of torchrun other than the first.

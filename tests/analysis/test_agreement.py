@@ -31,7 +31,7 @@ def test_equal_and_opposite_orders():
     assert opposite.shift == pytest.approx(5 - 9)
 
 
-def test_seeds_and_models_are_told_apart():
+def test_variance_is_split_into_seeds_and_models():
     """Planted: 3 between models, 1 between seeds; the interval covers their share 0.9."""
     rng, covered, spreads = np.random.default_rng(1), 0, []
     for _ in range(500):

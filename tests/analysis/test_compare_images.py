@@ -24,7 +24,7 @@ def test_bits_come_back_as_they_were(tmp_path):
     assert (tmp_path / CORRECT_FILE).stat().st_size < 4 * 1000
 
 
-def test_damage_is_said(tmp_path):
+def test_damage_is_reported(tmp_path):
     append_correct(tmp_path, [(trial(0), np.ones(16, bool)), (trial(1), np.ones(24, bool))])
     with pytest.raises(InputError, match="different numbers of images"):
         read_correct(tmp_path)

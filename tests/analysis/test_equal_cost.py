@@ -38,7 +38,7 @@ def test_larger_networks_are_warned_about_first_and_compared_at_equal_cost():
     assert "May be explained by" in summary["verdict"]
 
 
-def test_ranges_that_miss_each_other_are_said_not_dropped():
+def test_ranges_that_miss_each_other_are_reported_not_dropped():
     rng = np.random.default_rng(1)
     found = analyze([sized(rng, "a", 1e6, 3e6, 0), sized(rng, "c", 2e8, 9e8, 0)])
     assert found.comparisons[0].at_equal("multiply-adds").method is None

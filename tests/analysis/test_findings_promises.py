@@ -300,7 +300,7 @@ def test_claims_are_rarely_supported_or_contradicted_wrongly(tmp_path):
         ("alpha: .nan\nclaims:\n  - {claim: x}", "alpha: must be"),
     ],
 )
-def test_a_wrong_claims_file_is_said(three, tmp_path, text, message):
+def test_a_wrong_claims_file_is_reported(three, tmp_path, text, message):
     (tmp_path / "claims.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
         judge_claims(tmp_path / "claims.yaml", three)
@@ -326,7 +326,7 @@ def test_the_summary_keeps_to_its_written_schema(three, tmp_path):
     assert found.models_frame().groupby("population").size().to_dict() == dict.fromkeys("abc", 40)
 
 
-def test_a_spreadsheet_is_given_no_formula():
+def test_no_cell_becomes_a_formula():
     text = to_csv(pd.DataFrame({"=a": ["=cmd()", "@x", -1.5, "plain"]}))
     assert text == "'=a\n'=cmd()\n'@x\n-1.5\nplain\n"
 

@@ -226,12 +226,12 @@ def test_a_pickle_is_never_opened(tmp_path, refused):
         ("error\n5\n", ("--error", "error", "--accuracy", "error"), "not both"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, refused, text, words, message):
+def test_what_is_wrong_is_reported(tmp_path, refused, text, words, message):
     (tmp_path / "t").write_text(text)
     assert message in refused("import", tmp_path / "t", "--out", tmp_path / "in", *words)
 
 
-def test_nothing_is_overwritten_unasked(tmp_path, cli, refused):
+def test_nothing_is_overwritten_without_force(tmp_path, cli, refused):
     (tmp_path / "t.csv").write_text("error\n5\n6\n")
     words = ("import", tmp_path / "t.csv", "--out", tmp_path / "in")
     assert cli(*words).code == 0
@@ -242,7 +242,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, cli, refused):
     assert "is a run folder" in refused("import", tmp_path / "t.csv", "--out", tmp_path / "run")
 
 
-def test_a_damaged_import_is_said(tmp_path, cli):
+def test_a_damaged_import_is_reported(tmp_path, cli):
     (tmp_path / "t.csv").write_text("error,x\n5,1\n6,2\n")
     cli("import", tmp_path / "t.csv", "--out", tmp_path / "in")
     models = tmp_path / "in" / "models.csv"
@@ -367,7 +367,7 @@ def test_scales_are_recognized_where_they_are_certain(tmp_path, text, options, e
     assert found.errors.tolist() == pytest.approx(errors)
 
 
-def test_what_is_known_of_each_model_is_kept(tmp_path, cli):
+def test_partial_rows_keep_their_values(tmp_path, cli):
     rows = [f'm{i % 39},{30 + i % 9},"1,{i:03d}.5",{8 + i % 5}' for i in range(40)]
     rows += ["m40,35,,odd", ",,,"]
     found, about = imported(tmp_path, "name,error,flops,d\n" + "\n".join(rows) + "\n")
@@ -469,7 +469,7 @@ def test_tables_as_people_have_them(tmp_path, content, options):
         (b"PK\x03\x04", "a workbook"),
     ],
 )
-def test_all_problems_of_a_table_are_said_at_once(tmp_path, content, message):
+def test_all_problems_of_a_table_are_reported_at_once(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         imported(tmp_path, content)
 
@@ -491,7 +491,7 @@ def test_pycls_settings_beyond_the_architecture_are_kept(tmp_path):
         imported(tmp_path, sweep, accuracy="nonsense")
 
 
-def test_a_run_of_failed_trials_is_said_to_be_one(tmp_path):
+def test_a_run_of_failed_trials_is_reported_as_such(tmp_path):
     text = "id,state,error\na,failed,\nb,failed,\n"
     (tmp_path / "import.yaml").write_text("name: x\n")
     (tmp_path / "models.csv").write_text(text)

@@ -12,7 +12,7 @@ from designspace.derivation.search_by_findings import fit_predictor
 from designspace.errors import InputError
 
 
-def test_findings_give_the_run_its_frame_and_its_best(study):
+def test_findings_have_the_skeleton_and_the_best_models_of_the_run(study):
     run, folder = study
     found = read_findings(folder)
     assert found.population == "regnetx"
@@ -112,7 +112,7 @@ def test_the_skill_of_a_search_without_a_signal_is_none():
     assert abs(np.mean(skills)) <= 0.06
 
 
-def test_a_space_without_models_of_the_target_is_said(study, refused, tmp_path):
+def test_a_space_without_models_of_the_target_is_reported(study, refused, tmp_path):
     words = ("derive", "--from", study[1], "--flops", "256G", "--search", 5)
     text = refused(*words, "--out", tmp_path / "m.yaml")
     assert "nearest seen" in text

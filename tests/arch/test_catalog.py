@@ -64,7 +64,7 @@ def test_the_256gf_at_other_sizes(resolution, billions):
 
 
 @pytest.mark.parametrize("word", ["regnety_4.0gf", "RegNetY-4GF", "REGNETY-4.0GF"])
-def test_names_are_found_however_they_are_written(word):
+def test_names_are_matched_in_any_spelling(word):
     assert published(word).name == "RegNetY-4.0GF"
 
 

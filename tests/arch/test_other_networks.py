@@ -79,7 +79,7 @@ def test_other_libraries_build_the_same(name):
     assert (found.flops, found.params, found.acts) == figures(model)
 
 
-def test_names_are_found_in_any_spelling():
+def test_published_names_are_matched_in_any_spelling():
     for name in ("resnet50", "ResNet_50", "resnet-50"):
         assert published(name).name == "ResNet-50"
     assert published_model("efficientnet_b0").name == "EfficientNet-B0"

@@ -184,7 +184,7 @@ def test_goals_are_held_against_medians():
         ([FAILED], 1, "0 of 0 goals met; outputs agree in 0 of 0 rows; 0 skipped, 1 failed"),
     ],
 )
-def test_the_table_says_what_was_met_and_what_agrees(tmp_path, rows, code, line):
+def test_the_table_shows_goals_and_agreement(tmp_path, rows, code, line):
     page, ended = bench.run(["edf"], False, tmp_path, lambda name, quick: rows)
     assert ended == code
     assert f"- outcome: {line}\n" in page
@@ -207,7 +207,9 @@ def test_a_quick_look_judges_no_goal(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["nowhere", "file", "folder", "half"])
-def test_a_wrong_checkout_is_said_before_anything_is_timed(tmp_path, monkeypatch, capsys, wrong):
+def test_a_wrong_checkout_is_reported_before_anything_is_timed(
+    tmp_path, monkeypatch, capsys, wrong
+):
     root = tmp_path / wrong
     if wrong == "file":
         root.write_text("")

@@ -145,7 +145,7 @@ def test_mistakes(name, change, message):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_residual_branches_start_at_zero_if_asked(block):
+def test_residual_branches_start_at_zero_on_request(block):
     extras = tuple((axis.name, (3.0,)) for axis in find_block(block).axes)
     body = Body((2,), (8,), (1.0,), (1,), 0.0, block, extras)
     network = build(Model("m", body, Skeleton(8, 4, 8, 1, (1,))), zero_init_residual=True)

@@ -43,7 +43,7 @@ def test_published_networks(cli, tmp_path):
     assert '"regnet"' in (tmp_path / "run" / "population.jsonl").read_text()
 
 
-def test_what_cannot_stand_side_by_side(refused, models, tmp_path):
+def test_models_that_cannot_be_gathered(refused, models, tmp_path):
     out = ("--out", tmp_path / "run")
     assert "are the same network" in refused("gather", models[0], models[0], *out)
     assert "one and RegNetX-200MF differ in input" in refused(

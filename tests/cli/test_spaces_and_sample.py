@@ -86,14 +86,14 @@ def test_bad_input_to_sample(refused, tmp_path, words, message):
     assert not (tmp_path / "x").exists()
 
 
-def test_an_unwritable_place_is_said(refused, tmp_path):
+def test_an_unwritable_place_is_reported(refused, tmp_path):
     (tmp_path / "file").write_text("x")
     message = refused("sample", "AnyNetXA@8", "-n", 2, "--out", tmp_path / "file" / "run")
     assert "cannot make folder" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_said(refused, tmp_path):
+def test_a_read_only_folder_is_reported(refused, tmp_path):
     tmp_path.chmod(0o500)
     assert "Permission denied" in refused("sample", "AnyNetXA@8", "-n", 2, "--out", tmp_path / "x")
 
@@ -142,7 +142,9 @@ def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
         (("analyze", "a", "--margin", "inf"), "--margin is inf"),
     ],
 )
-def test_mistakes_are_met_at_once_and_leave_nothing(refused, tmp_path, monkeypatch, words, said):
+def test_mistakes_are_reported_at_once_and_leave_no_files(
+    refused, tmp_path, monkeypatch, words, said
+):
     monkeypatch.chdir(tmp_path)
     assert said in refused(*words)
     assert list(tmp_path.iterdir()) == []

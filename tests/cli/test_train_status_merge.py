@@ -110,12 +110,12 @@ def test_training_of_which_nothing_is_left_exits_1(cli, run, tmp_path):
     assert outcome.out == "1 of 1 models: 0 complete, 1 failed (--retry trains them again)\n"
 
 
-def test_train_refuses_what_is_no_run_folder(refused, tmp_path):
+def test_train_refuses_other_folders(refused, tmp_path):
     assert "no run folder" in refused("train", tmp_path / "x", "--data", "digits")
     assert "is not a run folder" in refused("train", tmp_path, "--data", "digits")
 
 
-def test_several_runs_stop_when_they_are_told_apart(cli, refused, run, tmp_path):
+def test_several_runs_stop_when_they_are_separated(cli, refused, run, tmp_path):
     other, home = tmp_path / "other", ("--cache", tmp_path / "home")
     words = ("-n", 40, "--flops", "100K:300K", "--out")
     assert cli("sample", "AnyNetXE@8", *words, other).code == 0
@@ -150,7 +150,7 @@ def test_status_accounts_for_every_model(cli, run):
     assert "[10.0 | 15.0], n = 2" in text
 
 
-def test_watching_ends_when_nobody_trains(cli, run):
+def test_watching_ends_when_no_process_trains(cli, run):
     fill(run, {0: 10.0})
     assert "1 complete" in cli("status", run, "--watch").out
 

@@ -37,7 +37,7 @@ def test_records_are_the_images_with_room_around_them(images, tmp_path):
     assert (val[3] == np.asarray(Image.open(images / parts.val.files[3]))).all()
 
 
-def test_mean_and_deviation_are_those_of_the_training_pixels(images, tmp_path):
+def test_mean_and_std_are_those_of_the_training_pixels(images, tmp_path):
     cache = build_cache(
         parts_of(images), (Geometry(8, 8, pad=1), Geometry(8, 8)), tmp_path / "home"
     )
@@ -104,7 +104,7 @@ def test_unreadable_images_are_named_and_counted(images, tmp_path):
     assert "test/class1/001.png" in str(error.value)
 
 
-def test_a_build_that_is_killed_goes_on_where_it_was(images, tmp_path, monkeypatch):
+def test_a_killed_build_resumes(images, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK_SIZE", 8)
     decode, calls = module._decode_chunk, []
 
@@ -158,13 +158,13 @@ class _Killing:
         return os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_disk_that_is_too_small_is_met_before_decoding(images, tmp_path, monkeypatch):
+def test_a_small_disk_is_reported_before_decoding(images, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(InputError, match="choose a folder on a larger disk"):
         build_cache(parts_of(images), PLAIN, tmp_path / "home")
 
 
-def test_a_full_disk_is_said_in_words(images, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(images, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
@@ -173,7 +173,7 @@ def test_a_full_disk_is_said_in_words(images, tmp_path, monkeypatch):
         build_cache(parts_of(images), PLAIN, tmp_path / "home")
 
 
-def test_a_damaged_cache_is_said_in_words(images, tmp_path):
+def test_a_damaged_cache_is_reported(images, tmp_path):
     cache = build_cache(parts_of(images), PLAIN, tmp_path / "home")
     (cache.path / "meta.json").write_text("{")
     with pytest.raises(InputError, match="is damaged; remove that folder"):

@@ -94,7 +94,7 @@ def test_an_unknown_data_set(spec, said):
         load_source(spec)
 
 
-def test_a_folder_given_bare_is_told_its_spelling(images):
+def test_a_bare_folder_gets_a_hint(images):
     with pytest.raises(InputError, match=f"write folder:{images}"):
         load_source(str(images))
 
@@ -104,7 +104,7 @@ def test_imagenet_has_a_thousand_classes(images):
         load_source(f"imagenet:{images}")
 
 
-def test_cifar_is_not_downloaded_unasked(tmp_path):
+def test_cifar_is_downloaded_only_on_request(tmp_path):
     with pytest.raises(InputError, match="download=True"):
         load_source("cifar10", home=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -126,7 +126,7 @@ def test_the_digits_hold_out_a_fifth():
     assert abs(len(parts.val) / 1797 - 0.2) < 0.002
 
 
-def test_the_test_set_is_used_when_asked_for(images):
+def test_the_test_set_is_used_on_request(images):
     parts = split(load_source(f"folder:{images}"), "test")
     assert len(parts.train) == 48
     assert all(file.startswith("test/") for file in parts.val.files)
@@ -143,7 +143,7 @@ def test_choices_that_cannot_be(tmp_path, write_images):
         split(load_source(f"folder:{few}"), "held-out")
 
 
-def test_training_images_stand_in_a_mixed_order(images):
+def test_training_images_are_shuffled(images):
     labels = split(load_source(f"folder:{images}"), "test").train.labels
     assert 0 < labels[:24].sum() < 24
 

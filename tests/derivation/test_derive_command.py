@@ -69,7 +69,7 @@ def test_prediction_and_ratio(cli, tmp_path):
         (["--from", "RegNetY-16GF", "--scale", "2", "--name", "é"], "can't name a network"),
     ],
 )
-def test_mistakes_are_said_in_one_line(refused, tmp_path, words, message):
+def test_mistakes_are_reported_in_one_line(refused, tmp_path, words, message):
     assert message in refused("derive", *words, "--out", tmp_path / "m.yaml")
     assert not (tmp_path / "m.yaml").exists()
 

@@ -156,7 +156,7 @@ def test_a_factor_that_rounding_misses_warns_and_is_not_in_the_name():
     assert (exact.model.name, exact.warnings) == ("RegNetY-128GF-x2", ())
 
 
-def test_out_of_reach_is_said_with_the_distance():
+def test_out_of_reach_is_reported_with_the_distance():
     with pytest.raises(InputError, match=r"out of reach .* rule 'resolution'.*of the target"):
         scale_model(published("RegNetX-400MF"), RULES["resolution"], Target("params", 1e9))
     with pytest.raises(InputError, match=r"out of reach .* times the target"):
@@ -179,7 +179,7 @@ def test_small_images_scale_to_the_pixel_and_large_ones_to_four():
     assert large.skeleton.resolution == 316
 
 
-def test_family_and_frame():
+def test_family_and_skeleton():
     with_se = as_family(published("RegNetX-400MF"), "regnety")
     assert with_se.body.se_ratio == 0.25
     assert as_family(with_se, "regnety") is with_se
@@ -200,7 +200,7 @@ def test_the_nearest_published_model_is_the_start(target, name):
     assert nearest_published("regnety", target).name == name
 
 
-def test_what_lies_beyond_the_published_models_is_said():
+def test_what_lies_beyond_the_published_models_is_reported():
     assert beyond_published(published("RegNetY-200MF")) is None
     assert beyond_published(published("RegNetX-32GF")) is None
     larger = scale_model(published("RegNetX-32GF"), WIDTH, factor=10.0).model

@@ -249,7 +249,7 @@ def test_bad_coco_files_get_one_message(tmp_path, change, message):
     ("text", "message"),
     [("{", "is not JSON: .*line 1"), ("[1]", "must be a map"), ("[" * 10**5, "is not JSON")],
 )
-def test_files_that_are_no_annotations(tmp_path, text, message):
+def test_files_without_annotations_are_refused(tmp_path, text, message):
     root = coco_folder(tmp_path)
     (root / "annotations" / "instances_val2017.json").write_text(text)
     with pytest.raises(InputError, match=message):
@@ -359,7 +359,7 @@ def test_autocast_computes_the_trunk_in_16_bits():
     assert all(p.dtype == torch.float32 for p in network.parameters())
 
 
-def test_a_loss_that_is_not_finite_is_told():
+def test_a_loss_that_is_not_finite_is_reported():
     schedule = tiny().__class__(**{**vars(tiny()), "lr": 1e30})
     with pytest.raises(InputError, match=r"non-finite by iteration .* smaller lr than 1e"):
         train_detector(
@@ -385,7 +385,7 @@ def words(place, *more):
     ]  # fmt: skip
 
 
-def test_the_task_scores_beside_a_random_trunk_and_goes_on(place, cli, monkeypatch):
+def test_detection_is_compared_with_a_random_trunk_and_resumes(place, cli, monkeypatch):
     monkeypatch.setattr(task, "_SCENES", (16, 6))
     more = ("--data", "pasted:digits", "--iterations", "2", "--json")
     done = cli(*words(place, *more))

@@ -59,7 +59,7 @@ def classification(place, **options):
     return Classification(backbone, options, _Silent())
 
 
-def test_each_score_stands_beside_random_and_supervised(place, cli):
+def test_each_score_is_compared_with_random_and_supervised(place, cli):
     done = cli(*words(place, "--task", "linear", "--json"))
     assert done.code == 0, done.err
     scores = json.loads(done.out)
@@ -88,7 +88,7 @@ def test_run_again_it_repeats_nothing_and_supervised_training_is_shared(place, c
     assert json.loads(knn.out)[2]["values"] == json.loads(first.out)[2]["values"]
 
 
-def test_the_page_of_the_pretraining_has_the_scores_and_is_not_made_twice(place, cli):
+def test_the_page_has_the_scores_and_is_not_written_twice(place, cli):
     done = cli(*words(place, "--task", "linear"))
     index = place / "run" / "report" / "index.html"
     page = index.read_text()
@@ -101,7 +101,7 @@ def test_the_page_of_the_pretraining_has_the_scores_and_is_not_made_twice(place,
 
 
 @pytest.mark.slow
-def test_lowshot_writes_its_labels_and_tells_every_comparison(place, cli):
+def test_lowshot_writes_its_labels_and_names_every_comparison(place, cli):
     done = cli(*words(place, "--task", "lowshot", "--labels", "0.05"))
     assert done.code == 0, done.err
     for what in ("pretrained, fine-tuned", "pretrained, linear", "random trunk, linear", "scratch"):

@@ -34,7 +34,7 @@ def test_labels_are_fractions_or_percentages(labels, fractions):
 
 
 @pytest.mark.parametrize("labels", ["1", 1, ["10%", "1"]])
-def test_one_is_ambiguous_and_asks_which(labels):
+def test_labels_of_1_are_refused_as_ambiguous(labels):
     with pytest.raises(InputError, match=r"labels is 1; write 1% for one percent, or 1\.0 for all"):
         parse_labels(labels)
 
@@ -47,7 +47,7 @@ def test_other_values_are_refused(labels):
 
 
 @pytest.mark.parametrize("task", list(Task))
-def test_only_knn_skips_supervised_training_unless_asked(task):
+def test_only_knn_skips_supervised_training_by_default(task):
     assert EvaluationOptions(task, "digits").with_supervised is (task is not Task.KNN)
     if task not in (Task.DETECT, Task.FEATURES):
         for supervised in (False, True):

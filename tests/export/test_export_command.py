@@ -150,20 +150,20 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
         (["m.yaml", "--to", "tensorflow"], "no export target 'tensorflow'"),
         (["RegNetY-129GF", "--to", "timm"], "did you mean RegNetY-12"),
         (["m.yaml", "--to", "timm", "--weights", "none.pth"], "no file none.pth"),
-        (["m.yaml", "--best", "2"], "no run folder"),
+        (["m.yaml", "--best", "2"], "m.yaml is a file, not a run folder"),
         (["{run}", "--best", "0"], "count is 0"),
         (["{run}", "--best", "2", "--weights", "w.pth"], "fits one model"),
         (["{analysis}", "--best", "2", "--population", "b"], "no population 'b'"),
     ],
 )
-def test_mistakes_are_said_in_one_line(refused, small, study, monkeypatch, words, message):
+def test_mistakes_are_reported_in_one_line(refused, small, study, monkeypatch, words, message):
     run, analysis = study
     monkeypatch.chdir(small.parent)
     filled = [word.format(run=run, analysis=analysis) for word in words]
     assert message in refused("export", *filled, "--out", "x")
 
 
-def test_a_library_that_is_missing_is_said(refused, cli, small, tmp_path, monkeypatch):
+def test_a_missing_library_is_reported(refused, cli, small, tmp_path, monkeypatch):
     from designspace.export import verify
 
     monkeypatch.setattr(verify, "is_installed", lambda library: library != "timm")

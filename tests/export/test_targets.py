@@ -181,7 +181,7 @@ def test_a_random_regnet_is_represented_by_transformers_or_refused(regnet, se_ra
     assert same or regnet.b != 1
 
 
-def test_a_regnet_without_its_parameters_is_found_again_for_timm():
+def test_a_regnet_without_parameters_is_fitted_for_timm():
     body = published("RegNetX-400MF").body
     model = Model("free", body)
     changed = differences(model, TARGETS["timm"].represent(model))
@@ -227,7 +227,7 @@ def test_timm_creates_the_model_by_its_name(tmp_path):
     assert network.default_cfg["input_size"] == (3, 32, 32)
 
 
-def test_failed_verification_is_a_bug_of_ours(tmp_path):
+def test_failed_verification_raises_runtime_error(tmp_path):
     target = TARGETS["torchvision"]
     export_model(SMALL, ["torchvision"], tmp_path, verify=False)
     path = tmp_path / "torchvision" / "small.py"

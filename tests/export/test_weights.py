@@ -23,9 +23,9 @@ from designspace.export.verify import random_state
 from designspace.export.weights import convert, read_weights, write_safetensors
 from designspace.networks import build
 
-FRAME = Skeleton(32, 10, 8, 2, (2, 2, 2, 2))
-Y = Model.from_regnet("y", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.25, FRAME)
-X = Model.from_regnet("x", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.0, FRAME)
+SKELETON = Skeleton(32, 10, 8, 2, (2, 2, 2, 2))
+Y = Model.from_regnet("y", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.25, SKELETON)
+X = Model.from_regnet("x", RegNetParams(8, 16, 18.0, 2.2, 1.0, 8), 0.0, SKELETON)
 
 
 def names(model, style):
@@ -297,7 +297,7 @@ def test_missing_unknown_and_misshapen_keys_are_listed(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_files_that_are_no_checkpoints(tmp_path, name, content, message):
+def test_files_that_are_not_checkpoints(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
@@ -322,7 +322,7 @@ def test_python_objects_in_a_checkpoint_are_not_opened(tmp_path, capsys, write, 
 
 
 @pytest.mark.parametrize("name", ["README.md", "w.npz", "w.safetensors", "w.pth"])
-def test_files_of_other_kinds_get_words_of_ours(tmp_path, name):
+def test_files_of_other_kinds_get_clear_messages(tmp_path, name):
     (tmp_path / name).write_text("# A title\n\nmuch text, no arrays\n" * 50)
     with pytest.raises(InputError, match=r"not a readable checkpoint: (neither|not a safet)") as e:
         read_weights(tmp_path / name, Y)

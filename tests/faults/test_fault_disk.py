@@ -51,7 +51,7 @@ def verbs(study, table, model, out):
 
 
 @pytest.mark.parametrize("verb", ["sample", "import", "analyze", "derive", "export", "merge"])
-def test_a_full_disk_is_said_and_the_same_command_then_makes_it(
+def test_a_full_disk_is_reported_and_the_same_command_resumes(
     verb, small_study, table, model, tmp_path, times
 ):
     out, twin = tmp_path / "out", tmp_path / "twin"

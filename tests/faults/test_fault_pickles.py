@@ -92,7 +92,7 @@ def test_a_checkpoint_of_a_trial(kind, marker, small_study, tmp_path):
     assert checkpoint.load(path, "k", torch.device("cpu")) is None
 
 
-def test_training_tells_of_it_and_begins_that_trial_anew(marker, small_study, tmp_path, times):
+def test_training_reports_it_and_restarts_that_trial(marker, small_study, tmp_path, times):
     place = Path(shutil.copytree(small_study.sampled, tmp_path / "run"))
     (place / "checkpoints").mkdir()
     for index, kind in enumerate(("pickle of protocol 4", "torch.save")):
@@ -107,7 +107,7 @@ def test_training_tells_of_it_and_begins_that_trial_anew(marker, small_study, tm
     assert small_study.results(place) == small_study.results(small_study.trained)
 
 
-def test_pretraining_tells_of_it_and_begins_anew(marker, small_study, tmp_path, refused):
+def test_pretraining_reports_it_and_restarts(marker, small_study, tmp_path, refused):
     out = tmp_path / "out"
     words = (
         *("pretrain", small_study.home / "small.yaml", "--data", "digits", "--recipe", "quick"),

@@ -209,7 +209,7 @@ BOMBS = {
 
 @KINDS
 @pytest.mark.parametrize("kind", BOMBS)
-def test_texts_made_to_take_long(load, kind, tmp_path):
+def test_texts_crafted_to_take_long(load, kind, tmp_path):
     path = tmp_path / "bomb.yaml"
     path.write_text(BOMBS[kind])
     assert attempt(load, path)
@@ -230,7 +230,7 @@ def test_a_pipe_is_not_waited_for(load, tmp_path):
 
 
 @KINDS
-def test_what_is_wrong_is_said_with_its_remedy(load, tmp_path):
+def test_mistakes_are_reported_with_a_remedy(load, tmp_path):
     """What, where, and what would be right: of each kind the same."""
     path = tmp_path / "mine.yaml"
     plain = yaml.safe_load(TEXTS[load][0])

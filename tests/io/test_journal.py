@@ -31,7 +31,7 @@ def test_a_missing_journal_is_empty(tmp_path):
     assert journal.read(tmp_path / "none.jsonl").records == ()
 
 
-def test_cut_at_every_byte_only_whole_records_stay_and_appending_goes_on(path):
+def test_after_a_cut_at_any_byte_whole_records_remain_and_appending_works(path):
     whole = path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
     for cut in range(len(whole) + 1):
@@ -89,6 +89,6 @@ def test_other_json_is_refused(path, line):
         journal.read(path)
 
 
-def test_an_unwritable_journal_is_said(tmp_path):
+def test_an_unwritable_journal_is_reported(tmp_path):
     with pytest.raises(InputError, match="cannot write"):
         journal.append(tmp_path / "no" / "folder.jsonl", RECORDS)

@@ -42,7 +42,7 @@ def test_parameters_on_meta_are_those_counted(name):
     ("strides", "stem_stride", "side"),
     [((1, 2), 1, 8), ((2, 2), 1, 4), ((1, 1), 2, 8), ((2, 2), 2, 2)],
 )
-def test_strides_are_those_of_the_frame(strides, stem_stride, side):
+def test_strides_are_those_of_the_skeleton(strides, stem_stride, side):
     model = replace(SMALL, skeleton=Skeleton(16, 5, 8, stem_stride, strides))
     network = build(model)
     images = torch.randn(2, 3, 16, 16)

@@ -138,7 +138,7 @@ def test_sampling_depends_on_the_block_but_not_on_n(installed, tmp_path):
     assert wider.hash != space.hash
 
 
-def test_residual_branches_start_at_zero_if_asked(installed):
+def test_residual_branches_start_at_zero_on_request(installed):
     model = sample(load_space(str(SPACE)), 1).population.model(0)
     torch.manual_seed(0)
     images = torch.randn(2, 3, 8, 8)

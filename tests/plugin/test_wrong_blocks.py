@@ -18,11 +18,11 @@ from designspace.networks import build
 from designspace.training.trial_task import _is_out_of_memory
 
 RIGHT = inverted_residual.BLOCK
-FRAME = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
+SKELETON = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
 ARCH = Body(
     (1, 2), (8, 16), (1.0, 1.0), (1, 1), 0.0, RIGHT.name, (("t", (2.0, 3.0)), ("k", (3.0, 3.0)))
 )
-MODEL = Model("m", ARCH, FRAME)
+MODEL = Model("m", ARCH, SKELETON)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_cost_that_is_none(use, wrong, message):
 def test_what_a_package_keeps_of_its_counts_is_its_own(use):
     kept = np.full(1, 7)
     use(cost=lambda stages, skeleton: Cost(kept, kept, kept))
-    found = cost(BodyBatch.from_bodies([ARCH]), FRAME)
+    found = cost(BodyBatch.from_bodies([ARCH]), SKELETON)
     kept[:] = 9
     assert found.flops.tolist() == [7]
 

@@ -167,7 +167,7 @@ def test_another_trunk_in_the_folder(place, refused, tmp_path, many):
     assert "holds another pretraining (another trunk" in said
 
 
-def test_torn_checkpoints_are_told_by_evaluate_too(place, cli, refused, tmp_path, many):
+def test_torn_checkpoints_are_reported_by_evaluate_too(place, cli, refused, tmp_path, many):
     shutil.copytree(many[0], tmp_path / "torn")
     asked = ["evaluate", tmp_path / "torn", "--cache", place / "cache", "--seeds", "1", "--threads",
              "1", "--scratch-epochs", "1"]  # fmt: skip

@@ -105,7 +105,7 @@ def test_killed_and_run_again_gives_the_same_losses_and_weights(place, whole):
         assert torch.equal(tensor, b["network"][key]), key
 
 
-def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(place, whole, cli):
+def test_a_torn_checkpoint_is_reported_and_the_one_before_is_used(place, whole, cli):
     out = PretrainRun(place / "torn")
     subprocess.run(["cp", "-r", str(whole.path), str(out.path)], check=True)
     file = out.path / "checkpoint.pt"
@@ -186,7 +186,7 @@ def test_alarms_name_collapse_in_plain_words():
     )
 
 
-def test_more_prototypes_than_embeddings_is_told():
+def test_more_prototypes_than_embeddings_is_reported():
     recipe = load_recipe("quick")
     assert diagnostics.recipe_warnings(recipe, 11) == []
     (said,) = diagnostics.recipe_warnings(recipe.model_copy(update={"prototypes": 3000}), 11)
@@ -203,7 +203,7 @@ def test_more_prototypes_than_embeddings_is_told():
         ({"sinkhorn": {"epsilon": 0.001, "iterations": 3}}, "sinkhorn.epsilon 0.001 is so small"),
     ],
 )
-def test_what_a_recipe_would_never_use_is_told(changes, said):
+def test_unused_parts_of_a_recipe_are_reported(changes, said):
     recipe = parse_recipe(load_recipe("quick").to_dict() | changes, "mine.yaml")
     assert any(said in text for text in diagnostics.recipe_warnings(recipe, 11))
 
@@ -233,7 +233,7 @@ def test_a_long_epoch_is_looked_at_before_its_end(place, cli, monkeypatch):
     assert PretrainRun(place / "long").epochs()[0]["alarms"] == {}
 
 
-def test_going_on_is_told_and_tensorboard_takes_every_iteration(place, cli, whole):
+def test_resuming_is_reported_and_tensorboard_has_every_iteration(place, cli, whole):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     out = PretrainRun(place / "board")
     subprocess.run(["cp", "-r", str(whole.path), str(out.path)], check=True)

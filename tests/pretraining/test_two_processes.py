@@ -195,7 +195,7 @@ def test_two_processes_go_on_from_their_checkpoint_bit_for_bit(both, kind):
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_one_process_goes_on_where_two_were(both, kind, tmp_path):
+def test_one_process_resumes_a_run_of_two(both, kind, tmp_path):
     one, _, made = both
     shutil.copytree(made / f"{kind} half way", tmp_path / "run")
     folder = PretrainRun(tmp_path / "run")
@@ -219,7 +219,7 @@ def test_bfloat16_trains_as_float32_to_its_precision(both):
 
 
 @pytest.mark.parametrize("harm", ["truncated", "file missing", "not finished", "described wrongly"])
-def test_a_torn_checkpoint_of_two_is_told_and_the_one_before_is_used(both, harm, tmp_path):
+def test_a_torn_checkpoint_of_two_is_reported_and_the_one_before_is_used(both, harm, tmp_path):
     shutil.copytree(both[2] / "fsdp half way", tmp_path / "run")
     folder = PretrainRun(tmp_path / "run")
     there = folder.path / "checkpoint"

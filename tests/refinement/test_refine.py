@@ -143,7 +143,7 @@ def test_too_few_models_decide_nothing(tmp_path):
     assert {proposal.verdict for proposal in refined.proposals} == {"undecided"}
 
 
-def test_the_command_writes_once_and_says_what_is_wrong(tmp_path, cli, refused):
+def test_the_command_never_overwrites_and_reports_mistakes(tmp_path, cli, refused):
     run = study(tmp_path / "run", "AnyNetXC@16", falling_widths)
     out = tmp_path / "mine.yaml"
     outcome = cli("refine", run, "--out", out, "--json")

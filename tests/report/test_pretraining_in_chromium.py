@@ -9,7 +9,7 @@ if find_chromium() is None:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, True), (1200, False)])
-def test_nothing_overflows_complains_or_asks(tmp_path, width, dark):
+def test_nothing_overflows_logs_errors_or_loads_files(tmp_path, width, dark):
     from designspace.report.pretraining_page import write_pretraining_page
 
     index = write_pretraining_page(findings(), tmp_path / "out")

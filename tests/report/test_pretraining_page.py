@@ -87,7 +87,7 @@ def page(tmp_path_factory):
     return index.read_text()
 
 
-def test_the_page_says_what_was_found(page):
+def test_the_page_shows_the_findings(page):
     text = re.sub(r"\s+", " ", page)
     assert "Loss 3.000 after 10 of 10 epochs" in text
     assert "It stays at ln 64 = 4.159" in text
@@ -110,7 +110,7 @@ def test_the_page_says_what_was_found(page):
     assert not re.search(r"\bknn\b|lowshot|0\.01 of", text)
 
 
-def test_the_page_asks_no_server_and_names_are_escaped(page):
+def test_the_page_loads_nothing_and_escapes_names(page):
     assert "<script>alert(1)" not in page
     assert "mine &lt;script&gt;" in page
     assert "small &amp; fine" in page
@@ -120,7 +120,7 @@ def test_the_page_asks_no_server_and_names_are_escaped(page):
     assert len(page) < 2_000_000
 
 
-def test_the_page_is_well_formed_and_pictures_have_words(page):
+def test_the_page_is_well_formed_and_pictures_have_alt_text(page):
     class Reader(HTMLParser):
         def __init__(self):
             super().__init__()
@@ -163,7 +163,7 @@ def test_without_scores_or_pictures_it_says_so(tmp_path):
     assert findings(pictures=damaged).pictures is None
 
 
-def test_what_is_unfinished_or_wrong_is_said_first():
+def test_unfinished_runs_and_alarms_come_first():
     made = findings(epochs=4)
     assert made.warnings[0].startswith("This pretraining is not finished: 4 of 10 epochs")
     collapsing = [

@@ -55,7 +55,7 @@ def report(tmp_path_factory):
     return home / "out"
 
 
-def test_the_page_asks_no_server_and_names_are_escaped(report):
+def test_the_page_loads_nothing_and_escapes_names(report):
     page = (report / "index.html").read_text()
     assert len(page) < 5_000_000
     assert "<script>alert(1)" not in page
@@ -66,7 +66,7 @@ def test_the_page_asks_no_server_and_names_are_escaped(report):
     assert "default-src 'none'" in page
 
 
-def test_the_page_is_well_formed_and_its_pictures_have_words(report):
+def test_the_page_is_well_formed_and_pictures_have_alt_text(report):
     class Reader(HTMLParser):
         def __init__(self):
             super().__init__()
@@ -178,7 +178,7 @@ def test_numbers_lie_beside_it(report):
         assert (report / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_what_is_unfinished_or_failed_is_said_and_bounded(tmp_path, cli):
+def test_unfinished_and_failed_models_are_reported_and_bounded(tmp_path, cli):
     path = run(tmp_path / "part", states={2: "failed", 3: "diverged", 7: None})
     outcome = cli("analyze", path, "--out", tmp_path / "out", "--json")
     found = json.loads(outcome.out)["populations"][0]

@@ -59,7 +59,7 @@ def test_the_same_population_may_grow_and_keeps_its_trials(tmp_path):
     assert [t.index for t in folder.trials()] == [2]
 
 
-def test_sampling_killed_between_its_two_files_goes_on(tmp_path):
+def test_sampling_killed_between_its_two_files_resumes(tmp_path):
     folder = make(tmp_path / "run")
     space, models = folder.space(), folder.population_file.read_bytes()
     folder.space_file.unlink()
@@ -78,7 +78,7 @@ def test_another_population_is_refused_and_nothing_is_lost(tmp_path, other):
     assert folder.population_file.read_bytes() == before
 
 
-def test_a_truncated_population_is_said_with_the_remedy(tmp_path):
+def test_a_truncated_population_is_reported_with_the_remedy(tmp_path):
     folder = make(tmp_path / "run")
     lines = folder.population_file.read_text().splitlines(keepends=True)
     folder.population_file.write_text("".join(lines[:2]))
@@ -127,7 +127,7 @@ def test_an_impossible_trial_is_refused(tmp_path, change, message):
         folder.trials()
 
 
-def test_what_is_no_run_folder_is_said(tmp_path):
+def test_other_folders_are_refused(tmp_path):
     with pytest.raises(InputError, match="no run folder"):
         Run.open(tmp_path / "none")
     with pytest.raises(InputError, match=r"has no space\.yaml"):

@@ -203,7 +203,7 @@ def test_unknown_names_list_the_known(text, message):
         load_space(text)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_binary_files_are_refused(tmp_path):
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         load_space(str(tmp_path / "x.yaml"))

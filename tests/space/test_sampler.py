@@ -13,7 +13,7 @@ PAPER_BUDGET = (Budget.parse("flops", "360M:400M"),)
 
 
 @pytest.mark.parametrize("name", ["AnyNetXA", "AnyNetXE", "RegNetX"])
-def test_first_models_do_not_depend_on_how_many_are_asked_for(name):
+def test_first_models_do_not_depend_on_n(name):
     space = load_space(name)
     few, many = (sample(space, n, PAPER_BUDGET, seed=3).population for n in (40, 160))
     assert few.ids == many.ids[:40]
@@ -118,7 +118,7 @@ def test_budget_spellings_agree():
 @pytest.mark.parametrize(
     "text", ["", "400M", "400M:300M", "a:b", "1:2:3", "-1:5", "400M±x%", "0:0"]
 )
-def test_bad_budgets_say_what_is_right(text):
+def test_bad_budgets_get_a_hint(text):
     with pytest.raises(InputError, match=r"360M|low end|not a percentage"):
         Budget.parse("flops", text)
 

@@ -50,7 +50,7 @@ def results(errors, states=None, name="a", all_finished=False):
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_failed_models_had_done_lies_within_the_bounds(states, seed):
+def test_any_errors_of_failed_models_are_within_the_bounds(states, seed):
     rng = np.random.default_rng(seed)
     drawn = {"complete": lambda: rng.uniform(20, CHANCE), "diverged": lambda: CHANCE}
     errors = np.array([drawn.get(word, lambda: np.nan)() for word in states])

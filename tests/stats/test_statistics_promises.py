@@ -102,7 +102,7 @@ def test_expected_best_of_k_against_all_subsets():
         assert found.expected[i] == pytest.approx(with_)
 
 
-def test_normalised_weights_balance_the_bins_and_empty_bins_are_said():
+def test_normalized_weights_balance_the_bins_and_empty_bins_are_reported():
     complexity = np.array([1.0, 1.5, 1.8, 3.5])
     assert normalized_weights(complexity, 2, 1.0, 4.0).tolist() == pytest.approx(
         [1 / 6] * 3 + [0.5]
@@ -227,7 +227,7 @@ def test_unfinished_populations_are_read_in_sampled_order():
 
 
 @pytest.mark.parametrize("bad", [[], [np.nan], [1.0, np.inf], ["x"], [[1.0]]])
-def test_what_are_no_errors_is_said(bad):
+def test_values_that_are_no_errors_are_refused(bad):
     with pytest.raises(InputError):
         edf(bad)
 

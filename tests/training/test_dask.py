@@ -62,7 +62,7 @@ def test_nothing_at_the_address():
         connect("tcp://127.0.0.1:1", None, (), 1, timeout=0.5)
 
 
-def test_slurm_jobs_are_what_was_asked_for():
+def test_slurm_jobs_have_the_requested_options():
     pytest.importorskip("dask_jobqueue")
     cluster = job_cluster("slurm", ("queue=gpu", "walltime=04:00:00", "memory=8GB"))
     try:

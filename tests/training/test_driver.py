@@ -189,7 +189,7 @@ def test_several_runs_take_turns_the_shortest_first(make_run, tasks, observer, i
     assert [trial.index for trial in two.trials()] == [0, 1, 2, 3]
 
 
-def test_models_of_several_runs_are_told_apart(make_run, tasks, observer, inline):
+def test_notes_name_the_run_of_several(make_run, tasks, observer, inline):
     work = lambda task: TaskResult(task, None, "its worker died")  # noqa: E731
     shares = [RunPlan(make_run(n, n=4), [replace(tasks[0], run_index=i)], (), [5] * 4)
               for i, n in enumerate(("one", "two"))]  # fmt: skip

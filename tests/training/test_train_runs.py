@@ -56,7 +56,7 @@ def test_finished_trials_are_not_trained_again(make_run, request_of, train, obse
     assert folder.trials_file.read_bytes().startswith(before)
 
 
-def test_recipe_yaml_tells_what_was_trained(make_run, request_of, train, images):
+def test_recipe_yaml_records_what_was_trained(make_run, request_of, train, images):
     folder = make_run()
     train(folder, request_of(seed=4))
     data = folder.data()
@@ -129,14 +129,14 @@ def test_several_runs_train_as_each_would_alone(make_run, request_of, train, obs
     assert (one.data().seed, two.data().seed) == (3, 0)
 
 
-def test_a_run_given_twice(make_run, request_of, observer):
+def test_a_run_named_twice(make_run, request_of, observer):
     folder = make_run()
     twice = Run(folder.path / ".." / folder.name)
     with pytest.raises(InputError, match="twice"):
         train_runs([(folder, request_of()), (twice, request_of())], observer)
 
 
-def test_an_unwritable_folder_is_met_before_training(make_run, request_of, train, observer):
+def test_an_unwritable_folder_is_reported_before_training(make_run, request_of, train, observer):
     folder = make_run()
     folder.trials_file.mkdir()
     with pytest.raises(InputError, match="trials"):
@@ -173,7 +173,7 @@ def test_two_drivers_on_one_folder(make_run, request_of, train):
         train(folder, request_of())
 
 
-def test_failed_trials_are_trained_again_when_asked(make_run, request_of, train):
+def test_failed_trials_are_trained_again_on_request(make_run, request_of, train):
     folder = make_run()
     assert train(folder, request_of(time_limit=1e-9)).failed == 3
     assert train(folder, request_of()).failed == 3

@@ -32,7 +32,7 @@ def task(images, tmp_path, recipe, small_population):
     )
 
 
-def test_a_complete_trial_tells_all(task):
+def test_a_complete_trial_records_everything(task):
     trial = run_task(task).trial
     assert trial.state is TrialState.COMPLETE
     assert trial.error == trial.curve[-1]
@@ -150,7 +150,7 @@ def _epochs_of(task, monkeypatch):
         return run_task(task).trial, len(count)
 
 
-def test_a_trial_goes_on_from_its_last_epoch(task, monkeypatch):
+def test_a_trial_resumes_from_its_last_epoch(task, monkeypatch):
     undisturbed = run_task(task).trial
     task.checkpoint.unlink()
     _interrupted_after(task, monkeypatch, 2)
@@ -171,7 +171,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_used(task, monkeypatch, damage):
     assert _epochs_of(task, monkeypatch)[1] == 3
 
 
-def test_training_goes_on_where_no_checkpoint_can_be_written(task):
+def test_training_continues_without_checkpoints(task):
     task.checkpoint.parent.write_text("a file in the way")
     outcome = run_task(task)
     assert outcome.trial.state is TrialState.COMPLETE
@@ -203,7 +203,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(task, monkeypatch):
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.8, 0.999])
-def test_a_file_that_breaks_off_says_why_in_no_words_of_torch(task, share):
+def test_a_truncated_file_is_reported_without_torchs_message(task, share):
     checkpoint.save(task.checkpoint, "whole", {"weights": torch.zeros(10_000)})
     room = int(share * task.checkpoint.stat().st_size)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
