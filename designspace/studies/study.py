@@ -9,9 +9,10 @@ from typing import Any
 
 from designspace.analysis.claims import ClaimsFile, read_claims
 from designspace.api import findings as analysis
-from designspace.api.model import Model, derive, export_best, load_model
+from designspace.api.model import Model, derive, load_model
 from designspace.api.run import Run, gather
 from designspace.errors import InputError
+from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.studies.page import study_page
 from designspace.studies.plan import StudyPlan, models_to_train, plan_study
