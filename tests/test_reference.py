@@ -158,3 +158,15 @@ def test_it_is_small():
         path for path in STUDY.rglob("*") if path.is_file() and "checkpoints" not in path.parts
     ]
     assert sum(path.stat().st_size for path in files) < 20 * MIB
+
+
+def test_the_matched_control_stands_in_the_pages_as_it_is():
+    control, regnets = (errors_of(run) for run in ("anynetxe-4widths", "regnetx"))
+    for first, second in ((control, regnets), (errors_of("anynetxe"), control)):
+        mean = ds.compare(first, second).mean
+        words = f"{mean.value:+.2f} ({mean.low:+.2f} to {mean.high:+.2f})".replace("-", "−")
+        assert words in " ".join(PAGE.split())
+
+
+def errors_of(run):
+    return trials(run)["error"].iloc[:64].to_numpy()
