@@ -244,6 +244,8 @@ def find_run(path: str | None, folder: Path) -> Path | None:
 
 def _choose(summary: Summary, name: str | None, path: Path) -> Population:
     names = [population.name for population in summary.populations]
+    if not names:
+        raise InputError(f"{path}: populations: must have at least 1 with an error")
     if name is not None:
         if name not in names:
             raise InputError(f"{path} has no population {name!r}; {nearest(name, names)}")

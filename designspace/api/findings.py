@@ -174,6 +174,8 @@ def refine(
     from designspace.refinement.refine import study_run
 
     if isinstance(study, core.Findings):
+        if not study.populations:
+            raise InputError("study has no model with an error: every trial failed", "study")
         run, which = _path(population or study.populations[0].results.provenance.path), None
     else:
         run, which = _path(study), None if population is None else str(population)

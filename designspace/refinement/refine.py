@@ -90,6 +90,8 @@ def study_run(study: Path, population: str | None) -> Path:
             )
         return study
     runs = {entry.name: entry.path for entry in read_summary(file).populations}
+    if not runs:
+        raise InputError(f"{study}: no model has an error: every trial failed")
     chosen = next(iter(runs)) if population is None else population
     if chosen not in runs:
         raise InputError(f"{study} has no population {chosen!r}; {nearest(chosen, list(runs))}")

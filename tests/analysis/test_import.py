@@ -495,8 +495,12 @@ def test_a_run_of_failed_trials_is_reported_as_such(tmp_path):
     text = "id,state,error\na,failed,\nb,failed,\n"
     (tmp_path / "import.yaml").write_text("name: x\n")
     (tmp_path / "models.csv").write_text(text)
-    with pytest.raises(InputError, match="no model has an error: 2 failed; find the cause"):
-        load_populations([tmp_path])
+    (results,) = load_populations([tmp_path])
+    found = analyze([results])
+    assert (found.populations, found.without_errors) == ((), (results,))
+    (warning,) = narrate(found).warnings
+    assert warning.startswith("No model of ")
+    assert "all 2 trials failed" in warning
     (tmp_path / "models.csv").write_text("id,state,error\na,missing,\nb,complete,5\n")
     with pytest.raises(InputError, match="all_finished=True counts those"):
         load_populations([tmp_path])

@@ -126,7 +126,7 @@ def test_several_runs_stop_when_they_are_separated(cli, refused, run, tmp_path):
     outcome = cli(*train, "--until", 0.95)
     assert outcome.code == 0, outcome
     assert "may stop, at level 0.95" in outcome.err
-    assert f"{other} is worse than {run}" in outcome.err
+    assert f"the mean error of {other} is higher than that of {run}" in outcome.err
     assert outcome.out == "".join(f"{r}: 39 of 40 models: 39 complete\n" for r in (run, other))
     assert [end["complete"] for end in json.loads(cli(*train, "--until", 0.95, "--json").out)] == [
         39,
