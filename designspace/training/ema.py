@@ -15,8 +15,13 @@ class WeightAverage:
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Average in the network's current weights."""
+    def update(self, network: nn.Module, share: Tensor | None = None) -> None:
+        """Average in the network's current weights.
+
+        Args:
+            network: The network in training.
+            share: Fraction that the average takes over, (), on the device; by default 1 - decay.
+        """
         averages: list[Tensor] = list(self.network.parameters())
         values: list[Tensor] = list(network.parameters())
         for average, value in zip(self.network.buffers(), network.buffers(), strict=True):
@@ -25,4 +30,8 @@ class WeightAverage:
                 values.append(value)
             else:
                 average.copy_(value)
-        torch._foreach_lerp_(averages, values, 1 - self._decay)
+        if share is None:
+            torch._foreach_lerp_(averages, values, 1 - self._decay)
+            return
+        for average, value in zip(averages, values, strict=True):
+            average.lerp_(value, share.to(average.dtype))

@@ -39,8 +39,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float | Tensor) ->
     """Set the learning rate of all groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def updates_average(recipe: Recipe, step: int) -> bool:
-    """Return whether the weight average is updated after a step, counted from 0 over all epochs."""
-    return (step + 1) % recipe.ema_period == 0

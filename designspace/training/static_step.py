@@ -8,7 +8,7 @@ the device. The same steps run on a CPU.
 import gc
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -119,10 +119,23 @@ class StaticEpoch:
     """
 
     def __init__(
-        self, batches: Batches, device: torch.device, step: Callable[[Tensor, Tensor], Tensor]
+        self,
+        batches: Batches,
+        device: torch.device,
+        step: Callable[[Tensor, Tensor], Tensor],
+        settings: Sequence[Tensor] = (),
     ) -> None:
-        """Allocate the buffers; `step` trains on images and labels, and returns the loss."""
+        """Allocate the buffers.
+
+        Args:
+            batches: The data.
+            device: Where they are trained on.
+            step: Trains on images and labels, and returns the loss.
+            settings: Scalars that have a value of their own in each step.
+        """
         n = batches.steps_per_epoch
+        self._settings = tuple(settings)
+        self._values = torch.empty(n, len(self._settings), device=device)
         # CUDA's kernels need float32, and MPS has no float64.
         exact = torch.float64 if device.type == "cpu" else torch.float32
         self._batches, self._train = batches, step
@@ -135,12 +148,14 @@ class StaticEpoch:
         self.finite = torch.ones(1, dtype=torch.bool, device=device)
         self._flipped = self._resized = False
 
-    def load(self, seed: int, epoch: int, rates: list[float]) -> None:
-        """Begin an epoch with the learning rate of each of its steps."""
+    def load(self, seed: int, epoch: int, rates: list[float], values: Tensor | None = None) -> None:
+        """Begin an epoch with the learning rate and the settings (n, …) of each of its steps."""
         rows, drawn = self._batches.draw_epoch(seed, epoch)
         wait(self._counter)
         with SETUP:
             self._load(rows, drawn, rates)
+            if values is not None and self._settings:
+                _fill(self._values, values)
 
     def _load(self, rows: Tensor, drawn: Draw, rates: list[float]) -> None:
         self._flipped, self._resized = drawn.flips is not None, drawn.resized
@@ -158,6 +173,10 @@ class StaticEpoch:
         drawn = Draw(self._now(self._boxes), flips, self._resized)
         images, labels = self._batches.take(self._now(self._rows), drawn)
         self.rate.copy_(self._now(self._rates))
+        if self._settings:
+            values = self._now(self._values)
+            for i, setting in enumerate(self._settings):
+                setting.copy_(values[i])
         loss = self._train(images, labels)
         self.finite.logical_and_(torch.isfinite(loss))
         self._counter.add_(1)

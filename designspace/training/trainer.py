@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from designspace.runs import Recipe
 from designspace.training.accuracy import count_correct
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
+from designspace.training.mixup import mix, mixed_loss
+from designspace.training.optimizer import set_learning_rate, sgd
 from designspace.training.static_step import (
     SETUP,
     GraphedSteps,
@@ -23,6 +26,7 @@ from designspace.training.static_step import (
     StaticValidation,
     read,
 )
+from designspace.training.step_settings import StepSettings
 
 # Steps between two checks of the loss on a GPU, as each check synchronises.
 _CHECK_EVERY = 50
@@ -75,13 +79,8 @@ class Trainer:
             torch.compile(self.network) if compiled else self.network
         )
         self._recipe, self._seed, self._device, self._autocast = recipe, seed, device, autocast
-        self._optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            fused=True if device.type in ("cpu", "cuda") else None,
-        )
+        self._optimizer = sgd(self.network, recipe, device)
+        self._settings = StepSettings(recipe, device)
         # Only float16 needs loss scaling; bfloat16 has the range of float32.
         self._scaler = torch.amp.GradScaler(
             device.type, enabled=autocast is torch.float16 and device.type == "cuda"
@@ -121,12 +120,15 @@ class Trainer:
             self._train_static_epoch(batches, guard)
             return
         epoch, steps = self.epochs_done, batches.steps_per_epoch
+        values = self._settings.epoch(self._seed, epoch, steps)
         check_every = 1 if self._device.type == "cpu" else _CHECK_EVERY
         finite = torch.ones((), dtype=torch.bool, device=self._device)
         self.network.train()
         for step, (images, labels) in enumerate(batches.epoch(self._seed, epoch)):
             guard()
             rate = learning_rate(self._recipe, epoch * steps + step, steps)
+            for buffer, value in zip(self._settings.buffers(), values[step], strict=True):
+                buffer.copy_(value)
             loss = self._step(images, labels, rate)
             finite &= torch.isfinite(loss)
             if (step + 1) % check_every == 0 or step + 1 == steps:
@@ -136,12 +138,14 @@ class Trainer:
         epoch, steps = self.epochs_done, batches.steps_per_epoch
         if self._epoch is None:
             with SETUP:
-                self._epoch = StaticEpoch(batches, self._device, self._train_static)
+                self._epoch = StaticEpoch(
+                    batches, self._device, self._train_static, self._settings.buffers()
+                )
             self._graphs.append(GraphedSteps(self._epoch.step, self._device, self._drop_gradients))
         static, graph = self._epoch, self._graphs[0]
-        self._optimizer.param_groups[0]["lr"] = static.rate
+        set_learning_rate(self._optimizer, static.rate)
         rates = [learning_rate(self._recipe, epoch * steps + i, steps) for i in range(steps)]
-        static.load(self._seed, epoch, rates)
+        static.load(self._seed, epoch, rates, self._settings.epoch(self._seed, epoch, steps))
         self.network.train()
         for first in range(0, steps, _CHECK_EVERY):
             guard()
@@ -185,15 +189,18 @@ class Trainer:
         )
 
     def _step(self, images: Tensor, labels: Tensor, rate: float) -> Tensor:
-        self._optimizer.param_groups[0]["lr"] = rate
+        set_learning_rate(self._optimizer, rate)
         return self._train_static(images, labels)
 
     def _train_static(self, images: Tensor, labels: Tensor) -> Tensor:
         """Train on a batch at the optimizer's learning rate; return the loss."""
+        mixing = self._settings.mixing
         with self._precision():
-            loss = functional.cross_entropy(
-                self._forward(images), labels, label_smoothing=self._recipe.label_smoothing
+            outputs = self._forward(images if mixing is None else mix(images, mixing))
+            loss_of = partial(
+                functional.cross_entropy, outputs, label_smoothing=self._recipe.label_smoothing
             )
+            loss = loss_of(labels) if mixing is None else mixed_loss(loss_of, labels, mixing)
         if self._scaler.is_enabled():
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self._scaler.step(self._optimizer)
@@ -203,7 +210,7 @@ class Trainer:
             self._optimizer.step()
         self._drop_gradients()
         if self._average:
-            self._average.update(self.network)
+            self._average.update(self.network, self._settings.averaging)
         return loss.detach()
 
     def _drop_gradients(self) -> None:

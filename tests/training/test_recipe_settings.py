@@ -1,0 +1,136 @@
+"""Nesterov, no decay on norms and biases, mixup and the period of the weight average."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+import designspace as ds
+from designspace.errors import InputError
+from designspace.networks import build
+from designspace.runs import load_recipe
+from designspace.runs.recipe import parse_recipe
+from designspace.training.ema import WeightAverage
+from designspace.training.mixup import mix, mixed_loss, mixing_weights
+from designspace.training.optimizer import parameter_groups, set_learning_rate, sgd
+from designspace.training.step_settings import StepSettings
+
+CPU = torch.device("cpu")
+QUICK = load_recipe("quick")
+NEW = {"nesterov": True, "decay_norms": False, "mixup": 0.2, "ema_decay": 0.9, "ema_period": 4}
+
+
+def network():
+    torch.manual_seed(0)
+    return build(ds.sample("RegNetX@8", n=1, flops="180K:220K")[0])
+
+
+def test_older_recipes_read_and_are_written_as_before():
+    assert not {"nesterov", "decay_norms", "mixup", "ema_period"} & QUICK.to_dict().keys()
+    changed = replace(QUICK, **NEW)
+    assert parse_recipe(changed.to_dict(), "recipe") == changed
+    assert "nesterov: None, True" in QUICK.differences(changed)
+    with pytest.raises(InputError, match="nesterov needs a momentum"):
+        parse_recipe({**QUICK.to_dict(), "nesterov": True, "momentum": 0.0}, "recipe")
+
+
+def test_norms_and_biases_are_not_decayed():
+    model = network()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    recipe = replace(QUICK, decay_norms=False, weight_decay=0.5, momentum=0.0)
+    optimizer = sgd(model, recipe, CPU)
+    set_learning_rate(optimizer, 0.1)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for name, p in model.named_parameters():
+        expected = before[name] * (1 - 0.1 * 0.5) if p.ndim > 1 else before[name]
+        assert torch.allclose(p, expected), name
+    assert len(parameter_groups(model, QUICK)) == 1
+
+
+def test_nesterov_is_sgds():
+    assert sgd(network(), replace(QUICK, nesterov=True), CPU).param_groups[0]["nesterov"]
+
+
+def test_mixup_is_a_batch_mixed_with_its_reverse():
+    images, labels, weight = torch.rand(4, 3, 8, 8), torch.arange(4), torch.tensor(0.3)
+    assert torch.allclose(mix(images, weight)[0], 0.3 * images[0] + 0.7 * images[3])
+    outputs = torch.randn(4, 10)
+
+    def loss(targets):
+        return functional.cross_entropy(outputs, targets)
+
+    soft = 0.3 * functional.one_hot(labels, 10) + 0.7 * functional.one_hot(labels.flip(0), 10)
+    assert torch.allclose(mixed_loss(loss, labels, weight), functional.cross_entropy(outputs, soft))
+    weights = mixing_weights(0.2, 0, 1, 4000)
+    # Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1)).
+    assert weights.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert weights.var().item() == pytest.approx(1 / (4 * 1.4), abs=0.01)
+    assert torch.equal(weights, mixing_weights(0.2, 0, 1, 4000))
+    assert not torch.equal(weights[:10], mixing_weights(0.2, 0, 2, 10))
+
+
+def test_the_average_is_updated_once_a_period():
+    recipe = replace(QUICK, ema_decay=0.9, ema_period=3)
+    values = StepSettings(recipe, CPU).epoch(0, 1, 4)[:, 0]  # steps 5 to 8 of all
+    assert torch.allclose(values, torch.tensor([0.0, 0.1, 0.0, 0.0]))
+    model = torch.nn.Linear(2, 2)
+    average = WeightAverage(model, 0.9)
+    start = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight.add_(1)
+    average.update(model, torch.tensor(0.0))
+    assert torch.equal(average.network.weight, start)
+    average.update(model, torch.tensor(0.1))
+    assert torch.allclose(average.network.weight, start + 0.1)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_training_uses_all_of_them_and_static_steps_agree(tmp_path, static, monkeypatch):
+    """Static steps, which CUDA graphs replay, compute what the others do."""
+    from designspace.training import trial_task
+
+    real = trial_task.Trainer
+    monkeypatch.setattr(
+        trial_task, "Trainer", lambda *args, **options: real(*args, **options, static=static)
+    )
+    errors = {}
+    for name, recipe in (("plain", QUICK), ("new", replace(QUICK, **NEW))):
+        run = ds.sample("RegNetX@8", n=1, flops="180K:220K", out=tmp_path / name)
+        monkeypatch.setattr("designspace.training.train_runs.LokyWorkers", _Here)
+        run.train(data="digits", recipe=recipe, epochs=2, jobs=1, progress=False)
+        errors[name] = run.trials()[0].curve
+    assert errors["plain"] != errors["new"]
+    _SEEN.setdefault("new", errors["new"])
+    assert errors["new"] == _SEEN["new"]
+
+
+_SEEN: dict[str, tuple[float, ...]] = {}
+
+
+class _Here:
+    """Runs tasks in this process, one at a time."""
+
+    slots = 1
+    lost_devices: dict[str, str] = {}
+
+    def __init__(self, *_):
+        self.tasks = []
+
+    def submit(self, task):
+        self.tasks.append(task)
+
+    def wait(self, _):
+        from designspace.training.loky_workers import TaskResult
+        from designspace.training.trial_task import run_task
+
+        tasks, self.tasks = self.tasks, []
+        return [TaskResult(task, run_task(task)) for task in tasks]
+
+    def kill(self, task):
+        raise AssertionError
+
+    def close(self):
+        pass
