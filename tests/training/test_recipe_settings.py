@@ -1,6 +1,7 @@
 """Nesterov, no decay on norms and biases, mixup and the period of the weight average."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -114,7 +115,7 @@ class _Here:
     """Runs tasks in this process, one at a time."""
 
     slots = 1
-    lost_devices: dict[str, str] = {}
+    lost_devices: ClassVar[dict[str, str]] = {}
 
     def __init__(self, *_):
         self.tasks = []
