@@ -7,10 +7,11 @@ import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
-from designspace.arch import BOTTLENECK, BodyBatch
+from designspace.arch import ACTIVATIONS, BOTTLENECK, BodyBatch, block_axes, body_axes
 from designspace.arch.parameter_columns import one_group_width
 from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
+from designspace.space.schema import ACTIVATION
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 from designspace.stats.bootstrap import bootstrap
 
@@ -59,17 +60,22 @@ def candidates(space: Space, results: PopulationResults) -> list[Candidate]:
     values = _values(space, results)
     if space.family == "anynet":
         result += _graded(space, results)
-    single = [name for name in values if space.family == "regnet" or name in space.share]
+    single = [
+        name
+        for name in values
+        if space.family == "regnet" or name in space.share or name == ACTIVATION
+    ]
+    unordered = ("b", "g", ACTIVATION, *(axis.name for axis in block_axes(space.block)))
     for axis, columns in values.items():
         if axis in space.tie or len(space.axes[axis]) == 1:
             continue
-        # Axes of few, unordered values: b and g, and all axes of other blocks.
-        categorical = axis in ("b", "g") or (space.block != BOTTLENECK and axis not in _WORDS)
+        # Axes of few, unordered values: b and g, and other blocks' own.
+        categorical = axis in unordered
         if categorical and axis not in single:
             continue
         if categorical:
             result += _one_value(space, axis, columns[:, 0], results.counted_errors)
-        if len(space.axes[axis]) > 2:
+        if len(space.axes[axis]) > 2 and axis != ACTIVATION:
             result.append(_range(space, axis, columns, results.counted_errors))
     return result
 
@@ -80,17 +86,18 @@ def _values(space: Space, results: PopulationResults) -> dict[str, FloatArray]:
         return {name: v[:, None] for name, v in results.counted_parameters().items()}
     assert results.bodies is not None
     bodies = results.bodies.take(results.rows)
-    if bodies.block != BOTTLENECK:
-        sizes = {"d": bodies.depths.astype(np.float64), "w": bodies.widths.astype(np.float64)}
-        return {**sizes, **bodies.extras}
-    # A shared g is reduced where the 3x3 is narrower (DDS appendix D), so the maximum was drawn.
-    groups = bodies.group_widths.max(axis=1, keepdims=True)
-    return {
+    values: dict[str, FloatArray] = {
         "d": bodies.depths.astype(np.float64),
         "w": bodies.widths.astype(np.float64),
-        "b": bodies.bottleneck_ratios,
-        "g": groups.astype(np.float64),
+        **bodies.extras,
     }
+    if ACTIVATION in space.axes and bodies.activations is not None:
+        values[ACTIVATION] = bodies.activations[:, None].astype(np.float64)
+    present = body_axes(bodies.block)
+    # A shared g is reduced where the 3x3 is narrower (DDS appendix D), so the maximum was drawn.
+    groups = bodies.group_widths.max(axis=1, keepdims=True)
+    own = {"b": bodies.bottleneck_ratios, "g": groups.astype(np.float64)}
+    return {**values, **{name: array for name, array in own.items() if name in present}}
 
 
 def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
@@ -100,10 +107,10 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
     every = np.ones(len(results.rows), dtype=bool)
     result = []
     kinds: dict[str, FloatArray | IntArray] = dict(bodies.extras)
-    if bodies.block == BOTTLENECK:
-        kinds = {"b": bodies.bottleneck_ratios, "g": bodies.group_widths}
+    own = {"b": bodies.bottleneck_ratios, "g": bodies.group_widths}
+    kinds |= {name: own[name] for name in body_axes(bodies.block)}
     alike = {axis: np.ptp(array, axis=1) == 0 for axis, array in kinds.items()}
-    if bodies.block == BOTTLENECK:
+    if "g" in alike:
         alike["g"] = one_group_width(bodies)
     for axis, array in kinds.items():
         if axis in space.share or len(space.axes[axis]) == 1:
@@ -123,7 +130,8 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
         result.append(Candidate(words, "better", change, _decrease(sizes), unit, every))
     if "w" not in {*space.share, *space.distinct} and len(space.axes["w"]) > 1:
         result.append(_distinct_widths(bodies, every))
-    if {"b", "g"} <= set(space.share) and set(space.monotone.items()) >= _INCREASING:
+    plain = bodies.block == BOTTLENECK and {"b", "g"} <= set(space.share)
+    if plain and set(space.monotone.items()) >= _INCREASING:
         fit = fit_quantized_linear(bodies.widths, bodies.depths).error
         distance = np.asarray(np.where(fit <= MAX_EXACT_FIT, 0.0, fit))
         words = "widths that follow the quantized linear rule"
@@ -170,9 +178,13 @@ def _one_value(
     if not present:
         return ()
     best = min(present, key=lambda v: float(errors[choosing & (values == v)].mean()))
-    change = {"axes": {axis: {"distribution": "choice", "values": [float(best)]}}}
+    change: dict[str, Any] = {"axes": {axis: {"distribution": "choice", "values": [float(best)]}}}
+    claim = f"{axis} = {best:g}"
+    if axis == ACTIVATION:
+        name = ACTIVATIONS[int(best)]
+        change, claim = {ACTIVATION: name}, f"{axis} = {name}"
     distance = np.asarray(values != best, dtype=np.float64)
-    return (Candidate(f"{axis} = {best:g}", "better", change, distance, "", ~choosing),)
+    return (Candidate(claim, "better", change, distance, "", ~choosing),)
 
 
 def _range(space: Space, axis: str, columns: FloatArray, errors: FloatArray) -> Candidate:
