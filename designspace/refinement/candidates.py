@@ -107,7 +107,10 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
     every = np.ones(len(results.rows), dtype=bool)
     result = []
     kinds: dict[str, FloatArray | IntArray] = dict(bodies.extras)
-    own = {"b": bodies.bottleneck_ratios, "g": bodies.group_widths}
+    own: dict[str, FloatArray | IntArray] = {
+        "b": bodies.bottleneck_ratios,
+        "g": bodies.group_widths,
+    }
     kinds |= {name: own[name] for name in body_axes(bodies.block)}
     alike = {axis: np.ptp(array, axis=1) == 0 for axis, array in kinds.items()}
     if "g" in alike:
