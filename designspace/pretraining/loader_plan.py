@@ -32,7 +32,7 @@ class LoaderPlan:
 
     def __str__(self) -> str:
         return (
-            f"{self.cores:,} cores decode a stream ({self.cores_per_gpu:.1f} per GPU), which takes "
+            f"{self.cores:,} cores decode a stream ({self.cores_per_gpu:.2g} per GPU), which takes "
             f"{self.network / 1e9:.2f} GB/s from {self.encoded / 1e12:.3g} TB; decoded once, the "
             f"images take {self.cached / 1e12:.3g} TB of disk"
         )
