@@ -108,17 +108,25 @@ def _unequal_costs(findings: Findings) -> list[str]:
 
 def _noisy(populations: Sequence[PopulationFindings]) -> list[str]:
     """Where few validation images make up much of the spread between models."""
-    noisy = [
-        f"{p.name}: {p.noise.images} images, ±{p.noise.half_width:.1f} points per model, against a "
-        f"standard deviation of {p.std:.1f} between models"
-        for p in populations
-        if p.noise is not None and p.noise.share > _NOISY
-    ]
+    noisy = [(p, p.noise) for p in populations if p.noise is not None and p.noise.share > _NOISY]
     if not noisy:
         return []
+    images = _range([noise.images for _, noise in noisy], "d")
+    width = _range([noise.half_width for _, noise in noisy], ".1f")
+    std = _range([p.std for p, _ in noisy], ".1f")
+    names = [p.name for p, _ in noisy]
+    of = _and(names) if len(names) <= _MOST_PAIRS else f"{len(names)} populations"
     return [
-        f"Part of the spread between models is noise of the validation images: {'; '.join(noisy)}."
+        f"Part of the spread between models is noise of the validation images ({of}): "
+        f"{images} images, ±{width} points per model, against a standard deviation of {std} "
+        "between models."
     ]
+
+
+def _range(values: Sequence[float], digits: str) -> str:
+    """Return the range of some numbers, or the number that they share."""
+    low, high = format(min(values), digits), format(max(values), digits)
+    return low if low == high else f"{low} to {high}"
 
 
 def _unfinished(populations: Sequence[PopulationFindings]) -> list[str]:
