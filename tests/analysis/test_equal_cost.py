@@ -104,7 +104,7 @@ def test_noise_of_few_images_is_stated_next_to_the_spread():
     assert noise.half_width == pytest.approx(1.96 * 100 * np.sqrt(0.3 * 0.7 / 150), rel=0.05)
     assert noise.share > 0.8
     (text,) = [text for text in narrate(found).warnings if "images" in text]
-    assert "few: 150 images, ±7.2 points per model" in text
+    assert "150 images, ±7.2 points per model" in text
     assert "many" not in text
 
 
