@@ -16,7 +16,8 @@ Analysis
     compare, fit_quantized_linear, plot_edf, plot_best_of_k, save_figure
 
 Studies
-    Study, a study file: populations, claims, reports and models, planned and run as a whole
+    Study, a study file: populations, claims, reports and models, planned and run as a whole;
+    convert_sweep, a pycls sweep as a study
 
 Models
     load_model, Model, derive, export_best
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from designspace.stats.bootstrap import bootstrap
     from designspace.stats.comparison import compare
     from designspace.stats.edf import edf
+    from designspace.studies.convert_sweep import convert_sweep
     from designspace.studies.study import Study
 
 __version__ = "0.2.0"
@@ -87,6 +89,7 @@ __all__ = [
     "bootstrap",
     "cluster",
     "compare",
+    "convert_sweep",
     "derive",
     "edf",
     "evaluate",
@@ -130,6 +133,7 @@ _MODULES = {
     "bootstrap": "stats.bootstrap",
     "cluster": "api.pretraining",
     "compare": "stats.comparison",
+    "convert_sweep": "studies.convert_sweep",
     "derive": "api.model",
     "edf": "stats.edf",
     "evaluate": "api.pretraining",

@@ -16,6 +16,7 @@ from designspace.cli.agree import agree
 from designspace.cli.analyze import analyze
 from designspace.cli.cluster import cluster
 from designspace.cli.complexity import complexity
+from designspace.cli.convert import convert
 from designspace.cli.demo import demo
 from designspace.cli.derive import derive
 from designspace.cli.evaluate import evaluate
@@ -132,7 +133,7 @@ app = typer.Typer(
 )
 _VERBS: tuple[Callable[..., None], ...] = (
     *(spaces, sample, gather, train, status, merge, analyze, plot, agree, refine, import_),
-    *(study, complexity, explain, derive, export, pretrain, evaluate, cluster, demo),
+    *(study, convert, complexity, explain, derive, export, pretrain, evaluate, cluster, demo),
 )
 for verb in _VERBS:
     app.command(verb.__name__.rstrip("_"))(verb)

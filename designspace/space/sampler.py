@@ -154,7 +154,8 @@ class _Search:
             passing[~checks[number - 1]] = number
         within = np.nonzero(passing == len(self.rules))[0]
         for i, key in zip(within.tolist(), _keys(candidates.bodies, within), strict=True):
-            if key in self.seen:
+            # Equal bodies with settings of their own are different models.
+            if key in self.seen and not self.space.recipe:
                 passing[i] = len(self.rules) - 1
                 continue
             self.seen.add(key)

@@ -1,0 +1,314 @@
+"""Convert a pycls sweep config into a space, a recipe and a study.
+
+The format is that of pycls' `sweep/config.py`: SETUP has samplers, constraints and a base config.
+What a sweep launches and plots is left out.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from designspace.errors import InputError, nearest
+from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.yaml_files import dump_yaml, read_yaml
+from designspace.runs.recipe import parse_recipe
+from designspace.space import load_space
+from designspace.studies.study import Study
+
+# pycls' names of blocks and stems, and ours.
+_BLOCKS = {
+    "res_bottleneck_block": "bottleneck",
+    "res_basic_block": "residual-basic",
+    "vanilla_block": "vanilla",
+    "res_bottleneck_linear_block": "linear-bottleneck",
+}
+_STEM_STRIDES = {"simple_stem_in": 2, "res_stem_cifar": 1}
+_RECIPE_KEYS = {
+    "OPTIM.BASE_LR": "lr",
+    "OPTIM.WEIGHT_DECAY": "weight_decay",
+    "OPTIM.MAX_EPOCH": "epochs",
+    "TRAIN.BATCH_SIZE": "batch_size",
+    "TRAIN.LABEL_SMOOTHING": "label_smoothing",
+}
+_REGNET_AXES = {"DEPTH": "d", "W0": "w_0", "WA": "w_a", "WM": "w_m", "GROUP_W": "g", "BOT_MUL": "b"}
+_ANYNET_AXES = {"DEPTHS": "d", "WIDTHS": "w", "BOT_MULS": "b", "GROUP_WS": "g"}
+_QUANTIZE = {"DEPTH": 1, "W0": 8, "WA": 0.1, "WM": 0.001}
+# Defaults of pycls' regnet_sampler.
+_REGNET_RANGES = {
+    **{"DEPTH": [12, 28], "W0": [8, 256], "WA": [8.0, 256.0], "WM": [2.0, 3.0]},
+    **{"GROUP_W": [8, 128], "BOT_MUL": [1.0, 1.0]},
+}
+# Defaults of pycls' core config, where ours differ or there are none.
+_OPTIM = {
+    **{"BASE_LR": 0.1, "MAX_EPOCH": 200, "MOMENTUM": 0.9, "NESTEROV": True, "WARMUP_EPOCHS": 0},
+    **{"WEIGHT_DECAY": 5e-4, "EMA_ALPHA": 1e-5, "EMA_UPDATE_PERIOD": 0, "LR_POLICY": "cos"},
+}
+_REGNET = {
+    **{"STEM_TYPE": "simple_stem_in", "STEM_W": 32, "STRIDE": 2, "SE_ON": False, "SE_R": 0.25},
+    **{"BLOCK_TYPE": "res_bottleneck_block", "DEPTH": 10, "W0": 32, "WA": 5.0, "WM": 2.5},
+    **{"GROUP_W": 16, "BOT_MUL": 1.0},
+}
+_ANYNET = {
+    **{"STEM_TYPE": "simple_stem_in", "STEM_W": 32, "SE_ON": False, "SE_R": 0.25},
+    **{"BLOCK_TYPE": "res_bottleneck_block", "DEPTHS": [], "WIDTHS": [], "STRIDES": []},
+    **{"BOT_MULS": [], "GROUP_WS": []},
+}
+
+
+def convert_sweep(path: str | Path, out: str | Path) -> Study:
+    """Convert a pycls sweep config into space.yaml, recipe.yaml and study.yaml.
+
+    Settings of the optimizer that a sweep draws become recipe axes of the space. A sampler of
+    RNG_SEED is left out, as every trial has a seed of its own.
+
+    Args:
+        path: The sweep config.
+        out: Folder that the three files are written to.
+
+    Returns:
+        The study, which trains NUM_CONFIGS models within the sweep's constraints.
+
+    Raises:
+        InputError: The file can't be read, or states what has no counterpart; the key is named.
+
+    Example:
+        >>> import designspace as ds
+        >>> sweep = '''
+        ... NAME: cifar/regnet
+        ... SETUP:
+        ...   NUM_CONFIGS: 8
+        ...   SAMPLERS: {REGNET: {TYPE: regnet_sampler, DEPTH: [6, 16], GROUP_W: [1, 32]}}
+        ...   CONSTRAINTS: {CX: {FLOPS: [12.0e+7, 13.0e+7]}, REGNET: {NUM_STAGES: [2, 2]}}
+        ...   BASE_CFG:
+        ...     MODEL: {TYPE: regnet, NUM_CLASSES: 10}
+        ...     REGNET: {STEM_TYPE: res_stem_cifar, STEM_W: 16}
+        ...     TRAIN: {DATASET: cifar10, IM_SIZE: 32, BATCH_SIZE: 128}
+        ... '''
+        >>> pathlib.Path("sweep.yaml").write_text(sweep) > 0
+        True
+        >>> ds.convert_sweep("sweep.yaml", out="converted").plan().models
+        8
+        >>> len(ds.sample("converted/space.yaml", n=4))
+        4
+    """
+    data = read_yaml(Path(path), "sweep")
+    setup = data.get("SETUP")
+    if not isinstance(setup, dict) or not isinstance(setup.get("BASE_CFG"), dict):
+        raise InputError(f"sweep: {path}: SETUP.BASE_CFG: missing; is it a pycls sweep config?")
+    base, samplers = setup["BASE_CFG"], dict(setup.get("SAMPLERS") or {})
+    samplers.pop("RNG_SEED", None)
+    name = str(data.get("NAME") or Path(path).stem).rpartition("/")[2]
+    about = " ".join(str(data.get("DESC") or "").split())
+    constraints = setup.get("CONSTRAINTS") or {}
+    try:
+        recipe_axes = {
+            _RECIPE_KEYS[key]: _recipe_axis(samplers.pop(key), key)
+            for key in list(samplers)
+            if key in _RECIPE_KEYS
+        }
+        space = _space(base, samplers, constraints, name, about)
+        if recipe_axes:
+            space["recipe"] = recipe_axes
+        recipe, budget = _recipe(base, name), _budget(constraints.get("CX") or {})
+    except InputError as error:
+        raise InputError(f"sweep: {path}: {error}") from None
+    load_space(space)
+    parse_recipe(recipe, path)
+    train = base.get("TRAIN") or {}
+    dataset = str(train.get("DATASET", "")).lower()
+    study = {
+        "name": name,
+        "about": about,
+        **({"data": dataset} if dataset in ("cifar10", "cifar100") else {}),
+        "val": "test",  # as pycls measures errors
+        "recipe": "recipe.yaml",
+        "n": int(setup.get("NUM_CONFIGS") or 500),
+        "budget": budget,
+        "seed": int(setup.get("RNG_SEED") or 0),
+        "populations": {name: {"space": "space.yaml"}},
+        "reports": {"report": {"populations": [name]}},
+    }
+    folder = make_folder(Path(out))
+    header = f"Converted from {Path(path).name}, a pycls sweep config."
+    for file, content in (("space", space), ("recipe", recipe), ("study", study)):
+        write_text(folder / f"{file}.yaml", dump_yaml(content, header))
+    return Study.load(folder / "study.yaml")
+
+
+def _space(
+    base: Mapping[str, Any],
+    samplers: dict[str, Any],
+    constraints: Mapping[str, Any],
+    name: str,
+    about: str,
+) -> dict[str, Any]:
+    model = base.get("MODEL") or {}
+    kind = str(model.get("TYPE", ""))
+    if kind not in ("regnet", "anynet"):
+        raise InputError(f"MODEL.TYPE is {kind!r}; it must be regnet or anynet")
+    group = kind.upper()
+    net = (_REGNET if kind == "regnet" else _ANYNET) | (base.get(group) or {})
+    block = _known(net["BLOCK_TYPE"], _BLOCKS, f"{group}.BLOCK_TYPE")
+    if kind == "regnet":
+        axes, rules = _regnet_axes(net, samplers), {}
+        low, high = (constraints.get("REGNET") or {}).get("NUM_STAGES", [4, 4])
+        if low != high:
+            raise InputError("CONSTRAINTS.REGNET.NUM_STAGES must be one number, twice")
+        strides = [net["STRIDE"]] * low
+    else:
+        strides = list(net["STRIDES"])
+        axes, rules = _anynet_axes(net, samplers, len(strides), block)
+    if samplers:
+        key = next(iter(samplers))
+        known = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in _ANYNET_AXES)]
+        raise InputError(f"SAMPLERS.{key}: can't be converted; {nearest(key, known)}")
+    return {
+        "name": name,
+        "reason": about or "Converted from a pycls sweep config.",
+        "family": kind,
+        **({} if block == "bottleneck" else {"block": block}),
+        "input": {
+            "resolution": int((base.get("TRAIN") or {}).get("IM_SIZE", 224)),
+            "classes": int(model.get("NUM_CLASSES", 1000)),
+            "stem_width": int(net["STEM_W"]),
+            "stem_stride": _known(net["STEM_TYPE"], _STEM_STRIDES, f"{group}.STEM_TYPE"),
+            "strides": strides,
+        },
+        "axes": axes,
+        **{"share": [], "monotone": {}, "tie": {}, "caps": {}, **rules},
+        "se_ratio": float(net["SE_R"]) if net["SE_ON"] else 0.0,
+    }
+
+
+def _regnet_axes(net: Mapping[str, Any], samplers: dict[str, Any]) -> dict[str, Any]:
+    drawn = samplers.pop("REGNET", None)
+    ranges = {} if drawn is None else _REGNET_RANGES | drawn
+    axes = {}
+    for key, axis in _REGNET_AXES.items():
+        low, high = ranges.get(key, [net[key], net[key]])
+        if f"REGNET.{key}" in samplers:
+            axes[axis] = _axis(samplers.pop(f"REGNET.{key}"), f"REGNET.{key}", key == "BOT_MUL")
+        elif low == high:
+            axes[axis] = _choice([1 / low if key == "BOT_MUL" else low])
+        elif key in _QUANTIZE:
+            distribution = "uniform" if key == "DEPTH" else "log_uniform"
+            axes[axis] = _range(distribution, low, high, _QUANTIZE[key])
+        elif key == "BOT_MUL":
+            axes[axis] = _choice([1 / value for value in _powers(low, high)])
+        elif _is_power(low) and _is_power(high):
+            axes[axis] = _choice(_powers(low, high))
+        else:
+            axes[axis] = _range("log_uniform", low, high, 8)
+    return axes
+
+
+def _anynet_axes(
+    net: Mapping[str, Any], samplers: dict[str, Any], stages: int, block: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    axes: dict[str, Any] = {}
+    share, monotone = [], {}
+    own = ("DEPTHS", "WIDTHS") if block in ("residual-basic", "vanilla") else tuple(_ANYNET_AXES)
+    for key in own:
+        axis, where = _ANYNET_AXES[key], f"ANYNET.{key}"
+        if where in samplers:
+            sampler = samplers.pop(where)
+            if sampler.get("TYPE") != "list_sampler" or sampler.get("LENGTH") != stages:
+                raise InputError(f"SAMPLERS.{where}: must be a list_sampler of {stages} stages")
+            axes[axis] = _axis(sampler.get("ITEM_SAMPLER") or {}, where, key == "BOT_MULS")
+            continue
+        values = list(net[key]) or [1] * stages
+        if key == "BOT_MULS":
+            values = [1 / value for value in values]
+        axes[axis] = _choice(sorted(set(values)))
+        if len(set(values)) == 1:
+            share.append(axis)
+        elif len(set(values)) == stages and values in (sorted(values), sorted(values)[::-1]):
+            rising = values[0] < values[-1]
+            monotone[axis] = "strictly_increasing" if rising else "strictly_decreasing"
+        else:
+            raise InputError(
+                f"{where} is {net[key]}; it must be one value, or rise or fall strictly"
+            )
+    return axes, {"share": share, "monotone": monotone}
+
+
+def _axis(sampler: Mapping[str, Any], where: str, inverse: bool) -> dict[str, Any]:
+    """Convert a sampler of a scalar; pycls' bottleneck multiplier is 1 / b."""
+    if sampler.get("TYPE") == "value_sampler":
+        values = sampler.get("VALUES") or []
+        return _choice([1 / value if inverse else value for value in values])
+    kind, (low, high) = sampler.get("RAND_TYPE", "uniform"), sampler.get("RANGE", [0, 0])
+    if kind == "power2_uniform":
+        return _choice([1 / value if inverse else value for value in _powers(low, high)])
+    if kind not in ("uniform", "log_uniform") or inverse:
+        raise InputError(f"SAMPLERS.{where}: RAND_TYPE {kind} can't be converted")
+    return _range(kind, low, high, sampler.get("QUANTIZE", 1))
+
+
+def _recipe_axis(sampler: Mapping[str, Any], where: str) -> dict[str, Any]:
+    axis = _axis(sampler, where, False)
+    if axis["distribution"] != "choice" and axis["step"] <= 1e-6:
+        del axis["step"]  # finer than what is written
+    return axis
+
+
+def _recipe(base: Mapping[str, Any], name: str) -> dict[str, Any]:
+    optim = _OPTIM | (base.get("OPTIM") or {})
+    train, norms = base.get("TRAIN") or {}, base.get("BN") or {}
+    if optim["LR_POLICY"] != "cos":
+        raise InputError(f"OPTIM.LR_POLICY is {optim['LR_POLICY']!r}; only cos can be converted")
+    batch, period = int(train.get("BATCH_SIZE", 128)), int(optim["EMA_UPDATE_PERIOD"])
+    # pycls scales alpha by batch size, epochs and period (`update_model_ema`).
+    alpha = min(1.0, optim["EMA_ALPHA"] * batch / optim["MAX_EPOCH"] * period)
+    average = {"ema_decay": round(1 - alpha, 9), "ema_period": period} if period else {}
+    return {
+        "name": name,
+        "epochs": int(optim["MAX_EPOCH"]),
+        "batch_size": batch,
+        "lr": float(optim["BASE_LR"]),
+        "about": "Converted from a pycls sweep config.",
+        "warmup_epochs": float(optim["WARMUP_EPOCHS"]),
+        "momentum": float(optim["MOMENTUM"]),
+        "nesterov": bool(optim["NESTEROV"]),
+        "weight_decay": float(optim["WEIGHT_DECAY"]),
+        "decay_norms": not norms.get("USE_CUSTOM_WEIGHT_DECAY", False),
+        "label_smoothing": float(train.get("LABEL_SMOOTHING", 0.0)),
+        "mixup": float(train.get("MIXUP_ALPHA", 0.0)),
+        **average,
+        "zero_init_residual": bool(norms.get("ZERO_INIT_FINAL_GAMMA", False)),
+        "augmentation": "crop-flip"
+        if int(train.get("IM_SIZE", 224)) <= 64
+        else "resized-crop-flip",
+    }
+
+
+def _budget(limits: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        measure.lower(): f"{max(1, low):.12g}:{high:.12g}"
+        for measure, (low, high) in limits.items()
+        if measure in ("FLOPS", "PARAMS", "ACTS") and high
+    }
+
+
+def _range(distribution: str, low: float, high: float, step: float) -> dict[str, Any]:
+    return {"distribution": distribution, "low": low, "high": high, "step": step}
+
+
+def _choice(values: list[float]) -> dict[str, Any]:
+    return {"distribution": "choice", "values": values}
+
+
+def _is_power(value: float) -> bool:
+    return value > 0 and math.log2(value).is_integer()
+
+
+def _powers(low: float, high: float) -> list[float]:
+    first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
+    return [2**i for i in range(first, last + 1)]
+
+
+def _known(value: Any, names: Mapping[str, Any], where: str) -> Any:
+    if value not in names:
+        raise InputError(f"{where} is {value!r}; {nearest(str(value), list(names))}")
+    return names[value]

@@ -1,0 +1,154 @@
+"""pycls sweep configs, as its CIFAR examples are: converted, sampled and run, shortened."""
+
+import pytest
+import yaml
+
+import designspace as ds
+
+BASE = {
+    "OPTIM": {
+        **{"BASE_LR": 0.8, "LR_POLICY": "cos", "MAX_EPOCH": 40, "MOMENTUM": 0.9, "NESTEROV": True},
+        **{"WARMUP_EPOCHS": 4, "WEIGHT_DECAY": 4e-4, "EMA_ALPHA": 2e-4, "EMA_UPDATE_PERIOD": 16},
+    },
+    "BN": {"USE_CUSTOM_WEIGHT_DECAY": True},
+    "TRAIN": {
+        **{"DATASET": "cifar10", "SPLIT": "train", "BATCH_SIZE": 512, "IM_SIZE": 32},
+        **{"LABEL_SMOOTHING": 0.1, "MIXUP_ALPHA": 0.4},
+    },
+    "TEST": {"DATASET": "cifar10", "SPLIT": "test"},
+    "NUM_GPUS": 1,
+}
+STEM = {"STEM_TYPE": "res_stem_cifar", "STEM_W": 16}
+STAGES = {"REGNET": {"NUM_STAGES": [2, 2]}}
+LR = {
+    "TYPE": "float_sampler",
+    "RAND_TYPE": "log_uniform",
+    "RANGE": [0.2, 4.0],
+    "QUANTIZE": 1.0e-10,
+}
+REGNET = {
+    "NAME": "small/regnets",
+    "DESC": "RegNets for small images.",
+    "SETUP": {
+        "NUM_CONFIGS": 6,
+        "SAMPLERS": {"REGNET": {"TYPE": "regnet_sampler", "DEPTH": [4, 12], "GROUP_W": [1, 16]}},
+        "CONSTRAINTS": {"CX": {"FLOPS": [5e6, 6e7], "PARAMS": [0, 2e6]}, **STAGES},
+        "BASE_CFG": {
+            **BASE,
+            "MODEL": {"TYPE": "regnet", "NUM_CLASSES": 10},
+            "REGNET": {**STEM, "SE_ON": True},
+        },
+    },
+    "LAUNCH": {"PARTITION": "gpus"},
+}
+OPTIM = {
+    "NAME": "small/optim",
+    "SETUP": {
+        "NUM_CONFIGS": 6,
+        "SAMPLERS": {
+            "OPTIM.BASE_LR": LR,
+            "OPTIM.WEIGHT_DECAY": {**LR, "RANGE": [4e-5, 8e-4]},
+        },
+        "BASE_CFG": {
+            **BASE,
+            "MODEL": {"TYPE": "anynet", "NUM_CLASSES": 10},
+            "ANYNET": {
+                **STEM,
+                "BLOCK_TYPE": "res_basic_block",
+                "DEPTHS": [2, 2, 2],
+                "WIDTHS": [8, 16, 32],
+                "STRIDES": [1, 2, 2],
+            },
+        },
+    },
+}
+BEST = {
+    "NAME": "small/best",
+    "SETUP": {
+        "NUM_CONFIGS": 4,
+        "SAMPLERS": {
+            "OPTIM.MAX_EPOCH": {"TYPE": "value_sampler", "VALUES": [40, 80]},
+            "RNG_SEED": {"TYPE": "int_sampler", "RAND_TYPE": "uniform", "RANGE": [1, 3]},
+        },
+        "CONSTRAINTS": STAGES,
+        "BASE_CFG": {
+            **BASE,
+            "MODEL": {"TYPE": "regnet", "NUM_CLASSES": 10},
+            "REGNET": {**STEM, "DEPTH": 8, "W0": 64, "WA": 14.0, "WM": 2.9, "GROUP_W": 8},
+        },
+    },
+}
+SWEEPS = {"regnets": REGNET, "optim": OPTIM, "best": BEST}
+
+
+def write(folder, data):
+    file = folder / "sweep.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file
+
+
+def shortened(folder):
+    """Let a converted study train at 8 pixels on digits for one epoch."""
+    space = yaml.safe_load((folder / "space.yaml").read_text())
+    space["input"]["resolution"] = 8
+    if "epochs" in space.get("recipe", {}):
+        space["recipe"]["epochs"]["values"] = [1, 2]
+    (folder / "space.yaml").write_text(yaml.safe_dump(space))
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe |= {"epochs": 1, "batch_size": 64, "warmup_epochs": 0.2}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    study |= {"data": "digits", "val": "held-out", "n": 2, "budget": {}}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return ds.Study.load(folder / "study.yaml")
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_converts_samples_and_runs(cli, tmp_path, name):
+    sweep = SWEEPS[name]
+    outcome = cli("convert", write(tmp_path, sweep), "--out", tmp_path / "sweep")
+    assert outcome.code == 0, outcome
+    n = sweep["SETUP"]["NUM_CONFIGS"]
+    assert f"{n} models" in outcome.out
+    population = ds.sample(tmp_path / "sweep" / "space.yaml", n=n)
+    assert len(population) == n
+    study = shortened(tmp_path / "sweep")
+    study.run(jobs=1, progress=False)
+    trials = ds.load_run(tmp_path / "sweep" / name).trials()
+    assert [trial.state for trial in trials] == ["complete"] * 2
+
+
+def test_the_recipe_is_pycls(tmp_path):
+    ds.convert_sweep(write(tmp_path, REGNET), tmp_path)
+    recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    assert recipe["nesterov"]
+    assert not recipe["decay_norms"]
+    assert (recipe["mixup"], recipe["label_smoothing"], recipe["ema_period"]) == (0.4, 0.1, 16)
+    # pycls: alpha * batch / epochs * period.
+    assert recipe["ema_decay"] == pytest.approx(1 - 2e-4 * 512 / 40 * 16)
+    study = yaml.safe_load((tmp_path / "study.yaml").read_text())
+    assert study["budget"] == {"flops": "5000000:60000000", "params": "1:2000000"}
+
+
+def test_a_sweep_of_one_network_draws_its_settings(tmp_path):
+    ds.convert_sweep(write(tmp_path, OPTIM), tmp_path / "sweep")
+    population = ds.sample(tmp_path / "sweep" / "space.yaml", n=6)
+    assert len(set(population.ids)) == 1
+    assert population.bodies.widths[0].tolist() == [8, 16, 32]
+    frame = population.to_frame()
+    assert frame["lr"].between(0.2, 4.0).all()
+    assert frame["lr"].is_unique
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"MODEL": {"TYPE": "effnet"}}, "MODEL.TYPE is 'effnet'"),
+        ({"OPTIM": {"LR_POLICY": "steps"}}, "only cos can be converted"),
+        ({"REGNET": {"STEM_TYPE": "res_stem"}}, "STEM_TYPE is 'res_stem'; did you mean"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused(refused, tmp_path, change, message):
+    setup = REGNET["SETUP"]
+    data = {**REGNET, "SETUP": {**setup, "BASE_CFG": {**setup["BASE_CFG"], **change}}}
+    assert message in refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
