@@ -148,10 +148,11 @@ def _space(
     if kind not in ("regnet", "anynet"):
         raise InputError(f"MODEL.TYPE is {kind!r}; it must be regnet or anynet")
     group = kind.upper()
+    rules: dict[str, Any] = {}
     net = (_REGNET if kind == "regnet" else _ANYNET) | (base.get(group) or {})
     block = _known(net["BLOCK_TYPE"], _BLOCKS, f"{group}.BLOCK_TYPE")
     if kind == "regnet":
-        axes, rules = _regnet_axes(net, samplers), {}
+        axes = _regnet_axes(net, samplers)
         low, high = (constraints.get("REGNET") or {}).get("NUM_STAGES", [4, 4])
         if low != high:
             raise InputError("CONSTRAINTS.REGNET.NUM_STAGES must be one number, twice")
