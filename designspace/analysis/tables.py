@@ -14,7 +14,10 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     """Return the tables of a report by name."""
     populations, numbers = findings.populations, summarize(findings).to_dict()
     frames = {
-        "populations": _frame(numbers["populations"]),
+        "populations": _frame(
+            {key: entry for key, entry in record.items() if key != "at_equal_cost"}
+            for record in numbers["populations"]
+        ),
         "edf": _edf_frame((p.name, p.edf, p.band) for p in populations),
         "bootstrap": _frame(
             {"population": name, "parameter": parameter, **interval}
@@ -36,9 +39,19 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
         ),
         "comparisons": _frame(numbers["comparisons"]),
         "trends": _frame(
-            {"population": name, **trend, "importance": numbers["importance"][name][trend["name"]]}
-            for name, trends in numbers["trends"].items()
-            for trend in trends
+            {
+                "population": p["name"],
+                **trend,
+                "importance": numbers["importance"][p["name"]][trend["name"]],
+                "at_equal_cost": p["at_equal_cost"].get(trend["name"]),
+            }
+            for p in numbers["populations"]
+            for trend in numbers["trends"][p["name"]]
+        ),
+        "controls": _frame(
+            {"first": pair["first"], "second": pair["second"], **control}
+            for pair in numbers["comparisons"]
+            for control in pair["controls"]
         ),
         "constraints": _frame(
             {"population": name, **constraint}
