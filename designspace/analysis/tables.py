@@ -14,10 +14,7 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     """Return the tables of a report by name."""
     populations, numbers = findings.populations, summarize(findings).to_dict()
     frames = {
-        "populations": _frame(
-            {key: entry for key, entry in record.items() if key != "at_equal_cost"}
-            for record in numbers["populations"]
-        ),
+        "populations": _populations_frame(numbers["populations"]),
         "edf": _edf_frame((p.name, p.edf, p.band) for p in populations),
         "bootstrap": _frame(
             {"population": name, "parameter": parameter, **interval}
@@ -48,11 +45,7 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
             for p in numbers["populations"]
             for trend in numbers["trends"][p["name"]]
         ),
-        "controls": _frame(
-            {"first": pair["first"], "second": pair["second"], **control}
-            for pair in numbers["comparisons"]
-            for control in pair["controls"]
-        ),
+        "controls": _controls_frame(numbers["comparisons"]),
         "constraints": _frame(
             {"population": name, **constraint}
             for name, constraints in numbers["shared_constraints"].items()
@@ -95,6 +88,19 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def _escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def _populations_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Each population's numbers, but for those of its parameters."""
+    return _frame({k: v for k, v in record.items() if k != "at_equal_cost"} for record in records)
+
+
+def _controls_frame(pairs: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    return _frame(
+        {"first": pair["first"], "second": pair["second"], **control}
+        for pair in pairs
+        for control in pair["controls"]
+    )
 
 
 def _edf_frame(rows: Iterable[tuple[str, Edf, Band]]) -> pd.DataFrame:
