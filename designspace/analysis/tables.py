@@ -35,16 +35,7 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
             for p in populations
         ),
         "comparisons": _frame(numbers["comparisons"]),
-        "trends": _frame(
-            {
-                "population": p["name"],
-                **trend,
-                "importance": numbers["importance"][p["name"]][trend["name"]],
-                "at_equal_cost": p["at_equal_cost"].get(trend["name"]),
-            }
-            for p in numbers["populations"]
-            for trend in numbers["trends"][p["name"]]
-        ),
+        "trends": _trends_frame(numbers),
         "controls": _controls_frame(numbers["comparisons"]),
         "constraints": _frame(
             {"population": name, **constraint}
@@ -93,6 +84,19 @@ def _escape_formula(value: Any) -> Any:
 def _populations_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Each population's numbers, but for those of its parameters."""
     return _frame({k: v for k, v in record.items() if k != "at_equal_cost"} for record in records)
+
+
+def _trends_frame(numbers: Mapping[str, Any]) -> pd.DataFrame:
+    return _frame(
+        {
+            "population": p["name"],
+            **trend,
+            "importance": numbers["importance"][p["name"]][trend["name"]],
+            "at_equal_cost": p["at_equal_cost"].get(trend["name"]),
+        }
+        for p in numbers["populations"]
+        for trend in numbers["trends"][p["name"]]
+    )
 
 
 def _controls_frame(pairs: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
