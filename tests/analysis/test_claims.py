@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from analysis.populations import made_up
 
-from designspace.analysis.claims import judge_claims
+from designspace.analysis.claims import judge_claims, read_claims
 from designspace.errors import InputError
 from designspace.stats.mean_difference import difference_of_means
 
@@ -14,7 +14,8 @@ TREND = "claims:\n  - {claim: x, kind: trend, population: a, parameter: b, error
 
 def judged(tmp_path, text, *populations):
     (tmp_path / "claims.yaml").write_text(text)
-    return judge_claims(tmp_path / "claims.yaml", populations).claims
+    path = tmp_path / "claims.yaml"
+    return judge_claims(read_claims(path), populations, path).claims
 
 
 def verdicts(tmp_path, text, effect, repeats, n=64):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from designspace.analysis.claims import judge_claims
+from designspace.analysis.claims import judge_claims, read_claims
 from designspace.analysis.findings import analyze
 from designspace.analysis.importance import (
     bins_of,
@@ -214,6 +214,12 @@ def test_superiority_intervals_cover_and_the_ends_are_honest():
     assert apart.low < 0.9
 
 
+def judged(folder, populations):
+    """Verdicts on the claims of a folder's claims.yaml."""
+    path = folder / "claims.yaml"
+    return judge_claims(read_claims(path), populations, path)
+
+
 CLAIMS = """
 claims:
   - {claim: A second sample is as good, kind: equivalent, first: a, second: b, margin: 1.5}
@@ -230,7 +236,7 @@ claims:
 
 def test_claims_get_the_verdict_that_the_data_have(three, tmp_path):
     (tmp_path / "claims.yaml").write_text(CLAIMS)
-    found = judge_claims(tmp_path / "claims.yaml", three)
+    found = judged(tmp_path, three)
     assert [claim.verdict for claim in found.claims] == [
         "supported",
         "supported",
@@ -261,7 +267,7 @@ def test_claims_are_rarely_supported_or_contradicted_wrongly(tmp_path):
             replace(base, name=name, errors=40 + shift + rng.normal(0, 1.5, 25))
             for name, shift in (("a", 0), ("b", 0), ("c", 1.0))
         ]
-        found = judge_claims(tmp_path / "claims.yaml", same).claims
+        found = judged(tmp_path, same).claims
         wrong += found[0].verdict != "undecided" or found[1].verdict == "supported"
     assert wrong / 60 <= 0.10 + 3 * 0.039  # two families of errors at 5 % each
 
@@ -303,12 +309,12 @@ def test_claims_are_rarely_supported_or_contradicted_wrongly(tmp_path):
 def test_a_wrong_claims_file_is_reported(three, tmp_path, text, message):
     (tmp_path / "claims.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
-        judge_claims(tmp_path / "claims.yaml", three)
+        judged(tmp_path, three)
 
 
 def test_the_summary_keeps_to_its_written_schema(three, tmp_path):
     (tmp_path / "claims.yaml").write_text(CLAIMS)
-    found = analyze(three, claims=tmp_path / "claims.yaml")
+    found = analyze(three, claims=read_claims(tmp_path / "claims.yaml"))
     data = json.loads(json.dumps(summarize(found).to_dict(), allow_nan=False))
     assert Summary.model_validate(data).to_dict() == data
     assert set(summary_schema()["properties"]) == set(data)
