@@ -10,7 +10,7 @@ def list_spaces() -> list[Space]:
 
     Example:
         >>> import designspace as ds
-        >>> [space.name for space in ds.list_spaces()][:3]
-        ['AnyNetXA', 'AnyNetXB', 'AnyNetXC']
+        >>> [space.name for space in ds.list_spaces() if space.parent == "AnyNetXA"]
+        ['AnyNetRA', 'AnyNetVA', 'AnyNetVRA', 'AnyNetXB', 'AnyNetZA']
     """
     return [load_space(name) for name in shipped_spaces()]
