@@ -88,9 +88,8 @@ def test_other_peoples_pycls_configs(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("STEM_TYPE: res_stem_cifar", "STEM_TYPE: res_stem_in", r"ANYNET\.STEM_TYPE"),
-        ("STEM_W: 16", "BLOCK_TYPE: res_basic_block", r"ANYNET\.BLOCK_TYPE.*res_basic_block"),
-        ("STEM_W: 16", "HEAD_W: 64", r"ANYNET\.HEAD_W"),
+        ("STEM_TYPE: res_stem_cifar", "STEM_TYPE: deep_stem", r"ANYNET\.STEM_TYPE"),
+        ("STEM_W: 16", "BLOCK_TYPE: dense_block", r"ANYNET\.BLOCK_TYPE.*dense_block"),
         ("TYPE: anynet", "TYPE: resnet", r"MODEL\.TYPE.*resnet"),
         ("[8, 16]", "[8, 12]", "group width 12 does not divide"),
         ("[8, 16]", "[8]", "group_widths has 1 values"),
