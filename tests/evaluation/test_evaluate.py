@@ -92,7 +92,7 @@ def test_the_page_has_the_scores_and_is_not_written_twice(place, cli):
     done = cli(*words(place, "--task", "linear"))
     index = place / "run" / "report" / "index.html"
     page = index.read_text()
-    assert "top-1 accuracy on digits, against " in page
+    assert "Top-1 accuracy on digits, against " in page
     assert page.count("data:image/png") > 15
     assert "Image 1 and its 10 nearest neighbours" in page
     before = index.stat().st_mtime_ns
