@@ -239,7 +239,7 @@ class Study:
                 written[place] = found
         for place, names in self.file.agreements.items():
             runs = [self.folder / name for name in names]
-            if all(self._trained(name, None) >= self._size(name) for name in names):
+            if all(self._trained(name, None) >= self._fewest(name) for name in names):
                 file = self.folder / place
                 make_folder(file.parent)
                 write_text(file, json.dumps(analysis.rank_agreement(runs).to_dict()) + "\n")
@@ -251,6 +251,11 @@ class Study:
             self._trained(name, report.n) >= min(report.n or self._size(name), self._size(name))
             for name in report.populations
         )
+
+    def _fewest(self, name: str) -> int:
+        """Return how many trials an agreement waits for: all of a subset, any of the whole."""
+        entry = self.file.populations.get(name)
+        return 1 if entry is None or entry.models is None else self._size(name)
 
     def _size(self, name: str) -> int:
         refined = name not in self.file.populations
