@@ -152,7 +152,7 @@ def test_errors_alone_are_enough(tmp_path, cli, mark):
         out = tmp_path / "out"
         outcome = cli("analyze", tmp_path / "in", "--out", out)
         assert outcome.code == 0, outcome.err
-        assert sorted(path.stem for path in (out / "figures").glob("*.svg")) == ["best_of_k", "edf"]
+        assert sorted(path.stem for path in (out / "figures").glob("*.svg")) == ["edf"]
         assert "[30.0 | 34.0]" in (out / "index.html").read_text()
 
 
