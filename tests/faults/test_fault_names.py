@@ -81,9 +81,10 @@ def report(study, home, payload, cli):
     """Analyse a table and a run that bear a payload wherever a person may write one."""
     home.mkdir()
     run = strange_run(study, home / payload.replace("/", "∕"), payload)
-    name = ("--name", payload)
+    name = ("--name", f"{payload} 2")
     assert cli("import", table(home / "t.csv", payload), "--out", home / "in", *name).code == 0
-    claim = {"claim": payload, "kind": "not_worse", "first": "in", "second": run.name, "margin": 5}
+    claim = {"claim": payload, "kind": "not_worse", "first": name[1], "second": run.name}
+    claim["margin"] = 5
     (home / "claims.yaml").write_text(yaml.safe_dump({"claims": [claim]}))
     outcome = cli(
         *("analyze", run, home / "in", "--out", home / "out", "--claims", home / "claims.yaml"),
@@ -98,9 +99,10 @@ def plain(small_study, tmp_path_factory):
     home = tmp_path_factory.mktemp("plain") / "home"
     home.mkdir()
     run = strange_run(small_study, home / "plain", "plain")
-    claim = {"claim": "plain", "kind": "not_worse", "first": "in", "second": "plain", "margin": 5}
+    claim = {"claim": "plain", "kind": "not_worse", "first": "plain 2", "second": "plain"}
+    claim["margin"] = 5
     (home / "claims.yaml").write_text(yaml.safe_dump({"claims": [claim]}))
-    words = ("import", table(home / "t.csv", "plain"), "--out", home / "in", "--name", "plain")
+    words = ("import", table(home / "t.csv", "plain"), "--out", home / "in", "--name", "plain 2")
     assert Command(*words).end().code == 0
     words = ("analyze", run, home / "in", "--out", home / "out", "--claims", home / "claims.yaml")
     assert Command(*words).end().code == 0
