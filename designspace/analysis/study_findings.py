@@ -237,7 +237,7 @@ def find_run(path: str | None, folder: Path) -> Path | None:
     if path is None:
         return None
     here = Path(os.path.realpath(folder))
-    places = (base / path for base in (here, Path(), *here.parents))
+    places = (Path(os.path.normpath(base / path)) for base in (here, Path(), *here.parents))
     marks = ("space.yaml", IMPORT_FILE)
     return next((p for p in places if any((p / mark).is_file() for mark in marks)), None)
 
