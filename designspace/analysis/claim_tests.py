@@ -153,10 +153,10 @@ def parameter_group(
 ) -> ClaimTest:
     """Test "models whose parameter is within bounds have a lower mean error than the others"."""
     low, high = bounds
-    known = np.isfinite(values)
-    inside = known & (values >= low) & (values <= high)
+    finite = np.isfinite(values)
+    inside = finite & (values >= low) & (values <= high)
     errors = results.counted_errors
-    a, b = errors[known & ~inside], errors[inside]
+    a, b = errors[finite & ~inside], errors[inside]
     test = f"{results.name}: models with {name} from {low:g} to {high:g} against the others"
     if low == high:
         test = f"{results.name}: models with {name} = {low:g} against the others"
@@ -175,8 +175,8 @@ def parameter_trend(
     """Test "the error falls (or rises) as the parameter grows" by Spearman's rank correlation."""
     from scipy.stats import spearmanr
 
-    known = np.isfinite(values)
-    x, y = values[known], results.counted_errors[known]
+    finite = np.isfinite(values)
+    x, y = values[finite], results.counted_errors[finite]
     test = f"{results.name}: rank correlation of {name} and error, one-sided"
     if len(x) < 2 * MIN_GROUP or x.min() == x.max() or y.min() == y.max():
         nothing = Estimate(np.nan, np.nan, np.nan)

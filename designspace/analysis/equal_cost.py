@@ -15,7 +15,7 @@ import numpy as np
 
 from designspace.analysis.importance import bins_of, importances
 from designspace.analysis.population_results import PopulationResults
-from designspace.stats.arrays import BoolArray, FloatArray, IntArray
+from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.intervals import Estimate, mean_interval
 from designspace.stats.regression import adjusted_difference
 
@@ -163,8 +163,8 @@ def control_importances(results: PopulationResults) -> tuple[ControlImportance, 
     if len(errors) < 8 or errors.min() == errors.max():
         return ()
     places = [bins_of(values) for values in columns.values()]
-    found = importances(places, rankdata(errors), 0.95, np.random.default_rng(0))
-    return tuple(ControlImportance(*pair) for pair in zip(columns, found, strict=True))
+    shares = importances(places, rankdata(errors), 0.95, np.random.default_rng(0))
+    return tuple(ControlImportance(*pair) for pair in zip(columns, shares, strict=True))
 
 
 def importance_at_equal_cost(
@@ -181,8 +181,11 @@ def importance_at_equal_cost(
     controls = controls_of(results)
     costs = [controls[NAMES[cost]] for cost in ("flops", "params") if NAMES[cost] in controls]
     costs = [values for values in costs if values.min() < values.max()]
-    known: dict[str, BoolArray] = {name: np.isfinite(v) for name, v in parameters.items()}
-    varying = {name: v for name, v in parameters.items() if known[name].all() and v.min() < v.max()}
+    varying = {
+        name: values
+        for name, values in parameters.items()
+        if np.isfinite(values).all() and values.min() < values.max()
+    }
     if not costs or not varying or len(errors) < 8 or errors.min() == errors.max():
         return {}
     ranks = np.stack([rankdata(values) / len(errors) for values in costs], axis=1)
@@ -191,8 +194,8 @@ def importance_at_equal_cost(
     left = target - basis @ np.linalg.lstsq(basis, target, rcond=None)[0]
     places = [bins_of(values) for values in varying.values()]
     share = float(left.var() / target.var())
-    found = importances(places, left, 0.95, np.random.default_rng(0))
+    shares = importances(places, left, 0.95, np.random.default_rng(0))
     return {
         name: Estimate(one.value * share, one.low * share, one.high * share)
-        for name, one in zip(varying, found, strict=True)
+        for name, one in zip(varying, shares, strict=True)
     }

@@ -68,16 +68,16 @@ def _merge(group: Sequence[PopulationResults]) -> tuple[PopulationResults, Seeds
     if not others:
         return first, None
     errors = np.stack([results.errors for results in group], axis=1)
-    known = np.isfinite(errors)
-    count = known.sum(axis=1)
+    finite = np.isfinite(errors)
+    count = finite.sum(axis=1)
     with np.errstate(invalid="ignore"):
-        means = np.where(known, errors, 0.0).sum(axis=1) / count
+        means = np.where(finite, errors, 0.0).sum(axis=1) / count
     states = first.states.copy()
     for results in others:
         better = (states == MISSING) | (~np.isfinite(first.errors) & np.isfinite(results.errors))
         states[better] = results.states[better]
     set_aside = any((np.isfinite(r.errors) & ~r.counted).any() for r in group)
-    complete = errors[known.all(axis=1)]
+    complete = errors[finite.all(axis=1)]
     pooled = replace(
         first,
         errors=means,

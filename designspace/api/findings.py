@@ -130,8 +130,8 @@ def analyze(
     content = read_claims(Path(claims)) if isinstance(claims, str | Path) else claims
     source = str(claims) if isinstance(claims, str | Path) else "claims"
     populations = load_populations([_path(run) for run in _listed(runs)], all_finished, first)
-    found = core.analyze(populations, margin, content, source)
-    return Findings(**{name: getattr(found, name) for name in found.__dataclass_fields__})
+    findings = core.analyze(populations, margin, content, source)
+    return Findings(**{name: getattr(findings, name) for name in findings.__dataclass_fields__})
 
 
 def refine(

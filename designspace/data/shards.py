@@ -33,7 +33,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
 MAX_CUT, MAX_UNDECODABLE = 0.05, 0.01
 # Lanes of a process: each holds a shard in memory, still encoded.
 _MAX_LANES, _ALL_LANES = 8, 16
-# A stream is normalized by ImageNet's statistics, as nobody has seen all of it before.
+# A stream is normalized by ImageNet's statistics, as its own are unknown until all of it was read.
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _SHARD_STREAM, _IMAGE_STREAM = 0, 1
 
@@ -302,15 +302,15 @@ class _Lanes(IterableDataset[tuple[Tensor, list[str]]]):
         for shard, rows in self._order.rows(start, (lane + 1) * self._per_lane):
             url, wanted = self._index.urls[shard], set(rows.tolist())
             reader = ShardReader(url)
-            found = {i: image for i, image in enumerate(reader) if i in wanted}
-            if len(found) < len(wanted):
+            images = {i: image for i, image in enumerate(reader) if i in wanted}
+            if len(images) < len(wanted):
                 raise InputError(
                     f"data: {url} had {self._index.counts[shard]} images when training began; now "
                     f"some can't be read{': ' if reader.error else ''}{reader.error}",
                     "data",
                 )
             for row in rows.tolist():
-                name, data = found.pop(row)
+                name, data = images.pop(row)
                 yield f"{url}: {name}", data
 
 

@@ -92,10 +92,10 @@ def measured_cost(block: Block, body: Body, skeleton: Skeleton) -> tuple[int, in
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                found = measure(block.network(model, False), side, channels)
-        except (NotImplementedError, RuntimeError):
-            found = measure(block.network(model, False), side, channels, "cpu")
-    return found.flops, found.params, found.acts
+                cost = measure(block.network(model, False), side, channels)
+        except RuntimeError:
+            cost = measure(block.network(model, False), side, channels, "cpu")
+    return cost.flops, cost.params, cost.acts
 
 
 def check_cost(population: Population, models: int = 3) -> None:

@@ -162,8 +162,8 @@ def _space(
         axes, rules = _anynet_axes(net, samplers, len(strides), block)
     if samplers:
         key = next(iter(samplers))
-        known = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in _ANYNET_AXES)]
-        raise InputError(f"SAMPLERS.{key}: can't be converted; {nearest(key, known)}")
+        keys = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in _ANYNET_AXES)]
+        raise InputError(f"SAMPLERS.{key}: can't be converted; {nearest(key, keys)}")
     return {
         "name": name,
         "reason": about or "Converted from a pycls sweep config.",

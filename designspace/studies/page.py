@@ -34,8 +34,8 @@ def study_page(
     sequential = {v.claim.claim: v for rows in verdicts.values() for v in rows}
     judged = {
         (place, claim.claim): claim
-        for place, found in findings.items()
-        for claim in (found.claims.claims if found.claims else ())
+        for place, result in findings.items()
+        for claim in (result.claims.claims if result.claims else ())
     }
     page = StudyPage(
         title=file.name,

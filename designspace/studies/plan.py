@@ -179,11 +179,11 @@ def _claim(
     pair = [by_name.get(name) for name in (claim.first, claim.second)]
     sizes = [claim.n, file.reports[place].n, *(p.models for p in pair if p is not None)]
     n = min(size for size in sizes if size is not None)
-    known = [p.sd if p is not None else None for p in pair]
+    measured = [p.sd if p is not None else None for p in pair]
     default = DEFAULT_PAIR_SD / 2**0.5 if claim.paired else DEFAULT_SD
     if claim.paired:  # the populations' own sd says nothing about that of a difference
-        known = [None, None]
-    sd = (known[0] or default, known[1] or default)
+        measured = [None, None]
+    sd = (measured[0] or default, measured[1] or default)
     level = of.alpha / max(1, len(comparisons(of)))  # the least that Holm's method requires
     if n < 2:
         power = 0.0
@@ -191,7 +191,7 @@ def _claim(
         power = difference_power(0.5 if claim.paired else 1.0, sd, n, level)
     else:
         power = equivalence_power(claim.margin, sd, n, level)
-    return ClaimPlan(claim.claim, place, n, round(power, 3), sd, None in known)
+    return ClaimPlan(claim.claim, place, n, round(power, 3), sd, None in measured)
 
 
 def _hours(hours: float | None) -> str:

@@ -82,14 +82,14 @@ class Study:
         file = Path(path)
         study = Study(file, file.parent if out is None else Path(out), load_study_file(file))
         for place, claims in study.claims.items():
-            known = study.file.reports[place].populations
-            names = [name.rpartition("/")[2] for name in known] + known
+            populations = study.file.reports[place].populations
+            names = [name.rpartition("/")[2] for name in populations] + populations
             for claim in comparisons(claims):
                 wrong = [name for name in (claim.first, claim.second) if name not in names]
                 if wrong:
                     raise InputError(
                         f"study: {file}: reports.{place}: the claim {claim.claim!r} is about "
-                        f"{wrong[0]}, which is not among {', '.join(known)}"
+                        f"{wrong[0]}, which is not among {', '.join(populations)}"
                     )
         return study
 
@@ -234,9 +234,9 @@ class Study:
                 runs = [self.folder / name for name in report.populations]
                 first = None if verdicts else report.n
                 claims = self.claims.get(place)
-                found = analysis.analyze(runs, margin=report.margin, claims=claims, first=first)
-                found.save(self.folder / place)
-                written[place] = found
+                findings = analysis.analyze(runs, margin=report.margin, claims=claims, first=first)
+                findings.save(self.folder / place)
+                written[place] = findings
         for place, names in self.file.agreements.items():
             runs = [self.folder / name for name in names]
             if all(self._trained(name, None) >= self._fewest(name) for name in names):

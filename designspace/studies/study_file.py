@@ -255,7 +255,7 @@ class StudyFile(_Entry):
     @model_validator(mode="after")
     def _check_names(self) -> "StudyFile":
         refined = [entry.space.rsplit(".", 1)[0] for entry in self.refinements]
-        known = [*self.populations, *refined]
+        names_of_runs = [*self.populations, *refined]
         named = [
             *((f"steps[{i}]", name) for i, s in enumerate(self.steps) for name in s.populations),
             *(("refinements", entry.population) for entry in self.refinements),
@@ -274,8 +274,8 @@ class StudyFile(_Entry):
                     "the population that it repeats"
                 )
         for where, name in named:
-            if name not in known:
-                raise ValueError(f"{where}: no population {name}; {nearest(name, known)}")
+            if name not in names_of_runs:
+                raise ValueError(f"{where}: no population {name}; {nearest(name, names_of_runs)}")
         for place, names in self.agreements.items():
             if len(names) < 2:
                 raise ValueError(f"agreements.{place}: compares two or more populations")

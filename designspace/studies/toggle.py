@@ -57,8 +57,8 @@ def _changed(body: Body, name: str, value: Setting) -> Body:
     elif name in dict(body.extras):
         data["extras"] = {**data["extras"], name: [value] * stages}
     else:
-        known = [*_OF_BODY, *_PER_STAGE, *dict(body.extras), *Skeleton().to_dict()]
-        raise InputError(f"toggle: no setting {name!r}; {nearest(name, known)}", "toggle")
+        settings = [*_OF_BODY, *_PER_STAGE, *dict(body.extras), *Skeleton().to_dict()]
+        raise InputError(f"toggle: no setting {name!r}; {nearest(name, settings)}", "toggle")
     if name in ("b", "g", "w"):
         data["widths"], data["group_widths"] = _rounded(data)
     return Body.from_dict(data)

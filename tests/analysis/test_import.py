@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from foreign_results import imported, nds_job, pycls_job, written
 
 from designspace.analysis.findings import analyze
 from designspace.analysis.importers import import_results
@@ -15,55 +16,6 @@ from designspace.analysis.study_findings import read_findings
 from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.errors import InputError
 from designspace.refinement.refine import refine
-
-
-def pycls_job(i, epochs=3, done=3, kind="regnet", **changes):
-    """A job of sweep.json as pycls' sweep_collect writes it."""
-    regnet = {"DEPTH": 12, "W0": 24, "WA": 20.5 + i, "WM": 2.4, "GROUP_W": 8, "BOT_MUL": 1.0}
-    anynet = {
-        "DEPTHS": [1, 2, 3],
-        "WIDTHS": [40, 64, 128],
-        "GROUP_WS": [16, 16, 16],
-        "BOT_MULS": [0.5, 0.5, 0.5],
-    }
-    errors = [60.0 - i, 40.0 - i, 45.0 - i]
-    return {
-        "log_file": f"/x/sweep/logs/{i:06d}/stdout.log",
-        "cfg": {
-            "MODEL": {"TYPE": kind},
-            "REGNET": regnet,
-            "ANYNET": anynet,
-            "OPTIM": {"BASE_LR": 0.1, "WEIGHT_DECAY": 5e-5},
-        },
-        "complexity": {"flops": 4e8 + i, "params": 5e6, "acts": 2e6},
-        "test_epoch": {
-            "top1_err": errors[:done],
-            "min_top1_err": [min(errors[: k + 1]) for k in range(done)],
-            "epoch_ind": list(range(1, done + 1)),
-            "epoch_max": [epochs] * done,
-        },
-        **changes,
-    }
-
-
-def nds_job(i, **net):
-    """A model of an NDS summary."""
-    return {
-        "net": {"ds": [1, 2, 3, 4], "ws": [16, 32, 64, 128], **net},
-        "optim": {"lr": 0.1, "wd": 5e-4},
-        "flops": 1e8 + i,
-        "params": 1e6,
-        "min_test_top1": 5.0 + i,
-        "test_ep_top1": [50.0, 5.0 + i, 6.0 + i],
-    }
-
-
-def written(tmp_path, cli, content, *words, name="their.json"):
-    source = tmp_path / name
-    source.write_text(content if isinstance(content, str) else json.dumps(content))
-    outcome = cli("import", source, "--out", tmp_path / "in", "--json", *words)
-    assert outcome.code == 0, outcome.err
-    return load_results(tmp_path / "in"), json.loads(outcome.out)
 
 
 def test_a_pycls_sweep_of_regnets(tmp_path, cli):
@@ -259,17 +211,6 @@ def test_a_damaged_import_is_reported(tmp_path, cli):
         models.write_text(whole)
 
 
-def imported(tmp_path, content, **options):
-    """The result of importing a text (or bytes, or JSON data), as analysis reads it back."""
-    source = tmp_path / "their.csv"
-    if isinstance(content, bytes):
-        source.write_bytes(content)
-    else:
-        source.write_text(content if isinstance(content, str) else json.dumps(content))
-    result = import_results(source, tmp_path / "in", **options, force=True)
-    return load_results(tmp_path / "in"), result.about
-
-
 def test_row_numbers_without_a_name_are_no_parameter(tmp_path, cli):
     found, about = imported(tmp_path, ",d,error\n0,12,12.5\n1,13,13.5\n2,14,11.5\n")
     assert list(found.parameters) == ["d"]
@@ -348,130 +289,6 @@ def test_the_input_is_recognized_by_pycls_settings_and_by_flops(tmp_path):
     text = f"error,flops,d,w_0,w_a,w_m,b,g\n30,{flops / 1e6},13,24,24.48,2.54,1,16\n"
     _, about = imported(tmp_path, text.replace("flops", "MFLOPs"))
     assert about.skeleton() == Skeleton()
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "errors"),
-    [
-        ("model,top1\na,0.71\nb,0.78\n", {}, [29, 22]),
-        ("model,top1\na,71\nb,78\n", {}, [29, 22]),
-        ("model,top1\na,71%\nb,0.5 %\n", {}, [29, 99.5]),
-        ("model,Top-1 acc (%)\na,0.71\nb,0.78\n", {}, [99.29, 99.22]),
-        ("model,error\na,0.71\nb,0.78\n", {"scale": "fraction"}, [71, 78]),
-        ("model,error\na,0.71\nb,0.78\n", {"scale": "percent"}, [0.71, 0.78]),
-        ("model,error\na,0.71%\nb,0.78%\n", {}, [0.71, 0.78]),
-    ],
-)
-def test_scales_are_recognized_where_they_are_certain(tmp_path, text, options, errors):
-    found, _ = imported(tmp_path, text, **options)
-    assert found.errors.tolist() == pytest.approx(errors)
-
-
-def test_partial_rows_keep_their_values(tmp_path, cli):
-    rows = [f'm{i % 39},{30 + i % 9},"1,{i:03d}.5",{8 + i % 5}' for i in range(40)]
-    rows += ["m40,35,,odd", ",,,"]
-    found, about = imported(tmp_path, "name,error,flops,d\n" + "\n".join(rows) + "\n")
-    assert len(found) == 41
-    assert np.isnan(found.parameters["d"]).tolist() == [False] * 40 + [True]
-    assert found.costs["flops"][:2].tolist() == [1000.5, 1001.5]
-    assert found.ids[:2] == ("m0", "m1")
-    assert found.ids[39] == "m0 (2)"
-    assert about.notes == [
-        "1 empty rows were skipped",
-        "unknown values: flops (1 of 41), d (1 of 41, such as 'odd')",
-        "1 names occur more than once; later ones are numbered",
-    ]
-    findings = analyze([found])
-    assert findings.populations[0].bootstrap["d"].n == 40
-    assert findings.populations[0].trends[0].counts.sum() == 40
-    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
-    # A model without a description costs the others nothing.
-    text = "error,d1,d2,w1,w2\n" + "".join(f"{30 + i},1,{1 + i % 3},16,32\n" for i in range(12))
-    found, about = imported(tmp_path, text + "50,,2,16,32\n51,1,2,16,32\n")
-    assert found.has_body.tolist() == [True] * 12 + [False, True]
-    assert found.provenance.notes[-1] == "1 of 14 models are not described as networks"
-    assert analyze([found]).populations[0].widths.rows.tolist() == [*range(12), 13]
-    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
-
-
-def test_states_of_other_tools_are_translated(tmp_path):
-    words = (
-        *("COMPLETE", "PRUNED", "FAIL", "RUNNING", "finished", "crashed", "killed"),
-        *("diverged-nan", "TrialState.COMPLETE", "Timed out", ""),
-    )
-    rows = [f"{12.5 if i % 7 else 20},{word}" for i, word in enumerate(words)]
-    found, about = imported(tmp_path, "value,State\n" + "\n".join(rows), error="value", classes=10)
-    assert found.states.tolist() == [
-        *("complete", "failed", "failed", "missing", "complete", "failed", "failed"),
-        *("diverged", "complete", "failed", "complete"),
-    ]
-    assert found.errors[7] == 90
-    assert "1 pruned models count as failed: their errors are not final" in about.notes
-    text = "error,state\n5,complete\n6,halted\n7,broken\n"
-    with pytest.raises(InputError, match=r"'halted' \(1\), 'broken' \(1\); known: .*crashed"):
-        imported(tmp_path, text)
-    meanings = {"halted": "missing", "broken": "failed"}
-    assert imported(tmp_path, text, states=meanings)[0].states[1:].tolist() == ["missing", "failed"]
-
-
-def test_metrics_are_no_parameters_unless_stated(tmp_path):
-    text = "model,top1,top5,auc,val_loss,GMACs,params_lr,d,seed,infer_samples_per_sec\n" + "".join(
-        f"m{i},{70 + i},{90 + i / 2},0.{i},1.{i},0.{4 + i},1e-{i},{10 + i},{i},{900 + i}\n"
-        for i in range(1, 6)
-    )
-    found, about = imported(tmp_path, text)
-    assert list(found.parameters) == ["lr", "d"]
-    assert found.costs["flops"][0] == pytest.approx(0.5e9)
-    assert "flops: column 'GMACs' in units of 1e+09" in about.notes
-    assert any(
-        n.startswith("not design parameters, judging by their names: top5") for n in about.notes
-    )
-    found, _ = imported(tmp_path, text, parameters=["auc", "d"])
-    assert list(found.parameters) == ["auc", "d"]
-    found, _ = imported(tmp_path, text, metrics=["params_lr"], labels=["d"])
-    assert list(found.parameters) == []
-    found, _ = imported(tmp_path, text, costs={"acts": "d"})
-    assert set(found.costs) == {"flops", "acts"}
-    with pytest.raises(InputError, match="parameters: no numeric column 'depth'"):
-        imported(tmp_path, text, parameters=["depth"])
-
-
-@pytest.mark.parametrize(
-    ("content", "options"),
-    [
-        ("name, error, x\na, 12.5, 1013.01\nb, 13.5, N/A\n", {}),
-        ("name;error;x\na;12,5;1.013,01\nb;13,5;-\n", {}),
-        ("name\terror\tx\na\t12.5\t1013.01\nb\t13.5\t\n", {}),
-        ("name;error;x\na;12,500;1013,01\nb;13,500;n.a.\n", {}),
-        ('name,error,x\na,12.5,"1,013.01"\nb,13.5%,\n', {}),
-        ("name,error,x\na,12.5,1013.01\nb,13.5,\n".encode("utf-16"), {}),
-        (b"\xef\xbb\xbfname,error,x\r\na,12.5,1013.01\r\nb,13.5,\r\n", {}),
-        ("name;error;x\na;12,500;1013,010\nb;13,500;?\n", {"decimal": ","}),
-        ("name,error,x,\na,12.5,1013.01,\nb,13.5,,\n", {}),
-        ([{"name": "a", "error": 12.5, "x": 1013.01}, {"name": "b", "error": 13.5}], {}),
-    ],
-)
-def test_tables_as_people_have_them(tmp_path, content, options):
-    found, _ = imported(tmp_path, content, **options)
-    assert found.ids == ("a", "b")
-    assert found.errors.tolist() == [12.5, 13.5]
-    np.testing.assert_array_equal(found.parameters["x"], [1013.01, np.nan])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("error;x\n12,500;1\n13,250;2\n", "decimal is unclear: '12,500'"),
-        ("error;x\n12,5;1.5\n13,25;2\n", "decimal is unclear"),
-        ("error,x\nlow,1\nhigh,2\n5,3\n", "line 2: 'low'; line 3: 'high'"),
-        ("error,x\n101,1\n-3,2\n5,3\n", "model 0: 101, model 1: -3"),
-        ("error,x\n5,1\n5,1,7,8\n", "these rows have more: 3"),
-        (b"PK\x03\x04", "a workbook"),
-    ],
-)
-def test_all_problems_of_a_table_are_reported_at_once(tmp_path, content, message):
-    with pytest.raises(InputError, match=message):
-        imported(tmp_path, content)
 
 
 def test_pycls_settings_beyond_the_architecture_are_kept(tmp_path):

@@ -11,13 +11,6 @@ import torch
 OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "gpu.json"
 
 
-def pytest_collection_modifyitems(items):
-    reason = "no CUDA device; `make gpu` needs one GPU"
-    for item in items:
-        if Path(__file__).parent in item.path.parents and not torch.cuda.is_available():
-            item.add_marker(pytest.mark.skip(reason=reason))
-
-
 @pytest.fixture(scope="session")
 def record():
     """Collect rows; write them once, with the machine, at the end."""

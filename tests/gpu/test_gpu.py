@@ -26,6 +26,9 @@ from designspace.training.static_step import GraphedSteps, StaticEpoch
 from designspace.training.trainer import Trainer
 
 GPU = torch.device("cuda:0")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device; `make gpu` needs one GPU"
+)
 CIFAR = replace(load_recipe("cifar"), epochs=2, warmup_epochs=0.0)
 
 

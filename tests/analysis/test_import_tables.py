@@ -1,0 +1,132 @@
+"""Tables as people have them: scales, states, metrics, dialects; whatever is certain is read."""
+
+import numpy as np
+import pytest
+from foreign_results import imported
+
+from designspace.analysis.findings import analyze
+from designspace.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "errors"),
+    [
+        ("model,top1\na,0.71\nb,0.78\n", {}, [29, 22]),
+        ("model,top1\na,71\nb,78\n", {}, [29, 22]),
+        ("model,top1\na,71%\nb,0.5 %\n", {}, [29, 99.5]),
+        ("model,Top-1 acc (%)\na,0.71\nb,0.78\n", {}, [99.29, 99.22]),
+        ("model,error\na,0.71\nb,0.78\n", {"scale": "fraction"}, [71, 78]),
+        ("model,error\na,0.71\nb,0.78\n", {"scale": "percent"}, [0.71, 0.78]),
+        ("model,error\na,0.71%\nb,0.78%\n", {}, [0.71, 0.78]),
+    ],
+)
+def test_scales_are_recognized_where_they_are_certain(tmp_path, text, options, errors):
+    found, _ = imported(tmp_path, text, **options)
+    assert found.errors.tolist() == pytest.approx(errors)
+
+
+def test_partial_rows_keep_their_values(tmp_path, cli):
+    rows = [f'm{i % 39},{30 + i % 9},"1,{i:03d}.5",{8 + i % 5}' for i in range(40)]
+    rows += ["m40,35,,odd", ",,,"]
+    found, about = imported(tmp_path, "name,error,flops,d\n" + "\n".join(rows) + "\n")
+    assert len(found) == 41
+    assert np.isnan(found.parameters["d"]).tolist() == [False] * 40 + [True]
+    assert found.costs["flops"][:2].tolist() == [1000.5, 1001.5]
+    assert found.ids[:2] == ("m0", "m1")
+    assert found.ids[39] == "m0 (2)"
+    assert about.notes == [
+        "1 empty rows were skipped",
+        "unknown values: flops (1 of 41), d (1 of 41, such as 'odd')",
+        "1 names occur more than once; later ones are numbered",
+    ]
+    findings = analyze([found])
+    assert findings.populations[0].bootstrap["d"].n == 40
+    assert findings.populations[0].trends[0].counts.sum() == 40
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+    # A model without a description costs the others nothing.
+    text = "error,d1,d2,w1,w2\n" + "".join(f"{30 + i},1,{1 + i % 3},16,32\n" for i in range(12))
+    found, about = imported(tmp_path, text + "50,,2,16,32\n51,1,2,16,32\n")
+    assert found.has_body.tolist() == [True] * 12 + [False, True]
+    assert found.provenance.notes[-1] == "1 of 14 models are not described as networks"
+    assert analyze([found]).populations[0].widths.rows.tolist() == [*range(12), 13]
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+
+
+def test_states_of_other_tools_are_translated(tmp_path):
+    words = (
+        *("COMPLETE", "PRUNED", "FAIL", "RUNNING", "finished", "crashed", "killed"),
+        *("diverged-nan", "TrialState.COMPLETE", "Timed out", ""),
+    )
+    rows = [f"{12.5 if i % 7 else 20},{word}" for i, word in enumerate(words)]
+    found, about = imported(tmp_path, "value,State\n" + "\n".join(rows), error="value", classes=10)
+    assert found.states.tolist() == [
+        *("complete", "failed", "failed", "missing", "complete", "failed", "failed"),
+        *("diverged", "complete", "failed", "complete"),
+    ]
+    assert found.errors[7] == 90
+    assert "1 pruned models count as failed: their errors are not final" in about.notes
+    text = "error,state\n5,complete\n6,halted\n7,broken\n"
+    with pytest.raises(InputError, match=r"'halted' \(1\), 'broken' \(1\); known: .*crashed"):
+        imported(tmp_path, text)
+    meanings = {"halted": "missing", "broken": "failed"}
+    assert imported(tmp_path, text, states=meanings)[0].states[1:].tolist() == ["missing", "failed"]
+
+
+def test_metrics_are_no_parameters_unless_stated(tmp_path):
+    text = "model,top1,top5,auc,val_loss,GMACs,params_lr,d,seed,infer_samples_per_sec\n" + "".join(
+        f"m{i},{70 + i},{90 + i / 2},0.{i},1.{i},0.{4 + i},1e-{i},{10 + i},{i},{900 + i}\n"
+        for i in range(1, 6)
+    )
+    found, about = imported(tmp_path, text)
+    assert list(found.parameters) == ["lr", "d"]
+    assert found.costs["flops"][0] == pytest.approx(0.5e9)
+    assert "flops: column 'GMACs' in units of 1e+09" in about.notes
+    assert any(
+        n.startswith("not design parameters, judging by their names: top5") for n in about.notes
+    )
+    found, _ = imported(tmp_path, text, parameters=["auc", "d"])
+    assert list(found.parameters) == ["auc", "d"]
+    found, _ = imported(tmp_path, text, metrics=["params_lr"], labels=["d"])
+    assert list(found.parameters) == []
+    found, _ = imported(tmp_path, text, costs={"acts": "d"})
+    assert set(found.costs) == {"flops", "acts"}
+    with pytest.raises(InputError, match="parameters: no numeric column 'depth'"):
+        imported(tmp_path, text, parameters=["depth"])
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("name, error, x\na, 12.5, 1013.01\nb, 13.5, N/A\n", {}),
+        ("name;error;x\na;12,5;1.013,01\nb;13,5;-\n", {}),
+        ("name\terror\tx\na\t12.5\t1013.01\nb\t13.5\t\n", {}),
+        ("name;error;x\na;12,500;1013,01\nb;13,500;n.a.\n", {}),
+        ('name,error,x\na,12.5,"1,013.01"\nb,13.5%,\n', {}),
+        ("name,error,x\na,12.5,1013.01\nb,13.5,\n".encode("utf-16"), {}),
+        (b"\xef\xbb\xbfname,error,x\r\na,12.5,1013.01\r\nb,13.5,\r\n", {}),
+        ("name;error;x\na;12,500;1013,010\nb;13,500;?\n", {"decimal": ","}),
+        ("name,error,x,\na,12.5,1013.01,\nb,13.5,,\n", {}),
+        ([{"name": "a", "error": 12.5, "x": 1013.01}, {"name": "b", "error": 13.5}], {}),
+    ],
+)
+def test_tables_as_people_have_them(tmp_path, content, options):
+    found, _ = imported(tmp_path, content, **options)
+    assert found.ids == ("a", "b")
+    assert found.errors.tolist() == [12.5, 13.5]
+    np.testing.assert_array_equal(found.parameters["x"], [1013.01, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("error;x\n12,500;1\n13,250;2\n", "decimal is unclear: '12,500'"),
+        ("error;x\n12,5;1.5\n13,25;2\n", "decimal is unclear"),
+        ("error,x\nlow,1\nhigh,2\n5,3\n", "line 2: 'low'; line 3: 'high'"),
+        ("error,x\n101,1\n-3,2\n5,3\n", "model 0: 101, model 1: -3"),
+        ("error,x\n5,1\n5,1,7,8\n", "these rows have more: 3"),
+        (b"PK\x03\x04", "a workbook"),
+    ],
+)
+def test_all_problems_of_a_table_are_reported_at_once(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        imported(tmp_path, content)
