@@ -173,11 +173,12 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a state."""
-        self.network.load_state_dict(state["network"])
+        # Not strict: BatchNorm's counters, which training ignores, are kept on a CPU alone.
+        self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         if self._average:
-            self._average.network.load_state_dict(state["average"])
+            self._average.network.load_state_dict(state["average"], strict=False)
         self.curve = [float(error) for error in state["curve"]]
 
     def _precision(self) -> AbstractContextManager[Any]:

@@ -61,6 +61,19 @@ def test_going_on_from_a_state_gives_the_same_bits(batches, model, recipe, ema, 
         assert all(torch.equal(mine[part][key], theirs[part][key]) for key in mine[part])
 
 
+def test_training_on_a_gpu_goes_on_on_a_cpu(batches, model, recipe):
+    """The state of a GPU has no counters of batches."""
+    whole = run(Trainer(model, recipe, 7, CPU), batches, 2)
+    first = run(Trainer(model, recipe, 7, CPU), batches, 1)
+    state = first.state()
+    network = state["network"]
+    state["network"] = {k: v for k, v in network.items() if "num_batches_tracked" not in k}
+    assert len(state["network"]) < len(network)
+    second = Trainer(model, recipe, 7, CPU)
+    second.restore(state)
+    assert run(second, batches, 1).curve == whole.curve
+
+
 def test_a_step_is_plain_sgd(batches, model, recipe):
     """The slow twin: torch's simplest loop over the same batches, in another memory format."""
     training = Trainer(model, recipe, 3, CPU)
