@@ -10,7 +10,7 @@ from designspace import __version__
 from designspace.analysis.findings import Findings
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.report.page import environment, source, writable
-from designspace.report.palette import css
+from designspace.report.palette import MOST_BANDS, css
 from designspace.report.render import render
 from designspace.report.report_figures import edf_hero
 
@@ -55,6 +55,7 @@ def write_study_page(page: StudyPage, folder: Path, findings: Findings | None) -
     text = templates.get_template("study.html.j2").render(
         page=page,
         hero=[] if findings is None else [render(figure, ()) for figure in edf_hero(findings)],
+        many=findings is not None and len(findings.populations) > MOST_BANDS,
         markup=Markup,
         style=Markup(
             css(0 if findings is None else len(findings.populations))
