@@ -1,7 +1,7 @@
 """One process per GPU, which trains several models at once: a thread and a CUDA stream for each.
 
-Models of one process share the CUDA context and the images, and their kernels overlap, which those
-of several processes don't. In return, a device error ends all models of the process.
+Models of one process share the CUDA context and the images, and their kernels may overlap, which
+those of several processes can't. In return, a device error ends all models of the process.
 """
 
 import contextlib

@@ -20,8 +20,8 @@ from designspace.data.batches import Batches
 _EAGER_STEPS = 3
 # Steps of one graph: each launch needs Python's lock, which the models of a process share.
 UNROLL = 4
-# Graphs that wait behind the running one. A launch into a full queue would block the launches of
-# all other streams: 16 models that queued 50 steps each ran one after another (H200, torch 2.11).
+# Graphs in the queue of a model. 16 models that queued 50 steps each ran one after another (H200,
+# torch 2.11); a launch into a full queue seems to block those of all other streams.
 _AHEAD = 2
 # Held by everything that is neither the launch of a graph nor the wait for one: CUDA forbids calls
 # of other threads during a capture, and Python code gains nothing from several threads.
