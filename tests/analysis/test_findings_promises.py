@@ -121,6 +121,7 @@ def test_pairs_among_the_best_are_found_and_budgets_are_not():
     assert next(p for p in found if (p.first, p.second) == ("x", "budget")).p > 0.05
 
 
+@pytest.mark.slow
 def test_strongly_correlated_parameters_hold_the_level_of_the_test():
     """Correlation 0.95 among all models: with Fieller's variance 8.9 % would be rejected."""
     rng = np.random.default_rng(12)

@@ -39,7 +39,8 @@ def write_scans(root, channels):
     return root
 
 
-@pytest.mark.parametrize("channels", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 5])
 def test_the_loop_on_other_channels(cli, tmp_path, monkeypatch, channels):
     monkeypatch.chdir(tmp_path)
     data = f"folder:{write_scans(tmp_path / 'scans', channels)}"

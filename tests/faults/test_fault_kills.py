@@ -199,6 +199,7 @@ def wait_for_the_end_of(group):
     raise AssertionError("a worker is still there")
 
 
+@pytest.mark.slow
 def test_a_batch_system_ends_pretraining_by_sigterm(pretraining):
     words, undisturbed = pretraining
     place = undisturbed.parent / "ended"

@@ -107,6 +107,7 @@ def test_training_reports_it_and_restarts_that_trial(marker, small_study, tmp_pa
     assert small_study.results(place) == small_study.results(small_study.trained)
 
 
+@pytest.mark.slow
 def test_pretraining_reports_it_and_restarts(marker, small_study, tmp_path, refused):
     out = tmp_path / "out"
     words = (

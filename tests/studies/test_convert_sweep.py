@@ -103,6 +103,7 @@ def shortened(folder):
     return ds.Study.load(folder / "study.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_converts_samples_and_runs(cli, tmp_path, name):
     sweep = SWEEPS[name]

@@ -121,6 +121,7 @@ def test_options_that_do_not_go_together(make_run, refused, words, said):
     assert said in refused("train", run, "--data", "digits", "--recipe", "quick", *words)
 
 
+@pytest.mark.slow
 def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, train_one, observer):
     """Trials begin when the first worker comes."""
     cluster = distributed.LocalCluster(

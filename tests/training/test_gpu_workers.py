@@ -30,7 +30,10 @@ def test_the_models_of_a_gpu_share_a_process(make_run, request_of, train_one, ob
 
 @pytest.mark.parametrize(
     ("work", "cause"),
-    [(asserts_on_the_device, "device-side assert"), (crashes_its_process, "SIGSEGV")],
+    [
+        (asserts_on_the_device, "device-side assert"),
+        pytest.param(crashes_its_process, "SIGSEGV", marks=pytest.mark.slow),
+    ],
 )
 def test_one_model_of_twelve_that_breaks_its_process_fails_alone(
     make_run, request_of, train_one, observer, work, cause
@@ -64,6 +67,7 @@ def test_training_stops_when_no_gpu_is_left(make_run, request_of, train_one, obs
     assert not run.trials()
 
 
+@pytest.mark.slow
 def test_a_model_that_hangs_is_killed_and_the_others_of_its_process_train_again(
     tmp_path, make_task
 ):

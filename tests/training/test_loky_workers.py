@@ -218,6 +218,7 @@ def test_a_device_error_is_not_the_models_fault_at_once(make_task):
     assert retired == [False, False, True]
 
 
+@pytest.mark.slow
 def test_independent_workers_claim_different_devices(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     names = tuple(f"cuda:{i}" for i in range(3))
