@@ -94,7 +94,7 @@ def test_losses_and_gradients_are_lightlys(queued):
         training._queue.push(rows)
     ours.normalize_prototypes()
     images = crops(0)
-    embeddings, scores = ours(images)
+    _, scores = ours(images)
     scores = scores.view(5, BATCH, -1)
     assigned = training._assign(scores)
     loss = swapped_prediction(scores, assigned, 0.1)
