@@ -21,7 +21,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    settings.register_profile("tests", deadline=None)
+    settings.register_profile("tests", deadline=None, derandomize=True)
     settings.register_profile("faults", deadline=None, max_examples=1000)
     settings.load_profile("faults" if config.getoption("--faults") else "tests")
     if config.getoption("--without-numba"):

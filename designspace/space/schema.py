@@ -229,6 +229,8 @@ class SpaceFile(_Strict):
         supported = activations_of(self.block)
         if not supported:
             raise ValueError(f"activation: {self.block} blocks decide it themselves; leave it out")
+        if not self.activations:
+            raise ValueError("activation: an empty list; give one or several, or leave it out")
         for name in self.activations:
             if name not in supported:
                 raise ValueError(

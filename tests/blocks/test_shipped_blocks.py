@@ -132,6 +132,7 @@ def test_relu_alone_changes_nothing():
         ("AnyNetVA", {"se_ratio": 0.25}, "se_ratio: vanilla blocks have none"),
         ("AnyNetVA", {"activation": "swish"}, "activation"),
         ("AnyNetVA", {"activation": ["relu", "relu"]}, "several different ones"),
+        ("AnyNetVA", {"activation": []}, "activation: an empty list"),
         ("ConvNeXt-like", {"block": "vanilla"}, "exactly the axes d, w; found d, w, t, k"),
     ],
 )
