@@ -12,7 +12,7 @@ from designspace import arch, runs
 from designspace.api.model import Model, load_model
 from designspace.errors import InputError, nearest
 from designspace.runs import Recipe, load_recipe
-from designspace.runs.merge import Merged
+from designspace.runs.merge import Merged, copy_measurements
 
 if TYPE_CHECKING:
     from designspace.pretraining.status import PretrainingStatus
@@ -301,7 +301,9 @@ def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:
             "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
         },
     }
-    return Run.create(out, space, population)
+    run = Run.create(out, space, population)
+    copy_measurements(loaded, run)
+    return run
 
 
 def merge(sources: "Sequence[runs.Run | str | Path]", out: "runs.Run | str | Path") -> Merged:

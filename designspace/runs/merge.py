@@ -1,8 +1,10 @@
 """Join the trials of one population that were trained in several places."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.text_files import read_text
@@ -73,8 +75,28 @@ def _join(sources: list[Run], out: Run) -> Merged:
                 differing.add(trial.index)
                 added.append(trial)
     out.append_trials(added)
+    _join_measurements(sources, out)
     n = len(out.population())
     return Merged(n, len(out.trials()), len(added), repeated, tuple(sorted(differing)))
+
+
+def _join_measurements(sources: list[Run], out: Run) -> None:
+    """Append what the sources measured and the folder lacks; the first of equal settings counts."""
+    known = {measurement.key for measurement in out.measurements()}
+    added = {m.key: m for source in reversed(sources) for m in source.measurements()}
+    out.append_measurements([m for key, m in added.items() if key not in known])
+
+
+def copy_measurements(models: Sequence[Model], run: Run) -> None:
+    """Append what was measured of models that come from other runs, by their provenance."""
+    origins = {dict(model.provenance).get("run", "") for model in models} - {""}
+    keys = {(model.body.id, model.params) for model in models}
+    known = {measurement.key for measurement in run.measurements()}
+    for path in sorted(origins):
+        measurements = Run(path).measurements()
+        run.append_measurements(
+            [m for m in measurements if m.key[:2] in keys and m.key not in known]
+        )
 
 
 def _result(trial: Trial) -> tuple[object, ...]:

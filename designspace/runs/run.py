@@ -1,18 +1,17 @@
 """A run folder: a resolved space, its population, the recipe, and the journal of trials."""
 
 import copy
-import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from designspace.arch import Model, Population, Skeleton, model_name
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
+from designspace.io.cached_reads import CachedReads
 from designspace.io.fingerprint import seal, unseal
 from designspace.io.lock import is_locked, lock
 from designspace.io.text_files import check_links, check_regular_file
@@ -22,6 +21,15 @@ from designspace.runs.dataframe import run_frame
 from designspace.runs.execution import Execution, parse_execution
 from designspace.runs.folder_kind import not_a_run
 from designspace.runs.heartbeat import Heartbeat
+from designspace.runs.measurements import (
+    MEASUREMENTS_FILE,
+    Measurement,
+    append_measurements,
+    measured_columns,
+    read_measurements,
+    select_measurements,
+    settings_of,
+)
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
 from designspace.runs.status import RunStatus
@@ -39,15 +47,12 @@ _OURS = (
     "population.jsonl",
     "recipe.yaml",
     "trials.jsonl",
+    MEASUREMENTS_FILE,
     "checkpoints",
     "running.json",
     "tensorboard",
     ".lock",
 )
-# A file changed this recently may change again without a new modification time.
-_MTIME_RESOLUTION_NS = 50_000_000
-
-T = TypeVar("T")
 
 
 class Run:
@@ -61,6 +66,7 @@ class Run:
         population_file: One model per line.
         recipe_file: The resolved training recipe, with the data and the seed.
         trials_file: One finished trial per line, append-only.
+        measurements_file: One measurement of a model's speed per line, append-only.
         heartbeat_file: Progress of the process that trains this run.
         checkpoints: Folder with a checkpoint of each trial in training.
         lock_file: Locked by the one process that trains this run.
@@ -73,10 +79,11 @@ class Run:
         self.population_file = path / "population.jsonl"
         self.recipe_file = path / "recipe.yaml"
         self.trials_file = path / "trials.jsonl"
+        self.measurements_file = path / MEASUREMENTS_FILE
         self.heartbeat_file = path / "running.json"
         self.checkpoints = path / "checkpoints"
         self.lock_file = path / ".lock"
-        self._cache: dict[str, tuple[object, Any]] = {}
+        self._read = CachedReads().read
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -169,17 +176,6 @@ class Run:
         write_text(self.population_file, models)
         header = "The resolved space and how it was sampled (written by designspace sample)."
         write_text(self.space_file, dump_yaml(seal(space), header))
-
-    def _read(self, key: str, files: Sequence[Path], read: Callable[[], T]) -> T:
-        """Return the result of `read`, or the last one if the files have not changed since."""
-        stamps = [_stamp(file) for file in files]
-        if key in self._cache and self._cache[key][0] == stamps:
-            return self._cache[key][1]  # type: ignore[no-any-return]
-        result = read()
-        settled = time.time_ns() - _MTIME_RESOLUTION_NS
-        if all(stamp is None or stamp[0] < settled for stamp in stamps):
-            self._cache[key] = (stamps, result)
-        return result
 
     def space(self) -> dict[str, Any]:
         """Return the resolved space and its `sample` map as plain data.
@@ -450,23 +446,49 @@ class Run:
         torn = live is None and journal.read(self.trials_file, "trials").torn_line is not None
         return RunStatus(self.name, len(self.population()), trials, live, torn)
 
-    def to_frame(self) -> "pd.DataFrame":
+    def measurements(self) -> tuple[Measurement, ...]:
+        """Return the last measurement of each network and setting.
+
+        Raises:
+            InputError: A line of the journal is damaged.
+        """
+        file = self.measurements_file
+        return self._read("measurements", [file], lambda: read_measurements(file))
+
+    def append_measurements(self, measurements: Sequence[Measurement]) -> None:
+        """Append measurements to the journal; they are on disk when this returns."""
+        append_measurements(self.measurements_file, measurements)
+
+    def measured(self, **choice: Any) -> dict[str, Measurement]:
+        """Return the measurements of one setting by the id of their models.
+
+        Args:
+            **choice: Fields of the setting, such as device="cpu", threads=1, batch=1,
+                mode="training"; needed where the run was measured in several.
+
+        Raises:
+            InputError: No setting or several settings match; the message lists those there are.
+        """
+        return select_measurements(self.measurements(), self.path, **choice)
+
+    def to_frame(self, **choice: Any) -> "pd.DataFrame":
         """Return a DataFrame with one row per model, indexed by its number.
 
         Columns: `id`; the parameters (`d1`, `w1`, … of an AnyNet, `d`, `w_0`, … of a RegNet);
         `flops` (multiply-adds), `params`, `acts`; settings of the training that the space draws for
-        each model, such as `lr`; and of its trial, NaN where there is none,
-        `status`, `error` (percent), `epochs`, `seconds`, `seed`, `split`, `reason`, `device`.
+        each model, such as `lr`; of its trial, NaN where there is none, `status`, `error`
+        (percent), `epochs`, `seconds`, `seed`, `split`, `reason`, `device`; and of a measured run
+        `latency`, `latency_low`, `latency_high` (seconds of a step) and `memory` (bytes).
+
+        Args:
+            **choice: The setting of the measurements, as of `measured`. Without it a run that was
+                measured in several settings has no columns of them.
 
         Raises:
-            InputError: A file of the run is damaged.
+            InputError: A file of the run is damaged, or no single setting matches the choice.
         """
-        return run_frame(self.population(), self.trials(), self.recipe_draws())
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        frame = run_frame(self.population(), self.trials(), self.recipe_draws())
+        if choice or len(settings_of(self.measurements())) == 1:
+            columns = measured_columns(self.population().ids, self.measured(**choice))
+            frame = frame.assign(**columns)
+        return frame
