@@ -45,7 +45,7 @@ HEAVY = {
         "export",
         "api",
     },  # in blocks and api, types alone
-    "torchvision": {"networks", "data", "training", "pretraining", "evaluation", "export"},
+    "torchvision": {"data", "evaluation"},  # its import takes as long as torch's
     "matplotlib": {"report", "api"},  # in api, types alone
     "numba": {"networks"},  # behind numba_loops.available()
 }

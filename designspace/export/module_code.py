@@ -7,15 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torchvision.models.convnext import LayerNorm2d
-from torchvision.models.regnet import RegNet, ResBottleneckBlock
-from torchvision.ops.misc import SqueezeExcitation
 
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.identifiers import describe, identifier
 from designspace.networks import build
-from designspace.networks.layers import ChannelScale, Gelu, PatchConv, Residual
+from designspace.networks.layers import (
+    ChannelScale,
+    Gelu,
+    LayerNorm2d,
+    PatchConv,
+    Residual,
+    SqueezeExcitation,
+)
 from designspace.networks.staged_network import StagedNetwork
 
 _HEAD = '''
@@ -77,7 +81,7 @@ def module_code(model: Model) -> str:
         InputError: The network has modules other than those of the blocks that ship.
     """
     network = build(model, device="meta")
-    if not isinstance(network, StagedNetwork | RegNet):
+    if not isinstance(network, StagedNetwork):
         raise InputError(
             f"torchvision: {model.name} is made of {model.body.block} blocks, whose code is their "
             "own; onnx, torchscript and model.yaml support them"
@@ -133,9 +137,9 @@ def _expression(module: Any, indent: int) -> str:
     """Return the Python expression that builds a module, over several lines where it has parts."""
     pad = " " * (indent + 4)
     end = f"\n{' ' * indent})"
-    if isinstance(module, Residual | ResBottleneckBlock):
+    if isinstance(module, Residual):
         parts = [_expression(module.f, indent + 4)]
-        if getattr(module, "proj", None) is not None:
+        if hasattr(module, "proj"):
             parts.append(f"proj={_expression(module.proj, indent + 4)}")
         if not isinstance(module.activation, nn.Identity):
             parts.append(f"activation={_expression(module.activation, indent + 4)}")

@@ -57,7 +57,7 @@ def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
                 path,
                 input_names=["image"],
                 output_names=["logits"],
-                dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1, max=4096)}},
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
                 external_data=external,
                 dynamo=True,
                 verbose=False,

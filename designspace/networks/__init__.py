@@ -1,5 +1,5 @@
 """Torch networks of models."""
 
-from designspace.networks.build import block_params, build
+from designspace.networks.build import build
 
-__all__ = ["block_params", "build"]
+__all__ = ["build"]

@@ -1,35 +1,17 @@
-"""The torch network of a model; RegNet's blocks are torchvision's, with explicit stages.
+"""The torch network of a model."""
 
-torchvision's own rounding (`BlockParams.from_init_params`) differs from the paper's: not used.
-"""
-
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models.regnet import BlockParams, RegNet, ResBottleneckBlock
 
 from designspace.arch import BOTTLENECK, Block, Model, find_block, is_shipped
 from designspace.errors import InputError
-from designspace.networks.fused_blocks import FusedBatchNorm, FusedBlock, fuse
-from designspace.networks.layers import ACTIVATION_LAYERS, Layers
-from designspace.networks.staged_network import initialize
+from designspace.networks.bottleneck import bottleneck_stages
+from designspace.networks.fused_blocks import fuse
+from designspace.networks.layers import Layers
+from designspace.networks.staged_network import StagedNetwork
 from designspace.networks.strided_projection import replace_strided_projections
-
-
-def block_params(model: Model) -> BlockParams:
-    """Return torchvision's description of the model's stages."""
-    body = model.body
-    return BlockParams(
-        depths=list(body.depths),
-        widths=list(body.widths),
-        group_widths=list(body.group_widths),
-        bottleneck_multipliers=[1 / b for b in body.bottleneck_ratios],
-        strides=list(model.skeleton.strides),
-        se_ratio=body.se_ratio or None,
-    )
 
 
 def build(
@@ -56,37 +38,17 @@ def build(
     Raises:
         InputError: The network of another block can't be built or run, or is not the one counted.
     """
-    if model.body.block != BOTTLENECK:
-        network = _build_other(find_block(model.body.block), model, zero_init_residual, device)
-        if fused and is_shipped(model.body.block):
-            fuse(network)
+    block = model.body.block
+    if block != BOTTLENECK:
+        network = _build_other(find_block(block), model, zero_init_residual, device)
     else:
+        layers = Layers(model.body.activation)
         with torch.device(device):
-            network = _build_regnet(model, fused and model.body.activation == "relu")
-        for module in network.modules():
-            if zero_init_residual and isinstance(module, ResBottleneckBlock):
-                nn.init.zeros_(module.f.c[1].weight)
+            stages = bottleneck_stages(model, layers)
+            network = StagedNetwork(model, stages, layers, zero_init_residual, zero_biases=False)
+    if fused and (block == BOTTLENECK or is_shipped(block)):
+        fuse(network)
     replace_strided_projections(network)
-    return network
-
-
-def _build_regnet(model: Model, fused: bool) -> RegNet:
-    skeleton = model.skeleton
-    layers = Layers(model.body.activation)
-    network = RegNet(
-        block_params(model),
-        num_classes=skeleton.classes,
-        stem_width=skeleton.stem_width,
-        # torchvision passes 3 as the image's channels, whatever the image.
-        stem_type=lambda *_: fuse(layers.stem(skeleton)) if fused else layers.stem(skeleton),
-        block_type=partial(_block, FusedBlock if fused else ResBottleneckBlock),
-        norm_layer=FusedBatchNorm if fused else nn.BatchNorm2d,
-        activation=ACTIVATION_LAYERS[model.body.activation],
-    )
-    if skeleton.head_width:
-        network.avgpool = layers.pooling(model.body.widths[-1], skeleton)
-        network.fc = nn.Linear(skeleton.head_width, skeleton.classes)
-        initialize(nn.ModuleList([network.avgpool, network.fc]))
     return network
 
 
@@ -125,10 +87,3 @@ def _build_other(
     except (Exception, SystemExit) as error:  # another's code may fail in any way
         raise InputError(f"{where}: its network failed: {type(error).__name__}: {error}") from error
     return network.train()
-
-
-def _block(block_type: Callable[..., nn.Module], width_in: int, *args: Any) -> nn.Module:
-    """Build a block, without squeeze-and-excitation where the squeeze width rounds to 0."""
-    *args_before, se_ratio = args
-    has_squeeze = se_ratio and round(se_ratio * width_in) > 0
-    return block_type(width_in, *args_before, se_ratio if has_squeeze else None)

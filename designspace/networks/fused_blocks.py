@@ -1,6 +1,6 @@
 """Blocks that fuse BatchNorm, the residual sum and ReLU, for training on a CPU.
 
-State keys and, up to rounding, results are those of the blocks as torchvision has them. Without
+State keys and, up to rounding, results are those of the blocks with torch's layers. Without
 numba, torch's own layers do the same work.
 """
 
@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torchvision.models.regnet import ResBottleneckBlock
-from torchvision.ops.misc import Conv2dNormActivation
 
 from designspace.networks import numba_loops
-from designspace.networks.layers import Residual
+from designspace.networks.layers import ConvNormActivation, Residual
 
 # Columns that pixels are folded into; longer loops are no faster.
 _MAX_COLUMNS = 128
@@ -64,49 +62,25 @@ class FusedBatchNorm(nn.BatchNorm2d):
         )
 
 
-class FusedBlock(ResBottleneckBlock):  # type: ignore[misc]
-    """torchvision's residual bottleneck block around `FusedBatchNorm`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        fuse_relu(self.f.a)
-        fuse_relu(self.f.b)
-        self.f.c[1].relu = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return relu(x + f(x)), x projected where the shape changes."""
-        identity = x if self.proj is None else self.proj(x)
-        *layers, last = self.f
-        for layer in layers:
-            x = layer(x)
-        convolution, norm = last
-        output: Tensor = norm(convolution(x), identity)
-        return output
-
-
-def fuse(network: nn.Sequential) -> nn.Sequential:
+def fuse(network: nn.Module) -> None:
     """Move ReLUs and residual sums of BatchNorm networks into the norms, in place; keys stay."""
     for layer in list(network.modules()):
-        if isinstance(layer, Conv2dNormActivation) and type(layer[1]) is nn.BatchNorm2d:
-            layer[1].__class__ = FusedBatchNorm
-            if len(layer) > 2 and type(layer[2]) is nn.ReLU:
-                fuse_relu(layer)
-            elif len(layer) > 2:
-                layer[2].inplace = False  # the backward pass keeps the norm's output
+        if not isinstance(layer, ConvNormActivation) or type(layer[1]) is not nn.BatchNorm2d:
+            continue
+        norm: Any = layer[1]
+        norm.__class__ = FusedBatchNorm
+        if len(layer) > 2 and type(layer[2]) is nn.ReLU:
+            norm.relu = True
+            layer[2] = nn.Identity()
+        elif len(layer) > 2:
+            activation: Any = layer[2]
+            activation.inplace = False  # the backward pass keeps the norm's output
     for block in network.modules():
         if isinstance(block, Residual) and type(block.activation) in (nn.ReLU, nn.Identity):
-            last = block.f[-1]
-            if isinstance(last, Conv2dNormActivation) and isinstance(last[1], FusedBatchNorm):
+            last: Any = block.f[-1]
+            if isinstance(last, ConvNormActivation) and isinstance(last[1], FusedBatchNorm):
                 last[1].relu = type(block.activation) is nn.ReLU
                 block.activation, block.fused = nn.Identity(), True
-    return network
-
-
-def fuse_relu(layer: Conv2dNormActivation) -> Conv2dNormActivation:
-    """Move the ReLU of convolution, norm, ReLU into the norm; state keys stay."""
-    layer[1].relu = True
-    layer[2] = nn.Identity()
-    return layer
 
 
 def _folded_shape(images: Tensor) -> tuple[int, int, int]:

@@ -1,14 +1,17 @@
-"""The layers that blocks are built of, with one activation and one kind of normalization."""
+"""The layers that blocks are built of, with one activation and one kind of normalization.
+
+Results and state keys are those of torchvision's layers; torch alone is imported, since importing
+torchvision's takes as long as importing torch.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.convnext import LayerNorm2d
-from torchvision.ops.misc import Conv2dNormActivation, SqueezeExcitation
 
 from designspace.arch import Skeleton
 from designspace.arch.activation import Activation
@@ -27,6 +30,41 @@ ACTIVATION_LAYERS: dict[Activation, Callable[..., nn.Module]] = {
     "gelu": Gelu,
     "relu6": nn.ReLU6,
 }
+
+
+class ConvNormActivation(nn.Sequential):
+    """A convolution without bias, normalization and, if any, activation."""
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of each pixel."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalize (n, channels, height, width)."""
+        normalized = functional.layer_norm(
+            images.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
+        )
+        return normalized.permute(0, 3, 1, 2)
+
+
+class SqueezeExcitation(nn.Module):
+    """A factor of each channel, from the mean of all channels (Hu et al. 2018, figure 1)."""
+
+    def __init__(
+        self, channels: int, squeeze_channels: int, activation: Callable[..., nn.Module]
+    ) -> None:
+        super().__init__()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc1 = nn.Conv2d(channels, squeeze_channels, 1)
+        self.fc2 = nn.Conv2d(squeeze_channels, channels, 1)
+        self.activation = activation()
+        self.scale_activation = nn.Sigmoid()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scale (n, channels, height, width)."""
+        squeezed = self.activation(self.fc1(self.avgpool(images)))
+        factors: Tensor = self.scale_activation(self.fc2(squeezed))
+        return factors * images
 
 
 class Residual(nn.Module):
@@ -55,10 +93,11 @@ class Residual(nn.Module):
         identity = self.proj(x) if hasattr(self, "proj") else x
         if not self.fused:
             return self.activation(self.f(x) + identity)  # type: ignore[no-any-return]
-        for layer in self.f[:-1]:
+        layers: list[Any] = list(self.f)
+        for layer in layers[:-1]:
             x = layer(x)
-        last: nn.Sequential = self.f[-1]  # type: ignore[assignment]
-        return last[1](last[0](x), identity)  # type: ignore[no-any-return]
+        convolution, norm = layers[-1]
+        return norm(convolution(x), identity)  # type: ignore[no-any-return]
 
 
 class ChannelScale(nn.Module):
@@ -102,7 +141,7 @@ class Layers:
     def norm(self, channels: int) -> nn.Module:
         """Make the normalization."""
         if self.layer_norm:
-            return LayerNorm2d(channels, eps=1e-6)  # type: ignore[no-any-return]
+            return LayerNorm2d(channels, eps=1e-6)
         return nn.BatchNorm2d(channels)
 
     def conv(
@@ -115,16 +154,11 @@ class Layers:
         activation: bool = True,
     ) -> nn.Sequential:
         """Make convolution, normalization and, unless False, activation."""
-        layer: nn.Sequential = Conv2dNormActivation(
-            inputs,
-            outputs,
-            kernel,
-            stride,
-            groups=groups,
-            norm_layer=self.norm,
-            activation_layer=ACTIVATION_LAYERS[self.activation_name] if activation else None,
+        layer = ConvNormActivation(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+            self.norm(outputs),
         )
-        return layer
+        return layer.append(self.activation()) if activation else layer
 
     def plain_conv(self, inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> nn.Conv2d:
         """Make a convolution with a bias, alone."""
@@ -138,10 +172,7 @@ class Layers:
         """Make squeeze-and-excitation, or None where its width is 0."""
         if not squeeze:
             return None
-        layer: nn.Module = SqueezeExcitation(
-            channels, squeeze, activation=ACTIVATION_LAYERS[self.activation_name]
-        )
-        return layer
+        return SqueezeExcitation(channels, squeeze, ACTIVATION_LAYERS[self.activation_name])
 
     def channel_scale(self, channels: int, value: float) -> nn.Module:
         """Make a learnable factor of each channel."""

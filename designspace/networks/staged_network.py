@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,15 +17,16 @@ class StagedNetwork(nn.Module):
 
     Convolutions of BatchNorm networks start from N(0, 2 / (k * k * output channels)) and the
     classifier from N(0, 0.01^2), as in pycls; those of LayerNorm networks from N(0, 0.02^2), as in
-    ConvNeXt. Biases start at 0.
+    ConvNeXt. Biases start at 0, unless they keep torch's own start.
     """
 
     def __init__(
         self,
         model: Model,
-        stages: Sequence[Sequence[nn.Module]],
+        stages: Iterable[Sequence[nn.Module]],
         layers: Layers,
         zero_init_residual: bool = False,
+        zero_biases: bool = True,
     ) -> None:
         """Assemble blocks.
 
@@ -34,6 +35,8 @@ class StagedNetwork(nn.Module):
             stages: The blocks of each stage.
             layers: Makes the stem and the head.
             zero_init_residual: Start every residual branch at zero (Goyal et al. 2017, §5.1).
+            zero_biases: Start the biases of convolutions at zero. Those of squeeze-and-excitation
+                in RegNets start as torch's do, in torchvision and in pycls.
         """
         super().__init__()
         skeleton, width = model.skeleton, model.body.widths[-1]
@@ -46,7 +49,7 @@ class StagedNetwork(nn.Module):
         )
         self.avgpool = layers.pooling(width, skeleton)
         self.fc = nn.Linear(model.output_width, skeleton.classes)
-        initialize(self, layers.layer_norm, zero_init_residual)
+        _initialize(self, layers.layer_norm, zero_init_residual, zero_biases)
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn images (n, channels, side, side) into logits (n, classes)."""
@@ -58,8 +61,8 @@ def _numbered(stage: int, blocks: Sequence[nn.Module]) -> list[tuple[str, nn.Mod
     return [(f"block{stage}-{i}", block) for i, block in enumerate(blocks)]
 
 
-def initialize(
-    network: nn.Module, layer_norm: bool = False, zero_init_residual: bool = False
+def _initialize(
+    network: nn.Module, layer_norm: bool, zero_init_residual: bool, zero_biases: bool
 ) -> None:
     """Draw fresh weights, as `StagedNetwork` says, from torch's global random state."""
     for module in network.modules():
@@ -67,7 +70,7 @@ def initialize(
             height, width = module.kernel_size
             std = 0.02 if layer_norm else math.sqrt(2 / (height * width * module.out_channels))
             nn.init.normal_(module.weight, 0.0, std)
-            if module.bias is not None:
+            if module.bias is not None and zero_biases:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.01)

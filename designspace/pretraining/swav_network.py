@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from torchvision.models.regnet import RegNet
 
 from designspace.arch import Model
 from designspace.errors import InputError
@@ -19,7 +18,7 @@ from designspace.pretraining.dtensor import local_tensor
 from designspace.pretraining.recipe import Head, SwavRecipe
 
 
-def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> RegNet:
+def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> Any:
     """Build a network without classifier: (n, channels, side, side) to features (n, width)."""
     network = build(model, zero_init_residual, device)
     if not isinstance(getattr(network, "fc", None), nn.Linear):
@@ -60,7 +59,7 @@ class SwavNetwork(nn.Module):
     The trunk runs once per crop size; the head, and so its BatchNorm, sees all crops at once.
     """
 
-    trunk: RegNet
+    trunk: Any
 
     def __init__(self, model: Model, recipe: SwavRecipe, device: str = "cpu") -> None:
         """Initialize from torch's global random state; device `meta` allocates nothing."""
