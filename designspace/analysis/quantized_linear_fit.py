@@ -74,7 +74,7 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
     Args:
         widths: Width of each block of one network, (d,); or of each stage of n networks,
             (n, stages), together with `depths`.
-        depths: Blocks of each stage, (n, stages).
+        depths: Blocks of each stage, (n, stages); 0 after a network's last one.
 
     Raises:
         InputError: The shapes don't match, or a width or depth is below 1.
@@ -96,9 +96,14 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
         blocks, depth = observed[None, :], np.array([len(observed)])
     else:
         counts = np.asarray(depths, dtype=np.int64)
-        if observed.ndim != 2 or counts.shape != observed.shape or counts.min(initial=1) < 1:
+        fits = observed.ndim == 2 and counts.shape == observed.shape
+        # A network may lack its last stages.
+        least = np.arange(observed.shape[-1]) == 0
+        least = least | (np.cumsum(counts[:, ::-1], axis=1)[:, ::-1] > 0) if fits else least
+        if not fits or (counts < least).any():
             raise InputError(
-                f"depths must be at least 1 and have the shape of widths, {observed.shape}",
+                "depths must be at least 1, or 0 in all stages that a network lacks at its end, "
+                f"and have the shape of widths, {observed.shape}",
                 "depths",
             )
         blocks, depth = block_widths(counts, observed), counts.sum(axis=1)
@@ -108,7 +113,7 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
     w_0, w_a, w_m, error = np.array(rows, dtype=np.float64).reshape(-1, 4).T
     if depths is None:
         return LinearFits(w_0, w_a, w_m, error, np.zeros(1, dtype=np.int64))
-    ties = np.diff(observed, axis=1) == 0
+    ties = (np.diff(observed, axis=1) == 0) & (counts[:, 1:] > 0)
     smaller = np.minimum(counts[:, 1:], counts[:, :-1])
     error = error + (ties * smaller).sum(axis=1) / depth * np.log(_LEAST_RATIO)
     return LinearFits(w_0, w_a, w_m, error, ties.sum(axis=1))

@@ -79,17 +79,20 @@ def _constraints(bodies: BodyBatch) -> Iterator[tuple[str, BoolArray]]:
     """Yield each constraint of the papers that a body may satisfy, (n,)."""
     axes: tuple[tuple[str, str, IntArray], ...] = (
         ("widths", "w", bodies.widths),
-        ("depths", "d", bodies.depths),
+        ("depths", "d", bodies.repeated_depths),
     )
-    count = bodies.num_stages
+    counts = bodies.stage_counts
+    last = np.arange(1, bodies.num_stages) == counts[:, None] - 1
     for noun, letter, values in axes:
         rises = np.asarray(np.diff(values, axis=1) >= 0)
         yield f"{noun} never decrease", np.asarray(rises.all(axis=1))
-        if count > 2:
-            but_last = np.asarray(rises[:, :-1].all(axis=1))
+        if bodies.num_stages > 2:
+            but_last = np.asarray((rises | last).all(axis=1))
             yield f"{noun} never decrease but in the last stage", but_last
-        for i in range(count - 1):
+        for i in range(counts.min() - 1):
             yield f"{letter}{i + 2} ≥ {letter}{i + 1}", rises[:, i]
+    for count in np.unique(counts):
+        yield f"{count} stages", np.asarray(counts == count)
     bottleneck = bodies.block == BOTTLENECK
     if bottleneck:
         yield "one g for all stages", one_group_width(bodies)

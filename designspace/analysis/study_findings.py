@@ -105,7 +105,8 @@ class StudyPopulation:
             provenance = (*self.origin(), ("id", record.id), ("index", str(record.index)))
             regnet = _regnet(record.regnet, self.folder) if record.regnet else None
             name = model_name(self.population, record.index)
-            model = Model(name, Body.from_dict(record.arch), around, regnet, provenance)
+            body = Body.from_dict(record.arch)
+            model = Model(name, body, around.with_stages(body.num_stages), regnet, provenance)
             models.append(BestModel(rank, record.id, record.index, record.error, model))
         return tuple(models)
 
@@ -131,19 +132,23 @@ class StudyPopulation:
         medians = {name: values[1] for name, values in self.intervals.items()}
         candidates = [_regnet(medians, self.folder), *self.regnets]
         counts = [regnet.body().num_stages for regnet in candidates]
-        if around.num_stages not in counts:
+        own = {len((record.arch or {}).get("depths", ())) for record in self.best}
+        # Populations of several numbers of stages take the first strides of their skeleton.
+        wanted = {around.num_stages} | {count for count in own if 0 < count < around.num_stages}
+        rank = next((i for i, count in enumerate(counts) if count in wanted), None)
+        if rank is None:
             raise InputError(
                 f"{self.folder}: no RegNet fitted to {self.population} has {around.num_stages} "
                 "stages: too few models, or too short a schedule. Train more models or epochs, or "
                 "derive from a published model"
             )
-        rank = counts.index(around.num_stages)
         if rank:
             steps.append(
                 f"The medians give {counts[0]} stages, the skeleton has {around.num_stages}; the "
                 f"model of rank {rank} by error is taken instead."
             )
         name = model_name("best-of", self.population)
+        around = around.with_stages(counts[rank])
         model = Model.from_regnet(name, candidates[rank], se_ratio, around)
         return replace(model, provenance=self.origin()), steps
 

@@ -271,7 +271,8 @@ def train(
 def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:
     """Write a run folder of models that you name, to train and compare them as a population.
 
-    They must agree in input size, stem, strides and classes. Model i of the run is `models[i]`.
+    They must agree in block, input size, stem, classes, and strides as far as their stages go.
+    Model i of the run is `models[i]`.
 
     Args:
         models: Models, or anything that `load_model` accepts.
@@ -294,6 +295,7 @@ def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:
         "reason": f"Models given by name: {', '.join(model.name for model in loaded)}.",
         "family": "anynet" if population.regnets is None else "regnet",
         "input": population.skeleton.to_dict(),
+        "stages": sorted(set(population.bodies.stage_counts.tolist())),
         "sample": {
             "n": len(loaded),
             "budget": [],

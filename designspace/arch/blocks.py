@@ -39,6 +39,7 @@ _SHIPPED = {
 _RESERVED = (
     *("d", "w", "b", "g", "w_0", "w_a", "w_m"),
     *("flops", "params", "acts", "id", "index", "state", "error", "seconds", "activation"),
+    "stages",
 )
 _Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 

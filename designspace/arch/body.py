@@ -8,9 +8,10 @@ rule is written once, for arrays: a single model is a population of one.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from designspace.io.validation import check_fields, from_plain
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+_Value = TypeVar("_Value", int, float)
 
 BottleneckRatio = Annotated[float, Field(ge=1 / 64, le=64, strict=True)]
 _Count = Annotated[int, Field(ge=1, le=10**6, strict=True)]
@@ -130,6 +132,9 @@ class Body:
 class BodyBatch(ArrayBatch):
     """n AnyNet bodies of one block.
 
+    Bodies may differ in their number of stages. The stages that one lacks have depth 0, and repeat
+    its last stage in all else.
+
     Attributes:
         depths, widths, bottleneck_ratios, group_widths: Arrays (n, stages).
         se_ratios: Squeeze ratio of each body, (n,).
@@ -160,25 +165,64 @@ class BodyBatch(ArrayBatch):
 
     @property
     def num_stages(self) -> int:
-        """The number of stages of every model."""
+        """The largest number of stages, which is that of every model unless some lack stages."""
         return int(self.depths.shape[1])
+
+    @cached_property
+    def stage_counts(self) -> IntArray:
+        """The number of stages of each model, (n,)."""
+        counts: IntArray = (self.depths > 0).sum(axis=1, dtype=np.int64)
+        return counts
+
+    @property
+    def repeated_depths(self) -> IntArray:
+        """Depths in which missing stages repeat the last stage, as in the other arrays."""
+        last = np.minimum(np.arange(self.num_stages), self.stage_counts[:, None] - 1)
+        return np.take_along_axis(self.depths, last, axis=1)
+
+    def by_stages(self) -> Iterator[tuple[NDArray[np.int64], "BodyBatch"]]:
+        """Yield the bodies of each number of stages, without missing ones, with their rows."""
+        for count in np.unique(self.stage_counts).tolist():
+            rows = np.flatnonzero(self.stage_counts == count)
+            yield rows, self.take(rows).first_stages(count)
+
+    def first_stages(self, count: int) -> "BodyBatch":
+        """Return the first `count` stages of all bodies."""
+        kept = slice(count)
+        return replace(
+            self,
+            depths=self.depths[:, kept],
+            widths=self.widths[:, kept],
+            bottleneck_ratios=self.bottleneck_ratios[:, kept],
+            group_widths=self.group_widths[:, kept],
+            extras={name: values[:, kept] for name, values in self.extras.items()},
+        )
 
     @staticmethod
     def from_bodies(bodies: Sequence[Body]) -> "BodyBatch":
-        """Stack single bodies of one block with equal numbers of stages."""
+        """Stack single bodies of one block."""
         block = bodies[0].block if bodies else BOTTLENECK
         assert all(body.block == block for body in bodies)
         extras = [dict(body.extras) for body in bodies]
+        stages = max((body.num_stages for body in bodies), default=0)
+
+        def repeated(values: tuple[_Value, ...]) -> tuple[_Value, ...]:
+            return values + values[-1:] * (stages - len(values))
+
         codes = np.array([ACTIVATIONS.index(a.activation) for a in bodies], dtype=np.int64)
         return BodyBatch(
-            depths=np.array([a.depths for a in bodies], dtype=np.int64),
-            widths=np.array([a.widths for a in bodies], dtype=np.int64),
-            bottleneck_ratios=np.array([a.bottleneck_ratios for a in bodies], dtype=np.float64),
-            group_widths=np.array([a.group_widths for a in bodies], dtype=np.int64),
+            depths=np.array(
+                [a.depths + (0,) * (stages - a.num_stages) for a in bodies], dtype=np.int64
+            ),
+            widths=np.array([repeated(a.widths) for a in bodies], dtype=np.int64),
+            bottleneck_ratios=np.array(
+                [repeated(a.bottleneck_ratios) for a in bodies], dtype=np.float64
+            ),
+            group_widths=np.array([repeated(a.group_widths) for a in bodies], dtype=np.int64),
             se_ratios=np.array([a.se_ratio for a in bodies], dtype=np.float64),
             block=block,
             extras={
-                name: np.array([e[name] for e in extras], np.float64)
+                name: np.array([repeated(e[name]) for e in extras], np.float64)
                 for name in (extras[0] if extras else ())
             },
             activations=codes if codes.any() else None,
@@ -186,14 +230,15 @@ class BodyBatch(ArrayBatch):
 
     def body(self, i: int) -> Body:
         """Return model i as plain values."""
+        stages = int(self.stage_counts[i])
         return Body(
-            depths=tuple(self.depths[i].tolist()),
-            widths=tuple(self.widths[i].tolist()),
-            bottleneck_ratios=tuple(self.bottleneck_ratios[i].tolist()),
-            group_widths=tuple(self.group_widths[i].tolist()),
+            depths=tuple(self.depths[i, :stages].tolist()),
+            widths=tuple(self.widths[i, :stages].tolist()),
+            bottleneck_ratios=tuple(self.bottleneck_ratios[i, :stages].tolist()),
+            group_widths=tuple(self.group_widths[i, :stages].tolist()),
             se_ratio=float(self.se_ratios[i]),
             block=self.block,
-            extras=tuple((name, tuple(v[i].tolist())) for name, v in self.extras.items()),
+            extras=tuple((name, tuple(v[i, :stages].tolist())) for name, v in self.extras.items()),
             activation="relu" if self.activations is None else ACTIVATIONS[self.activations[i]],
         )
 

@@ -47,6 +47,8 @@ class Cost(ArrayBatch):
 def cost(bodies: BodyBatch, skeleton: Skeleton) -> Cost:
     """Count the cost of every model at the skeleton's resolution, exactly, in int64.
 
+    A body of fewer stages than the skeleton has strides takes the first ones.
+
     Raises:
         InputError: Counts may exceed 64 bits, or the cost function of another block fails or does
             not return a `Cost`.
@@ -59,6 +61,16 @@ def cost(bodies: BodyBatch, skeleton: Skeleton) -> Cost:
             "widths, depths or the resolution"
         )
     count = _cost if bodies.block == BOTTLENECK else partial(_cost_of, find_block(bodies.block))
+    assert bodies.num_stages <= skeleton.num_stages
+    if len(bodies) and (
+        bodies.num_stages != skeleton.num_stages or (bodies.depths[:, -1] == 0).any()
+    ):
+        total = Cost(*(np.zeros(len(bodies), np.int64) for _ in MEASURES))
+        for rows, some in bodies.by_stages():
+            part = cost(some, skeleton.with_stages(some.num_stages))
+            for name in MEASURES:
+                getattr(total, name)[rows] = getattr(part, name)
+        return total
     if len(bodies) <= _CHUNK:
         return count(bodies, skeleton)
     starts = range(0, len(bodies), _CHUNK)
@@ -135,7 +147,6 @@ def _measured(block: Block, body: Body, skeleton: Skeleton) -> tuple[int, int, i
 
 
 def _cost(bodies: BodyBatch, skeleton: Skeleton) -> Cost:
-    assert bodies.num_stages == skeleton.num_stages
     sides = skeleton.stage_resolutions()
     count = LayerCounter(len(bodies))
     count.stem(skeleton)

@@ -2,8 +2,9 @@
 
 AnyNet: `d1` … `dk`, `w1` … `wk`, `b1` … (or one `b` when every model shares it across its stages),
 `g1` … (or one `g`), and the total depth `d`. Blocks have b and g only where they use them,
-and their own axes. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`. Networks of several activations have
-`activation`, its index in `ACTIVATIONS`.
+and their own axes. Where models differ in their number of stages, `stages` has it, and columns of a
+stage are NaN for models without it. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`. Networks of several
+activations have `activation`, its index in `ACTIVATIONS`.
 """
 
 import numpy as np
@@ -19,22 +20,25 @@ def parameters(
 ) -> dict[str, FloatArray]:
     """Return the values of each parameter, (n,), in display order."""
     own: dict[str, FloatArray] = {}
+    missing = bodies.depths == 0
     for name, values in bodies.extras.items():
-        own |= _shared_or_by_stage(name, values)
+        own |= _shared_or_by_stage(name, values, missing)
+    if missing.any():
+        own["stages"] = bodies.stage_counts.astype(np.float64)
     if bodies.activations is not None and np.ptp(bodies.activations):
         own["activation"] = bodies.activations.astype(np.float64)
     present = body_axes(bodies.block)
     if regnets is not None:
         names = [name for name in REGNET_AXES if name not in ("b", "g") or name in present]
         return {**{name: getattr(regnets, name).astype(np.float64) for name in names}, **own}
-    columns = {**_by_stage("d", bodies.depths), **_by_stage("w", bodies.widths)}
+    columns = _by_stage("d", bodies.depths, missing) | _by_stage("w", bodies.widths, missing)
     if "b" in present:
-        columns |= _shared_or_by_stage("b", bodies.bottleneck_ratios)
+        columns |= _shared_or_by_stage("b", bodies.bottleneck_ratios, missing)
     if "g" in present and not (bodies.group_widths == bodies.inner_widths).all():
         if one_group_width(bodies).all():
             columns["g"] = bodies.group_widths.max(axis=1).astype(np.float64)
         else:
-            columns |= _by_stage("g", bodies.group_widths)
+            columns |= _by_stage("g", bodies.group_widths, missing)
     return {**columns, **own, "d": bodies.depths.sum(axis=1).astype(np.float64)}
 
 
@@ -48,11 +52,16 @@ def one_group_width(bodies: BodyBatch) -> NDArray[np.bool_]:
     return np.asarray(((groups == groups.max(axis=1)[:, None]) | capped).all(axis=1))
 
 
-def _shared_or_by_stage(letter: str, values: FloatArray) -> dict[str, FloatArray]:
+def _shared_or_by_stage(
+    letter: str, values: FloatArray, missing: NDArray[np.bool_]
+) -> dict[str, FloatArray]:
     if (values == values[:, :1]).all():
         return {letter: values[:, 0].astype(np.float64)}
-    return _by_stage(letter, values)
+    return _by_stage(letter, values, missing)
 
 
-def _by_stage(letter: str, values: IntArray | FloatArray) -> dict[str, FloatArray]:
-    return {f"{letter}{i + 1}": values[:, i].astype(np.float64) for i in range(values.shape[1])}
+def _by_stage(
+    letter: str, values: IntArray | FloatArray, missing: NDArray[np.bool_]
+) -> dict[str, FloatArray]:
+    known = np.where(missing, np.nan, values)
+    return {f"{letter}{i + 1}": known[:, i] for i in range(values.shape[1])}

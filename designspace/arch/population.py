@@ -18,7 +18,8 @@ class Population:
     """n models in sampled order.
 
     Attributes:
-        skeleton: What surrounds the stages of every model.
+        skeleton: What surrounds the stages of every model; a model of fewer stages than it has
+            strides takes the first ones.
         bodies: The stages, arrays (n, stages).
         cost: Their cost, arrays (n,).
         regnets: The parameters behind the bodies, arrays (n,), or None for AnyNets.
@@ -38,14 +39,14 @@ class Population:
         """Make a population of single models.
 
         Raises:
-            InputError: There are none, two are equal, or they differ in block, input, stem, strides
-                or classes.
+            InputError: There are none, two are equal, or they differ in block, input, stem, classes
+                or the strides of the stages that they have.
         """
         if not models:
             raise InputError("models is empty; give at least one", "models")
-        first, seen = models[0], dict[Body, str]()
+        first, seen = max(models, key=lambda model: model.body.num_stages), dict[Body, str]()
         for model in models:
-            if model.skeleton != first.skeleton:
+            if model.skeleton != first.skeleton.with_stages(model.body.num_stages):
                 raise InputError(
                     f"{model.name} and {first.name} differ in input, stem, strides or classes: "
                     f"{model.skeleton.to_dict()} and {first.skeleton.to_dict()}; "
@@ -86,7 +87,9 @@ class Population:
 
     def model(self, i: int, name: str | None = None) -> Model:
         """Return model i as a whole network."""
-        return Model(name or f"model-{i}", self.bodies.body(i), self.skeleton, self.regnet(i))
+        body = self.bodies.body(i)
+        around = self.skeleton.with_stages(body.num_stages)
+        return Model(name or f"model-{i}", body, around, self.regnet(i))
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield each model as plain data, as in population.jsonl."""

@@ -108,27 +108,34 @@ class RegNetParamsBatch(ArrayBatch):
         counts: IntArray = 1 + steps.sum(axis=1, dtype=np.int64)
         return counts
 
-    def bodies(self, num_stages: int, se_ratios: FloatArray) -> tuple[BodyBatch, NDArray[np.bool_]]:
+    def bodies(
+        self, num_stages: int | Sequence[int], se_ratios: FloatArray
+    ) -> tuple[BodyBatch, NDArray[np.bool_]]:
         """Turn parameters into stages, for the models with `num_stages` of them.
 
         Args:
-            num_stages: Number of stages.
+            num_stages: Number of stages, or several.
             se_ratios: Squeeze ratio of each model, (n,).
 
         Returns:
-            The bodies with `num_stages` stages, and the mask (n,) of which models they are.
+            The bodies with so many stages, and the mask (n,) of which models they are.
         """
+        allowed = [num_stages] if isinstance(num_stages, int) else list(num_stages)
         widths = self.block_widths()
         starts = np.ones_like(widths, dtype=bool)
         starts[:, 1:] = np.diff(widths, axis=1) != 0
         starts &= widths > 0
-        fits = starts.sum(axis=1) == num_stages
-        widths, starts, depth = widths[fits], starts[fits], self.d[fits]
-        # np.nonzero goes row by row, so that each row gives its stages in order.
-        first = np.nonzero(starts)[1].reshape(-1, num_stages)
-        depths = np.diff(np.concatenate([first, depth[:, None]], axis=1), axis=1)
-        b = np.repeat(self.b[fits][:, None], num_stages, axis=1)
-        g = np.repeat(self.g[fits][:, None], num_stages, axis=1)
+        counts, most = starts.sum(axis=1), max(allowed)
+        fits = np.isin(counts, allowed)
+        widths, starts, depth, counts = widths[fits], starts[fits], self.d[fits], counts[fits]
+        # np.nonzero goes row by row, so that each row gives its stages in order. A stage that is
+        # missing begins where the network ends.
+        begin = np.repeat(depth[:, None], most + 1, axis=1)
+        begin[:, :most][np.arange(most) < counts[:, None]] = np.nonzero(starts)[1]
+        depths = np.diff(begin, axis=1)
+        first = np.minimum(begin[:, :most], depth[:, None] - 1)
+        b = np.repeat(self.b[fits][:, None], most, axis=1)
+        g = np.repeat(self.g[fits][:, None], most, axis=1)
         stage_widths, groups = group_compatible(np.take_along_axis(widths, first, axis=1), b, g)
         return BodyBatch(depths, stage_widths, b, groups, se_ratios[fits]), fits
 

@@ -1,6 +1,6 @@
 """What surrounds the stages of a network: input, stem, strides, head and classifier."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -65,6 +65,10 @@ class Skeleton:
     def num_stages(self) -> int:
         """The number of stages."""
         return len(self.strides)
+
+    def with_stages(self, count: int) -> "Skeleton":
+        """Return the same with the first `count` strides, for a network of so many stages."""
+        return self if count == self.num_stages else replace(self, strides=self.strides[:count])
 
     def stage_resolutions(self) -> tuple[int, ...]:
         """Side of the feature map in pixels: after the stem, then after each stage."""

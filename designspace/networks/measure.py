@@ -110,7 +110,7 @@ def check_cost(population: Population, models: int = 3) -> None:
     for i in range(min(models, len(population))):
         body = population.bodies.body(i)
         try:
-            built = measured_cost(block, body, population.skeleton)
+            built = measured_cost(block, body, population.skeleton.with_stages(body.num_stages))
         except (Exception, SystemExit) as error:  # another's code may fail in any way
             raise InputError(
                 f"block {name}, model {i}: its network failed: {type(error).__name__}: {error}"

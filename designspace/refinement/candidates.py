@@ -11,7 +11,7 @@ from designspace.arch import ACTIVATIONS, BOTTLENECK, BodyBatch, block_axes, bod
 from designspace.arch.parameter_columns import one_group_width
 from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
-from designspace.space.schema import ACTIVATION
+from designspace.space.schema import ACTIVATION, STAGES
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 from designspace.stats.bootstrap import bootstrap
 
@@ -63,19 +63,19 @@ def candidates(space: Space, results: PopulationResults) -> list[Candidate]:
     single = [
         name
         for name in values
-        if space.family == "regnet" or name in space.share or name == ACTIVATION
+        if space.family == "regnet" or name in (*space.share, ACTIVATION, STAGES)
     ]
-    unordered = ("b", "g", ACTIVATION, *(axis.name for axis in block_axes(space.block)))
+    unordered = ("b", "g", ACTIVATION, STAGES, *(axis.name for axis in block_axes(space.block)))
     for axis, columns in values.items():
         if axis in space.tie or len(space.axes[axis]) == 1:
             continue
-        # Axes of few, unordered values: b and g, and other blocks' own.
+        # Axes of few values: b and g, other blocks' own, and those of a whole network.
         categorical = axis in unordered
         if categorical and axis not in single:
             continue
         if categorical:
             result += _one_value(space, axis, columns[:, 0], results.counted_errors)
-        if len(space.axes[axis]) > 2 and axis != ACTIVATION:
+        if len(space.axes[axis]) > 2 and axis not in (ACTIVATION, STAGES):
             result.append(_range(space, axis, columns, results.counted_errors))
     return result
 
@@ -83,16 +83,19 @@ def candidates(space: Space, results: PopulationResults) -> list[Candidate]:
 def _values(space: Space, results: PopulationResults) -> dict[str, FloatArray]:
     """Values of each axis for the counted models: (n, 1) for RegNets, (n, stages) for AnyNets."""
     if space.family == "regnet":
-        return {name: v[:, None] for name, v in results.counted_parameters().items()}
+        columns = results.counted_parameters()
+        return {name: v[:, None] for name, v in columns.items() if name in space.axes}
     assert results.bodies is not None
     bodies = results.bodies.take(results.rows)
     values: dict[str, FloatArray] = {
-        "d": bodies.depths.astype(np.float64),
+        "d": bodies.repeated_depths.astype(np.float64),
         "w": bodies.widths.astype(np.float64),
         **bodies.extras,
     }
     if ACTIVATION in space.axes and bodies.activations is not None:
         values[ACTIVATION] = bodies.activations[:, None].astype(np.float64)
+    if STAGES in space.axes:
+        values[STAGES] = bodies.stage_counts[:, None].astype(np.float64)
     present = body_axes(bodies.block)
     # A shared g is reduced where the 3x3 is narrower (DDS appendix D), so the maximum was drawn.
     groups = bodies.group_widths.max(axis=1, keepdims=True)
@@ -124,14 +127,15 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
         result.append(
             Candidate(words, "costs nothing", {"share": [axis]}, np.asarray(octaves), unit, every)
         )
-    for axis, sizes in (("w", bodies.widths), ("d", bodies.depths)):
+    for axis, sizes in (("w", bodies.widths), ("d", bodies.repeated_depths)):
         if axis in space.share or axis in space.monotone or len(space.axes[axis]) == 1:
             continue
         words = f"{_WORDS[axis]} that never decrease"
         change: dict[str, Any] = {"monotone": {axis: "increasing"}}
         unit = "octaves of decrease"
         result.append(Candidate(words, "better", change, _decrease(sizes), unit, every))
-    if "w" not in {*space.share, *space.distinct} and len(space.axes["w"]) > 1:
+    free_widths = "w" not in {*space.share, *space.distinct} and len(space.axes["w"]) > 1
+    if free_widths and STAGES not in space.axes:
         result.append(_distinct_widths(bodies, every))
     plain = bodies.block == BOTTLENECK and {"b", "g"} <= set(space.share)
     if plain and set(space.monotone.items()) >= _INCREASING:
@@ -186,6 +190,8 @@ def _one_value(
     if axis == ACTIVATION:
         name = ACTIVATIONS[int(best)]
         change, claim = {ACTIVATION: name}, f"{axis} = {name}"
+    if axis == STAGES:
+        change, claim = {STAGES: [int(best)]}, f"{best:g} stages"
     distance = np.asarray(values != best, dtype=np.float64)
     return (Candidate(claim, "better", change, distance, "", ~choosing),)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from designspace.analysis.imported_folder import IMPORT_FILE
@@ -17,6 +18,7 @@ from designspace.io.yaml_files import dump_yaml
 from designspace.refinement.constraint_tests import Proposal, evaluate_constraints
 from designspace.runs import Run
 from designspace.space import Budget, Space, load_space, sample
+from designspace.space.schema import ACTIVATION, STAGES
 from designspace.space.space import parse_space
 
 
@@ -191,10 +193,11 @@ def _of_space(results: PopulationResults, parent: Space, run: Path) -> Populatio
             f"columns {needed}; the parameters are {', '.join(results.parameters) or 'none'}",
             "space",
         )
-    if results.bodies.num_stages != parent.skeleton.num_stages:
+    counts = np.unique(results.bodies.stage_counts)
+    if not set(counts.tolist()) <= set(parent.stage_counts):
         raise InputError(
-            f"space: {parent.name} has {parent.skeleton.num_stages} stages, the models of {run} "
-            f"have {results.bodies.num_stages}",
+            f"space: {parent.name} has {' or '.join(map(str, parent.stage_counts))} stages, the "
+            f"models of {run} have {' or '.join(map(str, counts))}",
             "space",
         )
     own = {name: v for name, v in results.parameters.items() if name in parent.axes}
@@ -230,6 +233,7 @@ def _narrow(
         data["share"] = [*data["share"], *change.get("share", ())]
         for key in ("monotone", "axes"):
             data[key] = {**data[key], **change.get(key, {})}
+        data |= {key: change[key] for key in (ACTIVATION, STAGES) if key in change}
         if "distinct" in change and data["family"] == "anynet":
             data["distinct"] = {**(data.get("distinct") or {}), **change["distinct"]}
     claims = "; ".join(proposal.claim for proposal in proposals)

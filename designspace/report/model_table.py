@@ -69,9 +69,10 @@ def _row(results: PopulationResults, number: int, index: int, rank: int | None) 
 def _describe(results: PopulationResults, index: int) -> str:
     if results.bodies is not None and results.regnets is None and results.has_body[index]:
         s = results.bodies
-        shapes = zip(s.depths[index].tolist(), s.widths[index].tolist(), strict=True)
-        kinds = [f" ({words})" if s.block != BOTTLENECK else "" for words in _kinds(s, index)]
-        return " ".join(f"{d}×{w}{kind}" for (d, w), kind in zip(shapes, kinds, strict=True))
+        depths, widths, settings = _shapes(s, index)
+        kinds = [f" ({words})" if s.block != BOTTLENECK else "" for words in settings]
+        shapes = zip(depths, widths, kinds, strict=True)
+        return " ".join(f"{d}×{w}{kind}" for d, w, kind in shapes)
     return " ".join(
         f"{name}={plain(round(float(values[index]), 2))}"
         for name, values in results.parameters.items()
@@ -82,14 +83,15 @@ def _describe(results: PopulationResults, index: int) -> str:
 def _stages(results: PopulationResults, index: int) -> list[Any] | None:
     if results.bodies is None or not results.has_body[index]:
         return None
-    s = results.bodies
-    return [s.depths[index].tolist(), s.widths[index].tolist(), _kinds(s, index)]
+    return _shapes(results.bodies, index)
 
 
-def _kinds(s: BodyBatch, index: int) -> list[str]:
-    """Return the settings of each stage's blocks other than width, such as `b4 g16`."""
+def _shapes(s: BodyBatch, index: int) -> list[Any]:
+    """Return the depth, width and other settings, such as `b4 g16`, of each stage's blocks."""
     axes = {"b": s.bottleneck_ratios, "g": s.group_widths} if s.block == BOTTLENECK else s.extras
-    return [
+    stages = int(s.stage_counts[index])
+    kinds = [
         " ".join(f"{name}{plain(float(values[index, i]))}" for name, values in axes.items())
-        for i in range(s.num_stages)
+        for i in range(stages)
     ]
+    return [s.depths[index, :stages].tolist(), s.widths[index, :stages].tolist(), kinds]

@@ -421,10 +421,11 @@ class Run:
             "id": population.ids[index],
             "index": str(index),
         }
+        body = population.bodies.body(index)
         return Model(
             model_name(self.name, index),
-            population.bodies.body(index),
-            self.skeleton(),
+            body,
+            self.skeleton().with_stages(body.num_stages),
             population.regnet(index),
             tuple(provenance.items()),
         )

@@ -39,6 +39,7 @@ class _SpaceFile(BaseModel):
     name: str = Field(min_length=1)
     family: Literal["anynet", "regnet"]
     input: dict[str, Any]
+    stages: list[int] | None = None
     sample: _Sample = _Sample()
 
 
@@ -64,6 +65,7 @@ def read_population(path: Path, space: dict[str, Any], space_file: Path) -> Popu
     except InputError as error:
         raise InputError(f"{space_file}: input: {error}") from None
     records = journal.read(path, "population").records
+    counts = space.get("stages") or [skeleton.num_stages]
     n = space.get("sample", {}).get("n", len(records))
     if len(records) != n or not records:
         raise InputError(
@@ -74,7 +76,7 @@ def read_population(path: Path, space: dict[str, Any], space_file: Path) -> Popu
     costs = np.empty((len(_COSTS), n), np.int64)
     for i, record in enumerate(records):
         try:
-            bodies.append(_read_body(record, i, skeleton))
+            bodies.append(_read_body(record, i, counts))
             if "regnet" in record:
                 regnets.append(RegNetParams(**record["regnet"]))
             costs[:, i] = [_read_cost(record, name) for name in _COSTS]
@@ -95,12 +97,12 @@ def read_population(path: Path, space: dict[str, Any], space_file: Path) -> Popu
     )
 
 
-def _read_body(record: dict[str, Any], index: int, skeleton: Skeleton) -> Body:
+def _read_body(record: dict[str, Any], index: int, counts: list[int]) -> Body:
     body = Body.from_dict(record["arch"])
     if record["id"] != body.id or record["index"] != index:
         raise InputError("id or index does not match the arch: the line was edited")
-    if body.num_stages != skeleton.num_stages:
-        raise InputError(f"{body.num_stages} stages; the space has {skeleton.num_stages}")
+    if body.num_stages not in counts:
+        raise InputError(f"{body.num_stages} stages; the space has {' or '.join(map(str, counts))}")
     return body
 
 

@@ -9,7 +9,7 @@ from designspace.errors import InputError
 # A file with all of these stands alone.
 INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
 # Inherited too, but optional in a file that stands alone.
-_OPTIONAL = ("block", "distinct", "total_depth", "activation", "recipe")
+_OPTIONAL = ("block", "distinct", "total_depth", "activation", "stages", "recipe")
 _EXTENDED = ("input", "axes")
 _EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps", "recipe")
 # What a range takes from the parent's range of the same axis.

@@ -37,6 +37,8 @@ Family = Literal["anynet", "regnet"]
 Direction = Literal["increasing", "decreasing", "strictly_increasing", "strictly_decreasing"]
 # An axis of every space that lists several activations: one activation for a whole network.
 ACTIVATION = "activation"
+# The same for several numbers of stages, which an anynet draws and a regnet's rule decides.
+STAGES = "stages"
 ANYNET_AXES = ("d", "w", "b", "g")
 MAX_VALUES = 100_000
 _Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -192,6 +194,7 @@ class SpaceFile(_Strict):
     caps: Annotated[dict[Literal["params", "acts"], CapFile], BeforeValidator(_empty)] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
     activation: list[Activation] | Activation | None = None
+    stages: list[Annotated[int, Field(ge=1, le=16)]] | None = None
     recipe: Annotated[RecipeAxes, BeforeValidator(_empty)] = {}
     sample: dict[str, Any] | None = None
     fingerprint: str | None = None
@@ -206,6 +209,7 @@ class SpaceFile(_Strict):
         elif self.tie:
             raise ValueError("tie is for regnet axes; use share for an anynet")
         self._check_strides()
+        self._check_stages()
         self._check_axis_names(axes_of(self.family, self.block))
         self._check_distinct()
         for name, axis in self.axes.items():
@@ -239,6 +243,21 @@ class SpaceFile(_Strict):
         if isinstance(self.activation, list) and len(self.activations) != len(self.activation):
             raise ValueError("activation: give one or several different ones")
 
+    @property
+    def stage_counts(self) -> tuple[int, ...]:
+        """The numbers of stages that its networks may have, ascending."""
+        return tuple(sorted(self.stages or [self.input.num_stages]))
+
+    def _check_stages(self) -> None:
+        counts = self.stage_counts
+        if self.stages == [] or len(set(counts)) < len(counts):
+            raise ValueError("stages: give one or several different numbers, or leave it out")
+        if counts[-1] > self.input.num_stages:
+            raise ValueError(
+                f"stages: up to {counts[-1]}, but input.strides has {self.input.num_stages}; give "
+                "a stride for each stage of the largest network"
+            )
+
     def _check_strides(self) -> None:
         """A stride of 2 does nothing on one pixel: several such strides are a mistake."""
         sides = self.input.stage_resolutions()
@@ -267,20 +286,18 @@ class SpaceFile(_Strict):
             raise ValueError(f"monotone.{name}: the axis is shared by all stages already")
 
     def _check_distinct(self) -> None:
-        stages = self.input.num_stages
+        fewest, most = self.stage_counts[0], self.stage_counts[-1]
         for name, count in self.distinct.items():
             if name not in ANYNET_AXES:
                 raise ValueError(f"distinct: no axis {shortened(name)}; it may be d, w, b or g")
             if name in ("b", "g") and name not in body_axes(self.block):
                 raise ValueError(f"distinct.{name}: {self.block} blocks have no {name}")
-            if count > stages:
-                raise ValueError(f"distinct.{name}: {count} values in {stages} stages")
+            if count > fewest:
+                raise ValueError(f"distinct.{name}: {count} values in {fewest} stages")
         for name, direction in self.monotone.items():
             values = len(self.axes[name].axis())
-            if direction.startswith("strictly") and values < stages:
-                raise ValueError(
-                    f"monotone.{name}: {values} values can't differ in {stages} stages"
-                )
+            if direction.startswith("strictly") and values < most:
+                raise ValueError(f"monotone.{name}: {values} values can't differ in {most} stages")
 
     def _check_values(self, name: str, values: list[float]) -> None:
         """Check the values of an axis by the rules of the networks that have them."""

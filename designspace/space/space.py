@@ -4,7 +4,7 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ from designspace.errors import InputError, nearest
 from designspace.io.validation import validate
 from designspace.space.axis import Axis, choice, monotone_count
 from designspace.space.inheritance import merge
-from designspace.space.schema import ACTIVATION, Direction, Family, SpaceFile, axes_of
+from designspace.space.schema import ACTIVATION, STAGES, Direction, Family, SpaceFile, axes_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Space:
         family: `anynet` (d, w, b, g of each stage) or `regnet` (d, w_0, w_a, w_m, b, g).
         skeleton: Input, stem, strides and classes of all its networks.
         axes: The distribution of each parameter; `activation`, if there are several, has their
-            indices in `ACTIVATIONS`.
+            indices in `ACTIVATIONS`, and `stages`, if an AnyNet draws it, the number of stages.
         share: AnyNet axes with one value for all stages.
         monotone: AnyNet axes that never decrease (`increasing`) or never increase (`decreasing`)
             from stage to stage, as drawn; ties are allowed unless `strictly_` stands before.
@@ -96,6 +96,8 @@ class Space:
         block: What the stages are made of; another block than RegNet's has axes of its own, and
             may lack b and g.
         activations: The activations that its networks may have.
+        stage_counts: The numbers of stages that its networks may have, ascending. RegNets have the
+            number that follows from their widths; others are refused.
         source: The complete plain data, as in run folders.
     """
 
@@ -115,6 +117,7 @@ class Space:
     recipe: Mapping[str, Any]
     block: str
     activations: tuple[Activation, ...]
+    stage_counts: tuple[int, ...]
     source: Mapping[str, Any]
 
     @cached_property
@@ -142,6 +145,8 @@ class Space:
             content["distinct"] = dict(self.distinct)
         if self.total_depth:
             content["total_depth"] = list(self.total_depth)
+        if self.stage_counts != (self.skeleton.num_stages,):
+            content["stages"] = list(self.stage_counts)
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -153,20 +158,30 @@ class Space:
     @property
     def paper_size(self) -> float:
         """Size as DDS counts: a monotone axis of s stages divides by s!, which ignores ties."""
+        return sum(map(self._paper_size, self._sized_stages))
+
+    @property
+    def exact_size(self) -> int:
+        """Exact number of settings of the axes, before budgets, caps and a RegNet's stages."""
+        return sum(map(self._exact_size, self._sized_stages))
+
+    @property
+    def _sized_stages(self) -> tuple[int, ...]:
+        return self.stage_counts if STAGES in self.axes else (self.skeleton.num_stages,)
+
+    def _paper_size(self, stages: int) -> float:
         size = 1.0
-        for name, axis in self.axes.items():
-            draws = self._draws(name)
+        for name, axis in self._body_axes:
+            draws = min(self._draws(name), stages)
             size *= float(axis.counted_as or len(axis)) ** draws
             if name in self.monotone:
                 size /= math.factorial(draws)
         return size
 
-    @property
-    def exact_size(self) -> int:
-        """Exact number of settings of the axes, before budgets, caps and the number of stages."""
+    def _exact_size(self, stages: int) -> int:
         size = 1
-        for name, axis in self.axes.items():
-            draws = self._draws(name)
+        for name, axis in self._body_axes:
+            draws = min(self._draws(name), stages)
             if name in self.monotone:
                 strict = self.monotone[name].startswith("strictly")
                 size *= monotone_count(len(axis), draws, strict)
@@ -174,10 +189,14 @@ class Space:
                 size *= len(axis) ** draws
         return size
 
+    @property
+    def _body_axes(self) -> Iterator[tuple[str, Axis]]:
+        return ((name, axis) for name, axis in self.axes.items() if name != STAGES)
+
     def body_rules(self, bodies: BodyBatch) -> dict[str, NDArray[np.bool_]]:
         """Return which finished bodies satisfy each rule that sampling does not build in, (n,)."""
         values = {
-            "d": bodies.depths,
+            "d": bodies.repeated_depths,
             "w": bodies.widths,
             "b": bodies.bottleneck_ratios,
             "g": bodies.group_widths,
@@ -200,32 +219,49 @@ class Space:
     def draw(self, uniforms: FloatArray) -> Candidates:
         """Turn uniforms (rows, columns) in [0, 1) into models; row i decides model i alone."""
         values: dict[str, FloatArray] = {}
+        # The number of stages comes first here, although its column is the last one.
+        counts = self.axes[STAGES].draw(uniforms[:, -1]) if STAGES in self.axes else None
         column = 0
-        for name, axis in self.axes.items():
+        for name, axis in self._body_axes:
             draws = self._draws(name)
             part = uniforms[:, column : column + draws]
             column += draws
-            if name in self.monotone:
-                direction = self.monotone[name]
-                values[name] = axis.draw_monotone(
-                    part, direction.endswith("decreasing"), direction.startswith("strictly")
-                )
-            else:
+            if name not in self.monotone:
                 values[name] = axis.draw(part)
+            elif counts is None:
+                values[name] = self._draw_monotone(name, part)
+            else:
+                values[name] = np.zeros_like(part)
+                for count in self.stage_counts:
+                    rows = counts == count
+                    values[name][rows, :count] = self._draw_monotone(name, part[rows, :count])
         for name, other in self.tie.items():
             values[name] = values[other]
         codes = values.pop(ACTIVATION, None)
         if codes is None and self.activations != ("relu",):
             codes = np.full((len(uniforms), 1), ACTIVATIONS.index(self.activations[0]))
-        drawn = self._regnets(values) if self.family == "regnet" else self._anynets(values)
+        if self.family == "regnet":
+            drawn = self._regnets(values)
+        else:
+            drawn = self._anynets(values, counts)
         if codes is None:
             return drawn
         chosen = codes[drawn.fits, 0].astype(np.int64)
         return replace(drawn, bodies=replace(drawn.bodies, activations=chosen))
 
-    def _anynets(self, drawn: dict[str, FloatArray]) -> Candidates:
+    def _draw_monotone(self, name: str, uniforms: FloatArray) -> FloatArray:
+        decreasing = self.monotone[name].endswith("decreasing")
+        strict = self.monotone[name].startswith("strictly")
+        return self.axes[name].draw_monotone(uniforms, decreasing, strict)
+
+    def _anynets(self, drawn: dict[str, FloatArray], counts: FloatArray | None) -> Candidates:
         shape = len(drawn["d"]), self.skeleton.num_stages
         values = {name: np.broadcast_to(v, shape) for name, v in drawn.items()}
+        if counts is not None:
+            stage = np.arange(shape[1])
+            last = np.minimum(stage, counts[:, None] - 1).astype(np.int64)
+            values = {name: np.take_along_axis(v, last, axis=1) for name, v in values.items()}
+            values["d"] = np.where(stage < counts[:, None], values["d"], 0)
         depths, widths = (values.pop(name).astype(np.int64) for name in ("d", "w"))
         ratios = values.pop("b", np.ones(shape))
         groups = values.pop("g", np.ones(shape)).astype(np.int64)
@@ -239,12 +275,12 @@ class Space:
         )
 
     def _regnets(self, drawn: dict[str, FloatArray]) -> Candidates:
-        n, stages = len(drawn["d"]), self.skeleton.num_stages
+        n, stages = len(drawn["d"]), max(self.stage_counts)
         columns = {name: drawn[name][:, 0] for name in REGNET_AXES if name in drawn}
         ones = {name: np.ones(n) for name in ("b", "g")}
         regnets = RegNetParamsBatch.from_columns({**ones, **columns})
         se = np.full(n, self.se_ratio)
-        bodies, fits = regnets.bodies(stages, se)
+        bodies, fits = regnets.bodies(self.stage_counts, se)
         if self.block != BOTTLENECK:
             extras = {
                 name: np.repeat(values[fits], stages, axis=1)
@@ -258,7 +294,7 @@ class Space:
         """Number of values of an axis in one model."""
         if name in self.tie:
             return 0
-        if self.family == "regnet" or name in self.share or name == ACTIVATION:
+        if self.family == "regnet" or name in self.share or name in (ACTIVATION, STAGES):
             return 1
         return self.skeleton.num_stages
 
@@ -344,12 +380,13 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
     """
     checked = validate(SpaceFile, dict(data), path, "space")
     source = checked.model_dump(exclude={"sample", "fingerprint"})
-    source["input"] = checked.input.to_dict()
+    skeleton = checked.input.with_stages(checked.stage_counts[-1])
+    source["input"] = skeleton.to_dict()
     for axis in source["axes"].values():
         if axis["counted_as"] is None:
             del axis["counted_as"]
     # Keys of later versions are written where they are set.
-    for key in ("evidence", "distinct", "total_depth", "activation", "recipe"):
+    for key in ("evidence", "distinct", "total_depth", "activation", "stages", "recipe"):
         if not source[key]:
             del source[key]
     if checked.block == BOTTLENECK:
@@ -358,12 +395,14 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
     axes = {name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)}
     if len(checked.activations) > 1:
         axes[ACTIVATION] = choice([ACTIVATIONS.index(name) for name in checked.activations])
+    if checked.family == "anynet" and len(checked.stage_counts) > 1:
+        axes[STAGES] = choice(list(checked.stage_counts))
     return Space(
         name=checked.name,
         parent=checked.parent,
         reason=" ".join(checked.reason.split()),
         family=checked.family,
-        skeleton=checked.input,
+        skeleton=skeleton,
         axes=axes,
         share=tuple(checked.share),
         monotone=dict(checked.monotone),
@@ -378,6 +417,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         recipe=source.get("recipe", {}),
         block=checked.block,
         activations=checked.activations,
+        stage_counts=checked.stage_counts,
         source=source,
     )
 

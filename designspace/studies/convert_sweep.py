@@ -154,9 +154,9 @@ def _space(
     if kind == "regnet":
         axes = _regnet_axes(net, samplers)
         low, high = (constraints.get("REGNET") or {}).get("NUM_STAGES", [4, 4])
-        if low != high:
-            raise InputError("CONSTRAINTS.REGNET.NUM_STAGES must be one number, twice")
-        strides = [net["STRIDE"]] * low
+        if low < high:
+            rules["stages"] = list(range(low, high + 1))
+        strides = [net["STRIDE"]] * high
     else:
         strides = list(net["STRIDES"])
         axes, rules = _anynet_axes(net, samplers, len(strides), block)

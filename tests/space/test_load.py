@@ -29,7 +29,7 @@ def test_dimensions_and_sizes_are_the_papers(name):
 
 
 def test_every_shipped_space_goes_with_every_setting():
-    assert len(shipped_spaces()) == 31
+    assert len(shipped_spaces()) == 32
     assert shipped_settings() == ["8", "16", "32"]
     for name in shipped_spaces():
         plain = load_space(name)
