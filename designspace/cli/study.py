@@ -1,7 +1,7 @@
 """`designspace study`: run a whole study from its file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from designspace.cli.options import (
     Scheduler,
     load_plugins,
 )
+
+if TYPE_CHECKING:
+    from designspace.studies.study import Study
 
 
 def study(
@@ -76,15 +79,12 @@ def study(
 
       designspace study results/reference/study.yaml --only report
     """
-    import json
-
     import designspace as ds
 
     load_plugins(plugin)
     whole = ds.Study.load(file, out)
     if dry_run:
-        plan = whole.plan()
-        print(json.dumps(plan.to_dict()) if json_ else plan.text())
+        _print(whole, json_)
         return
     page = whole.run(
         data,
@@ -101,4 +101,17 @@ def study(
         cluster=cluster,
         cluster_options=cluster_option or None,
     )
-    print(json.dumps(whole.plan().to_dict()) if json_ else f"page: {page}")
+    if json_:
+        _print(whole, json_=True)
+    else:
+        print(*filter(None, [whole.figures().text(), f"page: {page}"]), sep="\n")
+
+
+def _print(study: "Study", json_: bool) -> None:
+    """Print the plan, and what the reports say about the figures of the paper."""
+    import json
+
+    if json_:
+        print(json.dumps({**study.plan().to_dict(), **study.figures().to_dict()}))
+    else:
+        print(*filter(None, [study.plan().text(), study.figures().text()]), sep="\n\n")

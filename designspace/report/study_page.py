@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -26,6 +27,8 @@ class StudyPage:
         about: What it is, and what it can't say, in paragraphs.
         populations: name, source, trained, models, least, mean, sd, hours.
         claims: claim, estimate, verdict (empty while it waits), n, power, sequential, report.
+        figures: Figures of the paper: figure, shows, verdict, note and evidence, each a claim with
+            its report, verdict (None while it waits) and n.
         reports: Folders of the reports.
         models: Files of derived and exported models.
         sequential: Whether populations were extended, so that always-valid verdicts count.
@@ -35,6 +38,7 @@ class StudyPage:
     about: Sequence[str]
     populations: Sequence[Row]
     claims: Sequence[Row]
+    figures: Sequence[Any] = ()
     reports: Sequence[str] = ()
     models: Sequence[str] = ()
     sequential: bool = field(default=False)

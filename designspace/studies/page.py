@@ -7,6 +7,7 @@ from designspace.analysis.claims import Claim
 from designspace.analysis.findings import Findings
 from designspace.report.study_page import StudyPage, write_study_page
 from designspace.runs import Run
+from designspace.studies.figure_answers import FigureAnswer
 from designspace.studies.plan import ClaimPlan, PopulationPlan, StudyPlan
 from designspace.studies.sequential_claims import SequentialVerdict
 from designspace.studies.study_file import StudyFile
@@ -18,6 +19,7 @@ def study_page(
     plan: StudyPlan,
     findings: Mapping[str, Findings],
     verdicts: Mapping[str, Sequence[SequentialVerdict]],
+    figures: Sequence[FigureAnswer],
 ) -> Path:
     """Write the page of a study.
 
@@ -27,6 +29,7 @@ def study_page(
         plan: What is trained, and the power of each claim.
         findings: Of each report that is written.
         verdicts: Always-valid verdicts of each report, empty unless populations were extended.
+        figures: What the claims say about the figures of the paper.
 
     Returns:
         The path of index.html.
@@ -45,6 +48,7 @@ def study_page(
             _claim(row, judged.get((row.report, row.claim)), sequential.get(row.claim))
             for row in plan.claims
         ],
+        figures=figures,
         reports=list(findings),
         models=_models(file, folder),
         sequential=bool(verdicts),
@@ -65,7 +69,7 @@ def _population(file: StudyFile, folder: Path, plan: PopulationPlan) -> dict[str
     return {
         "name": plan.name,
         "source": ", ".join([source, *details]),
-        "trained": f"{plan.trained}",
+        "trained": f"{plan.trained}" if plan.trained else "not trained yet",
         "models": f"{plan.models}",
         "least": f"{min(errors):.1f}" if errors else "",
         "mean": f"{sum(errors) / len(errors):.2f}" if errors else "",

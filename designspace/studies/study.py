@@ -11,9 +11,10 @@ from designspace.analysis.claims import ClaimsFile, read_claims
 from designspace.api import findings as analysis
 from designspace.api.model import Model, derive, load_model
 from designspace.api.run import Run, gather
-from designspace.errors import InputError
+from designspace.errors import InputError, nearest
 from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
+from designspace.studies.figure_answers import FigureAnswers, answer_figures
 from designspace.studies.page import study_page
 from designspace.studies.plan import StudyPlan, models_to_train, plan_study
 from designspace.studies.sequential_claims import SequentialVerdict, judge_sequentially
@@ -91,7 +92,18 @@ class Study:
                         f"study: {file}: reports.{place}: the claim {claim.claim!r} is about "
                         f"{wrong[0]}, which is not among {', '.join(populations)}"
                     )
+        study._check_figures()
         return study
+
+    def _check_figures(self) -> None:
+        stated = [claim.claim for file in self.claims.values() for claim in file.claims]
+        for i, entry in enumerate(self.file.figures):
+            for name in (name for names in entry.alternatives for name in names):
+                if name not in stated:
+                    raise InputError(
+                        f"study: {self.path}: figures[{i}].claims: no claim {name!r}; "
+                        f"{nearest(name, stated)}"
+                    )
 
     @cached_property
     def claims(self) -> dict[str, ClaimsFile]:
@@ -107,6 +119,10 @@ class Study:
     def plan(self) -> StudyPlan:
         """Return what is trained and what is missing, core-hours, and the power of each claim."""
         return plan_study(self.file, self.folder, self.claims)
+
+    def figures(self) -> FigureAnswers:
+        """Return what the reports say about each figure of the paper that the file lists."""
+        return answer_figures(self.file, self.folder, self.claims)
 
     def run(
         self,
@@ -153,7 +169,9 @@ class Study:
         if only is None:
             self._derive(training)
             self._export()
-        return study_page(self.file, self.folder, self.plan(), findings, verdicts)
+        return study_page(
+            self.file, self.folder, self.plan(), findings, verdicts, self.figures().answers
+        )
 
     def sequential_verdicts(self) -> dict[str, list[SequentialVerdict]]:
         """Return the always-valid verdicts on the claims of each report, at what is trained."""

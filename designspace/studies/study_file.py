@@ -171,6 +171,37 @@ class ExportEntry(_Entry):
     to: list[str] = Field(min_length=1)
 
 
+class FigureEntry(_Entry):
+    """A figure of the paper, and the claims that answer it.
+
+    Attributes:
+        figure: Its number.
+        shows: What it shows.
+        claims: Sentences of claims of the reports. The figure is shown here if all are supported,
+            contradicted here if one is. Of a list of claims that ask the same of ever more models,
+            the last that is judged counts.
+        note: What the claims leave out, or why there are none.
+    """
+
+    figure: Annotated[str, Field(min_length=1, max_length=40, coerce_numbers_to_str=True)]
+    shows: Annotated[str, Field(min_length=1, max_length=300)]
+    claims: list[str | list[str]] = []
+    note: str = ""
+
+    @property
+    def alternatives(self) -> list[list[str]]:
+        """The claims, each with those that ask the same."""
+        return [[claim] if isinstance(claim, str) else claim for claim in self.claims]
+
+    @model_validator(mode="after")
+    def _check(self) -> "FigureEntry":
+        if not self.claims and not self.note:
+            raise ValueError("give claims, or a note that says why there are none")
+        if [] in self.claims:
+            raise ValueError("claims: an empty list")
+        return self
+
+
 class TrainEntry(_Entry):
     """How models are trained on this machine; errors of different devices differ slightly.
 
@@ -223,6 +254,7 @@ class StudyFile(_Entry):
         extension: Limits of `until="decided"`.
         refinements: Rounds of the loop.
         reports: Reports by folder.
+        figures: Figures of the paper, and the claims that answer them.
         agreements: Files of `designspace.rank_agreement`, with the populations compared.
         derived: Models by name.
         derived_seeds: Seeds with which the derived models are trained.
@@ -246,6 +278,7 @@ class StudyFile(_Entry):
     extension: ExtensionEntry = ExtensionEntry()
     refinements: list[RefinementEntry] = []
     reports: dict[_Place, ReportEntry] = {}
+    figures: list[FigureEntry] = []
     agreements: dict[_Place, list[_Place]] = {}
     derived: dict[str, DerivedEntry] = {}
     derived_seeds: list[_Seed] = []

@@ -56,7 +56,7 @@ def test_every_space_keeps_its_own_rules(name):
     recounted = cost(stages, space.skeleton)
     assert recounted.flops.tolist() == population.cost.flops.tolist()
     assert recounted.acts.tolist() == population.cost.acts.tolist()
-    arrays = {"d": stages.depths, "w": stages.widths, "b": stages.bottleneck_ratios}
+    arrays = {"d": stages.repeated_depths, "w": stages.widths, "b": stages.bottleneck_ratios}
     for axis in set(space.share) & set(arrays):
         assert (arrays[axis] == arrays[axis][:, :1]).all()
     for axis, way in space.monotone.items():

@@ -1,0 +1,126 @@
+"""The figures of the paper that a study repeats, and the verdict of the claims about each."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from designspace.analysis.claims import ClaimsFile
+from designspace.analysis.summary import SUMMARY_FILE, read_summary
+from designspace.analysis.summary_records import ClaimRecord
+from designspace.studies.study_file import FigureEntry, StudyFile
+
+FigureVerdict = Literal[
+    "shown here", "contradicted here", "undecided", "not trained yet", "not tried"
+]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A claim that answers a figure.
+
+    Attributes:
+        claim: Its sentence.
+        report: The report that tests it.
+        verdict: supported, contradicted or undecided; None before its models are trained.
+        n: Models of the first and the second population, or pairs, or models of one population; of
+            a claim that is not judged yet those that it states.
+    """
+
+    claim: str
+    report: str
+    verdict: str | None
+    n: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FigureAnswer:
+    """What a study says about a figure of the paper.
+
+    Attributes:
+        figure: Its number.
+        shows: What it shows.
+        verdict: From the claims alone.
+        evidence: The claims that it rests on.
+        note: What the claims leave out, or why there are none.
+    """
+
+    figure: str
+    shows: str
+    verdict: FigureVerdict
+    evidence: tuple[Evidence, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class FigureAnswers:
+    """What a study says about all figures that its file lists."""
+
+    answers: tuple[FigureAnswer, ...]
+
+    def text(self) -> str:
+        """Return the verdicts as lines for a terminal; empty without figures."""
+        lines = ["figure of the paper, and what is seen here"] if self.answers else []
+        for answer in self.answers:
+            lines += _wrapped(f"{answer.figure}: {answer.shows}", "   ")
+            lines += _wrapped(f"   {answer.verdict}. {answer.note}".rstrip(), "   ")
+            for one in answer.evidence:
+                n = f" (n = {' and '.join(map(str, dict.fromkeys(one.n)))})" if one.n else ""
+                verdict = one.verdict or "not trained yet"
+                lines += _wrapped(f"   - {one.claim}: {verdict}{n}", "     ")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"figures": [asdict(answer) for answer in self.answers]}
+
+
+def answer_figures(
+    file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]
+) -> FigureAnswers:
+    """Return the verdict on each figure that the file lists, from the reports that are written."""
+    judged: dict[str, Evidence] = {}
+    for place, stated in claims.items():
+        records = _records(folder / place / SUMMARY_FILE) if file.figures else {}
+        for claim in stated.claims:
+            record = records.get(claim.claim)
+            n = () if claim.n is None else (claim.n,)
+            judged[claim.claim] = Evidence(
+                claim.claim,
+                place,
+                None if record is None else record.verdict,
+                n if record is None else record.n,
+            )
+    return FigureAnswers(tuple(_answer(entry, judged) for entry in file.figures))
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, 100, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _records(path: Path) -> dict[str, ClaimRecord]:
+    claims = read_summary(path).claims if path.is_file() else None
+    return {record.claim: record for record in claims or ()}
+
+
+def _answer(entry: FigureEntry, judged: Mapping[str, Evidence]) -> FigureAnswer:
+    evidence = tuple(
+        # Of claims that ask the same, the one with most models counts.
+        max(
+            (judged[name] for name in names),
+            key=lambda one: (one.verdict is not None, sum(one.n)),
+        )
+        for names in entry.alternatives
+    )
+    verdicts = {one.verdict for one in evidence}
+    verdict: FigureVerdict
+    if not evidence:
+        verdict = "not tried"
+    elif verdicts == {None}:
+        verdict = "not trained yet"
+    elif "contradicted" in verdicts:
+        verdict = "contradicted here"
+    else:
+        verdict = "shown here" if verdicts == {"supported"} else "undecided"
+    return FigureAnswer(entry.figure, entry.shows, verdict, evidence, entry.note)
