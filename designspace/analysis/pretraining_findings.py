@@ -140,6 +140,7 @@ class PretrainingFindings:
         scores: Scores of evaluations, by group.
         pictures: Images, or None.
         warnings: What a reader should know first.
+        undecodable: Reasons by name of images that could not be decoded.
     """
 
     name: str
@@ -153,6 +154,7 @@ class PretrainingFindings:
     scores: tuple[ScoreGroup, ...]
     pictures: Pictures | None
     warnings: tuple[str, ...]
+    undecodable: Mapping[str, str]
 
     @property
     def chance(self) -> float:
@@ -169,6 +171,7 @@ def summarize_pretraining(
     epochs: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]] = (),
     pictures: Mapping[str, NDArray[Any]] | None = None,
+    undecodable: Mapping[str, str] | None = None,
 ) -> PretrainingFindings:
     """Summarize the journals of a pretraining.
 
@@ -182,6 +185,7 @@ def summarize_pretraining(
             knn, linear, rankme, lidar, alpha, rank_limit and prototype_shares of each epoch.
         scores: Scores of evaluations, as `Score.to_dict`.
         pictures: See `Pictures`; arrays of other shapes are ignored.
+        undecodable: Reasons by name of images that could not be decoded.
 
     Raises:
         InputError: There is no epoch yet.
@@ -202,6 +206,7 @@ def summarize_pretraining(
         scores=_groups(scores),
         pictures=_pictures(pictures),
         warnings=_warnings(done, total, per_epoch, epochs),
+        undecodable=undecodable or {},
     )
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from designspace.data.decode import Geometry, decode_bytes, decode_file, make_record
+from designspace.data.encoded import name_some
 from designspace.data.sources import Items
 from designspace.data.splits import Split
-from designspace.errors import InputError
+from designspace.errors import InputError, printable
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.lock import lock
@@ -32,7 +33,6 @@ from designspace.io.process_pool import TerminatedWorkerError, exit_codes, unord
 _FORMAT = 2
 _CHUNK_SIZE = 256
 _PARTS = ("train", "val")
-_MAX_NAMED = 5
 # Attempts to decode when its processes are killed.
 _ATTEMPTS = 3
 # Bytes of each image's SHA-256 digest that are kept to find identical images.
@@ -40,6 +40,8 @@ _DIGEST_BYTES = 16
 
 # Called with the numbers of decoded images and of all images.
 Progress = Callable[[int, int], None]
+# Name and reason by position of images that can't be decoded.
+_Errors = dict[int, tuple[str, str]]
 # Images and record geometry of the training and validation part.
 Parts = dict[str, tuple[Items, Geometry]]
 
@@ -82,6 +84,24 @@ class Cache:
         )
 
 
+class UndecodableImages(InputError):
+    """Images can't be decoded.
+
+    Attributes:
+        rows: Their positions in each part.
+        reasons: By name.
+    """
+
+    def __init__(
+        self, rows: Mapping[str, list[int]], reasons: Mapping[str, str], total: int
+    ) -> None:
+        super().__init__(
+            f"{sum(map(len, rows.values()))} of {total} images can't be read: "
+            f"{name_some(reasons)}. Replace or remove them"
+        )
+        self.rows, self.reasons = rows, reasons
+
+
 def default_cache_folder() -> Path:
     """Return the default folder of caches and downloads.
 
@@ -118,10 +138,12 @@ def build_cache(
         progress: Called with the numbers of decoded images and of all images.
 
     Raises:
-        InputError: Images can't be decoded (named and counted), or the disk is full or read-only.
+        UndecodableImages: Images can't be decoded.
+        InputError: The disk is full or read-only.
     """
     parts = dict(zip(_PARTS, zip((split.train, split.val), geometry, strict=True), strict=True))
     path = make_folder(home) / _key(parts)
+    _raise_undecodable(path)
     if not (path / "meta.json").is_file():
         with lock(path.with_suffix(".lock"), f"the image cache {path}", wait=True):
             if not (path / "meta.json").is_file():
@@ -150,6 +172,16 @@ def open_cache(path: Path) -> Cache:
         )
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"the image cache {path} is damaged; remove that folder") from None
+
+
+def _raise_undecodable(path: Path) -> None:
+    """Raise UndecodableImages if an earlier call found some that can't be replaced."""
+    try:
+        known = json.loads(path.with_suffix(".undecodable").read_text(encoding="utf-8"))
+        error = UndecodableImages(known["rows"], known["reasons"], known["total"])
+    except (OSError, ValueError, KeyError):
+        return
+    raise error
 
 
 def _key(parts: Parts) -> str:
@@ -209,21 +241,25 @@ def _build(parts: Parts, folder: Path, jobs: int, progress: Progress) -> None:
     sizes = {(job.part, job.start): len(job.items) for job in todo}
     total = sum(len(items) for items, _ in parts.values())
     count = total - sum(sizes.values())
-    errors: list[str] = []
+    rows: dict[str, list[int]] = {part: [] for part in parts}
+    reasons: dict[str, str] = {}
     progress(count, total)
-    for chunk, chunk_errors in _decode_all(todo, jobs):
-        errors += chunk_errors
-        if not chunk_errors:
+    for chunk, errors in _decode_all(todo, jobs):
+        for row, (name, reason) in errors.items():
+            rows[chunk.part].append(chunk.start + row)
+            reasons[name] = reason
+        if not errors:
             journal.append(done, [asdict(chunk)])
             chunks.append(chunk)
         count += sizes[chunk.part, chunk.start]
         progress(count, total)
-    if errors:
-        more = f", and {len(errors) - _MAX_NAMED} more" if len(errors) > _MAX_NAMED else ""
-        raise InputError(
-            f"{len(errors)} of {total} images can't be read: "
-            f"{'; '.join(sorted(errors)[:_MAX_NAMED])}{more}. Replace or remove them"
-        )
+    if reasons:
+        reasons = dict(sorted(reasons.items()))
+        if parts["train"][0].encoded is not None:  # no files that could be replaced
+            known = {"rows": rows, "reasons": reasons, "total": total}
+            write_text(folder.with_suffix(".undecodable"), json.dumps(known) + "\n")
+            shutil.rmtree(folder)
+        raise UndecodableImages(rows, reasons, total)
     meta = _describe(parts, chunks) | {"duplicates": _count_duplicates(folder)}
     write_text(folder / "meta.json", json.dumps(meta, indent=1) + "\n")
     done.unlink()
@@ -267,7 +303,7 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _decode_all(todo: list[_ChunkJob], jobs: int) -> Iterator[tuple[_Chunk, list[str]]]:
+def _decode_all(todo: list[_ChunkJob], jobs: int) -> Iterator[tuple[_Chunk, _Errors]]:
     # Images in memory are resized faster here than sent to another process.
     if jobs == 1 or len(todo) <= 1 or any(job.items.pixels is not None for job in todo):
         yield from map(_decode_chunk, todo)
@@ -287,12 +323,13 @@ def _decode_all(todo: list[_ChunkJob], jobs: int) -> Iterator[tuple[_Chunk, list
                 ) from None
 
 
-def _decode_chunk(job: _ChunkJob) -> tuple[_Chunk, list[str]]:
+def _decode_chunk(job: _ChunkJob) -> tuple[_Chunk, _Errors]:
     """Decode images into their rows; also return which can't be read, and why."""
     items, geometry = job.items, job.geometry
     records = np.load(_records_file(job.folder, job.part), mmap_mode="r+")
     digests = np.load(_digests_file(job.folder, job.part), mmap_mode="r+")
-    checksum, errors = hashlib.sha256(), []
+    checksum = hashlib.sha256()
+    errors: _Errors = {}
     inner = slice(geometry.pad, geometry.pad + geometry.crop)
     total, squares = np.zeros((2, geometry.channels), np.int64)
     for i, label in enumerate(items.labels):
@@ -306,7 +343,7 @@ def _decode_chunk(job: _ChunkJob) -> tuple[_Chunk, list[str]]:
             else:
                 record, digest = decode_file(path, geometry)
         except ValueError as error:
-            errors.append(f"{path} ({error})")
+            errors[i] = printable(path), str(error)
             continue
         checksum.update(digest + int(label).to_bytes(8, "little", signed=True))
         records[job.start + i] = record

@@ -1,6 +1,8 @@
 """Encoded images that are not files: data sets of Hugging Face `datasets`, and labelled shards."""
 
 import os
+import tarfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +13,20 @@ from numpy.typing import NDArray
 from designspace.errors import InputError
 
 _SUFFIXES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
+# Fraction of the shards that may be cut, and of the images that may not be decodable.
+MAX_CUT, MAX_UNDECODABLE = 0.05, 0.01
+# Images and shards that a message names.
+_MAX_NAMED = 5
 # Shards are held in memory while their images are decoded into the cache.
 _MAX_BYTES = 8 << 30
+
+
+def name_some(items: Sequence[str] | Mapping[str, str]) -> str:
+    """Return the first few names, separated by semicolons, those of a map with their reasons."""
+    names = items
+    if isinstance(items, Mapping):
+        names = [f"{name} ({reason})" for name, reason in items.items()]
+    return "; ".join([*names][:_MAX_NAMED]) + ("; …" if len(items) > _MAX_NAMED else "")
 
 
 class EncodedImages(Protocol):
@@ -31,15 +45,19 @@ class EncodedPart:
 
     Attributes:
         images: The images.
-        names: What identifies each; it changes with the content of the data set.
+        names: Of each image.
         labels: Class of each, (n,) int64; -1 for images without labels.
         classes: Class names; empty for images without labels.
+        stamps: What changes with the content of each image, (n, 2) int64; None where names do.
+        notes: Messages for the user.
     """
 
     images: EncodedImages
     names: tuple[str, ...]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    stamps: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,40 +145,96 @@ def load_labelled_shards(spec: str, pattern: str) -> EncodedPart:
         pattern: Paths or pipes, with braces.
 
     Raises:
-        InputError: There is no such shard, it can't be read, or they are too large.
+        InputError: There is no such shard, it can't be read, they are too large, or too many of
+            them are cut; of a few that are, the whole images are used.
     """
     try:
         from webdataset.shardlists import expand_urls
-        from webdataset.tariterators import tarfile_samples
     except ImportError:
         raise InputError(
             f"data is {spec!r}; webdataset is not installed: pip install "
             "'designspace-regnet[webdataset]'",
             "data",
         ) from None
-    names, images, texts, size = [], [], [], 0
+    samples: list[_Sample] = []
+    urls, cut, size = expand_urls(pattern), [], 0
+    for url in urls:
+        own, whole = _read_shard(url, spec, _MAX_BYTES - size)
+        samples += own
+        size += sum(len(sample.image) for sample in own)
+        cut += [] if whole else [url]
+    if len(cut) > MAX_CUT * len(urls):
+        raise InputError(f"data is {spec!r}; {cut_message(cut, len(urls))}", "data")
+    if any(sample.text is not None for sample in samples):  # a shard may be cut before a .cls file
+        samples = [s for s in samples if s.text is not None or s.url not in cut]
+    if not samples:
+        raise InputError(f"data is {spec!r}; its shards hold no image", "data")
+    labels, classes = _classes([sample.text for sample in samples])
+    return EncodedPart(
+        _InMemory(tuple(sample.image for sample in samples)),
+        tuple(sample.name for sample in samples),
+        labels,
+        classes,
+        stamps=np.array([(len(sample.image), 0) for sample in samples], np.int64),
+        notes=(cut_note(cut, len(urls)),) if cut else (),
+    )
+
+
+def cut_message(cut: Sequence[str], shards: int) -> str:
+    """Return the message for too many shards that end in the middle of a file."""
+    return (
+        f"{len(cut)} of {shards} shards are cut, such as {cut[0]}; at most {MAX_CUT:.0%} may be. "
+        "Copy them again"
+    )
+
+
+def cut_note(cut: Sequence[str], shards: int) -> str:
+    """Return the message for shards that end in the middle of a file."""
+    verb = "is" if len(cut) == 1 else "are"
+    return (
+        f"{len(cut)} of {shards} shards {verb} cut; their whole images are used: {name_some(cut)}"
+    )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    url: str
+    name: str
+    image: bytes
+    text: bytes | None
+
+
+def _read_shard(url: str, spec: str, most: int) -> tuple[list[_Sample], bool]:
+    """Return the images of a shard, of at most so many bytes, and whether it is whole."""
+    from webdataset.tariterators import tarfile_samples
+
+    samples, whole = [], True
+
+    def handle(error: Exception) -> bool:
+        nonlocal whole
+        if not isinstance(error, tarfile.TarError | EOFError):
+            raise error
+        whole = False
+        return False
+
     try:
-        for sample in tarfile_samples({"url": url} for url in expand_urls(pattern)):
+        for sample in tarfile_samples([{"url": url}], handler=handle):
             suffix = next((s for s in _SUFFIXES if s in sample), None)
             if suffix is None:
                 continue
-            data = sample[suffix]
-            size += len(data)
-            if size > _MAX_BYTES:
+            image = sample[suffix]
+            most -= len(image)
+            if most < 0:
                 raise InputError(
                     f"data is {spec!r}, of more than {_MAX_BYTES >> 30} GiB, which only "
                     "pretraining streams; unpack it, and write folder:PATH",
                     "data",
                 )
-            names.append(f"{os.path.basename(sample['__url__'])}/{sample['__key__']}/{len(data)}")
-            images.append(data)
-            texts.append(sample.get("cls"))
-    except (OSError, EOFError) as error:
+            name = f"{os.path.basename(url)}/{sample['__key__']}.{suffix}"
+            samples.append(_Sample(url, name, image, sample.get("cls")))
+    except OSError as error:
         raise InputError(f"data is {spec!r}; {error.args[-1]}: {error}", "data") from None
-    if not images:
-        raise InputError(f"data is {spec!r}; its shards hold no image", "data")
-    labels, classes = _classes(texts)
-    return EncodedPart(_InMemory(tuple(images)), tuple(names), labels, classes)
+    return samples, whole
 
 
 def _classes(texts: list[bytes | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -1,14 +1,16 @@
 """Find, split and decode a data set, and report what the user should know about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from joblib import cpu_count
 
-from designspace.data.cache import Cache, build_cache, default_cache_folder
+from designspace.data.cache import Cache, UndecodableImages, build_cache, default_cache_folder
 from designspace.data.decode import Geometry, narrow_range_note
-from designspace.data.sources import Source, load_source
+from designspace.data.encoded import MAX_UNDECODABLE, name_some
+from designspace.data.sources import Items, Source, load_source
 from designspace.data.splits import Split, check_labels, split, split_unseen
 
 
@@ -48,6 +50,9 @@ def prepare_images(
 ) -> PreparedImages:
     """Find, split and decode a data set, or open the cache of an earlier call.
 
+    Of shards and saved data sets, images that can't be decoded are left out if they are few; files
+    must be replaced or removed.
+
     Args:
         data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
         geometry: Of the training and of the validation records.
@@ -66,12 +71,35 @@ def prepare_images(
         check_labels(source)
     parts = _split(source, val)
     progress = observer.decoded if observer else None
-    cache = build_cache(parts, geometry, home / "images", int(cpu_count()), progress)
+    folder, jobs = home / "images", int(cpu_count())
+    try:
+        cache = build_cache(parts, geometry, folder, jobs, progress)
+    except UndecodableImages as error:
+        parts = _without(error, parts)
+        cache = build_cache(parts, geometry, folder, jobs, progress)
     if observer:
         for note in (*parts.notes, *cache.notes, narrow_range_note(parts.train)):
             if note:
                 observer.note(note)
     return PreparedImages(source, parts, cache)
+
+
+def _without(error: UndecodableImages, parts: Split) -> Split:
+    """Leave out the images of an error, or raise it if they are files or too many."""
+    count, total = sum(map(len, error.rows.values())), len(parts.train) + len(parts.val)
+    if parts.train.encoded is None or count > MAX_UNDECODABLE * total:
+        raise error
+
+    def keep(items: Items, part: str) -> Items:
+        return items.take(np.delete(np.arange(len(items)), error.rows[part]))
+
+    note = f"{count} of {total} images can't be decoded and are left out: "
+    return replace(
+        parts,
+        train=keep(parts.train, "train"),
+        val=keep(parts.val, "val"),
+        notes=(*parts.notes, note + name_some(error.reasons)),
+    )
 
 
 def _split(source: Source, val: str | None) -> Split:

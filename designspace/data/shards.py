@@ -25,12 +25,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from designspace.data.decode import Geometry, decode_bytes
+from designspace.data.encoded import MAX_CUT, cut_message, cut_note
 from designspace.errors import InputError, printable
 from designspace.io.atomic_write import make_folder, write_text
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
-# Fraction of the shards that may be cut, and of the images that may not be decodable.
-MAX_CUT, MAX_UNDECODABLE = 0.05, 0.01
 # Lanes of a process: each holds a shard in memory, still encoded.
 _MAX_LANES, _ALL_LANES = 8, 16
 # A stream is normalized by ImageNet's statistics, as its own are unknown until all of it was read.
@@ -91,15 +90,10 @@ def index_shards(
     if not index.images:
         suffixes = ", ".join(_SUFFIXES)
         raise InputError(
-            f"data is {spec!r}; its {len(urls)} shards hold no image; file types: {suffixes}",
-            "data",
+            f"data is {spec!r}; its shards hold no image; file types: {suffixes}", "data"
         )
     if len(index.cut) > MAX_CUT * len(urls):
-        raise InputError(
-            f"data is {spec!r}; {len(index.cut)} of {len(urls)} shards are cut, such as "
-            f"{index.cut[0]}; at most {MAX_CUT:.0%} may be. Copy them again",
-            "data",
-        )
+        raise InputError(f"data is {spec!r}; {cut_message(index.cut, len(urls))}", "data")
     return index
 
 
@@ -245,7 +239,7 @@ def lane_count(batch: int, processes: int, shards: int) -> int:
     return lanes
 
 
-class _Lanes(IterableDataset[tuple[Tensor, list[str]]]):
+class _Lanes(IterableDataset[tuple[Tensor, dict[str, str]]]):
     """The images that a loader process decodes: for each iteration, those of its lanes."""
 
     def __init__(
@@ -261,7 +255,7 @@ class _Lanes(IterableDataset[tuple[Tensor, list[str]]]):
         self._index, self._geometry, self._order = index, geometry, order
         self._steps, self._lanes, self._size, self._per_lane = steps, lanes, size, per_lane
 
-    def __iter__(self) -> Iterator[tuple[Tensor, list[str]]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, str]]]:
         """Yield records of (lanes * size) images, and why some are not those of the shard."""
         worker = get_worker_info()
         lanes = list(self._lanes)
@@ -270,28 +264,31 @@ class _Lanes(IterableDataset[tuple[Tensor, list[str]]]):
             lanes = lanes[worker.id * share : (worker.id + 1) * share]
         readers = [self._read(lane) for lane in lanes]
         for _ in self._steps:
-            parts, problems = [], []
+            parts: list[NDArray[np.uint8]] = []
+            problems: dict[str, str] = {}
             try:
                 for reader in readers:
                     records, own = self._chunk(reader)
                     parts.append(records)
-                    problems += own
+                    problems |= own
             except InputError as error:  # a loader process would lose its message
-                yield torch.empty(0), [str(error)]
+                yield torch.empty(0), {"": str(error)}
                 return
             yield torch.from_numpy(np.concatenate(parts)), problems
 
-    def _chunk(self, reader: Iterator[tuple[str, bytes]]) -> tuple[NDArray[np.uint8], list[str]]:
+    def _chunk(
+        self, reader: Iterator[tuple[str, bytes]]
+    ) -> tuple[NDArray[np.uint8], dict[str, str]]:
         """Decode the next images of a lane; another stands in for one that can't be decoded."""
         records: list[NDArray[np.uint8] | None] = []
-        problems = []
+        problems: dict[str, str] = {}
         for _ in range(self._size):
             name, data = next(reader)
             try:
                 records.append(decode_bytes(data, self._geometry)[0])
             except ValueError as error:
                 records.append(None)
-                problems.append(f"{name} ({error})")
+                problems[printable(name)] = str(error)
         side, channels = self._geometry.side, self._geometry.channels
         black = np.zeros((side, side, channels), np.uint8)
         other = next((r for r in records if r is not None), black)
@@ -352,16 +349,11 @@ class ShardStream:
     def notes(self) -> tuple[str, ...]:
         """Messages for the user."""
         cut = self.index.cut
-        if not cut:
-            return ()
-        return (
-            f"{len(cut)} of {len(self.index.urls)} shards are cut; their whole images are used: "
-            f"{', '.join(cut[:5])}{', …' if len(cut) > 5 else ''}",
-        )
+        return (cut_note(cut, len(self.index.urls)),) if cut else ()
 
     def batches(
         self, batch: int, seed: int, epoch: int, first: int, rank: int, processes: int, workers: int
-    ) -> Iterator[tuple[Tensor, list[str]]]:
+    ) -> Iterator[tuple[Tensor, dict[str, str]]]:
         """Yield this process's part of each batch of an epoch, without the `first`.
 
         Args:
@@ -374,8 +366,8 @@ class ShardStream:
             workers: Loader processes; fewer are used if there are fewer lanes.
 
         Yields:
-            Records (batch / processes, side, side, 3) uint8, and which images could not be decoded;
-            another of the batch stands in for them.
+            Records (batch / processes, side, side, 3) uint8, and reasons by name of the images that
+            could not be decoded; another of the batch stands in for each.
 
         Raises:
             InputError: A shard can't be read.
@@ -394,8 +386,8 @@ class ShardStream:
             parts, problems = zip(*(next(loader) for _ in range(workers)), strict=True)
             for records, own_problems in zip(parts, problems, strict=True):
                 if not len(records):
-                    raise InputError(own_problems[0], "data")
-            yield torch.cat(parts), [text for texts in problems for text in texts]
+                    raise InputError(own_problems[""], "data")
+            yield torch.cat(parts), {k: reason for own in problems for k, reason in own.items()}
 
     def sample(self, n: int) -> Tensor:
         """Return records of the first n decodable images, (n, side, side, 3); fewer if there are.

@@ -151,13 +151,14 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
 
 def _encoded(spec: str, train: EncodedPart, test: EncodedPart | None = None) -> Source:
     def items(part: EncodedPart) -> Items:
-        return Items(part.labels, files=part.names, encoded=part.images)
+        return Items(part.labels, files=part.names, stamps=part.stamps, encoded=part.images)
 
     if not train.classes:
         reason = "it has no column of classes, or no .cls files"
-        return Source(spec, (), items(train), None, no_labels=reason)
+        return Source(spec, (), items(train), None, no_labels=reason, notes=train.notes)
     same = test is not None and test.classes == train.classes
-    return Source(spec, train.classes, items(train), items(test) if test and same else None)
+    unseen = items(test) if test and same else None
+    return Source(spec, train.classes, items(train), unseen, notes=train.notes)
 
 
 @dataclass

@@ -31,7 +31,8 @@ def collect_findings(
         cache: Folder of image caches and downloads; None for the user's cache folder.
 
     Returns:
-        name, model, recipe, data, steps, epochs and pictures; None before the end of epoch 1.
+        name, model, recipe, data, steps, epochs, undecodable and pictures; None before the end of
+        epoch 1.
     """
     run = PretrainRun(Path(folder))
     steps, epochs = run.steps(), run.epochs()
@@ -45,6 +46,7 @@ def collect_findings(
         "data": run.data().model_dump(),
         "steps": steps,
         "epochs": epochs,
+        "undecodable": run.undecodable(),
         "pictures": _pictures(run, steps[-1]["iteration"], device, cache),
     }
 

@@ -6,13 +6,15 @@ kernels hold it up.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from designspace.data.batches import Arrays, open_arrays
 from designspace.data.cache import Cache
-from designspace.data.shards import MAX_UNDECODABLE, ShardStream
+from designspace.data.encoded import MAX_UNDECODABLE, name_some
+from designspace.data.shards import ShardStream
 from designspace.errors import InputError
 from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.multicrop import CropMaker, copy_packed, draw_crops, epoch_order
@@ -21,7 +23,13 @@ from designspace.training.devices import available_cores
 
 
 class CropLoader:
-    """Makes this process's crops of each iteration."""
+    """Makes this process's crops of each iteration.
+
+    Attributes:
+        undecodable: None: a cache holds only images that could be decoded.
+    """
+
+    undecodable: dict[str, str] | None = None
 
     def __init__(
         self,
@@ -49,8 +57,8 @@ class CropLoader:
             return make_ahead(make, steps, self._device)
         return map(make, steps)
 
-    def counts(self) -> dict[str, int]:
-        """Return nothing: a cache holds only images that could be decoded."""
+    def new_undecodable(self) -> dict[str, str]:
+        """Return nothing; see `StreamCropLoader`."""
         return {}
 
     def _make(self, rows: Tensor, iteration: int) -> list[Tensor]:
@@ -73,8 +81,11 @@ class StreamCropLoader:
     """Makes this process's crops of each iteration from images that loader processes decode.
 
     Attributes:
-        undecodable: Images that could not be decoded, with reasons; another of the batch stood in.
+        undecodable: Reasons by name of the images that no process could decode, as of the last
+            `new_undecodable`; another of the batch stood in for each.
     """
+
+    undecodable: dict[str, str] | None
 
     def __init__(
         self,
@@ -91,14 +102,17 @@ class StreamCropLoader:
         shards = len(images.index.urls)
         if shards < group.size:
             raise InputError(
-                f"data has {shards} shards for {group.size} processes; each needs at least one",
+                f"data has fewer shards ({shards}) than processes ({group.size}); each process "
+                "needs at least one",
                 "data",
             )
         self._recipe, self._images, self._seed, self._group = recipe, images, seed, group
         self._maker = CropMaker(recipe, images.mean, images.std, group.device)
         self._slice = group.batch_slice(recipe.batch_size)
         self._workers = max(1, available_cores() // group.local_size)
-        self.undecodable: set[str] = set()
+        self.undecodable = {}
+        self._new: dict[str, str] = {}
+        self._guard = Lock()
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Tensor]]:
         """Yield the crops of an epoch's iterations, as from `CropMaker`, without the `first`.
@@ -125,19 +139,35 @@ class StreamCropLoader:
             return make_ahead(make, steps, group.device)
         return map(make, steps)
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of images that could not be decoded so far; collective."""
-        count = torch.tensor(float(len(self.undecodable)), device=self._group.device)
-        return {"undecodable": int(self._group.sum(count).item())}
+    def new_undecodable(self) -> dict[str, str]:
+        """Return what all processes could not decode since the last call; collective.
 
-    def _check(self, problems: list[str]) -> None:
-        self.undecodable.update(problems)
-        count, total = len(self.undecodable), self._images.train_images
-        if count > MAX_UNDECODABLE * total:
-            names = "; ".join(sorted(self.undecodable)[:5])
+        Raises:
+            InputError: Together they are too many.
+        """
+        with self._guard:
+            own, self._new = self._new, {}
+        met: dict[str, str] = {}
+        for part in self._group.gather_objects(own):
+            met |= part
+        known = self.undecodable or {}
+        new = {name: met[name] for name in sorted(met.keys() - known.keys())}
+        self.undecodable = known | new
+        self._check_count(self.undecodable)
+        return new
+
+    def _check(self, problems: dict[str, str]) -> None:
+        if problems:
+            with self._guard:
+                self._new |= problems
+                self._check_count((self.undecodable or {}) | self._new)
+
+    def _check_count(self, undecodable: dict[str, str]) -> None:
+        total = self._images.train_images
+        if len(undecodable) > MAX_UNDECODABLE * total:
             raise InputError(
-                f"data: more than {MAX_UNDECODABLE:.0%} of {total} images can't be decoded: {names}"
-                f"{', …' if count > 5 else ''}. Replace or remove them",
+                f"data: more than {MAX_UNDECODABLE:.0%} of {total} images can't be decoded: "
+                f"{name_some(undecodable)}. Replace or remove them",
                 "data",
             )
 

@@ -75,6 +75,14 @@ class ProcessGroupInfo:
         dist.all_gather(parts, value.contiguous(), group=self.handle)
         return parts
 
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return small objects of all processes by rank."""
+        if self.handle is None:
+            return [value]
+        objects = [None] * self.size
+        dist.all_gather_object(objects, value, group=self.patient or self.handle)
+        return objects
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.handle is not None:

@@ -72,9 +72,9 @@ def _from_run(run: PretrainRun, model: Model, recipe: SwavRecipe) -> InitialWeig
     own = SwavNetwork(model, recipe, device="meta").state_dict()
     network: Mapping[str, Tensor] = state["network"]
     if not _fit(part_of(network, "trunk."), part_of(own, "trunk.")):
+        theirs, here = (_describe(one) for one in (run.model(), model))
         raise InputError(
-            f"weights is {str(run.path)!r}, a pretraining of {run.model().name}, whose trunk "
-            f"differs from {model.name}",
+            f"weights is {str(run.path)!r}, a pretraining of another trunk: {theirs}; {here} here",
             "weights",
         )
     source = f"{run.path}, iteration {state['iteration']}"
@@ -83,6 +83,11 @@ def _from_run(run: PretrainRun, model: Model, recipe: SwavRecipe) -> InitialWeig
     text = "head and prototypes start from random weights: the recipe's are of other sizes"
     trunk = {key: value for key, value in network.items() if key.startswith("trunk.")}
     return InitialWeights(trunk, source, (*notes, text))
+
+
+def _describe(model: Model) -> str:
+    depths, widths = (" ".join(map(str, v)) for v in (model.body.depths, model.body.widths))
+    return f"{model.name} (depths {depths}, widths {widths})"
 
 
 def _fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from designspace.arch import Model
 from designspace.data.cache import Cache
+from designspace.data.encoded import name_some
 from designspace.data.shards import ShardStream
 from designspace.errors import Diverged, InputError
 from designspace.io.atomic_write import make_folder
@@ -105,7 +106,10 @@ class PretrainResult:
 
     def __str__(self) -> str:
         epochs, loss = self.record["epoch"], self.record["loss"]
-        return f"{self.folder}: loss {loss:.4f} after {epochs} epochs; trunk in {self.trunk}"
+        text = f"{self.folder}: loss {loss:.4f} after {epochs} epochs; trunk in {self.trunk}"
+        count = self.record.get("undecodable", 0)
+        file = PretrainRun(self.folder).undecodable_file
+        return f"{text}\n{count} images could not be decoded: {file}" if count else text
 
 
 def pretrain(
@@ -205,6 +209,8 @@ class _Loop:
         state, notes = self._run.load(self._group.device, like, self._group)
         if state is not None:
             trainer.restore(state)
+        if self._loader.undecodable is not None:
+            self._loader.undecodable = self._run.undecodable()
         self._first = trainer.iteration
         if first:
             channels = self._channels
@@ -245,7 +251,9 @@ class _Loop:
         record = {"epoch": epoch + 1, "iteration": trainer.iteration, **self._epoch_metrics()}
         record["images_per_second"] = recipe.batch_size * (trainer.iteration - first) / seconds
         trainer.metrics.reset()
-        record |= self._loader.counts()
+        self._collect_undecodable()
+        if self._loader.undecodable is not None:
+            record["undecodable"] = len(self._loader.undecodable)
         record |= self._monitor.measure(trainer.network, epoch + 1, trainer.autocast)
         record["alarms"] = self._report_alarms(record)
         if self._group.first:
@@ -306,7 +314,18 @@ class _Loop:
         late = float(time.monotonic() - self._saved_at > _SAVE_SECONDS)
         return self._group.sum(torch.tensor(late, device=self._group.device)).item() > 0
 
+    def _collect_undecodable(self) -> None:
+        """Write down and report what the processes could not decode; collective."""
+        new = self._loader.new_undecodable()
+        if new and self._group.first:
+            self._run.append_undecodable(new)
+            self._observer.note(
+                f"{len(new)} images can't be decoded ({len(self._loader.undecodable or ())} so "
+                f"far); another of the batch stands in for each: {name_some(new)}"
+            )
+
     def _save(self) -> None:
+        self._collect_undecodable()
         self._run.save(self._trainer.state(), self._group)
         self._saved_at = time.monotonic()
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from designspace.pretraining.recipe import SwavRecipe, parse_recipe
 from designspace.runs.folder_kind import is_pretraining
 from designspace.training import checkpoint
 
-_FILES = ("model.yaml", "recipe.yaml", "steps.jsonl", "epochs.jsonl", "evaluation", ".lock")
+_FILES = (
+    *("model.yaml", "recipe.yaml", "steps.jsonl", "epochs.jsonl", "undecodable.jsonl"),
+    *("evaluation", ".lock"),
+)
 
 
 class DataStamp(BaseModel):
@@ -88,6 +92,11 @@ class PretrainRun:
     def epochs_file(self) -> Path:
         """One line per epoch."""
         return self.path / "epochs.jsonl"
+
+    @property
+    def undecodable_file(self) -> Path:
+        """One line per image of a stream that could not be decoded."""
+        return self.path / "undecodable.jsonl"
 
     @property
     def trunk_file(self) -> Path:
@@ -266,6 +275,16 @@ class PretrainRun:
     def append_epoch(self, record: dict[str, Any]) -> None:
         """Append an epoch to the journal."""
         journal.append(self.epochs_file, [record])
+
+    def append_undecodable(self, reasons: Mapping[str, str]) -> None:
+        """Append images that could not be decoded to the journal."""
+        records = [{"image": name, "reason": reason} for name, reason in reasons.items()]
+        journal.append(self.undecodable_file, records)
+
+    def undecodable(self) -> dict[str, str]:
+        """Return reasons by name of the images that could not be decoded."""
+        records = journal.read(self.undecodable_file, "undecodable images").records
+        return {record["image"]: record["reason"] for record in records}
 
     def steps(self) -> list[dict[str, Any]]:
         """Return the valid record of each iteration, in order."""

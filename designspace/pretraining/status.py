@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from designspace.data.encoded import name_some
 from designspace.errors import InputError
 from designspace.io.lock import is_locked
 from designspace.pretraining.pretrain_run import PretrainRun
@@ -26,6 +27,7 @@ class PretrainingStatus:
             None before the first iteration.
         knn: Last measured k-NN accuracy on training images, in percent.
         alarms: Alarms of the last epoch, by name.
+        undecodable: Reasons by name of the images that could not be decoded.
     """
 
     name: str
@@ -39,6 +41,7 @@ class PretrainingStatus:
     loss: float | None
     knn: float | None
     alarms: dict[str, str]
+    undecodable: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -54,6 +57,9 @@ class PretrainingStatus:
         ]
         parts += [f"loss {self.loss:.4f}"] if self.loss is not None else []
         parts += [f"k-NN {self.knn:.1f} %"] if self.knn is not None else []
+        if self.undecodable:
+            names = name_some(self.undecodable)
+            parts += [f"{len(self.undecodable)} images could not be decoded: {names}"]
         return "\n  ".join([*parts, *(f"ALARM ({k}): {v}" for k, v in self.alarms.items())])
 
 
@@ -83,4 +89,5 @@ def pretraining_status(folder: Path | str) -> PretrainingStatus:
         loss=newest[0]["loss"] if newest else None,
         knn=knn[-1] if knn else None,
         alarms=dict(epochs[-1]["alarms"]) if epochs else {},
+        undecodable=run.undecodable(),
     )

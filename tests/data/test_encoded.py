@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from designspace.data.cache import build_cache
 from designspace.data.decode import Geometry
+from designspace.data.prepare import prepare_images
 from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
@@ -85,18 +87,58 @@ def test_saved_data_sets_that_cannot_be(save, tmp_path):
         load_source("hf:/nowhere")
 
 
+def write_shard(file, pictures, replaced=None):
+    """A shard of PNG images, each followed by its .cls file; `replaced` are other bytes by row."""
+    with tarfile.open(file, "w") as archive:
+        for i, (image, label) in enumerate(zip(*pictures, strict=True)):
+            encoded = io.BytesIO()
+            image.save(encoded, "png")
+            data = (replaced or {}).get(i, encoded.getvalue())
+            for suffix, content in (("png", data), ("cls", (b"dark", b"light")[label])):
+                member = tarfile.TarInfo(f"{i:03d}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return f"webdataset:{file}"
+
+
 def test_labelled_shards_are_decoded_with_their_classes(tmp_path, pictures):
     pytest.importorskip("webdataset")
-    with tarfile.open(tmp_path / "0.tar", "w") as archive:
-        for i, (image, label) in enumerate(zip(*pictures, strict=True)):
-            file = io.BytesIO()
-            image.save(file, "png")
-            name = ("dark", "light")[label].encode()
-            for suffix, data in (("png", file.getvalue()), ("cls", name)):
-                member = tarfile.TarInfo(f"{i:03d}.{suffix}")
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-    source = check(f"webdataset:{tmp_path / '0.tar'}", tmp_path, pictures)
+    source = check(write_shard(tmp_path / "0.tar", pictures), tmp_path, pictures)
     assert source.classes == ("dark", "light")
+    assert source.train.files[:2] == ("0.tar/000.png", "0.tar/001.png")
     with pytest.raises(InputError, match="nothing"):
         load_source(f"webdataset:{tmp_path}/nothing.tar")
+
+
+def test_of_a_cut_shard_the_whole_images_are_used(tmp_path, pictures):
+    pytest.importorskip("webdataset")
+    for shard in range(20):
+        write_shard(tmp_path / f"{shard:02d}.tar", pictures)
+    cut = tmp_path / "07.tar"
+    # Each image takes two headers and two contents of 512 bytes: ten whole, then one without class.
+    cut.write_bytes(cut.read_bytes()[: 10 * 2048 + 1024 + 512])
+    source = load_source(f"webdataset:{tmp_path}/{{00..19}}.tar")
+    assert (len(source.train), source.classes) == (19 * 40 + 10, ("dark", "light"))
+    assert source.notes == (f"1 of 20 shards is cut; their whole images are used: {cut}",)
+    with pytest.raises(InputError, match="1 of 1 shards are cut"):
+        load_source(f"webdataset:{cut}")
+
+
+def test_a_few_undecodable_images_are_left_out_and_named(tmp_path, pictures):
+    pytest.importorskip("webdataset")
+    many = tuple(part * 5 for part in pictures)
+    spec = write_shard(tmp_path / "0.tar", many, {7: b"no image"})
+    notes = []
+    observer = SimpleNamespace(note=notes.append, decoded=lambda done, total: None)
+    for _ in range(2):  # the second call decodes nothing
+        prepared = prepare_images(spec, SIZE, tmp_path / "home", val="held-out", observer=observer)
+    assert prepared.cache.train_images + prepared.cache.val_images == 199
+    files = (*prepared.split.train.files, *prepared.split.val.files)
+    assert len(files) == 199
+    assert "0.tar/007.png" not in files
+    text = "1 of 200 images can't be decoded and are left out: 0.tar/007.png (not an image)"
+    assert [note for note in notes if "decoded" in note] == [text] * 2
+    assert not list((tmp_path / "home" / "images").glob("*.building"))
+    spec = write_shard(tmp_path / "1.tar", many, dict.fromkeys((7, 8, 9), b"no image"))
+    with pytest.raises(InputError, match="3 of 200 images can't be read"):
+        prepare_images(spec, SIZE, tmp_path / "home", val="held-out")

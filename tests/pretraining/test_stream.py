@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -164,7 +165,7 @@ def test_two_processes_that_are_killed_resume_exactly(place):
 def test_fewer_shards_than_processes_are_refused(place):
     index = index_shards(f"webdataset:{place}/shards/{{000..002}}.tar", place / "index")
     group = ProcessGroupInfo(torch.device("cpu"), rank=1, size=4)
-    with pytest.raises(InputError, match="data has 3 shards for 4 processes"):
+    with pytest.raises(InputError, match=r"data has fewer shards \(3\) than processes \(4\)"):
         StreamCropLoader(load_recipe("quick"), ShardStream(index, Geometry(16, 16)), 0, group)
 
 
@@ -179,6 +180,55 @@ def test_too_many_undecodable_images_are_refused(place, cli):
     assert done.code == 2
     assert "more than 1% of 120 images can't be decoded" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.fixture(scope="module")
+def spoiled(place):
+    """Two hundred images in four shards, two of them undecodable."""
+    write_shards(place / "spoiled", 4, 50)
+    for name, numbers in (("001.tar", (60,)), ("003.tar", (199,))):
+        shard = bytearray((place / "spoiled" / name).read_bytes())
+        for number in numbers:  # the content follows a header of 512 bytes
+            start = shard.index(f"{number:05d}.png".encode()) + 512
+            shard[start : start + 8] = b"no image"
+        (place / "spoiled" / name).write_bytes(shard)
+    return f"webdataset:{place}/spoiled/{{000..003}}.tar"
+
+
+def test_undecodable_images_are_named_in_log_status_and_page(place, spoiled, cli):
+    command = words(place, "named")
+    command[command.index("--data") + 1] = spoiled
+    first = cli(*command, "--epochs", "1")
+    names = [f"{place}/spoiled/001.tar: 00060.png", f"{place}/spoiled/003.tar: 00199.png"]
+    text = "; ".join(f"{name} (not an image)" for name in names)
+    assert "2 images can't be decoded (2 so far); another of the batch stands in" in first.err
+    assert text in first.err
+    run = PretrainRun(place / "named")
+    assert f"2 images could not be decoded: {run.undecodable_file}" in first.out
+    assert run.undecodable() == dict.fromkeys(names, "not an image")
+    page = (run.path / "report" / "index.html").read_text()
+    assert all(name in page for name in names)
+    # Another call knows them: it names no image twice, and counts them.
+    assert "can't be decoded" not in cli(*command).err
+    assert [epoch["undecodable"] for epoch in run.epochs()] == [2, 2]
+    assert len(run.undecodable_file.read_text().splitlines()) == 2
+    assert f"2 images could not be decoded: {text}" in cli("status", run.path).out
+
+
+def test_undecodable_images_of_all_processes_are_counted(place, spoiled):
+    @dataclass(frozen=True)
+    class TwoProcesses(ProcessGroupInfo):
+        def gather_objects(self, value):
+            return [value, {"other.tar: a.png": "empty file"}]
+
+    index = index_shards(spoiled, place / "index")
+    images = ShardStream(index, Geometry(16, 16))
+    recipe = load_recipe("quick").override(batch_size=100)
+    loader = StreamCropLoader(recipe, images, 0, TwoProcesses(torch.device("cpu")))
+    for _ in loader.epoch(0):
+        pass
+    with pytest.raises(InputError, match=r"more than 1% of 200 images can't be decoded: .*other"):
+        loader.new_undecodable()
 
 
 def test_labels_of_shards_are_missing_where_they_are_needed(place):
