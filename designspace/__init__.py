@@ -9,7 +9,7 @@ Spaces and populations
     register_block, load_plugin
 
 Runs
-    load_run, Run, train, status, gather, merge
+    load_run, Run, train, status, gather, merge, measure, Measurements
 
 Analysis
     analyze, Findings, refine, rank_agreement, import_results; on plain arrays: edf, bootstrap,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from designspace.analysis.importers import import_results
     from designspace.analysis.quantized_linear_fit import fit_quantized_linear
     from designspace.api.findings import Findings, analyze, rank_agreement, refine
+    from designspace.api.measuring import Measurements, measure
     from designspace.api.model import Model, derive, load_model
     from designspace.api.population import Population, sample
     from designspace.api.pretraining import (
@@ -80,6 +81,7 @@ __all__ = [
     "Diverged",
     "Findings",
     "InputError",
+    "Measurements",
     "Model",
     "Population",
     "Run",
@@ -103,6 +105,7 @@ __all__ = [
     "load_pretrain_recipe",
     "load_run",
     "load_space",
+    "measure",
     "merge",
     "plan_pretraining",
     "plot_best_of_k",
@@ -124,6 +127,7 @@ _MODULES = {
     "Diverged": "api.pretraining",
     "Findings": "api.findings",
     "InputError": "errors",
+    "Measurements": "api.measuring",
     "Model": "api.model",
     "Population": "api.population",
     "Run": "api.run",
@@ -147,6 +151,7 @@ _MODULES = {
     "load_pretrain_recipe": "api.pretraining",
     "load_run": "api.run",
     "load_space": "api.spaces",
+    "measure": "api.measuring",
     "merge": "api.run",
     "plan_pretraining": "api.pretraining",
     "plot_best_of_k": "report.plot",

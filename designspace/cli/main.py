@@ -24,6 +24,7 @@ from designspace.cli.explain import explain
 from designspace.cli.export import export
 from designspace.cli.gather import gather
 from designspace.cli.import_ import import_
+from designspace.cli.measure import measure
 from designspace.cli.merge import merge
 from designspace.cli.plot import plot
 from designspace.cli.pretrain import pretrain
@@ -132,7 +133,7 @@ app = typer.Typer(
     "sample, train, analyze, refine, derive, export, pretrain, evaluate.",
 )
 _VERBS: tuple[Callable[..., None], ...] = (
-    *(spaces, sample, gather, train, status, merge, analyze, plot, agree, refine, import_),
+    *(spaces, sample, gather, measure, train, status, merge, analyze, plot, agree, refine, import_),
     *(study, convert, complexity, explain, derive, export, pretrain, evaluate, cluster, demo),
 )
 for verb in _VERBS:

@@ -11,6 +11,11 @@ def is_pretraining(path: Path | str) -> bool:
     return all((Path(path) / name).is_file() for name in files)
 
 
+def holds_model(path: Path | str) -> bool:
+    """Return whether a folder holds a model's file."""
+    return any((Path(path) / name).is_file() for name in ("model.yaml", "config.json"))
+
+
 def not_a_run(path: Path | str) -> InputError:
     """Return the error for a path that is no run folder: what it is, and what to do with it."""
     folder = Path(path)

@@ -29,6 +29,14 @@ _TRIALS_PER_GPU, _COMPILED_PER_GPU = 16, 4
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As in trials recorded since the first version.
 _PRECISION_NAMES = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
+# Parts of torch's messages, as it has no exception types for these errors.
+_MEMORY_ERRORS = (
+    "can't allocate memory",
+    "out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "nable to find an engine",
+)
 _CLAIMING = threading.Lock()
 # mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, with the largest values that glibc accepts.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, (1 << 31) - 1))
@@ -138,7 +146,7 @@ def check_precision(device: torch.device, precision: Precision | None) -> None:
         return
     if device.type != "cuda":
         raise InputError(f"precision is {precision!r}; {device.type} trains in fp32", "precision")
-    if precision != "fp16" and not _is_ampere(device):
+    if precision != "fp16" and not has_tf32(device):
         raise InputError(
             f"precision is {precision!r}, which {device_name(device)} lacks; choose fp32 or fp16",
             "precision",
@@ -160,12 +168,12 @@ def choose_precision(device: torch.device, recipe: Recipe) -> Precision:
         return recipe.precision
     if device.type != "cuda":
         return "fp32"
-    if _is_ampere(device):
+    if has_tf32(device):
         return "tf32"
     return "fp16" if recipe.zero_init_residual else "fp32"
 
 
-def _is_ampere(device: torch.device) -> bool:
+def has_tf32(device: torch.device) -> bool:
     """Whether a CUDA device is of compute capability 8.0 or later: TF32 and native bfloat16."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
@@ -202,7 +210,7 @@ def prepare(
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = precision not in (None, "fp32")
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    return _AUTOCAST.get(precision or ("bf16" if _is_ampere(device) else "fp16"))
+    return _AUTOCAST.get(precision or ("bf16" if has_tf32(device) else "fp16"))
 
 
 def versions(device: torch.device, precision: Precision) -> dict[str, str]:
@@ -258,3 +266,12 @@ def release_memory(device: torch.device) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the machine is out of memory."""
+    if isinstance(error, InputError) and error.__cause__ is not None:
+        return is_out_of_memory(error.__cause__)  # raised in a block of a plugin
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)

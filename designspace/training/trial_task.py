@@ -24,14 +24,6 @@ from designspace.training import checkpoint, devices
 from designspace.training.static_step import SETUP
 from designspace.training.trainer import Trainer
 
-# Parts of torch's messages, as it has no exception types for these errors.
-_MEMORY_ERRORS = (
-    "can't allocate memory",
-    "out of memory",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "nable to find an engine",
-)
 # Seconds between two checkpoints on a GPU, where an epoch may take less than writing one.
 _SAVE_SECONDS = 20.0
 _DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
@@ -156,7 +148,7 @@ def run_task(task: TrialTask) -> Outcome:
     except Exception as error:  # every ending is recorded, bugs and errors of torch included
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
         failure = None
-        if _is_out_of_memory(error):
+        if devices.is_out_of_memory(error):
             failure, reason = Failure.OUT_OF_MEMORY, f"out of memory on {task.device}: {reason}"
         elif device_failure is Failure.DEVICE_UNUSABLE or _is_device_error(error):
             failure = device_failure
@@ -288,14 +280,6 @@ def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
             )
 
     return check
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, InputError) and error.__cause__ is not None:
-        return _is_out_of_memory(error.__cause__)  # raised in a block of a plugin
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_ERRORS)
 
 
 def _is_device_error(error: BaseException) -> bool:

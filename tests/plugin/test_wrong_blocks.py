@@ -15,7 +15,7 @@ from designspace.arch.blocks import _installed_block, installed_blocks
 from designspace.arch.body import BodyBatch
 from designspace.errors import InputError
 from designspace.networks import build
-from designspace.training.trial_task import _is_out_of_memory
+from designspace.training.devices import is_out_of_memory
 
 RIGHT = inverted_residual.BLOCK
 SKELETON = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
@@ -151,7 +151,7 @@ def test_a_network_without_memory_is_tried_again_alone(use):
     use(network=out_of_memory)
     with pytest.raises(InputError, match="out of memory") as caught:
         build(MODEL)
-    assert _is_out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value)
 
 
 AXIS = {"name": "t", "about": "expansion", "low": 1, "high": 12}

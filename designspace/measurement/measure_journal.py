@@ -1,0 +1,47 @@
+"""Measure models into a journal: what it has of the same setting isn't measured again."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from designspace.arch import Model
+from designspace.measurement.measure_models import Target, measure_models
+from designspace.measurement.options import MeasureOptions
+from designspace.runs.measurements import Measurement, append_measurements, read_measurements
+
+# Receives how many models are measured, of how many, and the last measurement.
+Progress = Callable[[int, int, Measurement], None]
+
+
+def measure_into(
+    journal: Path | None,
+    models: Sequence[Model],
+    options: MeasureOptions,
+    progress: Progress = lambda done, total, last: None,
+) -> list[Measurement]:
+    """Return a measurement of each model, from the journal or measured now.
+
+    Args:
+        journal: File that new measurements are appended to as they come, or None.
+        models: The models, in order; one that failed before is tried again.
+        options: How to measure.
+        progress: Called after each new measurement.
+
+    Raises:
+        InputError: The machine lacks the device or the precision, or the journal is damaged.
+    """
+    target = Target.of(options)
+    keys = [(model.body.id, model.params, target.setting(model, options)) for model in models]
+    known = {} if journal is None else {m.key: m for m in read_measurements(journal)}
+    results = {key: known[key] for key in keys if key in known and not known[key].failure}
+    left = {key: model for key, model in zip(keys, models, strict=True) if key not in results}
+
+    def done(measurements: list[Measurement]) -> None:
+        if journal is not None:
+            append_measurements(journal, measurements)
+        for measurement in measurements:
+            results[measurement.key] = measurement
+            progress(len(results), len(set(keys)), measurement)
+
+    if left:
+        measure_models(list(left.values()), options, done)
+    return [results[key] for key in keys]
