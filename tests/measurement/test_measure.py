@@ -113,7 +113,7 @@ def test_a_model_that_is_out_of_memory_fails_and_the_others_go_on(run, planted, 
 
 def test_one_image_can_not_be_trained_where_it_becomes_one_pixel():
     mobile = ds.load_model("MobileNetV2").at(resolution=32)
-    with pytest.raises(InputError, match="batch is 1; MobileNetV2 .* use at least 2"):
+    with pytest.raises(InputError, match=r"batch is 1; MobileNetV2 .* use at least 2"):
         ds.measure(mobile, mode="training", **CPU)
 
 
