@@ -61,7 +61,7 @@ def best_of_k(errors: Numbers, k: Numbers | None = None) -> BestOfK:
     for size in sizes.tolist():
         remaining = ((n - rank) / n) ** size  # P(the best is worse than rank i)
         mass = np.diff(1 - remaining, prepend=0.0)
-        unbiased = values @ _weights_without_replacement(n, size)
+        unbiased = values @ weights_without_replacement(n, size)
         columns.append((values @ mass, unbiased, *_prediction_interval(values, size)))
     expected, unbiased, lows, highs = np.array(columns, dtype=np.float64).T
     return BestOfK(sizes, expected, unbiased, lows, highs, n)
@@ -79,7 +79,7 @@ def _prediction_interval(values: FloatArray, k: int, tail: float = 0.025) -> tup
     return float(padded[low]), float(padded[high])
 
 
-def _weights_without_replacement(n: int, k: int) -> FloatArray:
+def weights_without_replacement(n: int, k: int) -> FloatArray:
     """C(n - i, k - 1) / C(n, k) for ranks i = 1 to n, in logarithms; 0 where i > n - k + 1."""
     weights = np.zeros(n)
     rest = n - np.arange(1, n - k + 2)
