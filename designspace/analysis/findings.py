@@ -31,6 +31,7 @@ from designspace.analysis.quantized_linear_fit import (
 )
 from designspace.analysis.seeds import Seeds, pool_seeds
 from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
+from designspace.analysis.trade_off import TradeOff, trade_offs
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
 from designspace.stats.best_of_k import BestOfK, best_of_k
@@ -144,6 +145,7 @@ class Findings:
         claims: Claims made beforehand with their verdicts, or None without a claims file.
         area_range: Errors between which the areas under the EDFs are taken.
         without_errors: Populations of which every trial failed: there is nothing to analyze.
+        trade_offs: Error against the costs chosen by `against`.
     """
 
     populations: tuple[PopulationFindings, ...]
@@ -152,6 +154,7 @@ class Findings:
     claims: Claims | None
     area_range: tuple[float, float]
     without_errors: tuple[PopulationResults, ...] = ()
+    trade_offs: tuple[TradeOff, ...] = ()
 
     def to_frame(self) -> "pd.DataFrame":
         """Return one row per population: its size, the states of its trials, and its errors."""
@@ -227,6 +230,7 @@ def analyze(
     margin: float = DEFAULT_MARGIN,
     claims: ClaimsFile | None = None,
     claims_source: str = "claims",
+    against: str | Sequence[str] = (),
 ) -> Findings:
     """Analyze populations.
 
@@ -235,9 +239,11 @@ def analyze(
         margin: Percent of error that counts as no difference between two of them.
         claims: Claims to judge; see `designspace.analysis.claims`.
         claims_source: The file that they come from, for messages.
+        against: Costs whose trade-offs with error to analyze; see `trade_off.trade_offs`.
 
     Raises:
-        InputError: The margin is not above 0, or a claim is about an unknown population.
+        InputError: The margin is not above 0, a claim is about an unknown population, or a cost is
+            unknown.
     """
     check_margin(margin)
     pooled = pool_seeds([results for results in populations if results.counted.any()])
@@ -253,6 +259,7 @@ def analyze(
         claims=None if claims is None else judge_claims(claims, populations, claims_source),
         area_range=area_range,
         without_errors=empty,
+        trade_offs=trade_offs(populations, against) if populations else (),
     )
 
 

@@ -16,6 +16,8 @@ from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
+from designspace.runs.measurements import MeasuredSetting, measured_columns, settings_of
+from designspace.stats.arrays import FloatArray
 
 # A run, its folder, or a folder of imported results.
 Source = Run | Path | str
@@ -72,8 +74,21 @@ def load_results(
         counted=counted_models(states, errors, all_finished),
         provenance=_provenance(source, space, trials),
         resolution=population.skeleton.resolution,
+        measured=_measured(source, population.ids),
     )
     return results if first is None else results.first(first)
+
+
+def _measured(run: Run, ids: Sequence[str]) -> dict[MeasuredSetting, dict[str, FloatArray]]:
+    """Return the columns of each setting that the run was measured in."""
+    measurements = run.measurements()
+    result = {}
+    for setting in settings_of(measurements):
+        by_id = {m.id: m for m in measurements if m.setting == setting}
+        noisy = [float(by_id[id_].noisy) if id_ in by_id else np.nan for id_ in ids]
+        columns = {**measured_columns(ids, by_id), "noisy": noisy}
+        result[setting] = {name: np.asarray(values) for name, values in columns.items()}
+    return result
 
 
 def load_populations(

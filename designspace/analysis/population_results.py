@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from designspace.arch import BodyBatch, RegNetParamsBatch
 from designspace.runs import TrialState
+from designspace.runs.measurements import MeasuredSetting
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
 MISSING = "missing"
@@ -64,6 +65,8 @@ class PopulationResults:
         provenance: Where it comes from.
         resolution: Side of the input in pixels, or None where it is unknown.
         described: Which models the bodies are of, (n,); None is all. Others have a placeholder.
+        measured: Columns of measured costs by setting: latency (seconds), memory (bytes) and noisy
+            (0 or 1), each (n,), NaN where a model was not measured.
     """
 
     name: str
@@ -81,6 +84,7 @@ class PopulationResults:
     provenance: Provenance
     resolution: int | None = None
     described: BoolArray | None = None
+    measured: Mapping[MeasuredSetting, Mapping[str, FloatArray]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.errors)
@@ -130,6 +134,10 @@ class PopulationResults:
             counted=self.counted[rows],
             described=None if self.described is None else self.described[rows],
             provenance=replace(self.provenance, sample=sample),
+            measured={
+                setting: {name: values[rows] for name, values in columns.items()}
+                for setting, columns in self.measured.items()
+            },
         )
 
     def ranked(self) -> IntArray:

@@ -5,6 +5,7 @@ Errors and differences are in percent of top-1 error, differences second minus f
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,11 @@ from designspace.analysis.summary_records import (
     Population,
     Sequential,
     Summary,
+    TradeOffRecord,
     Trend,
     WidthLine,
 )
+from designspace.analysis.trade_off import TradeOff
 from designspace.errors import InputError
 from designspace.io.serialization import number
 from designspace.io.text_files import read_text
@@ -113,6 +116,46 @@ def summarize(findings: Findings) -> Summary:
         },
         normalized=None if normalized is None else _normalized(findings, normalized),
         area_range=findings.area_range,
+        # Absent, not empty, where none was to be analyzed.
+        **(
+            {"trade_offs": list(map(_trade_off, findings.trade_offs))}
+            if findings.trade_offs
+            else {}
+        ),
+    )
+
+
+def _trade_off(trade_off: TradeOff) -> TradeOffRecord:
+    setting = trade_off.setting
+    populations = [
+        {
+            **vars(part),
+            "hypervolume": part.hypervolume.estimate(),
+            "front": [
+                {"index": index, "cost": cost, "error": error, "frequency": frequency}
+                for index, cost, error, frequency in zip(
+                    part.rows.tolist(),
+                    part.costs.tolist(),
+                    part.errors.tolist(),
+                    part.frequency.tolist(),
+                    strict=True,
+                )
+            ],
+            "best": {
+                name: getattr(part.best, name).tolist()
+                for name in ("costs", "errors", "low", "high")
+            },
+        }
+        for part in trade_off.populations
+    ]
+    return TradeOffRecord.model_validate(
+        {
+            **vars(trade_off),
+            "setting": None if setting is None else asdict(setting),
+            "populations": populations,
+            "pairs": [{**vars(pair), "better": pair.better} for pair in trade_off.pairs],
+            "notes": list(trade_off.notes),
+        }
     )
 
 

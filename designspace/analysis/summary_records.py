@@ -288,6 +288,66 @@ class Normalized(_Record):
     populations: dict[str, NormalizedPopulation]
 
 
+class FrontModel(_Record):
+    """A model on the Pareto front of a population's sample."""
+
+    index: int
+    cost: float
+    error: float
+    frequency: float = Field(description="of bootstrap samples that contain it, on how many fronts")
+
+
+class BestCurve(_Record):
+    """The error that half of the searches over k random models reach within each cost."""
+
+    costs: list[float]
+    errors: list[Finite] = Field(description="null where too few models lie within the cost")
+    low: list[Finite] = Field(description="lower edge of a band that holds the whole curve")
+    high: list[Finite]
+
+
+class TradeOffPopulation(_Record):
+    """The trade-off of one population."""
+
+    name: str
+    n: int = Field(description="counted models whose cost is known")
+    unknown: int = Field(description="counted models whose cost is unknown")
+    hypervolume: Interval = Field(description="expected of k random models, points of error")
+    front: list[FrontModel]
+    best: BestCurve
+
+
+class TradeOffPairRecord(_Record):
+    """Two populations' trade-offs compared."""
+
+    first: str
+    second: str
+    hypervolume: Interval = Field(description="second minus first: above 0 the second is better")
+    p: float = Field(description="of no difference, Holm over the pairs")
+    better: str | None
+    regions: list[Dominance] = Field(description="ranges of cost; simultaneous")
+
+
+class Reference(_Record):
+    """The range of cost, and the reference point of hypervolumes: highest cost and error."""
+
+    low: float
+    high: float
+    error: float
+
+
+class TradeOffRecord(_Record):
+    """Error against one cost: flops, params, acts, latency (seconds) or memory (bytes)."""
+
+    measure: str
+    setting: dict[str, Any] | None = Field(description="what a measured cost was measured on")
+    box: Reference
+    k: int = Field(description="models of a random search, the same for all populations")
+    populations: list[TradeOffPopulation]
+    pairs: list[TradeOffPairRecord]
+    notes: list[str]
+
+
 class Summary(_Record):
     """All numbers of a report."""
 
@@ -309,6 +369,7 @@ class Summary(_Record):
     shared_constraints: dict[str, list[Constraint]]
     normalized: Normalized | None
     area_range: tuple[float, float]
+    trade_offs: list[TradeOffRecord] = []
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as in summary.json."""

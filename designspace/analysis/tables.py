@@ -1,12 +1,13 @@
 """Findings as tables, one per result, for CSV files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from designspace.analysis.findings import Findings
 from designspace.analysis.summary import summarize
+from designspace.analysis.trade_off import TradeOff
 from designspace.stats.edf import Band, Edf
 
 
@@ -58,6 +59,7 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
             if p.widths is not None
         ),
         "models": findings.models_frame(),
+        **trade_off_tables(findings.trade_offs),
     }
     if numbers["claims"] is not None:
         frames["claims"] = _frame(numbers["claims"])
@@ -66,6 +68,68 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
         rows = zip(names, findings.normalized.edfs, findings.normalized.bands, strict=True)
         frames["edf_normalized"] = _edf_frame(rows)
     return frames
+
+
+def trade_off_tables(trade_offs: Sequence[TradeOff]) -> dict[str, pd.DataFrame]:
+    """Return the tables of trade-offs: populations, models on fronts, curves, pairs."""
+    every = [(_about(one), part) for one in trade_offs for part in one.populations]
+    return {
+        "trade_offs": _frame(
+            {
+                **about,
+                "population": part.name,
+                "n": part.n,
+                "on_front": len(part.rows),
+                "k": part.best.k,
+                "hypervolume": vars(part.hypervolume.estimate()),
+            }
+            for about, part in every
+        ),
+        "trade_off_fronts": _concat(
+            pd.DataFrame(
+                {
+                    **about,
+                    "population": part.name,
+                    "index": part.rows,
+                    "cost": part.costs,
+                    "error": part.errors,
+                    "frequency": part.frequency,
+                }
+            )
+            for about, part in every
+        ),
+        "trade_off_curves": _concat(
+            pd.DataFrame(
+                {
+                    **about,
+                    "population": part.name,
+                    "cost": part.best.costs,
+                    "error": part.best.errors,
+                    "low": part.best.low,
+                    "high": part.best.high,
+                }
+            )
+            for about, part in every
+        ),
+        "trade_off_pairs": _frame(
+            {
+                **_about(one),
+                "first": pair.first,
+                "second": pair.second,
+                "hypervolume": vars(pair.hypervolume),
+                "p": pair.p,
+                "better": pair.better,
+            }
+            for one in trade_offs
+            for pair in one.pairs
+        ),
+    }
+
+
+def _about(trade_off: TradeOff) -> dict[str, str]:
+    """The columns that tell trade-offs apart."""
+    setting = trade_off.setting
+    return {"against": trade_off.measure, "setting": "" if setting is None else str(setting)}
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -30,6 +30,8 @@ class Findings(core.Findings):
         normalized: Error distributions at equal complexity, or None.
         claims: Verdicts of claims that were written down beforehand, or None.
         area_range: Errors between which areas under the EDFs are taken, in percent.
+        trade_offs: Pareto fronts, best error within a cost and hypervolumes, of each cost that
+            `analyze` was to take errors against.
 
     Example:
         >>> import designspace as ds
@@ -87,6 +89,23 @@ class Findings(core.Findings):
 
         return plot_differences(self, ax=ax, **options)
 
+    def plot_trade_off(
+        self, against: str | None = None, ax: "Axes | None" = None, **options: Any
+    ) -> "Axes":
+        """Draw the best error within a cost and the Pareto front of every population.
+
+        Args:
+            against: Which cost; by default the first of `trade_offs`.
+            ax: Axes to draw on; by default new ones.
+            **options: As of `designspace.plot_edf`: color, label, linestyle, style, band.
+
+        Raises:
+            InputError: The analysis was not against that cost.
+        """
+        from designspace.report.plot import plot_trade_off
+
+        return plot_trade_off(self, against, ax=ax, **options)
+
     def _repr_html_(self) -> str:
         return str(self.to_frame().to_html(border=0))
 
@@ -98,6 +117,7 @@ def analyze(
     claims: "str | Path | ClaimsFile | None" = None,
     all_finished: bool = False,
     first: int | None = None,
+    against: str | Sequence[str] = (),
 ) -> Findings:
     """Compare populations by their error distributions.
 
@@ -108,9 +128,12 @@ def analyze(
         all_finished: Count every finished trial of an unfinished population. By default trials
             after the first model without one are set aside, as fast models finish first.
         first: Only the first so many models of each population, in sampled order.
+        against: Costs to set errors against: flops, params, acts; or latency, memory of runs that
+            were measured, each setting on its own. One or several; see `Findings.trade_offs`.
 
     Raises:
-        InputError: A folder can't be read or has no error yet, or the claims file is wrong.
+        InputError: A folder can't be read or has no error yet, the claims file is wrong, or a cost
+            is unknown.
 
     Example:
         >>> import designspace as ds
@@ -130,7 +153,7 @@ def analyze(
     content = read_claims(Path(claims)) if isinstance(claims, str | Path) else claims
     source = str(claims) if isinstance(claims, str | Path) else "claims"
     populations = load_populations([_path(run) for run in _listed(runs)], all_finished, first)
-    findings = core.analyze(populations, margin, content, source)
+    findings = core.analyze(populations, margin, content, source, against)
     return Findings(**{name: getattr(findings, name) for name in findings.__dataclass_fields__})
 
 

@@ -25,6 +25,13 @@ def analyze(
     claims: Annotated[
         Path | None, typer.Option(help="YAML file of claims written down beforehand.")
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Trade-offs of error against flops, params, acts, latency or memory: Pareto "
+            "fronts, best error within a cost. Several with commas."
+        ),
+    ] = None,
     figures: Annotated[
         list[str] | None,
         typer.Option(help="Formats of the figures: svg, png, pdf; by default svg and png."),
@@ -40,11 +47,16 @@ def analyze(
       designspace analyze results/a --out results/a/report --json
 
       designspace analyze results/* --out results/study --margin 0.5 --claims claims.yaml
+
+      designspace analyze results/a results/b --against flops,latency --out results/report
     """
     import designspace as ds
     from designspace.analysis.narrative import narrate
+    from designspace.analysis.trade_off_text import trade_off_sentences
 
-    findings = ds.analyze(runs, margin=margin, claims=claims, all_finished=all_finished)
+    findings = ds.analyze(
+        runs, margin=margin, claims=claims, all_finished=all_finished, against=against or ()
+    )
     index = findings.save(out, tuple(figures or ("svg", "png")))
     if json_:
         print((index.parent / "summary.json").read_text(encoding="utf-8"), end="")
@@ -60,4 +72,6 @@ def analyze(
             )
     for pair in findings.comparisons:
         print(pair.sentence)
+    for trade_off in findings.trade_offs:
+        print("\n".join(trade_off_sentences(trade_off)))
     print(f"report: {index}")

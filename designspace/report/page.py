@@ -16,11 +16,16 @@ from designspace.report.comparison_matrix import comparison_matrix
 from designspace.report.model_table import model_table, rows_shown
 from designspace.report.palette import MOST_BANDS, css
 from designspace.report.render import Rendered
+from designspace.report.trade_off_rows import TradeOffRows
 from designspace.report.verdict_cards import points, signed, verdict, verdict_cards
 
 
 def page(
-    findings: Findings, rendered: Sequence[Rendered], hero: Sequence[Rendered], version: str
+    findings: Findings,
+    rendered: Sequence[Rendered],
+    hero: Sequence[Rendered],
+    version: str,
+    wide: Mapping[str, Sequence[Rendered]],
 ) -> str:
     """Return the report as HTML, with names escaped.
 
@@ -29,6 +34,7 @@ def page(
         rendered: The figures that have files.
         hero: The EDF for wide and for narrow screens.
         version: Of the package.
+        wide: Figures by key, as they are for wide and for narrow screens.
     """
     templates = environment()
     sections: defaultdict[str, list[Rendered]] = defaultdict(list)
@@ -44,6 +50,7 @@ def page(
         figures=sections,
         markup=Markup,
         hero=hero,
+        wide=wide,
         best=min(findings.populations, key=lambda p: p.edf.mean, default=None),
         many=len(findings.populations) > MOST_BANDS,
         style=Markup(css(len(findings.populations)) + source(templates, "report.css")),
@@ -54,6 +61,7 @@ def page(
         cards=verdict_cards(findings),
         warnings=narrate(findings).warnings,
         matrix=comparison_matrix(findings),
+        trade_offs=[TradeOffRows.of(one, findings) for one in findings.trade_offs],
         splits=", ".join(splits),
         imported=not all(p.results.provenance.seeds for p in findings.populations),
         version=version,

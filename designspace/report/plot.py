@@ -24,6 +24,7 @@ from designspace.io.atomic_write import write_bytes
 from designspace.report import drawings as draw
 from designspace.report.palette import LEGEND_INSIDE, MOST_BANDS, Style, line_style
 from designspace.report.render import FORMATS, drawing_settings, saved
+from designspace.report.trade_off_figures import draw_trade_off, scale_axes
 from designspace.stats.arrays import Numbers, as_float_array
 from designspace.stats.best_of_k import BestOfK, best_of_k
 from designspace.stats.bootstrap import bootstrap
@@ -242,6 +243,48 @@ def plot_differences(
         figure = axes.get_figure(root=True)
         if ax is None and figure is not None:
             figure.set_size_inches(figure.get_size_inches()[0], 0.7 + 0.26 * len(pairs))
+    return axes
+
+
+def plot_trade_off(
+    data: Findings,
+    against: str | None = None,
+    ax: Axes | None = None,
+    *,
+    label: Option = None,
+    color: Option = None,
+    linestyle: Any = None,
+    style: Style = "screen",
+    band: bool | None = None,
+) -> Axes:
+    """Plot the best error within a cost, with the models on each population's Pareto front.
+
+    Args:
+        data: Findings of an analysis against at least one cost.
+        against: Which of its costs; by default the first.
+        ax: Axes to draw on; a new figure by default.
+        label: Name in the legend; a list for several populations.
+        color: Color of line, band, dots and legend; a list for several populations.
+        linestyle: Matplotlib's line style; a list for several populations.
+        style: "screen", "paper" (one column wide) or "paper-wide" (two columns).
+        band: Whether to draw bands and fronts; by default those of up to three populations.
+
+    Raises:
+        InputError: The analysis was not against that cost.
+    """
+    costs = dict.fromkeys(one.measure for one in data.trade_offs)
+    if not costs or (against is not None and against not in costs):
+        analyzed = ", ".join(costs) or "no cost: analyze(..., against='flops')"
+        raise InputError(f"against is {against!r}; the findings are against {analyzed}", "against")
+    trade_off = next(one for one in data.trade_offs if against in (None, one.measure))
+    parts = trade_off.populations
+    bands = len(parts) <= MOST_BANDS if band is None else band
+    with _axes(ax, style) as (axes, start):
+        styles = _styles([part.name for part in parts], start, label, color, linestyle)
+        for part, options in zip(parts, styles, strict=True):
+            draw_trade_off(axes, part, band=bands, front=bands, **options)
+        scale_axes(axes, trade_off)
+        _legend(axes, "upper right", fresh=ax is None)
     return axes
 
 

@@ -16,6 +16,7 @@ from designspace.arch import BodyBatch, format_quantity
 from designspace.report import drawings as draw
 from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
 from designspace.report.render import ONE_COLUMN, Figure, Panel
+from designspace.report.trade_off_figures import trade_off_figures
 from designspace.report.verdict_cards import difference, neighbors, points
 from designspace.stats.edf import Band, Edf
 
@@ -40,6 +41,7 @@ def report_figures(findings: Findings) -> Iterator[Figure]:
         yield _edf_differences_figure(pairs, error_range(populations))
     if any(len(p.best_of_k.k) > 1 for p in populations):
         yield _best_of_k_figure(findings)
+    yield from trade_off_figures(findings.trade_offs, [p.name for p in populations])
     for index, (population, key) in enumerate(zip(populations, _keys(findings), strict=True)):
         if population.results.counted_parameters(varying=True):
             yield _bootstrap_figure(population, index, f"bootstrap_{key}")

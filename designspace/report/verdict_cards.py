@@ -8,6 +8,8 @@ from typing import Literal
 
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.pairwise import PairComparison
+from designspace.analysis.trade_off import TradeOff
+from designspace.analysis.trade_off_text import best_text, middle, pair_sentence, searches
 from designspace.arch import format_quantity
 
 Tone = Literal["better", "worse", "equal", "undecided", "neutral"]
@@ -34,13 +36,14 @@ def verdict_cards(findings: Findings) -> tuple[Card, ...]:
     if not findings.populations:
         return (Card("No model has an error", "Every trial failed; see the warnings.", "worse"),)
     best = min(findings.populations, key=lambda p: p.edf.mean)
+    trade_offs = tuple(map(_trade_off, findings.trade_offs))
     if len(findings.populations) == 1:
-        return (*_quality(best), *_parameter(best), *_shared(best))
+        return (*_quality(best), *trade_offs, *_parameter(best), *_shared(best))
     cards = [_best(best, findings.comparisons), *_equal(findings.comparisons)]
     rest = [*_undecided(findings), *_claims(findings), *_parameter(best)]
     if len(cards) + len(rest) < _MAX_CARDS:
         cards += _step(best, findings)
-    return (*cards, *rest)
+    return (*cards, *trade_offs, *rest)
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -188,6 +191,36 @@ def _quality(p: PopulationFindings) -> list[Card]:
             f"Model {best} of {len(p.results)}" + (f": {costs}." if costs else "."),
         ),
     ]
+
+
+def _trade_off(trade_off: TradeOff) -> Card:
+    """Say which population has the better trade-off, or what random models reach."""
+    place, k = middle(trade_off), searches(trade_off)
+    if not trade_off.pairs:
+        part = trade_off.populations[0]
+        within = f"{trade_off.cost} {trade_off.format(float(part.best.costs[place]))}"
+        error = best_text(trade_off, part, place)
+        title = f"Within {within}: {error}"
+        shown = f"{len(part.rows)} of {part.n} models are on the front of the sample."
+        return Card(title, f"Half of all searches reach it, {k} (95 % band). {shown}")
+    decided = [pair for pair in trade_off.pairs if pair.better is not None]
+    title = f"No space is shown to be better against {trade_off.cost}"
+    if not decided:
+        pair = max(trade_off.pairs, key=lambda pair: abs(pair.hypervolume.value))
+        return Card(title, f"{pair_sentence(trade_off, pair)}.", "undecided")
+    best = max(trade_off.populations, key=lambda part: part.hypervolume.value).name
+    lead = [pair for pair in decided if pair.better == best]
+    if not lead:
+        return Card(title, f"{pair_sentence(trade_off, decided[0])}.", "undecided")
+    others = len(trade_off.populations) - 1
+    beaten = lead[0].first if lead[0].second == best else lead[0].second
+    over = beaten if others == 1 else f"{len(lead)} of {others} others"
+    nearest = min(lead, key=lambda pair: abs(pair.hypervolume.value))
+    return Card(
+        f"Against {trade_off.cost}, {best} has more hypervolume than {over}",
+        f"{pair_sentence(trade_off, nearest)} ({k}).",
+        "better",
+    )
 
 
 def _parameter(p: PopulationFindings) -> list[Card]:

@@ -16,10 +16,11 @@ from designspace.io.text_files import check_links
 from designspace.report.page import page
 from designspace.report.render import FORMATS, Rendered, check_formats, render
 from designspace.report.report_figures import edf_hero, report_figures
+from designspace.report.trade_off_figures import TRADE_OFF, wide_and_narrow
 
 _KEYS = re.compile(
     "(edf|edf_normalized|differences|edf_differences|best_of_k|importance|widths|fit_errors)"
-    "(-wide)?|bootstrap_.+"
+    "(-wide)?|(bootstrap|trade_off)_.+"
 )
 
 
@@ -44,6 +45,11 @@ def write_report(
     findings = _with_relative_paths(findings, folder)
     rendered = [render(figure, formats) for figure in report_figures(findings)]
     hero = [render(figure, ()) for figure in edf_hero(findings)]
+    wide = {
+        one.figure.key: [render(figure, ()) for figure in wide_and_narrow(one.figure)]
+        for one in rendered
+        if one.figure.section == TRADE_OFF
+    }
     write_figures(folder, rendered, _KEYS)
     sheets = make_folder(folder / "tables")
     for name, table in tables(findings).items():
@@ -55,7 +61,7 @@ def write_report(
     write_text(folder / SUMMARY_FILE, numbers + "\n")
     write_text(folder / "summary.schema.json", json.dumps(summary_schema(), indent=1) + "\n")
     index = folder / "index.html"
-    write_text(index, page(findings, rendered, hero, __version__))
+    write_text(index, page(findings, rendered, hero, __version__, wide))
     for place in (folder / "figures", sheets, folder):
         remove_temporary_files(place)
     return index

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.stats.arrays import FloatArray, check_probability
+from designspace.stats.arrays import FloatArray, IntArray, check_probability
+from designspace.stats.edf_bands import DominanceRegion, dominance_regions
 
 _REPEATS = 1000
 
@@ -58,6 +59,11 @@ class BestDifference:
     low: FloatArray
     high: FloatArray
 
+    @property
+    def regions(self) -> tuple[DominanceRegion, ...]:
+        """Ranges of cost in which the band excludes zero; statements hold simultaneously."""
+        return dominance_regions(self.costs, self.costs, -self.high, -self.low)
+
 
 def search_size(n: int) -> int:
     """Return the largest k of which n models tell what a search over k models reaches: n / 12."""
@@ -91,7 +97,7 @@ def best_within_cost(
     expected = n * (1 - 0.5 ** (1 / k))
     order = np.argsort(errors, kind="stable")
     within = costs[order][None, :] <= limits[:, None]  # (m, n), by ascending error
-    count = np.cumsum(within, axis=1)
+    count = np.cumsum(within, axis=1, dtype=np.int64)
     # The curve passes between two ranks: each stands for its share of the samples.
     redraws = rng.multinomial(n, np.full(n, 1 / n), size=_REPEATS).astype(np.float32)
     upper = round(_REPEATS * (expected % 1))
@@ -119,7 +125,7 @@ def best_within_cost(
     )
 
 
-def _order_statistic(padded: FloatArray, count: FloatArray, rank: int) -> FloatArray:
+def _order_statistic(padded: FloatArray, count: IntArray, rank: int) -> FloatArray:
     """Return the error of a rank among the models within each limit, inf beyond, -inf at 0."""
     if rank < 1:
         return np.full(len(count), -np.inf)
@@ -130,8 +136,9 @@ def _order_statistic(padded: FloatArray, count: FloatArray, rank: int) -> FloatA
 def best_difference(first: BestWithinCost, second: BestWithinCost) -> BestDifference:
     """Return the difference of two curves over the same costs and the same k.
 
-    The bands are combined by the method of variance estimates recovery (Zou and Donner 2008), as
-    for EDFs; give both at the square root of the level that the difference is to have.
+    The bands, both of the level that the difference is to have, are combined by the method of
+    variance estimates recovery (Zou and Donner 2008). In simulations at 95 %, the difference lay
+    outside of its band somewhere in 0 to 3 % of pairs.
     """
     known = np.isfinite(first.errors) & np.isfinite(second.errors)
     with np.errstate(invalid="ignore"):

@@ -45,12 +45,13 @@ def equal_levels_band(function: Edf, level: float = 0.95) -> Band:
 
 @dataclass(frozen=True)
 class DominanceRegion:
-    """A range of errors in which one EDF is shown to lie above the other.
+    """A range in which one population is shown to be better than the other.
 
     Attributes:
-        low: Lowest error of the range, percent.
+        low: Lowest error of the range, percent; or its lowest cost.
         high: Its highest.
-        better: Whose EDF is higher there: more of its models have a lower error.
+        better: Whose EDF is higher there: more of its models have a lower error. Or which reaches
+            lower errors within that cost.
     """
 
     low: float
@@ -80,19 +81,31 @@ class EdfDifference:
     @property
     def regions(self) -> tuple[DominanceRegion, ...]:
         """Where the band excludes zero, in ascending order; statements hold simultaneously."""
-        sign = np.where(self.low > 0, 1, np.where(self.high < 0, -1, 0))
-        starts = np.flatnonzero(np.diff(sign, prepend=0))
-        ends = np.append(starts, len(sign))[1:]
-        after = np.append(self.errors, self.errors[-1])
-        return tuple(
-            DominanceRegion(
-                float(self.errors[start]),
-                float(after[end]),
-                "second" if sign[start] > 0 else "first",
-            )
-            for start, end in zip(starts, ends, strict=True)
-            if sign[start]
+        ends = np.append(self.errors, self.errors[-1])[1:]
+        return dominance_regions(self.errors, ends, self.low, self.high)
+
+
+def dominance_regions(
+    starts: FloatArray, ends: FloatArray, low: FloatArray, high: FloatArray
+) -> tuple[DominanceRegion, ...]:
+    """Return the ranges over which a band excludes zero: above it the second is better.
+
+    Args:
+        starts: Where each value of the band holds from, (k,).
+        ends: Where it holds to, (k,).
+        low: Lower edge of the band, (k,).
+        high: Upper edge, (k,).
+    """
+    sign = np.where(low > 0, 1, np.where(high < 0, -1, 0))
+    firsts = np.flatnonzero(np.diff(sign, prepend=0))
+    lasts = np.append(firsts, len(sign))[1:] - 1
+    return tuple(
+        DominanceRegion(
+            float(starts[first]), float(ends[last]), "second" if sign[first] > 0 else "first"
         )
+        for first, last in zip(firsts, lasts, strict=True)
+        if sign[first]
+    )
 
 
 def edf_difference(first: Edf, second: Edf, level: float = 0.95) -> EdfDifference:

@@ -1,0 +1,350 @@
+"""Trade-offs of error against one cost: fronts, the best error within a cost, hypervolumes.
+
+Spaces are compared by what k random models of each reach, as the front of a larger sample is ahead
+by its size alone; k follows from the smallest population. Measured costs of different machines or
+settings are never mixed: each setting has a trade-off of its own.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from designspace.analysis.image_noise import image_noise
+from designspace.analysis.population_results import PopulationResults
+from designspace.arch import format_quantity
+from designspace.errors import InputError, nearest
+from designspace.runs.measurements import MeasuredSetting
+from designspace.stats.arrays import FloatArray, IntArray
+from designspace.stats.best_within_cost import (
+    BestWithinCost,
+    best_difference,
+    best_within_cost,
+    search_size,
+)
+from designspace.stats.edf_bands import DominanceRegion
+from designspace.stats.hypervolume import (
+    Box,
+    Hypervolume,
+    expected_hypervolume,
+    hypervolume_difference,
+)
+from designspace.stats.intervals import Estimate
+from designspace.stats.multiple_testing import holm
+from designspace.stats.pareto import front_frequency, pareto_front
+
+COUNTED = ("flops", "params", "acts")
+MEASURED = ("latency", "memory")
+MEASURES = (*COUNTED, *MEASURED)
+NAMES = {
+    "flops": "multiply-adds",
+    "params": "parameters",
+    "acts": "activations",
+    "latency": "latency",
+    "memory": "peak memory",
+}
+LEVEL = 0.95
+# Costs at which the best error within them is estimated.
+_LIMITS = 48
+# With fewer models whose cost is known, a population is left out where another has so many.
+_FEW = 24
+# This share of each population's models lies below the reference point, in cost and in error.
+_WITHIN = 0.98
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationTradeOff:
+    """The trade-off of one population.
+
+    Attributes:
+        name: Its name.
+        n: Counted models whose cost is known.
+        unknown: Counted models whose cost is unknown, left out.
+        rows: Indices in the population of the models on the sample's front, by cost, (m,).
+        costs: Their costs, (m,).
+        errors: Their errors, (m,).
+        frequency: How often each is on the front of bootstrap samples that contain it, (m,), with
+            the noise of the validation images where their number is known.
+        best: The error that half of the searches over k random models reach within each cost.
+        hypervolume: Expected hypervolume of k random models, in points of error.
+    """
+
+    name: str
+    n: int
+    unknown: int
+    rows: IntArray
+    costs: FloatArray
+    errors: FloatArray
+    frequency: FloatArray
+    best: BestWithinCost
+    hypervolume: Hypervolume
+
+
+@dataclass(frozen=True)
+class TradeOffPair:
+    """Two populations' trade-offs compared.
+
+    Attributes:
+        first: Name of the first.
+        second: Name of the second.
+        hypervolume: Difference of expected hypervolumes, second minus first, points, with its 95 %
+            interval. Above 0 the second is better.
+        p: Of no difference, two-sided, corrected by Holm's method over the pairs.
+        regions: Ranges of cost in which one is shown to reach lower errors; simultaneous.
+    """
+
+    first: str
+    second: str
+    hypervolume: Estimate
+    p: float
+    regions: tuple[DominanceRegion, ...]
+
+    @property
+    def better(self) -> str | None:
+        """Which of the two has the larger hypervolume, or None where that is not shown."""
+        if self.p >= 1 - LEVEL:
+            return None
+        return self.second if self.hypervolume.value > 0 else self.first
+
+
+@dataclass(frozen=True, eq=False)
+class TradeOff:
+    """Error against one cost, for several populations.
+
+    Attributes:
+        measure: flops, params, acts, latency (seconds) or memory (bytes).
+        setting: What a measured cost was measured on, and how, or None.
+        box: Range of cost, and the reference point of hypervolumes.
+        k: Number of models of a search, the same for all populations.
+        populations: Those whose cost is known.
+        pairs: Every two of them.
+        notes: What limits the results.
+    """
+
+    measure: str
+    setting: MeasuredSetting | None
+    box: Box
+    k: int
+    populations: tuple[PopulationTradeOff, ...]
+    pairs: tuple[TradeOffPair, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def cost(self) -> str:
+        """The cost in words."""
+        return NAMES[self.measure]
+
+    def format(self, value: float) -> str:
+        """Return a cost with its unit."""
+        return format_cost(self.measure, value)
+
+
+def format_cost(measure: str, value: float) -> str:
+    """Return a cost with its unit: 400.1M, 2.31 ms, 12.3 MB."""
+    if measure == "latency":
+        unit, factor = next(
+            (pair for pair in (("s", 1.0), ("ms", 1e-3)) if value >= pair[1]), ("µs", 1e-6)
+        )
+        return f"{value / factor:.3g} {unit}"
+    return f"{format_quantity(value)}B" if measure == "memory" else format_quantity(value)
+
+
+def parse_measures(against: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the costs that are named, each once: one, several, or several with commas.
+
+    Raises:
+        InputError: One of them is unknown.
+    """
+    listed = [against] if isinstance(against, str) else against
+    names = [name.strip() for one in listed for name in one.split(",")]
+    for name in names:
+        if name not in MEASURES:
+            raise InputError(f"against is {name!r}; {nearest(name, list(MEASURES))}", "against")
+    return tuple(dict.fromkeys(names))
+
+
+def trade_offs(
+    populations: Sequence[PopulationResults], against: str | Sequence[str]
+) -> tuple[TradeOff, ...]:
+    """Return the trade-offs of error against each cost: of a measured one, for each setting.
+
+    Args:
+        populations: The results of each.
+        against: flops, params, acts, latency or memory; one or several.
+
+    Raises:
+        InputError: A cost is unknown of all populations, or does not vary.
+    """
+    result = []
+    for measure in parse_measures(against):
+        settings = _settings(populations, measure)
+        parts = [_trade_off(populations, measure, setting) for setting in settings]
+        found = [part for part in parts if part is not None]
+        if not found:
+            raise InputError(
+                f"against is {measure!r}; {_why_none(populations, measure)}", "against"
+            )
+        result += found
+    return tuple(result)
+
+
+def _settings(
+    populations: Sequence[PopulationResults], measure: str
+) -> tuple[MeasuredSetting | None, ...]:
+    """Return the settings of a cost, those of the most populations first; None for counted ones."""
+    if measure in COUNTED:
+        return (None,)
+    counts = Counter(setting for results in populations for setting in results.measured)
+    return tuple(setting for setting, _ in counts.most_common())
+
+
+def costs_of(
+    results: PopulationResults, measure: str, setting: MeasuredSetting | None
+) -> FloatArray:
+    """Return a cost of each model, (n,), NaN where it is unknown."""
+    columns = results.costs if setting is None else results.measured.get(setting, {})
+    return columns.get(measure, np.full(len(results), np.nan))
+
+
+def _why_none(populations: Sequence[PopulationResults], measure: str) -> str:
+    names = ", ".join(results.name for results in populations)
+    if measure in COUNTED:
+        return f"it is unknown of two models of {names}, or all have the same"
+    return f"two models of {names} must have been measured; `designspace measure RUN` measures them"
+
+
+def _known(results: PopulationResults, measure: str, setting: MeasuredSetting | None) -> IntArray:
+    """Return the indices of the counted models whose cost is known."""
+    costs = costs_of(results, measure, setting)
+    return np.flatnonzero(results.counted & np.isfinite(costs) & (costs > 0)).astype(np.int64)
+
+
+def _trade_off(
+    populations: Sequence[PopulationResults], measure: str, setting: MeasuredSetting | None
+) -> TradeOff | None:
+    rows = [_known(results, measure, setting) for results in populations]
+    least = _FEW if max(map(len, rows)) >= _FEW else 2
+    pairs = zip(populations, rows, strict=True)
+    included = [(results, known) for results, known in pairs if len(known) >= least]
+    if not included:
+        return None
+    costs = [costs_of(results, measure, setting)[known] for results, known in included]
+    box = _box(included, costs)
+    if not box.low < box.high:
+        return None
+    k = search_size(min(map(len, costs)))
+    limits = np.geomspace(box.low, box.high, _LIMITS)
+    parts = tuple(
+        _population(results, known, cost, box, k, limits)
+        for (results, known), cost in zip(included, costs, strict=True)
+    )
+    return TradeOff(
+        measure,
+        setting,
+        box,
+        k,
+        parts,
+        _pairs(parts),
+        _notes(populations, included, measure, setting),
+    )
+
+
+def _box(
+    included: Sequence[tuple[PopulationResults, IntArray]], costs: Sequence[FloatArray]
+) -> Box:
+    """Return the range that holds 98 % of each population: outliers would stretch it."""
+    errors = []
+    for results, known in included:
+        complete = known[results.states[known] == "complete"]
+        errors.append(results.errors[complete if len(complete) else known])
+    return Box(
+        low=min(float(np.quantile(cost, 1 - _WITHIN)) for cost in costs),
+        high=max(float(np.quantile(cost, _WITHIN)) for cost in costs),
+        error=max(float(np.quantile(error, _WITHIN)) for error in errors),
+    )
+
+
+def _population(
+    results: PopulationResults,
+    known: IntArray,
+    costs: FloatArray,
+    box: Box,
+    k: int,
+    limits: FloatArray,
+) -> PopulationTradeOff:
+    errors, rng = results.errors[known], np.random.default_rng(0)
+    noise = image_noise(results)
+    frequency = front_frequency(costs, errors, 0.0 if noise is None else noise.std, rng=rng)
+    front = np.flatnonzero(pareto_front(costs, errors))
+    front = front[np.argsort(costs[front], kind="stable")]
+    return PopulationTradeOff(
+        name=results.name,
+        n=len(known),
+        unknown=int(results.counted.sum()) - len(known),
+        rows=known[front],
+        costs=costs[front],
+        errors=errors[front],
+        frequency=frequency[front],
+        best=best_within_cost(costs, errors, limits, k, LEVEL, rng=rng),
+        hypervolume=expected_hypervolume(costs, errors, k, box),
+    )
+
+
+def _pairs(parts: Sequence[PopulationTradeOff]) -> tuple[TradeOffPair, ...]:
+    pairs = list(combinations(parts, 2))
+    compared = [hypervolume_difference(a.hypervolume, b.hypervolume, LEVEL) for a, b in pairs]
+    p_values = holm([p for _, p in compared])
+    return tuple(
+        TradeOffPair(a.name, b.name, difference, p, best_difference(a.best, b.best).regions)
+        for (a, b), (difference, _), p in zip(pairs, compared, p_values, strict=True)
+    )
+
+
+def _notes(
+    populations: Sequence[PopulationResults],
+    included: Sequence[tuple[PopulationResults, IntArray]],
+    measure: str,
+    setting: MeasuredSetting | None,
+) -> tuple[str, ...]:
+    """Say what was left out: populations, models, other settings; and what was noisy."""
+    kept = {results.name for results, _ in included}
+    notes = []
+    for results in populations:
+        if results.name not in kept:
+            notes.append(f"{results.name} is left out: {_why_left_out(results, measure, setting)}")
+    for results, known in included:
+        counted = results.rows
+        if len(known) < len(counted):
+            notes.append(_partly(results, known, measure))
+        noisy = costs_of(results, "noisy", setting)[known] if setting else np.zeros(0)
+        if noisy.any():
+            notes.append(
+                f"{results.name}: {int(noisy.sum())} of {len(known)} models were measured while "
+                "the machine was busy, and their numbers are less certain"
+            )
+    return tuple(f"{note}." for note in notes)
+
+
+def _why_left_out(results: PopulationResults, measure: str, setting: MeasuredSetting | None) -> str:
+    if known := len(_known(results, measure, setting)):
+        few = f"{known} model" + "s" * (known > 1)
+        return f"{measure} known of {few} only, and beside the others {_FEW} are needed"
+    if measure in COUNTED:
+        return f"its models' {NAMES[measure]} are unknown"
+    if not results.measured:
+        return "none of its models has been measured"
+    settings = "; ".join(map(str, results.measured))
+    return f"it was measured in another setting, which is not mixed with this one ({settings})"
+
+
+def _partly(results: PopulationResults, known: IntArray, measure: str) -> str:
+    counted = results.rows
+    text = f"{results.name}: {measure} known of {len(known)} of {len(counted)} models"
+    if not np.array_equal(known, counted[: len(known)]):
+        text += (
+            ", which are not the first ones sampled: were they chosen by error, its curve is too "
+            "good"
+        )
+    return text
