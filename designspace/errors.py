@@ -28,6 +28,10 @@ class InputError(ValueError):
         self.argument = argument
 
 
+class MissingLabels(InputError):
+    """Images have no labels where labels are needed."""
+
+
 class Diverged(Exception):
     """The loss of a training became non-finite; the message says when, and suggests remedies.
 

@@ -15,7 +15,7 @@ from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 _MAX_POINTS = 400
 # Measured after some or all epochs, since a later version.
 _MEASURED = ("linear", "rankme", "lidar", "alpha")
-_TASKS = ("knn", "linear", "lowshot", "finetune", "detect")
+_TASKS = ("knn", "linear", "lowshot", "finetune", "detect", "labelfree")
 _PICTURES = ("pictures", "neighbours", "same", "prototypes", "sizes", "used", "searched")
 _GROUP = ("task", "metric", "data", "share", "images", "split")
 
@@ -68,13 +68,14 @@ class ScoreRow:
 
     Attributes:
         what: Network and training in words.
-        kind: Origin of the weights: pretrained, random or scratch.
+        kind: Origin of the weights: pretrained, supervised, random or scratch.
         labels: Number of labelled images.
-        mean: Mean over seeds, percent.
+        mean: Mean over seeds.
         low: Lower end of its 95 % interval, or None for one seed.
         high: Upper end.
         seeds: Number of seeds.
         source: Checkpoint in words.
+        unit: "%", or "" for a plain number.
     """
 
     what: str
@@ -85,6 +86,7 @@ class ScoreRow:
     high: float | None
     seeds: int
     source: str
+    unit: str = "%"
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,8 @@ def _groups(scores: Sequence[Mapping[str, Any]]) -> tuple[ScoreGroup, ...]:
     rows: dict[tuple[Any, ...], list[ScoreRow]] = {}
     for score in scores:
         names = ("what", "kind", "labels", "mean", "low", "high", "source")
-        row = ScoreRow(**{name: score[name] for name in names}, seeds=len(score["values"]))
+        values = {name: score[name] for name in names} | {"unit": score.get("unit", "%")}
+        row = ScoreRow(**values, seeds=len(score["values"]))
         rows.setdefault(tuple(score[name] for name in _GROUP), []).append(row)
     groups = [
         ScoreGroup(**dict(zip(_GROUP, key, strict=True)), rows=tuple(group))

@@ -198,7 +198,7 @@ def load_pretrain_recipe(name: str | Path) -> "SwavRecipe":
 
 def evaluate(
     checkpoint: str | Path,
-    task: str = "knn",
+    task: str | None = None,
     *,
     data: str | None = None,
     model: "ModelLike | None" = None,
@@ -212,9 +212,11 @@ def evaluate(
 
     Args:
         checkpoint: Folder of `pretrain`, or a file of weights with `model`.
-        task: knn, linear, lowshot, finetune, detect or features.
-        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH; for detect coco:PATH or
-            pasted:…; by default the data of the pretraining.
+        task: knn, linear, lowshot, finetune, detect, features or labelfree (RankMe, LiDAR and
+            others that need no labels); by default knn, or labelfree without labels.
+        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH, files:LIST,
+            webdataset:PATTERN or hf:PATH; for detect coco:PATH or pasted:…; by default the data
+            of the pretraining.
         model: For a file of weights: the model.
         out: Folder of the scores; for features, a .npz or .safetensors file.
         device: auto, cpu, cuda, cuda:N or mps.

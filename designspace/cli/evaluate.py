@@ -13,13 +13,18 @@ def evaluate(
         Path, typer.Argument(help="Folder of `designspace pretrain`, or a file of weights.")
     ],
     task: Annotated[
-        str, typer.Option(help="knn, linear, lowshot, finetune, detect or features.")
-    ] = "knn",
+        str | None,
+        typer.Option(
+            help="knn (default), linear, lowshot, finetune, detect, features, or labelfree, the "
+            "default for images without labels."
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, cifar10, cifar100, folder:PATH, imagenet:PATH; for detect coco:PATH, or "
-            "pasted:digits, pasted:folder:PATH, … (scenes made by pasting)."
+            help="digits, cifar10, cifar100, folder:PATH, imagenet:PATH, files:LIST, "
+            "webdataset:PATTERN or hf:PATH; for detect coco:PATH, or pasted:digits, "
+            "pasted:folder:PATH, … (scenes made by pasting)."
         ),
     ] = None,
     model: Annotated[
@@ -82,6 +87,11 @@ def evaluate(
     test images, or those held out; for detect, COCO's average precision of boxes and masks. They
     are kept in `scores.jsonl`: the same command resumes.
 
+    Task labelfree needs no labels. On the pretraining's images it measures RankMe and LiDAR
+    (effective rank of the features, and of what tells images apart beyond the augmentation; more is
+    better), α-ReQ (decay of the eigenvalues; about 1 is good), how often another view of the same
+    image is the nearest, and how evenly prototypes are used.
+
     Examples:
 
       designspace evaluate results/mine --task knn
@@ -93,6 +103,8 @@ def evaluate(
       designspace evaluate results/mine --task detect --data pasted:digits
 
       designspace evaluate results/mine --task features --out features.npz
+
+      designspace evaluate results/mine --task labelfree --data folder:photos
     """
     import json
 

@@ -227,7 +227,7 @@ def _read_shard(url: str, spec: str, most: int) -> tuple[list[_Sample], bool]:
             if most < 0:
                 raise InputError(
                     f"data is {spec!r}, of more than {_MAX_BYTES >> 30} GiB, which only "
-                    "pretraining streams; unpack it, and write folder:PATH",
+                    "pretraining and task labelfree stream; unpack it, and write folder:PATH",
                     "data",
                 )
             name = f"{os.path.basename(url)}/{sample['__key__']}.{suffix}"

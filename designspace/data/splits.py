@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.data.sources import Items, Source
-from designspace.errors import InputError
+from designspace.errors import InputError, MissingLabels
 from designspace.runs.options import check_val
 
 # Independent of the run's seed, so that errors of runs with other seeds are comparable.
@@ -71,11 +71,11 @@ def split(source: Source, choice: str) -> Split:
 
 
 def check_labels(source: Source) -> None:
-    """Raise InputError if the images have no labels."""
+    """Raise MissingLabels if the images have none."""
     if source.no_labels:
-        raise InputError(
+        raise MissingLabels(
             f"data is {source.spec!r}, images without labels: {source.no_labels}. Without labels "
-            "they serve for pretraining and task features",
+            "they serve for pretraining, and for the tasks features and labelfree",
             "data",
         )
 

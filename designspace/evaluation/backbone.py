@@ -14,6 +14,7 @@ from designspace.export.weights import read_weights, weight_files
 from designspace.pretraining.initial_weights import weights_digest
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.prototype_scorer import PrototypeScorer
+from designspace.pretraining.recipe import SwavRecipe
 from designspace.pretraining.swav_network import part_of, total_stride, trunk_of
 
 _MAX_SIDE = 4096
@@ -36,6 +37,7 @@ class Backbone:
         notes: Messages for the user, such as a damaged checkpoint.
         passes: Passes over the images of its pretraining; None if unknown.
         prototypes: Head and prototypes of its pretraining; None for other weights.
+        recipe: Of its pretraining; None for other weights.
     """
 
     model: Model
@@ -48,6 +50,7 @@ class Backbone:
     notes: tuple[str, ...] = ()
     passes: int | None = None
     prototypes: PrototypeScorer | None = None
+    recipe: SwavRecipe | None = None
 
     def __post_init__(self) -> None:
         smallest = total_stride(self.model)
@@ -140,8 +143,16 @@ def _with_statistics(
     notes: tuple[str, ...],
 ) -> Backbone:
     """A backbone that sees images as its pretraining did."""
-    data = run.data()
-    side = run.recipe().side if side is None else side
-    mean, std = tuple(data.mean), tuple(data.std)
-    passes = run.recipe().epochs
-    return Backbone(model, weights, side, mean, std, source, data.source, notes, passes)
+    data, recipe = run.data(), run.recipe()
+    return Backbone(
+        model,
+        weights,
+        recipe.side if side is None else side,
+        tuple(data.mean),
+        tuple(data.std),
+        source,
+        data.source,
+        notes,
+        passes=recipe.epochs,
+        recipe=recipe,
+    )

@@ -1,12 +1,12 @@
 """Evaluate a pretrained trunk: one call for all tasks."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
-from designspace.errors import InputError
+from designspace.errors import InputError, MissingLabels
 from designspace.evaluation.backbone import Backbone, load_backbone
 from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, parse_labels
 from designspace.evaluation.scores import Score, Task, parse_task
@@ -70,8 +70,12 @@ class EvaluationResult:
         if self.features is not None:
             f = self.features
             return f"{f.file}: {f.images} images, {f.width} features each"
-        header = f"{self.source} on {self.scores[0].data}: percent, with the mean's 95 % interval"
-        return "\n".join([f"{header} over seeds", *(f"  {score}" for score in self.scores)])
+        header = f"{self.source} on {self.scores[0].data}: "
+        if self.task is Task.LABELFREE:
+            header += f"{self.scores[0].images} images, mean and its 95 % interval over seeds"
+        else:
+            header += "percent, with the mean's 95 % interval over seeds"
+        return "\n".join([header, *(f"  {score}" for score in self.scores)])
 
 
 class _Silent(EvaluationObserver):
@@ -80,7 +84,7 @@ class _Silent(EvaluationObserver):
 
 def evaluate_trunk(
     checkpoint: Path | str,
-    task: str = "knn",
+    task: str | None = None,
     *,
     data: str | None = None,
     model: Model | None = None,
@@ -108,7 +112,8 @@ def evaluate_trunk(
 
     Args:
         checkpoint: Folder of a pretraining, or weights of another library.
-        task: knn, linear, lowshot, finetune, detect or features.
+        task: knn, linear, lowshot, finetune, detect, features or labelfree; None for knn, or for
+            labelfree if the images have no labels.
         data: Data set; None for that of the pretraining.
         model: Architecture of weights of another library.
         side: Image side in pixels; None for the largest crop, or the model's resolution.
@@ -122,7 +127,7 @@ def evaluate_trunk(
         InputError: An option is invalid, or doesn't fit the checkpoint, data or machine.
     """
     checkpoint, observer = Path(checkpoint), observer or _Silent()
-    kind = parse_task(task)
+    kind = parse_task(task or Task.KNN)
     fractions = parse_labels(labels)
     backbone = load_backbone(checkpoint, model, side)
     data = data or backbone.data
@@ -154,7 +159,14 @@ def evaluate_trunk(
     if kind is Task.FEATURES:
         features = _save_features(backbone, options, output or folder / "features.npz", observer)
         return EvaluationResult(kind, data, backbone.source, features=features)
-    scores = _measure(backbone, options, output or folder, observer)
+    try:
+        scores = _measure(backbone, options, output or folder, observer)
+    except MissingLabels:
+        if task is not None:
+            raise
+        observer.note("the images have no labels: task labelfree")
+        kind = Task.LABELFREE
+        scores = _measure(backbone, replace(options, task=kind), output or folder, observer)
     run = checkpoint if output is None and checkpoint.is_dir() else None
     return EvaluationResult(kind, data, backbone.source, tuple(scores), run=run)
 
@@ -166,6 +178,10 @@ def _measure(
         from designspace.evaluation.detection.detection_task import Detection
 
         return Detection(backbone, options, observer).scores(folder)
+    if options.task is Task.LABELFREE:
+        from designspace.evaluation.label_free import LabelFree
+
+        return LabelFree(backbone, options, observer).scores(folder)
     from designspace.evaluation.classification import Classification
 
     return Classification(backbone, options, observer).scores(folder)

@@ -14,6 +14,7 @@ from designspace.io import journal
 from designspace.io.atomic_write import make_folder, write_text
 
 ACCURACY = "top-1 accuracy"
+PERCENT = "%"
 _TABLE = "scores.json"
 
 
@@ -26,6 +27,7 @@ class Task(StrEnum):
     FINETUNE = "finetune"
     DETECT = "detect"
     FEATURES = "features"
+    LABELFREE = "labelfree"
 
 
 class ScoreKind(StrEnum):
@@ -55,13 +57,13 @@ class ScoreKey:
     """What a score is about.
 
     Attributes:
-        task: knn, linear, lowshot, finetune or detect.
+        task: knn, linear, lowshot, finetune, detect or labelfree.
         data: Data set, as the user named it.
         share: Fraction of the labels that was used.
-        labels: Number of labelled images.
+        labels: Number of labelled images; 0 without labels.
         kind: Origin of the weights.
         what: Network and training in words, such as "pretrained, linear".
-        images: Number of validation images.
+        images: Number of images that it was measured on.
         split: Validation split in words.
         source: Checkpoint in words.
     """
@@ -82,11 +84,12 @@ class Score(ScoreKey):
     """One row of an evaluation.
 
     Attributes:
-        metric: top-1 accuracy, box AP, mask AP, ..., in percent.
+        metric: top-1 accuracy, box AP, mask AP, RankMe, ...
         values: The metric on the validation images, one value per seed.
         mean: Mean over seeds.
         low: Lower end of the 95 % interval of the mean (Student's t); None with a single seed.
         high: Upper end.
+        unit: "%", or "" for a plain number.
     """
 
     metric: str
@@ -94,12 +97,17 @@ class Score(ScoreKey):
     mean: float
     low: float | None
     high: float | None
+    unit: str = PERCENT
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {**asdict(self), "kind": str(self.kind), "values": list(self.values)}
 
     def __str__(self) -> str:
+        if not self.labels:
+            interval = "" if self.low is None else f"  [{self.low:.2f}, {self.high:.2f}]"
+            metric = f"{self.metric}, {self.unit}" if self.unit else self.metric
+            return f"{metric:<32}{self.what:<16}{self.mean:8.2f}{interval}"
         labels = f"{self.labels} labels" + (f" ({self.share:.0%})" if self.share < 1 else "")
         metric = "" if self.metric == ACCURACY else f"{self.metric:<10}"
         interval = "" if self.low is None else f"  [{self.low:.1f}, {self.high:.1f}]"
@@ -130,31 +138,34 @@ class ScoreBook:
         key: ScoreKey,
         identity: Sequence[Any],
         measure: Callable[[int], Mapping[str, float]],
-        metrics: Sequence[str] = (ACCURACY,),
+        metrics: Sequence[str] | Mapping[str, str] = (ACCURACY,),
     ) -> list[Score]:
-        """Return one score per metric; measure only what the journal lacks.
+        """Return one score per metric that `measure` returns; measure what the journal lacks.
 
         Args:
             key: What is scored.
             identity: What determines the values besides share, `what` and seed.
-            measure: Maps a seed to the value of each metric in percent.
-            metrics: What `measure` returns.
+            measure: Maps a seed to the value of each metric; it may leave out some.
+            metrics: What `measure` returns, in percent unless a map says the unit of each.
         """
+        units = metrics if isinstance(metrics, Mapping) else dict.fromkeys(metrics, PERCENT)
         values: dict[str, list[float]] = {metric: [] for metric in metrics}
         for seed in range(self._seeds):
             entries = {m: _journal_key(key, identity, m, seed) for m in metrics}
             if not all(entry in self._values for entry in entries.values()):
-                self._note(
-                    f"{key.task}: {key.what}, {key.labels} labels, seed {seed + 1} of {self._seeds}"
-                )
+                labels = f", {key.labels} labels" if key.labels else ""
+                self._note(f"{key.task}: {key.what}{labels}, seed {seed + 1} of {self._seeds}")
                 self._append(key, seed, entries, measure(seed))
             for metric, entry in entries.items():
-                values[metric].append(self._values[entry])
-        return [_score(key, metric, each) for metric, each in values.items()]
+                if entry in self._values:
+                    values[metric].append(self._values[entry])
+        complete = {m: each for m, each in values.items() if len(each) == self._seeds}
+        return [_score(key, metric, each, units[metric]) for metric, each in complete.items()]
 
     def _append(
         self, key: ScoreKey, seed: int, entries: Mapping[str, str], values: Mapping[str, float]
     ) -> None:
+        entries = {metric: entry for metric, entry in entries.items() if metric in values}
         self._values |= {entry: values[metric] for metric, entry in entries.items()}
         context = {"what": key.what, "seed": seed, "source": key.source}
         journal.append(
@@ -184,6 +195,7 @@ def read_table(folder: Path) -> list[dict[str, Any]]:
     names = {field.name for field in fields(Score)}
     rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     rows = [row if "kind" in row else row | {"kind": _old_kind(row)} for row in rows]
+    rows = [{"unit": PERCENT, **row} for row in rows]  # older versions measured percentages alone
     return [row for row in rows if set(row) == names]
 
 
@@ -206,7 +218,7 @@ def _row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("task", "metric", "data", "share", "what", "split"))
 
 
-def _score(key: ScoreKey, metric: str, values: list[float]) -> Score:
+def _score(key: ScoreKey, metric: str, values: list[float], unit: str) -> Score:
     mean = statistics.fmean(values)
     low = high = None
     if len(values) > 1:
@@ -214,8 +226,13 @@ def _score(key: ScoreKey, metric: str, values: list[float]) -> Score:
 
         quantile = float(stats.t.ppf(0.975, len(values) - 1))
         margin = quantile * statistics.stdev(values) / math.sqrt(len(values))
-        low, high = max(0.0, mean - margin), min(100.0, mean + margin)
-    return Score(**vars(key), metric=metric, values=tuple(values), mean=mean, low=low, high=high)
+        low, high = mean - margin, mean + margin
+        if unit == PERCENT:
+            low, high = max(0.0, low), min(100.0, high)
+    own = vars(key)
+    return Score(
+        **own, metric=metric, values=tuple(values), mean=mean, low=low, high=high, unit=unit
+    )
 
 
 def parse_task(task: str) -> Task:

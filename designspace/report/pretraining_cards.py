@@ -11,6 +11,7 @@ _TASKS = {
     "linear": "Linear probe",
     "finetune": "Fine-tuning",
     "detect": "Object detection",
+    "labelfree": "Without labels",
 }
 
 
@@ -34,6 +35,11 @@ def task_title(group: ScoreGroup) -> str:
     return task if group.share == 1 else f"{task}, {share}"
 
 
+def score_text(row: ScoreRow) -> str:
+    """Return the mean with its unit: `93.1 %`, `6.82`."""
+    return f"{row.mean:.1f} %" if row.unit == "%" else f"{row.mean:.2f}"
+
+
 def source_name(source: str) -> str:
     """Return the short name of an image source: `cifar10` of `folder:/data/cifar10`."""
     return source.rstrip("/").rpartition("/")[2].rpartition(":")[2] or source
@@ -44,9 +50,9 @@ def _score(group: ScoreGroup) -> Card:
     for line in group.rows:
         if line.kind not in best or line.mean > best[line.kind].mean:
             best[line.kind] = line
-    own = f"{best['pretrained'].mean:.1f} %" if "pretrained" in best else "not measured"
+    own = score_text(best["pretrained"]) if "pretrained" in best else "not measured"
     others = [
-        f"{best[kind].mean:.1f} % {words}"
+        f"{score_text(best[kind])} {words}"
         for kind, words in (("random", "from random weights"), ("scratch", "supervised"))
         if kind in best
     ]

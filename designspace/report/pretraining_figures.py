@@ -27,6 +27,12 @@ from designspace.stats.arrays import FloatArray
 _MIN_PIXELS = 32
 # Metrics in the table only.
 _SECONDARY = ("AP50", "AP75")
+_SHORT = {
+    "pretrained": "pretrained",
+    "supervised": "supervised",
+    "random": "random",
+    "scratch": "from scratch",
+}
 _MARKERS = {
     "pretrained": (color(0), "o"),
     "supervised": (color(2), "^"),
@@ -47,6 +53,7 @@ class Strip:
 def pretraining_figures(findings: PretrainingFindings) -> list[Figure]:
     """Return the figures in the order of the page; the first panel of the first is the loss."""
     groups = [g for g in findings.scores if not g.metric.endswith(_SECONDARY)]
+    groups = [g for g in groups if g.task != "labelfree"]  # of other units; the table has them
     return [_curves_figure(findings), *([_scores_figure(groups)] if groups else [])]
 
 
@@ -229,8 +236,8 @@ def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
     )
     caption = (
         "Evaluations, in percent, with 95 % intervals over seeds (none for one seed). Circle: the "
-        "pretrained trunk; square: the same trunk from random weights; diamond: supervised "
-        "training from scratch on the same labels."
+        "pretrained trunk; triangle: the same trunk pretrained with all labels; square: from "
+        "random weights; diamond: supervised training from scratch on the same labels."
     )
     return Figure(
         "scores", "scores", caption, panels, (3.6, 0.85 + 0.3 * most), 2, left=1.35, bottom=0.42
@@ -259,6 +266,4 @@ def _short_name(line: ScoreRow) -> str:
     """Return a short name for the axis; the table has the full one."""
     how = line.what.partition(", ")[2]
     how = f", {how}" if how in ("linear", "fine-tuned") else ""
-    return {"pretrained": "pretrained", "random": "random", "scratch": "from scratch"}[
-        line.kind
-    ] + how
+    return _SHORT[line.kind] + how

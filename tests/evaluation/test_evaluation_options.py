@@ -49,7 +49,7 @@ def test_other_values_are_refused(labels):
 @pytest.mark.parametrize("task", list(Task))
 def test_only_knn_skips_supervised_training_by_default(task):
     assert EvaluationOptions(task, "digits").with_supervised is (task is not Task.KNN)
-    if task not in (Task.DETECT, Task.FEATURES):
+    if task not in (Task.DETECT, Task.FEATURES, Task.LABELFREE):
         for supervised in (False, True):
             options = EvaluationOptions(task, "digits", supervised=supervised)
             assert options.with_supervised is supervised
@@ -128,3 +128,4 @@ def test_tables_of_earlier_versions_are_read(tmp_path):
     table = read_table(tmp_path)
     assert [one["kind"] for one in table] == ["random", "pretrained", "scratch"]
     assert Score(**table[0]).to_dict()["mean"] == 50.0
+    assert table[0]["unit"] == "%"

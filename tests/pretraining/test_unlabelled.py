@@ -41,7 +41,13 @@ def test_unlabelled_images_are_pretrained_on_and_featurized(flat, cli, refused):
     with np.load(flat / "f.npz") as file:
         assert (len(file["train"]), len(file["val"])) == (300, 0)
     for task in ("knn", "linear", "lowshot", "finetune"):
-        assert "images without labels" in refused("evaluate", flat / "run", "--task", task, *cache)
+        said = refused("evaluate", flat / "run", "--task", task, *cache)
+        assert "images without labels" in said
+        assert "the tasks features and labelfree" in said
+    done = cli("evaluate", flat / "run", "--seeds", "1", *cache)
+    assert done.code == 0, done.err
+    assert "the images have no labels: task labelfree" in done.err
+    assert "RankMe" in done.out
 
 
 def test_training_refuses_images_without_labels(flat, cli, refused):
