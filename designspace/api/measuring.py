@@ -1,6 +1,7 @@
 """Speed and memory of models, measured on this machine."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,13 +11,17 @@ from designspace import arch, runs
 from designspace.api.model import load_model
 from designspace.api.run import load_run
 from designspace.errors import InputError
+from designspace.io.atomic_write import make_folder
 from designspace.runs.folder_kind import holds_model
 from designspace.runs.measurements import Measurement, settings_of
+from designspace.space import Budget, Space
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from designspace.measurement.latency_model import LatencyModel
+    from designspace.measurement.options import MeasureOptions
+    from designspace.measurement.sample_measured import MeasuredSample
 
 
 # Models of one setting from which a latency model is reported.
@@ -82,7 +87,7 @@ class Measurements:
             lines += [_line(record) for record in chosen]
             if sum(record.latency is not None for record in chosen) >= _ENOUGH_TO_FIT:
                 model = self.latency_model(**asdict(setting))
-                lines.append(f"  {model}")
+                lines.append(f"  time by {model}")
         return lines
 
     def latency_model(self, **choice: Any) -> "LatencyModel":
@@ -192,12 +197,75 @@ def measure(
     return Measurements(tuple(records))
 
 
+def sample_within(
+    space: Space,
+    n: int,
+    budgets: tuple[Budget, ...],
+    measured: tuple[Budget, ...],
+    options: "MeasureOptions",
+    seed: int,
+    max_candidates: int,
+    out: str | Path | None,
+    progress: bool,
+) -> "MeasuredSample":
+    """Sample within budgets of latency and memory; `out` keeps what is measured as it comes.
+
+    Raises:
+        InputError: Too little fits, or `out` holds another population.
+    """
+    from designspace.api.progress import Display, progress_bar
+    from designspace.measurement.sample_measured import measured_identity, sample_measured
+
+    folder = None if out is None else runs.Run(out)
+    before: tuple[str, ...] = ()
+    if folder is not None and folder.space_file.exists():
+        sampled = folder.space().get("sample", {}).get("measured") or {}
+        identity = measured_identity(measured, space, options)
+        if {key: sampled.get(key) for key in identity} != identity:
+            raise InputError(
+                f"{folder.path} holds another population, or one measured on another machine or in "
+                "another setting; choose another folder",
+                "out",
+            )
+        before = folder.population().ids
+    if folder is not None:
+        make_folder(folder.path)
+    with (
+        progress_bar("stopped; the same call resumes in a folder", progress) as bar,
+        nullcontext() if folder is None else folder.lock(),
+    ):
+        display = Display(bar, silent=not progress)
+        count = itertools.count(1)
+
+        def show(done: int, total: int, last: Measurement) -> None:
+            speed = last.failure or f"{1000 * (last.latency or 0):.4g} ms"
+            tried = next(count)
+            display.show("measuring", tried, max(tried, n + 32), f"{last.name}: {speed}")
+
+        journal = None if folder is None else folder.measurements_file
+        result = sample_measured(
+            space, n, budgets, measured, options, seed, max_candidates, journal, show
+        )
+    if before and result.sample.population.ids[: len(before)] != before:
+        raise InputError(
+            f"{out} holds models that the measurements in it don't lead to; choose another folder",
+            "out",
+        )
+    return result
+
+
+def predictions(measured: Mapping[str, Any] | None) -> list[str]:
+    """Return what the record of a measured budget says of its predictions, one line a measure."""
+    from designspace.measurement.latency_model import LatencyModel
+
+    models = (measured or {}).get("models", {})
+    return [f"{name}: {LatencyModel(**fit)}" for name, fit in models.items()]
+
+
 def _parts(
     listed: list[Any], limit: int | None, out: Path | None
 ) -> list[tuple[runs.Run | None, list[arch.Model]]]:
     """Return which models to measure into which folder; None is none."""
-    from designspace.io.atomic_write import make_folder
-
     parts: list[tuple[runs.Run | None, list[arch.Model]]] = []
     loose: list[arch.Model] = []
     for entry in listed:

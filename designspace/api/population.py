@@ -1,7 +1,9 @@
 """Sampling: a population in memory, or as a run folder."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,6 +14,7 @@ from designspace.api.run import Run
 from designspace.arch import BOTTLENECK
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
+from designspace.runs.measurements import Measurement
 from designspace.space import (
     Budget,
     Sample,
@@ -21,6 +24,7 @@ from designspace.space import (
     sample_record,
 )
 from designspace.space import sample as sample_space
+from designspace.space.budget import MEASURED
 from designspace.space.recipe_axis import draw_recipes
 from designspace.space.sampler import DEFAULT_MAX_CANDIDATES
 
@@ -41,6 +45,8 @@ class Population(arch.Population):
         budgets: The ranges of cost that they lie in.
         seed: Seed of the sample.
         stats: How many candidates were tried, and why the others were rejected.
+        measured: Budgets of latency and memory, the setting, and the models that predict them.
+        measurements: What was measured to sample within such a budget.
         skeleton: Input, stem, strides and classes of all models.
         bodies: Depths, widths, bottleneck ratios and group widths, arrays (n, stages).
         cost: flops, params and acts, arrays (n,).
@@ -59,6 +65,8 @@ class Population(arch.Population):
     budgets: tuple[Budget, ...] = ()
     seed: int = 0
     stats: SamplingStats
+    measured: Mapping[str, Any] | None = None
+    measurements: tuple[Measurement, ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> Model: ...
@@ -98,13 +106,18 @@ class Population(arch.Population):
         Raises:
             InputError: The folder holds another population, or more models of this one.
         """
-        return Run.create(path, {**self.space.source, "sample": self.record()}, self)
+        run = Run.create(path, {**self.space.source, "sample": self.record()}, self)
+        known = {measurement.key for measurement in run.measurements()}
+        run.append_measurements([m for m in self.measurements if m.key not in known])
+        return run
 
     def record(self) -> dict[str, Any]:
         """Return how it was sampled as plain data, as in a run folder's space.yaml."""
         result = Sample(self, self.stats)
         record: dict[str, Any] = sample_record(self.space, result, self.budgets, self.seed)
-        return record
+        if self.measured is None:
+            return record
+        return {**record, "hash": _hash(record["hash"], self.measured), "measured": self.measured}
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>" + self.to_frame().head(10).to_html(border=0)
@@ -122,8 +135,17 @@ def sample(
     flops: str | tuple[float, float] | None = ...,
     params: str | tuple[float, float] | None = ...,
     acts: str | tuple[float, float] | None = ...,
+    latency: str | tuple[float, float] | None = ...,
+    memory: str | tuple[float, float] | None = ...,
+    on: str = ...,
+    threads: int | None = ...,
+    batch: int = ...,
+    mode: str = ...,
+    precision: str | None = ...,
+    time_limit: float = ...,
     seed: int = ...,
     max_candidates: int = ...,
+    progress: bool = ...,
     out: None = ...,
 ) -> Population: ...
 
@@ -136,8 +158,17 @@ def sample(
     flops: str | tuple[float, float] | None = ...,
     params: str | tuple[float, float] | None = ...,
     acts: str | tuple[float, float] | None = ...,
+    latency: str | tuple[float, float] | None = ...,
+    memory: str | tuple[float, float] | None = ...,
+    on: str = ...,
+    threads: int | None = ...,
+    batch: int = ...,
+    mode: str = ...,
+    precision: str | None = ...,
+    time_limit: float = ...,
     seed: int = ...,
     max_candidates: int = ...,
+    progress: bool = ...,
     out: str | Path,
 ) -> Run: ...
 
@@ -149,8 +180,17 @@ def sample(
     flops: str | tuple[float, float] | None = None,
     params: str | tuple[float, float] | None = None,
     acts: str | tuple[float, float] | None = None,
+    latency: str | tuple[float, float] | None = None,
+    memory: str | tuple[float, float] | None = None,
+    on: str = "auto",
+    threads: int | None = None,
+    batch: int = 1,
+    mode: str = "inference",
+    precision: str | None = None,
+    time_limit: float = 2.0,
     seed: int = 0,
     max_candidates: int = DEFAULT_MAX_CANDIDATES,
+    progress: bool = True,
     out: str | Path | None = None,
 ) -> "Population | Run":
     """Sample n distinct models of a space within a budget.
@@ -158,14 +198,27 @@ def sample(
     Model i depends on the space, the budget and the seed alone: the first 100 of n=500 are those of
     n=100, and a folder that already holds 100 is extended.
 
+    With a budget of latency or memory it depends on the machine as well. A model of costs, fitted
+    to about 30 measured models, predicts which others fit; these are measured, and those that miss
+    are dropped, so that every model was measured. The run folder has the measurements.
+
     Args:
         space: A space, the name of one (`"AnyNetXA@32"`), a YAML file, or a dict.
         n: Number of models.
         flops: Range of multiply-adds: `"360M:400M"`, `"400M±1%"`, or a pair of numbers.
         params: Range of parameters, likewise.
         acts: Range of activations, likewise.
+        latency: Range of the latency of a step, such as `"3ms±10%"`, or a pair of seconds.
+        memory: Range of peak memory, such as `"100MB:200MB"`, or a pair of bytes.
+        on: Device that latency and memory are measured on: auto, cpu, cuda, cuda:N or mps.
+        threads: CPU threads of the measurement; by default one per core.
+        batch: Images per step of the measurement.
+        mode: inference or training, of the measurement.
+        precision: Of the measurement, as of `measure`.
+        time_limit: Seconds of timing per measured model.
         seed: Seed of the sample.
         max_candidates: Stop after so many candidates.
+        progress: Show progress while models are measured.
         out: Run folder to write; without it the population stays in memory.
 
     Returns:
@@ -188,7 +241,22 @@ def sample(
         "acts": acts,
     }
     budgets = tuple(_budget(key, value) for key, value in ranges.items() if value is not None)
-    result = sample_space(resolved, n, budgets, seed, max_candidates)
+    limits = {"latency": latency, "memory": memory}
+    measured = tuple(_budget(key, value) for key, value in limits.items() if value is not None)
+    measurements: tuple[Measurement, ...] = ()
+    record = None
+    if measured:
+        from designspace.api.measuring import sample_within
+        from designspace.measurement.options import MeasureOptions
+
+        options = MeasureOptions(on, threads, batch, precision, mode, False, time_limit)  # type: ignore[arg-type]
+        options = replace(options, memory=memory is not None)
+        within = sample_within(
+            resolved, n, budgets, measured, options, seed, max_candidates, out, progress
+        )
+        result, measurements, record = within.sample, within.measurements, within.record
+    else:
+        result = sample_space(resolved, n, budgets, seed, max_candidates)
     models = result.population
     if resolved.block != BOTTLENECK:
         from designspace.networks.measure import check_cost
@@ -203,6 +271,8 @@ def sample(
         budgets=budgets,
         seed=seed,
         stats=result.stats,
+        measured=record,
+        measurements=measurements,
     )
     return population if out is None else population.save(out)
 
@@ -217,4 +287,13 @@ def _budget(measure: str, value: str | tuple[float, float]) -> Budget:
             f"{measure} is {value!r}; give a range such as '360M:400M', or a pair of numbers",
             measure,
         ) from None
+    if measure in MEASURED and 0 <= low <= high:
+        return Budget(measure, low, high)
     return Budget.parse(measure, f"{low!r}:{high!r}")
+
+
+def _hash(without: str, measured: Mapping[str, Any]) -> str:
+    """Return the hash of a population that depends on a measured budget and the setting."""
+    identity = {key: measured[key] for key in ("budget", "setting")}
+    text = f"{without}:{json.dumps(identity, sort_keys=True)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

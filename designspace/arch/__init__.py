@@ -24,7 +24,12 @@ from designspace.arch.cost import MEASURES, Cost, cost, countable
 from designspace.arch.model import Model
 from designspace.arch.names import NAME_PATTERN, check_name, model_name
 from designspace.arch.population import Population
-from designspace.arch.quantity import format_quantity, parse_quantity
+from designspace.arch.quantity import (
+    format_measured,
+    format_quantity,
+    parse_measured,
+    parse_quantity,
+)
 from designspace.arch.regnet import REGNET_AXES, RegNetParams, RegNetParamsBatch, quantized_widths
 from designspace.arch.skeleton import Skeleton
 
@@ -52,6 +57,7 @@ __all__ = [
     "cost",
     "countable",
     "find_block",
+    "format_measured",
     "format_quantity",
     "group_compatible",
     "has_squeeze",
@@ -59,6 +65,7 @@ __all__ = [
     "is_shipped",
     "load_plugin",
     "model_name",
+    "parse_measured",
     "parse_quantity",
     "published",
     "quantized_widths",

@@ -36,3 +36,42 @@ def format_quantity(value: float) -> str:
         if abs(value) >= unit:
             return f"{value / unit:.4g}{suffix}"
     return f"{value:.4g}"
+
+
+# Units of what is measured on a machine: latency in seconds, memory in bytes.
+_UNITS = {
+    "latency": {"us": 1e-6, "ms": 1e-3, "s": 1.0},
+    "memory": {"KB": 1e3, "MB": 1e6, "GB": 1e9},
+}
+_EXAMPLES = {"latency": "3ms or 0.5s", "memory": "200MB or 1.5GB"}
+
+
+def parse_measured(text: str, measure: str, what: str) -> float:
+    """Read a latency with its unit (us, ms, s) in seconds, or a memory (KB, MB, GB) in bytes.
+
+    Args:
+        text: The number and the unit, such as `3ms`.
+        measure: latency or memory.
+        what: What it is, for the message.
+
+    Raises:
+        InputError: It is no positive number with one of the units.
+    """
+    units = {unit.lower(): scale for unit, scale in _UNITS[measure].items()}
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]+)", text.strip().lower())
+    scale = units.get(match[2].replace("µ", "u")) if match else None
+    if match is None or scale is None or not 0 < float(match[1]) < 1e15:
+        raise InputError(
+            f"{what}: {text.strip()!r} is not a positive number with a unit "
+            f"({', '.join(_UNITS[measure])}), such as {_EXAMPLES[measure]}"
+        )
+    return float(match[1]) * scale
+
+
+def format_measured(value: float, measure: str) -> str:
+    """Write seconds or bytes in the largest unit that leaves at least 1: 0.003 gives 3ms."""
+    units = _UNITS[measure]
+    unit = max(
+        (u for u in units if value >= units[u]), key=units.__getitem__, default=next(iter(units))
+    )
+    return f"{value / units[unit]:.4g}{unit}"

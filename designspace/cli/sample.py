@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Json, Plugin, load_plugins
+from designspace.cli.options import Json, Plugin, Threads, load_plugins
 
 _BUDGET = "Range low:high or middle±percent, such as 360M:400M or 400M±1%."
 
@@ -19,6 +19,22 @@ def sample(
     flops: Annotated[str | None, typer.Option(help=f"Multiply-adds. {_BUDGET}")] = None,
     params: Annotated[str | None, typer.Option(help=f"Parameters. {_BUDGET}")] = None,
     acts: Annotated[str | None, typer.Option(help=f"Activations. {_BUDGET}")] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="Measured latency of a step: 2ms:3ms or 3ms±10%.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Measured peak memory: 100MB:200MB or 200MB±10%.")
+    ] = None,
+    on: Annotated[
+        str, typer.Option(help="Device to measure on: auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
+    threads: Threads = None,
+    batch: Annotated[int, typer.Option(help="Images per step, when measured.")] = 1,
+    mode: Annotated[str, typer.Option(help="inference or training, when measured.")] = "inference",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, tf32, bf16 or fp16, when measured.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds of timing per measured model.")] = 2.0,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     max_candidates: Annotated[int, typer.Option(help="Stop after so many candidates.")] = 2_000_000,
     plugin: Plugin = None,
@@ -27,33 +43,49 @@ def sample(
     """Sample n distinct models of a space within a budget.
 
     Model i depends on space, budget and seed alone: the first 100 of -n 500 are those of -n 100, so
-    the same command with a larger n extends a folder.
+    the same command with a larger n extends a folder. With --latency or --memory it depends on the
+    machine too: candidates are predicted by a model of about 30 measured ones, then measured, and
+    those that miss are dropped.
 
     Examples:
 
       designspace sample AnyNetXA -n 500 --flops 360M:400M --seed 0 --out results/a
 
       designspace sample RegNetY@16 -n 100 --flops 1M±10% --out results/y16
+
+      designspace sample RegNetX@32 -n 20 --latency 3ms±10% --on cpu --threads 1 --out results/fast
     """
     import json
 
     import designspace as ds
+    from designspace.api.measuring import predictions
+    from designspace.space import SamplingStats
 
     load_plugins(plugin)
-    population = ds.sample(
+    run = ds.sample(
         space,
         n,
         flops=flops,
         params=params,
         acts=acts,
+        latency=latency,
+        memory=memory,
+        on=on,
+        threads=threads,
+        batch=batch,
+        mode=mode,
+        precision=precision,
+        time_limit=time_limit,
         seed=seed,
         max_candidates=max_candidates,
+        out=out,
     )
-    run = population.save(out)
+    resolved = run.space()
+    sampled = resolved["sample"]
     if json_:
-        print(
-            json.dumps({"space": population.space.name, "out": str(out), **run.space()["sample"]})
-        )
+        print(json.dumps({"space": resolved["name"], "out": str(out), **sampled}))
         return
-    print(f"{population.space.name}: {population.stats}")
+    print(f"{resolved['name']}: {SamplingStats(sampled['tried'], n, sampled['refused'])}")
+    for text in predictions(sampled.get("measured")):
+        print(text)
     print(f"{n} models in {run.population_file}")

@@ -49,7 +49,7 @@ class LatencyModel:
             for name, error in sorted(self.single_errors.items(), key=lambda item: item[1])
         )
         return (
-            f"time by flops, acts, params and depth ({self.n} models): cross-validated error "
+            f"{', '.join(self.rates)} ({self.n} models): cross-validated error "
             f"{100 * self.error:.3g} %; {singles}"
         )
 

@@ -30,7 +30,10 @@ def measure_into(
         InputError: The machine lacks the device or the precision, or the journal is damaged.
     """
     target = Target.of(options)
-    keys = [(model.body.id, model.params, target.setting(model, options)) for model in models]
+    keys = [
+        (model.body.id, model.params, target.setting(model.skeleton.resolution, options))
+        for model in models
+    ]
     known = {} if journal is None else {m.key: m for m in read_measurements(journal)}
     results = {key: known[key] for key in keys if key in known and not known[key].failure}
     left = {key: model for key, model in zip(keys, models, strict=True) if key not in results}

@@ -56,7 +56,7 @@ class Target:
         threads = (options.threads or devices.available_cores()) if device.type == "cpu" else 1
         return Target(device, options.precision or default, threads)
 
-    def setting(self, model: Model, options: MeasureOptions) -> MeasuredSetting:
+    def setting(self, resolution: int, options: MeasureOptions) -> MeasuredSetting:
         """Return the setting of a measurement, as in its record."""
         return MeasuredSetting(
             device=devices.device_name(self.device),
@@ -65,8 +65,8 @@ class Target:
             precision=self.precision,
             mode=options.mode,
             compile=options.compile,
-            resolution=model.skeleton.resolution,
-            torch=torch.__version__,
+            resolution=resolution,
+            torch=str(torch.__version__),
         )
 
 
@@ -146,7 +146,7 @@ def _record(model: Model, options: MeasureOptions, target: Target) -> Measuremen
         params=model.params,
         acts=model.acts,
         depth=sum(model.body.depths),
-        setting=target.setting(model, options),
+        setting=target.setting(model.skeleton.resolution, options),
         latency=None,
         versions=devices.versions(target.device, target.precision),
     )

@@ -3,7 +3,7 @@
 from designspace.arch import MEASURES
 from designspace.space.budget import Budget
 from designspace.space.load import load_space, shipped_settings, shipped_spaces
-from designspace.space.sampler import Sample, SamplingStats, sample, sample_record
+from designspace.space.sampler import Sample, SamplingStats, sample, sample_prefix, sample_record
 from designspace.space.space import Space, parse_space
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "load_space",
     "parse_space",
     "sample",
+    "sample_prefix",
     "sample_record",
     "shipped_settings",
     "shipped_spaces",

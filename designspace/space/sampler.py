@@ -77,6 +77,34 @@ def sample(
         InputError: n or seed is out of range, or `max_candidates` do not suffice; the message has
             the number of models and the nearest costs.
     """
+    search = _search(space, n, budgets, seed, max_candidates)
+    if search.accepted < n:
+        raise InputError(search.failure(n, max_candidates))
+    return search.result()
+
+
+def sample_prefix(
+    space: Space,
+    most: int,
+    budgets: tuple[Budget, ...] = (),
+    seed: int = 0,
+    max_candidates: int = DEFAULT_MAX_CANDIDATES,
+) -> Sample:
+    """Draw the first models as `sample` does, fewer than `most` if the candidates do not suffice.
+
+    Raises:
+        InputError: An argument is out of range, or no model fits.
+    """
+    search = _search(space, most, budgets, seed, max_candidates)
+    if not search.accepted:
+        raise InputError(search.failure(most, max_candidates))
+    return search.result()
+
+
+def _search(
+    space: Space, n: int, budgets: tuple[Budget, ...], seed: int, max_candidates: int
+) -> "_Search":
+    """Search until there are n models, or no candidates are left."""
     if not 1 <= n <= 10_000_000:
         raise InputError(f"n is {n}; it must be 1 to 10,000,000", "n")
     if not 0 <= seed < 2**63:
@@ -94,9 +122,9 @@ def sample(
     while search.accepted < n:
         left = max_candidates - search.tried
         if left <= 0:
-            raise InputError(search.failure(n, max_candidates))
+            break
         search.add(stream.random((min(size, left), space.columns)), n)
-    return search.result()
+    return search
 
 
 def sample_record(space: Space, result: Sample, budgets: tuple[Budget, ...], seed: int) -> Any:
