@@ -29,7 +29,7 @@ class MemoryPlan:
 
     Attributes:
         parameters: Float32 weights, or this GPU's shard of them.
-        gradients: Same size.
+        gradients: Same size; if sharded and accumulated, of all parameters.
         optimizer: Momentum, same size.
         gathered: If sharded, what the largest block needs besides its shard: its whole weights and
             the next block's, its gradients, and these again in float32 while they are averaged.
@@ -70,7 +70,7 @@ class CostPlan:
         memory: On one GPU.
         communicated: Bytes that each GPU sends per iteration: gradients (ring all-reduce) or, if
             sharded, parameters (gathered for the forward and backward pass of each crop size) and
-            gradients (scattered for each crop size).
+            gradients (scattered).
         teraflops: Assumed sustained rate of one GPU, 10^12 operations per second.
         images_per_second: Over all GPUs.
         days: Duration.
@@ -214,13 +214,16 @@ def plan_pretraining(
 def _sent_per_parameter(recipe: SwavRecipe, precision: str) -> int:
     """Bytes sent per parameter and iteration.
 
-    A ring all-reduce is a scatter and a gather. Sharded, each crop size gathers parameters for its
-    forward and its backward pass and scatters gradients in float32.
+    A ring all-reduce is a scatter and a gather. Sharded, each crop size of each part of the batch
+    gathers parameters for its forward and its backward pass. Gradients are scattered in float32,
+    once; what parts before the last have accumulated goes ahead if there are several crop sizes.
     """
     if not recipe.shard:
         return 2 * _FLOAT
     sizes = len({group.size for group in recipe.crops})
-    return sizes * (2 * (_HALF if precision == "mixed" else _FLOAT) + _FLOAT)
+    gathered = 2 * sizes * recipe.accumulate * (_HALF if precision == "mixed" else _FLOAT)
+    scattered = _FLOAT * (2 if recipe.accumulate > 1 and sizes > 1 else 1)
+    return gathered + scattered
 
 
 def trunk_multiply_adds(model: Model, side: int) -> int:
@@ -255,14 +258,16 @@ def _memory(
     largest_part = max(_count(part) for part in parts)
     gathered = (3 * size + _FLOAT) * largest_part if recipe.shard else 0
     used = activations if recipe.checkpoint_after is None else checkpointed
+    # Gradients are scattered once per iteration, after the last part.
+    gradients = held if recipe.accumulate == 1 else weights
     return MemoryPlan(
         parameters=held,
-        gradients=held,
+        gradients=gradients,
         optimizer=held,
         gathered=gathered,
         activations=activations,
         activations_checkpointed=checkpointed,
-        total=3 * held + gathered + used,
+        total=2 * held + gradients + gathered + used,
     )
 
 

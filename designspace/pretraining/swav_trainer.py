@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -125,9 +126,15 @@ class SwavTrainer:
             yield part, first + batch // count == batch
 
     def _backward(self, crops: list[Tensor], last: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Add the gradients of a part of the batch; return its loss, embeddings and scores."""
+        """Add the gradients of a part of the batch; return its loss, embeddings and scores.
+
+        Processes exchange gradients in the last part alone.
+        """
         recipe, forward = self._recipe, self._forward
         alone = isinstance(forward, DistributedDataParallel) and not last
+        if isinstance(forward, FSDPModule):
+            forward.set_requires_gradient_sync(last)
+            forward.set_is_last_backward(last)
         with forward.no_sync() if alone else nullcontext():  # type: ignore[operator]
             with self._precision():
                 embeddings, scores = forward(crops)
