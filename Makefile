@@ -8,7 +8,7 @@ BASE   := $(VENV)/.base
 EXTRAS := $(VENV)/.extras
 DEV    := $(VENV)/.dev
 
-.PHONY: help install demo tutorial test test-slow lint faults gpu newcomer bench bench-train bench-analysis bench-pretrain pretraining-proof reference reference-report docs clean
+.PHONY: help install demo tutorial test test-slow lint faults gpu newcomer bench bench-train bench-analysis bench-pretrain latency-evidence pretraining-proof reference reference-report docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -74,6 +74,9 @@ bench-train: $(DEV) ## training speed against a plain loop and the bare step (15
 
 bench-pretrain: $(DEV) ## speed of crops, loss and a full step of pretraining (five minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_pretrain.py
+
+latency-evidence: $(BASE) ## time against flops and activations, RegNets against EfficientNets, in results/latency (15 minutes, alone; resumes)
+	$(BIN)/python tests/benchmarks/latency_evidence.py $(if $(DEVICE),--device $(DEVICE))
 
 bench-analysis: $(DEV) ## speed of the analysis against its obvious twins (three minutes)
 	$(BIN)/python tests/benchmarks/bench_analysis.py

@@ -74,7 +74,6 @@ def measure_models(
     models: Sequence[Model],
     options: MeasureOptions,
     done: Callable[[list[Measurement]], None],
-    before: Callable[[Model], None] = lambda model: None,
 ) -> None:
     """Measure models, in groups whose members take turns.
 
@@ -82,7 +81,6 @@ def measure_models(
         models: The models, in order.
         options: How.
         done: Receives the measurements of each group.
-        before: Called before each model is built.
 
     Raises:
         InputError: The machine lacks the device, or the device the precision.
@@ -91,11 +89,11 @@ def measure_models(
     with _device_state(target) as autocast:
         for first in range(0, len(models), GROUP):
             group = models[first : first + GROUP]
-            results = _measure_group(group, options, target, autocast, before)
+            results = _measure_group(group, options, target, autocast)
             for i, result in enumerate(results):
                 if result.failure == _OUT_OF_MEMORY and len(group) > 1:  # others filled the memory
                     _free(target)
-                    [results[i]] = _measure_group([group[i]], options, target, autocast, before)
+                    [results[i]] = _measure_group([group[i]], options, target, autocast)
             _free(target)
             done(results)
 
@@ -105,12 +103,10 @@ def _measure_group(
     options: MeasureOptions,
     target: Target,
     autocast: torch.dtype | None,
-    before: Callable[[Model], None],
 ) -> list[Measurement]:
     results = [_record(model, options, target) for model in models]
     turns: dict[int, Turn] = {}
     for i, model in enumerate(models):
-        before(model)
         try:
             step, memory, method = _prepare(model, options, target, autocast)
         except Exception as error:
@@ -172,7 +168,9 @@ def _prepare(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network: nn.Module = build(model).to(device=device, memory_format=torch.channels_last)
-        images = torch.rand(shape).to(device=device, memory_format=torch.channels_last)
+        generator = torch.Generator(device).manual_seed(0)
+        images = torch.rand(shape, generator=generator, device=device)
+        images = images.contiguous(memory_format=torch.channels_last)
         if not training:
             calibrate(network, images)
     network.train(training)

@@ -155,6 +155,29 @@ def test_a_busy_machine_is_reported(run, planted, monkeypatch):
     assert "other processes used up to 40 % of the machine" in result.warnings[0]
 
 
+def test_on_a_gpu_each_step_is_timed_between_events(monkeypatch):
+    """A clock in milliseconds that each step moves by 2."""
+    now = [0.0]
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = now[0]
+
+        def elapsed_time(self, end):
+            return end.at - self.at
+
+    def step():
+        now[0] += 2.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    samples = measure_models._event_turn(step)(0.1)
+    assert samples == [0.002] * 50
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -19,7 +19,7 @@ def machine(monkeypatch):
     """A machine whose latency is 1 ms and 20 ns an activation, within 4 %; a list of its work."""
     measured = []
 
-    def measure_group(models, options, target, autocast, before):
+    def measure_group(models, options, target, autocast):
         records = []
         for model in models:
             measured.append(model.body.id)

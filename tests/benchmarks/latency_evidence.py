@@ -1,0 +1,238 @@
+"""Does time follow activations, and are RegNets faster? `make latency-evidence`.
+
+1. 200 models each of RegNetX@32 and AnyNetXA@32 at one flop budget: the correlation of time with
+   flops, activations, parameters and depth, in inference and training.
+2. RegNetY-400MF to 16GF, EfficientNet-B0 to B5 and ResNet-50 at their published resolutions: images
+   a second in inference, beside what the paper's authors measured on a V100.
+
+Everything is recorded in measurements.jsonl files, so that the same command resumes. It takes about
+15 minutes on two quiet cores; nothing else should run.
+"""
+
+import argparse
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import bootstrap
+
+import designspace as ds
+from designspace.measurement.latency_model import COSTS
+from designspace.runs.measurements import Measurement
+
+SPACES, BUDGET = ("RegNetX@32", "AnyNetXA@32"), "10M±20%"
+MODES = ("inference", "training")
+# Milliseconds of 64 images on one V100 with PyTorch 1.6, CUDA 9.2, cuDNN 7.6: column "infer" of
+# MODEL_ZOO.md of pycls (facebookresearch/pycls, commit 1caf15bb); of the twelve compared models the
+# same as in table 4 of Designing Network Design Spaces (arXiv 2003.13678).
+PUBLISHED_MS = {
+    "RegNetY-400MF": 19,
+    "EfficientNet-B0": 34,
+    "RegNetY-600MF": 19,
+    "EfficientNet-B1": 52,
+    "RegNetY-800MF": 22,
+    "EfficientNet-B2": 68,
+    "RegNetY-1.6GF": 39,
+    "EfficientNet-B3": 114,
+    "RegNetY-4.0GF": 68,
+    "EfficientNet-B4": 240,
+    "RegNetY-8.0GF": 113,
+    "EfficientNet-B5": 504,
+    "ResNet-50": 53,
+    "RegNetY-3.2GF": 67,
+    "RegNetY-6.4GF": 104,
+    "RegNetY-12GF": 150,
+    "RegNetY-16GF": 189,
+}
+# The pairs of table 4, of about equal flops.
+PAIRS = [(f"RegNetY-{a}", f"EfficientNet-B{i}") for i, a in enumerate(
+    ("400MF", "600MF", "800MF", "1.6GF", "4.0GF", "8.0GF")
+)]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's correlation of time with a cost over n models, with a bootstrap interval."""
+
+    space: str
+    mode: str
+    cost: str
+    n: int
+    r: float
+    low: float
+    high: float
+    noisy: int
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times as fast a RegNet is as an EfficientNet: here with an interval, and there."""
+
+    regnet: str
+    efficientnet: str
+    here: float
+    low: float
+    high: float
+    paper: float
+
+
+def correlate(space: str, mode: str, records: list[Measurement]) -> list[Correlation]:
+    """Correlate time with each cost; 10,000 bootstrap samples of models, seed 0."""
+    timed = [record for record in records if record.latency is not None]
+    times = np.array([record.latency for record in timed])
+    noisy = sum(record.noisy for record in timed)
+    rows = []
+    for cost in COSTS:
+        values = np.array([getattr(record, cost) for record in timed], float)
+        interval = bootstrap(
+            (values, times),
+            lambda x, y: np.corrcoef(x, y)[0, 1],
+            paired=True,
+            vectorized=False,
+            n_resamples=10_000,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        r = float(np.corrcoef(values, times)[0, 1])
+        low, high = float(interval.low), float(interval.high)
+        rows.append(Correlation(space, mode, cost, len(timed), r, low, high, noisy))
+    return rows
+
+
+def speedups(records: list[Measurement]) -> list[Speedup]:
+    """Compare the pairs of the paper; the interval is from the ends of both models' intervals."""
+    timed = {record.name: record for record in records if record.latency is not None}
+    rows = []
+    for regnet, efficientnet in PAIRS:
+        if not {regnet, efficientnet} <= timed.keys():
+            continue
+        one, other = timed[regnet], timed[efficientnet]
+        rows.append(
+            Speedup(
+                *(regnet, efficientnet, other.latency / one.latency),
+                *(other.low / one.high, other.high / one.low),
+                PUBLISHED_MS[efficientnet] / PUBLISHED_MS[regnet],
+            )
+        )
+    return rows
+
+
+def page(
+    correlations: list[Correlation],
+    fits: dict[str, str],
+    published: list[Measurement],
+    ratios: list[Speedup],
+    machine: dict[str, object],
+) -> str:
+    """Return the tables as markdown."""
+    lines = [
+        "# Time, flops and activations",
+        "",
+        "Written by `make latency-evidence`. Intervals are of 95 %; noisy models are those whose "
+        "times are doubtful (`designspace measure`).",
+        "",
+        *(f"- {key}: {value}" for key, value in machine.items()),
+        "",
+        f"## Correlation of time with cost, {BUDGET} multiply-adds",
+        "",
+        "| space | mode | cost | r | interval | n | noisy |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in correlations:
+        lines.append(
+            f"| {row.space} | {row.mode} | {row.cost} | {row.r:.2f} | {row.low:.2f} to "
+            f"{row.high:.2f} | {row.n} | {row.noisy} |"
+        )
+    lines += ["", *(f"- {name}: time by {fit}" for name, fit in fits.items())]
+    lines += [
+        "",
+        "## Published networks, inference",
+        "",
+        "| model | pixels | flops (B) | acts (M) | images/s | interval | noisy | V100 images/s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for record in published:
+        about = f"| {record.name} | {record.setting.resolution} | {record.flops / 1e9:.1f} "
+        about += f"| {record.acts / 1e6:.1f} "
+        paper = f"{64_000 / PUBLISHED_MS[record.name]:,.0f}"
+        if record.latency is None:
+            lines.append(f"{about}| {record.failure} | | | {paper} |")
+            continue
+        ends = [record.setting.batch / value for value in (record.high, record.low)]
+        lines.append(
+            f"{about}| {record.images_per_second:,.1f} | {ends[0]:,.1f} to {ends[1]:,.1f} "
+            f"| {'yes' if record.noisy else 'no'} | {paper} |"
+        )
+    lines += [
+        "",
+        "V100: 64 images on one V100 with PyTorch 1.6, from pycls' MODEL_ZOO.md.",
+        "",
+        "| pair of about equal flops | times as fast here | interval | in the paper |",
+        "| --- | --- | --- | --- |",
+    ]
+    for ratio in ratios:
+        lines.append(
+            f"| {ratio.regnet} over {ratio.efficientnet} | {ratio.here:.2f} | {ratio.low:.2f} to "
+            f"{ratio.high:.2f} | {ratio.paper:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=None, help="by default one per core")
+    parser.add_argument("--models", type=int, default=200, help="of each space")
+    parser.add_argument("--batch", type=int, default=16, help="images of 32 pixels")
+    parser.add_argument("--published-batch", type=int, default=4, help="images of 224 pixels")
+    parser.add_argument("--time-limit", type=float, default=0.6, help="seconds per small model")
+    parser.add_argument("--out", type=Path, default=Path("results/latency"))
+    options = parser.parse_args()
+    on = {"device": options.device, "threads": options.threads}
+    correlations, fits = [], {}
+    measured: list[Measurement] = []
+    for mode in MODES:
+        for space in SPACES:
+            folder = options.out / space.partition("@")[0].lower()
+            run = ds.sample(space, n=options.models, flops=BUDGET, out=folder)
+            small = {"batch": options.batch, "mode": mode, "time_limit": options.time_limit}
+            result = ds.measure(run, **on, **small)
+            measured += result.records
+            correlations += correlate(space, mode, list(result.records))
+            fits[f"{space}, {mode}"] = str(result.latency_model())
+    published = ds.measure(
+        list(PUBLISHED_MS),
+        batch=options.published_batch,
+        time_limit=10 * options.time_limit,
+        out=options.out / "published",
+        **on,
+    )
+    ratios = speedups(list(published.records))
+    setting = published.records[0].setting
+    loads = [record.load for record in (*measured, *published.records)]
+    machine = {
+        "device": setting.device,
+        "threads": setting.threads,
+        "cores": os.cpu_count(),
+        "precision": setting.precision,
+        "torch": setting.torch,
+        "images per step": f"{options.batch} of 32 pixels; {options.published_batch} of others",
+        "share of the machine that other processes used": f"{np.median(loads):.0%} (median), "
+        f"{max(loads):.0%} (highest)",
+    }
+    text = page(correlations, fits, list(published.records), ratios, machine)
+    (options.out / "README.md").write_text(text, encoding="utf-8")
+    data = {
+        "machine": machine,
+        "correlations": [asdict(row) for row in correlations],
+        "latency_models": fits,
+        "speedups": [asdict(row) for row in ratios],
+    }
+    (options.out / "evidence.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
