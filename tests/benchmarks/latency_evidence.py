@@ -183,9 +183,9 @@ def page(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=None, help="by default one per core")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models", type=int, default=200, help="of each space")
-    parser.add_argument("--batch", type=int, default=16, help="images of 32 pixels")
+    parser.add_argument("--batch", type=int, default=8, help="images of 32 pixels")
     parser.add_argument("--published-batch", type=int, default=4, help="images of 224 pixels")
     parser.add_argument("--time-limit", type=float, default=0.6, help="seconds per small model")
     parser.add_argument("--out", type=Path, default=Path("results/latency"))
