@@ -37,7 +37,8 @@ from designspace.pretraining.multicrop import mixed_seed
 from designspace.pretraining.swav_network import trunk_of
 from designspace.runs import Recipe
 from designspace.training import checkpoint
-from designspace.training.devices import available_cores, prepare, resolve_devices
+from designspace.training.device_setup import prepare
+from designspace.training.devices import available_cores, resolve_devices
 
 # From this side on, images are cropped at random boxes and evaluated with a margin, as ImageNet's.
 _LARGE = 64

@@ -27,7 +27,8 @@ from designspace.pretraining.multicrop import CropMaker, draw_crops, mixed_seed
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
 from designspace.pretraining.spectrum import alpha_req, lidar, rankme
 from designspace.pretraining.swav_network import trunk_of
-from designspace.training.devices import available_cores, prepare, resolve_devices
+from designspace.training.device_setup import prepare
+from designspace.training.devices import available_cores, resolve_devices
 
 # Images whose features are measured, and fraction of them that each seed draws.
 _IMAGES, _DRAWN = 10_000, 0.9

@@ -20,7 +20,7 @@ from designspace.measurement.timing import MAX_LOAD, Turn, time_interleaved
 from designspace.networks import build
 from designspace.runs.measurements import MeasuredSetting, Measurement
 from designspace.runs.recipe import Precision
-from designspace.training import devices
+from designspace.training import device_setup, devices
 
 # Models that take turns; more would wait too long between theirs, and fill the memory.
 GROUP = 8
@@ -49,9 +49,9 @@ class Target:
             InputError: The machine lacks the device, or the device the precision.
         """
         device = torch.device(devices.resolve_devices(options.device)[0])
-        devices.check_precision(device, options.precision)
+        device_setup.check_precision(device, options.precision)
         default: Precision = (
-            "tf32" if device.type == "cuda" and devices.has_tf32(device) else "fp32"
+            "tf32" if device.type == "cuda" and device_setup.has_tf32(device) else "fp32"
         )
         threads = (options.threads or devices.available_cores()) if device.type == "cpu" else 1
         return Target(device, options.precision or default, threads)
@@ -59,7 +59,7 @@ class Target:
     def setting(self, resolution: int, options: MeasureOptions) -> MeasuredSetting:
         """Return the setting of a measurement, as in its record."""
         return MeasuredSetting(
-            device=devices.device_name(self.device),
+            device=device_setup.device_name(self.device),
             threads=self.threads,
             batch=options.batch,
             precision=self.precision,
@@ -110,7 +110,7 @@ def _measure_group(
         try:
             step, memory, method = _prepare(model, options, target, autocast)
         except Exception as error:
-            if not devices.is_out_of_memory(error):
+            if not device_setup.is_out_of_memory(error):
                 raise
             results[i] = replace(results[i], failure=_OUT_OF_MEMORY)
             continue
@@ -144,7 +144,7 @@ def _record(model: Model, options: MeasureOptions, target: Target) -> Measuremen
         depth=sum(model.body.depths),
         setting=target.setting(model.skeleton.resolution, options),
         latency=None,
-        versions=devices.versions(target.device, target.precision),
+        versions=device_setup.versions(target.device, target.precision),
     )
 
 
@@ -279,7 +279,9 @@ def _device_state(target: Target) -> Iterator[torch.dtype | None]:
     ]
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
-        yield devices.prepare(target.device, threads=target.threads, precision=target.precision)
+        yield device_setup.prepare(
+            target.device, threads=target.threads, precision=target.precision
+        )
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)

@@ -36,7 +36,8 @@ from designspace.pretraining.step_timer import StepTimer
 from designspace.pretraining.swav_network import check_depth
 from designspace.pretraining.swav_trainer import SwavTrainer
 from designspace.runs.options import absolute_source, check_seed, check_threads
-from designspace.training.devices import available_cores, prepare
+from designspace.training.device_setup import prepare
+from designspace.training.devices import available_cores
 from designspace.training.metric_logger import LoggerLike
 
 # Iterations between writes to the journal.

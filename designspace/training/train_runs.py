@@ -17,7 +17,7 @@ from designspace.io.atomic_write import make_folder, remove_temporary_files
 from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialState
 from designspace.runs.options import absolute_source, check_training_options
 from designspace.space.recipe_axis import settings_of
-from designspace.training import devices
+from designspace.training import device_setup, devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.gpu_workers import GpuWorkers
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
@@ -172,7 +172,7 @@ def _check(options: TrainOptions) -> None:
     )
     if not options.elsewhere:
         for name in devices.resolve_devices(options.device):
-            devices.check_precision(torch.device(name), options.recipe.precision)
+            device_setup.check_precision(torch.device(name), options.recipe.precision)
 
 
 def _check_together(runs: list[TrainOptions]) -> None:

@@ -20,7 +20,7 @@ from designspace.data.decode import Geometry, geometries
 from designspace.data.prepare import prepare_images
 from designspace.errors import Diverged, InputError
 from designspace.runs import DataRecord, Recipe, Trial, TrialState
-from designspace.training import checkpoint, devices
+from designspace.training import checkpoint, device_setup, devices
 from designspace.training.static_step import SETUP
 from designspace.training.trainer import Trainer
 
@@ -130,15 +130,15 @@ def run_task(task: TrialTask) -> Outcome:
     try:
         with SETUP:
             device = torch.device(devices.claim_device(devices.resolve_devices(task.device)))
-            precision = devices.choose_precision(device, task.recipe)
+            precision = device_setup.choose_precision(device, task.recipe)
             # The search takes longer than a short training gains by it.
-            autocast = devices.prepare(
+            autocast = device_setup.prepare(
                 device, task.exact, precision=precision, search=task.compiled
             )
-            devices.probe(device)
-        progress.versions = devices.versions(device, precision)
+            device_setup.probe(device)
+        progress.versions = device_setup.versions(device, precision)
         device_failure = Failure.DEVICE_ERROR
-        with devices.own_stream(device):
+        with device_setup.own_stream(device):
             return _train(task, device, autocast, progress)
     except Diverged as stop:
         chance = 100.0 * (1 - 1 / task.model.skeleton.classes)
@@ -148,14 +148,14 @@ def run_task(task: TrialTask) -> Outcome:
     except Exception as error:  # every ending is recorded, bugs and errors of torch included
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
         failure = None
-        if devices.is_out_of_memory(error):
+        if device_setup.is_out_of_memory(error):
             failure, reason = Failure.OUT_OF_MEMORY, f"out of memory on {task.device}: {reason}"
         elif device_failure is Failure.DEVICE_UNUSABLE or _is_device_error(error):
             failure = device_failure
         return progress.end(TrialState.FAILED, None, reason, failure)
     finally:
         with SETUP:
-            devices.release_memory(device)
+            device_setup.release_memory(device)
 
 
 class _Progress:

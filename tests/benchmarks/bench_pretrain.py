@@ -28,7 +28,8 @@ from designspace.pretraining.recipe import SwavRecipe, load_recipe, parse_recipe
 from designspace.pretraining.sinkhorn import codes
 from designspace.pretraining.swav_network import trunk_of
 from designspace.pretraining.swav_trainer import SwavTrainer
-from designspace.training.devices import available_cores, prepare
+from designspace.training.device_setup import prepare
+from designspace.training.devices import available_cores
 
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 # The network of the project's own pretraining on CIFAR-10.

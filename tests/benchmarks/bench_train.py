@@ -294,13 +294,13 @@ def bare_main(images: str, home: str, rounds: str) -> None:
     from designspace.data.sources import load_source
     from designspace.data.splits import split
     from designspace.runs import Run
-    from designspace.training import devices
+    from designspace.training import device_setup
     from designspace.training.trainer import Trainer
 
     cpu, recipe = torch.device("cpu"), the_recipe(10**6).at(32)
     parts = split(load_source(f"folder:{images}"), "test")
     cache = build_cache(parts, geometries(recipe), Path(home) / "images")
-    devices.prepare(cpu)
+    device_setup.prepare(cpu)
     population = Run.open(Path(home) / "run").population()
     found: dict[str, list[float]] = {"ours": [], "bare": []}
     for index in range(3):

@@ -131,7 +131,7 @@ def pretraining(sizes: Sizes) -> list[Comparison]:
     import torch
     from bench_pretrain import lightly_difference, whole
 
-    from designspace.training.devices import prepare
+    from designspace.training.device_setup import prepare
 
     prepare(torch.device("cpu"))
     job, goal = "SwAV step, crops included", Goal("ratio", least=1.5)

@@ -21,7 +21,7 @@ from designspace.data.decode import geometries
 from designspace.data.sources import Items, Source
 from designspace.data.splits import split
 from designspace.runs import Run, TrialState, load_recipe
-from designspace.training import devices, train_runs
+from designspace.training import device_setup, train_runs
 from designspace.training.static_step import GraphedSteps, StaticEpoch
 from designspace.training.trainer import Trainer
 
@@ -84,9 +84,9 @@ def test_a_graph_replays_the_eager_step(source, home, record, space, precision):
     model = ds.sample(space, n=1, flops="10M:30M", seed=0)[0].at(classes=10)
     weights, times = [], {}
     for graphs in (False, True):
-        autocast = devices.prepare(GPU, precision=precision, search=False)
+        autocast = device_setup.prepare(GPU, precision=precision, search=False)
         batches = Batches(cache, recipe, GPU)
-        with devices.own_stream(GPU):
+        with device_setup.own_stream(GPU):
             trainer = Trainer(model, recipe, 0, GPU, autocast)
             epoch = StaticEpoch(batches, GPU, trainer._train_static)
             trainer._optimizer.param_groups[0]["lr"] = epoch.rate

@@ -15,7 +15,7 @@ from designspace.arch.blocks import _installed_block, installed_blocks
 from designspace.arch.body import BodyBatch
 from designspace.errors import InputError
 from designspace.networks import build
-from designspace.training.devices import is_out_of_memory
+from designspace.training.device_setup import is_out_of_memory
 
 RIGHT = inverted_residual.BLOCK
 SKELETON = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))

@@ -12,7 +12,7 @@ from designspace.data.augmentation import Normalizer
 from designspace.data.batches import Arrays, Batches
 from designspace.data.decode import geometries
 from designspace.runs import load_recipe
-from designspace.training import devices, static_step
+from designspace.training import device_setup, static_step
 from designspace.training.static_step import StaticEpoch
 from designspace.training.trainer import Trainer
 
@@ -73,7 +73,7 @@ def make_recipe(augmentation, ema):
 def test_a_step_neither_copies_nor_waits(cuda, monkeypatch, augmentation, ema, where):
     with cuda():
         recipe = make_recipe(augmentation, ema)
-        autocast = devices.prepare(CUDA, precision=devices.choose_precision(CUDA, recipe))
+        autocast = device_setup.prepare(CUDA, precision=device_setup.choose_precision(CUDA, recipe))
         trainer = Trainer(SMALL, recipe, 0, CUDA, autocast)
         hand_out_gradients(monkeypatch, trainer.network)
         trainer.network.train()

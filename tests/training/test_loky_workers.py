@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from work_for_tests import (
     always_crashes,
     at_once,
@@ -141,8 +142,9 @@ def test_trials_are_spread_over_the_devices(make_task, monkeypatch):
     ],
 )
 def test_devices_as_people_name_them(monkeypatch, count, text, found):
-    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert resolve_devices(text) == found
 
 
@@ -157,8 +159,8 @@ def test_devices_as_people_name_them(monkeypatch, count, text, found):
     ],
 )
 def test_devices_that_are_not_there(monkeypatch, text, said):
-    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(devices.torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match=said):
         resolve_devices(text)
 

@@ -19,6 +19,7 @@ GPUS = tuple(f"cuda:{i}" for i in range(8))
 def eight_gpus(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     monkeypatch.setattr("tempfile.tempdir", None)
 

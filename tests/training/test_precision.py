@@ -12,7 +12,7 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.networks import build
 from designspace.runs import Recipe, load_recipe
-from designspace.training import devices
+from designspace.training import device_setup, devices
 from designspace.training.train_runs import train_runs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
@@ -59,8 +59,8 @@ def test_first_gradients_in_bf16_need_zero_init_residual():
 def test_precision_on_cuda(monkeypatch, capability, precision, zero_init, chosen):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     recipe = replace(RECIPE, precision=precision, zero_init_residual=zero_init)
-    assert devices.choose_precision(CUDA, recipe) == chosen
-    assert devices.choose_precision(CPU, replace(recipe, precision=None)) == "fp32"
+    assert device_setup.choose_precision(CUDA, recipe) == chosen
+    assert device_setup.choose_precision(CPU, replace(recipe, precision=None)) == "fp32"
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
@@ -68,9 +68,9 @@ def test_a_precision_that_the_hardware_lacks(monkeypatch, precision):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     with pytest.raises(InputError, match=f"precision is '{precision}', which Tesla T4 lacks"):
-        devices.check_precision(CUDA, precision)
+        device_setup.check_precision(CUDA, precision)
     with pytest.raises(InputError, match=f"precision is '{precision}'; cpu trains in fp32"):
-        devices.check_precision(CPU, precision)
+        device_setup.check_precision(CPU, precision)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_preparation_of_a_process(monkeypatch, precision, autocast, tf32):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
         for exact in (False, True):
-            assert devices.prepare(CUDA, exact, precision=precision) is autocast
+            assert device_setup.prepare(CUDA, exact, precision=precision) is autocast
             assert torch.backends.cuda.matmul.allow_tf32 == tf32
             assert torch.backends.cudnn.allow_tf32 == tf32
             assert torch.backends.cudnn.benchmark != exact

@@ -54,16 +54,16 @@ def hangs(task):
 
 def on_a_broken_device(task):
     """Train on the CPU; devices whose name begins with `bad` fail their probe."""
-    from designspace.training import devices
+    from designspace.training import device_setup
 
     if not task.device.startswith("bad"):
         return run_task(replace(task, device="cpu"))
-    before = devices.probe
-    devices.probe = _fail
+    before = device_setup.probe
+    device_setup.probe = _fail
     try:
         return run_task(replace(task, device="cpu"))
     finally:
-        devices.probe = before
+        device_setup.probe = before
 
 
 def _fail(device):

@@ -25,7 +25,8 @@ from designspace.evaluation.detection.pasted_scenes import PasteOptions, paste_s
 from designspace.evaluation.detection.scenes import Scenes, require_pycocotools
 from designspace.evaluation.options import EvaluationObserver, EvaluationOptions
 from designspace.evaluation.scores import Score, ScoreBook, ScoreKey, ScoreKind
-from designspace.training.devices import available_cores, prepare, resolve_devices
+from designspace.training.device_setup import prepare
+from designspace.training.devices import available_cores, resolve_devices
 
 # Pasted scenes: numbers for training and validation, and the side of a scene and of the pasted
 # images relative to the side that the trunk was trained with.
