@@ -70,11 +70,12 @@ class Measurements:
             f"{r.name}, batch {r.setting.batch}: {r.failure}" for r in self.records if r.failure
         ]
         if noisy:
-            load, noise = max(r.load for r in timed), max(r.noise for r in timed)
+            load, noise = max(r.load for r in noisy), max(r.noise for r in noisy)
             texts.append(
                 f"noisy machine: {len(noisy)} of {len(timed)} times are doubtful; other processes "
                 f"used up to {100 * load:.0f} % of the machine, and rounds of one model differed "
-                f"by up to {100 * noise:.0f} %"
+                f"by up to {100 * noise:.0f} %. On a quiet machine, a longer time limit narrows "
+                "the intervals"
             )
         return texts
 

@@ -56,6 +56,7 @@ def sample(
       designspace sample RegNetX@32 -n 20 --latency 3ms±10% --on cpu --threads 1 --out results/fast
     """
     import json
+    import sys
 
     import designspace as ds
     from designspace.api.measuring import predictions
@@ -89,3 +90,6 @@ def sample(
     for text in predictions(sampled.get("measured")):
         print(text)
     print(f"{n} models in {run.population_file}")
+    if "measured" in sampled:
+        for text in ds.Measurements(run.measurements()).warnings:
+            print(f"warning: {text}", file=sys.stderr)

@@ -35,7 +35,7 @@ def measure_into(
         for model in models
     ]
     known = {} if journal is None else {m.key: m for m in read_measurements(journal)}
-    results = {key: known[key] for key in keys if key in known and not known[key].failure}
+    results = {key: known[key] for key in keys if key in known and _complete(known[key], options)}
     left = {key: model for key, model in zip(keys, models, strict=True) if key not in results}
 
     def done(measurements: list[Measurement]) -> None:
@@ -48,3 +48,8 @@ def measure_into(
     if left:
         measure_models(list(left.values()), options, done)
     return [results[key] for key in keys]
+
+
+def _complete(known: Measurement, options: MeasureOptions) -> bool:
+    """Whether a model need not be measured again: it ran, with its memory if that is wanted."""
+    return not known.failure and bool(known.memory_method or not options.memory)

@@ -154,7 +154,7 @@ def _prepare(
     """Build a network and run its step once.
 
     Returns:
-        The step, its peak memory in bytes if it is measured, and what that counts.
+        The step, its peak memory in bytes or None where it is unknown, and what that counts.
     """
     training, device = options.mode == "training", target.device
     cuda, side = device.type == "cuda", model.skeleton.resolution
@@ -186,7 +186,7 @@ def _prepare(
         step()
         torch.cuda.synchronize(device)
         memory = torch.cuda.max_memory_allocated(device) - occupied
-    if not options.memory or memory is None:
+    if not options.memory:
         return step, None, ""
     return step, memory, peak_memory.ALLOCATOR if cuda else peak_memory.TENSORS
 

@@ -93,7 +93,7 @@ class Measurement:
         load: Load average of the machine per core, apart from this process.
         noisy: Whether the numbers should not be trusted; see `designspace.measurement.timing`.
         memory: Peak bytes, or None where unknown.
-        memory_method: What `memory` counts.
+        memory_method: What `memory` counts; "" where it was not to be measured.
         failure: Why it could not be measured, or "".
         versions: Versions of designspace, torch and Python.
     """

@@ -27,7 +27,9 @@ def machine(monkeypatch):
             latency = float((1e-3 + 2e-8 * model.acts) * wobble)
             record = measure_models._record(model, options, target)
             times = {"latency": latency, "low": 0.99 * latency, "high": 1.01 * latency}
-            records.append(replace(record, **times, memory=4 * model.params + 1000))
+            if options.memory:
+                times |= {"memory": 4 * model.params + 1000, "memory_method": "planted"}
+            records.append(replace(record, **times))
         return records
 
     monkeypatch.setattr(measure_models, "_measure_group", measure_group)
@@ -87,6 +89,13 @@ def test_a_budget_of_memory(machine):
     )
     bytes_ = 4 * population.cost.params + 1000
     assert ((bytes_ >= 1e6) & (bytes_ <= 1.2e6)).all()
+
+
+def test_memory_is_measured_where_only_latency_was(machine, tmp_path):
+    run = ds.sample("RegNetX@32", n=4, latency="3ms±10%", out=tmp_path / "fast", **ON)
+    assert run.to_frame()["memory"].isna().all()
+    ds.measure(run, device="cpu", threads=1, progress=False)
+    assert run.to_frame()["memory"].notna().all()
 
 
 def test_a_latency_that_nothing_reaches_names_the_nearest(machine):
