@@ -20,7 +20,7 @@ Studies
     convert_sweep, a pycls sweep as a study
 
 Models
-    load_model, Model, derive, export_best
+    load_model, Model, derive, export_best, export_pareto
 
 Pretraining
     pretrain, plan_pretraining, load_pretrain_recipe, evaluate, cluster, Diverged
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from designspace.api.spaces import Space, list_spaces, load_space
     from designspace.arch.blocks import Block, BlockAxis, load_plugin, register_block
     from designspace.errors import InputError
-    from designspace.export.export_best import export_best
+    from designspace.export.export_best import export_best, export_pareto
     from designspace.report.plot import plot_best_of_k, plot_edf, save_figure
     from designspace.stats.bootstrap import bootstrap
     from designspace.stats.comparison import compare
@@ -96,6 +96,7 @@ __all__ = [
     "edf",
     "evaluate",
     "export_best",
+    "export_pareto",
     "fit_quantized_linear",
     "gather",
     "import_results",
@@ -142,6 +143,7 @@ _MODULES = {
     "edf": "stats.edf",
     "evaluate": "api.pretraining",
     "export_best": "export.export_best",
+    "export_pareto": "export.export_best",
     "fit_quantized_linear": "analysis.quantized_linear_fit",
     "gather": "api.run",
     "import_results": "analysis.importers",

@@ -6,9 +6,10 @@ settings are never mixed: each setting has a trade-off of its own.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -188,6 +189,38 @@ def trade_offs(
             )
         result += found
     return tuple(result)
+
+
+def one_trade_off(
+    results: PopulationResults, against: str, setting: Mapping[str, Any] | None = None
+) -> TradeOff:
+    """Return the trade-off of one population and one setting.
+
+    Args:
+        results: The population.
+        against: One cost.
+        setting: Fields of the setting that a cost was measured on, where there are several.
+
+    Raises:
+        InputError: The cost is unknown, or not exactly one setting matches; the message lists those
+            there are.
+    """
+    known = [entry.name for entry in fields(MeasuredSetting)]
+    for name in setting or ():
+        if name not in known:
+            raise InputError(f"setting has {name!r}; {nearest(name, known)}", "setting")
+    every = trade_offs([results], against)
+    matching = [
+        one for one in every if one.setting is None or one.setting.matches(dict(setting or {}))
+    ]
+    if len(matching) != 1:
+        listed = "; ".join(str(one.setting) for one in (matching or every))
+        problem = "several settings match" if matching else "no setting matches"
+        raise InputError(
+            f"setting is {dict(setting or {})}; {problem}, and one is needed. Measured: {listed}",
+            "setting",
+        )
+    return matching[0]
 
 
 def _settings(

@@ -20,7 +20,7 @@ def trade_off_sentences(trade_off: TradeOff) -> list[str]:
     sentences += [f"  {pair_sentence(trade_off, pair)}" for pair in trade_off.pairs[:_MOST_PAIRS]]
     if len(trade_off.pairs) > _MOST_PAIRS:
         sentences.append(f"  and {len(trade_off.pairs) - _MOST_PAIRS} further pairs in the report")
-    return sentences
+    return [*sentences, *(f"  note: {note}" for note in trade_off.notes)]
 
 
 def searches(trade_off: TradeOff) -> str:

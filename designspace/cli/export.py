@@ -1,11 +1,11 @@
 """`designspace export`: write a network for other libraries, and verify it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution
+from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution, parse_setting
 
 if TYPE_CHECKING:
     from designspace.export.export_model import Exported
@@ -29,6 +29,17 @@ def export(
     ] = None,
     population: Annotated[
         str | None, typer.Option(help="Population of an analysis, for --best.")
+    ] = None,
+    pareto: Annotated[
+        bool,
+        typer.Option("--pareto", help="Export each model on a run's Pareto front, by cost."),
+    ] = False,
+    against: Annotated[
+        str, typer.Option(help="Cost for --pareto: flops, params, acts, latency or memory.")
+    ] = "flops",
+    setting: Annotated[
+        str | None,
+        typer.Option(help="Where several were measured, for --pareto: batch=1,threads=1."),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -70,38 +81,33 @@ def export(
       designspace export m.yaml --to timm --weights trunk.safetensors --out x
 
       designspace export results/NAME --best 5 --to vissl --out y
+
+      designspace export results/NAME --pareto --against acts --to timm --out front
     """
     import json
 
     import designspace as ds
 
-    if best is not None:
-        if weights is not None:
-            raise ds.InputError(
-                "--best and --weights exclude each other: a checkpoint fits one model"
-            )
-        exports = ds.export_best(
-            source,
-            best,
-            to or (),
-            out,
-            population=population,
-            verify=verify,
-            outputs=outputs,
-            nearest=nearest,
-            resolution=resolution,
-            classes=classes,
+    several = best is not None or pareto
+    if (best is not None) + pareto + (weights is not None) > 1:
+        raise ds.InputError(
+            "--best, --pareto and --weights exclude each other: a checkpoint fits one model"
         )
+    how: dict[str, Any] = {"verify": verify, "outputs": outputs, "nearest": nearest}
+    size: dict[str, Any] = {"resolution": resolution, "classes": classes}
+    if pareto:
+        choice = None if setting is None else parse_setting(setting)
+        exports = ds.export_pareto(
+            source, to or (), out, against=against, setting=choice, **how, **size
+        )
+    elif best is not None:
+        exports = ds.export_best(source, best, to or (), out, population=population, **how, **size)
     else:
         model = ds.load_model(source).at(resolution, classes)
-        exports = [
-            model.export(
-                to or (), out, weights=weights, verify=verify, outputs=outputs, nearest=nearest
-            )
-        ]
+        exports = [model.export(to or (), out, weights=weights, **how)]
     if json_:
         records = [one.to_dict() for one in exports]
-        print(json.dumps(records if best is not None else records[0]))
+        print(json.dumps(records if several else records[0]))
     else:
         for one in exports:
             _show(one)

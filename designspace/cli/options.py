@@ -1,7 +1,7 @@
 """Options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +39,20 @@ Plugin = Annotated[
         "--plugin", help="Python file that defines a block of your own; its code is executed."
     ),
 ]
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """Return the fields of a measured setting from text such as `batch=1,threads=1`."""
+    from designspace.errors import InputError
+
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(equals for _, equals, _ in pairs):
+        raise InputError(f"setting is {text!r}; give pairs such as batch=1,threads=1", "setting")
+    words: dict[str, Any] = {"true": True, "false": False}
+    return {
+        name.strip(): int(value) if value.isdecimal() else words.get(value.lower(), value)
+        for name, _, value in pairs
+    }
 
 
 def load_plugins(plugins: list[Path] | None) -> None:

@@ -1,13 +1,19 @@
-"""Export the best models of a study, with a manifest of ranks, errors, cost and checksums."""
+"""Export the best models of a study, or those on its Pareto front, with a manifest of ranks,
+errors, cost and checksums.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from designspace.analysis.load_results import load_results
 from designspace.analysis.study_findings import BestModel, read_findings
+from designspace.analysis.trade_off import one_trade_off
+from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.export_model import Exported, ExportOptions, write_targets
 from designspace.export.manifest import write_manifest
+from designspace.export.target import Target
 from designspace.export.targets import find_target
 from designspace.io.atomic_write import make_folder
 from designspace.runs import Run
@@ -17,6 +23,10 @@ _ABOUT = (
     "error: top-1 in percent on the validation split after the last epoch; interval: Wilson's 95 % "
     "for that split's size. The best of many looks better than it is: the interval does not allow "
     "for the choice."
+)
+_FRONT = (
+    "rank: by cost; cost: in seconds or bytes where measured; frequency: share of the bootstrap "
+    "samples with this model on whose front it is."
 )
 
 
@@ -67,19 +77,111 @@ def export_best(
     options = ExportOptions(None, verify, outputs, nearest)
     models, run, name = best_models(study, count, population)
     data = None if run is None else run.data()
-    make_folder(out)
-    exports, entries = [], []
-    for best in models:
-        model = best.model.at(resolution, classes)
-        # The id is computed here, because one in a file could be a path.
-        folder = out / f"{best.rank:02d}-{best.model.body.id}"
-        exported = write_targets(model, libraries, folder, options)
-        exports.append(exported)
-        entry = {"rank": best.rank, "id": best.id, "index": best.index, "error": best.error}
-        measured = _interval(best.error, None if data is None else data.val_images)
-        entries.append({**entry, **measured, **exported.manifest_entry(out)})
     about = {"study": str(study), "population": name, "about": _ABOUT}
-    write_manifest(out, about, libraries, entries)
+    entries = [
+        {
+            **{"rank": best.rank, "id": best.id, "index": best.index, "error": best.error},
+            **_interval(best.error, None if data is None else data.val_images),
+        }
+        for best in models
+    ]
+    resized = [best.model.at(resolution, classes) for best in models]
+    return write_models(resized, entries, libraries, out, options, about)
+
+
+def export_pareto(
+    run: str | Path | Run,
+    targets: str | Sequence[str],
+    out: str | Path,
+    *,
+    against: str = "flops",
+    setting: Mapping[str, Any] | None = None,
+    verify: bool | None = None,
+    outputs: bool | None = None,
+    nearest: bool = False,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> list[Exported]:
+    """Export the models on a run's Pareto front of cost and error, and write manifest.json.
+
+    Args:
+        run: A run, or its folder.
+        targets: As of `Model.export`.
+        out: Folder; each model gets its own inside.
+        against: flops, params, acts; or latency, memory of a measured run.
+        setting: What a measured cost was measured on, where there are several settings, such as
+            {"device": "cpu", "batch": 1}.
+        verify: As of `Model.export`.
+        outputs: As of `Model.export`.
+        nearest: As of `Model.export`.
+        resolution: Input resolution in pixels; by default the run's.
+        classes: Number of classes; by default the run's.
+
+    Raises:
+        InputError: The folder is no run, two models lack a cost or an error, or several settings
+            were measured.
+
+    Example:
+        >>> import designspace as ds
+        >>> run = ds.sample("RegNetX@8", n=4, flops="180K:220K", out="results/front")
+        >>> for i in range(4):
+        ...     run.record(i, error=40 - run.to_frame()["flops"][i] / 1e4)
+        >>> len(ds.export_pareto(run, "pycls", "results/front-pycls"))
+        4
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    names = [targets] if isinstance(targets, str) else targets
+    libraries = [find_target(name) for name in dict.fromkeys(names)]
+    options = ExportOptions(None, verify, outputs, nearest)
+    trade_off = one_trade_off(load_results(run), against, setting)
+    (front,) = trade_off.populations
+    ids, data = run.population().ids, run.data()
+    entries = [
+        {
+            **{"rank": rank, "id": ids[index], "index": index, "error": error},
+            **_interval(error, None if data is None else data.val_images),
+            **{"cost": cost, "frequency": round(frequency, 3)},
+        }
+        for rank, (index, cost, error, frequency) in enumerate(
+            zip(
+                front.rows.tolist(),
+                front.costs.tolist(),
+                front.errors.tolist(),
+                front.frequency.tolist(),
+                strict=True,
+            ),
+            start=1,
+        )
+    ]
+    about = {
+        **{"study": str(run.path), "population": run.name, "against": against},
+        "setting": None if trade_off.setting is None else str(trade_off.setting),
+        "about": f"{_ABOUT} {_FRONT}",
+    }
+    models = [run.model(index).at(resolution, classes) for index in front.rows.tolist()]
+    return write_models(models, entries, libraries, Path(out), options, about)
+
+
+def write_models(
+    models: Sequence[Model],
+    entries: Sequence[Mapping[str, Any]],
+    libraries: Sequence[Target],
+    out: Path,
+    options: ExportOptions,
+    about: Mapping[str, Any],
+) -> list[Exported]:
+    """Export models, each to a folder named by its rank and id, and write their manifest."""
+    make_folder(out)
+    exports = []
+    for rank, model in enumerate(models, start=1):
+        # The id is computed here, because one in a file could be a path.
+        folder = out / f"{rank:02d}-{model.body.id}"
+        exports.append(write_targets(model, libraries, folder, options))
+    written = [
+        {**entry, **exported.manifest_entry(out)}
+        for entry, exported in zip(entries, exports, strict=True)
+    ]
+    write_manifest(out, about, libraries, written)
     return exports
 
 

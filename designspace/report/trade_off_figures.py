@@ -222,7 +222,6 @@ def _caption(trade_off: TradeOff, many: bool) -> str:
         f"cost, the same number for every population; band: 95 % for the whole line. Dots: the "
         "models on the front of the sample, open where less than half of the bootstrap samples "
         "keep them; a larger sample has a better front."
-        + (f" Measured on {trade_off.setting}." if trade_off.setting else "")
     )
 
 

@@ -42,8 +42,8 @@ class TradeOffRows:
     """The tables of one trade-off.
 
     Attributes:
-        title: The cost, and what it was measured on.
-        cost: The cost in words.
+        title: The cost in words.
+        setting: What it was measured on, or "".
         costs: The costs at which the table says what is reached.
         populations: One row each.
         pairs: Every two of them, with where one is shown to be better.
@@ -53,7 +53,7 @@ class TradeOffRows:
     """
 
     title: str
-    cost: str
+    setting: str
     costs: Sequence[str]
     populations: Sequence[PopulationRow]
     pairs: Sequence[tuple[TradeOffPair, str]]
@@ -69,8 +69,8 @@ class TradeOffRows:
         places = [round(share * (len(limits) - 1)) for share in _PLACES]
         setting = trade_off.setting
         return TradeOffRows(
-            title=trade_off.cost if setting is None else f"{trade_off.cost}: {setting}",
-            cost=trade_off.cost,
+            title=trade_off.cost,
+            setting="" if setting is None else f"Measured on {setting}.",
             costs=[trade_off.format(float(limits[place])) for place in places],
             populations=[
                 PopulationRow(

@@ -142,7 +142,7 @@ def test_the_page_has_figures_tables_and_csv(findings, tmp_path):
     index = write_report(findings, tmp_path, ("svg",))
     page = index.read_text()
     assert page.count('id="fig-trade_off_') == 2
-    assert "Error against latency: cpu (here), 1 thread, batch 1" in page
+    assert "Measured on cpu (here), 1 thread, batch 1" in page
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"trade_off_flops.svg", "trade_off_latency.svg"} <= names
     fronts = pd.read_csv(tmp_path / "tables/trade_off_fronts.csv")

@@ -5,11 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+import designspace as ds
 from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.arch.model_file import read_model, write_model
+from designspace.runs.measurements import MeasuredSetting, Measurement
 
 
 @pytest.fixture
@@ -102,6 +105,43 @@ def test_one_model_has_a_manifest_too(cli, tmp_path):
     assert f"manifest: {tmp_path / 'manifest.json'}" in outcome.out
 
 
+def test_the_front_of_a_run_with_a_manifest(study, cli, tmp_path):
+    run, _ = study
+    out = tmp_path / "front"
+    done = cli("export", run, "--pareto", "--against", "acts", "--to", "vissl", "--out", out)
+    assert done.code == 0, done.err
+    manifest = json.loads((out / "manifest.json").read_text())
+    models = manifest["models"]
+    assert manifest["against"] == "acts"
+    assert [m["rank"] for m in models] == [*range(1, len(models) + 1)]
+    assert [m["cost"] for m in models] == sorted(m["cost"] for m in models)
+    assert [m["error"] for m in models] == sorted((m["error"] for m in models), reverse=True)
+    frame = ds.load_run(run).to_frame()
+    for m in models:
+        better = (frame["acts"] <= m["cost"]) & (frame["error"] < m["error"])
+        assert not better.any()
+        assert (out / f"{m['rank']:02d}-{m['id']}" / "model.yaml").is_file()
+
+
+def test_measured_costs_of_several_settings_are_not_mixed(cli, refused, tmp_path):
+    run = ds.sample("RegNetX@8", n=4, flops="180K:220K", out=tmp_path / "run")
+    one = MeasuredSetting("cpu (here)", 1, 1, "fp32", "inference", False, 8, "2.6")
+    for i, model in enumerate(run):
+        run.record(i, error=40.0 - i)
+        body = (model.body.id, model.name, model.flops, model.params, model.acts, 4)
+        times = [(one, 0.001 + i / 1e4), (replace(one, batch=64), 0.005 - i / 1e3)]
+        run.append_measurements([Measurement(*body, s, t, t, t) for s, t in times])
+    words = ("export", run.path, "--pareto", "--against", "latency", "--out", tmp_path / "x")
+    message = refused(*words)
+    assert "batch 1, fp32" in message
+    assert "batch 64, fp32" in message
+    assert cli(*words, "--setting", "batch=64").code == 0
+    assert json.loads((tmp_path / "x/manifest.json").read_text())["models"][0]["index"] == 3
+    assert "no setting matches" in refused(*words, "--setting", "batch=8")
+    assert "did you mean batch" in refused(*words, "--setting", "bach=8")
+    assert "give pairs" in refused(*words, "--setting", "batch")
+
+
 def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
     run, folder = study
     for source in (run, folder):
@@ -153,6 +193,10 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
         (["m.yaml", "--best", "2"], "m.yaml is a file, not a run folder"),
         (["{run}", "--best", "0"], "count is 0"),
         (["{run}", "--best", "2", "--weights", "w.pth"], "fits one model"),
+        (["{run}", "--best", "2", "--pareto"], "exclude each other"),
+        (["{run}", "--pareto", "--against", "latency"], "must have been measured"),
+        (["{run}", "--pareto", "--against", "speed"], "known: flops, params, acts"),
+        (["m.yaml", "--pareto"], "m.yaml is a file, not a run folder"),
         (["{analysis}", "--best", "2", "--population", "b"], "no population 'b'"),
     ],
 )

@@ -80,9 +80,11 @@ def test_hypervolume_of_a_staircase():
 def planted(kind, n, rng):
     """Costs and errors of a space: one in which dearer models are better, or not, and so on."""
     x = rng.normal(0, 1, n)
-    costs = np.exp((0.02 if kind == "budget" else 0.7) * x)
-    if kind in ("independent", "budget"):
+    costs = np.exp(0.7 * x)
+    if kind == "independent":
         return costs, 30 + rng.gamma(2, 1.5, n)
+    if kind == "ties":
+        return np.exp(0.7 * np.round(2 * x) / 2), np.round(30 - 3 * x + rng.normal(0, 1, n))
     errors = 30 - 3 * x + (rng.gamma(1, 0.3, n) if kind == "strong" else rng.normal(0, 1, n))
     return costs, np.where(rng.random(n) < 0.1, 90.0, errors) if kind == "diverged" else errors
 
@@ -124,7 +126,7 @@ def coverage(kind, n, repeats, seed):
     return np.mean(hits, axis=0)
 
 
-KINDS = ("trade-off", "strong", "independent", "budget", "diverged")
+KINDS = ("trade-off", "strong", "independent", "ties", "diverged")
 
 
 def test_bands_and_intervals_cover_in_small_samples():
