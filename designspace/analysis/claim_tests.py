@@ -15,6 +15,7 @@ from designspace.stats.mean_difference import (
     difference_of_means,
     mean_of_pairs,
     sign_flip_test,
+    two_sided,
 )
 
 # With fewer models on either side, a claim about a parameter can't be tested.
@@ -23,13 +24,13 @@ MIN_GROUP = 4
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """An uncorrected test of a claim.
+    """An uncorrected test of a claim, by two methods: the claim needs both.
 
     Attributes:
         test: The test in words.
         estimate: What is estimated, with its 95 % interval.
         n: Models behind it.
-        p: p-value of the claim, or None where it can't be tested.
+        p: p-value of the claim by permutations or t, or None where it can't be tested.
         p_against: p-value of its opposite.
         p_bootstrap: As `p`, by the bootstrap-t.
         p_against_bootstrap: As `p_against`, by the bootstrap-t.
@@ -70,19 +71,15 @@ def within_margin(means: MeanDifference, margin: float, one_sided: bool) -> Clai
         claim, against, test = below, over, f"one-sided t test against +{margin:g} %"
     else:
         claim = max(below[0], above[0]), max(below[1], above[1])
-        against = _two_sided(over[0], under[0]), _two_sided(over[1], under[1])
+        against = two_sided(over[0], under[0]), two_sided(over[1], under[1])
         test = f"two one-sided t tests against ±{margin:g} %"
     return ClaimTest(test, means.estimate(), means.n, claim[0], against[0], claim[1], against[1])
-
-
-def _two_sided(p: float, other: float) -> float:
-    return min(1.0, 2 * min(p, other))
 
 
 def permutation_test(a: FloatArray, b: FloatArray, margin: float) -> float:
     """Return the two-sided p-value of equal means after subtracting the margin from the first.
 
-    Without a margin it is the number that the comparison of all pairs has.
+    Without a margin it is the number that the comparison of all pairs has, of up to 8 populations.
     """
     return compare_arrays(a - margin if margin else a, b, permutations=PERMUTATIONS).p_mean
 

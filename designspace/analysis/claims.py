@@ -23,7 +23,8 @@ A claims file is YAML:
         error: falls              # or rises, as the parameter grows
 
 `better` with a margin claims that the second is better by at least the margin. All claims of a file
-share one correction (Holm); each is checked by the bootstrap-t, and borderline where that differs.
+share one correction (Holm). A verdict needs two tests, the one that it names and the bootstrap-t;
+where one of them alone would give another, the claim is borderline.
 `n` states how many models of each population are judged, in sampled order: with fewer the claim is
 undecided, and later ones don't count. `power` is the probability, computed beforehand, of
 supporting the claim where it is true.
@@ -54,6 +55,8 @@ from designspace.stats.multiple_testing import holm
 _Name = Annotated[str, Field(coerce_numbers_to_str=True)]
 # Strict: neither yes nor "1".
 _Number = Annotated[float, Field(strict=True)]
+# p-values of a claim and of its opposite.
+_P = tuple[float, float]
 
 
 class _Claim(BaseModel):
@@ -142,12 +145,12 @@ class Claim:
             could be tested.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: p-value of the claim, with Holm's correction over all claims; None where it can't be
-            tested.
+        p: p-value of the claim, the larger of its two tests', with Holm's correction over all
+            claims; None where it can't be tested.
         p_against: p-value of the opposite, corrected likewise.
         n: Models behind it: of the first and the second, or the number of pairs or models.
-        p_bootstrap: As `p`, by the bootstrap-t, which holds its level for skewed errors too.
-        borderline: Whether the bootstrap-t gives another verdict.
+        p_bootstrap: As `p`, by the bootstrap-t alone.
+        borderline: Whether the two tests alone would give different verdicts.
     """
 
     claim: str
@@ -203,13 +206,13 @@ def judge_claims(
         _test(entry, by_name, f"claims: {path}: claims.{i}") for i, entry in enumerate(file.claims)
     ]
     tested = [test for test in tests if test.p is not None]
-    adjusted = zip(
-        holm([test.p or 0.0 for test in tested]),
-        holm([test.p_against for test in tested]),
-        holm([test.p_bootstrap for test in tested]),
-        holm([test.p_against_bootstrap for test in tested]),
-        strict=True,
-    )
+    named = [(test.p or 0.0, test.p_against) for test in tested]
+    bootstrap = [(test.p_bootstrap, test.p_against_bootstrap) for test in tested]
+    both = [
+        (max(one[0], two[0]), max(one[1], two[1]))
+        for one, two in zip(named, bootstrap, strict=True)
+    ]
+    adjusted = zip(*(_corrected(tests) for tests in (both, named, bootstrap)), strict=True)
     claims = [
         _judge(entry.claim, test, None if test.p is None else next(adjusted), file.alpha)
         for entry, test in zip(file.claims, tests, strict=True)
@@ -243,26 +246,29 @@ def _test(entry: _AnyClaim, by_name: dict[str, PopulationResults], where: str) -
     return replace(test, test=f"{second.name} against {first.name}: {test.test}")
 
 
-def _judge(
-    claim: str, test: ClaimTest, p: tuple[float, float, float, float] | None, alpha: float
-) -> Claim:
-    """Judge a claim by its corrected p-values: of it, against it, and both by the bootstrap-t."""
-    verdict: ClaimVerdict = "undecided"
-    check: ClaimVerdict = "undecided"
+def _corrected(tests: Sequence[_P]) -> list[_P]:
+    """Correct p-values of claims, and those of their opposites, for their number."""
+    of, against = zip(*tests, strict=True) if tests else ((), ())
+    return list(zip(holm(of), holm(against), strict=True))
+
+
+def _judge(claim: str, test: ClaimTest, p: tuple[_P, _P, _P] | None, alpha: float) -> Claim:
+    """Judge a claim by its corrected p-values: of both tests, and of each alone."""
+    verdicts: list[ClaimVerdict] = ["undecided"] * 3
     if p is not None:
-        verdict, check = _verdict(p[0], p[1], alpha), _verdict(p[2], p[3], alpha)
+        verdicts = [_verdict(*one, alpha) for one in p]
     return Claim(
         claim=claim,
         test=test.test,
-        verdict=verdict,
+        verdict=verdicts[0],
         estimate=test.estimate.value,
         low=test.estimate.low,
         high=test.estimate.high,
-        p=p and p[0],
-        p_against=p and p[1],
+        p=p and p[0][0],
+        p_against=p and p[0][1],
         n=test.n,
-        p_bootstrap=p and p[2],
-        borderline=verdict != check,
+        p_bootstrap=p and p[2][0],
+        borderline=verdicts[1] != verdicts[2],
     )
 
 

@@ -10,6 +10,8 @@ from designspace.stats.arrays import BoolArray, FloatArray
 from designspace.stats.intervals import Estimate
 
 _REPEATS = 2000
+# About this many counts of redrawn images are held at a time.
+_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,50 @@ class ImageComparison:
         model_std: Standard error from the draw of the models alone, percent.
         image_std: Standard error from the draw of the images alone: the variance of the split.
         images: Number of images.
+        n: Number of models of the first and of the second.
+        best: The best model of each compared; as they are the best of many, of these two alone.
     """
 
     difference: Estimate
     model_std: float
     image_std: float
     images: int
+    n: tuple[int, int]
+    best: McNemar
+
+
+class ImageErrors:
+    """The errors of a population's models on single images, and on redrawn images.
+
+    Attributes:
+        wrong: Which images each model classifies wrongly, (models, images).
+    """
+
+    def __init__(self, correct: Mapping[int, BoolArray]) -> None:
+        """Take the correct images of each model, as `read_correct` returns them."""
+        self.wrong: BoolArray = ~np.stack(list(correct.values()))
+        self._redrawn: FloatArray | None = None
+
+    @property
+    def best(self) -> BoolArray:
+        """The correct images of the model with the fewest errors, (images,)."""
+        return np.asarray(~self.wrong[self.wrong.sum(axis=1).argmin()], dtype=bool)
+
+    @property
+    def redrawn(self) -> FloatArray:
+        """Number of errors of each model on redrawn images, the same for every population with as
+        many images, (repeats, models)."""
+        if self._redrawn is None:
+            models, images = self.wrong.shape
+            rng, rows = np.random.default_rng(0), max(1, _CHUNK // images)
+            columns = self.wrong.T.astype(np.float64)
+            self._redrawn = np.empty((_REPEATS, models))
+            for start in range(0, _REPEATS, rows):
+                count = min(rows, _REPEATS - start)
+                times = rng.multinomial(images, np.full(images, 1 / images), count)
+                # Whole numbers, so that the sums are exact in any order.
+                self._redrawn[start : start + count] = times @ columns
+        return self._redrawn
 
 
 def mcnemar(first: BoolArray, second: BoolArray) -> McNemar:
@@ -78,33 +118,38 @@ def compare_on_images(
     Raises:
         InputError: A population has fewer than two models, or the images differ in number.
     """
-    a, b = (_wrong(one, name) for one, name in ((first, "first"), (second, "second")))
+    for name, one in (("first", first), ("second", second)):
+        if len(one) < 2:
+            raise InputError(f"{name} has {len(one)} models with results of single images", name)
+    return compare_image_errors(ImageErrors(first), ImageErrors(second), level)
+
+
+def compare_image_errors(
+    first: ImageErrors, second: ImageErrors, level: float = 0.95
+) -> ImageComparison:
+    """Compare two populations of at least two models each; see `compare_on_images`."""
+    a, b = first.wrong, second.wrong
     if a.shape[1] != b.shape[1]:
         raise InputError(f"first and second have {a.shape[1]} and {b.shape[1]} images")
-    rng, images = np.random.default_rng(0), a.shape[1]
-    by_image = b.mean(axis=0) - a.mean(axis=0)
-    value = float(by_image.mean())
-    weights = rng.multinomial(images, np.full(images, 1 / images), _REPEATS) / images
-    drawn = np.empty(_REPEATS)
-    for i, weight in enumerate(weights):
-        drawn[i] = _redrawn(b @ weight, rng) - _redrawn(a @ weight, rng)
+    rng, images = np.random.default_rng(1), a.shape[1]
+    by_image = 100 * (b.mean(axis=0) - a.mean(axis=0))
+    value = 100 * (b.mean() - a.mean())
+    drawn = 100 * (_redraw_models(second, rng) - _redraw_models(first, rng))
     # Redrawing both adds the interaction of models and images once too often: conservative.
     low, high = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2))
-    models = sum(float(x.mean(axis=1).var(ddof=1)) / len(x) for x in (a, b))
+    models = sum(float((100 * x.mean(axis=1)).var(ddof=1)) / len(x) for x in (a, b))
     return ImageComparison(
-        difference=Estimate(value, float(low), float(high)),
+        difference=Estimate(float(value), float(low), float(high)),
         model_std=float(np.sqrt(models)),
-        image_std=float(by_image.std(ddof=1) / np.sqrt(images)),
+        image_std=float(by_image.std(ddof=1) / np.sqrt(images)) if images > 1 else 0.0,
         images=images,
+        n=(len(a), len(b)),
+        best=mcnemar(first.best, second.best),
     )
 
 
-def _wrong(correct: Mapping[int, BoolArray], name: str) -> FloatArray:
-    """Percent of error of each model on each image, 0 or 100, (models, images)."""
-    if len(correct) < 2:
-        raise InputError(f"{name} has {len(correct)} models with results of single images", name)
-    return np.asarray(100.0 * ~np.stack(list(correct.values())), dtype=np.float64)
-
-
-def _redrawn(errors: FloatArray, rng: np.random.Generator) -> float:
-    return float(errors[rng.integers(0, len(errors), len(errors))].mean())
+def _redraw_models(errors: ImageErrors, rng: np.random.Generator) -> FloatArray:
+    """Mean error of redrawn models on redrawn images, (repeats,)."""
+    models, images = errors.wrong.shape
+    times = rng.multinomial(models, np.full(models, 1 / models), _REPEATS)
+    return np.asarray((times * errors.redrawn).sum(axis=1) / (models * images))

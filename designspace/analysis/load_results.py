@@ -16,6 +16,7 @@ from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
+from designspace.runs.image_results import read_correct
 from designspace.runs.measurements import MeasuredSetting, measured_columns, settings_of
 from designspace.stats.arrays import FloatArray
 
@@ -75,6 +76,7 @@ def load_results(
         provenance=_provenance(source, space, trials),
         resolution=population.skeleton.resolution,
         measured=_measured(source, population.ids),
+        correct=read_correct(source.path, trials),
     )
     return results if first is None else results.first(first)
 
@@ -166,6 +168,7 @@ def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> P
         reasons=_reasons(trials),
         notes=tuple(str(space[key]) for key in ("reason",) if space.get(key)),
         val_images=0 if data is None else data.val_images,
+        content="" if data is None else data.content,
     )
 
 

@@ -116,10 +116,12 @@ def _noisy(populations: Sequence[PopulationFindings]) -> list[str]:
     std = _range([p.std for p, _ in noisy], ".1f")
     names = [p.name for p, _ in noisy]
     of = _and(names) if len(names) <= _MOST_PAIRS else f"{len(names)} populations"
+    paired = [noise.paired.difference_std for _, noise in noisy if noise.paired]
+    between = f" (±{_range([1.96 * one for one in paired], '.1f')} between two)" if paired else ""
     return [
         f"Part of the spread between models is noise of the validation images ({of}): "
-        f"{images} images, ±{width} points per model, against a standard deviation of {std} "
-        "between models."
+        f"{images} images, ±{width} points per model{between}, against a standard deviation of "
+        f"{std} between models."
     ]
 
 
@@ -229,7 +231,20 @@ def _comparisons(findings: Findings) -> list[str]:
     ]
     if undecided:
         sentences.append(f"Undecided with these numbers of models: {_and(undecided)}.")
-    return [*sentences, *_stopped(findings, pairs), *_explained(pairs)]
+    return [*sentences, *_on_images(pairs), *_stopped(findings, pairs), *_explained(pairs)]
+
+
+def _on_images(pairs: Sequence[PairComparison]) -> list[str]:
+    """What the differences are where not only models but also the images are redrawn."""
+    known = [(pair, pair.on_images) for pair in pairs if pair.on_images is not None]
+    if not known:
+        return []
+    images = _range([found.images for _, found in known], "d")
+    shown = [
+        f"{pair.second} against {pair.first} {interval_text(found.difference)}"
+        for pair, found in known
+    ]
+    return [f"With the draw of the {images} validation images as well: {_and(shown)}."]
 
 
 def _stopped(findings: Findings, pairs: Sequence[PairComparison]) -> list[str]:
@@ -280,7 +295,7 @@ def _claims(findings: Findings) -> list[str]:
     totals = _and([f"{len(texts)} {verdict}" for verdict, texts in by_verdict.items()])
     sentence = f"Of the {len(claims)} claims made beforehand: {totals}."
     if borderline := [claim.claim for claim in claims if claim.borderline]:
-        sentence += f" Borderline, as the bootstrap-t disagrees: {'; '.join(borderline)}."
+        sentence += f" Borderline, as their two tests disagree: {'; '.join(borderline)}."
     if by_verdict["contradicted"]:
         sentence += f" Contradicted: {'; '.join(by_verdict['contradicted'])}."
     return [sentence]

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
 
+from designspace.analysis.compare_images import (
+    ImageComparison,
+    ImageErrors,
+    compare_image_errors,
+)
 from designspace.analysis.equal_cost import (
     ControlledDifference,
     controlled_differences,
@@ -18,16 +23,19 @@ from designspace.stats.edf import Edf
 from designspace.stats.edf_bands import EdfDifference, edf_difference
 from designspace.stats.equivalence import Equivalence, equivalent
 from designspace.stats.intervals import Estimate
+from designspace.stats.mean_difference import difference_of_means
 from designspace.stats.multiple_testing import holm
 from designspace.stats.power import detectable_difference, models_for_difference
 from designspace.stats.sequential import SequentialComparison, compare_sequentially
 
 DEFAULT_MARGIN = 1.0
 # With more populations than this, each is only compared with its predecessor.
-MAX_FOR_ALL_PAIRS = 8
+MAX_FOR_ALL_PAIRS = 16
 _ALPHA = 0.05
-# Smallest p-value 0.0005: after Holm's correction over 28 pairs, 0.014.
-PERMUTATIONS = 1999
+# Smallest p-values 0.0005 and 0.0002: after Holm's correction over 28 and 120 pairs, 0.014 and
+# 0.024.
+PERMUTATIONS, _MORE_PERMUTATIONS = 1999, 4999
+_MANY_PAIRS = 28
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 ClaimVerdict = Literal["supported", "contradicted", "undecided"]
 
@@ -45,9 +53,11 @@ class PairComparison:
         unequal: Costs whose medians differ by more than a quarter: the verdict may be about size.
         controls: The difference with multiply-adds, parameters, activations, depth or last width
             held fixed, as far as they are known.
-        p: p-value of equal means, after Holm's correction over all pairs of the study.
-        p_equivalent: p-value of a difference beyond the margin, corrected likewise.
-        p_different: p-value of a difference within the margin, corrected likewise.
+        p: p-value of equal means, the larger of permutation test and bootstrap-t, after Holm's
+            correction over all pairs of the study.
+        p_equivalent: p-value of a difference beyond the margin, the larger of t and bootstrap-t,
+            corrected likewise.
+        p_different: p-value of a difference within the margin, likewise.
         verdict: `better` or `worse` where the means differ, else `equivalent` where they are shown
             to lie within the margin, else `undecided`.
         sequential: The comparison that stays valid under optional stopping.
@@ -55,6 +65,8 @@ class PairComparison:
             power.
         models_needed: Models of each that detect a difference as large as the margin with 80 %
             power, or None where that is out of reach.
+        on_images: The difference over draws of models and of images, where both runs kept the
+            results of the same single images, else None.
     """
 
     first: str
@@ -71,6 +83,7 @@ class PairComparison:
     sequential: SequentialComparison
     detectable_difference: float
     models_needed: int | None
+    on_images: ImageComparison | None = None
 
     @property
     def better(self) -> ClaimVerdict:
@@ -126,6 +139,9 @@ def compare_pairs(
 ) -> tuple[PairComparison, ...]:
     """Compare all pairs of populations that have two or more counted models each.
 
+    Of more than 16 populations, each is compared with its predecessor alone: of hundreds of pairs,
+    corrected for their number, hardly any would be decided.
+
     "Better" and "equivalent" are two families, each at 5 %: together at most 10 %.
 
     Args:
@@ -137,11 +153,15 @@ def compare_pairs(
     pairs = list(combinations(usable, 2) if all_pairs else pairwise(usable))
     errors = [(first.counted_errors, second.counted_errors) for first, second in pairs]
     edfs = [(Edf.from_errors(a), Edf.from_errors(b)) for a, b in errors]
-    compared = [compare_arrays(*pair, permutations=PERMUTATIONS) for pair in errors]
+    permutations = PERMUTATIONS if len(pairs) <= _MANY_PAIRS else _MORE_PERMUTATIONS
+    compared = [compare_arrays(*pair, permutations=permutations) for pair in errors]
     margins = [equivalent(*pair, margin) for pair in errors]
-    p = holm([comparison.p_mean for comparison in compared])
-    p_equivalent = holm([equivalence.p for equivalence in margins])
-    p_different = holm([equivalence.p_different for equivalence in margins])
+    images = _image_errors(usable)
+    means = [difference_of_means(*pair) for pair in errors]
+    both = zip(compared, means, strict=True)
+    p = holm([max(comparison.p_mean, one.p_zero_bootstrap()) for comparison, one in both])
+    p_equivalent = holm([one.p_within(margin) for one in means])
+    p_different = holm([one.p_beyond(margin) for one in means])
     return tuple(
         PairComparison(
             first=first.name,
@@ -158,9 +178,27 @@ def compare_pairs(
             sequential=compare_sequentially(*errors[i]),
             detectable_difference=detectable_difference(_sd(errors[i]), min(map(len, errors[i]))),
             models_needed=_models_needed(margin, errors[i]),
+            on_images=_on_images(first, second, images),
         )
         for i, (first, second) in enumerate(pairs)
     )
+
+
+def _image_errors(populations: Sequence[PopulationResults]) -> dict[str, ImageErrors]:
+    """Results of single images of the populations that have them, by name."""
+    images = {results.name: results.counted_images for results in populations}
+    return {name: ImageErrors(correct) for name, correct in images.items() if len(correct) > 1}
+
+
+def _on_images(
+    first: PopulationResults, second: PopulationResults, images: dict[str, ImageErrors]
+) -> ImageComparison | None:
+    if not {first.name, second.name} <= images.keys():
+        return None
+    one, two = first.provenance, second.provenance
+    if not one.content or (one.content, one.splits) != (two.content, two.splits):
+        return None
+    return compare_image_errors(images[first.name], images[second.name])
 
 
 def _sd(pair: tuple[FloatArray, FloatArray]) -> tuple[float, float]:

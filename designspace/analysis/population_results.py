@@ -31,6 +31,7 @@ class Provenance:
         reasons: Why trials failed or diverged, as "state: reason", with their number, descending.
         notes: Further notes for the reader, such as the source of an import.
         val_images: Number of images that each error was measured on; 0 is unknown.
+        content: Hash of the images and labels, or empty.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Provenance:
     reasons: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     val_images: int = 0
+    content: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,8 @@ class PopulationResults:
         described: Which models the bodies are of, (n,); None is all. Others have a placeholder.
         measured: Columns of measured costs by setting: latency (seconds), memory (bytes) and noisy
             (0 or 1), each (n,), NaN where a model was not measured.
+        correct: Which validation images a model classified correctly, (images,), by its index, as
+            far as the run kept them.
     """
 
     name: str
@@ -85,6 +89,7 @@ class PopulationResults:
     resolution: int | None = None
     described: BoolArray | None = None
     measured: Mapping[MeasuredSetting, Mapping[str, FloatArray]] = field(default_factory=dict)
+    correct: Mapping[int, BoolArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.errors)
@@ -98,6 +103,11 @@ class PopulationResults:
     def counted_errors(self) -> FloatArray:
         """Errors of the counted models, in sampled order."""
         return self.errors[self.counted]
+
+    @property
+    def counted_images(self) -> dict[int, BoolArray]:
+        """Correct images of the counted models, as far as the run kept them."""
+        return {index: bits for index, bits in self.correct.items() if self.counted[index]}
 
     def counted_parameters(self, varying: bool = False) -> dict[str, FloatArray]:
         """Return each parameter over the counted models; with `varying`, only those that vary."""
@@ -133,6 +143,7 @@ class PopulationResults:
             regnets=None if self.regnets is None else self.regnets.take(rows),
             counted=self.counted[rows],
             described=None if self.described is None else self.described[rows],
+            correct={index: bits for index, bits in self.correct.items() if index < n},
             provenance=replace(self.provenance, sample=sample),
             measured={
                 setting: {name: values[rows] for name, values in columns.items()}

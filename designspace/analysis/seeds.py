@@ -83,6 +83,7 @@ def _merge(group: Sequence[PopulationResults]) -> tuple[PopulationResults, Seeds
         errors=means,
         states=states,
         counted=counted_models(states, means, all_finished=not set_aside),
+        correct={},
     )
     variances = repeatability(complete) if len(complete) > 1 else None
     return pooled, Seeds(tuple(results.name for results in group), errors, variances)

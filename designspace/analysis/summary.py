@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
+from designspace.analysis.image_noise import ImageNoise
 from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.pairwise import PairComparison
@@ -178,12 +179,17 @@ def _population(p: PopulationFindings) -> Population:
             "band_half_width": p.band.half_width,
             "flops": p.flops_range,
             "path": results.provenance.path,
-            "noise": p.noise,
+            "noise": None if p.noise is None else _noise(p.noise),
             "controls": p.controls,
             "at_equal_cost": p.at_equal_cost,
             "seeds": p.seeds,
         }
     )
+
+
+def _noise(noise: ImageNoise) -> dict[str, Any]:
+    """The numbers of an `ImageNoise`; those of single images only where there are some."""
+    return {key: value for key, value in vars(noise).items() if value is not None}
 
 
 def _pair(pair: PairComparison) -> Pair:
@@ -206,6 +212,7 @@ def _pair(pair: PairComparison) -> Pair:
             "unequal": pair.unequal,
             "controls": pair.controls,
             "dominance": pair.edf_difference.regions,
+            **({"on_images": pair.on_images} if pair.on_images else {}),
         }
     )
 

@@ -46,12 +46,22 @@ class ControlShare(_Record):
     importance: Interval
 
 
+class PairedNoise(_Record):
+    """The noise of errors as estimated from single images, which all models share."""
+
+    models: int
+    difference_std: float = Field(description="of the difference of two models, over draws")
+    mean_std: float = Field(description="of the mean of all models, over draws of images")
+    like_best: int = Field(description="models that McNemar's test does not separate from the best")
+
+
 class Noise(_Record):
     """Noise of errors that are measured on a number of images."""
 
     images: int
     std: float = Field(description="of one model's error over draws of images, percent")
-    share: float = Field(description="its variance over that between the models")
+    share: float = Field(description="of the variance between the models that can be noise")
+    paired: PairedNoise | None = Field(default=None, description="from single images")
 
 
 class Seeds(_Record):
@@ -152,6 +162,26 @@ class Controlled(_Record):
     explains: bool = Field(description="held fixed, the difference is not shown")
 
 
+class BestModels(_Record):
+    """The best model of each of two populations on the same images (McNemar's test)."""
+
+    only_first: int
+    only_second: int
+    difference: float
+    p: float
+
+
+class OnImages(_Record):
+    """A difference of mean errors over draws of both models and images."""
+
+    difference: Interval
+    model_std: float
+    image_std: float = Field(description="from the draw of the images alone")
+    images: int
+    n: tuple[int, int]
+    best: BestModels
+
+
 class Pair(_Record):
     """Two populations compared."""
 
@@ -173,10 +203,10 @@ class Pair(_Record):
     p_mean: float
     p_median: float
     p_minimum: float
-    p_mean_holm: float
+    p_mean_holm: float = Field(description="larger of permutations and bootstrap-t, Holm over all")
     margin: float
-    p_equivalent: float
-    p_equivalent_holm: float
+    p_equivalent: float = Field(description="by t, of this pair alone")
+    p_equivalent_holm: float = Field(description="larger of t and bootstrap-t, Holm over all pairs")
     p_different_holm: float = Field(description='against "they differ by less than the margin"')
     difference_seen: float = Field(description="difference detected with 80 % power at this n")
     models_needed: int | None = Field(description="of each, to detect the margin with 80 % power")
@@ -189,6 +219,9 @@ class Pair(_Record):
     )
     dominance: list[Dominance] = Field(
         default=[], description="where the simultaneous band of the EDFs' difference excludes zero"
+    )
+    on_images: OnImages | None = Field(
+        default=None, description="with the images redrawn, too; where their results are kept"
     )
 
 
@@ -233,11 +266,13 @@ class ClaimRecord(_Record):
     estimate: Finite = Field(description="difference of means, or a trend's rank correlation")
     low: Finite
     high: Finite
-    p: float | None = Field(description="Holm over all claims; null where it can't be tested")
+    p: float | None = Field(
+        description="larger of its two tests', Holm over all claims; null where it can't be tested"
+    )
     p_against: float | None
     n: tuple[int, ...]
-    p_bootstrap: float | None = Field(default=None, description="by the bootstrap-t")
-    borderline: bool = Field(default=False, description="the bootstrap-t gives another verdict")
+    p_bootstrap: float | None = Field(default=None, description="by the bootstrap-t alone")
+    borderline: bool = Field(default=False, description="its two tests alone would differ")
 
 
 class FittedModel(_Record):

@@ -72,6 +72,13 @@ def train(
         bool | None,
         typer.Option("--exact/--no-exact", help="On CUDA, use deterministic algorithms; slower."),
     ] = None,
+    image_results: Annotated[
+        bool | None,
+        typer.Option(
+            "--image-results/--no-image-results",
+            help="Keep which validation images each model got right; by default up to 50,000.",
+        ),
+    ] = None,
     download: Download = False,
     cache: Cache = None,
     tensorboard: Annotated[
@@ -88,8 +95,8 @@ def train(
     """Train every model of one or more runs that has no trial yet, by the same recipe.
 
     Interrupt it at any time: the same command resumes, within a trial too. Run again, it needs no
-    options: data, recipe, split, seed, precision, device, time limit, compile and exact are those
-    of the last time. Several runs take turns, so
+    options: data, recipe, split, seed, precision, device, time limit, compile, exact and
+    image results are those of the last time. Several runs take turns, so
     that whenever you stop, all are equally far. Exits with 1 if every model of a run failed.
 
     Examples:
@@ -130,6 +137,7 @@ def train(
         time_limit=time_limit,
         compile=compile,
         exact=exact,
+        image_results=image_results,
         download=download,
         cache=cache,
         tensorboard=tensorboard,

@@ -12,7 +12,7 @@ from torch.nn import functional
 from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
-from designspace.training.accuracy import count_correct
+from designspace.training.accuracy import correct_images
 from designspace.training.lr_schedule import step_decay, warmup_cosine
 
 # Called with epochs done, epochs in all, and seconds left.
@@ -89,8 +89,8 @@ def validation_accuracy(
 ) -> float:
     """Return the accuracy of a trained network on the validation images, in percent."""
     precision = torch.autocast(device.type, dtype=autocast, enabled=autocast is not None)
-    correct, total_images = count_correct(network, batches, precision)
-    return 100.0 * correct / total_images
+    correct = correct_images(network, batches, precision)
+    return 100.0 * int(correct.sum()) / len(correct)
 
 
 def train_network(

@@ -23,6 +23,7 @@ from designspace.stats.best_of_k import BestOfK
 from designspace.stats.bootstrap import BootstrapInterval
 from designspace.stats.edf import Band, Edf
 from designspace.stats.edf_bands import EdfDifference
+from designspace.stats.intervals import Estimate
 
 # An EDF is drawn with at most this many levels, finer than any screen.
 _LEVELS = 2000
@@ -306,13 +307,23 @@ def draw_edf_difference(
 
 
 def draw_importance(
-    ax: Axes, trends: Sequence[ParameterTrend], *, title: str = "", color: str
+    ax: Axes,
+    shares: Sequence[tuple[str, Estimate]],
+    controls: Sequence[tuple[str, Estimate]] = (),
+    *,
+    title: str = "",
+    color: str,
 ) -> None:
-    """Draw how much of the error's variation each parameter explains, the most first."""
-    for row, trend in enumerate(trends):
-        share = trend.importance
-        _draw_interval(ax, row, share.low, share.value, share.high, color, "o")
-    _label_rows(ax, [trend.name for trend in trends])
+    """Draw how much of the error's variation each parameter explains, and each control below."""
+    for row, (_, share) in enumerate([*shares, *controls]):
+        tint = color if row < len(shares) else INK
+        _draw_interval(ax, row, share.low, share.value, share.high, tint, "o")
+        if row >= len(shares):
+            ax.lines[-2].set_linewidth(0.9)
+            ax.lines[-1].set_markerfacecolor(GROUND)
+    if controls and shares:
+        ax.axhline(len(shares) - 0.5, color=FAINT, linewidth=0.9)
+    _label_rows(ax, [name for name, _ in [*shares, *controls]])
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

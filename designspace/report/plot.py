@@ -212,11 +212,13 @@ def plot_importance(
     style: Style = "screen",
 ) -> Axes:
     """Plot the share of the error's variation that each of the `most` important parameters explains
-    on its own.
+    on its own, and below it that of size and shape alone.
     """
     options = _titled(data, label, color)
     with _axes(ax, style) as (axes, _):
-        draw.draw_importance(axes, data.trends[:most], **options)
+        shares = [(trend.name, trend.importance) for trend in data.trends[:most]]
+        controls = [(one.control, one.importance) for one in data.controls]
+        draw.draw_importance(axes, shares, controls, **options)
     return axes
 
 

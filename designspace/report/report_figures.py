@@ -89,8 +89,11 @@ def _keys(findings: Findings) -> list[str]:
 
 
 def _label(name: str) -> str:
-    """A name as it fits into a legend; captions and tables have it whole."""
-    return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
+    """A name as it fits into a legend, with its end, as names often differ there."""
+    if len(name) <= _LABEL:
+        return name
+    half = _LABEL // 2
+    return f"{name[: _LABEL - half - 1]}…{name[-half:]}"
 
 
 def _draw_edfs(
@@ -275,26 +278,28 @@ def _edf_differences_figure(pairs: Sequence[PairComparison], errors: tuple[float
 
 def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
     shown = [(i, p) for i, p in enumerate(populations) if p.trends]
-    most = max(min(_SHOWN, len(p.trends)) for _, p in shown)
-    panels = tuple(
-        Panel(
-            partial(
-                draw.draw_importance,
-                trends=p.trends[:_SHOWN],
-                title=_label(p.name),
-                color=color(index),
-            ),
-            f"{p.name}, variation of the error explained: "
-            + ", ".join(f"{t.name} {t.importance.value:.0%}" for t in p.trends[:_SHOWN]),
+    most = max(min(_SHOWN, len(p.trends)) + len(p.controls) for _, p in shown)
+    panels = []
+    for index, p in shown:
+        shares = [(t.name, t.importance) for t in p.trends[:_SHOWN]]
+        controls = [(one.control, one.importance) for one in p.controls]
+        drawing = partial(
+            draw.draw_importance,
+            shares=shares,
+            controls=controls,
+            title=_label(p.name),
+            color=color(index),
         )
-        for index, p in shown
-    )
+        alt = ", ".join(f"{name} {share.value:.0%}" for name, share in [*shares, *controls])
+        panels.append(Panel(drawing, f"{p.name}, variation of the error explained: {alt}"))
     caption = (
         "Share of the variation of the error (of its rank) that each leading parameter explains on "
-        "its own: means of bins, corrected for their number, with 95 % bootstrap intervals."
+        "its own: means of bins, corrected for their number, with 95 % bootstrap intervals. Below "
+        "the line, hollow, the same for size and shape: a parameter that explains no more than one "
+        "of these may be that in disguise."
     )
     size = (3.4, 0.8 + 0.17 * most)
-    return Figure("importance", "importance", caption, panels, size, 3)
+    return Figure("importance", "importance", caption, tuple(panels), size, 3, left=0.96)
 
 
 def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:

@@ -19,12 +19,15 @@ class Execution:
         exact: On CUDA, use deterministic algorithms.
         compile: Use torch.compile.
         time_limit: Seconds that a trial may train, or None.
+        image_results: Keep which validation images each model classified correctly; None by their
+            number.
     """
 
     device: str = "auto"
     exact: bool = False
     compile: bool = False
     time_limit: float | None = Field(default=None, gt=0)
+    image_results: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: the options that differ from their defaults."""

@@ -8,6 +8,7 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.text_files import read_text
+from designspace.runs.image_results import append_correct, read_correct
 from designspace.runs.run import Run
 from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState
 
@@ -74,6 +75,7 @@ def _join(sources: list[Run], out: Run) -> Merged:
                 # Kept in the journal, where the first one counts.
                 differing.add(trial.index)
                 added.append(trial)
+    _join_images(sources, out, list(current.values()))
     out.append_trials(added)
     _join_measurements(sources, out)
     n = len(out.population())
@@ -97,6 +99,17 @@ def copy_measurements(models: Sequence[Model], run: Run) -> None:
         run.append_measurements(
             [m for m in measurements if m.key[:2] in keys and m.key not in known]
         )
+
+
+def _join_images(sources: list[Run], out: Run, trials: list[Trial]) -> None:
+    """Append the results of single images of `trials` that the folder does not have yet."""
+    kept = set(read_correct(out.path, trials))
+    for source in sources:
+        images = read_correct(source.path, trials)
+        added = images.keys() - kept
+        if added:
+            append_correct(out.path, [(t, images[t.index]) for t in trials if t.index in added])
+            kept |= added
 
 
 def _result(trial: Trial) -> tuple[object, ...]:

@@ -48,6 +48,7 @@ _OURS = (
     "recipe.yaml",
     "trials.jsonl",
     MEASUREMENTS_FILE,
+    "correct.jsonl",
     "checkpoints",
     "running.json",
     "tensorboard",

@@ -168,8 +168,9 @@ def mean_sequence(x: FloatArray, level: float = 0.95) -> ConfidenceSequence:
         B = r^(-1/2) [(1 + t^2 / nu) / (1 + t^2 / (nu r))]^((nu + 1) / 2).
 
     The sequence holds the means at which B stays below 1 / alpha. For other distributions its level
-    is that of t intervals, approximate, so it begins at twenty observations; against
-    strong skewness (exponential errors on one side only) it still errs in up to 8 %.
+    is that of t intervals, approximate, so it begins at twenty observations. At a level of 95 % it
+    misses the mean of exponential observations in 8 % of sequences (of 100, 500 and 2,000), that of
+    exponential minus normal ones in 5 % (1,500 simulations each).
 
     Args:
         x: Independent observations, in the order in which they were made, (n,).

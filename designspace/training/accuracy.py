@@ -1,18 +1,22 @@
-"""Top-1 accuracy of a network on the validation images."""
+"""Which validation images a network classifies correctly."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from designspace.data.batches import Batches
 
+BoolArray = NDArray[np.bool_]
+
 
 @torch.inference_mode()
-def count_correct(
+def correct_images(
     network: nn.Module, batches: Batches, precision: AbstractContextManager[Any] | None = None
-) -> tuple[int, int]:
+) -> BoolArray:
     """Classify all validation images in evaluation mode.
 
     Args:
@@ -21,12 +25,9 @@ def count_correct(
         precision: An autocast context, or None for float32.
 
     Returns:
-        Correctly classified images, and validation images in all.
+        Which images are classified correctly, (images,).
     """
     network.eval()
-    correct = None
     with precision or nullcontext():
-        for images, labels in batches.validation():
-            hits = (network(images).argmax(1) == labels).sum()
-            correct = hits if correct is None else correct + hits
-    return (0 if correct is None else int(correct)), batches.validation_size
+        hits = [network(images).argmax(1) == labels for images, labels in batches.validation()]
+    return np.asarray(torch.cat(hits).cpu().numpy(), dtype=bool)

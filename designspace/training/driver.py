@@ -14,8 +14,9 @@ from designspace.data.prepare import DecodingObserver
 from designspace.errors import InputError
 from designspace.runs import Run, Trial, TrialState
 from designspace.runs.heartbeat import Heartbeat
+from designspace.runs.image_results import append_correct
 from designspace.training.loky_workers import TaskResult, Workers
-from designspace.training.trial_task import Failure, TrialTask
+from designspace.training.trial_task import Failure, Outcome, TrialTask
 
 # The last try of a trial whose workers died is alone.
 _MAX_TRIES = 3
@@ -203,20 +204,20 @@ class Driver:
                 self._killed.add(task.position)
                 self._workers.kill(task)
 
-    def _take(self, results: list[TaskResult]) -> list[tuple[TrialTask, Trial]]:
+    def _take(self, results: list[TaskResult]) -> list[tuple[TrialTask, Outcome]]:
         finished = []
         for result in results:
             del self._running[result.task.position]
             self._deadlines.pop(result.task.position, None)
             alone, self._exclusive = self._exclusive, False
-            trial = self._finish_or_retry(result, alone)
-            if trial is not None:
+            outcome = self._finish_or_retry(result, alone)
+            if outcome is not None:
                 self._suspects.discard(result.task.position)
-                finished.append((result.task, trial))
+                finished.append((result.task, outcome))
         return finished
 
-    def _finish_or_retry(self, result: TaskResult, alone: bool) -> Trial | None:
-        """Return the finished trial, or None to retry."""
+    def _finish_or_retry(self, result: TaskResult, alone: bool) -> Outcome | None:
+        """Return the outcome of the finished trial, or None to retry."""
         task, outcome = result.task, result.outcome
         if result.note:
             self._observer.note(result.note)
@@ -234,7 +235,7 @@ class Driver:
                 self._alone.append(task)
                 return None
             if outcome.failure is not Failure.DEVICE_ERROR:
-                return outcome.trial
+                return outcome
             death = f"its device failed ({outcome.trial.reason})"
         if task.position in self._killed:
             return _failed(
@@ -269,20 +270,31 @@ class Driver:
         self._waiting.extendleft(reversed(others))
         self._suspects.clear()
 
-    def _write(self, finished: list[tuple[TrialTask, Trial]]) -> bool:
+    def _write(self, finished: list[tuple[TrialTask, Outcome]]) -> bool:
         """Write the journals and notify the observer; return whether there was a trial."""
         for run_index, tally in enumerate(self._tallies):
-            trials = [trial for task, trial in finished if task.run_index == run_index]
-            if trials:
-                tally.plan.run.append_trials(trials)
-        for task, trial in finished:
-            tally = self._tallies[task.run_index]
+            outcomes = [outcome for task, outcome in finished if task.run_index == run_index]
+            if outcomes:
+                # First, so that no trial lacks its images if the driver is killed in between.
+                self._write_images(tally.plan.run, outcomes)
+                tally.plan.run.append_trials([outcome.trial for outcome in outcomes])
+        for task, outcome in finished:
+            tally, trial = self._tallies[task.run_index], outcome.trial
             tally.add(trial)
             if trial.state is not TrialState.FAILED and task.checkpoint is not None:
                 with contextlib.suppress(OSError):
                     task.checkpoint.unlink(missing_ok=True)
             self._observer.trial(tally.plan.run, trial, self.progress())
         return bool(finished)
+
+    def _write_images(self, run: Run, outcomes: list[Outcome]) -> None:
+        """Write the results of single images; without them, trials are kept all the same."""
+        results = [(o.trial, o.correct) for o in outcomes if o.correct is not None]
+        if results:
+            try:
+                append_correct(run.path, results)
+            except InputError as error:
+                self._observer.note(f"the results of single images are not kept: {error}")
 
     def _note(self, task: TrialTask, text: str) -> None:
         several = len(self._tallies) > 1
@@ -325,8 +337,8 @@ def _ordered(plans: Sequence[RunPlan], slots: int) -> list[TrialTask]:
     return ordered
 
 
-def _failed(task: TrialTask, reason: str) -> Trial:
-    return Trial(
+def _failed(task: TrialTask, reason: str) -> Outcome:
+    trial = Trial(
         id=task.id,
         index=task.index,
         state=TrialState.FAILED,
@@ -338,3 +350,4 @@ def _failed(task: TrialTask, reason: str) -> Trial:
         split=task.data.split,
         recipe=task.drawn,
     )
+    return Outcome(trial)

@@ -15,6 +15,7 @@ from designspace.data.prepare import prepare_images
 from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, remove_temporary_files
 from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialState
+from designspace.runs.image_results import MAX_IMAGES
 from designspace.runs.options import absolute_source, check_training_options
 from designspace.space.recipe_axis import settings_of
 from designspace.training import device_setup, devices
@@ -43,6 +44,8 @@ class TrainOptions:
         time_limit: Seconds that a trial may train, or None.
         compiled: Use torch.compile.
         exact: On CUDA, use deterministic algorithms.
+        image_results: Keep which validation images each model classified correctly, or None to do
+            so for up to `MAX_IMAGES` images.
         download: Download the data set if it is missing.
         home: Folder of image caches and downloads, or None for the user's cache folder.
         elsewhere: Workers may be on other machines: they decode their own images and keep their
@@ -60,6 +63,7 @@ class TrainOptions:
     time_limit: float | None = None
     compiled: bool = False
     exact: bool = False
+    image_results: bool | None = None
     download: bool = False
     home: Path | None = None
     elsewhere: bool = False
@@ -67,7 +71,9 @@ class TrainOptions:
     @property
     def execution(self) -> Execution:
         """The options that the run remembers besides the recipe."""
-        return Execution(self.device, self.exact, self.compiled, self.time_limit)
+        return Execution(
+            self.device, self.exact, self.compiled, self.time_limit, self.image_results
+        )
 
 
 def local_workers(options: TrainOptions, trials: int, work: Work = run_task) -> Workers:
@@ -129,7 +135,9 @@ def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") ->
     run.append_trials([])
     for folder in (run.path, make_folder(run.checkpoints)):
         remove_temporary_files(folder)
-    local, draws = not options.elsewhere, run.recipe_draws()
+    local, draws, keep_images = not options.elsewhere, run.recipe_draws(), options.image_results
+    if keep_images is None:
+        keep_images = data.val_images <= MAX_IMAGES
     tasks = [
         TrialTask(
             id=population.ids[index],
@@ -146,6 +154,7 @@ def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") ->
             time_limit=options.time_limit,
             compiled=options.compiled,
             exact=options.exact,
+            image_results=keep_images,
             run_index=run_index,
             block=registered_block(population.bodies.block),
         )

@@ -14,7 +14,7 @@ from designspace.data.batches import Batches
 from designspace.errors import Diverged
 from designspace.networks import build
 from designspace.runs import Recipe
-from designspace.training.accuracy import count_correct
+from designspace.training.accuracy import BoolArray, correct_images
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
 from designspace.training.mixup import mix, mixed_loss
@@ -40,6 +40,8 @@ class Trainer:
     Attributes:
         network: The network being trained.
         curve: Validation error in percent after each finished epoch.
+        correct: Which validation images are classified correctly, (images,), after the last epoch
+            of this process; None before.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Trainer:
         )
         self._average = WeightAverage(network, recipe.ema_decay) if recipe.ema_decay else None
         self.curve: list[float] = []
+        self.correct: BoolArray | None = None
         self._epoch: StaticEpoch | None = None
         self._validation: StaticValidation | None = None
         self._graphs: list[GraphedSteps] = []
@@ -221,8 +224,8 @@ class Trainer:
         """Return the top-1 error in percent on the validation images."""
         network = self._average.network if self._average else self.network
         if not (self._static and batches.resident):
-            correct, total = count_correct(network, batches, self._precision())
-            return 100.0 * (total - correct) / total
+            self.correct = correct_images(network, batches, self._precision())
+            return _error(self.correct)
         if self._validation is None:
             with SETUP:
                 self._validation = StaticValidation(batches, self._device, self._classify)
@@ -232,14 +235,18 @@ class Trainer:
         network.eval()
         self._validation.begin()
         self._graphs[1].run(self._validation.steps)
-        hits = self._validation.hits()
-        return 100.0 * (len(hits) - int(hits.sum())) / len(hits)
+        self.correct = self._validation.hits().numpy()
+        return _error(self.correct)
 
     @torch.no_grad()
     def _classify(self, images: Tensor) -> Tensor:
         network = self._average.network if self._average else self.network
         with self._precision():
             return network(images).argmax(1)  # type: ignore[no-any-return]
+
+
+def _error(correct: BoolArray) -> float:
+    return 100.0 * (len(correct) - int(correct.sum())) / len(correct)
 
 
 def _drop_batch_counters(network: nn.Module) -> None:

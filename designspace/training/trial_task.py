@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from designspace.data.prepare import prepare_images
 from designspace.errors import Diverged, InputError
 from designspace.runs import DataRecord, Recipe, Trial, TrialState
 from designspace.training import checkpoint, device_setup, devices
+from designspace.training.accuracy import BoolArray
 from designspace.training.static_step import SETUP
 from designspace.training.trainer import Trainer
 
@@ -47,6 +48,7 @@ class TrialTask:
         time_limit: Seconds of training after which the trial fails, or None.
         compiled: Use torch.compile.
         exact: On CUDA, use deterministic algorithms.
+        image_results: Return which validation images the model classified correctly.
         run_index: Which of the runs that are trained together it belongs to.
         drawn: Settings of the recipe that were drawn for this model.
         block: The model's block if it was registered at run time, which workers must repeat.
@@ -65,6 +67,7 @@ class TrialTask:
     time_limit: float | None = None
     compiled: bool = False
     exact: bool = False
+    image_results: bool = False
     run_index: int = 0
     block: Block | None = None
     drawn: Mapping[str, float] = field(default_factory=dict)
@@ -104,11 +107,14 @@ class Outcome:
         trial: The finished trial.
         failure: Why it failed, if another worker may succeed.
         notes: Messages for the user.
+        correct: Which validation images a complete model classified correctly, (images,), if the
+            task is to return them.
     """
 
     trial: Trial
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
+    correct: BoolArray | None = field(default=None, compare=False)
 
 
 class _TimeLimitExceeded(Exception):
@@ -227,12 +233,13 @@ def _train(
             "its steps can't be captured as a CUDA graph, so that it trains more slowly: "
             f"{training.failed_capture}"
         )
-    curve = training.curve
+    curve, correct = training.curve, training.correct
     with SETUP:
         del training, batches  # frees graphs and memory
     if task.checkpoint is None:
         file.unlink(missing_ok=True)
-    return progress.end(TrialState.COMPLETE, curve[-1])
+    outcome = progress.end(TrialState.COMPLETE, curve[-1])
+    return replace(outcome, correct=correct) if task.image_results else outcome
 
 
 def _open_images(task: TrialTask) -> Cache:

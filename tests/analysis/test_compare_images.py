@@ -77,3 +77,71 @@ def test_the_variance_of_the_split_is_that_of_images():
     assert found.images == 400
     assert found.difference.high < 0
     assert found.image_std == pytest.approx(100 * np.sqrt(0.49 / 30 / 400), rel=0.2)
+
+
+def populations_on_images(tmp_path, models=24, images=400):
+    """Two runs on the same images, which differ in difficulty; the second is 5 points better."""
+    from designspace.runs import DataRecord, Recipe
+    from designspace.runs.run import Run
+    from designspace.space import Budget, load_space, sample, sample_record
+
+    rng = np.random.default_rng(3)
+    ease = rng.normal(0, 0.2, images)
+    space, budgets = load_space("RegNetX@8"), (Budget.parse("flops", "180K:220K"),)
+    runs = []
+    for seed, (name, mean) in enumerate((("first", 0.6), ("second", 0.65))):
+        drawn = sample(space, models, budgets, seed)
+        source = {**space.source, "sample": sample_record(space, drawn, budgets, seed)}
+        run = Run.create(tmp_path / name, source, drawn.population)
+        data = DataRecord("digits", "held-out", "held-out", 0, 10, 1000, images, "same")
+        run.begin_training(Recipe("quick", epochs=1, batch_size=8, lr=0.1, resolution=8), data)
+        skill = rng.normal(0, 0.03, (models, 1))
+        right = rng.random((models, images)) < np.clip(mean + ease + skill, 0, 1)
+        trials = [
+            Trial(id_, i, TrialState.COMPLETE, 100 * float((~right[i]).mean()), (), 1.0, 0)
+            for i, id_ in enumerate(drawn.population.ids)
+        ]
+        append_correct(run.path, list(zip(trials, right, strict=True)))
+        run.append_trials(trials)
+        runs.append(run)
+    return runs
+
+
+def test_findings_use_single_images(tmp_path):
+    import designspace as ds
+
+    runs = populations_on_images(tmp_path)
+    findings = ds.analyze(runs)
+    [pair] = findings.comparisons
+    assert pair.on_images.difference.value == pytest.approx(pair.comparison.mean.value)
+    assert pair.on_images.n == (24, 24)
+    noise = findings.populations[0].noise
+    # All models err on the hard images, so that less of the spread is noise than binomially.
+    assert noise.paired.difference_std < 0.96 * np.sqrt(2) * noise.std
+    assert noise.paired.mean_std > noise.std / 3
+    assert 0 < noise.paired.like_best < 24
+    page = findings.save(tmp_path / "report")
+    text = page.read_text()
+    assert "Image by image" in text
+    assert (
+        "With the draw of the 400 validation images as well"
+        in (tmp_path / "report" / "summary.json").read_text()
+    )
+    (runs[1].path / CORRECT_FILE).unlink()
+    [without] = ds.analyze(runs).comparisons
+    assert without.on_images is None
+    assert without.p == pair.p
+
+
+def test_the_noise_of_differences_is_the_mean_over_pairs():
+    from itertools import combinations
+
+    from designspace.analysis.image_noise import _paired_noise
+
+    rng = np.random.default_rng(4)
+    correct = {k: rng.random(50) < 0.3 + 0.1 * k for k in range(5)}
+    errors = 100.0 * np.stack(list(correct.values()))
+    squares = [np.var(a - b, ddof=1) / 50 for a, b in combinations(errors, 2)]
+    _, paired = _paired_noise(correct)
+    assert paired.difference_std == pytest.approx(np.sqrt(np.mean(squares)))
+    assert paired.mean_std == pytest.approx(errors.mean(axis=0).std(ddof=1) / np.sqrt(50))

@@ -76,3 +76,12 @@ def test_the_curve_ends_where_the_best_of_all_would_decide():
     wide = best_of_k(np.arange(400.0), [1, 50])
     assert np.isfinite([wide.low[0], wide.high[0]]).all()
     assert (wide.low[1], np.isfinite(wide.high[1])) == (-np.inf, True)
+
+
+@pytest.mark.slow
+def test_the_sequence_of_means_errs_as_often_as_its_docstring_says():
+    rng = np.random.default_rng(1)
+    one = ever_wrong(lambda n: rng.exponential(1, n) - 1, 1500, 500)
+    both = ever_wrong(lambda n: rng.exponential(2, n) - 2 + rng.normal(0, 1, n), 1500, 500)
+    assert one == pytest.approx(0.08, abs=3 * 0.007)
+    assert both <= 0.05 + 3 * 0.0056
