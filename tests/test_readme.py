@@ -45,7 +45,7 @@ def run_pages(folder, command, python):
     ran, table = 0, ""
     for language, text in (block for page in PAGES for block in blocks(page)):
         if language == "yaml":
-            name = re.search(r"^name: (\w+)", text, re.M)[1]
+            name = re.search(r"^(?:name|NAME): (\w+)", text, re.M)[1]
             (folder / f"{name}.yaml").write_text(text)
         elif language in ("csv", "json"):
             table = text

@@ -6,7 +6,7 @@ quantized-linear fits to their best models.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from designspace.arch import (
     Model,
     RegNetParams,
     Skeleton,
+    body_axes,
     model_name,
-    require_bottleneck,
 )
 from designspace.errors import InputError, nearest
 from designspace.runs import Run
@@ -110,11 +110,22 @@ class StudyPopulation:
             models.append(BestModel(rank, record.id, record.index, record.error, model))
         return tuple(models)
 
+    @property
+    def block(self) -> str:
+        """What the stages of its models are made of."""
+        return _block_of(self.best)
+
     def median_model(self, skeleton: Skeleton | None, se_ratio: float) -> tuple[Model, list[str]]:
         """Return the network of the median parameters, and how it was chosen, in sentences.
 
         The medians of single parameters may give a number of stages that the skeleton does not
-        have; then the best model with that number is taken.
+        have; then the best model with that number is taken: of AnyNets the fit to it or, if no fit
+        has so many, its own stages. Another block than RegNet's keeps its
+        own axes, at the median of each stage over the best models, and its activation.
+
+        Args:
+            skeleton: Input, stem and strides; None takes the population's own.
+            se_ratio: Squeeze-and-excitation ratio of RegNet's block; others keep their own.
 
         Raises:
             InputError: The skeleton is unknown, or no model has as many stages.
@@ -136,21 +147,50 @@ class StudyPopulation:
         # Populations of several numbers of stages take the first strides of their skeleton.
         wanted = {around.num_stages} | {count for count in own if 0 < count < around.num_stages}
         rank = next((i for i, count in enumerate(counts) if count in wanted), None)
+        name = model_name("best-of", self.population)
         if rank is None:
-            raise InputError(
-                f"{self.folder}: no RegNet fitted to {self.population} has {around.num_stages} "
-                "stages: too few models, or too short a schedule. Train more models or epochs, or "
-                "derive from a published model"
+            steps.append(
+                f"No RegNet fitted to {self.population} has {around.num_stages} stages: the "
+                "best model's own stages are taken."
             )
+            return self._best_model(name, around, wanted, se_ratio), steps
         if rank:
             steps.append(
                 f"The medians give {counts[0]} stages, the skeleton has {around.num_stages}; the "
                 f"model of rank {rank} by error is taken instead."
             )
-        name = model_name("best-of", self.population)
         around = around.with_stages(counts[rank])
-        model = Model.from_regnet(name, candidates[rank], se_ratio, around)
-        return replace(model, provenance=self.origin()), steps
+        body = self._with_block(candidates[rank].body(se_ratio))
+        return Model(name, body, around, candidates[rank], self.origin()), steps
+
+    def _best_model(self, name: str, around: Skeleton, stages: set[int], se_ratio: float) -> Model:
+        bodies = [Body.from_dict(record.arch) for record in self.best if record.arch]
+        body = next((one for one in bodies if one.num_stages in stages), None)
+        if body is None:
+            raise InputError(
+                f"{self.folder}: no model of {self.population} has {around.num_stages} stages"
+            )
+        if body.block == BOTTLENECK:
+            body = replace(body, se_ratio=se_ratio)
+        return Model(name, body, around.with_stages(body.num_stages), None, self.origin())
+
+    def _with_block(self, body: Body) -> Body:
+        """Return the body with the block, its own axes and the activation of the best models."""
+        best = [Body.from_dict(record.arch) for record in self.best if record.arch]
+        alike = [one for one in best if one.num_stages == body.num_stages] or best
+        extras = []
+        for i, (name, _) in enumerate(best[0].extras):
+            values = np.array([one.extras[i][1][: body.num_stages] for one in alike])
+            medians = np.quantile(values, 0.5, axis=0, method="inverted_cdf")
+            extras.append((name, tuple(medians.tolist())))
+        own = {} if best[0].block == BOTTLENECK else {"se_ratio": best[0].se_ratio}
+        return replace(
+            body,
+            block=best[0].block,
+            extras=tuple(extras),
+            activation=best[0].activation,
+            **own,
+        )
 
     def extrapolation(self, model: Model) -> str | None:
         """Return how far a network's flops lie outside those of the findings, or None."""
@@ -214,8 +254,6 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
             f"columns {', '.join(NAMES)}, or d1, w1, … of each stage; the columns are: {columns}"
         )
     best = [one for one in best if one.arch]
-    block = str((best[0].arch or {}).get("block", BOTTLENECK))
-    require_bottleneck(block, f"{path}: {chosen.name}: derive from findings (not from RUN:best)")
     regnets, intervals, few = _parameters(summary, chosen, path)
     return StudyPopulation(
         folder=folder,
@@ -247,6 +285,10 @@ def find_run(path: str | None, folder: Path) -> Path | None:
     return next((p for p in places if any((p / mark).is_file() for mark in marks)), None)
 
 
+def _block_of(best: Sequence[ModelRecord]) -> str:
+    return str((best[0].arch or {}).get("block", BOTTLENECK))
+
+
 def _choose(summary: Summary, name: str | None, path: Path) -> Population:
     names = [population.name for population in summary.populations]
     if not names:
@@ -263,18 +305,20 @@ def _parameters(
 ) -> tuple[tuple[RegNetParams, ...], dict[str, tuple[float, float, float]], bool]:
     """Return the best RegNets, the interval of each parameter, and whether few carry them."""
     best = [one for one in summary.best[chosen.name] if one.arch]
+    present = body_axes(_block_of(best))
+    names = [name for name in NAMES if name not in ("b", "g") or name in present]
     if chosen.family == "regnet":
         bootstrap = summary.bootstrap.get(chosen.name, {})
-        missing = [name for name in NAMES if name not in bootstrap]
+        missing = [name for name in names if name not in bootstrap]
         if missing:
             raise damaged(path, f"bootstrap.{chosen.name}.{missing[0]}: missing")
         regnets = tuple(_regnet(one.regnet, path) for one in best if one.regnet)
-        parts = {name: bootstrap[name] for name in NAMES}
+        parts = {name: bootstrap[name] for name in names}
         intervals = {name: (one.low, one.median, one.high) for name, one in parts.items()}
         return regnets, intervals, any(one.few for one in parts.values())
     regnets = tuple(fitted_regnet(Body.from_dict(one.arch)) for one in best if one.arch)
     intervals = {}
-    for name in NAMES:
+    for name in names:
         values = [getattr(regnet, name) for regnet in regnets]
         low, median, high = np.quantile(values, (0.025, 0.5, 0.975), method="inverted_cdf")
         intervals[name] = (float(low), float(median), float(high))
@@ -288,8 +332,8 @@ def _regnet(values: Mapping[str, Any], path: Path) -> RegNetParams:
             w_0=int(values["w_0"]),
             w_a=float(values["w_a"]),
             w_m=float(values["w_m"]),
-            b=float(values["b"]),
-            g=int(values["g"]),
+            b=float(values.get("b", 1)),
+            g=int(values.get("g", 1)),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise damaged(path, str(error)) from None

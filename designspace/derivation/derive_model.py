@@ -69,6 +69,10 @@ def derive_model(
         beyond = beyond_published(derivation.model)
         return derivation.add(steps, [beyond] if beyond else [])
     findings = read_findings(source, population)
+    if family is not None:
+        require_bottleneck(findings.block, f"{source}: family={family!r}")
+    if search is not None:
+        require_bottleneck(findings.block, f"{source}: search={search}")
     if search is None:
         parent, steps = _typical_parent(findings, kind, size)
         derivation = scale_model(parent, scaling_rule, target, scale, name).add(steps)
