@@ -183,13 +183,13 @@ class StudyPopulation:
             values = np.array([one.extras[i][1][: body.num_stages] for one in alike])
             medians = np.quantile(values, 0.5, axis=0, method="inverted_cdf")
             extras.append((name, tuple(medians.tolist())))
-        own = {} if best[0].block == BOTTLENECK else {"se_ratio": best[0].se_ratio}
+        bottleneck = best[0].block == BOTTLENECK
         return replace(
             body,
             block=best[0].block,
             extras=tuple(extras),
             activation=best[0].activation,
-            **own,
+            se_ratio=body.se_ratio if bottleneck else best[0].se_ratio,
         )
 
     def extrapolation(self, model: Model) -> str | None:

@@ -201,9 +201,9 @@ def refine(
             raise InputError("study has no model with an error: every trial failed", "study")
         run, which = _path(population or study.populations[0].results.provenance.path), None
     else:
-        run, which = _path(study), population
-        if not (which is None or isinstance(which, str)):
-            which = _path(which).name
+        run, which = _path(study), None
+        if population is not None:
+            which = population if isinstance(population, str) else _path(population).name
     if name is None:
         name = f"{study_run(run, which).resolve().name}-refined"
     return propose(
