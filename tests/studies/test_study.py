@@ -314,3 +314,50 @@ def test_wrong_arguments_are_refused(refused, tmp_path):
     assert "--data is missing" in refused("study", file)
     assert "--only is 'reports'" in refused("study", file, "--only", "reports")
     assert "--until is 'later'" in refused("study", file, "--until", "later")
+
+
+@pytest.mark.slow
+def test_until_decided_decides_a_claim_on_real_training(tmp_path):
+    """Three epochs against one, on the same bodies: decided after some 20 pairs, far from 60."""
+    data = {
+        "name": "epochs",
+        "data": "digits",
+        "recipe": "quick",
+        "epochs": 1,
+        "n": 18,
+        "budget": {"flops": "60K:100K"},
+        "populations": {
+            "short": {"space": "RegNetX@8"},
+            "long": {"same_as": "short", "epochs": 3},
+        },
+        "extension": {"n": 60, "batch": 4},
+        "reports": {
+            "report": {
+                "populations": ["short", "long"],
+                "claims": {
+                    "claims": [
+                        {
+                            "claim": "Longer training is better",
+                            "kind": "better",
+                            "first": "short",
+                            "second": "long",
+                            "paired": True,
+                        }
+                    ]
+                },
+            }
+        },
+        "figures": [
+            {"figure": "1", "shows": "Training helps.", "claims": ["Longer training is better"]}
+        ],
+    }
+    study = ds.Study.load(write(tmp_path, data))
+    page = study.run(progress=False, until="decided")
+    trained = [len(ds.load_run(tmp_path / name).trials()) for name in ("short", "long")]
+    assert trained[0] == trained[1]
+    assert 18 < trained[0] < 60
+    (verdict,) = study.sequential_verdicts()["report"]
+    assert verdict.verdict == "supported"
+    assert verdict.high < 0
+    assert f"supported, {trained[0]} pairs" in page.read_text()
+    assert study.figures().answers[0].verdict == "shown here"
