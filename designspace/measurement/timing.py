@@ -2,7 +2,9 @@
 
 In a round every model has one turn, so that a machine that becomes slower slows all of them. The
 interval comes from the differences between a model's rounds, not from those between the steps of a
-turn, which follow each other too closely to be independent.
+turn, which follow each other too closely to be independent. As a model is finished once its
+interval is narrow, intervals cover the median in 92 to 94 % of simulated measurements
+(tests/measurement/test_timing.py).
 """
 
 import time
@@ -16,7 +18,7 @@ from scipy.stats import t as student_t
 TARGET_WIDTH = 0.02
 # Rounds that differ by more, or other processes that use more of the machine, are reported.
 MAX_NOISE, MAX_LOAD = 0.1, 0.1
-_MIN_ROUNDS, _MAX_ROUNDS = 3, 60
+_MIN_ROUNDS, _MAX_ROUNDS = 5, 60
 # Turns that a model's time limit is divided into, and the longest of them, in seconds.
 _TURNS, _LONGEST_TURN = 10, 0.5
 
