@@ -15,7 +15,7 @@ import numpy as np
 
 from designspace.analysis.image_noise import image_noise
 from designspace.analysis.population_results import PopulationResults
-from designspace.arch import format_quantity
+from designspace.arch import format_measured, format_quantity
 from designspace.errors import InputError, nearest
 from designspace.runs.measurements import MeasuredSetting
 from designspace.stats.arrays import FloatArray, IntArray
@@ -143,13 +143,8 @@ class TradeOff:
 
 
 def format_cost(measure: str, value: float) -> str:
-    """Return a cost with its unit: 400.1M, 2.31 ms, 12.3 MB."""
-    if measure == "latency":
-        unit, factor = next(
-            (pair for pair in (("s", 1.0), ("ms", 1e-3)) if value >= pair[1]), ("µs", 1e-6)
-        )
-        return f"{value / factor:.3g} {unit}"
-    return f"{format_quantity(value)}B" if measure == "memory" else format_quantity(value)
+    """Return a cost with its unit: 400.1M, 2.31ms, 12.3MB."""
+    return format_measured(value, measure) if measure in MEASURED else format_quantity(value)
 
 
 def parse_measures(against: str | Sequence[str]) -> tuple[str, ...]:

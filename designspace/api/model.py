@@ -1,14 +1,15 @@
 """Models: load one by name, build it in torch, export it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace import arch
-from designspace.arch import require_bottleneck
+from designspace.arch import parse_measured, require_bottleneck
 from designspace.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
     from designspace.derivation.derivation import Derivation
     from designspace.export.export_model import Exported
+    from designspace.measurement.options import MeasureOptions
+    from designspace.runs.measurements import Measurement
+
+# Where a family without a source begins to look for a latency.
+_FIRST_FLOPS = 400e6
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,13 @@ def derive(
     params: str | float | None = None,
     acts: str | float | None = None,
     scale: float | None = None,
+    latency: str | float | None = None,
+    on: str = "auto",
+    threads: int | None = None,
+    batch: int = 1,
+    mode: str = "inference",
+    precision: str | None = None,
+    time_limit: float = 2.0,
     rule: str = "width",
     search: int | None = None,
     space: str | None = None,
@@ -204,6 +217,14 @@ def derive(
         params: Target parameters.
         acts: Target activations.
         scale: Factor of flops, in place of a target.
+        latency: Target time of a step, such as "10ms" or seconds, in place of the others:
+            candidates are derived and measured on this machine until one is within 5 %.
+        on: Device of these measurements: auto, cpu, cuda, cuda:N or mps.
+        threads: Their CPU threads; by default one per core.
+        batch: Their images per step.
+        mode: inference or training.
+        precision: As of `measure`.
+        time_limit: Seconds of timing per candidate.
         rule: width, depth, resolution, dw, dr, wr, dwr, or fast (dWr).
         search: Take the best predicted of so many sampled networks of that cost.
         space: Space for `search`; by default that of the findings.
@@ -218,7 +239,8 @@ def derive(
         The model, with `derivation`: the steps, warnings and predicted cost.
 
     Raises:
-        InputError: There is no single target, or it is out of reach.
+        InputError: There is no single target, or it is out of reach; of a latency the message has
+            the nearest that was measured.
 
     Example:
         >>> import designspace as ds
@@ -236,15 +258,11 @@ def derive(
         has_model = any((folder / name).is_file() for name in ("model.yaml", "config.json"))
         is_study = folder.is_dir() and not has_model
         start = folder if is_study else load_model(source)
-    derivation = derive_model(
+    to_target: Callable[..., Derivation] = partial(
+        derive_model,
         family,
         source=start,
-        flops=flops,
-        params=params,
-        acts=acts,
-        scale=scale,
         rule=rule,
-        search=search,
         space=space,
         seed=seed,
         population=population,
@@ -253,7 +271,37 @@ def derive(
         classes=classes,
         name=name,
     )
-    return DerivedModel.from_derivation(derivation)
+    targets = {"flops": flops, "params": params, "acts": acts, "scale": scale, "search": search}
+    if latency is None:
+        return DerivedModel.from_derivation(to_target(**targets))
+    both = next((key for key, value in targets.items() if value is not None), None)
+    if both is not None:
+        raise InputError(f"{both} is {targets[both]!r} beside a latency; give one target", both)
+    from designspace.measurement.options import MeasureOptions
+
+    options = MeasureOptions(on, threads, batch, precision, mode, False, time_limit, memory=False)  # type: ignore[arg-type]
+    first = to_target(flops=_FIRST_FLOPS) if start is None else to_target(scale=1.0)
+    return DerivedModel.from_derivation(_of_latency(first, to_target, latency, options))
+
+
+def _of_latency(
+    first: "Derivation",
+    to_target: "Callable[..., Derivation]",
+    latency: str | float,
+    options: "MeasureOptions",
+) -> "Derivation":
+    """Derive the model that takes a time on this machine, from a first candidate on."""
+    from designspace.derivation.reach_latency import reach_latency
+    from designspace.measurement.measure_models import measure_models
+
+    def measure(derivation: "Derivation") -> "Measurement":
+        results: list[Measurement] = []
+        measure_models([derivation.model], options, results.extend)
+        return results[0]
+
+    text = f"{latency}s" if isinstance(latency, int | float) else latency
+    seconds = parse_measured(text, "latency", f"latency is {latency!r}")
+    return reach_latency(first, lambda flops: to_target(flops=flops), measure, seconds)
 
 
 @dataclass(frozen=True)

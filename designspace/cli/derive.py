@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution
+from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution, Threads
 
 if TYPE_CHECKING:
     from designspace.derivation.derivation import Derivation
@@ -22,6 +22,15 @@ def derive(
     scale: Annotated[
         float | None, typer.Option(help="Factor of flops, in place of a target.")
     ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(
+            help="Target time of a step, such as 10ms: candidates are measured on this machine."
+        ),
+    ] = None,
+    on: Annotated[str, typer.Option(help="Device for --latency: auto, cpu, cuda, mps.")] = "auto",
+    threads: Threads = None,
+    latency_batch: Annotated[int, typer.Option(help="Images per step, for --latency.")] = 1,
     source: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +73,8 @@ def derive(
       designspace derive --from results/a:best --scale 4 --rule fast --out big.yaml
 
       designspace derive --from results/report --flops 1.5M --search 500 --out m.yaml
+
+      designspace derive --family regnetx --latency 10ms --on cpu --threads 1 --out m.yaml
     """
     import json
 
@@ -78,6 +89,10 @@ def derive(
         params=params,
         acts=acts,
         scale=scale,
+        latency=latency,
+        on=on,
+        threads=threads,
+        batch=latency_batch,
         rule=rule,
         search=search,
         space=space,

@@ -52,7 +52,7 @@ def derive_model(
         check_name(name)
     target = parse_target(flops, params, acts)
     if (target is None) == (scale is None):
-        raise InputError("give one target: flops, params or acts (such as 256G), or scale")
+        raise InputError("give one target: flops, params or acts (such as 256G), latency or scale")
     if scale is not None and not (math.isfinite(scale) and 1e-9 <= scale <= 1e9):
         raise InputError(f"scale is {scale}; it must be a number from 1e-9 to 1e9", "scale")
     kind, scaling_rule = _family(family), find_rule(rule)
