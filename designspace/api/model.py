@@ -280,14 +280,16 @@ def derive(
     from designspace.measurement.options import MeasureOptions
 
     options = MeasureOptions(on, threads, batch, precision, mode, False, time_limit, memory=False)  # type: ignore[arg-type]
+    text = f"{latency}s" if isinstance(latency, int | float) else latency
+    seconds = parse_measured(text, "latency", f"latency is {latency!r}")
     first = to_target(flops=_FIRST_FLOPS) if start is None else to_target(scale=1.0)
-    return DerivedModel.from_derivation(_of_latency(first, to_target, latency, options))
+    return DerivedModel.from_derivation(_of_latency(first, to_target, seconds, options))
 
 
 def _of_latency(
     first: "Derivation",
     to_target: "Callable[..., Derivation]",
-    latency: str | float,
+    seconds: float,
     options: "MeasureOptions",
 ) -> "Derivation":
     """Derive the model that takes a time on this machine, from a first candidate on."""
@@ -299,8 +301,6 @@ def _of_latency(
         measure_models([derivation.model], options, results.extend)
         return results[0]
 
-    text = f"{latency}s" if isinstance(latency, int | float) else latency
-    seconds = parse_measured(text, "latency", f"latency is {latency!r}")
     return reach_latency(first, lambda flops: to_target(flops=flops), measure, seconds)
 
 
