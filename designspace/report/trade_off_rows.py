@@ -12,8 +12,8 @@ from designspace.analysis.trade_off import PopulationTradeOff, TradeOff, TradeOf
 from designspace.analysis.trade_off_text import regions_text
 from designspace.stats.intervals import Estimate
 
-# Where in the range of cost the table says what is reached: a quarter, half, all of it.
-_PLACES = (0.25, 0.5, 1.0)
+# Where in the range of cost the table says what is reached: half, three quarters, all of it.
+_PLACES = (0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
