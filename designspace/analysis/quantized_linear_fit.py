@@ -25,6 +25,8 @@ _MIN_LOG_W_0 = float(np.log(8))
 # Multiples of 8 by which w_0 is shifted, and relative range of w_a and w_m - 1.
 _SEARCHES = (((0, 1), 0.06), ((-1, 0, 1), 0.15), ((0,), 0.04))
 _NUM_KEPT = 5
+# Logarithms differ by less between CPUs.
+_DECIMALS = 10
 _LEAST_RATIO = 1.5
 
 
@@ -174,7 +176,7 @@ def _best_by_step(log_widths: FloatArray, ratios: FloatArray, steps: FloatArray)
     # w_0 is at least 8.
     starts = np.maximum(np.partition(offset, middle, axis=2)[:, :, middle], _MIN_LOG_W_0)
     offset -= starts[:, :, None]
-    errors = np.abs(offset, out=offset) @ share
+    errors = _rounded(np.abs(offset, out=offset) @ share)
     rows, best = np.arange(len(steps)), errors.argmin(axis=1)
     own = ratios[np.minimum(rows, len(ratios) - 1), best]
     return np.stack([errors[rows, best], own, steps, starts[rows, best]])
@@ -189,7 +191,7 @@ def _on_the_rule(
     are varied here, around the grid's best and then around the best of those.
     """
     start, share = np.exp(starts), np.full(len(log_widths), 1 / len(log_widths))
-    below = np.floor(start / 8) * 8
+    below = np.floor(_rounded(start / 8)) * 8
     pool = np.stack([below, ratios * start, steps])
     for shifts, reach in _SEARCHES:
         nudges = reach * np.linspace(-1, 1, 5)
@@ -199,8 +201,13 @@ def _on_the_rule(
         near = np.stack([part.ravel() for part in np.broadcast_arrays(w_0, w_a, w_m)])
         depth = np.full(near.shape[1], len(log_widths), dtype=np.int64)
         predicted = quantized_widths(depth, near[0].astype(np.int64), near[1], near[2])
-        errors = np.abs(np.log(predicted) - log_widths) @ share
+        errors = _rounded(np.abs(np.log(predicted) - log_widths) @ share)
         order = np.argsort(errors, kind="stable")[:_NUM_KEPT]
         pool = near[:, order]
     w_0, w_a, w_m = pool[:, 0]
     return float(w_0), float(w_a), float(w_m), float(errors[order[0]])
+
+
+def _rounded(values: FloatArray) -> FloatArray:
+    """Round so that ties, of which the first counts, are ties on every CPU."""
+    return np.round(values, _DECIMALS)

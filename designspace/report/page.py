@@ -12,6 +12,7 @@ from markupsafe import Markup
 from designspace.analysis.findings import Findings, error_range
 from designspace.analysis.narrative import narrate
 from designspace.arch import format_quantity
+from designspace.io.serialization import significant
 from designspace.report.comparison_matrix import comparison_matrix
 from designspace.report.model_table import model_table, rows_shown
 from designspace.report.palette import MOST_BANDS, css
@@ -136,7 +137,7 @@ def _data(findings: Findings) -> dict[str, Any]:
         }
         for p in findings.populations
     ]
-    return {**model_table(findings), "curves": curves}
+    return {**model_table(findings), "curves": significant(curves)}
 
 
 def _script_safe(data: Any) -> str:
