@@ -326,7 +326,8 @@ class Classification:
     def _supervised_weights(self, seed: int) -> Mapping[str, Tensor]:
         """Train the trunk with all labels in as many passes as its pretraining, or read it."""
         file = self._folder / f"supervised-{seed}.pt"
-        key = f"{self._network_identity(ScoreKind.SUPERVISED)}; {self._cache.content}"
+        identity = (self._network_identity(ScoreKind.SUPERVISED), self._cache.content)
+        key = "; ".join(map(str, (*identity, self._backbone.side)))
         state = checkpoint.load(file, key, torch.device("cpu"))
         if state is None:
             rows = torch.arange(len(self._arrays.train))

@@ -1,0 +1,48 @@
+"""The proof of pretraining: its plan, and the verdicts of its tables."""
+
+from importlib import util
+from pathlib import Path
+
+import pytest
+import yaml
+from scipy import stats
+
+from designspace.pretraining.recipe import parse_recipe
+
+HOME = Path(__file__).parents[2] / "results" / "pretraining"
+
+
+@pytest.fixture(scope="module")
+def proof():
+    spec = util.spec_from_file_location("proof", HOME / "proof.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def plan():
+    return yaml.safe_load((HOME / "proof.yaml").read_text())
+
+
+def test_the_plan_compares_arms_that_it_trains(plan):
+    base = yaml.safe_load((HOME / plan["recipe"]).read_text())
+    arms = {arm: parse_recipe(base | changes, arm) for arm, changes in plan["arms"].items()}
+    compared = {f"{kind}, 16 pixels" for kind in ("supervised pretraining", "from scratch")}
+    for claim in plan["claims"]:
+        assert {claim["first"], claim["second"]} <= arms.keys() | compared
+    assert plan["supervised"] in arms
+
+
+def test_differences_are_judged_by_welch_and_hold_together(proof):
+    a, b, c = [50.0, 51.0, 52.0], [40.0, 40.5, 41.0], [50.5, 51.5, 50.0]
+    claims = [
+        {"claim": "A is better", "first": "a", "second": "b"},
+        {"claim": "B is better", "first": "b", "second": "a"},
+        {"claim": "C is better", "first": "c", "second": "a", "on": "knn"},
+        {"claim": "On another task", "first": "a", "second": "b", "on": "linear"},
+    ]
+    rows = list(proof.judge(claims, {"knn": {"a": a, "b": b, "c": c}}))
+    assert [row.split(" | ")[-1] for row in rows] == [*("holds |", "contradicted |", "undecided |")]
+    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - 0.05 / 3)
+    assert f"+10.5 [{low:+.1f}, {high:+.1f}]" in rows[0]
