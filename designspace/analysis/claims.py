@@ -125,12 +125,15 @@ class ClaimsFile(BaseModel):
     Attributes:
         alpha: Probability of any false support among them, and of any false contradiction.
         claims: The claims.
+        untested: Further claims that were declared with them and can't be tested yet; the
+            correction counts them too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     alpha: _Number = Field(default=0.05, gt=0, lt=1)
     claims: list[_AnyClaim] = Field(min_length=1)
+    untested: Annotated[int, Field(strict=True, ge=0, le=10**6)] = 0
 
 
 @dataclass(frozen=True)
@@ -173,10 +176,12 @@ class Claims:
     Attributes:
         alpha: Probability of any false support among them, and of any false contradiction.
         claims: The claims with their verdicts.
+        untested: Further claims that the correction counts.
     """
 
     alpha: float
     claims: tuple[Claim, ...]
+    untested: int = 0
 
 
 def read_claims(path: Path) -> ClaimsFile:
@@ -212,7 +217,10 @@ def judge_claims(
         (max(one[0], two[0]), max(one[1], two[1]))
         for one, two in zip(named, bootstrap, strict=True)
     ]
-    adjusted = zip(*(_corrected(tests) for tests in (both, named, bootstrap)), strict=True)
+    more: list[_P] = [(1.0, 1.0)] * file.untested
+    adjusted = iter(
+        [*zip(*(_corrected(one + more) for one in (both, named, bootstrap)), strict=True)]
+    )
     claims = [
         _judge(entry.claim, test, None if test.p is None else next(adjusted), file.alpha)
         for entry, test in zip(file.claims, tests, strict=True)
@@ -223,7 +231,7 @@ def judge_claims(
         else claim
         for claim, entry in zip(claims, file.claims, strict=True)
     ]
-    return Claims(file.alpha, tuple(claims))
+    return Claims(file.alpha, tuple(claims), file.untested)
 
 
 def _test(entry: _AnyClaim, by_name: dict[str, PopulationResults], where: str) -> ClaimTest:

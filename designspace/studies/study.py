@@ -240,7 +240,7 @@ class Study:
     def _write_reports(
         self, verdicts: Mapping[str, list[SequentialVerdict]]
     ) -> dict[str, analysis.Findings]:
-        """Write the reports whose models are all trained, and return them."""
+        """Write the reports, or the parts of them, whose models are trained, and return them."""
         written: dict[str, analysis.Findings] = {}
         for entry in self.file.refinements:
             if (self.folder / entry.findings).is_dir():
@@ -248,10 +248,10 @@ class Study:
                 findings = analysis.analyze(population, first=entry.n or self.file.n)
                 findings.save(self.folder / entry.findings)
         for place, report in self.file.reports.items():
-            if self._complete(report):
-                runs = [self.folder / name for name in report.populations]
+            names, claims = self._ready(place, report)
+            if names:
+                runs = [self.folder / name for name in names]
                 first = None if verdicts else report.n
-                claims = self.claims.get(place)
                 findings = analysis.analyze(runs, margin=report.margin, claims=claims, first=first)
                 findings.save(self.folder / place)
                 written[place] = findings
@@ -263,12 +263,32 @@ class Study:
                 write_text(file, json.dumps(analysis.rank_agreement(runs).to_dict()) + "\n")
         return written
 
-    def _complete(self, report: ReportEntry) -> bool:
-        """Return whether every model that a report counts has a trial."""
-        return all(
-            self._trained(name, report.n) >= min(report.n or self._size(name), self._size(name))
-            for name in report.populations
-        )
+    def _ready(self, place: str, report: ReportEntry) -> tuple[list[str], ClaimsFile | None]:
+        """Return the populations and claims of a report for which all models are trained.
+
+        All of them, or as long as some are missing those of the claims whose models are there.
+        """
+        claims = self.claims.get(place)
+        if all(self._complete(name, report.n) for name in report.populations):
+            return report.populations, claims
+        if claims is None:
+            return [], None
+        named = {name.rpartition("/")[2]: name for name in report.populations}
+        named |= {name: name for name in report.populations}
+        ready = {
+            claim: {named[claim.first], named[claim.second]}
+            for claim in comparisons(claims)
+            if self._complete(named[claim.first], claim.n or report.n)
+            and self._complete(named[claim.second], claim.n or report.n)
+        }
+        names = [name for name in report.populations if any(name in two for two in ready.values())]
+        untested = claims.untested + len(claims.claims) - len(ready)
+        return names, claims.model_copy(update={"claims": list(ready), "untested": untested})
+
+    def _complete(self, name: str, first: int | None) -> bool:
+        """Return whether all of the first models of a population have a trial."""
+        size = self._size(name)
+        return self._trained(name, first) >= min(first or size, size)
 
     def _fewest(self, name: str) -> int:
         """Return how many trials an agreement waits for: all of a subset, any of the whole."""

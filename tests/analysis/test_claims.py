@@ -64,6 +64,16 @@ def test_all_claims_share_one_correction(tmp_path):
     assert judged(tmp_path, more, a, c)[0].p == pytest.approx(2 * alone.p)
 
 
+def test_claims_that_can_not_be_tested_yet_count_in_the_correction(tmp_path):
+    rng = np.random.default_rng(1)
+    b = np.tile([1.0, 2.0], 32)
+    a = made_up(48 + 0.8 * (b - 1) + rng.normal(0, 1, 64), parameters={"b": b})
+    (alone,) = judged(tmp_path, GROUP, a)
+    (among_ten,) = judged(tmp_path, f"untested: 9\n{GROUP}", a)
+    assert among_ten.p == pytest.approx(min(1, 10 * alone.p))
+    assert among_ten.estimate == alone.estimate
+
+
 def test_pairs_see_a_switch_that_populations_do_not(tmp_path):
     """Bodies differ by 2 points, the switch changes 0.5, pairs have a noise of 1."""
     rng = np.random.default_rng(2)

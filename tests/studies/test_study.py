@@ -212,6 +212,41 @@ def test_until_decided_extends_the_populations_of_open_claims(tmp_path, monkeypa
     assert "undecided, 5 pairs" in page.read_text()
 
 
+def test_claims_are_judged_before_all_populations_of_their_report_are_trained(
+    tmp_path, monkeypatch
+):
+    def all_but_b(runs, **options):
+        if [run.path.name for run in runs] != ["b"]:
+            pretend_to_train(runs, **options)
+
+    monkeypatch.setattr("designspace.studies.training.train", all_but_b)
+    names = {"a": "AnyNetXA@8", "b": "AnyNetXB@8", "x": "RegNetX@8"}
+    claims = [
+        {"claim": f"X beats {name}", "kind": "better", "first": name, "second": "x"}
+        for name in ("a", "b")
+    ]
+    data = {
+        "name": "part",
+        "data": "digits",
+        "epochs": 1,
+        "n": 3,
+        "budget": {"flops": "180K:220K"},
+        "populations": {name: {"space": space} for name, space in names.items()},
+        "steps": [{"populations": [name], "n": 3} for name in names],
+        "reports": {"report": {"populations": [*names], "claims": {"claims": claims}}},
+    }
+    study = ds.Study.load(write(tmp_path, data))
+    page = study.run(jobs=1, progress=False).read_text()
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert [claim["claim"] for claim in summary["claims"]] == ["X beats a"]
+    assert (
+        "among them 1 whose models are not trained yet"
+        in (tmp_path / "report" / "index.html").read_text()
+    )
+    assert "X beats b" in page
+    assert "not trained yet" in page
+
+
 @pytest.mark.parametrize("kind", ["better", "not_worse", "equivalent"])
 @pytest.mark.parametrize("difference", [-3.0, 0.0, 3.0])
 def test_sequential_verdicts_are_right(tmp_path, kind, difference):
