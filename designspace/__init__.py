@@ -67,9 +67,9 @@ if TYPE_CHECKING:
     from designspace.errors import InputError
     from designspace.export.export_best import export_best, export_pareto
     from designspace.report.plot import plot_best_of_k, plot_edf, save_figure
-    from designspace.stats.bootstrap import bootstrap
     from designspace.stats.comparison import compare
     from designspace.stats.edf import edf
+    from designspace.stats.range_of_best import bootstrap
     from designspace.studies.convert_sweep import convert_sweep
     from designspace.studies.study import Study
 

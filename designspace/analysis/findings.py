@@ -35,11 +35,11 @@ from designspace.analysis.trade_off import TradeOff, trade_offs
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
 from designspace.stats.best_of_k import BestOfK, best_of_k
-from designspace.stats.bootstrap import BootstrapInterval, bootstrap_intervals
 from designspace.stats.edf import Band, Edf
 from designspace.stats.edf_bands import equal_levels_band
 from designspace.stats.equivalence import check_margin
 from designspace.stats.intervals import Estimate, QuantileInterval, quantile_interval
+from designspace.stats.range_of_best import BootstrapInterval, bootstrap_intervals
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 
 from designspace.stats.arrays import FloatArray, IntArray
-from designspace.stats.bootstrap import group_by_known
 from designspace.stats.intervals import Estimate, spearman_interval
 from designspace.stats.multiple_testing import holm
+from designspace.stats.range_of_best import group_by_known
 
 # With fewer models, a parameter has no trend.
 MIN_MODELS = 8

@@ -16,7 +16,7 @@ from designspace.analysis.image_noise import ImageNoise
 from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.pairwise import PairComparison
-from designspace.analysis.summary_records import (
+from designspace.analysis.summary_schema import (
     Bootstrap,
     ClaimRecord,
     Constraint,

@@ -15,7 +15,7 @@ from designspace.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from designspace.derivation.derivation import Derivation
+    from designspace.derivation.scale_model import Derivation
     from designspace.export.export_model import Exported
     from designspace.measurement.options import MeasureOptions
     from designspace.runs.measurements import Measurement
@@ -162,7 +162,7 @@ def load_model(name: str | Path | arch.Model, *, block: str | None = None) -> Mo
 
 
 def _load(text: str) -> arch.Model:
-    from designspace.arch.model_names import published_model
+    from designspace.arch.library_names import published_model
     from designspace.export.read_model import read_model_file
     from designspace.runs import Run
 

@@ -22,7 +22,6 @@ from designspace.arch.body import Body, BodyBatch, group_compatible
 from designspace.arch.catalog import CATALOG, published
 from designspace.arch.cost import MEASURES, Cost, cost, countable
 from designspace.arch.model import Model
-from designspace.arch.names import NAME_PATTERN, check_name, model_name
 from designspace.arch.population import Population
 from designspace.arch.quantity import (
     format_measured,
@@ -32,6 +31,7 @@ from designspace.arch.quantity import (
 )
 from designspace.arch.regnet import REGNET_AXES, RegNetParams, RegNetParamsBatch, quantized_widths
 from designspace.arch.skeleton import Skeleton
+from designspace.arch.valid_names import NAME_PATTERN, check_name, model_name
 
 __all__ = [
     "ACTIVATIONS",

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, InstanceOf
 
 from designspace.arch.activation import ACTIVATIONS, Activation
-from designspace.arch.names import check_name
+from designspace.arch.valid_names import check_name
 from designspace.errors import InputError, nearest, shortened
 from designspace.io.text_files import check_regular_file
 from designspace.io.validation import check_fields

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from designspace.arch.body import Body
 from designspace.arch.cost import MEASURES
 from designspace.arch.model import Model
-from designspace.arch.names import NAME_PATTERN
 from designspace.arch.regnet import RegNetParams
 from designspace.arch.skeleton import Skeleton
+from designspace.arch.valid_names import NAME_PATTERN
 from designspace.errors import InputError
 from designspace.io.atomic_write import write_text
 from designspace.io.validation import validate

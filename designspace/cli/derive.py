@@ -8,7 +8,7 @@ import typer
 from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution, Threads
 
 if TYPE_CHECKING:
-    from designspace.derivation.derivation import Derivation
+    from designspace.derivation.scale_model import Derivation
 
 
 def derive(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from designspace.data.decode import Geometry, decode_bytes, decode_file, make_record
-from designspace.data.encoded import name_some
+from designspace.data.encoded_images import name_some
 from designspace.data.sources import Items
 from designspace.data.splits import Split
 from designspace.errors import InputError, printable

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from designspace.data.decode import Geometry, decode_bytes
-from designspace.data.encoded import MAX_CUT, cut_message, cut_note
+from designspace.data.encoded_images import MAX_CUT, cut_message, cut_note
 from designspace.errors import InputError, printable
 from designspace.io.atomic_write import make_folder, write_text
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.data.encoded import (
+from designspace.data.encoded_images import (
     EncodedImages,
     EncodedPart,
     load_labelled_shards,

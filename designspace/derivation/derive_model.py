@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from designspace.analysis.study_findings import StudyPopulation, read_findings
+from designspace.analysis.read_findings import StudyPopulation, read_findings
 from designspace.arch import CATALOG, Model, Skeleton, check_name, published, require_bottleneck
-from designspace.derivation.derivation import Derivation, regime, scale_model
+from designspace.derivation.cost_target import Target, parse_target
+from designspace.derivation.scale_model import Derivation, regime, scale_model
 from designspace.derivation.scaling_rules import RULES, find_rule
 from designspace.derivation.search_by_findings import search_model
-from designspace.derivation.target import Target, parse_target
 from designspace.errors import InputError, nearest
 
 Family = Literal["regnetx", "regnety"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from designspace.arch import CATALOG, Model, RegNetParams, published
-from designspace.derivation.derivation import scale_model
+from designspace.derivation.scale_model import scale_model
 from designspace.derivation.scaling_rules import RULES
 from designspace.errors import InputError
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from designspace.arch import Model, format_quantity
-from designspace.derivation.scaling import ScaledModels, scale
+from designspace.derivation.cost_target import Target
+from designspace.derivation.scaled_models import ScaledModels, scale
 from designspace.derivation.scaling_rules import RULES, ScalingRule
-from designspace.derivation.target import Target
 from designspace.errors import InputError
 
 # A rule that misses the target by more than this factor is refused.

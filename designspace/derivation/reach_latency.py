@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from designspace.arch import format_measured, format_quantity
-from designspace.derivation.derivation import Derivation
+from designspace.derivation.scale_model import Derivation
 from designspace.errors import InputError
 from designspace.runs.measurements import Measurement
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from designspace.analysis.study_findings import NAMES, StudyPopulation
+from designspace.analysis.read_findings import NAMES, StudyPopulation
 from designspace.arch import Model, RegNetParamsBatch
 from designspace.arch.body import FloatArray
-from designspace.derivation.target import NOUNS, Target
+from designspace.derivation.cost_target import NOUNS, Target
 from designspace.errors import InputError
 from designspace.io.text_files import read_text
 from designspace.space import Budget, Space, load_space, sample

@@ -12,14 +12,14 @@ import numpy as np
 
 from designspace.arch import BodyBatch, Model, RegNetParams, RegNetParamsBatch, cost, countable
 from designspace.arch.body import FloatArray
-from designspace.derivation.scaling import (
+from designspace.derivation.cost_target import Target
+from designspace.derivation.scaled_models import (
     MAX_DEPTH,
     MAX_WIDTH,
     has_fixed_groups,
     of_the_block_of,
     scale_bodies,
 )
-from designspace.derivation.target import Target
 
 _CLOSE = 0.01
 _ROUNDS = 8

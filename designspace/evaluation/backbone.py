@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export.weights import read_weights, weight_files
+from designspace.export.convert_weights import read_weights, weight_files
 from designspace.pretraining.initial_weights import weights_digest
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.prototype_scorer import PrototypeScorer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.analysis.load_results import load_results
-from designspace.analysis.study_findings import BestModel, read_findings
+from designspace.analysis.read_findings import BestModel, read_findings
 from designspace.analysis.trade_off import one_trade_off
 from designspace.arch import Model
 from designspace.errors import InputError

@@ -9,13 +9,13 @@ from designspace.arch import Model
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
 from designspace.export import onnx_graph, torchscript, verify
+from designspace.export.convert_weights import Weights, convert, read_weights, write_safetensors
 from designspace.export.identifiers import describe
 from designspace.export.manifest import file_record, write_manifest
 from designspace.export.pycls_config import PYCLS
 from designspace.export.state_keys import STYLES
 from designspace.export.target import Target, differences
 from designspace.export.targets import MODEL_YAML, ONNX, TARGETS, TORCHSCRIPT, find_target
-from designspace.export.weights import Weights, convert, read_weights, write_safetensors
 from designspace.io.atomic_write import make_folder, write_text
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from designspace.analysis.fit_regnet import fitted_regnet
 from designspace.arch import BOTTLENECK, Body, Model, RegNetParams
 from designspace.errors import InputError
 from designspace.export.identifiers import describe, identifier
-from designspace.export.python_code import rebuild
+from designspace.export.load_python_module import rebuild
 from designspace.export.target import Target
 
 _STAGES = 4

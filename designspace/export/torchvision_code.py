@@ -8,7 +8,7 @@ changes a third of random RegNets.
 
 from designspace.arch import Model
 from designspace.export.identifiers import describe, identifier
-from designspace.export.python_code import rebuild
+from designspace.export.load_python_module import rebuild
 from designspace.export.target import Target
 
 _STEM = '''

@@ -9,7 +9,7 @@ with activation checkpoints as in SEER 10B's public config.
 from typing import Any
 
 from designspace.arch import Model
-from designspace.derivation.derivation import regime
+from designspace.derivation.scale_model import regime
 from designspace.export.classyvision import trunk_config
 from designspace.export.identifiers import describe, identifier
 from designspace.export.target import Target

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from designspace.data.batches import Arrays, open_arrays
 from designspace.data.cache import Cache
-from designspace.data.encoded import MAX_UNDECODABLE, name_some
+from designspace.data.encoded_images import MAX_UNDECODABLE, name_some
 from designspace.data.shards import ShardStream
 from designspace.errors import InputError
 from designspace.pretraining.distributed import ProcessGroupInfo

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from designspace.errors import InputError
-from designspace.export.weights import write_safetensors
+from designspace.export.convert_weights import write_safetensors
 from designspace.io.atomic_write import temporary_path, write_text
 
 _BATCH = 256

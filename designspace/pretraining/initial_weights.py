@@ -10,7 +10,7 @@ from torch import Tensor
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export.weights import read_weights
+from designspace.export.convert_weights import read_weights
 from designspace.pretraining.pretrain_run import PretrainRun, Start
 from designspace.pretraining.recipe import SwavRecipe
 from designspace.pretraining.swav_network import SwavNetwork, part_of

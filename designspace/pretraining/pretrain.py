@@ -13,7 +13,7 @@ from torch import Tensor
 
 from designspace.arch import Model
 from designspace.data.cache import Cache
-from designspace.data.encoded import name_some
+from designspace.data.encoded_images import name_some
 from designspace.data.shards import ShardStream
 from designspace.errors import Diverged, InputError
 from designspace.io.atomic_write import make_folder

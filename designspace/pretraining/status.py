@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from designspace.data.encoded import name_some
+from designspace.data.encoded_images import name_some
 from designspace.errors import InputError
 from designspace.io.lock import is_locked
 from designspace.pretraining.pretrain_run import PretrainRun

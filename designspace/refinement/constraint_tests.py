@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
-from designspace.refinement.candidates import Candidate, candidates
+from designspace.refinement.candidate_constraints import Candidate, candidates
 from designspace.refinement.distance_regression import regress_on_distance
 from designspace.space import Space
 from designspace.stats.arrays import FloatArray

@@ -10,7 +10,7 @@ import yaml
 from designspace.analysis.imported_folder import IMPORT_FILE
 from designspace.analysis.load_results import load_results
 from designspace.analysis.population_results import STATES, PopulationResults
-from designspace.analysis.study_findings import find_run
+from designspace.analysis.read_findings import find_run
 from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
 from designspace.errors import InputError, nearest
 from designspace.io.atomic_write import write_text

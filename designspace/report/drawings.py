@@ -20,10 +20,10 @@ from designspace.analysis.quantized_linear_fit import WidthTrend
 from designspace.report.palette import FAINT, GROUND, INK, color
 from designspace.stats.arrays import FloatArray
 from designspace.stats.best_of_k import BestOfK
-from designspace.stats.bootstrap import BootstrapInterval
 from designspace.stats.edf import Band, Edf
 from designspace.stats.edf_bands import EdfDifference
 from designspace.stats.intervals import Estimate
+from designspace.stats.range_of_best import BootstrapInterval
 
 # An EDF is drawn with at most this many levels, finer than any screen.
 _LEVELS = 2000

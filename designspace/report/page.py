@@ -14,9 +14,9 @@ from designspace.analysis.narrative import narrate
 from designspace.arch import format_quantity
 from designspace.io.serialization import significant
 from designspace.report.comparison_matrix import comparison_matrix
+from designspace.report.figure_files import Rendered
 from designspace.report.model_table import model_table, rows_shown
 from designspace.report.palette import MOST_BANDS, css
-from designspace.report.render import Rendered
 from designspace.report.trade_off_rows import TradeOffRows
 from designspace.report.verdict_cards import points, signed, verdict, verdict_cards
 

@@ -22,14 +22,14 @@ from designspace.analysis.load_results import Source, load_populations
 from designspace.errors import InputError
 from designspace.io.atomic_write import write_bytes
 from designspace.report import drawings as draw
+from designspace.report.figure_files import FORMATS, drawing_settings, saved
 from designspace.report.palette import LEGEND_INSIDE, MOST_BANDS, Style, line_style
-from designspace.report.render import FORMATS, drawing_settings, saved
 from designspace.report.trade_off_figures import draw_trade_off, scale_axes
 from designspace.stats.arrays import Numbers, as_float_array
 from designspace.stats.best_of_k import BestOfK, best_of_k
-from designspace.stats.bootstrap import bootstrap
 from designspace.stats.edf import Band, Edf, edf
 from designspace.stats.edf_bands import equal_levels_band
+from designspace.stats.range_of_best import bootstrap
 
 Population = PopulationFindings | Numbers
 Populations = Findings | Population | Mapping[str, Population] | Source | Sequence[Source]

@@ -18,9 +18,9 @@ from designspace.analysis.pretraining_findings import (
     ScoreGroup,
     ScoreRow,
 )
+from designspace.report.figure_files import Figure, Panel
 from designspace.report.palette import INK, color
 from designspace.report.pretraining_cards import group_title, task_title
-from designspace.report.render import Figure, Panel
 from designspace.stats.arrays import FloatArray
 
 # Smaller pictures are enlarged by whole numbers to at least this many pixels.

@@ -13,6 +13,7 @@ from designspace.analysis.pretraining_findings import PretrainingFindings
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.serialization import readable
 from designspace.io.text_files import check_links
+from designspace.report.figure_files import Rendered, render
 from designspace.report.page import environment, source, writable
 from designspace.report.palette import css
 from designspace.report.pretraining_cards import group_title, pretraining_cards, source_name
@@ -23,7 +24,6 @@ from designspace.report.pretraining_figures import (
     pretraining_figures,
     prototype_strips,
 )
-from designspace.report.render import Rendered, render
 from designspace.report.write_report import write_figures
 
 

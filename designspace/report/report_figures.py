@@ -14,8 +14,8 @@ from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.pairwise import PairComparison
 from designspace.arch import BodyBatch, format_quantity
 from designspace.report import drawings as draw
+from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
-from designspace.report.render import ONE_COLUMN, Figure, Panel
 from designspace.report.trade_off_figures import trade_off_figures
 from designspace.report.verdict_cards import difference, neighbors, points
 from designspace.stats.edf import Band, Edf

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from designspace.analysis.trade_off import PopulationTradeOff, TradeOff
+from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import FAINT, GROUND, MOST_BANDS, color, line_style
-from designspace.report.render import ONE_COLUMN, Figure, Panel
 from designspace.stats.arrays import FloatArray
 
 # Ranges of cost below this ratio have evenly spaced ticks.

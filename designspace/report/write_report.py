@@ -13,8 +13,8 @@ from designspace.analysis.summary import SUMMARY_FILE, summarize, summary_schema
 from designspace.analysis.tables import tables, to_csv
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_bytes, write_text
 from designspace.io.text_files import check_links
+from designspace.report.figure_files import FORMATS, Rendered, check_formats, render
 from designspace.report.page import page
-from designspace.report.render import FORMATS, Rendered, check_formats, render
 from designspace.report.report_figures import edf_hero, report_figures
 from designspace.report.trade_off_figures import TRADE_OFF, wide_and_narrow
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from designspace.analysis.claims import ClaimsFile
 from designspace.analysis.summary import SUMMARY_FILE, read_summary
-from designspace.analysis.summary_records import ClaimRecord
+from designspace.analysis.summary_schema import ClaimRecord
 from designspace.studies.study_file import FigureEntry, StudyFile
 
 FigureVerdict = Literal[

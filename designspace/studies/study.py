@@ -14,8 +14,8 @@ from designspace.api.run import Run, gather
 from designspace.errors import InputError, nearest
 from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
+from designspace.studies.collect_study_page import study_page
 from designspace.studies.figure_answers import FigureAnswers, answer_figures
-from designspace.studies.page import study_page
 from designspace.studies.plan import StudyPlan, models_to_train, plan_study
 from designspace.studies.sequential_claims import SequentialVerdict, judge_sequentially
 from designspace.studies.study_file import (

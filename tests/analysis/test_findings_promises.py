@@ -20,7 +20,7 @@ from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import normalized_edfs
 from designspace.analysis.shared_constraints import shared_constraints
 from designspace.analysis.summary import summarize, summary_schema
-from designspace.analysis.summary_records import Summary
+from designspace.analysis.summary_schema import Summary
 from designspace.analysis.tables import tables, to_csv
 from designspace.arch import BodyBatch
 from designspace.errors import InputError

@@ -12,7 +12,7 @@ from designspace.analysis.findings import analyze
 from designspace.analysis.importers import import_results
 from designspace.analysis.load_results import load_populations, load_results
 from designspace.analysis.narrative import narrate
-from designspace.analysis.study_findings import read_findings
+from designspace.analysis.read_findings import read_findings
 from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.errors import InputError
 from designspace.refinement.refine import refine

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from designspace.analysis.study_findings import read_findings
+from designspace.analysis.read_findings import read_findings
 from designspace.arch import RegNetParamsBatch, Skeleton
 from designspace.derivation.search_by_findings import fit_predictor
 from designspace.errors import InputError

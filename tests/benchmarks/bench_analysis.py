@@ -75,7 +75,7 @@ def resample(values, errors, draws: int, repeats: int, rng) -> tuple[float, ...]
 
 def bootstraps(options) -> list[Row]:
     """The bootstrap at both sizes; `options.fewer` times fewer redraws than the paper's."""
-    from designspace.stats.bootstrap import bootstrap
+    from designspace.stats.range_of_best import bootstrap
 
     rng = np.random.default_rng(0)
     rows = []

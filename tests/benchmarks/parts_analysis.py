@@ -14,8 +14,8 @@ from bench_analysis import REPEATS, analyze, bootstraps, redraw, six_reports, wi
 from parts_sampling import exponents, growth_row
 from table import Agreement, Comparison, Goal, Sizes, compared, side_by_side
 
-from designspace.stats.bootstrap import bootstrap
 from designspace.stats.edf import Edf, edf
+from designspace.stats.range_of_best import bootstrap
 
 
 def edfs(sizes: Sizes) -> list[Comparison]:

@@ -265,7 +265,7 @@ def growth_row(job: str, counts: list[int], slopes: tuple[float, ...]) -> Compar
 
 def growth(sizes: Sizes) -> list[Comparison]:
     """Growth of sampling, cost and bootstrap."""
-    from designspace.stats.bootstrap import bootstrap
+    from designspace.stats.range_of_best import bootstrap
 
     space, rng = load_space("AnyNetXA"), np.random.default_rng(0)
     most = max(sizes.models)

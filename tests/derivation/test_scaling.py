@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from designspace.arch import Body, Model, RegNetParams, Skeleton, published
-from designspace.derivation.derivation import regime, scale_model
+from designspace.derivation.cost_target import Target
 from designspace.derivation.derive_model import (
     as_family,
     beyond_published,
@@ -16,9 +16,9 @@ from designspace.derivation.derive_model import (
     with_skeleton,
 )
 from designspace.derivation.nearest_scale import nearest_scaled
-from designspace.derivation.scaling import scale
+from designspace.derivation.scale_model import regime, scale_model
+from designspace.derivation.scaled_models import scale
 from designspace.derivation.scaling_rules import RULES, find_rule
-from designspace.derivation.target import Target
 from designspace.errors import InputError
 
 WIDTH = RULES["width"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from designspace.arch import published
-from designspace.derivation.derivation import training_memory
+from designspace.derivation.scale_model import training_memory
 from designspace.networks import build
 
 

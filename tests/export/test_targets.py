@@ -218,7 +218,7 @@ def test_no_written_file_carries_the_name_of_the_other_256gf(tmp_path):
 def test_timm_creates_the_model_by_its_name(tmp_path):
     import timm
 
-    from designspace.export.python_code import load
+    from designspace.export.load_python_module import load
 
     export_model(SMALL, ["timm"], tmp_path, verify=False)
     load(tmp_path / "timm" / "small.py")

@@ -16,11 +16,11 @@ from transformers import RegNetConfig, RegNetForImageClassification, RegNetModel
 
 from designspace.arch import Model, RegNetParams, Skeleton, published
 from designspace.errors import InputError
+from designspace.export.convert_weights import convert, read_weights, write_safetensors
 from designspace.export.export_model import export_model
 from designspace.export.state_keys import STYLES, key_names
 from designspace.export.transformers_config import transformers_config
 from designspace.export.verify import random_state
-from designspace.export.weights import convert, read_weights, write_safetensors
 from designspace.networks import build
 
 SKELETON = Skeleton(32, 10, 8, 2, (2, 2, 2, 2))

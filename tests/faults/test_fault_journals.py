@@ -227,7 +227,7 @@ def test_any_value_of_a_run_folder_replaced_by_hand(run, name, times):
 
 def test_any_value_of_a_summary_replaced_by_hand(study, tmp_path, times):
     """What `derive --from` and `export --best` read."""
-    from designspace.analysis.study_findings import read_findings
+    from designspace.analysis.read_findings import read_findings
 
     _, analysis = study
     summary = json.loads((analysis / "summary.json").read_text())

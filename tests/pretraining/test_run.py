@@ -14,7 +14,7 @@ from small import SMALL
 
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
-from designspace.export.weights import read_weights
+from designspace.export.convert_weights import read_weights
 from designspace.pretraining import diagnostics
 from designspace.pretraining import pretrain as run
 from designspace.pretraining.knn import knn_accuracy

@@ -245,7 +245,7 @@ def test_from_python(tmp_path):
 
 def test_numbers_and_names_in_a_panel_stay_as_they_are():
     from designspace.report.drawings import draw_edf
-    from designspace.report.render import Figure, Panel, render
+    from designspace.report.figure_files import Figure, Panel, render
     from designspace.stats.edf import edf
 
     name = "lr 0.0125, font: 9px serif, #0d50c0, url(#x) & <b>"

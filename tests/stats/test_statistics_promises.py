@@ -12,7 +12,6 @@ from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.arch import RegNetParams
 from designspace.errors import InputError
 from designspace.stats.best_of_k import best_of_k
-from designspace.stats.bootstrap import best_weights, bootstrap
 from designspace.stats.comparison import compare, minimum_test
 from designspace.stats.edf import dkw_band, edf, normalized_weights
 from designspace.stats.equivalence import equivalent
@@ -24,6 +23,7 @@ from designspace.stats.power import (
     models_for_difference,
     models_for_equivalence,
 )
+from designspace.stats.range_of_best import best_weights, bootstrap
 from designspace.stats.sequential import compare_sequentially, confidence_sequence
 
 ERRORS = st.lists(st.sampled_from([30.0, 31.5, 40.0, 40.5, 55.0, 90.0]), min_size=1, max_size=40)

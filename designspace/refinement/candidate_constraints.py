@@ -13,7 +13,7 @@ from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
 from designspace.space.schema import ACTIVATION, STAGES
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
-from designspace.stats.bootstrap import bootstrap
+from designspace.stats.range_of_best import bootstrap
 
 # The quantized linear rule implies these, so it is proposed after them, as in the paper.
 _INCREASING = {("w", "increasing"), ("d", "increasing")}

@@ -16,7 +16,7 @@ import numpy as np
 from designspace.analysis.fit_regnet import fitted_regnet
 from designspace.analysis.imported_folder import IMPORT_FILE, read_import_info
 from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
-from designspace.analysis.summary_records import ModelRecord, Population, Summary
+from designspace.analysis.summary_schema import ModelRecord, Population, Summary
 from designspace.arch import (
     BOTTLENECK,
     Body,

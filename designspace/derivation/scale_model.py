@@ -13,15 +13,15 @@ from designspace.arch import (
     model_name,
     parse_quantity,
 )
+from designspace.derivation.cost_target import NOUNS, Target
 from designspace.derivation.nearest_scale import (
     better_rule,
     check_reach,
     nearest_scaled,
     ratio_text,
 )
-from designspace.derivation.scaling import scale
+from designspace.derivation.scaled_models import scale
 from designspace.derivation.scaling_rules import ScalingRule
-from designspace.derivation.target import NOUNS, Target
 from designspace.derivation.tune_to_target import tune
 from designspace.errors import InputError
 
