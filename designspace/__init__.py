@@ -135,7 +135,7 @@ _MODULES = {
     "Space": "api.spaces",
     "Study": "studies.study",
     "analyze": "api.findings",
-    "bootstrap": "stats.bootstrap",
+    "bootstrap": "stats.range_of_best",
     "cluster": "api.pretraining",
     "compare": "stats.comparison",
     "convert_sweep": "studies.convert_sweep",
