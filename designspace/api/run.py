@@ -479,16 +479,16 @@ def _workers(
     def on_dask(request: "TrainOptions", trials: int) -> "Workers":
         from designspace.training.dask_workers import DaskWorkers, connect
         from designspace.training.devices import available_cores, default_jobs, resolve_devices
-        from designspace.training.trial_task import run_task
+        from designspace.training.tasks import train_task
 
         if scheduler or cluster:
             # Each job of a cluster may have several workers, of several threads each.
             jobs = min(request.jobs or available_cores(), trials)
             client = connect(scheduler, cluster, options, jobs)
-            return DaskWorkers(client, run_task, None if cluster else request.jobs)
+            return DaskWorkers(client, train_task, None if cluster else request.jobs)
         names = resolve_devices(request.device)
         jobs = min(request.jobs or default_jobs(names), trials)
         gpus = tuple(name for name in names if name.startswith("cuda"))
-        return DaskWorkers(connect(None, None, (), jobs, gpus), run_task, request.jobs)
+        return DaskWorkers(connect(None, None, (), jobs, gpus), train_task, request.jobs)
 
     return on_dask

@@ -20,14 +20,11 @@ from designspace.data.augmentation import (
     cut,
     draw,
 )
-from designspace.data.cache import Cache
+from designspace.data.cache import LARGE, Cache
 from designspace.data.decode import geometries
 from designspace.errors import InputError
 from designspace.runs import Recipe
 
-# Training images of more bytes are read in chunks. The order of the images depends on this number,
-# so it is independent of the machine's memory.
-LARGE = 4 << 30
 # Adjacent images of a large data set that are read together, and bytes of chunks in memory at once.
 _CHUNK = 32
 _WINDOW = 128 << 20

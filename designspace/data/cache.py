@@ -30,6 +30,9 @@ from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.lock import lock
 from designspace.io.process_pool import TerminatedWorkerError, exit_codes, unordered
 
+# Training images of more bytes are read in chunks. The order of the images depends on this number,
+# so it is independent of the machine's memory.
+LARGE = 4 << 30
 _FORMAT = 2
 _CHUNK_SIZE = 256
 _PARTS = ("train", "val")

@@ -21,7 +21,7 @@ from designspace.training.loky_workers import (
     TaskResult,
     Work,
 )
-from designspace.training.trial_task import Outcome, TrialTask
+from designspace.training.tasks import Outcome, TrialTask
 
 _CLUSTERS = {
     "slurm": "SLURMCluster",

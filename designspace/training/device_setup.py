@@ -119,7 +119,7 @@ def versions(device: torch.device, precision: Precision) -> dict[str, str]:
     """Return library versions, device and precision, as in a trial's record."""
     return {
         "designspace": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain text, read without torch
         "python": platform.python_version(),
         "device": device_name(device),
         "precision": _PRECISION_NAMES[precision],

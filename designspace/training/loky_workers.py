@@ -16,7 +16,7 @@ from designspace.io.process_pool import (
     interrupts_blocked,
     pool,
 )
-from designspace.training.trial_task import Failure, Outcome, TrialTask
+from designspace.training.tasks import Failure, Outcome, TrialTask
 
 Work = Callable[[TrialTask], Outcome]
 DEVICE_FAILURES = (Failure.DEVICE_UNUSABLE, Failure.DEVICE_ERROR)

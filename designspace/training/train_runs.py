@@ -5,11 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from designspace.arch import registered_block
-from designspace.data.batches import LARGE
-from designspace.data.cache import Cache
+from designspace.data.cache import LARGE, Cache
 from designspace.data.decode import Geometry, geometries, median_side
 from designspace.data.prepare import prepare_images
 from designspace.errors import InputError
@@ -18,11 +15,11 @@ from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialSta
 from designspace.runs.image_results import MAX_IMAGES
 from designspace.runs.options import absolute_source, check_training_options
 from designspace.space.recipe_axis import settings_of
-from designspace.training import device_setup, devices
+from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.gpu_workers import GpuWorkers
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
-from designspace.training.trial_task import TrialTask, run_task, trial_seed
+from designspace.training.tasks import TrialTask, train_task, trial_seed
 
 # Images are said to be downscaled from this factor; common photographs at 224 pixels stay below.
 _MIN_DOWNSCALING = 3
@@ -76,7 +73,7 @@ class TrainOptions:
         )
 
 
-def local_workers(options: TrainOptions, trials: int, work: Work = run_task) -> Workers:
+def local_workers(options: TrainOptions, trials: int, work: Work = train_task) -> Workers:
     """Start workers for up to `options.jobs` trials at once, but no more than there are."""
     names = devices.resolve_devices(options.device)
     jobs = min(options.jobs or devices.default_jobs(names, options.compiled), trials)
@@ -179,7 +176,11 @@ def _check(options: TrainOptions) -> None:
         device=options.device,
         time_limit=options.time_limit,
     )
-    if not options.elsewhere:
+    if not options.elsewhere and options.recipe.precision not in (None, "fp32"):
+        import torch
+
+        from designspace.training import device_setup
+
         for name in devices.resolve_devices(options.device):
             device_setup.check_precision(torch.device(name), options.recipe.precision)
 

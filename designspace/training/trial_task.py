@@ -1,28 +1,24 @@
-"""The task of one trial, as sent to a worker, and its outcome."""
+"""Train the model of one task, in a worker."""
 
-import hashlib
-import json
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from designspace.arch import Block, Model, register_block
+from designspace.arch import register_block
 from designspace.data.batches import Batches
 from designspace.data.cache import Cache, default_cache_folder, open_cache
 from designspace.data.decode import Geometry, geometries
 from designspace.data.prepare import prepare_images
 from designspace.errors import Diverged, InputError
-from designspace.runs import DataRecord, Recipe, Trial, TrialState
+from designspace.runs import Trial, TrialState
 from designspace.training import checkpoint, device_setup, devices
-from designspace.training.accuracy import BoolArray
 from designspace.training.static_step import SETUP
+from designspace.training.tasks import Failure, Outcome, TrialTask
 from designspace.training.trainer import Trainer
 
 # Seconds between two checkpoints on a GPU, where an epoch may take less than writing one.
@@ -30,100 +26,8 @@ _SAVE_SECONDS = 20.0
 _DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
 
 
-@dataclass(frozen=True)
-class TrialTask:
-    """Everything that a worker needs to train one model.
-
-    Attributes:
-        id: Content hash of the model.
-        index: Its index in the population.
-        model: The network, with the data's number of classes.
-        recipe: The recipe, with its resolution filled in.
-        seed: Seed of initialisation and data order.
-        cache: Folder of the decoded images, or None if the worker decodes its own.
-        data: Source, split and hash of the images.
-        device: Name of the device, or auto.
-        checkpoint: File of the checkpoint, or None for one in `home`.
-        home: Folder of the worker's own images and checkpoints; None is the user's cache folder.
-        time_limit: Seconds of training after which the trial fails, or None.
-        compiled: Use torch.compile.
-        exact: On CUDA, use deterministic algorithms.
-        image_results: Return which validation images the model classified correctly.
-        run_index: Which of the runs that are trained together it belongs to.
-        drawn: Settings of the recipe that were drawn for this model.
-        block: The model's block if it was registered at run time, which workers must repeat.
-    """
-
-    id: str
-    index: int
-    model: Model
-    recipe: Recipe
-    seed: int
-    cache: Path | None
-    data: DataRecord
-    device: str
-    checkpoint: Path | None
-    home: Path | None = None
-    time_limit: float | None = None
-    compiled: bool = False
-    exact: bool = False
-    image_results: bool = False
-    run_index: int = 0
-    block: Block | None = None
-    drawn: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """Index of its run and of its model; unique among the tasks in training."""
-        return self.run_index, self.index
-
-    @property
-    def key(self) -> str:
-        """Identifies the trial in its checkpoint."""
-        data = (self.data.content, self.data.split)
-        trial = (self.id, self.model.skeleton.to_dict(), self.recipe.to_dict(), self.seed, data)
-        return hashlib.sha256(json.dumps([trial, torch.__version__]).encode()).hexdigest()
-
-
-class Failure(Enum):
-    """A failure that need not be the model's fault.
-
-    Attributes:
-        OUT_OF_MEMORY: The trial may succeed alone.
-        DEVICE_UNUSABLE: The device failed before training began.
-        DEVICE_ERROR: The device failed during training.
-    """
-
-    OUT_OF_MEMORY = auto()
-    DEVICE_UNUSABLE = auto()
-    DEVICE_ERROR = auto()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a task.
-
-    Attributes:
-        trial: The finished trial.
-        failure: Why it failed, if another worker may succeed.
-        notes: Messages for the user.
-        correct: Which validation images a complete model classified correctly, (images,), if the
-            task is to return them.
-    """
-
-    trial: Trial
-    failure: Failure | None = None
-    notes: tuple[str, ...] = ()
-    correct: BoolArray | None = field(default=None, compare=False)
-
-
 class _TimeLimitExceeded(Exception):
     """The trial reached its time limit."""
-
-
-def trial_seed(seed: int, index: int) -> int:
-    """Return the seed of model `index` in a run with `seed`."""
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint32)[0])
 
 
 def run_task(task: TrialTask) -> Outcome:

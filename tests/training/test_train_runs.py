@@ -44,6 +44,23 @@ def test_one_worker_two_workers_and_this_process_give_the_same_bits(
     assert not (two.path / "running.json").exists()
 
 
+DRIVER = """
+import sys
+import designspace as ds
+run, data, home = sys.argv[1:]
+[end] = ds.train(run, data, "quick", epochs=1, jobs=2, device="cpu", cache=home, progress=False)
+assert end.complete == end.total == 3, end
+assert "torch" not in sys.modules, "the driver waits for torch"
+"""
+
+
+def test_the_driver_does_not_import_torch(make_run, images, tmp_path):
+    words = (make_run().path, f"folder:{images}", tmp_path / "home")
+    command = [sys.executable, "-c", DRIVER, *map(str, words)]
+    outcome = subprocess.run(command, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+
+
 def test_finished_trials_are_not_trained_again(make_run, request_of, train, observer):
     folder = make_run()
     train(folder, request_of(indices=(1,)))
