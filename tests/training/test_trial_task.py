@@ -16,7 +16,8 @@ from designspace.runs import DataRecord, TrialState
 from designspace.training import checkpoint
 from designspace.training import trial_task as module
 from designspace.training.trainer import Trainer
-from designspace.training.trial_task import Failure, TrialTask, run_task, trial_seed
+from designspace.training.tasks import Failure, TrialTask, trial_seed
+from designspace.training.trial_task import run_task
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_a_crash_is_a_failed_trial_with_its_reason(task, monkeypatch, error, fai
 
 
 def test_a_device_that_fails_its_probe_is_unusable(task, monkeypatch):
-    monkeypatch.setattr(module.devices, "probe", _raises(RuntimeError("busy or unavailable")))
+    monkeypatch.setattr(module.device_setup, "probe", _raises(RuntimeError("busy or unavailable")))
     outcome = run_task(task)
     assert outcome.failure is Failure.DEVICE_UNUSABLE
     assert outcome.trial.reason == "RuntimeError: busy or unavailable"
