@@ -15,8 +15,8 @@ from designspace.data.splits import split
 from designspace.runs import DataRecord, TrialState
 from designspace.training import checkpoint
 from designspace.training import trial_task as module
-from designspace.training.trainer import Trainer
 from designspace.training.tasks import Failure, TrialTask, trial_seed
+from designspace.training.trainer import Trainer
 from designspace.training.trial_task import run_task
 
 
