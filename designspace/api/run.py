@@ -479,7 +479,7 @@ def _workers(
     def on_dask(request: "TrainOptions", trials: int) -> "Workers":
         from designspace.training.dask_workers import DaskWorkers, connect
         from designspace.training.devices import available_cores, default_jobs, resolve_devices
-        from designspace.training.tasks import train_task
+        from designspace.training.train_task import train_task
 
         if scheduler or cluster:
             # Each job of a cluster may have several workers, of several threads each.

@@ -106,10 +106,3 @@ class Outcome:
 def trial_seed(seed: int, index: int) -> int:
     """Return the seed of model `index` in a run with `seed`."""
     return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint32)[0])
-
-
-def train_task(task: TrialTask) -> Outcome:
-    """Train one model as `trial_task.run_task` does; torch is imported in the worker alone."""
-    from designspace.training.trial_task import run_task
-
-    return run_task(task)
