@@ -23,4 +23,6 @@ def convert(
     import designspace as ds
 
     study = ds.convert_sweep(sweep, out)
+    if study.file.about:
+        print(study.file.about)
     print(f"{study.plan().models} models: designspace study {study.path}")

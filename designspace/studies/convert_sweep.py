@@ -1,7 +1,7 @@
 """Convert a pycls sweep config into a space, a recipe and a study.
 
 The format is that of pycls' `sweep/config.py`: SETUP has samplers, constraints and a base config.
-What a sweep launches and plots is left out.
+What a sweep launches and plots is left out; `about` of the study names it.
 """
 
 import math
@@ -15,6 +15,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.recipe import parse_recipe
 from designspace.space import load_space
 from designspace.studies.study import Study
+from designspace.studies.sweep_keys import check_sweep
 
 # pycls' names of blocks and stems, and ours.
 _BLOCKS = {
@@ -31,6 +32,7 @@ _RECIPE_KEYS = {
     "TRAIN.BATCH_SIZE": "batch_size",
     "TRAIN.LABEL_SMOOTHING": "label_smoothing",
 }
+_NO_LIMIT = 10**15
 _REGNET_AXES = {"DEPTH": "d", "W0": "w_0", "WA": "w_a", "WM": "w_m", "GROUP_W": "g", "BOT_MUL": "b"}
 _ANYNET_AXES = {"DEPTHS": "d", "WIDTHS": "w", "BOT_MULS": "b", "GROUP_WS": "g"}
 _QUANTIZE = {"DEPTH": 1, "W0": 8, "WA": 0.1, "WM": 0.001}
@@ -96,36 +98,29 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
     setup = data.get("SETUP")
     if not isinstance(setup, dict) or not isinstance(setup.get("BASE_CFG"), dict):
         raise InputError(f"sweep: {path}: SETUP.BASE_CFG: missing; is it a pycls sweep config?")
-    base, samplers = setup["BASE_CFG"], dict(setup.get("SAMPLERS") or {})
-    samplers.pop("RNG_SEED", None)
-    name = str(data.get("NAME") or Path(path).stem).rpartition("/")[2]
-    about = " ".join(str(data.get("DESC") or "").split())
-    constraints = setup.get("CONSTRAINTS") or {}
     try:
-        recipe_axes = {
-            _RECIPE_KEYS[key]: _recipe_axis(samplers.pop(key), key)
-            for key in list(samplers)
-            if key in _RECIPE_KEYS
-        }
-        space = _space(base, samplers, constraints, name, about)
-        if recipe_axes:
-            space["recipe"] = recipe_axes
-        recipe, budget = _recipe(base, name), _budget(constraints.get("CX") or {})
+        data, left_out = check_sweep(data)
+        name = data.get("NAME", Path(path).stem).rpartition("/")[2]
+        space, recipe, budget = _converted(data, name)
     except InputError as error:
         raise InputError(f"sweep: {path}: {error}") from None
+    setup = data["SETUP"]
+    about = _about(data)
     load_space(space)
     parse_recipe(recipe, path)
-    train = base.get("TRAIN") or {}
-    dataset = str(train.get("DATASET", "")).lower()
+    dataset = setup["BASE_CFG"].get("TRAIN", {}).get("DATASET", "").lower()
+    if dataset not in ("cifar10", "cifar100"):
+        left_out += [f"SETUP.BASE_CFG.TRAIN.DATASET ({dataset})"] if dataset else []
+    ignored = f"Not converted: {', '.join(left_out)}." if left_out else ""
     study = {
         "name": name,
-        "about": about,
+        "about": " ".join(filter(None, [about, ignored])),
         **({"data": dataset} if dataset in ("cifar10", "cifar100") else {}),
         "val": "test",  # as pycls measures errors
         "recipe": "recipe.yaml",
-        "n": int(setup.get("NUM_CONFIGS") or 500),
+        "n": setup.get("NUM_CONFIGS") or 500,
         "budget": budget,
-        "seed": int(setup.get("RNG_SEED") or 0),
+        "seed": setup.get("RNG_SEED", 0),
         "populations": {name: {"space": "space.yaml"}},
         "reports": {"report": {"populations": [name]}},
     }
@@ -134,6 +129,29 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
     for file, content in (("space", space), ("recipe", recipe), ("study", study)):
         write_text(folder / f"{file}.yaml", dump_yaml(content, header))
     return Study.load(folder / "study.yaml")
+
+
+def _about(data: Mapping[str, Any]) -> str:
+    return " ".join(data.get("DESC", "").split())
+
+
+def _converted(
+    data: Mapping[str, Any], name: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Return the space, the recipe and the budget of a checked sweep."""
+    setup = data["SETUP"]
+    base, samplers = setup["BASE_CFG"], dict(setup.get("SAMPLERS", {}))
+    samplers.pop("RNG_SEED", None)
+    constraints = setup.get("CONSTRAINTS", {})
+    recipe_axes = {
+        _RECIPE_KEYS[key]: _recipe_axis(samplers.pop(key), key)
+        for key in list(samplers)
+        if key in _RECIPE_KEYS
+    }
+    space = _space(base, samplers, constraints, name, _about(data))
+    if recipe_axes:
+        space["recipe"] = recipe_axes
+    return space, _recipe(base, name), _budget(constraints.get("CX", {}))
 
 
 def _space(
@@ -159,11 +177,13 @@ def _space(
         strides = [net["STRIDE"]] * high
     else:
         strides = list(net["STRIDES"])
+        if not strides:
+            raise InputError("ANYNET.STRIDES: missing; give the stride of each stage")
         axes, rules = _anynet_axes(net, samplers, len(strides), block)
     if samplers:
         key = next(iter(samplers))
         keys = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in _ANYNET_AXES)]
-        raise InputError(f"SAMPLERS.{key}: can't be converted; {nearest(key, keys)}")
+        raise InputError(f"SETUP.SAMPLERS.{key}: can't be converted; {nearest(key, keys)}")
     return {
         "name": name,
         "reason": about or "Converted from a pycls sweep config.",
@@ -191,12 +211,12 @@ def _regnet_axes(net: Mapping[str, Any], samplers: dict[str, Any]) -> dict[str, 
         if f"REGNET.{key}" in samplers:
             axes[axis] = _axis(samplers.pop(f"REGNET.{key}"), f"REGNET.{key}", key == "BOT_MUL")
         elif low == high:
-            axes[axis] = _choice([1 / low if key == "BOT_MUL" else low])
+            axes[axis] = _choice(_inverse([low], "BOT_MUL") if key == "BOT_MUL" else [low])
         elif key in _QUANTIZE:
             distribution = "uniform" if key == "DEPTH" else "log_uniform"
             axes[axis] = _range(distribution, low, high, _QUANTIZE[key])
         elif key == "BOT_MUL":
-            axes[axis] = _choice([1 / value for value in _powers(low, high)])
+            axes[axis] = _choice(_inverse(_powers(low, high), "BOT_MUL"))
         elif _is_power(low) and _is_power(high):
             axes[axis] = _choice(_powers(low, high))
         else:
@@ -214,13 +234,17 @@ def _anynet_axes(
         axis, where = _ANYNET_AXES[key], f"ANYNET.{key}"
         if where in samplers:
             sampler = samplers.pop(where)
-            if sampler.get("TYPE") != "list_sampler" or sampler.get("LENGTH") != stages:
-                raise InputError(f"SAMPLERS.{where}: must be a list_sampler of {stages} stages")
-            axes[axis] = _axis(sampler.get("ITEM_SAMPLER") or {}, where, key == "BOT_MULS")
+            if sampler["TYPE"] != "list_sampler" or sampler["LENGTH"] != stages:
+                raise InputError(
+                    f"SETUP.SAMPLERS.{where}: must be a list_sampler of {stages} stages"
+                )
+            axes[axis] = _axis(sampler["ITEM_SAMPLER"], where, key == "BOT_MULS")
             continue
         values = list(net[key]) or [1] * stages
+        if len(values) != stages:
+            raise InputError(f"{where} is {net[key]}; ANYNET.STRIDES has {stages} stages")
         if key == "BOT_MULS":
-            values = [1 / value for value in values]
+            values = _inverse(values, where)
         axes[axis] = _choice(sorted(set(values)))
         if len(set(values)) == 1:
             share.append(axis)
@@ -236,14 +260,15 @@ def _anynet_axes(
 
 def _axis(sampler: Mapping[str, Any], where: str, inverse: bool) -> dict[str, Any]:
     """Convert a sampler of a scalar; pycls' bottleneck multiplier is 1 / b."""
-    if sampler.get("TYPE") == "value_sampler":
-        values = sampler.get("VALUES") or []
-        return _choice([1 / value if inverse else value for value in values])
-    kind, (low, high) = sampler.get("RAND_TYPE", "uniform"), sampler.get("RANGE", [0, 0])
+    if sampler["TYPE"] == "list_sampler":
+        raise InputError(f"SETUP.SAMPLERS.{where}: must sample one number, not a list")
+    if sampler["TYPE"] == "value_sampler":
+        return _choice(_inverse(sampler["VALUES"], where) if inverse else sampler["VALUES"])
+    kind, (low, high) = sampler.get("RAND_TYPE", "uniform"), sampler["RANGE"]
     if kind == "power2_uniform":
         return _choice([1 / value if inverse else value for value in _powers(low, high)])
     if kind not in ("uniform", "log_uniform") or inverse:
-        raise InputError(f"SAMPLERS.{where}: RAND_TYPE {kind} can't be converted")
+        raise InputError(f"SETUP.SAMPLERS.{where}: RAND_TYPE {kind} can't be converted")
     return _range(kind, low, high, sampler.get("QUANTIZE", 1))
 
 
@@ -286,9 +311,9 @@ def _recipe(base: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _budget(limits: Mapping[str, Any]) -> dict[str, str]:
     return {
-        measure.lower(): f"{max(1, low):.12g}:{high:.12g}"
+        measure.lower(): f"{max(1, low):.12g}:{high or _NO_LIMIT:.12g}"
         for measure, (low, high) in limits.items()
-        if measure in ("FLOPS", "PARAMS", "ACTS") and high
+        if low or high
     }
 
 
@@ -300,11 +325,19 @@ def _choice(values: list[float]) -> dict[str, Any]:
     return {"distribution": "choice", "values": values}
 
 
+def _inverse(values: list[float], where: str) -> list[float]:
+    if min(values, default=1) <= 0:
+        raise InputError(f"{where}: bottleneck multipliers must be above 0; found {min(values):g}")
+    return [1 / value for value in values]
+
+
 def _is_power(value: float) -> bool:
     return value > 0 and math.log2(value).is_integer()
 
 
 def _powers(low: float, high: float) -> list[float]:
+    if low <= 0:
+        raise InputError(f"the range [{low:g}, {high:g}] holds powers of 2 and must be above 0")
     first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
     return [2**i for i in range(first, last + 1)]
 

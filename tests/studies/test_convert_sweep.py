@@ -153,3 +153,63 @@ def test_what_has_no_counterpart_is_refused(refused, tmp_path, change, message):
     setup = REGNET["SETUP"]
     data = {**REGNET, "SETUP": {**setup, "BASE_CFG": {**setup["BASE_CFG"], **change}}}
     assert message in refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
+
+
+DEPTH = {"TYPE": "int_uniform", "RAND_TYPE": "uniform", "RANGE": [6, 16], "QUANTIZE": 1}
+FLOPS = {"FLOPS": [5e6, 6e7]}
+LIST = {"TYPE": "list_sampler", "LENGTH": 3}
+
+
+def changed(data, path, value):
+    """Return a sweep with another value at a path; None removes the key."""
+    first, *rest = path.split("/")
+    new = changed(data.get(first, {}), "/".join(rest), value) if rest else value
+    return {key: v for key, v in {**data, first: new}.items() if v is not None}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("SETUP/SAMPLERS/REGNET/DEPTH", DEPTH, "SETUP.SAMPLERS.REGNET.DEPTH: must be [low, high]"),
+        ("SETUP/SAMPLERS/REGNET/DEPTH", {"LOW": 6, "HIGH": 16}, "REGNET.DEPTH: must be [low, high"),
+        ("SETUP/SAMPLERS/REGNET/DEPTH", [16, 6], "REGNET.DEPTH: must be [low, high]"),
+        ("SETUP/SAMPLERS/REGNET/GROUPW", [1, 16], "GROUPW: unknown key; did you mean GROUP_W"),
+        ("SETUP/SAMPLERS/REGNET/TYPE", "regnett_sampler", "did you mean regnet_sampler"),
+        ("SETUP/SAMPLERS/REGNET/BOT_MUL", [0, 1], "must be above 0"),
+        ("SETUP/SAMPLERS/OPTIM.BASE_LR", {**LR, "RANGES": [1, 2]}, "OPTIM.BASE_LR.RANGES: unknown"),
+        ("SETUP/SAMPLERS/OPTIM.BASE_LR", {**LR, "RANGE": [0, 2]}, "begins at 0; log_uniform needs"),
+        ("SETUP/SAMPLERS/OPTIM.BASE_LR", {"TYPE": "float_sampler"}, "OPTIM.BASE_LR.RANGE: missing"),
+        ("SETUP/SAMPLERS/OPTIM.BASE_LR", LIST, "OPTIM.BASE_LR.ITEM_SAMPLER: missing"),
+        ("SETUP/SAMPLERS/OPTIM.BASE_LR", [0.1, 0.2], "OPTIM.BASE_LR: must be a map"),
+        ("SETUP/SAMPLER", {}, "SETUP.SAMPLER: unknown key; did you mean SAMPLERS"),
+        ("SETUP/CONSTRAINTS/COMPLEXITY", FLOPS, "COMPLEXITY: unknown key; known: CX, REGNET"),
+        ("SETUP/CONSTRAINTS/FLOPS", [5e6, 6e7], "SETUP.CONSTRAINTS.FLOPS: unknown key"),
+        ("SETUP/CONSTRAINTS/CX", {"FLOP": [5e6, 6e7]}, "CX.FLOP: unknown key; did you mean FLOPS"),
+        ("SETUP/CONSTRAINTS/REGNET/NUM_STAGES", 4, "NUM_STAGES: must be [low, high], two whole"),
+        ("SETUP/BASE_CFG/TRAIN/IM_SIZE", "small", "TRAIN.IM_SIZE: must be a whole number"),
+        ("SETUP/BASE_CFG/TRAIN", 3, "SETUP.BASE_CFG.TRAIN: must be a map"),
+        ("SETUP/BASE_CFG/OPTIM/LR", 0.1, "OPTIM.LR: unknown key; did you mean"),
+        ("SETUPS", {}, "SETUPS: unknown key; did you mean SETUP"),
+    ],
+)
+def test_mistakes_are_refused_with_the_key_and_what_is_right(
+    refused, tmp_path, path, value, message
+):
+    data = changed(REGNET, path, value)
+    assert message in refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
+
+
+def test_keys_that_are_left_out_are_listed_once(cli, tmp_path):
+    data = changed(REGNET, "SETUP/BASE_CFG/OPTIM/MIN_LR", 0.001)
+    out = cli("convert", write(tmp_path, data), "--out", tmp_path / "sweep").out
+    assert out.count("Not converted: ") == 1
+    for key in ("LAUNCH", "SETUP.BASE_CFG.TEST", "OPTIM.MIN_LR (0.001)", "NUM_GPUS (1)"):
+        assert out.count(key) == 1, key
+
+
+def test_numbers_that_yaml_reads_as_text_and_open_limits_count(tmp_path):
+    data = changed(REGNET, "SETUP/CONSTRAINTS/CX", {"FLOPS": ["5e6", "6e7"], "ACTS": [1000, 0]})
+    study = ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    assert study.file.budget.flops == "5000000:60000000"
+    assert study.file.budget.acts.startswith("1000:")
+    assert len(ds.sample(tmp_path / "sweep/space.yaml", n=2, acts=study.file.budget.acts)) == 2
