@@ -19,8 +19,18 @@ SPACES: dict[str, str | dict[str, Any]] = {
     "bottleneck without groups": "AnyNetRE@8",
     "linear-bottleneck": "AnyNetZA@8",
     "linear-bottleneck, RegNet": "RegNetZ@8",
-    "mbconv of MobileNetV2": "MobileNetV2-like@8",
-    "mbconv of EfficientNet": "EfficientNet-like@8",
+    "mbconv of MobileNetV2": {
+        "name": "mbconv",
+        "parent": "MobileNetV2-like@8",
+        "reason": "A stride less, for the crops of pretraining.",
+        "input": {"strides": [1, 1, 2, 2, 1, 2, 1]},
+    },
+    "mbconv of EfficientNet": {
+        "name": "mbconv",
+        "parent": "EfficientNet-like@8",
+        "reason": "A stride less, for the crops of pretraining.",
+        "input": {"strides": [1, 1, 2, 2, 1, 2, 1]},
+    },
     "inverted bottleneck": {
         "name": "inverted",
         "parent": "RegNetX@8",
