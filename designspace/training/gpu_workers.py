@@ -17,9 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_messages
 
 from designspace.io.process_pool import ProcessPoolExecutor, interrupts_blocked, pool
+from designspace.training.device_health import DEVICE_FAILURES, DeviceHealth
 from designspace.training.loky_workers import (
-    DEVICE_FAILURES,
-    DeviceHealth,
     TaskResult,
     Work,
     describe_death,

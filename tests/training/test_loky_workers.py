@@ -24,8 +24,9 @@ from designspace.errors import DeviceError, InputError
 from designspace.io.process_pool import pool
 from designspace.training import devices
 from designspace.training import loky_workers as module
+from designspace.training.device_health import DeviceHealth
 from designspace.training.devices import default_jobs, resolve_devices
-from designspace.training.loky_workers import DeviceHealth, LokyWorkers
+from designspace.training.loky_workers import LokyWorkers
 from designspace.training.train_runs import local_workers
 from designspace.training.trial_task import Failure, Outcome
 
