@@ -10,8 +10,8 @@ from designspace.arch import BodyBatch, Population, Skeleton, cost
 from designspace.arch.body import Body
 from designspace.runs import DataRecord, Recipe, Run
 from designspace.training.loky_workers import TaskResult
+from designspace.training.run_task import TrialTask, run_task
 from designspace.training.train_runs import TrainOptions, train_runs
-from designspace.training.trial_task import TrialTask, run_task
 
 SKELETON = Skeleton(resolution=8, classes=10, stem_width=8, stem_stride=1, strides=(1, 2))
 RECIPE = Recipe("tiny", epochs=3, batch_size=16, lr=0.1, zero_init_residual=True, pad=1)

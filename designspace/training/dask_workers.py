@@ -20,7 +20,7 @@ from designspace.training.loky_workers import (
     TaskResult,
     Work,
 )
-from designspace.training.tasks import Outcome, TrialTask
+from designspace.training.trial_task import Outcome, TrialTask
 
 _CLUSTERS = {
     "slurm": "SLURMCluster",

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 
 from designspace.errors import DeviceError
-from designspace.training.tasks import Failure, Outcome, TrialTask
+from designspace.training.trial_task import Failure, Outcome, TrialTask
 
 DEVICE_FAILURES = (Failure.DEVICE_UNUSABLE, Failure.DEVICE_ERROR)
 # A worker on whose device so many different models fail in a row is retired.

@@ -16,7 +16,7 @@ from designspace.runs import Run, Trial, TrialState
 from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.image_results import append_correct
 from designspace.training.loky_workers import TaskResult, Workers
-from designspace.training.tasks import Failure, Outcome, TrialTask
+from designspace.training.trial_task import Failure, Outcome, TrialTask
 
 # The last try of a trial whose workers died is alone.
 _MAX_TRIES = 3

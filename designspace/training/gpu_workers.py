@@ -23,7 +23,7 @@ from designspace.training.loky_workers import (
     Work,
     describe_death,
 )
-from designspace.training.tasks import Failure, Outcome, TrialTask
+from designspace.training.trial_task import Failure, Outcome, TrialTask
 
 Position = tuple[int, int]
 # The outcome of a task, or why it has none.

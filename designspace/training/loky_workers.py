@@ -16,7 +16,7 @@ from designspace.io.process_pool import (
     pool,
 )
 from designspace.training.device_health import DEVICE_FAILURES, DeviceHealth
-from designspace.training.tasks import Outcome, TrialTask
+from designspace.training.trial_task import Outcome, TrialTask
 
 Work = Callable[[TrialTask], Outcome]
 

@@ -19,8 +19,8 @@ from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.gpu_workers import GpuWorkers
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
-from designspace.training.tasks import TrialTask, trial_seed
 from designspace.training.train_task import train_task
+from designspace.training.trial_task import TrialTask, trial_seed
 
 # Images are said to be downscaled from this factor; common photographs at 224 pixels stay below.
 _MIN_DOWNSCALING = 3

@@ -1,10 +1,10 @@
 """What a worker does with a task; the driver, which only names it, does not import torch."""
 
-from designspace.training.tasks import Outcome, TrialTask
+from designspace.training.trial_task import Outcome, TrialTask
 
 
 def train_task(task: TrialTask) -> Outcome:
-    """Train one model as `trial_task.run_task` does; torch is imported in the worker alone."""
-    from designspace.training.trial_task import run_task
+    """Train one model as `run_task.run_task` does; torch is imported in the worker alone."""
+    from designspace.training.run_task import run_task
 
     return run_task(task)

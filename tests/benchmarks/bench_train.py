@@ -229,7 +229,7 @@ def ours(
 
 def against_plain(images: Path, home: Path, options) -> list[Row]:
     """Questions 1 and 3."""
-    from designspace.training.trial_task import run_task
+    from designspace.training.run_task import run_task
 
     folder = make_run(home / "run", options.models)
     n, epochs = options.models, options.epochs
@@ -336,7 +336,7 @@ def bare_main(images: str, home: str, rounds: str) -> None:
 def nothing(task):
     """A trial that is through at once."""
     from designspace.runs import Trial, TrialState
-    from designspace.training.trial_task import Outcome
+    from designspace.training.run_task import Outcome
 
     return Outcome(Trial(task.id, task.index, TrialState.COMPLETE, 10.0, (), 0.0, task.seed))
 

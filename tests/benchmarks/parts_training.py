@@ -17,7 +17,7 @@ def training(sizes: Sizes) -> list[Comparison]:
     """Models an hour of one population, the same for each side, with a seed a round."""
     from timm_loop import timm_process
 
-    from designspace.training.trial_task import run_task
+    from designspace.training.run_task import run_task
 
     n, epochs = sizes.trained, sizes.epochs
     two = Kept(2, run_task)

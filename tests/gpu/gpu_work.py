@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from designspace.training.trial_task import run_task
+from designspace.training.run_task import run_task
 
 
 def breaks_the_context(task):

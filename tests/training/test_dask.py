@@ -9,7 +9,7 @@ from work_for_tests import always_crashes, at_once, on_a_broken_dask_worker
 
 from designspace.errors import InputError
 from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
-from designspace.training.trial_task import run_task
+from designspace.training.run_task import run_task
 
 distributed = pytest.importorskip("distributed")
 

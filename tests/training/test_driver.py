@@ -10,7 +10,7 @@ from designspace.io import journal
 from designspace.runs import Trial, TrialState
 from designspace.training.driver import Driver, RunPlan
 from designspace.training.loky_workers import TaskResult
-from designspace.training.trial_task import Failure, Outcome
+from designspace.training.run_task import Failure, Outcome
 
 
 @pytest.fixture

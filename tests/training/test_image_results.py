@@ -12,8 +12,8 @@ from designspace.runs.merge import merge
 from designspace.runs.run import Run
 from designspace.training.gpu_workers import GpuWorkers
 from designspace.training.loky_workers import LokyWorkers
+from designspace.training.run_task import run_task
 from designspace.training.trainer import Trainer
-from designspace.training.trial_task import run_task
 
 
 def on_dask():

@@ -27,8 +27,8 @@ from designspace.training import loky_workers as module
 from designspace.training.device_health import DeviceHealth
 from designspace.training.devices import default_jobs, resolve_devices
 from designspace.training.loky_workers import LokyWorkers
+from designspace.training.run_task import Failure, Outcome
 from designspace.training.train_runs import local_workers
-from designspace.training.trial_task import Failure, Outcome
 
 
 def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(

@@ -91,11 +91,11 @@ def test_the_average_is_updated_once_a_period():
 @pytest.mark.parametrize("static", [False, True])
 def test_a_training_uses_all_of_them_and_static_steps_agree(tmp_path, static, monkeypatch):
     """Static steps, which CUDA graphs replay, compute what the others do."""
-    from designspace.training import trial_task
+    from designspace.training import run_task as module
 
-    real = trial_task.Trainer
+    real = module.Trainer
     monkeypatch.setattr(
-        trial_task, "Trainer", lambda *args, **options: real(*args, **options, static=static)
+        module, "Trainer", lambda *args, **options: real(*args, **options, static=static)
     )
     errors = {}
     for name, recipe in (("plain", QUICK), ("new", replace(QUICK, **NEW))):
@@ -125,7 +125,7 @@ class _Here:
 
     def wait(self, _):
         from designspace.training.loky_workers import TaskResult
-        from designspace.training.trial_task import run_task
+        from designspace.training.run_task import run_task
 
         tasks, self.tasks = self.tasks, []
         return [TaskResult(task, run_task(task)) for task in tasks]

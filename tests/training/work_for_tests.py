@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from designspace.runs import Trial, TrialState
-from designspace.training.trial_task import Failure, Outcome, run_task
+from designspace.training.run_task import Failure, Outcome, run_task
 
 
 def at_once(task):

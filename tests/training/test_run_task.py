@@ -14,10 +14,10 @@ from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.runs import DataRecord, TrialState
 from designspace.training import checkpoint
-from designspace.training import trial_task as module
-from designspace.training.tasks import Failure, TrialTask, trial_seed
+from designspace.training import run_task as module
+from designspace.training.run_task import run_task
 from designspace.training.trainer import Trainer
-from designspace.training.trial_task import run_task
+from designspace.training.trial_task import Failure, TrialTask, trial_seed
 
 
 @pytest.fixture
