@@ -41,6 +41,13 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BAD_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 # Characters of a message: what it quotes may be as long as a file.
 _MAX_MESSAGE = 4000
+# What typer says of a wrong value, and clearer words.
+_TYPER_WORDS = {
+    r"Value error, ": "",
+    r"Input should be a valid integer.*": "must be a whole number",
+    r"Input should be a valid number.*": "must be a number",
+    r"Input should": "must",
+}
 # An option as library messages write it: download=True, backend='dask'.
 _ARGUMENT = re.compile(r"\b([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w+)")
 
@@ -61,6 +68,10 @@ class _Commands(TyperGroup):
             message = shortened(printable(with_flags(error, command)), _MAX_MESSAGE)
             print(f"designspace: {message}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except typer.BadParameter as error:
+            for pattern, words in _TYPER_WORDS.items():
+                error.message = re.sub(pattern, words, error.message)
+            raise
         except DeviceError as error:
             print(f"designspace: {shortened(printable(str(error)), _MAX_MESSAGE)}", file=sys.stderr)
             raise typer.Exit(1) from None

@@ -32,7 +32,9 @@ def study(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print models, core-hours left and the claims' power."),
+        typer.Option(
+            "--dry-run", help="Print models, budgets, core-hours left and the claims' power."
+        ),
     ] = False,
     only: Annotated[
         str | None,
@@ -103,8 +105,12 @@ def study(
     )
     if json_:
         _print(whole, json_=True)
-    else:
-        print(*filter(None, [whole.figures().text(), f"page: {page}"]), sep="\n")
+        return
+    if figures := whole.figures().text():
+        print(figures)
+    for verdict in whole.verdicts():
+        print(f"{verdict.report}: {verdict}")
+    print(f"page: {page}")
 
 
 def _print(study: "Study", json_: bool) -> None:
@@ -112,6 +118,8 @@ def _print(study: "Study", json_: bool) -> None:
     import json
 
     if json_:
-        print(json.dumps({**study.plan().to_dict(), **study.figures().to_dict()}))
+        verdicts = [vars(verdict) for verdict in study.verdicts()]
+        parts = {**study.plan().to_dict(), **study.figures().to_dict(), "verdicts": verdicts}
+        print(json.dumps(parts))
     else:
         print(*filter(None, [study.plan().text(), study.figures().text()]), sep="\n\n")

@@ -5,7 +5,8 @@ import re
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,6 +16,7 @@ Schema = TypeVar("Schema")
 
 # Pydantic's name for one branch of a union, which is not part of the file.
 _BRANCH = re.compile(r"(?:literal|list|tuple)\[.*\]", re.DOTALL)
+_SHOULD = re.compile(r"^[A-Z]\w+ should")
 # Clearer words than pydantic's.
 _MESSAGES = {
     "string_pattern_mismatch": "must be letters, digits, dots, dashes or underscores, up to 100",
@@ -25,6 +27,8 @@ _MESSAGES = {
     "model_attributes_type": "must be a map of keys to values",
     "dataclass_type": "must be a map of keys to values",
     "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "list_type": "must be a list",
     "int_type": "must be a whole number",
     "string_too_short": "must not be empty",
     "union_tag_not_found": "must have the key {discriminator}",
@@ -42,35 +46,96 @@ def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what:
     try:
         return schema(**data)
     except ValidationError as error:
-        problems = [
-            shortened(printable(_describe(problem, schema)), 300) for problem in error.errors()[:5]
-        ]
-        more = error.error_count() - len(problems)
-        if more > 0:
-            problems.append(f"and {more} more")
-        raise InputError(f"{what}: {path}: " + "; ".join(problems)) from None
+        raise InputError(f"{what}: {path}: {_listed(_problems(error, schema, data))}") from None
 
 
-def _describe(problem: Any, schema: Any) -> str:
-    path = _key_path(problem["loc"])
+def mistakes(schema: Any, data: dict[str, Any], incomplete: tuple[str, ...]) -> str:
+    """Return the mistakes in data that lacks some keys, or an empty text.
+
+    Args:
+        schema: A pydantic model or dataclass.
+        data: What is there.
+        incomplete: Pydantic's types of what is no mistake as long as keys are missing.
+    """
+    try:
+        schema(**data)
+    except ValidationError as error:
+        return _listed(_problems(error, schema, data, incomplete))
+    return ""
+
+
+def _listed(problems: list[str]) -> str:
+    more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
+    return "; ".join([*problems[:5], *more])
+
+
+def _problems(
+    error: ValidationError, schema: Any, data: Any, ignored: tuple[str, ...] = ()
+) -> list[str]:
+    """Describe mistakes, one for each place.
+
+    Of a union pydantic reports every branch. Where the mistake lies within a value, the branches
+    that the whole value does not fit are left out; elsewhere, one text names all branches.
+    """
+    places: dict[tuple[str | int, ...], list[Any]] = {}
+    unions: dict[tuple[str | int, ...], bool] = {}  # whether the mistake lies within the value
+    for problem in error.errors():
+        if problem["type"] not in ignored:
+            place, union = _place(problem, data)
+            places.setdefault(place, []).append(problem)
+            if union is not None:
+                unions[union] = unions.get(union, False) or place != union
+    described = []
+    for place, problems in places.items():
+        if unions.get(place):
+            continue
+        text = _describe(problems[0], schema, place, [_rule(problem) for problem in problems])
+        described.append(shortened(printable(text), 300))
+    return described
+
+
+def _place(problem: Any, data: Any) -> tuple[tuple[str | int, ...], tuple[str | int, ...] | None]:
+    """Return where in the data a mistake is, and which value there is that of a union.
+
+    What pydantic's location has besides the keys of the data are names of branches.
+    """
+    place: list[str | int] = []
+    union = None
+    for i, part in enumerate(problem["loc"]):
+        listed = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if listed or (isinstance(data, dict) and part in data):
+            data = data[part]
+        elif problem["type"] != "missing" or i < len(problem["loc"]) - 1:
+            union = tuple(place) if union is None else union
+            continue
+        place.append(part)
+    return tuple(place), union
+
+
+def _describe(problem: Any, schema: Any, place: tuple[str | int, ...], rules: list[str]) -> str:
+    path = _key_path(place)
     kind, value = problem["type"], problem.get("input")
     if kind == "missing":
         return f"{path}: missing"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        keys = _keys_at(schema, problem["loc"][:-1])
-        hint = f"; {nearest(str(problem['loc'][-1]), keys)}" if keys else ""
-        return f"{path}: unknown key{hint}"
+        return f"{path}: unknown key{_hint(schema, problem['loc'])}"
     where = f"{path}: " if path else ""
+    if kind == "union_tag_invalid":
+        known = re.findall(r"'([^']*)'", problem["ctx"]["expected_tags"])
+        key, tag = problem["ctx"]["discriminator"].strip("'"), problem["ctx"]["tag"]
+        return f"{where}{key} is {shortened(repr(tag))}; {nearest(tag, known)}"
+    first, *others = dict.fromkeys(rules)
+    rule = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
     if isinstance(value, dict):  # the rule is about several keys, which the message names
-        return f"{where}{_rule(problem)}"
-    return f"{where}{_rule(problem)}; found {_shown(value)}"
+        return f"{where}{rule}"
+    return f"{where}{rule}; found {_shown(value)}"
 
 
 def _rule(problem: Any) -> str:
     if problem["type"] in _MESSAGES:
         return _MESSAGES[problem["type"]].format(**problem.get("ctx", {}))
     message: str = problem["msg"]
-    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return _SHOULD.sub("must", message.removeprefix("Value error, "))
 
 
 def _shown(value: Any) -> str:
@@ -88,13 +153,38 @@ def _key_path(loc: tuple[str | int, ...]) -> str:
     return path.removeprefix(".")
 
 
-def _keys_at(schema: Any, loc: tuple[str | int, ...]) -> list[str]:
-    """Return the field names of the schema at a location, as far as annotations lead there."""
-    for part in loc:
-        schema = _field_types(schema).get(str(part))
-        options = (schema, *getattr(schema, "__args__", ()))
-        schema = next((option for option in options if _field_types(option)), None)
-    return list(_field_types(schema))
+def _hint(schema: Any, loc: tuple[str | int, ...]) -> str:
+    """Return the known keys near an unknown one, or where it belongs."""
+    key, types = str(loc[-1]), schema
+    for part in loc[:-1]:
+        types = _inner(types, part) or types
+    known = {name: t for option in _options(types) for name, t in _field_types(option).items()}
+    for name, annotation in known.items():
+        for option in _options(annotation):
+            entries = get_origin(option) in (dict, list)
+            inner = get_args(option)[-1] if entries else option
+            if any(key in _field_types(one) for one in _options(inner)):
+                return f"; it belongs {'to an entry of' if entries else 'under'} {name}"
+    return f"; {nearest(key, list(known))}" if known else ""
+
+
+def _inner(annotation: Any, part: str | int) -> Any:
+    """Return the type of a part of a value, or None where the part is the name of a branch."""
+    for option in _options(annotation):
+        if get_origin(option) in (dict, list):
+            return get_args(option)[-1]
+        if part in (types := _field_types(option)):
+            return types[str(part)]
+    return None
+
+
+def _options(annotation: Any) -> list[Any]:
+    """Return the branches of a type."""
+    if get_origin(annotation) is Annotated:
+        return _options(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [option for branch in get_args(annotation) for option in _options(branch)]
+    return [annotation]
 
 
 def _field_types(schema: Any) -> dict[str, Any]:
@@ -112,7 +202,7 @@ def from_plain(schema: type[Schema], data: Any, what: str) -> Schema:
     try:
         result: Schema = _adapter(schema).validate_python(data)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise InputError(f"{what}: {_describe(error.errors()[0], schema)}") from None
+        raise InputError(f"{what}: {_problems(error, schema, data)[0]}") from None
     return result
 
 

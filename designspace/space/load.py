@@ -12,7 +12,7 @@ from typing import Any
 from designspace.arch import NAME_PATTERN
 from designspace.errors import InputError, nearest, shortened
 from designspace.io.text_files import check_links
-from designspace.io.validation import validate
+from designspace.io.validation import mistakes, validate
 from designspace.io.yaml_files import read_yaml
 from designspace.space.inheritance import INHERITED, merge
 from designspace.space.schema import SettingFile, SpaceFile
@@ -107,6 +107,21 @@ def _resolve(
     parent = data.get("parent")
     if parent is None or all(key in data for key in INHERITED):
         return data
+    try:
+        return _with_parent(parent, data, label, folder, chain)
+    except InputError as error:
+        # What the file itself has wrong shows up beside it; what it leaves out is no mistake.
+        own = mistakes(SpaceFile, data | {"parent": None}, ("missing", "union_tag_not_found"))
+        raise InputError(f"{error}; {own}" if own else str(error)) from None
+
+
+def _with_parent(
+    parent: Any,
+    data: dict[str, Any],
+    label: Path | str,
+    folder: Path | None,
+    chain: tuple[str, ...],
+) -> dict[str, Any]:
     where = f"space: {label}: parent:"
     if not isinstance(parent, str):
         raise InputError(f"{where} must be the name of a space; found {shortened(repr(parent))}")

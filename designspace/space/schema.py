@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 
 from designspace.arch import (
     ACTIVATIONS,
@@ -175,6 +183,19 @@ def _empty(value: Any) -> Any:
     return {} if value is None else value
 
 
+def _axis_rule(family: Family, block: str) -> str:
+    of = "" if block == BOTTLENECK else f" of {block} blocks"
+    return f"an {family}{of} has exactly the axes {', '.join(axes_of(family, block))}"
+
+
+def _axis_name(name: str, info: ValidationInfo) -> str:
+    """Refuse an unknown axis beside the mistakes in others' values."""
+    family, block = info.data.get("family"), info.data.get("block")
+    if family is not None and block is not None and name not in axes_of(family, block):
+        raise ValueError(f"unknown axis; {_axis_rule(family, block)}")
+    return name
+
+
 class SpaceFile(_Strict):
     """A complete space: every key is in it, or comes from its parent."""
 
@@ -185,7 +206,7 @@ class SpaceFile(_Strict):
     family: Family
     block: _Name = BOTTLENECK
     input: Skeleton
-    axes: dict[str, AxisFile]
+    axes: dict[Annotated[str, AfterValidator(_axis_name)], AxisFile]
     share: Annotated[list[str], BeforeValidator(lambda value: value or [])] = []
     monotone: Annotated[dict[str, Direction], BeforeValidator(_empty)] = {}
     distinct: Annotated[dict[str, Annotated[int, Field(ge=1, le=16)]], BeforeValidator(_empty)] = {}
@@ -194,7 +215,10 @@ class SpaceFile(_Strict):
     caps: Annotated[dict[Literal["params", "acts"], CapFile], BeforeValidator(_empty)] = {}
     se_ratio: float = Field(default=0.0, ge=0, le=1)
     activation: list[Activation] | Activation | None = None
-    stages: list[Annotated[int, Field(ge=1, le=16)]] | None = None
+    stages: Annotated[
+        list[Annotated[int, Field(ge=1, le=16)]] | None,
+        BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
+    ] = None
     recipe: Annotated[RecipeAxes, BeforeValidator(_empty)] = {}
     sample: dict[str, Any] | None = None
     fingerprint: str | None = None
@@ -271,11 +295,8 @@ class SpaceFile(_Strict):
 
     def _check_axis_names(self, names: tuple[str, ...]) -> None:
         if set(self.axes) != set(names):
-            of = "" if self.block == BOTTLENECK else f" of {self.block} blocks"
-            raise ValueError(
-                f"axes: an {self.family}{of} has exactly the axes {', '.join(names)}; found "
-                f"{', '.join(self.axes) or 'none'}"
-            )
+            rule = _axis_rule(self.family, self.block)
+            raise ValueError(f"axes: {rule}; found {', '.join(self.axes) or 'none'}")
         for key in ("share", "monotone"):
             for name in getattr(self, key):
                 if name not in names:

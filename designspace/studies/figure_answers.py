@@ -18,7 +18,7 @@ FigureVerdict = Literal[
 
 @dataclass(frozen=True)
 class Evidence:
-    """A claim that answers a figure.
+    """A claim and its verdict.
 
     Attributes:
         claim: Its sentence.
@@ -32,6 +32,10 @@ class Evidence:
     report: str
     verdict: str | None
     n: tuple[int, ...]
+
+    def __str__(self) -> str:
+        n = f" (n = {' and '.join(map(str, dict.fromkeys(self.n)))})" if self.n else ""
+        return f"{self.claim}: {self.verdict or 'not trained yet'}{n}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,7 @@ class FigureAnswers:
             lines += _wrapped(f"{answer.figure}: {answer.shows}", "   ")
             lines += _wrapped(f"   {answer.verdict}. {answer.note}".rstrip(), "   ")
             for one in answer.evidence:
-                n = f" (n = {' and '.join(map(str, dict.fromkeys(one.n)))})" if one.n else ""
-                verdict = one.verdict or "not trained yet"
-                lines += _wrapped(f"   - {one.claim}: {verdict}{n}", "     ")
+                lines += _wrapped(f"   - {one}", "     ")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,19 +82,21 @@ def answer_figures(
     file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]
 ) -> FigureAnswers:
     """Return the verdict on each figure that the file lists, from the reports that are written."""
-    judged: dict[str, Evidence] = {}
+    judged = {one.claim: one for one in claim_verdicts(folder, claims)} if file.figures else {}
+    return FigureAnswers(tuple(_answer(entry, judged) for entry in file.figures))
+
+
+def claim_verdicts(folder: Path, claims: Mapping[str, ClaimsFile]) -> tuple[Evidence, ...]:
+    """Return the verdict of each claim, from the reports that are written."""
+    verdicts = []
     for place, stated in claims.items():
-        records = _records(folder / place / SUMMARY_FILE) if file.figures else {}
+        records = _records(folder / place / SUMMARY_FILE)
         for claim in stated.claims:
             record = records.get(claim.claim)
             n = () if claim.n is None else (claim.n,)
-            judged[claim.claim] = Evidence(
-                claim.claim,
-                place,
-                None if record is None else record.verdict,
-                n if record is None else record.n,
-            )
-    return FigureAnswers(tuple(_answer(entry, judged) for entry in file.figures))
+            verdict, n = (None, n) if record is None else (record.verdict, record.n)
+            verdicts.append(Evidence(claim.claim, place, verdict, n))
+    return tuple(verdicts)
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

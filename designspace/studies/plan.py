@@ -31,6 +31,7 @@ class PopulationPlan:
         seconds: Core-seconds per model: the median measured here, else that of the other
             populations, per epoch; None where nothing is measured.
         sd: Standard deviation of the errors measured, in percent; None below eight models.
+        budget: Ranges of cost that it is sampled within, by measure.
     """
 
     name: str
@@ -38,6 +39,7 @@ class PopulationPlan:
     trained: int
     seconds: float | None
     sd: float | None
+    budget: Mapping[str, str]
 
     @property
     def hours(self) -> float | None:
@@ -98,7 +100,10 @@ class StudyPlan:
             "trained": self.trained,
             "core_hours_left": self.hours,
             "populations": [
-                {"name": p.name, "models": p.models, "trained": p.trained, "core_hours": p.hours}
+                {
+                    **{"name": p.name, "models": p.models, "trained": p.trained},
+                    **{"core_hours": p.hours, "budget": dict(p.budget)},
+                }
                 for p in self.populations
             ],
             "claims": [vars(claim) for claim in self.claims],
@@ -107,9 +112,9 @@ class StudyPlan:
     def text(self) -> str:
         """Return the plan as lines for a terminal."""
         width = max(len(p.name) for p in self.populations)
-        lines = [f"{'population':{width}}  models  trained  core-hours left"]
+        lines = [f"{'population':{width}}  models  trained  core-hours left  budget"]
         lines += [
-            f"{p.name:{width}}  {p.models:6}  {p.trained:7}  {_hours(p.hours):>15}"
+            f"{p.name:{width}}  {p.models:6}  {p.trained:7}  {_hours(p.hours):>15}  {_budget(p)}"
             for p in self.populations
         ]
         total = f"{'in all':{width}}  {self.models:6}  {self.trained:7}  {_hours(self.hours):>15}"
@@ -139,7 +144,9 @@ def plan_study(file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]) 
         if seconds is None and rate is not None and epochs:
             seconds = rate * epochs
         sd = float(np.std(errors, ddof=1)) if len(errors) >= _MIN_MODELS else None
-        plans[name] = PopulationPlan(name, models_to_train(file, name), len(errors), seconds, sd)
+        budget = (file.base(name).budget or file.budget).model_dump(exclude_none=True)
+        models = models_to_train(file, name)
+        plans[name] = PopulationPlan(name, models, len(errors), seconds, sd, budget)
     rows = [
         _claim(claim, place, file, plans, of) for place, of in claims.items() for claim in of.claims
     ]
@@ -192,6 +199,10 @@ def _claim(
     else:
         power = equivalence_power(claim.margin, sd, n, level)
     return ClaimPlan(claim.claim, place, n, round(power, 3), sd, None in measured)
+
+
+def _budget(plan: PopulationPlan) -> str:
+    return ", ".join(f"{measure} {text}" for measure, text in plan.budget.items()) or "none"
 
 
 def _hours(hours: float | None) -> str:

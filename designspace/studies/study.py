@@ -15,7 +15,12 @@ from designspace.errors import InputError, nearest
 from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.studies.collect_study_page import study_page
-from designspace.studies.figure_answers import FigureAnswers, answer_figures
+from designspace.studies.figure_answers import (
+    Evidence,
+    FigureAnswers,
+    answer_figures,
+    claim_verdicts,
+)
 from designspace.studies.plan import StudyPlan, models_to_train, plan_study
 from designspace.studies.sequential_claims import SequentialVerdict, judge_sequentially
 from designspace.studies.study_file import (
@@ -119,6 +124,10 @@ class Study:
     def plan(self) -> StudyPlan:
         """Return what is trained and what is missing, core-hours, and the power of each claim."""
         return plan_study(self.file, self.folder, self.claims)
+
+    def verdicts(self) -> tuple[Evidence, ...]:
+        """Return the verdict of each claim, as far as the reports are written."""
+        return claim_verdicts(self.folder, self.claims)
 
     def figures(self) -> FigureAnswers:
         """Return what the reports say about each figure of the paper that the file lists."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.errors import InputError, nearest
@@ -108,19 +108,24 @@ class StepEntry(_Entry):
     n: _Count | None = None
 
 
+def _listed(value: Any) -> Any:
+    """Read a plain list as the claims of a claims file."""
+    return {"claims": value} if isinstance(value, list) else value
+
+
 class ReportEntry(_Entry):
     """A report: the populations that it compares, and the claims that it tests.
 
     Attributes:
         populations: Their names.
         n: Only the first so many models of each; the report is written once all have a trial.
-        claims: A claims file beside the study, or its content.
+        claims: A claims file beside the study, its content, or a list of claims.
         margin: Difference in mean error, in percent, that counts as none.
     """
 
     populations: list[_Place] = Field(min_length=1)
     n: _Count | None = None
-    claims: str | ClaimsFile | None = None
+    claims: Annotated[str | ClaimsFile | None, BeforeValidator(_listed)] = None
     margin: float = Field(default=1.0, gt=0, le=100)
 
 

@@ -171,3 +171,20 @@ def test_paths_that_no_machine_takes(refused, tmp_path, monkeypatch, words):
     (tmp_path / "loop").symlink_to("loop")
     refused(*(word.format(long="x" * 5000) for word in words))
     assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("plot", "edff", "runs"), "'edff' is not one of 'edf', 'best-of-k'"),
+        (("sample", "AnyNetXA", "--out", "a", "-n", "abc"), "must be a whole number"),
+        (("measure", "a", "--time-limit", "abc"), "must be a number"),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_refused_in_plain_words(cli, words, message):
+    outcome = cli(*words)
+    assert outcome.code == 2
+    text = outcome.out + outcome.err
+    assert message in text
+    assert "Value error" not in text
+    assert "Input should" not in text

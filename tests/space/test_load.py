@@ -94,7 +94,7 @@ WRONG = [
     ({"tie": {"w_a": "w_0"}}, "tie is for regnet"),
     ({"se_ratio": 2}, "se_ratio: .*less than or equal to 1"),
     ({"axes": {"w": {"distribution": "log_uniform", "low": 9, "high": 8, "step": 1}}}, "axes.w"),
-    ({"axes": {"w": {"distribution": "normal"}}}, "axes.w: .*'log_uniform'"),
+    ({"axes": {"w": {"distribution": "normal"}}}, "axes.w: distribution is .normal.; did you mean"),
     (
         {"axes": {"d": {"distribution": "choice", "values": [1.5]}}},
         "axes.d: .*whole.*; found 1.5",
@@ -112,7 +112,7 @@ WRONG = [
     ({"caps": {"flops": {}}}, "caps.flops"),
     (
         {"axes": {"b": {"distribution": "choice", "values": [True]}}},
-        r"b\.choice: values\[0\]: found true",
+        r"axes\.b: values\[0\]: found true",
     ),
     ({"axes": {"w": {"distribution": "uniform", "low": True, "high": 8, "step": 1}}}, "low: found"),
     (
@@ -219,5 +219,37 @@ def test_a_range_keeps_what_it_leaves_out_of_the_parents_range():
     source = load_space(data | {"axes": axes}).source["axes"]
     assert source["d"] == {"distribution": "uniform", "low": 10, "high": 20, "step": 1}
     assert source["w_a"] == {"distribution": "log_uniform", "low": 8, "high": 64, "step": 0.1}
-    with pytest.raises(InputError, match=r"axes\.b\.log_uniform\.step: missing"):
+    with pytest.raises(InputError, match=r"axes\.b\.step: missing"):
         load_space(data | {"axes": {"b": {"distribution": "log_uniform", "low": 1, "high": 4}}})
+
+
+MISTAKES = {
+    "activation": ["relu", "tanh"],
+    "axes": {
+        "q": {"distribution": "choice", "values": [1]},
+        "d": {"distribution": "chioce", "values": [1]},
+        "b": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("parent", ["AnyNetXA", "AnyNetXZ"])
+def test_all_mistakes_of_a_file_are_reported_once_whatever_its_parent(parent):
+    with pytest.raises(InputError) as caught:
+        load_space({"name": "mine", "parent": parent, "reason": "test", **MISTAKES})
+    message = str(caught.value)
+    assert ("no space 'AnyNetXZ'; did you mean" in message) == (parent == "AnyNetXZ")
+    assert "axes.d: distribution is 'chioce'; did you mean choice?" in message
+    assert "axes.b: must be a map" in message
+    assert ("axes.q: unknown axis; an anynet has" in message) == (parent == "AnyNetXA")
+    assert message.count("activation") == 1
+    assert "activation[1]: must be 'relu', 'silu'" in message
+    for phrase in ("Value error", "Input", "should", "tag"):
+        assert phrase not in message
+
+
+def test_one_number_of_stages_needs_no_list():
+    data = {"name": "mine", "parent": "AnyNetXA", "reason": "test"}
+    assert load_space(data | {"stages": 3}).stage_counts == (3,)
+    with pytest.raises(InputError, match="stages: must be a list; found"):
+        load_space(data | {"stages": "three"})

@@ -396,3 +396,51 @@ def test_until_decided_decides_a_claim_on_real_training(tmp_path):
     assert verdict.high < 0
     assert f"supported, {trained[0]} pairs" in page.read_text()
     assert study.figures().answers[0].verdict == "shown here"
+
+
+def with_claims(claims):
+    """Return the small study with other claims of one report."""
+    report = {"populations": ["regnetx", "se"], "n": 3, "claims": claims}
+    return {**SMALL, "reports": {"report": report}, "derived": {}, "agreements": {}}
+
+
+CLAIM = {"claim": "Gates help", "kind": "better", "first": "regnetx", "second": "se"}
+
+
+def test_claims_of_a_report_may_be_a_plain_list(tmp_path):
+    listed = ds.Study.load(write(tmp_path, with_claims([CLAIM]))).claims
+    assert listed == ds.Study.load(write(tmp_path, with_claims({"claims": [CLAIM]}))).claims
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ([{**CLAIM, "kind": "bettr"}], "report.claims[0]: kind is 'bettr'; did you mean better"),
+        (
+            [{**CLAIM, "frst": "se"}],
+            "reports.report.claims[0].frst: unknown key; did you mean first",
+        ),
+        ({"claims": [{"claim": "x"}]}, "reports.report.claims.claims[0]: must have the key 'kind'"),
+        (3, "reports.report.claims: must be text or a map of keys to values; found 3"),
+    ],
+)
+def test_mistakes_in_claims_appear_once_in_the_words_of_the_file(refused, tmp_path, claims, message):
+    text = refused("study", write(tmp_path, with_claims(claims)), "--dry-run")
+    assert text.count("reports.report.claims") == 1
+    assert message in text
+
+
+def test_claims_at_the_top_get_the_place_where_they_belong(refused, tmp_path):
+    text = refused("study", write(tmp_path, {**SMALL, "claims": [CLAIM]}), "--dry-run")
+    assert "claims: unknown key; it belongs to an entry of reports" in text
+
+
+def test_study_prints_each_populations_budget_and_each_claims_verdict(cli, finished):
+    study, _ = finished
+    out = cli("study", study.path, "--dry-run").out
+    assert out.count("flops 180K:220K") == len(SMALL["populations"])
+    out = cli("study", study.path, "--only", "report").out
+    assert "se-report: Gates gain nothing: undecided (n = 3)\n" in out
+    assert "se-report: With forty they would: not trained yet (n = 40)\n" in out or (
+        "se-report: With forty they would: undecided" in out
+    )
