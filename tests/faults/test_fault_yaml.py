@@ -236,7 +236,7 @@ def test_mistakes_are_reported_with_a_remedy(load, tmp_path):
     plain = yaml.safe_load(TEXTS[load][0])
     wrong = {
         "an unknown key": ({**plain, "nmae": 1}, "nmae: unknown key; did you mean name"),
-        "no text": ({**plain, "name": ["x"]}, 'name: must be a valid string; found ["x"]'),
+        "no text": ({**plain, "name": ["x"]}, 'name: must be text; found ["x"]'),
         "a missing key": ({k: v for k, v in plain.items() if k != "name"}, "name: missing"),
         "no map": ([plain], "must be a map of keys to values"),
     }

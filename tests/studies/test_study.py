@@ -424,7 +424,7 @@ def test_claims_of_a_report_may_be_a_plain_list(tmp_path):
         (3, "reports.report.claims: must be text or a map of keys to values; found 3"),
     ],
 )
-def test_mistakes_in_claims_appear_once_in_the_words_of_the_file(refused, tmp_path, claims, message):
+def test_mistakes_in_claims_appear_once(refused, tmp_path, claims, message):
     text = refused("study", write(tmp_path, with_claims(claims)), "--dry-run")
     assert text.count("reports.report.claims") == 1
     assert message in text
