@@ -185,7 +185,8 @@ def _empty(value: Any) -> Any:
 
 def _axis_rule(family: Family, block: str) -> str:
     of = "" if block == BOTTLENECK else f" of {block} blocks"
-    return f"{'an' if family == 'anynet' else 'a'} {family}{of} has exactly the axes {', '.join(axes_of(family, block))}"
+    names = ", ".join(axes_of(family, block))
+    return f"{'an' if family == 'anynet' else 'a'} {family}{of} has exactly the axes {names}"
 
 
 def _axis_name(name: str, info: ValidationInfo) -> str:
