@@ -93,7 +93,7 @@ def claim_verdicts(folder: Path, claims: Mapping[str, ClaimsFile]) -> tuple[Evid
         records = _records(folder / place / SUMMARY_FILE)
         for claim in stated.claims:
             record = records.get(claim.claim)
-            n = () if claim.n is None else (claim.n,)
+            n: tuple[int, ...] = () if claim.n is None else (claim.n,)
             verdict, n = (None, n) if record is None else (record.verdict, record.n)
             verdicts.append(Evidence(claim.claim, place, verdict, n))
     return tuple(verdicts)
