@@ -87,6 +87,8 @@ def sample(
         print(json.dumps({"space": resolved["name"], "out": str(out), **sampled}))
         return
     print(f"{resolved['name']}: {SamplingStats(sampled['tried'], n, sampled['refused'])}")
+    for note in ds.load_space(space).notes:
+        print(f"note: {note}")
     for text in predictions(sampled.get("measured")):
         print(text)
     print(f"{n} models in {run.population_file}")

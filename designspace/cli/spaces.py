@@ -70,7 +70,7 @@ def _record(space: "Space", whole: bool = False) -> dict[str, Any]:
         "resolution": space.skeleton.resolution,
         "hash": space.hash,
     }
-    return {**record, "space": space.source} if whole else record
+    return {**record, "notes": space.notes, "space": space.source} if whole else record
 
 
 def _table(listed: "list[Space]") -> None:
@@ -94,4 +94,5 @@ def _text(space: "Space") -> str:
         f"{space.dimensions} dimensions; size as the paper counts {space.paper_size:.2g}, exactly "
         f"{space.exact_size:,}; hash {space.hash}"
     )
+    header += "".join(f"\nnote: {note}" for note in space.notes)
     return dump_yaml(dict(space.source), header)

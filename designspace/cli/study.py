@@ -71,6 +71,21 @@ def study(
     The file holds populations, the order of their training, claims with their margins, n and power,
     reports, and what is derived. Interrupt it at any time: the same command resumes.
 
+    \b
+    The least of a file:
+      name: rule
+      data: digits
+      n: 16
+      budget: {flops: "180K:220K"}
+      populations:
+        a: {space: AnyNetXA@8}
+        x: {space: RegNetX@8}
+      reports:
+        report:
+          populations: [a, x]
+          claims:
+            - {claim: RegNets are better, kind: better, first: a, second: x}
+
     Examples:
 
       designspace study study.yaml --dry-run

@@ -58,6 +58,9 @@ def load_space(source: str | Path | Mapping[str, Any]) -> Space:
         source: `NAME`, `FILE.yaml`, `NAME@SETTING` or `FILE.yaml@SETTING`, where a setting may be a
             file too; or the data of a space file as a dict, complete or with `parent`.
 
+    Returns:
+        The space. Your own may have values that its parent lacks; its `notes` names them.
+
     Raises:
         InputError: There is no such space or setting, or its data breaks a rule.
 
@@ -68,12 +71,29 @@ def load_space(source: str | Path | Mapping[str, Any]) -> Space:
     """
     if isinstance(source, Mapping):
         label = str(source.get("name", "dict"))
-        return parse_space(_resolve(dict(source), label, None, ()), label)
+        return _compared(parse_space(_resolve(dict(source), label, None, ()), label), None, None)
     text, setting = str(source), None
     if "@" in text and not Path(text).is_file():
         text, _, setting = text.rpartition("@")
     path = _find(text, shipped_folder(), shipped_spaces, "space")
-    return parse_space(_read(path, setting, ()), path)
+    space = parse_space(_read(path, setting, ()), path)
+    return _compared(space, path.parent, setting) if text.endswith(_SUFFIXES) else space
+
+
+def _compared(space: Space, folder: Path | None, setting: str | None) -> Space:
+    """Compare a space to its parent, where that can be loaded."""
+    if space.parent is None:
+        return space
+    name, _, own_setting = space.parent.partition("@")
+    try:
+        if folder is not None and (folder / f"{space.parent}.yaml").exists():
+            check_links(folder, [f"{space.parent}.yaml"])
+            path, own_setting = folder / f"{space.parent}.yaml", ""
+        else:
+            path = _find(name, shipped_folder(), shipped_spaces, "space")
+        return space.compared_to(parse_space(_read(path, own_setting or setting, ()), path))
+    except InputError:
+        return space
 
 
 def _read(path: Path, setting: str | None, chain: tuple[str, ...]) -> dict[str, Any]:

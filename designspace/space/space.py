@@ -99,6 +99,8 @@ class Space:
         stage_counts: The numbers of stages that its networks may have, ascending. RegNets have the
             number that follows from their widths; others are refused.
         source: The complete plain data, as in run folders.
+        notes: What a reader may not expect: values of an axis that the parent lacks, which make the
+            space wider there.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Space:
     activations: tuple[Activation, ...]
     stage_counts: tuple[int, ...]
     source: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def hash(self) -> str:
@@ -301,6 +304,8 @@ class Space:
     def narrow(self, *, name: str, reason: str, **changes: Any) -> "Space":
         """Return a new space whose parent is this one.
 
+        Values that this space lacks are allowed; `notes` of the new one names them.
+
         Args:
             name: Its name.
             reason: Why it is narrower.
@@ -321,7 +326,21 @@ class Space:
             axes[key] = self._axis_data(key, changes.pop(key))
         source = {key: value for key, value in self.source.items() if key != "evidence"}
         changes |= {"name": name, "reason": reason, "parent": self.name, "axes": axes}
-        return parse_space(merge(source, changes), name)
+        return parse_space(merge(source, changes), name).compared_to(self)
+
+    def compared_to(self, parent: "Space") -> "Space":
+        """Return the space with a note on each axis that has values which its parent lacks."""
+        if (self.family, self.block) != (parent.family, parent.block):
+            return self
+        notes = []
+        for name, axis in self.axes.items():
+            if name in parent.axes and name != ACTIVATION:
+                extra = axis.values[~np.isin(axis.values, parent.axes[name].values)]
+                shown = ", ".join(f"{value:g}" for value in extra[:5])
+                more = f" and {len(extra) - 5} more" if len(extra) > 5 else ""
+                if len(extra):
+                    notes.append(f"{name} has {shown}{more}, which its parent {parent.name} lacks")
+        return replace(self, notes=tuple(notes))
 
     def _axis_data(self, name: str, values: Any) -> Any:
         if isinstance(values, Mapping):
@@ -352,6 +371,7 @@ class Space:
             f"<p><b>{html.escape(self.name)}</b>: {html.escape(self.reason)}</p>"
             f"<p>{self.dimensions} dimensions, {self.paper_size:.3g} networks as DDS counts them "
             f"({float(self.exact_size):.3g} exactly)</p>"
+            f"{''.join(f'<p>note: {html.escape(note)}</p>' for note in self.notes)}"
             "<table><tr><th>axis</th><th>range</th><th>values</th><th>stages</th></tr>"
             f"{rows}</table>"
         )

@@ -119,3 +119,35 @@ def test_html_is_escaped_and_has_every_axis():
     for name in space.axes:
         assert f"<th>{name}</th>" in text
     assert "increasing" in text
+
+
+WIDER = "b has 8, which its parent RegNetX@8 lacks"
+
+
+def test_values_that_the_parent_lacks_are_noted():
+    parent = load_space("RegNetX@8")
+    wider = parent.narrow(name="m", reason="r", b=[8])
+    assert wider.notes == (WIDER,)
+    assert WIDER in wider._repr_html_()
+    assert parent.narrow(name="m", reason="r", b=[1], d=(4, 8)).notes == ()
+    axes = {"b": {"distribution": "choice", "values": [1, 8]}}
+    assert load_space({"name": "m", "parent": "RegNetX@8", "reason": "r", "axes": axes}).notes == (
+        WIDER,
+    )
+
+
+def test_commands_print_the_note(cli, tmp_path):
+    file = tmp_path / "m.yaml"
+    axes = {"b": {"distribution": "choice", "values": [1, 8]}}
+    file.write_text(yaml.safe_dump({"name": "m", "parent": "RegNetX", "reason": "r", "axes": axes}))
+    assert f"# note: {WIDER}" in cli("spaces", f"{file}@8").out
+    out = cli("sample", f"{file}@8", "-n", 2, "--out", tmp_path / "run").out
+    assert f"note: {WIDER}" in out
+    file.write_text(yaml.safe_dump({"name": "m", "parent": "RegNetX", "reason": "r"}))
+    assert "note" not in cli("spaces", f"{file}@8").out
+
+
+def test_a_complete_file_may_name_itself_as_its_parent(tmp_path):
+    source = dict(load_space("RegNetX@8").source) | {"name": "own", "parent": "own"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(source))
+    assert load_space(tmp_path / "own.yaml").notes == ()

@@ -1,6 +1,7 @@
 """Studies as files: they run, stop and resume, grow, and state what they can show."""
 
 import json
+import textwrap
 
 import numpy as np
 import pytest
@@ -444,3 +445,12 @@ def test_study_prints_each_populations_budget_and_each_claims_verdict(cli, finis
     assert "se-report: With forty they would: not trained yet (n = 40)\n" in out or (
         "se-report: With forty they would: undecided" in out
     )
+
+
+def test_the_file_in_the_help_is_a_study(cli, tmp_path):
+    text = cli("study", "--help").out.partition("The least of a file:\n")[2]
+    file = tmp_path / "rule.yaml"
+    file.write_text(textwrap.dedent(text.partition("\n\n")[0]))
+    plan = ds.Study.load(file).plan()
+    assert plan.models == 32
+    assert len(plan.claims) == 1
