@@ -29,7 +29,11 @@ _MESSAGES = {
     "finite_number": "must be a finite number",
     "string_type": "must be text",
     "list_type": "must be a list",
-    "int_type": "must be a whole number",
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "must be a whole number"
+    ),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     "string_too_short": "must not be empty",
     "union_tag_not_found": "must have the key {discriminator}",
 }

@@ -286,7 +286,7 @@ def _recipe(base: Mapping[str, Any], name: str) -> dict[str, Any]:
         raise InputError(f"OPTIM.LR_POLICY is {optim['LR_POLICY']!r}; only cos can be converted")
     batch, period = int(train.get("BATCH_SIZE", 128)), int(optim["EMA_UPDATE_PERIOD"])
     # pycls scales alpha by batch size, epochs and period (`update_model_ema`).
-    alpha = min(1.0, optim["EMA_ALPHA"] * batch / optim["MAX_EPOCH"] * period)
+    alpha = min(1.0, optim["EMA_ALPHA"] * batch / max(1, optim["MAX_EPOCH"]) * period)
     average = {"ema_decay": round(1 - alpha, 9), "ema_period": period} if period else {}
     return {
         "name": name,

@@ -169,8 +169,8 @@ AXIS = {"name": "t", "about": "expansion", "low": 1, "high": 12}
         ({"about": None}, "axis t: about is null; it must be text"),
         ({"low": float("nan")}, "axis t: low is NaN; it must be a finite number"),
         ({"high": float("inf")}, "axis t: high is Infinity; it must be a finite number"),
-        ({"high": "12"}, 'axis t: high is "12"; it must be a valid number'),
-        ({"low": True}, "axis t: low is true; it must be a valid number"),
+        ({"high": "12"}, 'axis t: high is "12"; it must be a number'),
+        ({"low": True}, "axis t: low is true; it must be a number"),
         ({"low": 13}, "axis t: low 13 is above high 12"),
     ],
 )
