@@ -1,5 +1,14 @@
 """Exceptions for mistakes of the user, and helpers that word them."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import ParamSpec, TypeVar, get_args
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class InputError(ValueError):
     """Invalid input: an argument, a file or a folder.
@@ -44,6 +53,30 @@ class Diverged(Exception):
 
 class DeviceError(RuntimeError):
     """No device is left to train on. The command line prints the message and exits with 1."""
+
+
+def check_numbers(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a public function: refuse what is no number where int or float is annotated."""
+    kinds: dict[str, tuple[type, str]] = {}
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        options = {*(get_args(parameter.annotation) or [parameter.annotation])} - {type(None)}
+        if options == {int}:
+            kinds[name] = (Integral, "a whole number")
+        elif options and options <= {int, float}:
+            kinds[name] = (Real, "a number")
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name, value in (*zip(parameters, args, strict=False), *kwargs.items()):
+            kind, what = kinds.get(name, (object, ""))
+            if value is None and type(None) in get_args(parameters[name].annotation):
+                continue
+            if not isinstance(value, kind) or (what and isinstance(value, bool)):
+                raise InputError(f"{name} is {value!r}; it must be {what}", name)
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def nearest(word: str, known: list[str], most: int = 3) -> str:

@@ -34,7 +34,7 @@ from designspace.analysis.network_columns import is_network_column, read_network
 from designspace.analysis.population_results import MISSING, STATES
 from designspace.arch import Skeleton
 from designspace.arch.cost import cost
-from designspace.errors import InputError, nearest, shortened
+from designspace.errors import InputError, check_numbers, nearest, shortened
 from designspace.io.serialization import readable
 from designspace.runs import TrialState
 from designspace.space import load_space
@@ -56,6 +56,7 @@ _WORDS = {
 _FOREIGN_STATES = {word: state for state, words in _WORDS.items() for word in words.split()}
 
 
+@check_numbers
 def import_results(
     file: str | Path,
     out: str | Path,

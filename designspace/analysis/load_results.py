@@ -18,6 +18,7 @@ from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
 from designspace.runs.image_results import read_correct
 from designspace.runs.measurements import MeasuredSetting, measured_columns, settings_of
+from designspace.runs.run_list import list_runs
 from designspace.stats.arrays import FloatArray
 
 # A run, its folder, or a folder of imported results.
@@ -94,14 +95,25 @@ def _measured(run: Run, ids: Sequence[str]) -> dict[MeasuredSetting, dict[str, F
 
 
 def load_populations(
-    sources: Sequence[Source], all_finished: bool = False, first: int | None = None
+    sources: Source | Sequence[Source],
+    all_finished: bool = False,
+    first: int | None = None,
+    *,
+    argument: str = "runs",
 ) -> tuple[PopulationResults, ...]:
     """Read several populations; equal names are made distinct by their parent folders' names.
+
+    Args:
+        sources: What to read, one or several.
+        all_finished: As of `load_results`.
+        first: As of `load_results`.
+        argument: Name of the caller's argument, for messages.
 
     Raises:
         InputError: One of them can't be read, is passed twice, or has no error yet. A population
             whose models have all failed is returned all the same.
     """
+    sources = list_runs(sources, argument)
     paths = [source.path if isinstance(source, Run) else Path(source) for source in sources]
     places = [Path(os.path.realpath(path)) for path in paths]
     for i, place in enumerate(places):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import runs
 from designspace.analysis import findings as core
-from designspace.errors import InputError
+from designspace.errors import InputError, check_numbers
+from designspace.runs.run_list import check_run, list_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,6 +111,7 @@ class Findings(core.Findings):
         return str(self.to_frame().to_html(border=0))
 
 
+@check_numbers
 def analyze(
     runs: "Sequence[RunLike] | RunLike",
     *,
@@ -152,11 +154,12 @@ def analyze(
         raise InputError(f"first is {first}; it must be at least 1", "first")
     content = read_claims(Path(claims)) if isinstance(claims, str | Path) else claims
     source = str(claims) if isinstance(claims, str | Path) else "claims"
-    populations = load_populations([_path(run) for run in _listed(runs)], all_finished, first)
+    populations = load_populations(runs, all_finished, first)
     findings = core.analyze(populations, margin, content, source, against)
     return Findings(**{name: getattr(findings, name) for name in findings.__dataclass_fields__})
 
 
+@check_numbers
 def refine(
     study: "Findings | RunLike",
     population: "RunLike | None" = None,
@@ -199,11 +202,14 @@ def refine(
     if isinstance(study, core.Findings):
         if not study.populations:
             raise InputError("study has no model with an error: every trial failed", "study")
-        run, which = _path(population or study.populations[0].results.provenance.path), None
+        chosen = population or study.populations[0].results.provenance.path
+        run, which = _path(chosen, "population"), None
     else:
-        run, which = _path(study), None
-        if population is not None:
-            which = population if isinstance(population, str) else _path(population).name
+        run, which = _path(study, "study"), None
+        if isinstance(population, str):
+            which = population
+        elif population is not None:
+            which = _path(population, "population").name
     if name is None:
         name = f"{study_run(run, which).resolve().name}-refined"
     return propose(
@@ -216,6 +222,7 @@ def refine(
     )
 
 
+@check_numbers
 def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgreement":
     """Measure how well errors agree between runs of one population.
 
@@ -244,14 +251,12 @@ def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgree
     from designspace.analysis.load_results import load_populations
     from designspace.analysis.rank_agreement import rank_agreement as measure
 
-    if len(runs) < 2:
+    listed = list_runs(runs)
+    if len(listed) < 2:
         raise InputError("runs must be two or more runs of the same models", "runs")
-    return measure(load_populations([_path(run) for run in runs], all_finished=True), level)
+    return measure(load_populations(listed, all_finished=True), level)
 
 
-def _listed(runs: "Sequence[RunLike] | RunLike") -> "Sequence[RunLike]":
-    return [runs] if isinstance(runs, str | Path | _CoreRun) else runs
-
-
-def _path(run: RunLike) -> Path:
+def _path(run: RunLike, argument: str) -> Path:
+    check_run(run, argument)
     return run.path if isinstance(run, _CoreRun) else Path(run)

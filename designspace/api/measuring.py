@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from designspace import arch, runs
 from designspace.api.model import load_model
 from designspace.api.run import load_run
-from designspace.errors import InputError
+from designspace.errors import InputError, check_numbers
 from designspace.io.atomic_write import make_folder
 from designspace.runs.folder_kind import holds_model
 from designspace.runs.measurements import Measurement, settings_of
@@ -113,6 +113,7 @@ class Measurements:
         return str(self.to_frame().to_html(border=0))
 
 
+@check_numbers
 def measure(
     models: "Sequence[arch.Model | runs.Run | str | Path] | arch.Model | runs.Run | str | Path",
     *,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import arch
 from designspace.arch import parse_measured, require_bottleneck
-from designspace.errors import InputError
+from designspace.errors import InputError, check_numbers
+from designspace.runs import Run
+from designspace.runs.run_list import check_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -155,6 +157,12 @@ def load_model(name: str | Path | arch.Model, *, block: str | None = None) -> Mo
         >>> ds.load_model("RegNetY-256GF").body.widths
         (746, 1492, 4103, 10444)
     """
+    if not isinstance(name, str | Path | arch.Model):
+        raise InputError(
+            f"name is {type(name).__name__}; it must be a name, a path or a model, such as one of "
+            "a run or population: run[0]",
+            "name",
+        )
     model = name if isinstance(name, arch.Model) else _load(str(name))
     if block is not None:
         require_bottleneck(model.body.block, f"{name}: {block}")
@@ -164,7 +172,6 @@ def load_model(name: str | Path | arch.Model, *, block: str | None = None) -> Mo
 def _load(text: str) -> arch.Model:
     from designspace.arch.library_names import published_model
     from designspace.export.read_model import read_model_file
-    from designspace.runs import Run
 
     of_run = re.fullmatch(r"(.+):(best|[0-9]{1,9})", text)
     if of_run and Path(of_run[1]).is_dir():
@@ -182,10 +189,11 @@ def _load(text: str) -> arch.Model:
         ) from None
 
 
+@check_numbers
 def derive(
     family: str | None = None,
     *,
-    source: "str | Path | arch.Model | None" = None,
+    source: "str | Path | arch.Model | Run | None" = None,
     flops: str | float | None = None,
     params: str | float | None = None,
     acts: str | float | None = None,
@@ -211,8 +219,8 @@ def derive(
 
     Args:
         family: `"regnetx"`, or `"regnety"` (squeeze-and-excitation).
-        source: A published name, a file, a model of a run, a `Model`, or a folder of findings;
-            without it, the family's published model nearest to the target.
+        source: A published name, a file, a model of a run, a `Model`, a run, or a folder of
+            findings; without it, the family's published model nearest to the target.
         flops: Target multiply-adds, such as `"256G"`; or give `params`, `acts` or `scale`.
         params: Target parameters.
         acts: Target activations.
@@ -254,10 +262,11 @@ def derive(
     if source is None or isinstance(source, arch.Model):
         start = source
     else:
-        folder = Path(source)
+        check_run(source, "source")
+        folder = source.path if isinstance(source, Run) else Path(source)
         has_model = any((folder / name).is_file() for name in ("model.yaml", "config.json"))
         is_study = folder.is_dir() and not has_model
-        start = folder if is_study else load_model(source)
+        start = folder if is_study else load_model(folder)
     to_target: Callable[..., Derivation] = partial(
         derive_model,
         family,
@@ -280,7 +289,7 @@ def derive(
     from designspace.measurement.options import MeasureOptions
 
     options = MeasureOptions(on, threads, batch, precision, mode, False, time_limit, memory=False)  # type: ignore[arg-type]
-    text = f"{latency}s" if isinstance(latency, int | float) else latency
+    text = latency if isinstance(latency, str) else f"{latency}s"
     seconds = parse_measured(text, "latency", f"latency is {latency!r}")
     first = to_target(flops=_FIRST_FLOPS) if start is None else to_target(scale=1.0)
     return DerivedModel.from_derivation(_of_latency(first, to_target, seconds, options))

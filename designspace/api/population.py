@@ -13,7 +13,7 @@ from designspace.api.model import Model
 from designspace.api.run import Run
 from designspace.arch import BOTTLENECK
 from designspace.arch.parameter_columns import parameters
-from designspace.errors import InputError
+from designspace.errors import InputError, check_numbers
 from designspace.runs.measurements import Measurement
 from designspace.space import (
     Budget,
@@ -173,6 +173,7 @@ def sample(
 ) -> Run: ...
 
 
+@check_numbers
 def sample(
     space: SpaceLike,
     n: int = 500,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import arch
 from designspace.api.model import load_model
-from designspace.errors import Diverged
+from designspace.errors import Diverged, check_numbers
 
 if TYPE_CHECKING:
     from designspace.evaluation.cluster_images import Clusters
@@ -28,6 +28,7 @@ __all__ = [
 ModelLike = arch.Model | str | Path
 
 
+@check_numbers
 def pretrain(
     model: ModelLike,
     *,
@@ -128,6 +129,7 @@ def pretrain(
     return result
 
 
+@check_numbers
 def plan_pretraining(
     model: ModelLike,
     recipe: str | Path = "quick",
@@ -259,6 +261,7 @@ def evaluate(
     return result
 
 
+@check_numbers
 def cluster(
     run: str | Path,
     out: str | Path,

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import arch, runs
 from designspace.api.model import Model, load_model
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, check_numbers, nearest
 from designspace.runs import Recipe, load_recipe
 from designspace.runs.merge import Merged, copy_measurements
+from designspace.runs.run_list import check_run, list_runs
 
 if TYPE_CHECKING:
     from designspace.pretraining.status import PretrainingStatus
@@ -104,6 +105,7 @@ def load_run(path: "str | Path | runs.Run") -> Run:
         >>> len(ds.load_run("results/loaded"))
         3
     """
+    check_run(path, "path")
     return Run.open(path.path if isinstance(path, runs.Run) else path)
 
 
@@ -131,9 +133,8 @@ def status(
     """
     from designspace.runs.folder_kind import is_pretraining
 
-    several = [folders] if isinstance(folders, str | Path | runs.Run) else list(folders)
     statuses: list[RunStatus | PretrainingStatus] = []
-    for folder in several:
+    for folder in list_runs(folders, "folders"):
         if isinstance(folder, str | Path) and is_pretraining(folder):
             from designspace.pretraining.status import pretraining_status
 
@@ -144,6 +145,7 @@ def status(
     return statuses
 
 
+@check_numbers
 def train(
     runs: "Sequence[Run | str | Path] | Run | str | Path",
     data: str | None = None,
@@ -228,9 +230,7 @@ def train(
         >>> end.complete
         2
     """
-    folders = [load_run(run) for run in ([runs] if isinstance(runs, str | Path | Run) else runs)]
-    if not folders:
-        raise InputError("runs is empty; name at least one run folder", "runs")
+    folders = [load_run(run) for run in list_runs(runs)]
     backend = backend or ("dask" if scheduler or cluster else "loky")
     resolved = [_resume_options(folder, recipe, data, val, seed) for folder in folders]
     options = [
@@ -291,6 +291,8 @@ def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:
         >>> len(ds.gather([population[4], population[0]], out="results/gathered"))
         2
     """
+    if not models:
+        raise InputError("models is empty; name at least one", "models")
     loaded = [m if isinstance(m, arch.Model) else load_model(m) for m in models]
     population = arch.Population.of(loaded)
     content = ":".join([*population.ids, json.dumps(population.skeleton.to_dict())])
@@ -335,7 +337,7 @@ def merge(sources: "Sequence[runs.Run | str | Path]", out: "runs.Run | str | Pat
     from designspace.runs.merge import merge as join
 
     target = out if isinstance(out, runs.Run) else runs.Run(Path(out))
-    return join([load_run(source) for source in sources], target)
+    return join([load_run(source) for source in list_runs(sources, "sources")], target)
 
 
 def _resume_options(
@@ -402,6 +404,7 @@ def _train_options(
         device=device,
         time_limit=time_limit,
     )
+    only = [only] if isinstance(only, int) else only
     text = only if only is None or isinstance(only, str) else ",".join(map(str, only))
     indices = chosen_models(text, limit, len(folder.population()), folder.path)
     overridden = recipe.override(epochs, batch_size, lr, precision)

@@ -10,13 +10,14 @@ from designspace.analysis.load_results import load_results
 from designspace.analysis.read_findings import BestModel, read_findings
 from designspace.analysis.trade_off import one_trade_off
 from designspace.arch import Model
-from designspace.errors import InputError
+from designspace.errors import InputError, check_numbers
 from designspace.export.export_model import Exported, ExportOptions, write_targets
 from designspace.export.manifest import write_manifest
 from designspace.export.target import Target
 from designspace.export.targets import find_target
 from designspace.io.atomic_write import make_folder
 from designspace.runs import Run
+from designspace.runs.run_list import check_run
 from designspace.stats.intervals import proportion
 
 _ABOUT = (
@@ -30,8 +31,9 @@ _FRONT = (
 )
 
 
+@check_numbers
 def export_best(
-    study: str | Path,
+    study: str | Path | Run,
     count: int,
     targets: str | Sequence[str],
     out: str | Path,
@@ -46,7 +48,7 @@ def export_best(
     """Export the best models of a study, each to its own folder, and write manifest.json.
 
     Args:
-        study: A run folder, or a folder of findings.
+        study: A run, its folder, or a folder of findings.
         count: Number of models.
         targets: As of `Model.export`.
         out: Folder; each model gets its own inside.
@@ -69,7 +71,8 @@ def export_best(
         >>> [exported.model.name for exported in exports]
         ['exported-1', 'exported-2']
     """
-    study, out = Path(study), Path(out)
+    check_run(study, "study")
+    study, out = study.path if isinstance(study, Run) else Path(study), Path(out)
     if count < 1:
         raise InputError(f"count is {count}; it must be at least 1", "count")
     names = [targets] if isinstance(targets, str) else targets
@@ -89,6 +92,7 @@ def export_best(
     return write_models(resized, entries, libraries, out, options, about)
 
 
+@check_numbers
 def export_pareto(
     run: str | Path | Run,
     targets: str | Sequence[str],
@@ -129,6 +133,7 @@ def export_pareto(
         >>> len(ds.export_pareto(run, "pycls", "results/front-pycls"))
         4
     """
+    check_run(run, "run")
     run = run if isinstance(run, Run) else Run.open(run)
     names = [targets] if isinstance(targets, str) else targets
     libraries = [find_target(name) for name in dict.fromkeys(names)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 from designspace.errors import InputError, nearest
 from designspace.runs.measurements import Mode
@@ -61,9 +61,13 @@ def parse_batches(batch: int | str | Sequence[int]) -> list[int]:
     Raises:
         InputError: One is no whole number of at least 1.
     """
-    parts: Sequence[int | str]
+    parts: Sequence[Any]
     parts = (
-        batch.split(",") if isinstance(batch, str) else [batch] if isinstance(batch, int) else batch
+        batch.split(",")
+        if isinstance(batch, str)
+        else batch
+        if isinstance(batch, Sequence)
+        else [batch]
     )
     sizes = [int(part) if str(part).strip().isdecimal() else 0 for part in parts]
     if not sizes or min(sizes) < 1:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 
+from designspace import arch
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.load_results import Source, load_populations
 from designspace.errors import InputError
@@ -32,7 +33,7 @@ from designspace.stats.edf_bands import equal_levels_band
 from designspace.stats.range_of_best import bootstrap
 
 Population = PopulationFindings | Numbers
-Populations = Findings | Population | Mapping[str, Population] | Source | Sequence[Source]
+Populations = Findings | Population | Mapping[str, Population | Source] | Source | Sequence[Source]
 Option = str | Sequence[str] | None
 _SIZES = {"screen": (7.2, 3.9), "paper": (3.35, 2.5), "paper-wide": (6.9, 3.5)}
 _PNG_DPI = 300
@@ -54,7 +55,7 @@ def plot_edf(
 
     Args:
         data: Runs or their folders, findings, one population of them, errors in percent (n,), or a
-            mapping from names to errors.
+            mapping from names to runs, populations of findings or errors.
         ax: Axes to draw on; a new figure by default.
         label: Name in the legend, behind [lowest | mean]; a list for several populations.
         color: Color of line, band and legend; a list for several populations.
@@ -333,15 +334,28 @@ def _axes(ax: Axes | None, style: Style) -> Iterator[tuple[Axes, int]]:
 
 def _populations(data: Populations) -> Mapping[str, Population]:
     if isinstance(data, Findings):
+        if not data.populations:
+            raise InputError("data has no model with an error", "data")
         return {p.name: p for p in data.populations}
     if isinstance(data, PopulationFindings):
         return {data.name: data}
-    if isinstance(data, Mapping):
-        return data
-    sources: Any = [data] if isinstance(data, Source) else data
-    if isinstance(sources, list | tuple) and all(isinstance(one, Source) for one in sources):
-        return {results.name: results.counted_errors for results in load_populations(sources)}
-    return {"": sources}
+    if isinstance(data, Mapping) and data:
+        return {name: _errors_of(one) for name, one in data.items()}
+    several = isinstance(data, list | tuple) and len(data) > 0
+    first = data[0] if several else data  # type: ignore[index]
+    if isinstance(first, Source | arch.Population):
+        runs = load_populations(data, argument="data")  # type: ignore[arg-type]
+        return {results.name: results.counted_errors for results in runs}
+    if not several and len(data) == 0:  # type: ignore[arg-type]
+        raise InputError("data is empty; give at least one run or error", "data")
+    return {"": data}  # type: ignore[dict-item]
+
+
+def _errors_of(one: Population | Source) -> Population:
+    """Return the errors of a run, and anything else as it is."""
+    if isinstance(one, Source | arch.Population):
+        return load_populations(one, argument="data")[0].counted_errors
+    return one
 
 
 def _edf_of(population: Population) -> tuple[Edf, Band]:

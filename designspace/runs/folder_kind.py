@@ -46,3 +46,11 @@ def not_a_run(path: Path | str) -> InputError:
     return InputError(
         f"{path} is not a run folder: it has no {missing}; `designspace sample` creates one"
     )
+
+
+def holds_records(path: Path) -> InputError:
+    """Return the error for a run that is to be trained, but has errors of other trainings."""
+    return InputError(
+        f"{path} holds errors recorded by Run.record, which are not comparable with those of a "
+        "recipe; sample the same population into another folder and train that"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from designspace.arch import Model, Population, Skeleton, model_name
-from designspace.errors import InputError
+from designspace.errors import InputError, check_numbers
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
 from designspace.io.cached_reads import CachedReads
@@ -19,7 +19,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.data_record import DataRecord, parse_data
 from designspace.runs.dataframe import run_frame
 from designspace.runs.execution import Execution, parse_execution
-from designspace.runs.folder_kind import not_a_run
+from designspace.runs.folder_kind import holds_records, not_a_run
 from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.measurements import (
     MEASUREMENTS_FILE,
@@ -283,6 +283,8 @@ class Run:
                 differences += before_data.differences(data)
             else:
                 splits = self._splits() - {data.split, UNSPECIFIED_SPLIT}
+                if splits and not before:
+                    raise holds_records(self.path)
                 differences += [f"split: {split}, {data.split}" for split in sorted(splits)]
         if differences:
             raise InputError(
@@ -335,6 +337,7 @@ class Run:
         """Append finished trials to the journal; they are on disk when this returns."""
         journal.append(self.trials_file, [trial.to_record() for trial in trials])
 
+    @check_numbers
     def record(
         self,
         index: int,

@@ -101,8 +101,14 @@ class Trial:
                 f"{where}: {error_!r}; a trial has id, index, state "
                 f"({', '.join(s.value for s in TrialState)}), error, curve, seconds, seed, versions"
             ) from None
-        if not all(map(math.isfinite, (trial.seconds, *trial.curve, error or 0.0))):
-            raise InputError(f"{where}: seconds, curve and error must be finite numbers")
+        if error is not None and not math.isfinite(error):
+            raise InputError(
+                f"{where}: error is {error}; record a training that diverged with "
+                "state='diverged' and chance error (90 for 10 classes), one without a result with "
+                "state='failed' and error=None"
+            )
+        if not all(map(math.isfinite, (trial.seconds, *trial.curve))):
+            raise InputError(f"{where}: seconds and curve must be finite numbers")
         if state is not TrialState.FAILED and (
             error is None or not math.isfinite(error) or not 0 <= error <= 100
         ):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from designspace.errors import check_numbers
 from designspace.stats.arrays import FloatArray, Numbers, as_float_array, check_probability
 from designspace.stats.intervals import Estimate
 
@@ -54,6 +55,7 @@ class Comparison:
     permutations: int
 
 
+@check_numbers
 def compare(
     first: Numbers,
     second: Numbers,

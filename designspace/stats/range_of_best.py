@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.errors import InputError
+from designspace.errors import InputError, check_numbers
 from designspace.stats.arrays import (
     BoolArray,
     FloatArray,
@@ -58,6 +58,7 @@ class BootstrapInterval:
         return self.n < MIN_MODELS
 
 
+@check_numbers
 def bootstrap(
     values: Numbers, errors: Numbers, share: float = 0.25, level: float = 0.95
 ) -> BootstrapInterval:
