@@ -90,6 +90,11 @@ def nearest(word: str, known: list[str], most: int = 3) -> str:
     return f"known: {', '.join(known)}"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: `1 model`, `2 models`, `1,000 entries`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def printable(text: str) -> str:
     """Return a text on one line, with what can't be seen written as escapes: names may hold line
     ends, and marks that recolour a terminal or turn its writing around.

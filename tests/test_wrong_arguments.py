@@ -112,3 +112,28 @@ def test_a_mapping_of_runs_can_be_plotted(tmp_path: Path) -> None:
     axes = ds.plot_edf({"A": run, "B": str(run.path), "C": [12.0, 13.0]})
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["[10.0 | 11.0] A", "[10.0 | 11.0] B", "[12.0 | 12.5] C"]
+
+
+def test_reprs_and_tables_are_short_and_honest(tmp_path: Path) -> None:
+    run = POPULATION.save(tmp_path / "run")
+    run.record(0, error=10.0)
+    findings = ds.analyze(run)
+    assert repr(findings) == ("Findings of 1 population:\n  run: n = 1, mean 10.00 %, best 10.00 %")
+    assert findings.to_frame()["std"].isna().tolist() == [True]
+    assert findings.to_frame().index.tolist() == ["run"]
+    assert '"sd": null' in (findings.save(tmp_path / "page").parent / "summary.json").read_text()
+    assert repr(run).endswith("3 models: 1 complete, 2 waiting)")
+    assert repr(MODEL).startswith("Model('RegNetX-8-0', depths=(")
+    assert repr(POPULATION.space).startswith("Space('RegNetX@8', regnet, 6 dimensions")
+    for frame in (POPULATION.to_frame(), run.to_frame()):
+        assert (frame[["d", "w_0", "g"]].dtypes == "int64").all()
+
+
+def test_the_command_line_names_its_options() -> None:
+    from typer.main import get_command
+
+    from designspace.cli.main import app, with_flags
+
+    verb = get_command(app).commands["import"]  # type: ignore[attr-defined]
+    error = ds.InputError("no column of errors; name it with error= or accuracy=; found a")
+    assert "name it with --error or --accuracy; found" in with_flags(error, verb)

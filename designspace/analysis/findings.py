@@ -1,5 +1,6 @@
 """All results about one or several populations, computed once; reports only draw them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from designspace.analysis.quantized_linear_fit import (
 from designspace.analysis.seeds import Seeds, pool_seeds
 from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
 from designspace.analysis.trade_off import TradeOff, trade_offs
+from designspace.errors import counted
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
 from designspace.stats.best_of_k import BestOfK, best_of_k
@@ -69,7 +71,7 @@ class WidthFits:
     best_rows: IntArray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PopulationFindings:
     """The results about one population on its own.
 
@@ -116,9 +118,15 @@ class PopulationFindings:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the counted errors, percent; 0 for a single model."""
+        """Standard deviation of the counted errors, percent; NaN for a single model."""
         errors = self.results.counted_errors
-        return float(errors.std(ddof=1)) if len(errors) > 1 else 0.0
+        return float(errors.std(ddof=1)) if len(errors) > 1 else math.nan
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: n = {self.accounting.counted}, mean {self.edf.mean:.2f} %, "
+            f"best {self.edf.minimum:.2f} %"
+        )
 
     @property
     def flops_range(self) -> tuple[int, int] | None:
@@ -134,7 +142,7 @@ class PopulationFindings:
         return self.results.ranked()[:NUM_BEST]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Findings:
     """The results about all populations of a report, and about pairs of them.
 
@@ -156,8 +164,16 @@ class Findings:
     without_errors: tuple[PopulationResults, ...] = ()
     trade_offs: tuple[TradeOff, ...] = ()
 
+    def __repr__(self) -> str:
+        lines = [f"  {population!r}" for population in self.populations]
+        lines += [f"  {results.name}: every trial failed" for results in self.without_errors]
+        return "\n".join([f"Findings of {counted(len(lines), 'population')}:", *lines])
+
     def to_frame(self) -> "pd.DataFrame":
-        """Return one row per population: its size, the states of its trials, and its errors."""
+        """Return one row per population, indexed by its name.
+
+        Columns: its space, size, states of its trials, errors and range of multiply-adds.
+        """
         import pandas as pd
 
         rows = [
@@ -180,7 +196,9 @@ class Findings:
             }
             for p in self.populations
         ]
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        flops = {name: "Int64" for name in ("flops_min", "flops_max") if name in frame}
+        return frame.astype(flops).set_index("name") if rows else frame
 
     def models_frame(self) -> "pd.DataFrame":
         """Return one row per sampled model of all populations, with costs and parameters."""

@@ -108,7 +108,8 @@ def _unequal_costs(findings: Findings) -> list[str]:
 
 def _noisy(populations: Sequence[PopulationFindings]) -> list[str]:
     """Where few validation images make up much of the spread between models."""
-    noisy = [(p, p.noise) for p in populations if p.noise is not None and p.noise.share > _NOISY]
+    several = [p for p in populations if p.accounting.counted > 1]
+    noisy = [(p, p.noise) for p in several if p.noise is not None and p.noise.share > _NOISY]
     if not noisy:
         return []
     images = _range([noise.images for _, noise in noisy], "d")

@@ -5,6 +5,7 @@ Errors and differences are in percent of top-1 error, differences second minus f
 """
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def _population(p: PopulationFindings) -> Population:
             "min": p.edf.minimum,
             "mean": p.edf.mean,
             "median": p.edf.median,
-            "sd": p.std,
+            "sd": None if math.isnan(p.std) else p.std,
             "chance": results.chance,
             "quantiles": p.quantiles,
             "area": p.area,

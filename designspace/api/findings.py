@@ -21,7 +21,7 @@ _CoreRun = runs.Run
 RunLike = _CoreRun | str | Path
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Findings(core.Findings):
     """All results of an analysis: each population, and every two compared.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace import arch
-from designspace.arch import parse_measured, require_bottleneck
+from designspace.arch import format_quantity, parse_measured, require_bottleneck
 from designspace.errors import InputError, check_numbers
 from designspace.runs import Run
 from designspace.runs.run_list import check_run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FIRST_FLOPS = 400e6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model(arch.Model):
     """One network: its stages, input, cost, and the RegNet parameters behind it, if any.
 
@@ -125,6 +125,13 @@ class Model(arch.Model):
             check_replaceable(file)
         write_model(self, file)
         return file
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, depths={self.body.depths}, "
+            f"widths={self.body.widths}, flops={format_quantity(self.flops)}, "
+            f"params={format_quantity(self.params)}, resolution={self.skeleton.resolution})"
+        )
 
     def _repr_html_(self) -> str:
         stages = "".join(
@@ -313,7 +320,7 @@ def _of_latency(
     return reach_latency(first, lambda flops: to_target(flops=flops), measure, seconds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DerivedModel(Model):
     """A derived network with the derivation behind it.
 

@@ -12,8 +12,8 @@ from designspace import arch
 from designspace.api.model import Model
 from designspace.api.run import Run
 from designspace.arch import BOTTLENECK
-from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError, check_numbers
+from designspace.runs.dataframe import models_frame
 from designspace.runs.measurements import Measurement
 from designspace.space import (
     Budget,
@@ -92,13 +92,8 @@ class Population(arch.Population):
         `g` for a RegNet); `flops` (multiply-adds), `params`, `acts`; and settings of the training
         that the space draws for each model, such as `lr`.
         """
-        import pandas as pd
-
-        columns = parameters(self.bodies, self.regnets)
-        costs = {name: getattr(self.cost, name) for name in ("flops", "params", "acts")}
-        index = pd.RangeIndex(len(self), name="index")
         draws = draw_recipes({**self.space.source, "sample": self.record()}, len(self))
-        return pd.DataFrame({"id": list(self.ids), **columns, **costs, **draws}, index=index)
+        return models_frame(self, draws)
 
     def save(self, path: str | Path) -> Run:
         """Write the population to a new run folder, or extend the same population there.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -84,13 +85,15 @@ class Run(runs.Run):
         train([self], data, recipe, **options)
         return self.to_frame()
 
+    def __repr__(self) -> str:
+        try:
+            return f"Run({str(self.path)!r}, {self.status().counts})"
+        except (InputError, OSError):  # deleted or damaged
+            return super().__repr__()
+
     def _repr_html_(self) -> str:
-        table = self.to_frame()
-        trained = int(table["status"].notna().sum())
-        return (
-            f"<p><b>{escape(self.name)}</b>: {trained} of {len(table)} models have a trial</p>"
-            + table.head(10).to_html(border=0)
-        )
+        about = f"<p><b>{escape(self.name)}</b>: {self.status().counts}</p>"
+        return about + str(self.to_frame().head(10).to_html(border=0))
 
 
 def load_run(path: "str | Path | runs.Run") -> Run:
@@ -265,7 +268,7 @@ def train(
     from designspace.training.trial_log import TrialLog
 
     trial_log = TrialLog(chosen_loggers(log, tensorboard))
-    names = " ".join(str(folder.path) for folder in folders)
+    names = shlex.join(str(folder.path) for folder in folders)
     with progress_bar(f"stopped; `designspace train {names}` resumes", progress) as bar:
         display = TrainingDisplay(bar, trial_log, len(folders) > 1, silent=not progress)
         pairs = list(zip(folders, options, strict=True))

@@ -49,7 +49,7 @@ _TYPER_WORDS = {
     r"Input should": "must",
 }
 # An option as library messages write it: download=True, backend='dask'.
-_ARGUMENT = re.compile(r"\b([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w+)")
+_ARGUMENT = re.compile(r"\b([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w*)")
 
 
 class _Terminated(KeyboardInterrupt):
@@ -124,7 +124,7 @@ def with_flags(error: InputError, command: Any) -> str:
         name, value = flag(match[1]), match[2].strip("'\"")
         if name is None:
             return match[0]
-        return name if value == "True" else f"{name} {value}"
+        return name if value in ("True", "") else f"{name} {value}"
 
     text = str(error)
     if error.argument and text.startswith(error.argument) and (name := flag(error.argument)):

@@ -81,10 +81,7 @@ def _lines(status: "RunStatus") -> list[str]:
     from designspace.runs import TrialState
 
     data, heartbeat = status.to_dict(), status.heartbeat
-    counts = [f"{data['complete']} complete"]
-    counts += [f"{data[key]} {key}" for key in ("diverged", "failed", "running") if data[key]]
-    counts += [f"{data['waiting']} waiting"] if data["waiting"] else []
-    lines = [f"{status.name}: {status.n} models: {', '.join(counts)}"]
+    lines = [f"{status.name}: {status.counts}"]
     if heartbeat is None:
         finished = len(status.trials) == status.n and not data["failed"]
         lines.append("finished" if finished else "not running")

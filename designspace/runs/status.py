@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from designspace.errors import counted
 from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.trial import Trial, TrialState
 
@@ -36,6 +37,15 @@ class RunStatus:
     def count(self, state: TrialState) -> int:
         """Return the number of trials in a state."""
         return sum(trial.state is state for trial in self.trials)
+
+    @property
+    def counts(self) -> str:
+        """Number of models, and how many are in each state, as text."""
+        data = self.to_dict()
+        parts = [f"{data['complete']} complete"]
+        states = ("diverged", "failed", "running", "waiting")
+        parts += [f"{data[state]} {state}" for state in states if data[state]]
+        return f"{counted(self.n, 'model')}: {', '.join(parts)}"
 
     @property
     def errors(self) -> list[float]:

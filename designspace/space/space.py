@@ -66,7 +66,7 @@ class Candidates:
     fits: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """A design space.
 
@@ -359,6 +359,15 @@ class Space:
         data = {k: v for k, v in self.source["axes"][name].items() if k != "counted_as"}
         ends = {"values": kept} if "values" in data else {"low": kept[0], "high": kept[-1]}
         return data | ends
+
+    def __repr__(self) -> str:
+        axes = ", ".join(
+            f"{name} {axis.values[0]:g} to {axis.values[-1]:g}" for name, axis in self.axes.items()
+        )
+        return (
+            f"Space({self.name!r}, {self.family}, {self.dimensions} dimensions, "
+            f"{self.paper_size:.2g} networks at {self.skeleton.resolution} pixels: {axes})"
+        )
 
     def _repr_html_(self) -> str:
         """Render name, reason, sizes and axes as HTML, for notebooks."""
