@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from numbers import Integral, Real
+from types import UnionType
 from typing import ParamSpec, TypeVar, get_args
 
 P = ParamSpec("P")
@@ -60,7 +61,9 @@ def check_numbers(function: Callable[P, R]) -> Callable[P, R]:
     kinds: dict[str, tuple[type, str]] = {}
     parameters = inspect.signature(function).parameters
     for name, parameter in parameters.items():
-        options = {*(get_args(parameter.annotation) or [parameter.annotation])} - {type(None)}
+        union = isinstance(parameter.annotation, UnionType)
+        options = {*(get_args(parameter.annotation) if union else [parameter.annotation])}
+        options -= {type(None)}
         if options == {int}:
             kinds[name] = (Integral, "a whole number")
         elif options and options <= {int, float}:

@@ -217,7 +217,7 @@ def test_trials_of_a_recipe_and_your_own_do_not_mix(tmp_path):
     data = DataRecord("digits", "held-out", "a tenth", 0, 10, 1000, 100, "c")
     yours, trained = make(tmp_path / "yours"), make(tmp_path / "trained")
     yours.record(0, 20.0)
-    with pytest.raises(InputError, match="split: own, a tenth"):
+    with pytest.raises(InputError, match=r"recorded by Run\.record"):
         yours.begin_training(recipe, data)
     trained.begin_training(recipe, data)
     trained.append_trials([replace(trial(trained, 0), split="a tenth")])
