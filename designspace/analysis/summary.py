@@ -173,7 +173,7 @@ def _population(p: PopulationFindings) -> Population:
             "min": p.edf.minimum,
             "mean": p.edf.mean,
             "median": p.edf.median,
-            "sd": None if math.isnan(p.std) else p.std,
+            "sd": 0.0 if math.isnan(p.std) else p.std,
             "chance": results.chance,
             "quantiles": p.quantiles,
             "area": p.area,

@@ -89,7 +89,7 @@ class Population(_Record):
     min: float
     mean: float
     median: float
-    sd: float | None = Field(description="None for a single model")
+    sd: float
     mean_best_case: float = Field(description="mean if every failed model equalled the best")
     mean_worst_case: float = Field(description="mean if every failed model had chance error")
     chance: float
