@@ -180,9 +180,11 @@ def test_the_same_commands_do_all_of_it(package, tmp_path):
     refined = run(package, tmp_path, "refine", "report", "--out", "narrower.yaml")
     assert refined.returncode == 0, refined.stderr
     assert "one t for all stages" in refined.stdout
-    derived = run(package, tmp_path, "derive", "--from", "report", "--flops", "1M", "--out", "m")
-    assert derived.returncode == 2
-    assert "RegNet's bottleneck block only" in derived.stderr
+    derived = run(
+        package, tmp_path, "derive", "--from", "report", "--flops", "1M", "--out", "m.yaml"
+    )
+    assert derived.returncode == 0, derived.stderr
+    assert "block: inverted-residual" in (tmp_path / "m.yaml").read_text()
 
 
 def test_where_the_package_is_missing_the_message_says_which(tmp_path):
