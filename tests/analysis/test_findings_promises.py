@@ -299,7 +299,7 @@ def test_claims_are_rarely_supported_or_contradicted_wrongly(tmp_path):
         *(
             (
                 f"claims:\n  - {{claim: x, kind: {kind}, first: a, second: b, margin: {margin}}}",
-                rf"claims\[0\].{kind}.margin: must be .*; found",
+                r"claims\[0\].margin: must be .*; found",
             )
             for kind in ("better", "equivalent", "not_worse")
             for margin in (".nan", ".inf", "-1", "yes", "'1'", "101")

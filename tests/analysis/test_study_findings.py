@@ -116,7 +116,7 @@ def test_a_space_without_models_of_the_target_is_reported(study, refused, tmp_pa
     words = ("derive", "--from", study[1], "--flops", "256G", "--search", 5)
     text = refused(*words, "--out", tmp_path / "m.yaml")
     assert "nearest seen" in text
-    assert "space= searches another space" in text
+    assert "--space searches another space" in text
 
 
 def test_search_without_findings_is_refused(refused, tmp_path):
