@@ -20,6 +20,11 @@ def pytest_addoption(parser):
     parser.addoption("--without-numba", action="store_true", help="as if numba were not installed")
 
 
+def pytest_collection_modifyitems(items):
+    """Put the longest test first: in parallel, no process waits for another's last one."""
+    items.sort(key=lambda item: item.name != "test_the_pages_run_from_top_to_bottom")
+
+
 def pytest_configure(config):
     settings.register_profile("tests", deadline=None, derandomize=True)
     settings.register_profile("faults", deadline=None, max_examples=1000)

@@ -56,6 +56,7 @@ def test_status_names_lost_devices(cli, run):
         assert "cuda:3 is lost: CUDA error: ECC" in cli("status", run).out.splitlines()
 
 
+@pytest.mark.slow
 def test_a_run_remembers_how_it_is_executed(cli, run, tmp_path):
     def train(*words):
         outcome = cli("train", run, "--cache", tmp_path / "home", "--jobs", 1, "--limit", 1, *words)

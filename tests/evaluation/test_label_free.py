@@ -74,6 +74,7 @@ def test_prototypes_in_use():
     assert uneven["prototype perplexity"] == pytest.approx(math.exp(entropy))
 
 
+@pytest.mark.slow
 def test_the_task_on_a_pretraining_and_its_trunk(tmp_path, cli):
     from small import SMALL
 

@@ -100,6 +100,7 @@ def test_timm_refuses_four_stages_of_equal_width_as_four_stages(tmp_path):
     assert "those nearest to equal, which has 4 stages, give 1" in refused
 
 
+@pytest.mark.slow
 def test_squeeze_widths_of_0_and_other_channels_go_only_where_they_can(tmp_path):
     everywhere = [name for name in TARGETS if name != "model.yaml"]
     tiny = Model(

@@ -259,6 +259,7 @@ def test_a_parent_that_leads_out_of_its_folder_is_refused(tmp_path, refused):
         assert "is a link out of its folder" in said or f"{child}: parent: " in said
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_backwards(small_study, cli, times):
     place = small_study.copy("clock")
     words = small_study.train(place)
@@ -310,7 +311,8 @@ def test_images_dated_in_the_future_and_before_1970(small_study, tmp_path):
     assert outcome.code == 0, outcome
 
 
-@pytest.mark.parametrize("home", ["/proc/nowhere", pytest.param("", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("home", ["/proc/nowhere", ""])
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written(home, small_study, tmp_path):
     """A user of a cluster without a home, or one that the system doesn't know."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL", "HOME"))}

@@ -56,6 +56,7 @@ def test_kill_9_of_the_driver(small_study, times):
     )
 
 
+@pytest.mark.slow
 def test_kill_9_of_workers(small_study, times):
     chance, kills, number = random.Random(1), times(20, 1), 0
     while kills > 0:
@@ -149,6 +150,7 @@ def test_kill_9_of_sampling(tmp_path, times):
     strike(times(20, 3), start, lambda number: tmp_path / f"killed{number}", whole, longest=1)
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_report(small_study, tmp_path, times):
     def start(place):
         return Command("analyze", small_study.trained, "--out", place)

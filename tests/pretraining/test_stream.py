@@ -117,6 +117,7 @@ def end_with(process):
     return out
 
 
+@pytest.mark.slow
 def test_a_stream_is_pretrained_on_and_its_rank_is_watched(place):
     end_with(launch(place, "alone", 1))
     run = PretrainRun(place / "alone")

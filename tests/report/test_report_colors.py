@@ -32,7 +32,9 @@ MARKS = """(() => {
 })()"""
 
 
-@pytest.fixture(scope="module", params=[2, 6, 8, 12])
+@pytest.fixture(
+    scope="module", params=[*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6)), 8, 12]
+)
 def report(request, tmp_path_factory):
     from designspace.analysis.findings import analyze
     from designspace.analysis.load_results import load_populations

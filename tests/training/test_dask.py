@@ -145,6 +145,7 @@ def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, train_
     assert end.complete == 1
 
 
+@pytest.mark.slow
 def test_a_dask_worker_without_a_usable_device_is_retired(
     make_run, request_of, train_one, observer
 ):

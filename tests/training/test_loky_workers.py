@@ -236,6 +236,7 @@ def test_independent_workers_claim_different_devices(monkeypatch, tmp_path):
             each.shutdown(wait=False, kill_workers=True)
 
 
+@pytest.mark.slow
 def test_the_signal_that_ended_a_worker_is_named(make_run, request_of, train_one, observer):
     run = make_run(n=2)
     workers = LokyWorkers(1, always_crashes)

@@ -255,6 +255,7 @@ def test_kill_9_of_the_driver_then_the_same_command(command, request_of, train, 
     assert len(results(folder)) == 3
 
 
+@pytest.mark.slow
 def test_status_while_at_work_then_ctrl_c_stops_at_once(command, cli):
     process, folder = command("stopped", "--epochs", "2000")
     wait_for_checkpoints(folder, process, 2)
