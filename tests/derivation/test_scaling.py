@@ -242,6 +242,7 @@ def test_every_rule_finds_a_network_of_a_third_of_the_parents_cost(rule):
     assert getattr(scaled.cost, measure)[best] == pytest.approx(target.value, rel=0.3)
 
 
+@pytest.mark.slow
 def test_every_rule_reports_a_target_out_of_reach():
     for rule in RULES.values():
         with pytest.raises(InputError, match="1 multiply-adds is out of reach of RegNetY-16GF"):

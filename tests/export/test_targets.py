@@ -160,6 +160,7 @@ def test_timms_rule_is_restated_to_the_last_bit(regnet):
 
 @settings(max_examples=25, deadline=None)
 @given(regnets, st.sampled_from([0.0, 0.25]))
+@pytest.mark.slow
 def test_a_random_regnet_is_represented_by_transformers_or_refused(regnet, se_ratio):
     body = regnet.body(se_ratio)
     model = Model("any", body, Skeleton(33, 4, 8, 2, (2,) * body.num_stages), regnet)

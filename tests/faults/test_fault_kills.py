@@ -170,9 +170,10 @@ def test_kill_9_of_the_report(small_study, tmp_path, times):
 
 @pytest.mark.parametrize(
     "group",
-    [pytest.param(False, marks=pytest.mark.slow, id="the driver"), True],
-    ids=lambda group: "its whole group",
+    [False, True],
+    ids=["the driver", "its whole group"],
 )
+@pytest.mark.slow
 def test_a_batch_system_ends_training_by_sigterm(small_study, times, group):
     chance, place = random.Random(2), small_study.copy(f"batch{group}")
     for _ in range(times(4, 1)):

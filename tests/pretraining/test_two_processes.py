@@ -322,6 +322,7 @@ def wait_for_a_slow_first(rank, port):
         group.wait_for_first()
 
 
+@pytest.mark.slow
 def test_processes_wait_for_the_first_however_long_it_decodes():
     mp.start_processes(wait_for_a_slow_first, args=(free_port(),), nprocs=2, start_method=START)
 

@@ -33,7 +33,7 @@ MARKS = """(() => {
 
 
 @pytest.fixture(
-    scope="module", params=[*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6)), 8, 12]
+    scope="module", params=[*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6, 8)), 12]
 )
 def report(request, tmp_path_factory):
     from designspace.analysis.findings import analyze

@@ -47,6 +47,7 @@ def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(
     assert processes[1] != processes[0] or len(set(processes)) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_and_its_slot_used_again(tmp_path, make_task):
     workers = LokyWorkers(1, hangs)
     try:
@@ -195,6 +196,7 @@ def test_a_worker_without_a_usable_device_is_retired(
     assert "busy or unavailable" in note
 
 
+@pytest.mark.slow
 def test_training_stops_when_no_device_is_left(make_run, request_of, train_one, observer):
     run = make_run(n=6)
     workers = LokyWorkers(2, on_a_broken_device, ("bad:0", "bad:1"))
