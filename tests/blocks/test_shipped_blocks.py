@@ -133,7 +133,11 @@ def test_relu_alone_changes_nothing():
         ("AnyNetVA", {"activation": "swish"}, "activation"),
         ("AnyNetVA", {"activation": ["relu", "relu"]}, "several different ones"),
         ("AnyNetVA", {"activation": []}, "activation: an empty list"),
-        ("ConvNeXt-like", {"block": "vanilla"}, "exactly the axes d, w; found d, w, t, k"),
+        (
+            "ConvNeXt-like",
+            {"block": "vanilla"},
+            "axes.t: unknown axis; an anynet of vanilla blocks has exactly the axes d, w",
+        ),
     ],
 )
 def test_mistakes(name, change, message):

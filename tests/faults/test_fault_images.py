@@ -185,6 +185,7 @@ def words(study, run, images):
     return [f"folder:{images}" if word == "digits" else word for word in plain]
 
 
+@pytest.mark.slow
 def test_training_names_each_bad_image_and_what_to_do(small_study, tmp_path):
     images = write(tmp_path / "images")
     folder = images / "train" / "class0"

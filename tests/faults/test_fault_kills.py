@@ -98,6 +98,7 @@ def pretraining(small_study, tmp_path_factory):
     return words, home / "whole"
 
 
+@pytest.mark.slow
 def test_kill_9_of_pretraining(pretraining, times):
     words, undisturbed = pretraining
     expected = told(undisturbed)
