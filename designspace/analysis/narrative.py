@@ -237,13 +237,13 @@ def _comparisons(findings: Findings) -> list[str]:
 
 def _on_images(pairs: Sequence[PairComparison]) -> list[str]:
     """What the differences are where not only models but also the images are redrawn."""
-    known = [(pair, pair.on_images) for pair in pairs if pair.on_images is not None]
-    if not known:
+    redrawn = [(pair, pair.on_images) for pair in pairs if pair.on_images is not None]
+    if not redrawn:
         return []
-    images = _range([found.images for _, found in known], "d")
+    images = _range([result.images for _, result in redrawn], "d")
     shown = [
-        f"{pair.second} against {pair.first} {interval_text(found.difference)}"
-        for pair, found in known
+        f"{pair.second} against {pair.first} {interval_text(result.difference)}"
+        for pair, result in redrawn
     ]
     return [f"With the draw of the {images} validation images as well: {_and(shown)}."]
 

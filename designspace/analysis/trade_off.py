@@ -177,12 +177,12 @@ def trade_offs(
     for measure in parse_measures(against):
         settings = _settings(populations, measure)
         parts = [_trade_off(populations, measure, setting) for setting in settings]
-        found = [part for part in parts if part is not None]
-        if not found:
+        possible = [part for part in parts if part is not None]
+        if not possible:
             raise InputError(
                 f"against is {measure!r}; {_why_none(populations, measure)}", "against"
             )
-        result += found
+        result += possible
     return tuple(result)
 
 
@@ -200,10 +200,10 @@ def one_trade_off(
         InputError: The cost is unknown, or not exactly one setting matches; the message lists those
             there are.
     """
-    known = [entry.name for entry in fields(MeasuredSetting)]
+    names = [entry.name for entry in fields(MeasuredSetting)]
     for name in setting or ():
-        if name not in known:
-            raise InputError(f"setting has {name!r}; {nearest(name, known)}", "setting")
+        if name not in names:
+            raise InputError(f"setting has {name!r}; {nearest(name, names)}", "setting")
     every = trade_offs([results], against)
     matching = [
         one for one in every if one.setting is None or one.setting.matches(dict(setting or {}))
@@ -243,7 +243,9 @@ def _why_none(populations: Sequence[PopulationResults], measure: str) -> str:
     return f"two models of {names} must have been measured; `designspace measure RUN` measures them"
 
 
-def _known(results: PopulationResults, measure: str, setting: MeasuredSetting | None) -> IntArray:
+def _rows_with_cost(
+    results: PopulationResults, measure: str, setting: MeasuredSetting | None
+) -> IntArray:
     """Return the indices of the counted models whose cost is known."""
     costs = costs_of(results, measure, setting)
     return np.flatnonzero(results.counted & np.isfinite(costs) & (costs > 0)).astype(np.int64)
@@ -252,21 +254,21 @@ def _known(results: PopulationResults, measure: str, setting: MeasuredSetting | 
 def _trade_off(
     populations: Sequence[PopulationResults], measure: str, setting: MeasuredSetting | None
 ) -> TradeOff | None:
-    rows = [_known(results, measure, setting) for results in populations]
+    rows = [_rows_with_cost(results, measure, setting) for results in populations]
     least = _FEW if max(map(len, rows)) >= _FEW else 2
     pairs = zip(populations, rows, strict=True)
-    included = [(results, known) for results, known in pairs if len(known) >= least]
+    included = [(results, with_cost) for results, with_cost in pairs if len(with_cost) >= least]
     if not included:
         return None
-    costs = [costs_of(results, measure, setting)[known] for results, known in included]
+    costs = [costs_of(results, measure, setting)[with_cost] for results, with_cost in included]
     box = _box(included, costs)
     if not box.low < box.high:
         return None
     k = search_size(min(map(len, costs)))
     limits = np.geomspace(box.low, box.high, _LIMITS)
     parts = tuple(
-        _population(results, known, cost, box, k, limits)
-        for (results, known), cost in zip(included, costs, strict=True)
+        _population(results, with_cost, cost, box, k, limits)
+        for (results, with_cost), cost in zip(included, costs, strict=True)
     )
     return TradeOff(
         measure,
@@ -284,9 +286,9 @@ def _box(
 ) -> Box:
     """Return the range that holds 98 % of each population: outliers would stretch it."""
     errors = []
-    for results, known in included:
-        complete = known[results.states[known] == "complete"]
-        errors.append(results.errors[complete if len(complete) else known])
+    for results, with_cost in included:
+        complete = with_cost[results.states[with_cost] == "complete"]
+        errors.append(results.errors[complete if len(complete) else with_cost])
     return Box(
         low=min(float(np.quantile(cost, 1 - _WITHIN)) for cost in costs),
         high=max(float(np.quantile(cost, _WITHIN)) for cost in costs),
@@ -296,22 +298,22 @@ def _box(
 
 def _population(
     results: PopulationResults,
-    known: IntArray,
+    with_cost: IntArray,
     costs: FloatArray,
     box: Box,
     k: int,
     limits: FloatArray,
 ) -> PopulationTradeOff:
-    errors, rng = results.errors[known], np.random.default_rng(0)
+    errors, rng = results.errors[with_cost], np.random.default_rng(0)
     noise = image_noise(results)
     frequency = front_frequency(costs, errors, 0.0 if noise is None else noise.std, rng=rng)
     front = np.flatnonzero(pareto_front(costs, errors))
     front = front[np.argsort(costs[front], kind="stable")]
     return PopulationTradeOff(
         name=results.name,
-        n=len(known),
-        unknown=int(results.counted.sum()) - len(known),
-        rows=known[front],
+        n=len(with_cost),
+        unknown=int(results.counted.sum()) - len(with_cost),
+        rows=with_cost[front],
         costs=costs[front],
         errors=errors[front],
         frequency=frequency[front],
@@ -342,22 +344,22 @@ def _notes(
     for results in populations:
         if results.name not in kept:
             notes.append(f"{results.name} is left out: {_why_left_out(results, measure, setting)}")
-    for results, known in included:
+    for results, with_cost in included:
         counted = results.rows
-        if len(known) < len(counted):
-            notes.append(_partly(results, known, measure))
-        noisy = costs_of(results, "noisy", setting)[known] if setting else np.zeros(0)
+        if len(with_cost) < len(counted):
+            notes.append(_partly(results, with_cost, measure))
+        noisy = costs_of(results, "noisy", setting)[with_cost] if setting else np.zeros(0)
         if noisy.any():
             notes.append(
-                f"{results.name}: {int(noisy.sum())} of {len(known)} models were measured while "
-                "the machine was busy, and their numbers are less certain"
+                f"{results.name}: {int(noisy.sum())} of {len(with_cost)} models were measured "
+                "while the machine was busy, and their numbers are less certain"
             )
     return tuple(f"{note}." for note in notes)
 
 
 def _why_left_out(results: PopulationResults, measure: str, setting: MeasuredSetting | None) -> str:
-    if known := len(_known(results, measure, setting)):
-        few = f"{known} model" + "s" * (known > 1)
+    if count := len(_rows_with_cost(results, measure, setting)):
+        few = f"{count} model" + "s" * (count > 1)
         return f"{measure} known of {few} only, and beside the others {_FEW} are needed"
     if measure in COUNTED:
         return f"its models' {NAMES[measure]} are unknown"
@@ -367,10 +369,10 @@ def _why_left_out(results: PopulationResults, measure: str, setting: MeasuredSet
     return f"it was measured in another setting, which is not mixed with this one ({settings})"
 
 
-def _partly(results: PopulationResults, known: IntArray, measure: str) -> str:
+def _partly(results: PopulationResults, with_cost: IntArray, measure: str) -> str:
     counted = results.rows
-    text = f"{results.name}: {measure} known of {len(known)} of {len(counted)} models"
-    if not np.array_equal(known, counted[: len(known)]):
+    text = f"{results.name}: {measure} known of {len(with_cost)} of {len(counted)} models"
+    if not np.array_equal(with_cost, counted[: len(with_cost)]):
         text += (
             ", which are not the first ones sampled: were they chosen by error, its curve is too "
             "good"

@@ -177,7 +177,7 @@ def load_model(name: str | Path | arch.Model, *, block: str | None = None) -> Mo
 
 
 def _load(text: str) -> arch.Model:
-    from designspace.arch.library_names import published_model
+    from designspace.arch.published_names import published_model
     from designspace.export.read_model import read_model_file
 
     of_run = re.fullmatch(r"(.+):(best|[0-9]{1,9})", text)

@@ -102,8 +102,8 @@ class Population(arch.Population):
             InputError: The folder holds another population, or more models of this one.
         """
         run = Run.create(path, {**self.space.source, "sample": self.record()}, self)
-        known = {measurement.key for measurement in run.measurements()}
-        run.append_measurements([m for m in self.measurements if m.key not in known])
+        recorded = {measurement.key for measurement in run.measurements()}
+        run.append_measurements([m for m in self.measurements if m.key not in recorded])
         return run
 
     def record(self) -> dict[str, Any]:

@@ -63,5 +63,5 @@ def _shared_or_by_stage(
 def _by_stage(
     letter: str, values: IntArray | FloatArray, missing: NDArray[np.bool_]
 ) -> dict[str, FloatArray]:
-    known = np.where(missing, np.nan, values)
-    return {f"{letter}{i + 1}": known[:, i] for i in range(values.shape[1])}
+    present = np.where(missing, np.nan, values)
+    return {f"{letter}{i + 1}": present[:, i] for i in range(values.shape[1])}

@@ -180,8 +180,8 @@ def open_cache(path: Path) -> Cache:
 def _raise_undecodable(path: Path) -> None:
     """Raise UndecodableImages if an earlier call found some that can't be replaced."""
     try:
-        known = json.loads(path.with_suffix(".undecodable").read_text(encoding="utf-8"))
-        error = UndecodableImages(known["rows"], known["reasons"], known["total"])
+        record = json.loads(path.with_suffix(".undecodable").read_text(encoding="utf-8"))
+        error = UndecodableImages(record["rows"], record["reasons"], record["total"])
     except (OSError, ValueError, KeyError):
         return
     raise error
@@ -259,8 +259,8 @@ def _build(parts: Parts, folder: Path, jobs: int, progress: Progress) -> None:
     if reasons:
         reasons = dict(sorted(reasons.items()))
         if parts["train"][0].encoded is not None:  # no files that could be replaced
-            known = {"rows": rows, "reasons": reasons, "total": total}
-            write_text(folder.with_suffix(".undecodable"), json.dumps(known) + "\n")
+            record = {"rows": rows, "reasons": reasons, "total": total}
+            write_text(folder.with_suffix(".undecodable"), json.dumps(record) + "\n")
             shutil.rmtree(folder)
         raise UndecodableImages(rows, reasons, total)
     meta = _describe(parts, chunks) | {"duplicates": _count_duplicates(folder)}

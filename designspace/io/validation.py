@@ -125,9 +125,9 @@ def _describe(problem: Any, schema: Any, place: tuple[str | int, ...], rules: li
         return f"{path}: unknown key{_hint(schema, problem['loc'])}"
     where = f"{path}: " if path else ""
     if kind == "union_tag_invalid":
-        known = re.findall(r"'([^']*)'", problem["ctx"]["expected_tags"])
+        tags = re.findall(r"'([^']*)'", problem["ctx"]["expected_tags"])
         key, tag = problem["ctx"]["discriminator"].strip("'"), problem["ctx"]["tag"]
-        return f"{where}{key} is {shortened(repr(tag))}; {nearest(tag, known)}"
+        return f"{where}{key} is {shortened(repr(tag))}; {nearest(tag, tags)}"
     first, *others = dict.fromkeys(rules)
     rule = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
     if isinstance(value, dict):  # the rule is about several keys, which the message names
@@ -162,14 +162,14 @@ def _hint(schema: Any, loc: tuple[str | int, ...]) -> str:
     key, types = str(loc[-1]), schema
     for part in loc[:-1]:
         types = _inner(types, part) or types
-    known = {name: t for option in _options(types) for name, t in _field_types(option).items()}
-    for name, annotation in known.items():
+    names = {name: t for option in _options(types) for name, t in _field_types(option).items()}
+    for name, annotation in names.items():
         for option in _options(annotation):
             entries = get_origin(option) in (dict, list)
             inner = get_args(option)[-1] if entries else option
             if any(key in _field_types(one) for one in _options(inner)):
                 return f"; it belongs {'to an entry of' if entries else 'under'} {name}"
-    return f"; {nearest(key, list(known))}" if known else ""
+    return f"; {nearest(key, list(names))}" if names else ""
 
 
 def _inner(annotation: Any, part: str | int) -> Any:

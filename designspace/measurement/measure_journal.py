@@ -34,8 +34,10 @@ def measure_into(
         (model.body.id, model.params, target.setting(model.skeleton.resolution, options))
         for model in models
     ]
-    known = {} if journal is None else {m.key: m for m in read_measurements(journal)}
-    results = {key: known[key] for key in keys if key in known and _complete(known[key], options)}
+    recorded = {} if journal is None else {m.key: m for m in read_measurements(journal)}
+    results = {
+        key: recorded[key] for key in keys if key in recorded and _complete(recorded[key], options)
+    }
     left = {key: model for key, model in zip(keys, models, strict=True) if key not in results}
 
     def done(measurements: list[Measurement]) -> None:
@@ -50,6 +52,6 @@ def measure_into(
     return [results[key] for key in keys]
 
 
-def _complete(known: Measurement, options: MeasureOptions) -> bool:
+def _complete(measurement: Measurement, options: MeasureOptions) -> bool:
     """Whether a model need not be measured again: it ran, with its memory if that is wanted."""
-    return not known.failure and bool(known.memory_method or not options.memory)
+    return not measurement.failure and bool(measurement.memory_method or not options.memory)

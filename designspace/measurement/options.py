@@ -39,12 +39,12 @@ class MeasureOptions:
         check_threads(self.threads)
         if not 1 <= self.batch <= 1_000_000:
             raise InputError(f"batch is {self.batch}; it must be 1 to 1,000,000", "batch")
-        for name, value, known in (
+        for name, value, allowed in (
             ("precision", self.precision, get_args(Precision)),
             ("mode", self.mode, get_args(Mode)),
         ):
-            if value is not None and value not in known:
-                raise InputError(f"{name} is {value!r}; {nearest(str(value), list(known))}", name)
+            if value is not None and value not in allowed:
+                raise InputError(f"{name} is {value!r}; {nearest(str(value), list(allowed))}", name)
         if not 0 < self.time_limit < float("inf"):
             raise InputError(
                 f"time_limit is {self.time_limit:g}; it must be above 0 seconds", "time_limit"

@@ -150,9 +150,9 @@ class StreamCropLoader:
         met: dict[str, str] = {}
         for part in self._group.gather_objects(own):
             met |= part
-        known = self.undecodable or {}
-        new = {name: met[name] for name in sorted(met.keys() - known.keys())}
-        self.undecodable = known | new
+        earlier = self.undecodable or {}
+        new = {name: met[name] for name in sorted(met.keys() - earlier.keys())}
+        self.undecodable = earlier | new
         self._check_count(self.undecodable)
         return new
 

@@ -62,13 +62,13 @@ def draw_trade_off(
     A dot is open if the model is on the front of less than half of the bootstrap samples.
     """
     best = part.best
-    known = np.isfinite(best.errors)
+    finite = np.isfinite(best.errors)
     style = {"color": color, "linestyle": linestyle, "drawstyle": "steps-post"}
-    x, y = best.costs[known], best.errors[known]
+    x, y = best.costs[finite], best.errors[finite]
     ax.plot(x, y, label=label, gid=f"curve-{index}", solid_capstyle="butt", **style)
     if band:
         # Errors are percent: an open end reaches the edge.
-        low, high = np.maximum(best.low[known], 0.0), np.minimum(best.high[known], 100.0)
+        low, high = np.maximum(best.low[finite], 0.0), np.minimum(best.high[finite], 100.0)
         area = ax.fill_between(x, low, high, step="post", color=color, alpha=0.13, linewidth=0)
         area.set_gid(f"band-{index}")
     if front:
@@ -209,8 +209,8 @@ def _error_range(trade_off: TradeOff) -> tuple[float, float]:
 
 def _shown(part: PopulationTradeOff) -> list[float]:
     best = part.best
-    known = np.isfinite(best.errors)
-    edges = np.concatenate([best.errors[known], best.low[known], part.errors])
+    finite = np.isfinite(best.errors)
+    edges = np.concatenate([best.errors[finite], best.low[finite], part.errors])
     return [float(value) for value in edges if np.isfinite(value)]
 
 
@@ -226,10 +226,10 @@ def _caption(trade_off: TradeOff, many: bool) -> str:
 
 
 def _in_words(trade_off: TradeOff, part: PopulationTradeOff) -> str:
-    known = np.flatnonzero(np.isfinite(part.best.errors))
-    if not len(known):
+    finite = np.flatnonzero(np.isfinite(part.best.errors))
+    if not len(finite):
         return "no error within these costs."
-    first, last = known[0], known[-1]
+    first, last = finite[0], finite[-1]
     ends = " and ".join(
         f"{part.best.errors[i]:.1f} % within {trade_off.format(part.best.costs[i])}"
         for i in (first, last)

@@ -84,20 +84,20 @@ def _join(sources: list[Run], out: Run) -> Merged:
 
 def _join_measurements(sources: list[Run], out: Run) -> None:
     """Append what the sources measured and the folder lacks; the first of equal settings counts."""
-    known = {measurement.key for measurement in out.measurements()}
+    recorded = {measurement.key for measurement in out.measurements()}
     added = {m.key: m for source in reversed(sources) for m in source.measurements()}
-    out.append_measurements([m for key, m in added.items() if key not in known])
+    out.append_measurements([m for key, m in added.items() if key not in recorded])
 
 
 def copy_measurements(models: Sequence[Model], run: Run) -> None:
     """Append what was measured of models that come from other runs, by their provenance."""
     origins = {dict(model.provenance).get("run", "") for model in models} - {""}
     keys = {(model.body.id, model.params) for model in models}
-    known = {measurement.key for measurement in run.measurements()}
+    recorded = {measurement.key for measurement in run.measurements()}
     for path in sorted(origins):
         measurements = Run(path).measurements()
         run.append_measurements(
-            [m for m in measurements if m.key[:2] in keys and m.key not in known]
+            [m for m in measurements if m.key[:2] in keys and m.key not in recorded]
         )
 
 

@@ -140,12 +140,12 @@ def best_difference(first: BestWithinCost, second: BestWithinCost) -> BestDiffer
     variance estimates recovery (Zou and Donner 2008). In simulations at 95 %, the difference lay
     outside of its band somewhere in 0 to 3 % of pairs.
     """
-    known = np.isfinite(first.errors) & np.isfinite(second.errors)
+    finite = np.isfinite(first.errors) & np.isfinite(second.errors)
     with np.errstate(invalid="ignore"):
-        value = np.where(known, second.errors - first.errors, np.nan)
+        value = np.where(finite, second.errors - first.errors, np.nan)
         below = np.hypot(second.errors - second.low, first.high - first.errors)
         above = np.hypot(second.high - second.errors, first.errors - first.low)
         low, high = value - below, value + above
     return BestDifference(
-        first.costs, value, np.where(known, low, -np.inf), np.where(known, high, np.inf)
+        first.costs, value, np.where(finite, low, -np.inf), np.where(finite, high, np.inf)
     )

@@ -192,8 +192,8 @@ def _sampler(data: Any, path: str) -> dict[str, Any]:
     kind = _map(data, path).get("TYPE", "regnet_sampler" if path.endswith(".REGNET") else None)
     if kind is None:
         raise InputError(f"{path}.TYPE: missing; it may be {', '.join(_SAMPLERS)}")
-    if kind not in (known := list(_SAMPLERS)):
-        raise InputError(f"{path}.TYPE is {shortened(repr(kind))}; {nearest(str(kind), known)}")
+    if kind not in (samplers := list(_SAMPLERS)):
+        raise InputError(f"{path}.TYPE is {shortened(repr(kind))}; {nearest(str(kind), samplers)}")
     if (kind == "regnet_sampler") != path.endswith(".REGNET"):
         raise InputError(f"{path}.TYPE: regnet_sampler is for REGNET, and REGNET takes no other")
     own = dict(data)

@@ -7,8 +7,8 @@ import torchvision
 
 from designspace.arch import published
 from designspace.arch.catalog import published_names
-from designspace.arch.library_names import published_model
 from designspace.arch.other_networks import OTHER_NETWORKS
+from designspace.arch.published_names import published_model
 from designspace.errors import InputError
 from designspace.networks import build
 from designspace.networks.measure import measure

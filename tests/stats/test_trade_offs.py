@@ -105,24 +105,24 @@ def coverage(kind, n, repeats, seed):
     )
     searches = [slice(i * k, (i + 1) * k) for i in range(min(20_000, 150_000 // k))]
     volume = np.mean([hypervolume(costs[s], errors[s], box) for s in searches])
-    known, hits, before = np.isfinite(truth), [], None
+    finite, hits, before = np.isfinite(truth), [], None
     for _ in range(repeats):
         sample = planted(kind, n, rng)
         best = best_within_cost(*sample, limits, k, rng=rng)
-        found = expected_hypervolume(*sample, k, box)
-        interval = found.estimate()
+        estimated = expected_hypervolume(*sample, k, box)
+        interval = estimated.estimate()
         hit = [
-            bool(((best.low <= truth) & (truth <= best.high))[known].all()),
+            bool(((best.low <= truth) & (truth <= best.high))[finite].all()),
             interval.low <= volume <= interval.high,
         ]
         if before is not None:
-            difference, _ = hypervolume_difference(before[1], found)
+            difference, _ = hypervolume_difference(before[1], estimated)
             hit += [
                 not best_difference(before[0], best).regions,
                 difference.low <= 0 <= difference.high,
             ]
             hits.append(hit)
-        before = best, found
+        before = best, estimated
     return np.mean(hits, axis=0)
 
 

@@ -7,7 +7,7 @@ from timm.models.regnet import adjust_widths_groups_comp, generate_regnet, model
 from torchvision.models import list_models
 
 from designspace.arch import published
-from designspace.arch.library_names import published_model
+from designspace.arch.published_names import published_model
 from designspace.errors import InputError
 
 TIMM = [name for name in model_cfgs if name.startswith(("regnetx_", "regnety_"))]
