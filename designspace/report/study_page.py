@@ -59,6 +59,7 @@ def write_study_page(page: StudyPage, folder: Path, findings: Findings | None) -
     text = templates.get_template("study.html.j2").render(
         page=page,
         hero=[] if findings is None else [render(figure, ()) for figure in edf_hero(findings)],
+        names=[] if findings is None else [p.name for p in findings.populations],
         many=findings is not None and len(findings.populations) > MOST_BANDS,
         markup=Markup,
         style=Markup(

@@ -169,6 +169,9 @@ def _claims(findings: Findings) -> list[Card]:
     sentence = f"{counts['contradicted']} contradicted, {counts['undecided']} undecided"
     sentence += f": “{contradicted[0]}” is contradicted." if contradicted else "."
     title = f"{counts['supported']} of {len(verdicts)} claims are supported"
+    if len(verdicts) == 1:
+        title = f"The claim is {verdicts[0]}"
+        sentence = f"{findings.claims.claims[0].claim}."
     return [Card(title, sentence, "worse" if contradicted else "neutral")]
 
 

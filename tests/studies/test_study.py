@@ -244,6 +244,8 @@ def test_claims_are_judged_before_all_populations_of_their_report_are_trained(
         "among them 1 whose models are not trained yet"
         in (tmp_path / "report" / "index.html").read_text()
     )
+    assert "The claim is " in (tmp_path / "report" / "index.html").read_text()
+    assert '<span class="mark p1"></span>x' in page  # narrow screens have a legend
     assert "X beats b" in page
     assert "not trained yet" in page
 
