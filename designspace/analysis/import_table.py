@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.imported_folder import csv_rows, listed
-from designspace.errors import InputError, nearest, shortened
+from designspace.errors import InputError, counted, nearest, shortened
 from designspace.io.text_files import check_regular_file
 from designspace.stats.arrays import FloatArray
 
@@ -176,7 +176,7 @@ def parse_rows(
     notes: list[str] = []
     blank = sum(not any(row) for row in rows)
     if blank:
-        notes.append(f"{blank} empty rows were skipped")
+        notes.append(f"skipped: {counted(blank, 'empty row')}")
     rows = [row + [""] * (len(header) - len(row)) for row in rows if any(row)]
     if not rows:
         raise InputError(f"import: {path}: needs a header line, and a model per line")

@@ -34,7 +34,7 @@ from designspace.analysis.network_columns import is_network_column, read_network
 from designspace.analysis.population_results import MISSING, STATES
 from designspace.arch import Skeleton
 from designspace.arch.cost import cost
-from designspace.errors import InputError, check_numbers, nearest, shortened
+from designspace.errors import InputError, check_numbers, counted, nearest, shortened
 from designspace.io.serialization import readable
 from designspace.runs import TrialState
 from designspace.space import load_space
@@ -329,5 +329,5 @@ def _distinct_ids(names: Sequence[str], notes: list[str]) -> tuple[str, ...]:
             seen[label] += 1
         ids.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     if repeated:
-        notes.append(f"{repeated} names occur more than once; later ones are numbered")
+        notes.append(f"repeated: {counted(repeated, 'name')}; later ones are numbered")
     return tuple(ids)

@@ -240,7 +240,9 @@ def plot_differences(
         raise InputError("data has no pair of populations to compare", argument="data")
     labels = label or [f"{pair.second} − {pair.first}" for pair in pairs]
     if len(labels) != len(pairs):
-        raise InputError(f"label has {len(labels)} entries for {len(pairs)} pairs", "label")
+        raise InputError(
+            f"label needs {len(pairs)}, one for each pair; found {len(labels)}", "label"
+        )
     with _axes(ax, style) as (axes, _):
         draw.draw_differences(axes, pairs, labels, color=color)
         figure = axes.get_figure(root=True)
@@ -392,7 +394,9 @@ def _styles(
             continue
         each = list(values) if isinstance(values, list) else [values] * len(names)
         if len(each) != len(names):
-            raise InputError(f"{key} has {len(each)} entries for {len(names)} populations", key)
+            raise InputError(
+                f"{key} needs {len(names)}, one for each population; found {len(each)}", key
+            )
         for one, value in zip(styles, each, strict=True):
             one[key] = value
     wrong = [one["color"] for one in styles if not is_color_like(one["color"])]

@@ -35,9 +35,9 @@ def test_partial_rows_keep_their_values(tmp_path, cli):
     assert found.ids[:2] == ("m0", "m1")
     assert found.ids[39] == "m0 (2)"
     assert about.notes == [
-        "1 empty rows were skipped",
+        "skipped: 1 empty row",
         "unknown values: flops (1 of 41), d (1 of 41, such as 'odd')",
-        "1 names occur more than once; later ones are numbered",
+        "repeated: 1 name; later ones are numbered",
     ]
     findings = analyze([found])
     assert findings.populations[0].bootstrap["d"].n == 40

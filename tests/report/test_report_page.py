@@ -318,7 +318,7 @@ def test_plots_recolor_line_band_and_legend_together(tmp_path):
     ax = plot_edf(findings, Figure().add_subplot(), color=["red", "blue"], band=False)
     assert [one.get_color() for one in ax.lines] == ["red", "blue"]
     assert not ax.collections
-    with pytest.raises(InputError, match="label has 1 entries for 2 populations"):
+    with pytest.raises(InputError, match="label needs 2, one for each population; found 1"):
         plot_edf(findings, Figure().add_subplot(), label=["one"])
 
 
@@ -383,7 +383,7 @@ def test_plot_draws_runs_without_an_analysis(tmp_path, cli, refused):
     assert "space_5" in text
     assert 'id="band-' not in text  # six bands would hide each other
     assert "--colors is 'nothing'" in refused(*few, "--colors", "nothing,red")
-    assert "--labels has 1 entries for 2 populations" in refused(*few, "--labels", "mine")
+    assert "--labels needs 2, one for each population; found 1" in refused(*few, "--labels", "mine")
     assert "edf.gif: a figure's file ends with .svg" in refused(*few[:-1], tmp_path / "edf.gif")
     assert "no run folder" in refused("plot", "edf", tmp_path / "none")
     axes = designspace.plot_edf([designspace.load_run(runs[0]), runs[1]])
