@@ -101,6 +101,63 @@ def correlate(space: str, mode: str, records: list[Measurement]) -> list[Correla
     return rows
 
 
+def lead_of_acts(space: str, mode: str, records: list[Measurement]) -> Correlation:
+    """Return how much more time correlates with activations than with flops."""
+    timed = [record for record in records if record.latency is not None]
+    values = [np.array([getattr(r, name) for r in timed], float) for name in ("acts", "flops")]
+    times = np.array([record.latency for record in timed])
+
+    def lead(acts: np.ndarray, flops: np.ndarray, times: np.ndarray) -> float:
+        return float(np.corrcoef(acts, times)[0, 1] - np.corrcoef(flops, times)[0, 1])
+
+    low, high = bootstrap(
+        (*values, times),
+        lead,
+        paired=True,
+        vectorized=False,
+        n_resamples=10_000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    noisy = sum(record.noisy for record in timed)
+    r = lead(*values, times)
+    return Correlation(
+        space, mode, "acts less flops", len(timed), r, float(low), float(high), noisy
+    )
+
+
+def beside_the_paper(leads: list[Correlation], ratios: list[Speedup]) -> list[str]:
+    """Say claim by claim whether this machine agrees with the paper."""
+    lines = [
+        "## Beside the paper",
+        "",
+        '"Time follows activations more than flops" (Designing Network Design Spaces, figure 12, '
+        "on a GPU). Here, the correlation of time with activations less that with flops:",
+        "",
+    ]
+    for row in leads:
+        said = "as in the paper" if row.low > 0 else "contradicted" if row.high < 0 else "undecided"
+        lines.append(
+            f"- {row.space}, {row.mode}: {row.r:+.2f} ({row.low:+.2f} to {row.high:+.2f}, "
+            f"n = {row.n}): {said}"
+        )
+    faster = sum(row.low > 1 for row in ratios)
+    below = [row.regnet for row in ratios if row.high < row.paper]
+    lines += [
+        "",
+        f'"RegNets are up to five times as fast as EfficientNets of equal flops" (table 4): here '
+        f"{min(row.here for row in ratios):.1f} to {max(row.here for row in ratios):.1f} times, "
+        f"faster beyond the interval in {faster} of {len(ratios)} pairs. "
+        + (
+            f"The advantage is smaller than the paper's for {', '.join(below)}."
+            if below
+            else "No interval excludes the paper's ratio."
+        ),
+        "",
+    ]
+    return lines
+
+
 def speedups(records: list[Measurement]) -> list[Speedup]:
     """Compare the pairs of the paper; the interval is from the ends of both models' intervals."""
     timed = {record.name: record for record in records if record.latency is not None}
@@ -121,6 +178,7 @@ def speedups(records: list[Measurement]) -> list[Speedup]:
 
 def page(
     correlations: list[Correlation],
+    leads: list[Correlation],
     fits: dict[str, str],
     published: list[Measurement],
     ratios: list[Speedup],
@@ -135,6 +193,7 @@ def page(
         "",
         *(f"- {key}: {value}" for key, value in machine.items()),
         "",
+        *(beside_the_paper(leads, ratios) if ratios else []),
         f"## Correlation of time with cost, {BUDGET} multiply-adds",
         "",
         "| space | mode | cost | r | interval | n | noisy |",
@@ -191,7 +250,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/latency"))
     options = parser.parse_args()
     on = {"device": options.device, "threads": options.threads}
-    correlations, fits = [], {}
+    correlations, leads, fits = [], [], {}
     measured: list[Measurement] = []
     for mode in MODES:
         for space in SPACES:
@@ -201,6 +260,7 @@ def main() -> None:
             result = ds.measure(run, **on, **small)
             measured += result.records
             correlations += correlate(space, mode, list(result.records))
+            leads.append(lead_of_acts(space, mode, list(result.records)))
             fits[f"{space}, {mode}"] = str(result.latency_model())
     published = ds.measure(
         list(PUBLISHED_MS),
@@ -211,7 +271,9 @@ def main() -> None:
     )
     ratios = speedups(list(published.records))
     setting = published.records[0].setting
-    loads = [record.load for record in (*measured, *published.records)]
+    everything = [r for r in (*measured, *published.records) if r.latency is not None]
+    loads = [record.load for record in everything]
+    widths = [(record.high - record.low) / record.latency / 2 for record in everything]
     machine = {
         "device": setting.device,
         "threads": setting.threads,
@@ -221,12 +283,14 @@ def main() -> None:
         "images per step": f"{options.batch} of 32 pixels; {options.published_batch} of others",
         "share of the machine that other processes used": f"{np.median(loads):.0%} (median), "
         f"{max(loads):.0%} (highest)",
+        "half of the interval of a time": f"{np.median(widths):.1%} (median); a machine with "
+        "less noise gives higher correlations",
     }
-    text = page(correlations, fits, list(published.records), ratios, machine)
+    text = page(correlations, leads, fits, list(published.records), ratios, machine)
     (options.out / "README.md").write_text(text, encoding="utf-8")
     data = {
         "machine": machine,
-        "correlations": [asdict(row) for row in correlations],
+        "correlations": [asdict(row) for row in (*correlations, *leads)],
         "latency_models": fits,
         "speedups": [asdict(row) for row in ratios],
     }

@@ -1,8 +1,10 @@
 """The evidence on latency: planted times give the correlations and ratios that they imply."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from latency_evidence import PAIRS, PUBLISHED_MS, correlate, page, speedups
+from latency_evidence import PAIRS, PUBLISHED_MS, correlate, lead_of_acts, page, speedups
 
 import designspace as ds
 from designspace.arch.catalog import published
@@ -24,6 +26,9 @@ def test_time_that_follows_activations_correlates_with_them():
     assert rows["flops"].low < rows["flops"].r < rows["flops"].high
     assert abs(rows["flops"].r) < 0.3
     assert rows["acts"].n == 100
+    lead = lead_of_acts("A", "inference", records)
+    assert lead.r == pytest.approx(rows["acts"].r - rows["flops"].r)
+    assert 0.5 < lead.low < lead.r < lead.high
 
 
 def test_the_published_times_give_the_ratios_of_the_paper():
@@ -38,8 +43,12 @@ def test_the_published_times_give_the_ratios_of_the_paper():
     assert all(row.here == pytest.approx(row.paper) for row in rows)
     assert rows[-1].paper == pytest.approx(4.46, abs=0.01)
     assert all(row.low < row.here < row.high for row in rows)
-    text = page([], {}, records, rows, {"device": "x"})
+    text = page([], [], {}, records, rows, {"device": "x"})
     assert "| RegNetY-8.0GF over EfficientNet-B5 | 4.46 | 4.37 to 4.55 | 4.46 |" in text
+    assert "faster beyond the interval in 6 of 6 pairs. No interval excludes" in text
+    slower = [replace(row, here=0.9, low=0.8, high=1.1) for row in rows]
+    text = page([], [], {}, records, slower, {"device": "x"})
+    assert "in 0 of 6 pairs. The advantage is smaller than the paper's for RegNetY-400MF" in text
     assert text.count("| no |") == len(records)
 
 
