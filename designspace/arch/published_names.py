@@ -1,15 +1,17 @@
-"""Names of published RegNets in other libraries.
+"""Names of published networks in other libraries.
 
 torchvision and ClassyVision write regnet_y_1_6gf, timm regnety_016 and regnety_016.pycls_in1k,
 transformers facebook/regnet-y-016, pycls RegNetY-1.6GF_dds_8gpu, mmpretrain regnetx_1.6gf.
 torchvision rounds widths differently, so that three of its networks are not those of pycls.
+Of other families those names are known whose network is one of the catalog: the convolutions pad
+as in PyTorch, also where a name's weights were trained in TensorFlow (tf_efficientnet_b0).
 """
 
 import re
 from dataclasses import replace
 
 from designspace.arch.body import Body
-from designspace.arch.catalog import CATALOG, published
+from designspace.arch.catalog import CATALOG, published, published_names
 from designspace.arch.model import Model
 from designspace.arch.regnet import RegNetParams
 from designspace.errors import InputError
@@ -23,7 +25,7 @@ _SIZED = re.compile(
     r"regnet[-_]?([xy])[-_](\d+(?:[._]\d+)?)([mg])f(?:_(?:dds|\d+xb\d+)[a-z0-9_-]*)?(?:\.yaml|\.py)?"
 )
 _TEN_BILLION = re.compile(r"regnet[-_]?y[-_]10b(?:-seer(?:-in1k)?)?")
-_HUB = re.compile(r"^(?:hf[-_]hub:)?(?:(?:timm|facebook)/)?")
+_HUB = re.compile(r"^(?:hf[-_]hub:)?(?:(?:timm|facebook|google|microsoft)/)?")
 
 # depths, widths, group width, squeeze ratio of the networks that torchvision rounds differently.
 _TORCHVISION = {
@@ -36,18 +38,29 @@ _TIMM_COPIES = {
     "regnety_008_tv": "regnet_y_800mf",
     "regnety_080_tv": "regnet_y_8gf",
 }
-# Names of networks of other blocks that differ from the catalog's in more than case and dashes.
+# Other families: names of torchvision, timm and transformers, and the catalog's.
 _OTHER_NAMES = {
-    "resnext50-32x4d": "ResNeXt-50",
-    "resnext101-32x4d": "ResNeXt-101",
-    "mobilenetv2-100": "MobileNetV2",
-    "convnext-tiny": "ConvNeXt-T",
-    "convnext-small": "ConvNeXt-S",
-    "convnext-base": "ConvNeXt-B",
-    "convnext-large": "ConvNeXt-L",
-    "regnetz-005": "RegNetZ-500MF",
-    "regnetz-040": "RegNetZ-4.0GF",
-    "regnetz-040-h": "RegNetZ-4.0GF-head",
+    r"convnext[-_](?P<size>tiny|small|base|large)(?:-(?P<side>\d{3})(?:-22k)?(?:-1k)?)?": (
+        "ConvNeXt-{size[0]}"
+    ),
+    r"(?:tf_)?efficientnet[-_]?(?P<size>b[0-5])(?:_ns|_ap)?": "EfficientNet-{size}",
+    r"mobilenet[-_]?v2(?:[-_]100|_1\.0(?:_(?P<side>\d{3}))?)?": "MobileNetV2",
+    r"(?:tv_)?resnet[-_]?(?P<size>18|34|50|101|152)": "ResNet-{size}",
+    r"resnext[-_]?(?P<size>50|101)(?:[-_]32x4d)?": "ResNeXt-{size}",
+    r"regnetz[-_]005": "RegNetZ-500MF",
+    r"regnetz[-_]040": "RegNetZ-4.0GF",
+    r"regnetz[-_]040[-_]h": "RegNetZ-4.0GF-head",
+}
+# timm's tag of weights, such as .fb_in22k_ft_in1k_384
+_TAG = r"(?:\.(?:[a-z0-9_]+_)?in(?:1|12|22)k(?:_\d{3})?)?"
+_FAMILIES = {
+    "convnext": "ConvNeXt",
+    "efficientnet": "EfficientNet",
+    "mobilenet": "MobileNet",
+    "resnet": "ResNet",
+    "resnext": "ResNeXt",
+    "regnetz": "RegNetZ",
+    "regnetv": "RegNet",
 }
 _CLASSY_256GF = RegNetParams(27, 640, 124.47, 2.04, 1.0, 848)
 
@@ -68,12 +81,39 @@ def published_model(name: str) -> Model:
     if key == "regnet_y_256gf":
         model = Model.from_regnet(key, _CLASSY_256GF, 0.25)
         return replace(model, provenance=(("source", "ClassyVision; not SEER's RegNetY-256GF"),))
-    other = _OTHER_NAMES.get(key.partition(".")[0].replace("_", "-"))
-    if other is not None:
-        return published(other)
-    if re.match(r"regnetv[_-]?\d|regnetz[_-][a-e]\d", key):
-        raise InputError(f"no published model {name!r}: timm's has blocks that are not built here")
-    return published(_catalog_name(key) or name)
+    for pattern, catalog_name in _OTHER_NAMES.items():
+        if match := re.fullmatch(pattern + _TAG, key):
+            groups = match.groupdict()
+            side = groups.get("side")
+            model = published(catalog_name.format(**groups))
+            return model.at(int(side) if side else None, _classes(key, name))
+    try:
+        return published(_catalog_name(key) or name)
+    except InputError as error:
+        raise _unsupported(key, name) or error from None
+
+
+def _classes(key: str, name: str) -> int | None:
+    """Return the classes of the weights that a name is of, or None for the network's own."""
+    if re.search(r"(?:-|in)22k$", key):
+        return 21841
+    if key.endswith("in12k"):
+        return 11821
+    # transformers' MobileNets have a class for the background.
+    return 1001 if name.strip().lower().startswith("google/mobilenet") else None
+
+
+def _unsupported(key: str, name: str) -> InputError | None:
+    """Return the error for a network of a known family that is built or sized differently."""
+    family = re.match(r"(?:tf_|tv_)?([a-z]+?)(?=v\d|[^a-z])", f"{key} ")
+    prefix = _FAMILIES.get(family[1]) if family else None
+    if prefix is None:
+        return None
+    supported = ", ".join(entry for entry in published_names() if entry.startswith(prefix))
+    return InputError(
+        f"no published model {name!r}; of its family, these are supported, under their names in "
+        f"torchvision, timm and transformers too: {supported}"
+    )
 
 
 def _catalog_name(key: str) -> str | None:

@@ -28,6 +28,7 @@ def read_recipe_data(name: str, package: str, what: str) -> tuple[dict[str, Any]
     if Path(name).is_dir():
         raise InputError(f"{what}: {name} is a folder; name a .yaml file")
     names = shipped_names(package)
+    name = next((one for one in names if one.lower() == name.lower()), name)
     if name not in names:
         raise InputError(
             f"no {what} {shortened(repr(name))}; {nearest(name, names)} "

@@ -104,8 +104,8 @@ def _read(path: Path, setting: str | None, chain: tuple[str, ...]) -> dict[str, 
 def _find(name: str, folder: Path, names: Callable[[], list[str]], what: str) -> Path:
     if name.endswith(_SUFFIXES):
         return Path(name)
-    path = folder / f"{name}.yaml"
-    if "/" in name or "\\" in name or not name or not path.is_file():
+    path = next((p for p in folder.glob("*.yaml") if p.stem.lower() == name.lower()), None)
+    if path is None:
         raise InputError(
             f"no {what} {shortened(repr(name))}; {nearest(name, names())} "
             "(or the path of a .yaml file)"

@@ -1,6 +1,7 @@
 """Published names of torchvision, timm, transformers, pycls, mmpretrain, ClassyVision."""
 
 import pytest
+import timm
 import torch
 import torchvision.models.regnet as torchvision_regnet
 from timm.models.regnet import adjust_widths_groups_comp, generate_regnet, model_cfgs
@@ -59,6 +60,102 @@ def test_timms_names_are_timms_networks(name):
 )
 def test_other_names_are_those_of_the_catalog(name, catalog):
     assert published_model(name) == published(catalog)
+
+
+@pytest.mark.parametrize(
+    ("name", "catalog", "changes"),
+    [
+        ("convnext_tiny.fb_in1k", "ConvNeXt-T", {}),
+        ("timm/convnext_base.fb_in22k", "ConvNeXt-B", {"classes": 21841}),
+        ("convnext_small.in12k_ft_in1k_384", "ConvNeXt-S", {}),
+        ("facebook/convnext-tiny-224", "ConvNeXt-T", {}),
+        ("facebook/convnext-large-384-22k-1k", "ConvNeXt-L", {"resolution": 384}),
+        ("facebook/convnext-base-224-22k", "ConvNeXt-B", {"classes": 21841}),
+        ("efficientnet_b0.ra_in1k", "EfficientNet-B0", {}),
+        ("tf_efficientnet_b0", "EfficientNet-B0", {}),
+        ("timm/tf_efficientnet_b5.ns_jft_in1k", "EfficientNet-B5", {}),
+        ("google/efficientnet-b3", "EfficientNet-B3", {}),
+        ("mobilenetv2_100.ra_in1k", "MobileNetV2", {}),
+        ("mobilenet_v2", "MobileNetV2", {}),
+        ("google/mobilenet_v2_1.0_224", "MobileNetV2", {"classes": 1001}),
+        ("resnet50.a1_in1k", "ResNet-50", {}),
+        ("microsoft/resnet-18", "ResNet-18", {}),
+        ("tv_resnet152", "ResNet-152", {}),
+        ("resnext101_32x4d.fb_swsl_ig1b_ft_in1k", "ResNeXt-101", {}),
+        ("regnetz_040_h.ra3_in1k", "RegNetZ-4.0GF-head", {}),
+    ],
+)
+def test_names_of_other_families(name, catalog, changes):
+    model = published_model(name)
+    assert model == published(catalog).at(**changes)
+
+
+TIMMS = ("convnext_small", "tf_efficientnet_b2", "mobilenetv2_100", "resnet34", "resnext101_32x4d")
+
+
+@pytest.mark.parametrize("name", TIMMS)
+def test_timms_other_networks_have_as_many_parameters(name):
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    assert published_model(name).params == sum(p.numel() for p in network.parameters())
+
+
+def test_transformers_networks_have_as_many_parameters():
+    from transformers import (
+        ConvNextConfig,
+        ConvNextForImageClassification,
+        EfficientNetConfig,
+        EfficientNetForImageClassification,
+        MobileNetV2Config,
+        MobileNetV2ForImageClassification,
+        ResNetConfig,
+        ResNetForImageClassification,
+    )
+
+    sizes = {"num_labels": 1000}
+    coefficients = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
+    for name, network, config in (
+        ("facebook/convnext-tiny-224", ConvNextForImageClassification, ConvNextConfig(**sizes)),
+        (
+            "google/efficientnet-b0",
+            EfficientNetForImageClassification,
+            EfficientNetConfig(**sizes, **coefficients),
+        ),
+        (
+            "google/mobilenet_v2_1.0_224",
+            MobileNetV2ForImageClassification,
+            MobileNetV2Config(num_labels=1001),
+        ),
+        ("microsoft/resnet-50", ResNetForImageClassification, ResNetConfig(**sizes)),
+    ):
+        with torch.device("meta"):
+            built = network(config)
+        assert published_model(name).params == sum(p.numel() for p in built.parameters()), name
+
+
+@pytest.mark.parametrize(
+    ("name", "supported"),
+    [
+        ("resnet50d", "ResNet-18, ResNet-34, ResNet-50, ResNet-101, ResNet-152"),
+        ("resnetv2_50", "ResNet-18, "),
+        ("resnext101_32x8d", "ResNeXt-50, ResNeXt-101"),
+        ("convnextv2_tiny", "ConvNeXt-T, ConvNeXt-S, ConvNeXt-B, ConvNeXt-L"),
+        ("convnext_base.clip_laiona", "ConvNeXt-T, "),
+        ("facebook/convnext-xlarge-224-22k", "ConvNeXt-T, "),
+        ("tf_efficientnetv2_s", "EfficientNet-B0, "),
+        ("google/efficientnet-b7", "EfficientNet-B0, "),
+        ("mobilenetv2_140", "MobileNetV2"),
+        ("google/mobilenet_v2_0.75_160", "MobileNetV2"),
+        ("mobilenetv3_large_100", "MobileNetV2"),
+        ("regnetz_c16", "RegNetZ-500MF, "),
+        ("regnetv_064", "RegNetX-200MF, "),
+    ],
+)
+def test_networks_of_a_known_family_name_what_is_supported(name, supported):
+    with pytest.raises(
+        InputError, match=f"^no published model '{name}'; of its family.*{supported}"
+    ):
+        published_model(name)
 
 
 def test_classyvisions_256gf_is_its_own_network():

@@ -43,6 +43,15 @@ def test_every_shipped_space_goes_with_every_setting():
             assert space.exact_size < plain.exact_size or name == "RegNetX-w0-wa"
 
 
+def test_names_of_spaces_have_any_case():
+    for name in ("regnetx@8", "REGNETX@8"):
+        space = load_space(name)
+        assert (space.name, space.hash) == ("RegNetX@8", load_space("RegNetX@8").hash)
+    for wrong, right in (("regnetx2", "RegNetX"), ("anynetxaa@32", "AnyNetXA"), ("", "known:")):
+        with pytest.raises(InputError, match=f"^no space .*{right}"):
+            load_space(wrong)
+
+
 def test_32_pixels_end_at_4_by_4():
     assert load_space("AnyNetXA@32").skeleton.stage_resolutions() == (32, 32, 16, 8, 4)
 
