@@ -83,8 +83,7 @@ def _lines(status: "RunStatus") -> list[str]:
     data, heartbeat = status.to_dict(), status.heartbeat
     lines = [f"{status.name}: {status.counts}"]
     if heartbeat is None:
-        finished = len(status.trials) == status.n and not data["failed"]
-        lines.append("finished" if finished else "not running")
+        lines += _how_to_go_on(status)
     elif heartbeat.seconds_left is not None:
         left = duration(heartbeat.seconds_left)
         lines.append(f"{heartbeat.per_hour:.0f} models an hour, {left} left")
@@ -102,6 +101,28 @@ def _lines(status: "RunStatus") -> list[str]:
     if len(ended) > _MAX_NAMED:
         lines.append(f"  and {len(ended) - _MAX_NAMED} more (--json has all)")
     return [*map(printable, lines), *edf_lines(status.errors)]
+
+
+def _how_to_go_on(status: "RunStatus") -> list[str]:
+    """Return the state of a run that no process trains, and the command that trains the rest."""
+    from shlex import quote
+
+    from designspace.errors import counted
+    from designspace.runs import TrialState
+
+    waiting, failed = status.n - len(status.trials), status.count(TrialState.FAILED)
+    if not waiting and not failed:
+        return ["finished"]
+    if not status.begun:
+        return ["not running"]
+    command = f"designspace train {quote(str(status.path))}"
+    if not waiting:
+        return [f"not running; `{command} --retry` trains the failed models again"]
+    saved = ""
+    if status.checkpoints:
+        trials = counted(len(status.checkpoints), "model continues", "models continue")
+        saved = f", and {trials} from a checkpoint"
+    return [f"not running; `{command}` resumes{saved}"]
 
 
 def edf_lines(errors: list[float]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.data.encoded_images import name_some
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.io.lock import is_locked
 from designspace.pretraining.pretrain_run import PretrainRun
 
@@ -55,11 +55,13 @@ class PretrainingStatus:
             f"{self.name}: pretraining of {self.model} by {self.recipe}, {state}",
             f"epoch {self.epoch} of {self.epochs}, iteration {self.iteration} of {self.iterations}",
         ]
+        if state == "not running":
+            parts.append("the same `designspace pretrain` command resumes it")
         parts += [f"loss {self.loss:.4f}"] if self.loss is not None else []
         parts += [f"k-NN {self.knn:.1f} %"] if self.knn is not None else []
         if self.undecodable:
             names = name_some(self.undecodable)
-            parts += [f"{len(self.undecodable)} images could not be decoded: {names}"]
+            parts += [f"{counted(len(self.undecodable), 'image')} could not be decoded: {names}"]
         return "\n  ".join([*parts, *(f"ALARM ({k}): {v}" for k, v in self.alarms.items())])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from designspace.arch import Model, Population, Skeleton, model_name
-from designspace.errors import InputError, check_numbers
+from designspace.errors import InputError, check_types, counted
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
 from designspace.io.cached_reads import CachedReads
@@ -32,7 +32,7 @@ from designspace.runs.measurements import (
 )
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
-from designspace.runs.status import RunStatus
+from designspace.runs.status import RunStatus, unfinished_checkpoints
 from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState
 from designspace.space.recipe_axis import draw_recipes
 
@@ -160,7 +160,8 @@ class Run:
                 )
             if int(before.get("n", 0)) > now["n"]:
                 raise InputError(
-                    f"{self.path} already holds {before['n']} models of this population; "
+                    f"{self.path} already holds {counted(before['n'], 'model')} of this "
+                    f"population; "
                     "sample at least as many, or choose another folder",
                     "out",
                 )
@@ -263,10 +264,8 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether there is a trial, or a checkpoint of one."""
-        journal_file, checkpoints = self.trials_file, self.checkpoints
-        return (journal_file.exists() and journal_file.stat().st_size > 0) or (
-            checkpoints.is_dir() and any(checkpoints.iterdir())
-        )
+        written = self.trials_file.exists() and self.trials_file.stat().st_size > 0
+        return written or any(self.checkpoints.glob("*"))
 
     def check_training(self, recipe: Recipe, data: DataRecord | None = None) -> None:
         """Compare a recipe and data with those that this run was trained with before.
@@ -337,7 +336,7 @@ class Run:
         """Append finished trials to the journal; they are on disk when this returns."""
         journal.append(self.trials_file, [trial.to_record() for trial in trials])
 
-    @check_numbers
+    @check_types
     def record(
         self,
         index: int,
@@ -442,14 +441,15 @@ class Run:
         """
         live = Heartbeat.read(self.heartbeat_file) if is_locked(self.lock_file) else None
         trials = self.trials()
-        if live is not None:
-            # Models may have finished since the last heartbeat.
-            done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
+        done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
+        if live is not None:  # models may have finished since the last heartbeat
             running = {index: since for index, since in live.running.items() if index not in done}
             live = replace(live, running=running)
         # A training process may be writing that line right now.
         torn = live is None and journal.read(self.trials_file, "trials").torn_line is not None
-        return RunStatus(self.name, len(self.population()), trials, live, torn)
+        saved = unfinished_checkpoints(self.checkpoints, done)
+        about = (self.path, self.recipe_file.exists(), saved)
+        return RunStatus(self.name, len(self.population()), trials, live, torn, *about)
 
     def measurements(self) -> tuple[Measurement, ...]:
         """Return the last measurement of each network and setting.

@@ -1,7 +1,9 @@
 """The status of a run: every model accounted for, from its files alone."""
 
+import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,9 @@ class RunStatus:
         trials: The current trial of each model that has one.
         heartbeat: Progress of the process that trains the run, or None if there is none.
         torn: Whether the last line of the journal is incomplete; its model is trained again.
+        path: The run folder.
+        begun: Whether a recipe is stored, so that training resumes without options.
+        checkpoints: Indices of the unfinished models that have a checkpoint in the folder.
     """
 
     name: str
@@ -28,6 +33,9 @@ class RunStatus:
     trials: tuple[Trial, ...]
     heartbeat: Heartbeat | None
     torn: bool = False
+    path: Path = Path()
+    begun: bool = False
+    checkpoints: tuple[int, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -64,6 +72,7 @@ class RunStatus:
             "waiting": self.n - len(self.trials) - len(running),
             "at_work": live is not None,
             "torn_line": self.torn,
+            "checkpoints": len(self.checkpoints),
             "lost_devices": live.lost if live else {},
             "models_per_hour": live.per_hour if live else None,
             "seconds_left": live.seconds_left if live else None,
@@ -84,3 +93,9 @@ class RunStatus:
                 if t.state is not TrialState.COMPLETE
             ],
         }
+
+
+def unfinished_checkpoints(folder: Path, finished: set[int]) -> tuple[int, ...]:
+    """Return the indices of the models with a checkpoint, other than finished ones."""
+    names = (re.fullmatch(r"([0-9]{5,9})\.pt", path.name) for path in folder.glob("*.pt"))
+    return tuple(sorted({int(name[1]) for name in names if name} - finished))

@@ -151,6 +151,23 @@ def test_status_accounts_for_every_model(cli, run):
     assert "[10.0 | 15.0], n = 2" in text
 
 
+def test_status_tells_how_to_go_on(cli, run):
+    assert "\nnot running\n" in cli("status", run).out + "\n"  # no recipe yet
+    folder = fill(run, {0: 10.0})
+    folder.recipe_file.write_text("name: x\n")
+    folder.checkpoints.mkdir()
+    assert f"not running; `designspace train {run}` resumes\n" in cli("status", run).out
+    for name in ("00000.pt", "00001.pt", "00003.pt", "00003.pt.tmp"):  # model 0 is finished
+        (folder.checkpoints / name).write_bytes(b"")
+    text = cli("status", run).out
+    assert "resumes, and 2 models continue from a checkpoint\n" in text
+    assert json.loads(cli("status", run, "--json").out)["checkpoints"] == 2
+    fill(run, {1: 10.0, 2: 10.0, 3: None})
+    assert f"`designspace train {run} --retry` trains the failed models" in cli("status", run).out
+    spaced = run.rename(run.parent / "my run")
+    assert f"`designspace train '{spaced}' --retry`" in cli("status", spaced).out
+
+
 def test_watching_ends_when_no_process_trains(cli, run):
     fill(run, {0: 10.0})
     assert "1 complete" in cli("status", run, "--watch").out
