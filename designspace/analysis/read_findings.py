@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from designspace.arch import (
     body_axes,
     model_name,
 )
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, counted, nearest
 from designspace.runs import Run
 from designspace.space import load_space
 
@@ -51,6 +52,7 @@ class StudyPopulation:
     Attributes:
         folder: The analysis folder.
         population: The run's name.
+        choice: Why it is this population, in words.
         space: The space's name.
         n: Number of models.
         flops: Fewest and most multiply-adds of its models, or None where they are unknown.
@@ -65,6 +67,7 @@ class StudyPopulation:
 
     folder: Path
     population: str
+    choice: str
     space: str
     n: int
     flops: tuple[int, int] | None
@@ -137,8 +140,9 @@ class StudyPopulation:
             for name, (low, median, high) in self.intervals.items()
         )
         steps = [
-            f"{self.folder}: {self.n} models of {self.space} ({self.population}); the likely best "
-            f"value (range of the best) of each parameter, from {kind}: {values}."
+            f"{self.folder}: population {self.population} ({self.choice}), "
+            f"{counted(self.n, 'model')} of {self.space}. The likely best value (range of the "
+            f"best) of each parameter, from {kind}: {values}."
         ]
         medians = {name: values[1] for name, values in self.intervals.items()}
         candidates = [_regnet(medians, self.folder), *self.regnets]
@@ -200,10 +204,9 @@ class StudyPopulation:
         ratio = model.flops / high if model.flops > high else low / model.flops
         notes = []
         if ratio > 1:
-            side = "above the most" if model.flops > high else "below the fewest"
             notes.append(
-                f"the findings are of networks of {low:,} to {high:,} multiply-adds; this one, "
-                f"with {model.flops:,}, is extrapolated {ratio:.4g} times {side} of them"
+                f"the findings cover networks of {low:,} to {high:,} multiply-adds; this one has "
+                f"{model.flops:,}, an extrapolation by a factor of {ratio:.3g}"
             )
         if self.skeleton is not None and model.skeleton.resolution != self.skeleton.resolution:
             notes.append(
@@ -234,13 +237,13 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
         if (folder / "population.jsonl").is_file():
             raise InputError(
                 f"{folder} is a run folder, not findings: analyze it, and start from the findings, "
-                f"or start from one of its models, such as {folder}:best"
+                f"or start from one of its models, such as {quote(f'{folder}:best')}"
             )
         raise InputError(
             f"{folder} has no {SUMMARY_FILE}; it is no folder of `designspace analyze`"
         )
     summary = read_summary(path)
-    chosen = _choose(summary, population, path)
+    chosen, choice = _choose(summary, population, path)
     source = find_run(chosen.path, folder)
     imported = source is not None and (source / IMPORT_FILE).is_file()
     run = None if imported else source
@@ -258,6 +261,7 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
     return StudyPopulation(
         folder=folder,
         population=chosen.name,
+        choice=choice,
         space=chosen.space,
         n=chosen.n,
         flops=chosen.flops,
@@ -289,15 +293,23 @@ def _block_of(best: Sequence[ModelRecord]) -> str:
     return str((best[0].arch or {}).get("block", BOTTLENECK))
 
 
-def _choose(summary: Summary, name: str | None, path: Path) -> Population:
+def _choose(summary: Summary, name: str | None, path: Path) -> tuple[Population, str]:
+    """Return the population of that name, or the best of RegNets if any; and why it is that."""
     names = [population.name for population in summary.populations]
     if not names:
         raise InputError(f"{path}: populations: must have at least 1 with an error")
     if name is not None:
         if name not in names:
             raise InputError(f"{path} has no population {name!r}; {nearest(name, names)}")
-        return summary.populations[names.index(name)]
-    return min(summary.populations, key=lambda p: (p.family != "regnet", p.mean))
+        return summary.populations[names.index(name)], "as requested"
+    chosen = min(summary.populations, key=lambda p: (p.family != "regnet", p.mean))
+    regnets = sum(population.family == "regnet" for population in summary.populations)
+    if len(names) == 1:
+        return chosen, "the only one"
+    if regnets == 1:
+        return chosen, "the only one of RegNets"
+    among = f"{regnets} of RegNets" if regnets else len(names)
+    return chosen, f"the one with the lowest mean error of {among}"
 
 
 def _parameters(

@@ -9,6 +9,7 @@ from designspace.analysis.population_results import PopulationResults
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.arch import ACTIVATIONS, BOTTLENECK, BodyBatch, block_axes, body_axes
 from designspace.arch.parameter_columns import one_group_width
+from designspace.errors import counted
 from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
 from designspace.space.schema import ACTIVATION, STAGES
@@ -123,7 +124,7 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
             continue
         octaves = np.log2(array.max(axis=1) / array.min(axis=1)) * ~alike[axis]
         words = f"one {axis} for all stages"
-        unit = f"octaves from the lowest {axis} to the highest"
+        unit = f"octaves between the lowest and the highest {axis}"
         result.append(
             Candidate(words, "costs nothing", {"share": [axis]}, np.asarray(octaves), unit, every)
         )
@@ -158,7 +159,9 @@ def _distinct_widths(bodies: BodyBatch, every: BoolArray) -> Candidate:
     missing = (np.diff(ordered, axis=1) == 0).sum(axis=1).astype(np.float64)
     count = bodies.num_stages
     change: dict[str, Any] = {"distinct": {"w": count}}
-    return Candidate(f"{count} distinct widths", "better", change, missing, "missing widths", every)
+    return Candidate(
+        f"{count} distinct widths", "better", change, missing, "duplicate widths", every
+    )
 
 
 def _decrease(sizes: IntArray) -> FloatArray:
@@ -191,7 +194,7 @@ def _one_value(
         name = ACTIVATIONS[int(best)]
         change, claim = {ACTIVATION: name}, f"{axis} = {name}"
     if axis == STAGES:
-        change, claim = {STAGES: [int(best)]}, f"{best:g} stages"
+        change, claim = {STAGES: [int(best)]}, f"{counted(int(best), 'stage')}"
     distance = np.asarray(values != best, dtype=np.float64)
     return (Candidate(claim, "better", change, distance, "", ~choosing),)
 
@@ -219,11 +222,14 @@ def _range(space: Space, axis: str, columns: FloatArray, errors: FloatArray) -> 
     share = float(distance.mean())
     tested[best] = False
     if intervals[0].few:
-        few = f"the range of the best of {intervals[0].n} models says little"
+        few = (
+            f"{counted(intervals[0].n, 'model is', 'models are')} too few for a bootstrap of the "
+            "range of the best"
+        )
         return Candidate(words, "better", {}, distance, "", tested, ("undecided", few))
     words = f"{axis} from {low:g} to {high:g}"
     if share < MIN_EXCLUDED:
-        wide = f"the best models are nearly everywhere: it would exclude only {share:.0%} of all"
+        wide = f"the best models span nearly the whole range: it would exclude only {share:.0%}"
         return Candidate(words, "better", {}, distance, "", tested, ("rejected", wide))
     if written["distribution"] == "choice":
         new: dict[str, Any] = {"distribution": "choice", "values": grid[first : last + 1].tolist()}

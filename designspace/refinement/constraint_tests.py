@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
+from designspace.errors import counted
 from designspace.refinement.candidate_constraints import Candidate, candidates
 from designspace.refinement.distance_regression import regress_on_distance
 from designspace.space import Space
@@ -61,6 +62,8 @@ class Proposal:
         detectable: Difference that these numbers of models detect with 80 % power, or None.
         unit: Unit of the distance; "" for a constraint that a model either keeps or not.
         reason: Explanation of the verdict.
+        held_out: Whether it was tested on a part of the models, as the others chose its value or
+            range.
     """
 
     claim: str
@@ -77,6 +80,7 @@ class Proposal:
     reason: str
     direct: Estimate | None = None
     detectable: float | None = None
+    held_out: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -86,23 +90,29 @@ class Proposal:
     @property
     def evidence(self) -> str:
         """The numbers behind the verdict, in one line."""
-        parts = [f"kept by {self.n[0]} of {sum(self.n)} models"]
-        parts.append(f"by {self.best[0]} of the best {self.best[1]}")
+        of = counted(sum(self.n), "model")
+        if self.held_out:
+            of = f"the {of} held out for the test"
+        best = f"{self.best[0]} of the best {self.best[1]}"
+        parts = [f"satisfied by {self.n[0]} of {of}, and by {best}"]
         if not self.best_distance:
-            parts.append("and by the best of all")
+            parts.append("the best model satisfies it")
         elif self.unit:
-            parts.append(f"missed by the best of all by {self.best_distance:.2g} {self.unit}")
+            parts.append(f"distance of the best model: {self.best_distance:.2g} {self.unit}")
         else:
-            parts.append("not by the best of all")
+            parts.append("the best model does not satisfy it")
         if self.difference is not None:
-            parts.append(f"difference {self.difference} % of error by {self.method}")
+            how = "mean error" if self.method == "means" else "error extrapolated to distance 0"
+            parts.append(f"difference in {how}: {self.difference} points")
         if self.direct is not None:
-            parts.append(f"directly, from the {self.n[0]} that keep it, {self.direct} %")
+            parts.append(
+                f"mean difference of the {self.n[0]} that satisfy it: {self.direct} points"
+            )
         if self.detectable is not None:
-            parts.append(f"80 % power needs {self.detectable:.2g} %")
+            parts.append(f"detectable with 80 % power: {self.detectable:.2g} points")
         if self.p is not None:
             parts.append(f"p = {self.p:.3g} (Holm)")
-        return ", ".join(parts)
+        return "; ".join(parts)
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.claim}: {self.reason} ({self.evidence})"
@@ -149,6 +159,7 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
         best_distance=float(candidate.distance[order[0]]),
         unit=candidate.unit,
         reason=reason,
+        held_out=not tested.all(),
     )
     if candidate.untestable:
         return draft
@@ -161,11 +172,16 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
         draft = replace(draft, method="means", difference=comparison.mean, p=p)
         return replace(draft, detectable=_detectable(comparison.mean))
     if not candidate.unit:
-        return replace(draft, reason=f"fewer than {MIN_MODELS} models keep it, or do not")
+        few = f"too few models: the test needs {MIN_MODELS} that satisfy it and {MIN_MODELS} others"
+        return replace(draft, reason=few)
     distance = candidate.distance[tested]
     varied = len(distance) - int(np.unique(distance, return_counts=True)[1].max(initial=0))
     if len(distance) < MIN_REGRESSION or varied < MIN_MODELS:
-        few = f"too few models: {len(distance)}; a regression needs {MIN_REGRESSION} that differ"
+        few = (
+            f"too few models: a regression on distance needs {MIN_REGRESSION}, of which "
+            f"{MIN_MODELS} "
+            f"differ in distance from the others; there are {len(distance)}, of which {varied} do"
+        )
         return replace(draft, reason=few)
     covariate = None if candidate.covariate is None else candidate.covariate[tested]
     fit = regress_on_distance(distance, errors[tested], margin, covariate)
@@ -176,7 +192,10 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
         keep, others = errors[keeps & tested], errors[~keeps & tested]
         draft = replace(draft, direct=difference_of_means(others, keep).estimate())
     if costs_nothing and draft.n[0] < MIN_MODELS:
-        few = f"kept exactly by {draft.n[0]} only: sample a space that has it, and compare"
+        few = (
+            f"only {counted(draft.n[0], 'model satisfies', 'models satisfy')} it exactly: sample a "
+            "space with this constraint, and compare the two"
+        )
         return replace(draft, reason=few)
     return replace(draft, p=fit.p_upper if costs_nothing else fit.p)
 
@@ -198,25 +217,29 @@ def _decide(
     difference = draft.difference
     assert difference is not None
     draft = replace(draft, p=p)
-    models = "models that keep it are"
+    where = "in models that satisfy it"
     if draft.method == "line":
-        models = "the nearer models are to it, the"
+        where = "the nearer a model is to it"
     if draft.kind == "costs nothing":
         if p < alpha:
-            reason = f"it costs less than {margin:g} % of error"
+            reason = f"it raises the error by less than {_points(margin)}"
             return replace(draft, verdict="accepted", reason=reason)
         if difference.low > margin:
-            reason = f"it costs more than {margin:g} % of error"
+            reason = f"it raises the error by more than {_points(margin)}"
             return replace(draft, verdict="rejected", reason=reason)
-        reason = f"it is not shown to cost less than {margin:g} % of error"
+        reason = f"not shown to raise the error by less than {_points(margin)}"
         return replace(draft, reason=reason)
     if p >= alpha:
         return replace(draft, reason="no significant difference")
     if difference.value > 0:
-        return replace(draft, verdict="rejected", reason=f"{models} worse")
+        return replace(draft, verdict="rejected", reason=f"error is higher {where}")
     if lost := _lost(candidate, errors):
-        return replace(draft, verdict="undecided", reason=f"{models} better, but {lost}")
-    return replace(draft, verdict="accepted", reason=f"{models} better")
+        return replace(draft, verdict="undecided", reason=f"error is lower {where}, but {lost}")
+    return replace(draft, verdict="accepted", reason=f"error is lower {where}")
+
+
+def _points(value: float) -> str:
+    return f"{value:g} percentage point" + ("" if value == 1 else "s")
 
 
 def _lost(candidate: Candidate, errors: FloatArray) -> str | None:
@@ -231,7 +254,7 @@ def _lost(candidate: Candidate, errors: FloatArray) -> str | None:
         errors = errors - slope * candidate.covariate - level
     best = candidate.distance[np.argsort(errors, kind="stable")[:count]]
     if not candidate.unit:
-        return f"none of the best {count} models keeps it" if (best > 0).all() else None
+        return f"none of the best {count} models satisfies it" if (best > 0).all() else None
     if float(np.median(best)) > float(np.median(candidate.distance)):
-        return f"the best {count} models are farther from it than most"
+        return f"the best {count} models are farther from it than the median model"
     return None

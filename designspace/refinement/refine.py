@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from designspace.analysis.load_results import load_results
 from designspace.analysis.population_results import STATES, PopulationResults
 from designspace.analysis.read_findings import find_run
 from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, counted, nearest
 from designspace.io.atomic_write import write_text
 from designspace.io.yaml_files import dump_yaml
 from designspace.refinement.constraint_tests import Proposal, evaluate_constraints
@@ -210,8 +211,8 @@ def _check(parent: Space, name: str, results: PopulationResults, run: Path) -> N
     if not results.counted.any():
         states = ", ".join(f"{int((results.states == s).sum())} {s}" for s in STATES)
         raise InputError(
-            f"{run} has no completed trial yet (of {len(results)} models: {states}); "
-            f"`designspace train {run}` trains them"
+            f"{run} has no completed trial yet (of {counted(len(results), 'model')}: {states}); "
+            f"`designspace train {quote(str(run))}` trains them"
         )
     if name == parent.name:
         raise InputError(f"name is {name!r}, the name of the studied space; choose another", "name")
@@ -238,7 +239,8 @@ def _narrow(
             data["distinct"] = {**(data.get("distinct") or {}), **change["distinct"]}
     claims = "; ".join(proposal.claim for proposal in proposals)
     data["reason"] = (
-        f"{claims}: supported by the study {results.name} of {int(results.counted.sum())} models "
+        f"{claims}: supported by the study {results.name} of "
+        f"{counted(int(results.counted.sum()), 'model')} "
         f"of {parent.name}."
     )
     return data

@@ -37,12 +37,13 @@ def test_derive_from_findings(study, cli, tmp_path):
     told = cli("derive", "--family", "regnety", "--flops", "1.5M", "--from", folder, "--out", out)
     assert told.code == 0, told.err
     assert "range of the best" in told.out
-    assert "is extrapolated" in told.out
+    assert "population regnetx (the only one), 40 models of RegNetX@8. The likely" in told.out
+    assert "an extrapolation by a factor of 6.8" in told.out
     inside = cli("derive", "--flops", "200K", "--from", folder, "--out", out, "--json")
     record = json.loads(inside.out)
     assert record["flops"] == pytest.approx(200_000, rel=0.1)
     assert record["resolution"] == 8
-    assert not any("extrapolated" in warning for warning in record["warnings"])
+    assert not any("extrapolation" in warning for warning in record["warnings"])
     assert record["provenance"]["space"] == "RegNetX@8"
 
 

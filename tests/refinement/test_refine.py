@@ -59,8 +59,8 @@ def test_sharing_is_accepted_only_within_a_margin_that_the_study_can_show(tmp_pa
     # A line through models that do not keep it is no evidence: few have one b by chance.
     (ratio,) = [p for p in refined.proposals if p.claim == "one b for all stages"]
     assert ratio.n[0] < 8
-    assert "sample a space that has it, and compare" in ratio.reason
-    assert "80 % power needs" in ratio.evidence
+    assert "sample a space with this constraint, and compare the two" in ratio.reason
+    assert "detectable with 80 % power: " in ratio.evidence
     assert accepted(refine(run, name="x", margin=0.05)) == []
 
 

@@ -114,7 +114,7 @@ def test_one_value_and_a_range_are_found_and_the_file_has_them():
 def test_a_range_that_leaves_out_little_is_no_constraint():
     space, results = studied("RegNetX@16", 200)
     tested = proposals(space, results, 0, 1)
-    wide = [p for p in tested.values() if "nearly everywhere" in p.reason]
+    wide = [p for p in tested.values() if "nearly the whole range" in p.reason]
     assert wide
     assert {(p.verdict, p.p) for p in wide} == {("rejected", None)}
 
@@ -199,5 +199,14 @@ def test_evidence_says_what_an_estimate_rests_on():
     assert 2 <= found.n[0] < 8
     assert found.verdict == "undecided"
     assert found.p is None
-    assert f"directly, from the {found.n[0]} that keep it" in found.evidence
-    assert "80 % power needs" in found.evidence
+    assert f"mean difference of the {found.n[0]} that satisfy it" in found.evidence
+    assert "detectable with 80 % power: " in found.evidence
+    assert f"satisfied by {found.n[0]} of 120 models, and by " in found.evidence
+
+
+def test_evidence_says_that_models_are_held_out():
+    space, results = studied("RegNetX@16", 120)
+    tested = proposals(space, results, 0, 0)
+    (value,) = (proposal for claim, proposal in tested.items() if claim.startswith("b = "))
+    assert value.held_out
+    assert " of the 60 models held out for the test, and by " in value.evidence
