@@ -1,5 +1,6 @@
 """Measure models on a device, several at a time, one record each."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from designspace.arch import Model
 from designspace.errors import InputError
@@ -241,8 +241,16 @@ def _synchronized(step: Step) -> None:
 
 
 def _turn_of(step: Step, threads: int) -> Turn:
+    # Its import looks for CUDA's compiler, and warns where that is installed without a GPU.
+    logging.getLogger("torch.utils.cpp_extension").addFilter(_is_not_about_cuda)
+    from torch.utils.benchmark import Timer
+
     timer = Timer("step()", globals={"step": step}, num_threads=threads)
     return lambda seconds: timer.blocked_autorange(min_run_time=seconds).times
+
+
+def _is_not_about_cuda(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("No CUDA runtime is found")
 
 
 def _event_turn(step: Step) -> Turn:

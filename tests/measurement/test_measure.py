@@ -1,6 +1,7 @@
 """Measuring models: records, resumption, memory, and what is refused."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +35,17 @@ def planted(monkeypatch):
 
     monkeypatch.setattr(measure_models, "time_interleaved", time_interleaved)
     return calls
+
+
+def test_torch_does_not_warn_of_a_missing_gpu(monkeypatch, caplog, tmp_path):
+    loaded = [name for name in sys.modules if name.startswith("torch.utils.benchmark")]
+    for name in (*loaded, "torch.utils.cpp_extension"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert measure_models._turn_of(lambda: None, 1)(0.001)
+    assert "torch.utils.cpp_extension" in sys.modules
+    assert "No CUDA runtime" not in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])
