@@ -89,7 +89,7 @@ class Population(_Record):
     min: float
     mean: float
     median: float
-    sd: float
+    sd: float = Field(description="standard deviation between models, percent; 0 of a single model")
     mean_best_case: float = Field(description="mean if every failed model equalled the best")
     mean_worst_case: float = Field(description="mean if every failed model had chance error")
     chance: float
