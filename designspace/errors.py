@@ -2,13 +2,24 @@
 
 import functools
 import inspect
+import operator
+import os
 from collections.abc import Callable
 from numbers import Integral, Real
-from types import UnionType
-from typing import ParamSpec, TypeVar, get_args
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ParamSpec, TypeVar, get_args
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# Annotations that are checked, the types that fit, and what messages call them.
+_CHECKED: tuple[tuple[set[type], tuple[type, ...], str], ...] = (
+    ({int}, (Integral,), "a whole number"),
+    ({int, float}, (Real,), "a number"),
+    ({str}, (str,), "a string"),
+    ({str, Path}, (str, os.PathLike), "a string or a path"),
+)
 
 
 class InputError(ValueError):
@@ -56,30 +67,46 @@ class DeviceError(RuntimeError):
     """No device is left to train on. The command line prints the message and exits with 1."""
 
 
-def check_numbers(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a public function: refuse what is no number where int or float is annotated."""
-    kinds: dict[str, tuple[type, str]] = {}
+def check_types(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a public function: check arguments annotated as numbers, strings or paths."""
     parameters = inspect.signature(function).parameters
-    for name, parameter in parameters.items():
-        union = isinstance(parameter.annotation, UnionType)
-        options = {*(get_args(parameter.annotation) if union else [parameter.annotation])}
-        options -= {type(None)}
-        if options == {int}:
-            kinds[name] = (Integral, "a whole number")
-        elif options and options <= {int, float}:
-            kinds[name] = (Real, "a number")
+    expected = {name: _expected(parameter.annotation) for name, parameter in parameters.items()}
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         for name, value in (*zip(parameters, args, strict=False), *kwargs.items()):
-            kind, what = kinds.get(name, (object, ""))
-            if value is None and type(None) in get_args(parameters[name].annotation):
-                continue
-            if not isinstance(value, kind) or (what and isinstance(value, bool)):
-                raise InputError(f"{name} is {value!r}; it must be {what}", name)
+            types, what = expected.get(name) or ((object,), "")
+            if what and (not isinstance(value, types) or isinstance(value, bool)):
+                raise InputError(f"{name} is {shortened(repr(value))}; it must be {what}", name)
         return function(*args, **kwargs)
 
     return checked
+
+
+def _expected(annotation: Any) -> tuple[tuple[type, ...], str] | None:
+    """Return the types that an annotation stands for and their name, or None for any."""
+    members = {*(get_args(annotation) if isinstance(annotation, UnionType) else [annotation])}
+    optional = NoneType in members
+    for annotated, types, what in _CHECKED:
+        if members and members - {NoneType} <= annotated:
+            return ((*types, NoneType) if optional else types), what
+    return None
+
+
+def check_index(index: object, size: int, of: str) -> int:
+    """Return an index from 0 to size - 1; a negative one counts from the end.
+
+    Raises:
+        TypeError: It is no whole number.
+        IndexError: It is out of range.
+    """
+    try:
+        number = operator.index(index)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"index is {index!r}; it must be a whole number") from None
+    if not -size <= number < size:
+        raise IndexError(f"model {number} of {of} of {size}")
+    return number % size
 
 
 def nearest(word: str, known: list[str], most: int = 3) -> str:

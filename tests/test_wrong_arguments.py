@@ -1,5 +1,7 @@
 """Wrong arguments of public functions: each gets a message that says what to do."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,20 @@ NUMBERS: list[tuple[str, Callable[[Any], Any]]] = [
     ("resolution", lambda v: MODEL.at(resolution=v)),
 ]
 
+STRINGS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("data", lambda v: ds.train(data=v)),  # type: ignore[call-arg]
+    ("device", lambda v: ds.measure(MODEL, device=v)),
+    ("out", lambda v: ds.sample("RegNetX@8", n=1, out=v)),
+    ("family", lambda v: ds.derive(v, flops="1G")),
+    ("recipe", lambda v: ds.pretrain(MODEL, data="digits", out="out", recipe=v)),
+    ("out", lambda v: ds.gather([MODEL], v)),
+    ("task", lambda v: ds.evaluate("trunk", v)),
+    ("out", lambda v: ds.cluster("trunk", v)),
+    ("file", lambda v: ds.import_results(v, "out")),
+    ("path", lambda v: ds.convert_sweep(v, "out")),
+    ("name", lambda v: ds.load_pretrain_recipe(v)),
+]
+
 
 @pytest.mark.parametrize("call", EMPTY)
 def test_an_empty_list_is_an_input_error(call: Callable[[], Any]) -> None:
@@ -85,6 +101,78 @@ def test_a_number_of_the_wrong_type(name: str, call: Callable[[Any], Any], value
     with pytest.raises(ds.InputError, match=rf"^{name} is .*; it must be a") as caught:
         call(value)
     assert caught.value.argument == name
+
+
+@pytest.mark.parametrize(("name", "call"), STRINGS)
+@pytest.mark.parametrize("value", [5, MODEL])
+def test_a_string_of_the_wrong_type(name: str, call: Callable[[Any], Any], value: Any) -> None:
+    with pytest.raises(ds.InputError, match=rf"^{name} is .*; it must be a string") as caught:
+        call(value)
+    assert caught.value.argument == name
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+def test_the_run_of_a_population_has_no_weights(tmp_path: Path, as_path: bool) -> None:
+    run = POPULATION.save(tmp_path / "my run")
+    source: Any = run.path if as_path else run
+    with pytest.raises(ds.InputError, match=r"^checkpoint is .*keeps no weights; .*my run:best'`"):
+        ds.evaluate(source)
+    with pytest.raises(ds.InputError, match=r"^run is .*which keeps no weights"):
+        ds.cluster(source, tmp_path / "clusters")
+    for wrong in (POPULATION, MODEL, 5):
+        with pytest.raises(ds.InputError, match="must be the folder of a pretraining or a file"):
+            ds.evaluate(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ds.InputError, match="must be the folder of a pretraining or a file"):
+            ds.cluster(wrong, tmp_path / "clusters")  # type: ignore[arg-type]
+
+
+def test_models_are_indexed_by_whole_numbers(tmp_path: Path) -> None:
+    run = POPULATION.save(tmp_path / "run")
+    for models in (run, POPULATION):
+        assert models[-1].body == models[2].body
+        with pytest.raises(TypeError, match=r"^index is 'a'; it must be a whole number"):
+            models["a"]  # type: ignore[call-overload,index]
+        with pytest.raises(IndexError, match=r"^model 3 of a .* of 3"):
+            models[3]
+
+
+def test_one_number_in_place_of_a_range() -> None:
+    for value in (400, "400"):
+        with pytest.raises(ds.InputError, match=f"^flops is {value!r}; .* did you mean '400K±1%'"):
+            ds.sample("RegNetX@8", flops=value)  # type: ignore[arg-type]
+    with pytest.raises(ds.InputError, match=r"models of RegNetX@8 have [0-9.]+K to [0-9.]+M$"):
+        ds.sample("RegNetX@8", flops="4T")
+
+
+def test_nothing_heavy_is_imported_before_arguments_are_checked() -> None:
+    code = """
+import sys
+import designspace as ds
+calls = [
+    lambda: ds.pretrain("RegNetY-400MG", data="digits", out="out"),
+    lambda: ds.pretrain("RegNetX-200MF", data="digit", out="out"),
+    lambda: ds.pretrain("RegNetX-200MF", data="digits", out="out", recipe="quik"),
+    lambda: ds.pretrain("RegNetX-200MF", data="digits", out="out", device="gpu"),
+    lambda: ds.plan_pretraining("RegNetY-400MG"),
+    lambda: ds.evaluate(".", model="RegNetY-400MG"),
+    lambda: ds.evaluate("nowhere"),
+    lambda: ds.evaluate(".", "kn"),
+    lambda: ds.cluster("nowhere", "out"),
+    lambda: ds.measure("RegNetY-400MG"),
+    lambda: ds.export_best("nowhere", 1, "timm", "out"),
+    lambda: ds.load_model("RegNetX-200MF").export("tim", "out"),
+]
+for i, call in enumerate(calls):
+    try:
+        call()
+    except ds.InputError:
+        heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
+        assert not heavy, (i, heavy)
+    else:
+        raise AssertionError(i)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("value", [5, [POPULATION], POPULATION])
@@ -136,3 +224,14 @@ def test_the_command_line_names_its_options() -> None:
     verb = get_command(app).commands["import"]  # type: ignore[attr-defined]
     error = ds.InputError("no column of errors; name it with error= or accuracy=; found a")
     assert "name it with --error or --accuracy; found" in with_flags(error, verb)
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    for verb, message, flagged in (
+        ("sample", "n is 0; it must be more", "-n is 0"),
+        ("sample", "search longer with max_candidates=9", "with --max-candidates 9"),
+        ("pretrain", "batch_size is 7; it must be even", "--batch-size is 7"),
+        ("pretrain", "weights is 'x'; no such file", "--from is 'x'"),
+        ("derive", "batch is 0; it must be 1", "--latency-batch is 0"),
+        ("export", "count is 0; it must be 1", "--best is 0"),
+        ("evaluate", "lr has no effect on task knn", "--lr has no effect"),
+    ):
+        assert flagged in with_flags(ds.InputError(message), commands[verb])

@@ -6,7 +6,7 @@ import numpy as np
 
 from designspace.analysis.pairwise import PERMUTATIONS
 from designspace.analysis.population_results import PopulationResults
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.stats.arrays import FloatArray
 from designspace.stats.comparison import compare_arrays
 from designspace.stats.intervals import Estimate, spearman_interval
@@ -126,7 +126,10 @@ def paired_differences(
     size = min(len(first), len(second))
     both = np.flatnonzero(first.counted[:size] & second.counted[:size])
     if len(both) < 2:
-        raise InputError(f"{where}: {len(both)} models have an error in both populations")
+        raise InputError(
+            f"{where}: {counted(len(both), 'model has', 'models have')} an error in both "
+            "populations"
+        )
     differing: dict[str, str] = {}
     for name in first.parameters.keys() & second.parameters.keys():
         a, b = first.parameters[name][both], second.parameters[name][both]
@@ -159,7 +162,7 @@ def parameter_group(
         test = f"{results.name}: models with {name} = {low:g} against the others"
     n = len(a), len(b)
     if min(n) < MIN_GROUP:
-        reason = f"not testable: {n[1]} models inside, {n[0]} outside"
+        reason = f"not testable: {counted(n[1], 'model')} inside, {n[0]} outside"
         return ClaimTest(f"{test}: {reason}", Estimate(np.nan, np.nan, np.nan), n)
     p = permutation_test(a, b, margin)
     words = f"{test}: permutation test of means, one-sided"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.stats.arrays import BoolArray, FloatArray
 from designspace.stats.intervals import Estimate
 
@@ -120,7 +120,9 @@ def compare_on_images(
     """
     for name, one in (("first", first), ("second", second)):
         if len(one) < 2:
-            raise InputError(f"{name} has {len(one)} models with results of single images", name)
+            raise InputError(
+                f"{name} has {counted(len(one), 'model')} with results of single images", name
+            )
     return compare_image_errors(ImageErrors(first), ImageErrors(second), level)
 
 

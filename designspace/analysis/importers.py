@@ -34,7 +34,7 @@ from designspace.analysis.network_columns import is_network_column, read_network
 from designspace.analysis.population_results import MISSING, STATES
 from designspace.arch import Skeleton
 from designspace.arch.cost import cost
-from designspace.errors import InputError, check_numbers, counted, nearest, shortened
+from designspace.errors import InputError, check_types, counted, nearest, shortened
 from designspace.io.serialization import readable
 from designspace.runs import TrialState
 from designspace.space import load_space
@@ -56,7 +56,7 @@ _WORDS = {
 _FOREIGN_STATES = {word: state for state, words in _WORDS.items() for word in words.split()}
 
 
-@check_numbers
+@check_types
 def import_results(
     file: str | Path,
     out: str | Path,
@@ -215,7 +215,9 @@ def _interpret(
     silent = (states == _COMPLETE) & np.isnan(values) & ~diverged
     states = np.where(silent, _FAILED, np.where(diverged, _DIVERGED, states))
     if silent.any() and any(parsed.states):
-        notes.append(f"{int(silent.sum())} models finished without an error; they count as failed")
+        notes.append(
+            f"{counted(int(silent.sum()), 'model')} finished without an error: counted as failed"
+        )
     measured = values[states == _COMPLETE]
     if not len(measured):
         counts = ", ".join(f"{n} {state}" for state, n in Counter(states.tolist()).items())

@@ -10,6 +10,7 @@ from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.pairwise import PairComparison, interval_text, signed
 from designspace.analysis.population_results import PopulationResults
 from designspace.arch import format_quantity
+from designspace.errors import counted
 from designspace.runs import TrialState
 
 # With fewer models, intervals are wide and the best model is mostly luck.
@@ -69,8 +70,9 @@ def _warnings(findings: Findings) -> tuple[str, ...]:
 def _without_errors(results: PopulationResults) -> str:
     reason = next(iter(results.provenance.reasons), "")
     failed = int((results.states == TrialState.FAILED.value).sum())
+    all_failed = "its only trial" if failed == 1 else f"all {failed} trials"
     return (
-        f"No model of {results.name} has an error: all {failed} trials failed"
+        f"No model of {results.name} has an error: {all_failed} failed"
         + (f" ({reason})" if reason else "")
         + ". Find the cause, then train again with retry=True."
     )
@@ -206,10 +208,11 @@ def _lead(best: PopulationFindings, findings: Findings) -> str:
     if len(findings.populations) > 1:
         if all(pair.verdict == "undecided" for pair in findings.comparisons):
             return "No population is shown to be better than another."
-        return f"{best.name} has the lowest mean error, {mean} over {best.edf.n} models."
+        return f"{best.name} has the lowest mean error, {mean} over {counted(best.edf.n, 'model')}."
     half = best.quantiles[2]
     return (
-        f"{best.name} has a mean error of {mean} over {best.edf.n} models, the best of them "
+        f"{best.name} has a mean error of {mean} over {counted(best.edf.n, 'model')}, the "
+        "best of them "
         f"{best.edf.minimum:.1f} %; half of such models have less than {half.value:.1f} % "
         f"(95 % interval {half.low:.1f} to {half.high:.1f})."
     )
@@ -295,6 +298,8 @@ def _claims(findings: Findings) -> list[str]:
     }
     totals = _and([f"{len(texts)} {verdict}" for verdict, texts in by_verdict.items()])
     sentence = f"Of the {len(claims)} claims made beforehand: {totals}."
+    if len(claims) == 1:
+        sentence = f"The claim made beforehand is {claims[0].verdict}."
     if borderline := [claim.claim for claim in claims if claim.borderline]:
         sentence += f" Borderline, as their two tests disagree: {'; '.join(borderline)}."
     if by_verdict["contradicted"]:

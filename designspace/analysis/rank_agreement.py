@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.io.serialization import significant
 from designspace.stats.arrays import FloatArray, check_probability
 from designspace.stats.intervals import spearman_interval
@@ -133,7 +133,7 @@ def _common_errors(*runs: PopulationResults) -> FloatArray:
     ids = [name for name in errors[0] if all(name in other for other in errors)]
     if len(ids) < 2:
         names = ", ".join(run.name for run in runs)
-        raise InputError(f"{names} share {len(ids)} models; are they of one population?")
+        raise InputError(f"{names} share {counted(len(ids), 'model')}; are they of one population?")
     return np.array([[run[name] for name in ids] for run in errors])
 
 
@@ -152,7 +152,8 @@ def agreement(errors: FloatArray, level: float = 0.95) -> Agreement:
     a, b = errors
     if len(a) < _MIN_MODELS:
         raise InputError(
-            f"{len(a)} models are common; a rank correlation needs at least {_MIN_MODELS}"
+            f"{counted(len(a), 'model is', 'models are')} common; a rank correlation "
+            f"needs at least {_MIN_MODELS}"
         )
     if a.min() == a.max() or b.min() == b.max():
         raise InputError("all errors of one training are equal: they rank nothing")

@@ -7,6 +7,7 @@ import numpy as np
 
 from designspace.arch import BOTTLENECK, BodyBatch
 from designspace.arch.parameter_columns import one_group_width
+from designspace.errors import counted
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 from designspace.stats.intervals import Estimate, proportion
 from designspace.stats.multiple_testing import holm
@@ -92,7 +93,7 @@ def _constraints(bodies: BodyBatch) -> Iterator[tuple[str, BoolArray]]:
         for i in range(counts.min() - 1):
             yield f"{letter}{i + 2} ≥ {letter}{i + 1}", rises[:, i]
     for count in np.unique(counts):
-        yield f"{count} stages", np.asarray(counts == count)
+        yield counted(int(count), "stage"), np.asarray(counts == count)
     bottleneck = bodies.block == BOTTLENECK
     if bottleneck:
         yield "one g for all stages", one_group_width(bodies)

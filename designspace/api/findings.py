@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import runs
 from designspace.analysis import findings as core
-from designspace.errors import InputError, check_numbers
+from designspace.errors import InputError, check_types
 from designspace.runs.run_list import check_run, list_runs
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Findings(core.Findings):
         return str(self.to_frame().to_html(border=0))
 
 
-@check_numbers
+@check_types
 def analyze(
     runs: "Sequence[RunLike] | RunLike",
     *,
@@ -159,7 +159,7 @@ def analyze(
     return Findings(**{name: getattr(findings, name) for name in findings.__dataclass_fields__})
 
 
-@check_numbers
+@check_types
 def refine(
     study: "Findings | RunLike",
     population: "RunLike | None" = None,
@@ -222,7 +222,7 @@ def refine(
     )
 
 
-@check_numbers
+@check_types
 def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgreement":
     """Measure how well errors agree between runs of one population.
 

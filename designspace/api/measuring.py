@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from designspace import arch, runs
 from designspace.api.model import load_model
 from designspace.api.run import load_run
-from designspace.errors import InputError, check_numbers
+from designspace.errors import InputError, check_types
 from designspace.io.atomic_write import make_folder
 from designspace.runs.folder_kind import holds_model
 from designspace.runs.measurements import Measurement, settings_of
@@ -113,7 +113,7 @@ class Measurements:
         return str(self.to_frame().to_html(border=0))
 
 
-@check_numbers
+@check_types
 def measure(
     models: "Sequence[arch.Model | runs.Run | str | Path] | arch.Model | runs.Run | str | Path",
     *,
@@ -244,9 +244,12 @@ def sample_within(
             tried = next(count)
             display.show("measuring", tried, max(tried, n + 32), f"{last.name}: {speed}")
 
+        def searched(accepted: int, most: int, tried: int) -> None:
+            display.show("sampling", accepted, most, f"{tried:,} candidates tried")
+
         journal = None if folder is None else folder.measurements_file
         result = sample_measured(
-            space, n, budgets, measured, options, seed, max_candidates, journal, show
+            space, n, budgets, measured, options, seed, max_candidates, journal, show, searched
         )
     if before and result.sample.population.ids[: len(before)] != before:
         raise InputError(

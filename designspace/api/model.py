@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import arch
 from designspace.arch import format_quantity, parse_measured, require_bottleneck
-from designspace.errors import InputError, check_numbers
+from designspace.errors import InputError, check_types
 from designspace.runs import Run
 from designspace.runs.run_list import check_run
 
@@ -196,7 +196,7 @@ def _load(text: str) -> arch.Model:
         ) from None
 
 
-@check_numbers
+@check_types
 def derive(
     family: str | None = None,
     *,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, overload
 from designspace import arch
 from designspace.api.model import Model
 from designspace.api.run import Run
-from designspace.arch import BOTTLENECK
-from designspace.errors import InputError, check_numbers
+from designspace.arch import BOTTLENECK, format_quantity, parse_quantity
+from designspace.arch.quantity import missing_unit
+from designspace.errors import InputError, check_index, check_types, counted
 from designspace.runs.dataframe import models_frame
 from designspace.runs.measurements import Measurement
 from designspace.space import (
@@ -26,7 +27,7 @@ from designspace.space import (
 from designspace.space import sample as sample_space
 from designspace.space.budget import MEASURED
 from designspace.space.recipe_axis import draw_recipes
-from designspace.space.sampler import DEFAULT_MAX_CANDIDATES
+from designspace.space.sampler import DEFAULT_MAX_CANDIDATES, TooFewModels, cost_range
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +78,7 @@ class Population(arch.Population):
     def __getitem__(self, index: int | slice) -> Model | list[Model]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"model {index} of a population of {len(self)}")
-        i = index % len(self)
+        i = check_index(index, len(self), "a population")
         return Model.of(self.model(i, f"{self.space.name.replace('@', '-')}-{i}"))
 
     def __iter__(self) -> Iterator[Model]:
@@ -119,7 +118,10 @@ class Population(arch.Population):
 
     def __repr__(self) -> str:
         budgets = " and ".join(map(str, self.budgets)) or "no budget"
-        return f"Population of {len(self)} models of {self.space.name}, {budgets}, seed {self.seed}"
+        return (
+            f"Population of {counted(len(self), 'model')} of {self.space.name}, "
+            f"{budgets}, seed {self.seed}"
+        )
 
 
 @overload
@@ -168,7 +170,7 @@ def sample(
 ) -> Run: ...
 
 
-@check_numbers
+@check_types
 def sample(
     space: SpaceLike,
     n: int = 500,
@@ -214,7 +216,8 @@ def sample(
         time_limit: Seconds of timing per measured model.
         seed: Seed of the sample.
         max_candidates: Stop after so many candidates.
-        progress: Show progress while models are measured.
+        progress: Show progress on a terminal or in a notebook: of a search that takes longer than
+            a second, and, anywhere, of measuring.
         out: Run folder to write; without it the population stays in memory.
 
     Returns:
@@ -222,7 +225,7 @@ def sample(
 
     Raises:
         InputError: The space or a budget is wrong, or too few candidates fit; the message has the
-            nearest cost that was seen.
+            nearest cost that was seen, and the range of the space's.
 
     Example:
         >>> import designspace as ds
@@ -236,9 +239,11 @@ def sample(
         "params": params,
         "acts": acts,
     }
-    budgets = tuple(_budget(key, value) for key, value in ranges.items() if value is not None)
     limits = {"latency": latency, "memory": memory}
-    measured = tuple(_budget(key, value) for key, value in limits.items() if value is not None)
+    budgets, measured = (
+        tuple(_budget(key, value, resolved) for key, value in wanted.items() if value is not None)
+        for wanted in (ranges, limits)
+    )
     measurements: tuple[Measurement, ...] = ()
     record = None
     if measured:
@@ -252,7 +257,16 @@ def sample(
         )
         result, measurements, record = within.sample, within.measurements, within.record
     else:
-        result = sample_space(resolved, n, budgets, seed, max_candidates)
+        from designspace.api.progress import search_progress
+
+        try:
+            with search_progress(progress) as show:
+                result = sample_space(resolved, n, budgets, seed, max_candidates, show)
+        except TooFewModels as error:
+            raise InputError(
+                f"{error}. Widen the budget, ask for fewer models, or search longer with "
+                f"max_candidates={10 * max_candidates}"
+            ) from None
     models = result.population
     if resolved.block != BOTTLENECK:
         from designspace.networks.measure import check_cost
@@ -273,7 +287,9 @@ def sample(
     return population if out is None else population.save(out)
 
 
-def _budget(measure: str, value: str | tuple[float, float]) -> Budget:
+def _budget(measure: str, value: str | tuple[float, float], space: Space) -> Budget:
+    if isinstance(value, str | float | int) and measure not in MEASURED:
+        _refuse_single_number(measure, value, space)
     if isinstance(value, str):
         return Budget.parse(measure, value)
     try:
@@ -286,6 +302,21 @@ def _budget(measure: str, value: str | tuple[float, float]) -> Budget:
     if measure in MEASURED and 0 <= low <= high:
         return Budget(measure, low, high)
     return Budget.parse(measure, f"{low!r}:{high!r}")
+
+
+def _refuse_single_number(measure: str, value: str | float, space: Space) -> None:
+    """Raise if a budget is a number, not a range; the message guesses what was meant."""
+    try:
+        number = parse_quantity(value)
+    except InputError:
+        return
+    message = f"{measure} is {value!r}; it must be a range, such as '360M:400M' or '400M±1%'"
+    if reach := cost_range(space, measure):
+        low, high = map(format_quantity, reach)
+        message += f"; models of {space.name} have {low} to {high}"
+        if unit := missing_unit(number, *reach):
+            message += f": did you mean '{format_quantity(unit * number)}±1%'?"
+    raise InputError(message, measure)
 
 
 def _hash(without: str, measured: Mapping[str, Any]) -> str:

@@ -1,12 +1,15 @@
 """Self-supervised pretraining of a trunk, its plan, and its evaluation."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from designspace import arch
+from designspace import arch, runs
 from designspace.api.model import load_model
-from designspace.errors import Diverged, check_numbers
+from designspace.errors import Diverged, InputError, check_types, shortened
+from designspace.runs.folder_kind import check_weights_path
+from designspace.runs.options import check_device, check_seed, check_threads, parse_source
 
 if TYPE_CHECKING:
     from designspace.evaluation.cluster_images import Clusters
@@ -28,7 +31,7 @@ __all__ = [
 ModelLike = arch.Model | str | Path
 
 
-@check_numbers
+@check_types
 def pretrain(
     model: ModelLike,
     *,
@@ -98,6 +101,13 @@ def pretrain(
         >>> result.record["epoch"], result.trunk.name
         (1, 'trunk.pt')
     """
+    trunk = load_model(model)
+    chosen = load_pretrain_recipe(recipe).override(epochs, batch_size, lr, shard, accumulate)
+    parse_source(data)
+    check_device(device)
+    check_seed(seed)
+    check_threads(threads)
+    # Importing torch takes seconds: what is wrong above is reported before.
     from designspace.api.progress import PretrainingDisplay, progress_bar
     from designspace.pretraining.pretrain import pretrain as run
     from designspace.training.metric_logger import chosen_loggers
@@ -105,15 +115,10 @@ def pretrain(
     folder = Path(out)
     with progress_bar(f"stopped; the same call resumes in {folder}", progress) as bar:
         result = run(
-            load_model(model),
+            trunk,
             data=data,
-            recipe=recipe,
+            recipe=chosen,
             out=folder,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            shard=shard,
-            accumulate=accumulate,
             weights=weights,
             compile=compile,
             seed=seed,
@@ -129,7 +134,7 @@ def pretrain(
     return result
 
 
-@check_numbers
+@check_types
 def plan_pretraining(
     model: ModelLike,
     recipe: str | Path = "quick",
@@ -169,16 +174,18 @@ def plan_pretraining(
         >>> ds.plan_pretraining("RegNetY-256GF", "seer-256gf").parameters
         1431032042
     """
+    trunk = load_model(model, block="a plan of pretraining")
+    chosen = load_pretrain_recipe(recipe).override(epochs, batch_size, None, shard, accumulate)
     from designspace.pretraining.cost_plan import plan_pretraining as plan
 
-    chosen = load_pretrain_recipe(recipe).override(epochs, batch_size, None, shard, accumulate)
     if data is not None:
         from designspace.pretraining.images import count_images
 
         images = count_images(data, None if cache is None else Path(cache), download)
-    return plan(load_model(model, block="a plan of pretraining"), chosen, images, gpus, teraflops)
+    return plan(trunk, chosen, images, gpus, teraflops)
 
 
+@check_types
 def load_pretrain_recipe(name: str | Path) -> "SwavRecipe":
     """Load a recipe for pretraining.
 
@@ -198,8 +205,9 @@ def load_pretrain_recipe(name: str | Path) -> "SwavRecipe":
     return load_recipe(name)
 
 
+@check_types
 def evaluate(
-    checkpoint: str | Path,
+    checkpoint: str | os.PathLike[str],
     task: str | None = None,
     *,
     data: str | None = None,
@@ -241,15 +249,22 @@ def evaluate(
         >>> 10 < result.scores[0].mean < 100
         True
     """
+    from designspace.evaluation.scores import parse_task
+
+    path = _weights_path(checkpoint, "checkpoint")
+    network = None if model is None else load_model(model)
+    if task is not None:
+        parse_task(task)
+    check_device(device)
     from designspace.api.progress import EvaluationDisplay, progress_bar
     from designspace.evaluation.evaluate_trunk import evaluate_trunk
 
     with progress_bar("stopped; the same call resumes", progress) as bar:
         result = evaluate_trunk(
-            checkpoint,
+            path,
             task,
             data=data,
-            model=None if model is None else load_model(model),
+            model=network,
             out=out,
             device=device,
             cache=cache,
@@ -261,9 +276,9 @@ def evaluate(
     return result
 
 
-@check_numbers
+@check_types
 def cluster(
-    run: str | Path,
+    run: str | os.PathLike[str],
     out: str | Path,
     *,
     data: str | None = None,
@@ -296,12 +311,13 @@ def cluster(
         >>> ds.cluster("results/sorted", "clusters", progress=False).images
         1797
     """
+    path = _weights_path(run, "run")
     from designspace.api.progress import EvaluationDisplay, progress_bar
     from designspace.evaluation.cluster_images import cluster_images
 
     with progress_bar("stopped; call it again with a new folder", progress) as bar:
         return cluster_images(
-            run,
+            path,
             out,
             data=data,
             device=device,
@@ -310,6 +326,23 @@ def cluster(
             cache=cache,
             observer=EvaluationDisplay(bar, silent=not progress),
         )
+
+
+def _weights_path(source: object, argument: str) -> Path:
+    """Return the path of a pretraining or of weights.
+
+    Raises:
+        InputError: It is something else, such as the run of a population.
+    """
+    path = source.path if isinstance(source, runs.Run) else source
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"{argument} is {shortened(repr(path))}; it must be the folder of a pretraining or a "
+            "file of weights",
+            argument,
+        )
+    check_weights_path(Path(path), argument)
+    return Path(path)
 
 
 def _update_page(run: Path, device: str, cache: str | Path | None) -> Path | None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
     from designspace.pretraining.pretrain import PretrainProgress
     from designspace.runs import Run, Trial
+    from designspace.space.sampler import SearchObserver
     from designspace.training.driver import RunProgress
     from designspace.training.trial_log import TrialLog
 
 # Seconds between plain lines when something changed, and at most between any two.
 _NEWS_EVERY, _LINE_EVERY = 10.0, 60.0
+# Seconds before the progress of a search is shown.
+_SEARCH_SHOWN_AFTER = 1.0
 
 
 @contextmanager
@@ -99,6 +102,23 @@ class Display:
         if now - self._line_at >= (_NEWS_EVERY if news else _LINE_EVERY):
             self._line_at, self._shown = now, (name, done)
             print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def search_progress(wanted: bool = True) -> Iterator["SearchObserver"]:
+    """Yield a function that shows the progress of a long search, on a terminal or in a notebook."""
+    began, displays = time.monotonic(), list[Display]()
+
+    def show(accepted: int, n: int, tried: int) -> None:
+        if time.monotonic() - began < _SEARCH_SHOWN_AFTER:
+            return
+        if not displays:
+            bar = stack.enter_context(progress_bar("interrupted; nothing was written", wanted))
+            displays.append(Display(bar, silent=bar is None))
+        displays[0].show("sampling", accepted, n, f"{tried:,} candidates tried")
+
+    with ExitStack() as stack:
+        yield show
 
 
 class EvaluationDisplay(Display):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace import arch, runs
 from designspace.api.model import Model, load_model
-from designspace.errors import InputError, check_numbers, nearest
+from designspace.errors import InputError, check_index, check_types, nearest
 from designspace.runs import Recipe, load_recipe
 from designspace.runs.merge import Merged, copy_measurements
 from designspace.runs.run_list import check_run, list_runs
@@ -48,9 +48,7 @@ class Run(runs.Run):
         return len(self.population())
 
     def __getitem__(self, index: int) -> Model:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"model {index} of a run of {len(self)}")
-        return self.model(index % len(self))
+        return self.model(check_index(index, len(self), "a run"))
 
     def model(self, which: int | str) -> Model:
         """Return model `which`, an index or "best" (the lowest error of all complete trials).
@@ -148,7 +146,7 @@ def status(
     return statuses
 
 
-@check_numbers
+@check_types
 def train(
     runs: "Sequence[Run | str | Path] | Run | str | Path",
     data: str | None = None,
@@ -275,6 +273,7 @@ def train(
         return list(train_runs(pairs, display, make_workers, stop))
 
 
+@check_types
 def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:
     """Write a run folder of models that you name, to train and compare them as a population.
 

@@ -1,5 +1,6 @@
 """Numbers with a unit suffix, as in 360M, 1.6G or 256GF."""
 
+import math
 import re
 
 from designspace.errors import InputError
@@ -36,6 +37,17 @@ def format_quantity(value: float) -> str:
         if abs(value) >= unit:
             return f"{value / unit:.4g}{suffix}"
     return f"{value:.4g}"
+
+
+def missing_unit(value: float, low: float, high: float) -> float | None:
+    """Return the unit (1, K, M or G) that a number lacks to lie in a range, or None.
+
+    Of several it is the one that brings the number nearest to the middle of the range, by ratio.
+    """
+    units = [_SUFFIXES[suffix] for suffix in ("", "K", "M", "G")]
+    fitting = [unit for unit in units if low <= value * unit <= high and value > 0]
+    middle = math.sqrt(max(low, 1.0) * max(high, 1.0))
+    return min(fitting, key=lambda unit: abs(math.log(value * unit / middle)), default=None)
 
 
 # Units of what is measured on a machine: latency in seconds, memory in bytes.

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from designspace.cli.options import MODEL_HELP, Classes, Json, Plugin, Resolution, load_plugins
+from designspace.errors import counted
 
 
 def complexity(
@@ -37,7 +38,10 @@ def complexity(
     if json_:
         print(json.dumps(summary))
         return
-    print(f"{network.name} at {summary['resolution']} pixels, {summary['classes']} classes")
+    print(
+        f"{network.name} at {summary['resolution']} pixels, "
+        f"{counted(summary['classes'], 'class', 'classes')}"
+    )
     for key in ("flops", "params", "acts"):
         print(f"  {key:<18}{summary[key]:>22,}")
     keys = ("depths", "widths", "bottleneck_ratios", "group_widths")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from designspace.errors import counted
+
 
 def convert(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A pycls sweep config.")],
@@ -25,4 +27,4 @@ def convert(
     study = ds.convert_sweep(sweep, out)
     if study.file.about:
         print(study.file.about)
-    print(f"{study.plan().models} models: designspace study {study.path}")
+    print(f"{counted(study.plan().models, 'model')}: designspace study {study.path}")

@@ -30,7 +30,9 @@ def derive(
     ] = None,
     on: Annotated[str, typer.Option(help="Device for --latency: auto, cpu, cuda, mps.")] = "auto",
     threads: Threads = None,
-    latency_batch: Annotated[int, typer.Option(help="Images per step, for --latency.")] = 1,
+    batch: Annotated[
+        int, typer.Option("--latency-batch", help="Images per step, for --latency.")
+    ] = 1,
     source: Annotated[
         str | None,
         typer.Option(
@@ -58,7 +60,9 @@ def derive(
     ] = False,
     resolution: Resolution = None,
     classes: Classes = None,
-    batch: Annotated[int, typer.Option(help="Images per step, for the predicted memory.")] = 64,
+    memory_batch: Annotated[
+        int, typer.Option("--batch", help="Images per step, for the predicted memory.")
+    ] = 64,
     name: Annotated[str | None, typer.Option(help="Name of the network.")] = None,
     json_: Json = False,
 ) -> None:
@@ -80,8 +84,8 @@ def derive(
 
     import designspace as ds
 
-    if not 1 <= batch <= 10**6:
-        raise ds.InputError(f"--batch is {batch}; it must be 1 to 1000000")
+    if not 1 <= memory_batch <= 10**6:
+        raise ds.InputError(f"--batch is {memory_batch}; it must be 1 to 1000000")
     model = ds.derive(
         family,
         source=source,
@@ -92,7 +96,7 @@ def derive(
         latency=latency,
         on=on,
         threads=threads,
-        batch=latency_batch,
+        batch=batch,
         rule=rule,
         search=search,
         space=space,
@@ -105,9 +109,9 @@ def derive(
     )
     model.save(out)
     if json_:
-        print(json.dumps(_record(model.derivation, batch, out)))
+        print(json.dumps(_record(model.derivation, memory_batch, out)))
     else:
-        _show(model.derivation, batch, out)
+        _show(model.derivation, memory_batch, out)
 
 
 def _record(derivation: "Derivation", batch: int, out: Path) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def export(
             "repeat it for several. model.yaml and manifest.json are always written."
         ),
     ] = None,
-    best: Annotated[
-        int | None, typer.Option(help="Export so many of the best models of a study.")
+    count: Annotated[
+        int | None, typer.Option("--best", help="Export so many of the best models of a study.")
     ] = None,
     population: Annotated[
         str | None, typer.Option(help="Population of an analysis, for --best.")
@@ -88,8 +88,8 @@ def export(
 
     import designspace as ds
 
-    several = best is not None or pareto
-    if (best is not None) + pareto + (weights is not None) > 1:
+    several = count is not None or pareto
+    if (count is not None) + pareto + (weights is not None) > 1:
         raise ds.InputError(
             "--best, --pareto and --weights exclude each other: a checkpoint fits one model"
         )
@@ -100,8 +100,8 @@ def export(
         exports = ds.export_pareto(
             source, to or (), out, against=against, setting=choice, **how, **size
         )
-    elif best is not None:
-        exports = ds.export_best(source, best, to or (), out, population=population, **how, **size)
+    elif count is not None:
+        exports = ds.export_best(source, count, to or (), out, population=population, **how, **size)
     else:
         model = ds.load_model(source).at(resolution, classes)
         exports = [model.export(to or (), out, weights=weights, **how)]

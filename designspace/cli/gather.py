@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from designspace.cli.options import Json
+from designspace.errors import counted
 
 
 def gather(
@@ -40,4 +41,4 @@ def gather(
         return
     for name, id_ in zip(names, ids, strict=True):
         print(f"{id_}  {name}")
-    print(f"{len(loaded)} models in {run.population_file}")
+    print(f"{counted(len(loaded), 'model')} in {run.population_file}")

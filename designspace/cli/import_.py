@@ -1,11 +1,13 @@
 """`designspace import`: results of other libraries, as a folder that can be analyzed."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
 
 from designspace.cli.options import Json
+from designspace.errors import counted
 
 
 def import_(
@@ -110,11 +112,12 @@ def import_(
         print(json.dumps(record))
         return
     counts = ", ".join(f"{number} {state}" for state, number in states.items())
-    print(f"{about.name}: {len(result.ids)} models ({counts}); error is {about.error}")
+    print(f"{about.name}: {counted(len(result.ids), 'model')} ({counts}); error is {about.error}")
     print(f"columns: {', '.join(result.columns) or 'the error alone'}")
     for note in about.notes:
         print(note)
-    print(f"written: {out}; `designspace analyze {out} --out {out}/report` compares and draws")
+    folder, report = quote(str(out)), quote(f"{out}/report")
+    print(f"written: {out}; `designspace analyze {folder} --out {report}` compares and draws")
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, Any]:

@@ -48,7 +48,8 @@ _TYPER_WORDS = {
     r"Input should be a valid number.*": "must be a number",
     r"Input should": "must",
 }
-# An option as library messages write it: download=True, backend='dask'.
+# An option as library messages write it: "seed is -1; …", download=True, backend='dask'.
+_SUBJECT = re.compile(r"([a-z][a-z_]*) (?:is|has|needs) ")
 _ARGUMENT = re.compile(r"\b([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w*)")
 
 
@@ -112,9 +113,9 @@ class _Commands(TyperGroup):
 def with_flags(error: InputError, command: Any) -> str:
     """Return an error's message with the command's flags in place of Python arguments."""
     flags = {
-        parameter.name.rstrip("_"): next(opt for opt in parameter.opts if opt.startswith("--"))
+        parameter.name.rstrip("_"): max(parameter.opts, key=len)
         for parameter in getattr(command, "params", ())
-        if any(opt.startswith("--") for opt in parameter.opts)
+        if parameter.opts[0].startswith("-")
     }
 
     def flag(name: str) -> str | None:
@@ -127,8 +128,10 @@ def with_flags(error: InputError, command: Any) -> str:
         return name if value in ("True", "") else f"{name} {value}"
 
     text = str(error)
-    if error.argument and text.startswith(error.argument) and (name := flag(error.argument)):
-        text = name + text[len(error.argument) :]
+    subject = _SUBJECT.match(text)
+    argument = error.argument or (subject[1] if subject else "")
+    if argument and text.startswith(argument) and (name := flag(argument)):
+        text = name + text[len(argument) :]
     return _ARGUMENT.sub(option, text)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from designspace.cli.options import Json
+from designspace.errors import counted
 
 
 def refine(
@@ -73,7 +74,8 @@ def refine(
         return
     trained = "" if result.models == result.sampled else f" of {result.sampled} sampled"
     print(
-        f"{result.parent.name} ({result.run}): {result.models} models{trained}, family-wise level "
+        f"{result.parent.name} ({result.run}): "
+        f"{counted(result.models, 'model')}{trained}, family-wise level "
         f"{alpha:g}"
     )
     for proposal in result.proposals:
@@ -82,4 +84,6 @@ def refine(
     if result.space is None:
         print("This study supports no constraint, so no space was written; train more models.")
     else:
-        print(f"{result.space.name}: {result.space.dimensions} dimensions; written: {out}")
+        print(
+            f"{result.space.name}: {counted(result.space.dimensions, 'dimension')}; written: {out}"
+        )

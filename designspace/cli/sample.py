@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from designspace.cli.options import Json, Plugin, Threads, load_plugins
+from designspace.errors import counted
 
 _BUDGET = "Range low:high or middle±percent, such as 360M:400M or 400M±1%."
 
@@ -91,7 +92,7 @@ def sample(
         print(f"note: {note}")
     for text in predictions(sampled.get("measured")):
         print(text)
-    print(f"{n} models in {run.population_file}")
+    print(f"{counted(n, 'model')} in {run.population_file}")
     if "measured" in sampled:
         for text in ds.Measurements(run.measurements()).warnings:
             print(f"warning: {text}", file=sys.stderr)

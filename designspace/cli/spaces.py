@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from designspace.cli.options import Json, Plugin, load_plugins
+from designspace.errors import counted
 
 if TYPE_CHECKING:
     from designspace.space import Space
@@ -91,7 +92,8 @@ def _text(space: "Space") -> str:
     from designspace.io.yaml_files import dump_yaml
 
     header = (
-        f"{space.dimensions} dimensions; size as the paper counts {space.paper_size:.2g}, exactly "
+        f"{counted(space.dimensions, 'dimension')}; size as the paper counts "
+        f"{space.paper_size:.2g}, exactly "
         f"{space.exact_size:,}; hash {space.hash}"
     )
     header += "".join(f"\nnote: {note}" for note in space.notes)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.data.sources import Items, Source
-from designspace.errors import InputError, MissingLabels
+from designspace.errors import InputError, MissingLabels, counted
 from designspace.runs.options import check_val
 
 # Independent of the run's seed, so that errors of runs with other seeds are comparable.
@@ -121,7 +121,10 @@ def _hold_out(source: Source) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
             "least one per class"
         )
     if single:
-        notes.append(f"{single} classes have a single image, which is trained on, not validated")
+        notes.append(
+            f"{counted(single, 'class has', 'classes have')} a single image, which is "
+            f"trained on, not validated"
+        )
     if not mask.any():
         raise InputError(
             f"data is {source.spec!r}; no class has two images, so none can be held out", "data"

@@ -3,6 +3,7 @@
 import numpy as np
 
 from designspace.arch import Model, format_quantity
+from designspace.arch.quantity import missing_unit
 from designspace.derivation.cost_target import Target
 from designspace.derivation.scaled_models import ScaledModels, scale
 from designspace.derivation.scaling_rules import RULES, ScalingRule
@@ -12,6 +13,8 @@ from designspace.errors import InputError
 REACH = 2.0
 # Another rule is recommended if it comes nearer than this share of the target.
 NEAR = 0.1
+# A number without its unit is one that would lie within this factor of the parent's cost.
+_USUAL = 1000.0
 _GRID = 2049
 _OCTAVES = 40.0
 
@@ -47,12 +50,16 @@ def check_reach(parent: Model, rule: ScalingRule, target: Target, model: Model) 
     Raises:
         InputError: It does; the message recommends another rule.
     """
-    reached = target.of(model)
+    reached, usual = target.of(model), target.of(parent)
     if not 1 / REACH <= reached / target.value <= REACH:
+        unit = missing_unit(target.value, usual / _USUAL, usual * _USUAL)
+        if unit is not None and unit > 1:
+            remedy = f"did you mean {target.measure}={format_quantity(unit * target.value)!r}?"
+        else:
+            remedy = better_rule(parent, rule, target) or "start from another model"
         raise InputError(
             f"{target} is out of reach of {parent.name} by rule {rule.name!r}: the nearest model "
-            f"has {format_quantity(reached)}, {ratio_text(reached, target.value)}; "
-            f"{better_rule(parent, rule, target) or 'start from another model'}"
+            f"has {format_quantity(reached)}, {ratio_text(reached, target.value)}; {remedy}"
         )
 
 

@@ -17,7 +17,7 @@ from designspace.analysis.read_findings import NAMES, StudyPopulation
 from designspace.arch import Model, RegNetParamsBatch
 from designspace.arch.body import FloatArray
 from designspace.derivation.cost_target import NOUNS, Target
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.io.text_files import read_text
 from designspace.space import Budget, Space, load_space, sample
 
@@ -139,7 +139,7 @@ def search_model(
     steps = [
         f"Fitted error to {predictor.n} models of {findings.population}: ridge regression on d, "
         f"w_m, b, w_a / w_0 and g / w_0; rank correlation {predictor.skill:.2f} where held out.",
-        f"Sampled {n} models of {searched.name} within 2 % of {target}, seed {seed}.",
+        f"Sampled {counted(n, 'model')} of {searched.name} within 2 % of {target}, seed {seed}.",
         f"Predicted errors are {predicted.min():.2f} to {predicted.max():.2f} (at the study's "
         f"scale); model {row} has the lowest.",
         f"It has {target.of(model):,} {NOUNS[target.measure]}.",

@@ -16,6 +16,7 @@ from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.prototype_scorer import PrototypeScorer
 from designspace.pretraining.recipe import SwavRecipe
 from designspace.pretraining.swav_network import part_of, total_stride, trunk_of
+from designspace.runs.folder_kind import check_weights_path
 
 _MAX_SIDE = 4096
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -88,8 +89,7 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
     Raises:
         InputError: There is no checkpoint, or the weights don't fit.
     """
-    if not path.exists():
-        raise InputError(f"there is no {path}; pass the folder of a pretraining, or a file")
+    check_weights_path(path, "checkpoint")
     run = PretrainRun(path if path.is_dir() else path.parent)
     if path.is_dir() and run.started:
         return _from_run(run, model, side)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification, ImageFeatures
 from designspace.evaluation.options import EvaluationObserver, EvaluationOptions
@@ -40,7 +40,8 @@ class Clusters:
     def __str__(self) -> str:
         largest = next(iter(self.sizes.values()))
         return (
-            f"{self.folder}: {self.images} images by {len(self.sizes)} prototypes, "
+            f"{self.folder}: {counted(self.images, 'image')} by "
+            f"{counted(len(self.sizes), 'prototype')}, "
             f"at most {largest} each"
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
-from designspace.errors import InputError, MissingLabels
+from designspace.errors import InputError, MissingLabels, counted
 from designspace.evaluation.backbone import Backbone, load_backbone
 from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, parse_labels
 from designspace.evaluation.scores import Score, Task, parse_task
@@ -69,7 +69,7 @@ class EvaluationResult:
     def __str__(self) -> str:
         if self.features is not None:
             f = self.features
-            return f"{f.file}: {f.images} images, {f.width} features each"
+            return f"{f.file}: {counted(f.images, 'image')}, {f.width} features each"
         header = f"{self.source} on {self.scores[0].data}: "
         if self.task is Task.LABELFREE:
             header += f"{self.scores[0].images} images, mean and its 95 % interval over seeds"

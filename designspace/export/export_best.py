@@ -4,13 +4,14 @@ errors, cost and checksums.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from designspace.analysis.load_results import load_results
 from designspace.analysis.read_findings import BestModel, read_findings
 from designspace.analysis.trade_off import one_trade_off
 from designspace.arch import Model
-from designspace.errors import InputError, check_numbers
+from designspace.errors import InputError, check_types
 from designspace.export.export_model import Exported, ExportOptions, write_targets
 from designspace.export.manifest import write_manifest
 from designspace.export.target import Target
@@ -31,7 +32,7 @@ _FRONT = (
 )
 
 
-@check_numbers
+@check_types
 def export_best(
     study: str | Path | Run,
     count: int,
@@ -92,7 +93,7 @@ def export_best(
     return write_models(resized, entries, libraries, out, options, about)
 
 
-@check_numbers
+@check_types
 def export_pareto(
     run: str | Path | Run,
     targets: str | Sequence[str],
@@ -201,7 +202,9 @@ def best_models(
     run = Run.open(study)
     ranked = run.ranked_trials()[:count]
     if not ranked:
-        raise InputError(f"{study} has no finished trials; `designspace train {study}` runs them")
+        raise InputError(
+            f"{study} has no finished trials; `designspace train {quote(str(study))}` runs them"
+        )
     models = []
     for rank, trial in enumerate(ranked, start=1):
         assert trial.error is not None

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from designspace.arch import BOTTLENECK, Population, find_block
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.measurement.latency_model import COSTS, LEAST_MODELS, LatencyModel, fit_costs
 from designspace.measurement.measure_journal import Progress, measure_into
 from designspace.measurement.measure_models import GROUP, Target
 from designspace.measurement.options import MeasureOptions
 from designspace.runs.measurements import MeasuredSetting, Measurement
 from designspace.space import Budget, Sample, SamplingStats, Space, sample_prefix
+from designspace.space.sampler import SearchObserver
 from designspace.stats.arrays import FloatArray
 
 # Models of the pool that candidates come from; the next is taken if the last one doesn't suffice.
@@ -66,6 +67,7 @@ def sample_measured(
     max_candidates: int,
     journal: Path | None = None,
     progress: Progress = lambda done, total, last: None,
+    searched: SearchObserver | None = None,
 ) -> MeasuredSample:
     """Draw the first n models whose measured latency and memory lie within budgets.
 
@@ -79,6 +81,7 @@ def sample_measured(
         max_candidates: Stop after so many candidates.
         journal: File of measurements, which are kept there as they come, and not repeated.
         progress: Called after each new measurement.
+        searched: Called as candidates within the other budgets are searched.
 
     Raises:
         InputError: Nothing, or too little, fits; the message has the nearest that was measured.
@@ -86,7 +89,7 @@ def sample_measured(
     search = _Search(space, n, measured, options, journal, progress)
     built = space.block != BOTTLENECK and find_block(space.block).cost is None
     for size in _BUILT_POOLS if built else _POOLS:
-        search.pool = sample_prefix(space, size, budgets, seed, max_candidates)
+        search.pool = sample_prefix(space, size, budgets, seed, max_candidates, searched)
         pool = search.pool.population
         if not search.models:
             search.calibrate()
@@ -137,7 +140,8 @@ class _Search:
         order = np.argsort(acts, kind="stable")
         if len(order) < LEAST_MODELS:
             raise InputError(
-                f"{self.space.name}: only {len(order)} models lie within the other budgets, too "
+                f"{self.space.name}: only {counted(len(order), 'model lies', 'models lie')} within "
+                "the other budgets, too "
                 f"few to predict latency or memory from; widen those budgets",
                 self.budgets[0].measure,
             )

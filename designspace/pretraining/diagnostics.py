@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from designspace.errors import counted
 from designspace.pretraining.lr_schedule import warmup_iterations
 from designspace.pretraining.recipe import SwavRecipe
 
@@ -109,12 +110,14 @@ def recipe_warnings(recipe: SwavRecipe, per_epoch: int, channels: int = 3) -> li
     if (warmup := warmup_iterations(recipe, per_epoch)) >= total:
         reached = "reached only at the end" if warmup == total else "never reached"
         warnings.append(
-            f"the warm-up takes {warmup} iterations and training has {total}: lr is {reached}. A "
+            f"the warm-up takes {counted(warmup, 'iteration')} and training has {total}: lr is "
+            f"{reached}. A "
             "shorter warm-up or more epochs help"
         )
     if recipe.freeze_prototypes >= total:
         warnings.append(
-            f"prototypes are frozen for {recipe.freeze_prototypes} iterations and training has "
+            f"prototypes are frozen for {counted(recipe.freeze_prototypes, 'iteration')} and "
+            "training has "
             f"{total}: they are never trained. A smaller freeze_prototypes or more epochs help"
         )
     if queue is not None:

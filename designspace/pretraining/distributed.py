@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.training.devices import resolve_devices
 
 # The first process may decode images for hours, longer than torch's default time-out.
@@ -110,7 +110,7 @@ def process_group(device: str) -> Iterator[ProcessGroupInfo]:
     on_gpu = devices[0].startswith("cuda")
     if on_gpu and local_rank >= len(devices):
         raise InputError(
-            f"{local_rank + 1} processes or more on a machine with {len(devices)} GPUs"
+            f"{local_rank + 1} processes or more on a machine with {counted(len(devices), 'GPU')}"
         )
     own = torch.device(devices[local_rank] if on_gpu else devices[0])
     if on_gpu:

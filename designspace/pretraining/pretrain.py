@@ -15,7 +15,7 @@ from designspace.arch import Model
 from designspace.data.cache import Cache
 from designspace.data.encoded_images import name_some
 from designspace.data.shards import ShardStream
-from designspace.errors import Diverged, InputError
+from designspace.errors import Diverged, InputError, counted
 from designspace.io.atomic_write import make_folder
 from designspace.io.lock import lock
 from designspace.pretraining.crop_loader import crop_loader
@@ -107,10 +107,13 @@ class PretrainResult:
 
     def __str__(self) -> str:
         epochs, loss = self.record["epoch"], self.record["loss"]
-        text = f"{self.folder}: loss {loss:.4f} after {epochs} epochs; trunk in {self.trunk}"
+        text = (
+            f"{self.folder}: loss {loss:.4f} after {counted(epochs, 'epoch')}; trunk in "
+            f"{self.trunk}"
+        )
         count = self.record.get("undecodable", 0)
         file = PretrainRun(self.folder).undecodable_file
-        return f"{text}\n{count} images could not be decoded: {file}" if count else text
+        return f"{text}\n{counted(count, 'image')} could not be decoded: {file}" if count else text
 
 
 def pretrain(
@@ -321,7 +324,8 @@ class _Loop:
         if new and self._group.first:
             self._run.append_undecodable(new)
             self._observer.note(
-                f"{len(new)} images can't be decoded ({len(self._loader.undecodable or ())} so "
+                f"{counted(len(new), 'image')} can't be decoded "
+                f"({len(self._loader.undecodable or ())} so "
                 f"far); another of the batch stands in for each: {name_some(new)}"
             )
 

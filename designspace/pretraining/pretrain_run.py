@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.arch import Model
 from designspace.arch.model_file import read_model, write_model
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.text_files import check_links
@@ -160,8 +160,8 @@ class PretrainRun:
         content["epochs_before"] = [*content.get("epochs_before", []), before]
         self._write_recipe(content)
         return [
-            f"a finished run of {before} epochs continues to {recipe.epochs}: from here on the "
-            f"learning rate is that of a schedule of {recipe.epochs} epochs"
+            f"a finished run of {counted(before, 'epoch')} continues to {recipe.epochs}: from here "
+            f"on the learning rate is that of a schedule of {counted(recipe.epochs, 'epoch')}"
         ]
 
     def _write_recipe(self, content: dict[str, Any]) -> None:

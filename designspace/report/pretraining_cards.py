@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from designspace.analysis.pretraining_findings import PretrainingFindings, ScoreGroup, ScoreRow
+from designspace.errors import counted
 from designspace.report.verdict_cards import Card
 
 _MAX_SCORES = 2
@@ -67,7 +68,7 @@ def _training(findings: PretrainingFindings) -> list[Card]:
     cards = [
         Card(
             f"Loss {curves.epoch_loss[-1]:.3f} after {curves.epoch[-1]:.0f} of "
-            f"{findings.recipe['epochs']} epochs",
+            f"{counted(findings.recipe['epochs'], 'epoch')}",
             f"It stays at ln {k} = {findings.chance:.3f} if the codes carry no information.",
         )
     ]

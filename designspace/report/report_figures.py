@@ -13,6 +13,7 @@ from designspace.analysis.findings import Findings, PopulationFindings, WidthFit
 from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.pairwise import PairComparison
 from designspace.arch import BodyBatch, format_quantity
+from designspace.errors import counted
 from designspace.report import drawings as draw
 from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
@@ -330,7 +331,7 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
     caption = (
         f"{p.name}: error against each parameter that varies. Shaded: range of the best of "
         f"{first.draws} models in redraws (95 %); colored line: its median; thin line: median "
-        f"error in bins. {first.carriers} of {first.n} models carry 95 % of the weight."
+        f"error in bins. {first.carriers} of {counted(first.n, 'model')} carry 95 % of the weight."
     )
     return Figure(
         key=key,

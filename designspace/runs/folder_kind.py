@@ -1,6 +1,7 @@
 """Tell the folders that verbs write apart, for messages about the wrong one."""
 
 from pathlib import Path
+from shlex import quote
 
 from designspace.errors import InputError
 
@@ -16,9 +17,22 @@ def holds_model(path: Path | str) -> bool:
     return any((Path(path) / name).is_file() for name in ("model.yaml", "config.json"))
 
 
+def check_weights_path(path: Path, argument: str) -> None:
+    """Raise unless a path exists and may hold weights: the run of a population has errors alone."""
+    if not path.exists():
+        raise InputError(f"there is no {path}; pass the folder of a pretraining, or a file")
+    if (path / "population.jsonl").is_file():
+        raise InputError(
+            f"{argument} is {path}, the run of a population, which keeps no weights; pretrain one "
+            f"of its models first, as `designspace pretrain {quote(f'{path}:best')}` does, and "
+            "pass the folder of that",
+            argument,
+        )
+
+
 def not_a_run(path: Path | str) -> InputError:
     """Return the error for a path that is no run folder: what it is, and what to do with it."""
-    folder = Path(path)
+    folder, quoted = Path(path), quote(str(path))
     if folder.is_file():
         return InputError(
             f"{path} is a file, not a run folder; `designspace import` reads a table of results"
@@ -27,8 +41,8 @@ def not_a_run(path: Path | str) -> InputError:
         return InputError(f"no run folder {path}; `designspace sample` creates one")
     if is_pretraining(folder):
         return InputError(
-            f"{path} is a pretraining, not a run folder; `designspace status {path}` shows its "
-            f"progress, `designspace evaluate {path}` its quality, and report/index.html both"
+            f"{path} is a pretraining, not a run folder; `designspace status {quoted}` shows its "
+            f"progress, `designspace evaluate {quoted}` its quality, and report/index.html both"
         )
     if (folder / "summary.json").is_file():
         return InputError(

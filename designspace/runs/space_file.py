@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.arch import BodyBatch, Cost, Population, RegNetParams, RegNetParamsBatch, Skeleton
 from designspace.arch.body import Body
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.io import journal
 from designspace.io.fingerprint import unseal
 from designspace.io.validation import validate
@@ -69,7 +69,7 @@ def read_population(path: Path, space: dict[str, Any], space_file: Path) -> Popu
     n = space.get("sample", {}).get("n", len(records))
     if len(records) != n or not records:
         raise InputError(
-            f"{path} holds {len(records)} models, {space_file.name} says {n}; {_RESTORE}"
+            f"{path} holds {counted(len(records), 'model')}, {space_file.name} says {n}; {_RESTORE}"
         )
     bodies: list[Body] = []
     regnets: list[RegNetParams] = []
@@ -88,7 +88,7 @@ def read_population(path: Path, space: dict[str, Any], space_file: Path) -> Popu
                 f"{', '.join(_COSTS)}; {_RESTORE}"
             ) from None
     if regnets and len(regnets) != n:
-        raise InputError(f"{path}: only {len(regnets)} lines have a regnet")
+        raise InputError(f"{path}: only {counted(len(regnets), 'line has', 'lines have')} a regnet")
     return Population(
         skeleton=skeleton,
         bodies=BodyBatch.from_bodies(bodies),

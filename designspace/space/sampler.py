@@ -7,6 +7,7 @@ space, budget and seed alone: not on n, block size, core count or interruption.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from designspace.arch import (
     BOTTLENECK,
+    MEASURES,
     BodyBatch,
     Cost,
     Population,
@@ -22,8 +24,9 @@ from designspace.arch import (
     find_block,
     format_quantity,
 )
+from designspace.arch.quantity import missing_unit
 from designspace.arch.regnet import RegNetParamsBatch
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.space.budget import Budget
 from designspace.space.space import Space
 
@@ -31,6 +34,13 @@ DEFAULT_MAX_CANDIDATES = 2_000_000
 _BLOCK = 8192
 # Networks without a cost in closed form are built and counted one by one: no more than needed.
 _BUILT = 32
+
+# Receives the models accepted so far, those wanted, and the candidates tried.
+SearchObserver = Callable[[int, int, int], None]
+
+
+class TooFewModels(InputError):
+    """The candidates of a search do not contain as many models as were asked for."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class SamplingStats:
         refused = ", ".join(f"{count:,} by {rule}" for rule, count in self.refused.items() if count)
         share = 100 * self.accepted / max(1, self.tried)
         return (
-            f"{self.tried:,} candidates tried, {self.accepted:,} accepted ({share:.3g}%); "
+            f"{counted(self.tried, 'candidate')} tried, {self.accepted:,} accepted ({share:.3g}%); "
             f"refused: {refused or 'none'}"
         )
 
@@ -70,16 +80,18 @@ def sample(
     budgets: tuple[Budget, ...] = (),
     seed: int = 0,
     max_candidates: int = DEFAULT_MAX_CANDIDATES,
+    observer: SearchObserver | None = None,
 ) -> Sample:
     """Draw the first n distinct models of a space within its caps and all budgets.
 
     Raises:
-        InputError: n or seed is out of range, or `max_candidates` do not suffice; the message has
-            the number of models and the nearest costs.
+        InputError: n, seed or `max_candidates` is out of range.
+        TooFewModels: `max_candidates` do not suffice; the message has the number of models, the
+            nearest costs, and the range of the candidates' costs.
     """
-    search = _search(space, n, budgets, seed, max_candidates)
+    search = _search(space, n, budgets, seed, max_candidates, observer)
     if search.accepted < n:
-        raise InputError(search.failure(n, max_candidates))
+        raise TooFewModels(search.failure(n, max_candidates))
     return search.result()
 
 
@@ -89,20 +101,37 @@ def sample_prefix(
     budgets: tuple[Budget, ...] = (),
     seed: int = 0,
     max_candidates: int = DEFAULT_MAX_CANDIDATES,
+    observer: SearchObserver | None = None,
 ) -> Sample:
     """Draw the first models as `sample` does, fewer than `most` if the candidates do not suffice.
 
     Raises:
-        InputError: An argument is out of range, or no model fits.
+        InputError: An argument is out of range.
+        TooFewModels: No model fits.
     """
-    search = _search(space, most, budgets, seed, max_candidates)
+    search = _search(space, most, budgets, seed, max_candidates, observer)
     if not search.accepted:
-        raise InputError(search.failure(most, max_candidates))
+        raise TooFewModels(search.failure(most, max_candidates))
     return search.result()
 
 
+def cost_range(space: Space, measure: str) -> tuple[int, int] | None:
+    """Return the lowest and the highest cost of a few thousand models of a space, if any is valid.
+
+    Args:
+        space: The space.
+        measure: flops, params or acts.
+    """
+    return _search(space, 1, (), 0, _block_size(space)).ranges.get(measure)
+
+
 def _search(
-    space: Space, n: int, budgets: tuple[Budget, ...], seed: int, max_candidates: int
+    space: Space,
+    n: int,
+    budgets: tuple[Budget, ...],
+    seed: int,
+    max_candidates: int,
+    observer: SearchObserver | None = None,
 ) -> "_Search":
     """Search until there are n models, or no candidates are left."""
     if not 1 <= n <= 10_000_000:
@@ -117,14 +146,21 @@ def _search(
     stream = np.random.Generator(
         np.random.Philox(np.random.SeedSequence([seed, int(space.hash, 16)]))
     )
-    built = space.block != BOTTLENECK and find_block(space.block).cost is None
-    size = _BUILT if built else _BLOCK
+    size = _block_size(space)
     while search.accepted < n:
         left = max_candidates - search.tried
         if left <= 0:
             break
         search.add(stream.random((min(size, left), space.columns)), n)
+        if observer is not None:
+            observer(search.accepted, n, search.tried)
     return search
+
+
+def _block_size(space: Space) -> int:
+    """Return how many candidates are drawn at once."""
+    built = space.block != BOTTLENECK and find_block(space.block).cost is None
+    return _BUILT if built else _BLOCK
 
 
 def sample_record(space: Space, result: Sample, budgets: tuple[Budget, ...], seed: int) -> Any:
@@ -166,6 +202,7 @@ class _Search:
         self.regnets: list[RegNetParamsBatch] = []
         self.costs: list[Cost] = []
         self.nearest: dict[str, int] = {}
+        self.ranges: dict[str, tuple[int, int]] = {}
 
     def add(self, uniforms: NDArray[np.float64], n: int) -> None:
         """Add the candidates that pass every rule, stopping at the one that completes n."""
@@ -211,6 +248,11 @@ class _Search:
         self.costs.append(counted.take(keep))
         if regnets is not None:
             self.regnets.append(regnets.take(keep))
+        own = np.nonzero(passing >= len(self.rules) - 1 - len(self.budgets))[0]
+        for measure in MEASURES if len(own) else ():
+            values = getattr(counted, measure)[own]
+            low, high = self.ranges.get(measure, (values[0], values[0]))
+            self.ranges[measure] = (min(low, int(values.min())), max(high, int(values.max())))
         for budget in self.budgets:
             value = budget.nearest(counted)
             before = self.nearest.get(budget.measure)
@@ -234,10 +276,21 @@ class _Search:
         stats = SamplingStats(self.tried, self.accepted, self.refused)
         return (
             f"{self.space.name} with {budgets}: only {self.accepted:,} of {n:,} distinct models "
-            f"found in {max_candidates:,} candidates"
+            f"found in {counted(max_candidates, 'candidate')}"
             + (f"; nearest seen: {near}" if near else "")
-            + f"; {stats}. Widen the budget, ask for fewer, or raise max_candidates"
+            + "".join(f"; {self._reach(b)}" for b in self.budgets if b.measure in self.ranges)
+            + f"; {stats}"
         )
+
+    def _reach(self, budget: Budget) -> str:
+        """Say which costs the space has, and which budget was meant if its unit is missing."""
+        low, high = self.ranges[budget.measure]
+        text = f"its models have {budget.measure} {format_quantity(low)} to {format_quantity(high)}"
+        unit = missing_unit((budget.low + budget.high) / 2, low, high)
+        if budget.high >= low or unit is None:
+            return text
+        meant = ":".join(format_quantity(unit * end) for end in (budget.low, budget.high))
+        return f"{text}: did you mean {budget.measure}={meant!r}?"
 
 
 def _keys(bodies: BodyBatch, rows: NDArray[np.int64]) -> list[bytes]:

@@ -26,7 +26,7 @@ from designspace.arch import (
 )
 from designspace.arch.activation import Activation
 from designspace.arch.body import FloatArray, IntArray
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, counted, nearest
 from designspace.io.validation import validate
 from designspace.space.axis import Axis, choice, monotone_count
 from designspace.space.inheritance import merge
@@ -365,7 +365,7 @@ class Space:
             f"{name} {axis.values[0]:g} to {axis.values[-1]:g}" for name, axis in self.axes.items()
         )
         return (
-            f"Space({self.name!r}, {self.family}, {self.dimensions} dimensions, "
+            f"Space({self.name!r}, {self.family}, {counted(self.dimensions, 'dimension')}, "
             f"{self.paper_size:.2g} networks at {self.skeleton.resolution} pixels: {axes})"
         )
 
@@ -378,7 +378,8 @@ class Space:
         )
         return (
             f"<p><b>{html.escape(self.name)}</b>: {html.escape(self.reason)}</p>"
-            f"<p>{self.dimensions} dimensions, {self.paper_size:.3g} networks as DDS counts them "
+            f"<p>{counted(self.dimensions, 'dimension')}, {self.paper_size:.3g} "
+            f"networks as DDS counts them "
             f"({float(self.exact_size):.3g} exactly)</p>"
             f"{''.join(f'<p>note: {html.escape(note)}</p>' for note in self.notes)}"
             "<table><tr><th>axis</th><th>range</th><th>values</th><th>stages</th></tr>"

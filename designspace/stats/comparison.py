@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.errors import check_numbers
+from designspace.errors import check_types
 from designspace.stats.arrays import FloatArray, Numbers, as_float_array, check_probability
 from designspace.stats.intervals import Estimate
 
@@ -55,7 +55,7 @@ class Comparison:
     permutations: int
 
 
-@check_numbers
+@check_types
 def compare(
     first: Numbers,
     second: Numbers,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.errors import InputError, check_numbers
+from designspace.errors import InputError, check_types
 from designspace.stats.arrays import (
     BoolArray,
     FloatArray,
@@ -58,7 +58,7 @@ class BootstrapInterval:
         return self.n < MIN_MODELS
 
 
-@check_numbers
+@check_types
 def bootstrap(
     values: Numbers, errors: Numbers, share: float = 0.25, level: float = 0.95
 ) -> BootstrapInterval:

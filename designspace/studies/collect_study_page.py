@@ -5,6 +5,7 @@ from pathlib import Path
 
 from designspace.analysis.claims import Claim
 from designspace.analysis.findings import Findings
+from designspace.errors import counted
 from designspace.report.study_page import StudyPage, write_study_page
 from designspace.runs import Run
 from designspace.studies.figure_answers import FigureAnswer
@@ -60,7 +61,7 @@ def _population(file: StudyFile, folder: Path, plan: PopulationPlan) -> dict[str
     entry = file.populations[plan.name]
     source = entry.space or f"{entry.same_as}"
     details = [f"{key} = {value}" for key, value in (entry.toggle or {}).items()]
-    details += [f"{entry.epochs} epochs"] if entry.epochs else []
+    details += [f"{counted(entry.epochs, 'epoch')}"] if entry.epochs else []
     details += [f"seed {entry.seed}"] if entry.seed else []
     errors = []
     if plan.trained:
@@ -97,7 +98,7 @@ def _claim(
         "power": "" if plan.power is None else f"{plan.power:.2f}",
         "sequential": ""
         if sequential is None
-        else f"{sequential.verdict}, {sequential.pairs} pairs",
+        else f"{sequential.verdict}, {counted(sequential.pairs, 'pair')}",
     }
 
 

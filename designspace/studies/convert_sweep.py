@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, check_types, nearest
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.recipe import parse_recipe
@@ -58,6 +58,7 @@ _ANYNET = {
 }
 
 
+@check_types
 def convert_sweep(path: str | Path, out: str | Path) -> Study:
     """Convert a pycls sweep config into space.yaml, recipe.yaml and study.yaml.
 

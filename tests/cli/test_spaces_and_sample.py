@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import designspace as ds
 from designspace.space import shipped_spaces
 
 
@@ -72,9 +73,15 @@ BAD = [
     (("AnyNetXZ",), "did you mean AnyNet"),
     (("AnyNetXA", "--flops", "much"), "must be a range"),
     (("AnyNetXA", "--flops", "400M:300M"), "low end"),
-    (("AnyNetXA", "-n", "0"), "n is 0"),
+    (("AnyNetXA", "-n", "0"), "-n is 0"),
     (("AnyNetXA", "--seed", "-1"), "seed is -1"),
     (("AnyNetXA", "--flops", "1K:2K", "--max-candidates", "1000"), "nearest seen: flops"),
+    (("AnyNetXA", "--flops", "1K:2K", "--max-candidates", "1000"), "--max-candidates 10000"),
+    (("AnyNetXA", "--flops", "400"), "--flops is '400'; it must be a range"),
+    (("AnyNetXA", "--flops", "400"), "did you mean '400M±1%'?"),
+    (("AnyNetXA", "--flops", "360:440", "--max-candidates", "1000"), "its models have flops "),
+    (("AnyNetXA", "--flops", "360:440", "--max-candidates", "1000"), "mean --flops 360M:440M?"),
+    (("RegNetX@8", "--params", "50±10%", "--max-candidates", "1000"), "mean --params 45K:55K?"),
     (("AnyNetXA", "--max-candidates", "0"), "--max-candidates is 0"),
     (("nothing.yaml",), "no file nothing.yaml"),
 ]
@@ -96,6 +103,23 @@ def test_an_unwritable_place_is_reported(refused, tmp_path):
 def test_a_read_only_folder_is_reported(refused, tmp_path):
     tmp_path.chmod(0o500)
     assert "Permission denied" in refused("sample", "AnyNetXA@8", "-n", 2, "--out", tmp_path / "x")
+
+
+def test_a_long_search_shows_progress_on_a_terminal_only(monkeypatch, capsys):
+    from designspace.api import progress
+
+    monkeypatch.setattr(progress, "_SEARCH_SHOWN_AFTER", 0.0)
+    words = {"n": 1, "flops": "1:2", "max_candidates": 20_000}
+    for terminal in (True, False):
+        monkeypatch.setenv("FORCE_COLOR" if terminal else "NO_COLOR", "1")
+        with pytest.raises(ds.InputError, match="0 of 1"):
+            ds.sample("AnyNetXA@8", **words)
+        assert ("candidates tried" in capsys.readouterr().err) == terminal
+        monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with pytest.raises(ds.InputError, match="0 of 1"):
+        ds.sample("AnyNetXA@8", **words, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_unknown_options_and_verbs_exit_2(cli):

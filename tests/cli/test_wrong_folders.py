@@ -1,11 +1,13 @@
 """Each verb that is shown another verb's folder says what it is and what to do with it."""
 
 import json
+import shutil
 
 import pytest
 from small import SMALL
 
 import designspace as ds
+from designspace.analysis.narrative import narrate
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import load_recipe
 
@@ -63,3 +65,35 @@ def test_a_pretraining_never_overwrites_a_run(tmp_path):
     (tmp_path / "recipe.yaml").write_text("name: quick\n")
     with pytest.raises(ds.InputError, match="a run folder; pass another folder"):
         PretrainRun(tmp_path).begin(SMALL, load_recipe("quick"), DATA)
+
+
+def test_printed_commands_quote_paths(refused, cli, study, tmp_path):
+    run, _ = study
+    spaced = tmp_path / "my run"
+    shutil.copytree(run, spaced)
+    message = refused("derive", "--from", spaced, "--flops", "200K", "--out", tmp_path / "m.yaml")
+    assert f"such as '{spaced}:best'" in message
+    (spaced / "trials.jsonl").unlink()
+    assert f"`designspace train '{spaced}'`" in refused("export", spaced, "--best", 1, "--out", "x")
+    assert f"`designspace train '{spaced}'`" in refused("refine", spaced, "--out", "x.yaml")
+    (tmp_path / "table.csv").write_text("model,error\na,1\nb,2\n")
+    folder = tmp_path / "their results"
+    printed = cli("import", tmp_path / "table.csv", "--out", folder).out
+    assert f"`designspace analyze '{folder}' --out '{folder}/report'`" in printed
+    (folder / "model.yaml").write_text("")
+    (folder / "recipe.yaml").write_text("")
+    assert f"`designspace status '{folder}'`" in refused("train", folder)
+
+
+def test_one_of_a_thing_is_singular(cli, tmp_path):
+    words = ("sample", "RegNetX@8", "-n", 1, "--flops", "180K:220K", "--out", tmp_path / "one")
+    assert "\n1 model in " in cli(*words).out
+    run = ds.load_run(tmp_path / "one")
+    assert repr(ds.sample("RegNetX@8", n=1)).startswith("Population of 1 model of RegNetX@8")
+    with pytest.raises(ds.InputError, match="of 1 model: 0 complete"):
+        ds.refine(run)
+    run.record(0, error=10.0)
+    printed = cli("refine", run.path, "--out", tmp_path / "mine.yaml").out
+    assert "one): 1 model, family-wise level" in printed
+    assert "of 1 models" not in printed
+    assert "over 1 model, the best" in narrate(ds.analyze(run)).sentences[0]

@@ -174,7 +174,7 @@ def test_every_class_of_two_images_is_validated(tmp_path, write_images):
     assert sorted(parts.train.labels) == [0, 1, 2]
     assert parts.notes == (
         "2 of 5 images (40%) are held out, to have at least one per class",
-        "1 classes have a single image, which is trained on, not validated",
+        "1 class has a single image, which is trained on, not validated",
     )
 
 

@@ -57,6 +57,7 @@ def test_prediction_and_ratio(cli, tmp_path):
         (["--family", "regnetz", "--flops", "1G"], "no family 'regnetz'"),
         (["--family", "regnety", "--flops", "lots"], "flops: 'lots'"),
         (["--family", "regnety", "--flops", "-1"], "flops: '-1'"),
+        (["--family", "regnety", "--flops", "400"], "did you mean --flops 400M?"),
         (["--from", "RegNetY-128FG", "--flops", "1G"], "did you mean"),
         (["--from", "nowhere.yaml", "--flops", "1G"], "no file nowhere.yaml"),
         (["--from", "RegNetY-16GF", "--scale", "0"], "scale is 0"),
