@@ -40,7 +40,8 @@ class Inline:
     """Workers that do a task in this process when they are waited for."""
 
     def __init__(self, slots=1, work=run_task):
-        self.slots, self.work, self.lost_devices = slots, work, {}
+        self.slots = self.max_slots = slots
+        self.work, self.lost_devices = work, {}
         self.tasks, self.closed, self.most = [], False, 0
 
     def submit(self, task):

@@ -195,7 +195,8 @@ def train(
         batch_size: Overrides the recipe's.
         lr: Overrides the recipe's.
         precision: Overrides the recipe's: `"fp32"`, `"tf32"`, `"bf16"` or `"fp16"`.
-        jobs: Trials at once; by default one per core, or 16 per GPU.
+        jobs: Trials at once; by default one per core, and on a GPU as many as prove fastest
+            (16 with Dask).
         device: auto (the default), cpu, cuda, cuda:N or mps.
         only: Models to train: indices, or text such as `"0-249,300"`.
         limit: Only the first so many of them.

@@ -48,7 +48,8 @@ def study(
         ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Trials at once; by default one per core, or 4 per GPU.")
+        int | None,
+        typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="In place of the file's: auto, cpu, cuda, cuda:N or mps.")

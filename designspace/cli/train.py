@@ -46,7 +46,8 @@ def train(
         typer.Option(help="fp32, tf32, bf16 or fp16; by default the recipe's, or the device's."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Trials at once; by default one per core, or 16 per GPU.")
+        int | None,
+        typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto (default), cpu, cuda, cuda:N or mps.")

@@ -36,10 +36,31 @@ class Larc(torch.optim.SGD):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], momentum: float, weight_decay: float, trust: float
+        self,
+        params: Iterable[Tensor],
+        momentum: float,
+        weight_decay: float,
+        trust: float,
+        scaled: bool = False,
     ) -> None:
-        """Prepare; the learning rate is set before each step."""
-        super().__init__(params, lr=0.0, momentum=momentum, weight_decay=0.0, foreach=True)
+        """Prepare; the learning rate is set before each step.
+
+        Args:
+            params: Parameters.
+            momentum: Momentum.
+            weight_decay: Weight decay.
+            trust: See the formula above.
+            scaled: A `GradScaler` unscales the gradients and steps. The device skips steps whose
+                gradients are not finite, and the host doesn't wait to learn about it.
+        """
+        super().__init__(
+            params,
+            lr=0.0,
+            momentum=momentum,
+            weight_decay=0.0,
+            foreach=not scaled,
+            fused=scaled,
+        )
         self._decay, self._trust = weight_decay, trust
         self._small: dict[int, tuple[list[int], Tensor]] = {}
 

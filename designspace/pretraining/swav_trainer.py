@@ -24,6 +24,7 @@ from designspace.pretraining.lr_schedule import learning_rate
 from designspace.pretraining.recipe import SwavRecipe
 from designspace.pretraining.sinkhorn import codes
 from designspace.pretraining.swav_network import SwavNetwork
+from designspace.training.optimizer import zero_momentum
 
 
 class SwavTrainer:
@@ -72,11 +73,11 @@ class SwavTrainer:
         self._forward = self.network if self._sharded else _replicated(self.network, group)
         if group.device.type == "cuda":
             _count_on_host(self.network)
-        self._optimizer = _optimizer(self.network, recipe)
-        self._scaler = torch.amp.GradScaler(
-            group.device.type,
-            enabled=self.autocast is torch.float16 and group.device.type == "cuda",
-        )
+        scaled = self.autocast is torch.float16 and group.device.type == "cuda"
+        self._optimizer = _optimizer(self.network, recipe, scaled)
+        self._scaler = torch.amp.GradScaler(group.device.type, enabled=scaled)
+        if scaled:
+            zero_momentum(self._optimizer)
         self._queue = self._new_queue()
         self.iteration = 0
         self.metrics = EpochMetrics(recipe, group)
@@ -104,6 +105,7 @@ class SwavTrainer:
         if self.iteration < recipe.freeze_prototypes:
             self.network.prototypes.weight.grad = None
         self._optimizer.param_groups[0]["lr"] = lr
+        self._scaler.unscale_(self._optimizer)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
@@ -332,16 +334,14 @@ def _replicated(network: SwavNetwork, group: ProcessGroupInfo) -> nn.Module:
         )
 
 
-def _optimizer(network: nn.Module, recipe: SwavRecipe) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, recipe: SwavRecipe, scaled: bool) -> torch.optim.Optimizer:
+    """Return the optimizer; of `scaled` gradients, the host would wait for torch's other kinds."""
+    params, momentum, decay = network.parameters(), recipe.momentum, recipe.weight_decay
     if recipe.larc:
-        return Larc(network.parameters(), recipe.momentum, recipe.weight_decay, recipe.trust)
+        return Larc(params, momentum, decay, recipe.trust, scaled)
     # For DTensors, torch's default is a loop over them.
     return torch.optim.SGD(
-        network.parameters(),
-        lr=0.0,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        foreach=True,
+        params, lr=0.0, momentum=momentum, weight_decay=decay, foreach=not scaled, fused=scaled
     )
 
 

@@ -65,6 +65,8 @@ class DaskWorkers:
         threads: int = sum(self._client.nthreads().values())
         return min(threads, self._max_trials or threads)
 
+    max_slots = slots
+
     @property
     def lost_devices(self) -> Mapping[str, str]:
         """Why no model trains on a device any more, by its name."""

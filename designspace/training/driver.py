@@ -129,7 +129,7 @@ class Driver:
         self._tallies = [_Tally(plan) for plan in plans]
         self._workers, self._observer = workers, observer
         self._until, self._grace = until, grace
-        self._waiting = deque(_ordered(plans, workers.slots))
+        self._waiting = deque(_ordered(plans, workers.max_slots))
         self._alone: deque[TrialTask] = deque()
         # Tasks in `_alone` that shared a process when it died: one of them may be the cause.
         self._suspects: set[tuple[int, int]] = set()
@@ -138,6 +138,7 @@ class Driver:
         self._killed: set[tuple[int, int]] = set()
         self._tries: Counter[tuple[int, int]] = Counter()
         self._exclusive = False
+        self._noted: set[str] = set()  # by one model, for all
         self._started = time.monotonic()
         self._heartbeat_at = 0.0
 
@@ -224,7 +225,9 @@ class Driver:
         death = result.death
         if outcome is not None:
             for note in outcome.notes:
-                self._note(task, note)
+                if note not in self._noted:
+                    self._note(task, note)
+                    self._noted.add(note)
             if outcome.failure is Failure.DEVICE_UNUSABLE:
                 # It was not trained: this is no try of the model.
                 self._tries[task.position] -= 1

@@ -33,5 +33,11 @@ class WeightAverage:
         if share is None:
             torch._foreach_lerp_(averages, values, 1 - self._decay)
             return
-        for average, value in zip(averages, values, strict=True):
-            average.lerp_(value, share.to(average.dtype))
+        if share.device.type == "cpu":
+            for average, value in zip(averages, values, strict=True):
+                average.lerp_(value, share.to(average.dtype))
+            return
+        # A lerp by a tensor has no kernel for many tensors.
+        changes = torch._foreach_sub(values, averages)
+        torch._foreach_mul_(changes, share)
+        torch._foreach_add_(averages, changes)

@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_messages
 
 from designspace.io.process_pool import ProcessPoolExecutor, interrupts_blocked, pool
+from designspace.training.concurrency import MAX_AT_ONCE, Concurrency, observe_steps
 from designspace.training.device_health import DEVICE_FAILURES, DeviceHealth
 from designspace.training.loky_workers import (
     TaskResult,
@@ -26,8 +28,18 @@ from designspace.training.loky_workers import (
 from designspace.training.trial_task import Failure, Outcome, TrialTask
 
 Position = tuple[int, int]
-# The outcome of a task, or why it has none.
-Message = tuple[Position, Outcome | str]
+
+
+@dataclass(frozen=True)
+class _AtOnce:
+    """How many models a GPU's process can train at once, and why not more, if that is decided."""
+
+    models: int
+    reason: str
+
+
+# The outcome of a task, or why it has none; or how many tasks to send.
+Message = tuple[Position, Outcome | str] | _AtOnce
 # Seconds between two checks that the processes live, while they send nothing.
 _POLL_SECONDS = 0.2
 # Seconds that a thread may keep Python's lock: 5 ms, the default, exceeds the time of a step.
@@ -41,6 +53,8 @@ class _Gpu:
     """A GPU, its process, and the tasks in it."""
 
     device: str
+    slots: int
+    measures: bool
     executor: ProcessPoolExecutor | None = None
     connection: "Connection[TrialTask, Message] | None" = None
     serving: Future[None] | None = None
@@ -50,21 +64,34 @@ class _Gpu:
     deaths: int = 0
     suspects: set[Position] = field(default_factory=set)
     retired: bool = False
+    note: str = ""
 
 
 class GpuWorkers:
-    """Trains up to `per_device` models at once on each of several GPUs."""
+    """Trains several models at once on each of several GPUs."""
 
-    def __init__(self, per_device: int, work: Work, devices: tuple[str, ...]) -> None:
-        """Prepare; the process of a GPU starts with its first task."""
-        self._per_device, self._work = per_device, work
-        self._gpus = [_Gpu(device) for device in devices]
+    def __init__(self, per_device: int | None, work: Work, devices: tuple[str, ...]) -> None:
+        """Prepare; the process of a GPU starts with its first task.
+
+        Args:
+            per_device: Models to train at once on a GPU; None: as many as prove fastest, see
+                `Concurrency`.
+            work: Function that runs a task.
+            devices: Names of the GPUs.
+        """
+        self._work, self._most = work, per_device or MAX_AT_ONCE
+        self._gpus = [_Gpu(device, per_device or 1, per_device is None) for device in devices]
         self._health = DeviceHealth()
 
     @property
     def slots(self) -> int:
         """Tasks that can run at once."""
-        return self._per_device * len(self._usable())
+        return sum(gpu.slots for gpu in self._usable())
+
+    @property
+    def max_slots(self) -> int:
+        """Tasks that may run at once later."""
+        return self._most * len(self._usable())
 
     @property
     def lost_devices(self) -> Mapping[str, str]:
@@ -72,8 +99,8 @@ class GpuWorkers:
         return self._health.reasons
 
     def submit(self, task: TrialTask) -> None:
-        """Start a task on the GPU that has the fewest."""
-        gpu = min(self._usable(), key=lambda gpu: len(gpu.running))
+        """Start a task on the GPU with the most free slots."""
+        gpu = max(self._usable(), key=lambda gpu: gpu.slots - len(gpu.running))
         task = replace(task, device=gpu.device)
         if gpu.serving is not None and gpu.serving.done() and not gpu.running:
             self._drop(gpu)  # killed while idle
@@ -85,17 +112,18 @@ class GpuWorkers:
             gpu.connection.send(task)
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Return finished tasks, waiting up to `seconds` for the first.
+        """Return finished tasks, waiting up to `seconds` for the first, or for more slots.
 
         Raises:
             DeviceError: All GPUs are retired, as they failed.
         """
+        before = self.slots
         busy = [gpu for gpu in self._gpus if gpu.running]
         if not self._usable() and not busy:
             raise self._health.no_worker_left()
         deadline = time.monotonic() + seconds
         results: list[TaskResult] = []
-        while busy and not results:
+        while busy and not results and self.slots == before:
             left = deadline - time.monotonic()
             if left < 0:
                 break
@@ -130,25 +158,32 @@ class GpuWorkers:
         gpu.executor = pool(1)
         gpu.connection, other = Pipe()
         with interrupts_blocked():
-            gpu.serving = gpu.executor.submit(_serve, self._work, other)
+            measure = (gpu.device, gpu.slots) if gpu.measures else None
+            gpu.serving = gpu.executor.submit(_serve, self._work, other, measure)
 
     def _take(self, gpu: _Gpu) -> list[TaskResult]:
         """Return the tasks of a GPU that have ended since the last call."""
         assert gpu.serving is not None
         assert gpu.connection is not None
         died = gpu.serving.done()
-        outcomes: list[Message] = []
+        outcomes: list[tuple[Position, Outcome | str]] = []
         with contextlib.suppress(EOFError, OSError):
             while gpu.connection.poll():
-                outcomes.append(gpu.connection.recv())
+                message = gpu.connection.recv()
+                if isinstance(message, _AtOnce):
+                    _change_slots(gpu, message)
+                else:
+                    outcomes.append(message)
         results = self._sort(gpu, outcomes)
+        if results and gpu.note and not results[0].note:
+            results[0], gpu.note = replace(results[0], note=gpu.note), ""
         if died and gpu.running:
             error = gpu.serving.exception() if not gpu.serving.cancelled() else None
             death = describe_death(error) if isinstance(error, Exception) else "its worker ended"
             results += self._end(gpu, [], death)
         return results
 
-    def _sort(self, gpu: _Gpu, outcomes: list[Message]) -> list[TaskResult]:
+    def _sort(self, gpu: _Gpu, outcomes: list[tuple[Position, Outcome | str]]) -> list[TaskResult]:
         """Turn the outcomes of a GPU's tasks into results; end its process if the GPU failed."""
         results, failed = [], []
         for position, outcome in outcomes:
@@ -224,21 +259,66 @@ class GpuWorkers:
             executor.shutdown(wait=False, kill_workers=True)
 
 
-def _serve(work: Work, connection: "Connection[Message, TrialTask]") -> None:
-    """In the worker: run each task that arrives in a thread, until the process is killed."""
+def _change_slots(gpu: _Gpu, message: _AtOnce) -> None:
+    gpu.slots = message.models
+    if message.reason:
+        gpu.measures = False
+        models = "1 model" if gpu.slots == 1 else f"{gpu.slots} models"
+        gpu.note = f"{gpu.device} trains {models} at once: {message.reason}"
+
+
+def _serve(
+    work: Work, connection: "Connection[Message, TrialTask]", measure: tuple[str, int] | None
+) -> None:
+    """In the worker: run each task that arrives in a thread, until the process is killed.
+
+    Args:
+        work: Function that runs a task.
+        connection: Brings tasks, and takes their outcomes.
+        measure: Name of the GPU, and how many models to train at once before it is measured how
+            many are fastest; None: it is decided.
+    """
     sys.setswitchinterval(_SWITCH_INTERVAL)
     # Read when CUDA starts; each stream needs a hardware queue for its kernels to overlap others'.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     sending = threading.Lock()
+    concurrency = Concurrency(partial(_memory, measure[0]), measure[1]) if measure else None
+
+    def send(message: Message) -> None:
+        with sending:
+            connection.send(message)
+
+    def observe(position: Position, steps: int, seconds: float) -> None:
+        if concurrency and concurrency.steps(position, steps, seconds):
+            send(_AtOnce(concurrency.at_once, concurrency.reason))
 
     def run(task: TrialTask) -> None:
+        observe_steps(partial(observe, task.position))
         try:
             outcome: Outcome | str = work(task)
         except BaseException as error:  # a silent thread would leave the driver waiting
             outcome = f"its thread broke ({type(error).__name__}: {error})".replace("\n", " ")[:500]
-        with sending:
-            connection.send((task.position, outcome))
+        full = isinstance(outcome, Outcome) and outcome.failure is Failure.OUT_OF_MEMORY
+        if concurrency and concurrency.end(task.position, full):
+            send(_AtOnce(concurrency.at_once, concurrency.reason))
+        send((task.position, outcome))
 
-    while True:
-        task = connection.recv()
-        threading.Thread(target=run, args=(task,), name=f"model-{task.index}", daemon=True).start()
+    with contextlib.suppress(EOFError):  # the driver is gone
+        while task := connection.recv():
+            if concurrency:
+                concurrency.begin(task.position)
+            name = f"model-{task.index}"
+            threading.Thread(target=run, args=(task,), name=name, daemon=True).start()
+
+
+def _memory(device: str) -> tuple[int, int] | None:
+    """Return the free and the total bytes of a GPU; None elsewhere, or if it fails."""
+    if not device.startswith("cuda"):
+        return None
+    import torch  # for workers alone
+
+    from designspace.training.static_step import SETUP
+
+    with SETUP, contextlib.suppress(RuntimeError, AssertionError):  # training reports it
+        return torch.cuda.mem_get_info(device)
+    return None

@@ -49,6 +49,10 @@ class Workers(Protocol):
         """Tasks that can run at once."""
 
     @property
+    def max_slots(self) -> int:
+        """Tasks that may run at once later, if the workers find that more are faster."""
+
+    @property
     def lost_devices(self) -> Mapping[str, str]:
         """Why no model trains on a device any more, by its name."""
 
@@ -85,6 +89,8 @@ class LokyWorkers:
     def slots(self) -> int:
         """Tasks that can run at once."""
         return len(self._executors) - len(self._retired)
+
+    max_slots = slots
 
     @property
     def lost_devices(self) -> Mapping[str, str]:

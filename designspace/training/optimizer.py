@@ -39,3 +39,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float | Tensor) ->
     """Set the learning rate of all groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def zero_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Start with a momentum of zero, which is equivalent to none.
+
+    The fused step that a `GradScaler` skips if gradients are not finite, as the first ones in
+    float16 often are, would leave the momentum uninitialised.
+    """
+    for group in optimizer.param_groups:
+        for p in group["params"] if group["momentum"] else ():
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)

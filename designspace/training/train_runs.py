@@ -36,7 +36,7 @@ class TrainOptions:
         val: held-out or test.
         seed: Seed of the run.
         indices: Models to train, or None for all.
-        jobs: Trials at once, or None for the devices' default.
+        jobs: Trials at once, or None for the devices' default; on GPUs, as many as prove fastest.
         device: auto, cpu, cuda, cuda:N or mps.
         retry: Train failed models again.
         time_limit: Seconds that a trial may train, or None.
@@ -77,9 +77,11 @@ class TrainOptions:
 def local_workers(options: TrainOptions, trials: int, work: Work = train_task) -> Workers:
     """Start workers for up to `options.jobs` trials at once, but no more than there are."""
     names = devices.resolve_devices(options.device)
-    jobs = min(options.jobs or devices.default_jobs(names, options.compiled), trials)
     if names[0].startswith("cuda") and not options.compiled:
-        return GpuWorkers(-(-jobs // len(names)), work, names[:jobs])
+        jobs = min(options.jobs or trials, trials)
+        per_device = None if options.jobs is None else -(-jobs // len(names))
+        return GpuWorkers(per_device, work, names[:jobs])
+    jobs = min(options.jobs or devices.default_jobs(names, options.compiled), trials)
     return LokyWorkers(jobs, work, names)
 
 

@@ -1,5 +1,6 @@
 """Train one network by a recipe."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -15,10 +16,11 @@ from designspace.errors import Diverged
 from designspace.networks import build
 from designspace.runs import Recipe
 from designspace.training.accuracy import BoolArray, correct_images
+from designspace.training.concurrency import report_steps
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
 from designspace.training.mixup import mix, mixed_loss
-from designspace.training.optimizer import set_learning_rate, sgd
+from designspace.training.optimizer import set_learning_rate, sgd, zero_momentum
 from designspace.training.static_step import (
     SETUP,
     GraphedSteps,
@@ -84,9 +86,10 @@ class Trainer:
         self._optimizer = sgd(self.network, recipe, device)
         self._settings = StepSettings(recipe, device)
         # Only float16 needs loss scaling; bfloat16 has the range of float32.
-        self._scaler = torch.amp.GradScaler(
-            device.type, enabled=autocast is torch.float16 and device.type == "cuda"
-        )
+        scaled = autocast is torch.float16 and device.type == "cuda"
+        self._scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+        if scaled:
+            zero_momentum(self._optimizer)
         self._average = WeightAverage(network, recipe.ema_decay) if recipe.ema_decay else None
         self.curve: list[float] = []
         self.correct: BoolArray | None = None
@@ -127,15 +130,18 @@ class Trainer:
         check_every = 1 if self._device.type == "cpu" else _CHECK_EVERY
         finite = torch.ones((), dtype=torch.bool, device=self._device)
         self.network.train()
-        for step, (images, labels) in enumerate(batches.epoch(self._seed, epoch)):
+        checked, began = 0, time.monotonic()
+        for step, (images, labels) in enumerate(batches.epoch(self._seed, epoch), start=1):
             guard()
-            rate = learning_rate(self._recipe, epoch * steps + step, steps)
-            for buffer, value in zip(self._settings.buffers(), values[step], strict=True):
+            rate = learning_rate(self._recipe, epoch * steps + step - 1, steps)
+            for buffer, value in zip(self._settings.buffers(), values[step - 1], strict=True):
                 buffer.copy_(value)
             loss = self._step(images, labels, rate)
             finite &= torch.isfinite(loss)
-            if (step + 1) % check_every == 0 or step + 1 == steps:
-                self._check(finite, check_every, step + 1, steps)
+            if step % check_every == 0 or step == steps:
+                self._check(finite, check_every, step, steps)
+                report_steps(step - checked, time.monotonic() - began)
+                checked, began = step, time.monotonic()
 
     def _train_static_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
         epoch, steps = self.epochs_done, batches.steps_per_epoch
@@ -152,9 +158,10 @@ class Trainer:
         self.network.train()
         for first in range(0, steps, _CHECK_EVERY):
             guard()
-            last = min(first + _CHECK_EVERY, steps)
+            last, began = min(first + _CHECK_EVERY, steps), time.monotonic()
             graph.run(last - first)
             self._check(read(static.finite), _CHECK_EVERY, last, steps)
+            report_steps(last - first, time.monotonic() - began)
 
     def _check(self, finite: Tensor, every: int, step: int, steps: int) -> None:
         if not finite:

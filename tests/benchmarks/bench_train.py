@@ -199,7 +199,8 @@ class Kept:
             self._workers.wait,
             self._workers.kill,
         )
-        self.slots = jobs
+        self.slots = self.max_slots = jobs
+        self.lost_devices: dict[str, str] = {}
 
     def close(self) -> None: ...
 

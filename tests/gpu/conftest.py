@@ -1,32 +1,39 @@
-"""Acceptance on a GPU: what is measured goes to results/benchmarks/gpu.json."""
+"""Acceptance on a GPU: what is measured goes to results/benchmarks/gpu.json.
+
+GPU_REHEARSAL=1 runs the same tests on the CPU, as small as they can be, and keeps no results.
+"""
 
 import json
 import os
+import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
+from gpu_work import REHEARSAL
 
 OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "gpu.json"
 
 
 @pytest.fixture(scope="session")
-def record():
-    """Collect rows; write them once, with the machine, at the end."""
+def record(tmp_path_factory):
+    """Collect rows, and write them with the machine after each: a run may be cut short."""
+    out = tmp_path_factory.mktemp("rehearsal") / OUT.name if REHEARSAL else OUT
+    machine = {"gpu": "none", "torch": torch.__version__, "cores": os.cpu_count()}
+    if not REHEARSAL:
+        machine |= {
+            "gpu": torch.cuda.get_device_name(),
+            "cudnn": torch.backends.cudnn.version(),
+            "python": platform.python_version(),
+        }
     rows = []
 
     def add(what, **values):
         rows.append({"what": what, **values})
-
-    yield add
-    if rows:
-        machine = {
-            "gpu": torch.cuda.get_device_name(),
-            "torch": torch.__version__,
-            "cudnn": torch.backends.cudnn.version(),
-            "cores": os.cpu_count(),
-        }
+        print(rows[-1])
         measured = datetime.now(UTC).date().isoformat()
         text = json.dumps({"measured": measured, "machine": machine, "rows": rows}, indent=1)
-        OUT.write_text(text + "\n", encoding="utf-8")
+        out.write_text(text + "\n", encoding="utf-8")
+
+    return add

@@ -1,4 +1,4 @@
-"""Speed on one GPU, in about three minutes; what is measured goes to results/latency/gpu."""
+"""Latencies on one GPU, in about three minutes; what is measured goes to results/latency/gpu."""
 
 import json
 import statistics

@@ -27,10 +27,14 @@ def recipe(**changes):
     return parse_recipe({**plain, **settings, "freeze_prototypes": 0, **changes}, "test")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 @pytest.mark.parametrize("changes", [{}, {"larc": False}, {"checkpoint_after": "block"}])
-def test_a_step_neither_copies_nor_waits(monkeypatch, changes):
+def test_a_step_neither_copies_nor_waits(monkeypatch, changes, dtype):
+    # Fake tensors lack it.
+    monkeypatch.setattr(torch, "_fused_sgd_", lambda *args, **kwargs: None)
     with fake_cuda(monkeypatch):
-        trainer = SwavTrainer(SMALL, recipe(**changes), 10, 0, GROUP, torch.bfloat16)
+        trainer = SwavTrainer(SMALL, recipe(**changes), 10, 0, GROUP, dtype)
+        assert trainer._scaler.is_enabled() == (dtype is torch.float16)
         hand_out_gradients(monkeypatch, trainer.network)
         trainer.network.train()
         crops = [

@@ -1,24 +1,30 @@
 """The parts of SwAV against obvious twins: the papers' code, written out slowly."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn import functional
 
 from designspace.arch import Body, Model, Skeleton
 from designspace.errors import InputError
+from designspace.pretraining.dtensor import full_tensor
 from designspace.pretraining.embedding_queue import EmbeddingQueue
 from designspace.pretraining.larc import Larc, rescale, rescale_together
 from designspace.pretraining.loss import swapped_prediction
 from designspace.pretraining.lr_schedule import learning_rate
-from designspace.pretraining.recipe import Head, load_recipe
+from designspace.pretraining.recipe import Head, load_recipe, parse_recipe
 from designspace.pretraining.sinkhorn import codes
 from designspace.pretraining.swav_network import SwavNetwork, projection
+from designspace.pretraining.swav_trainer import _optimizer
 
 SMALL = Model(
     "small",
@@ -200,6 +206,29 @@ def test_larc_leaves_alone_what_has_no_gradient():
     optimizer.param_groups[0]["lr"] = 1.0
     optimizer.step()
     assert torch.equal(net.weight, before)
+
+
+@pytest.mark.parametrize("larc", [True, False])
+@pytest.mark.parametrize("sharded", [True, False])
+def test_the_optimizer_steps_all_tensors_together(tmp_path, monkeypatch, sharded, larc):
+    """torch's default for sharded tensors is a loop over them."""
+    monkeypatch.setattr(sys.modules["torch.optim.sgd"], "_single_tensor_sgd", None)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        tensors = [torch.full((4, 2), i + 1.0) for i in range(3)]
+        if sharded:
+            tensors = [distribute_tensor(t, mesh, [Shard(0)]) for t in tensors]
+        network = nn.ParameterList(tensors)
+        recipe = parse_recipe({**load_recipe("swav").to_dict(), "larc": larc}, "test")
+        optimizer = _optimizer(network, recipe, scaled=False)
+        optimizer.param_groups[0]["lr"] = 0.5
+        for p in network:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        assert all(full_tensor(p).mean() < i + 1 for i, p in enumerate(network))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_rates_follow_the_papers():

@@ -8,7 +8,7 @@ import pytest
 from designspace.errors import InputError
 from designspace.io import journal
 from designspace.runs import Trial, TrialState
-from designspace.training.driver import Driver, RunPlan
+from designspace.training.driver import Driver, RunPlan, _ordered
 from designspace.training.loky_workers import TaskResult
 from designspace.training.run_task import Failure, Outcome
 
@@ -121,7 +121,8 @@ def test_out_of_memory_alone_is_a_failure(drive):
 
 def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
     class Hanging:
-        slots, killed, lost_devices = 1, False, MappingProxyType({})
+        slots = max_slots = 1
+        killed, lost_devices = False, MappingProxyType({})
 
         def submit(self, task):
             self.task = task
@@ -167,6 +168,18 @@ def test_earlier_trials_count_as_finished(make_run, tasks, observer, inline):
     assert (driver.progress().total, driver.progress().finished) == (4, 2)
     (end,) = driver.run()
     assert (end.finished, end.complete, end.failed) == (4, 3, 1)
+
+
+@pytest.mark.parametrize(("slots", "order"), [(7, [0, 1, 2, 3]), (8, [1, 3, 0, 2])])
+def test_of_many_models_at_once_the_largest_begin(make_run, tasks, slots, order):
+    share = RunPlan(make_run(n=4), tasks, (), [5, 9, 4, 7])
+    assert [task.index for task in _ordered([share], slots)] == order
+
+
+def test_what_all_models_say_is_said_once(drive, observer):
+    drive(lambda task: replace(complete(task), notes=("it trains slowly", f"{task.index} says so")))
+    assert [n for n in observer.notes if "slowly" in n] == ["model 0: it trains slowly"]
+    assert len(observer.notes) == 5
 
 
 def test_several_runs_take_turns_the_shortest_first(make_run, tasks, observer, inline):

@@ -1,6 +1,7 @@
 """A step of `train` on fake CUDA tensors: nothing waits for the device, and nothing is copied."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from designspace.data.batches import Arrays, Batches
 from designspace.data.decode import geometries
 from designspace.runs import load_recipe
 from designspace.training import device_setup, static_step
+from designspace.training.ema import WeightAverage
 from designspace.training.static_step import StaticEpoch
 from designspace.training.trainer import Trainer
 
@@ -88,6 +90,44 @@ def test_a_step_neither_copies_nor_waits(cuda, monkeypatch, augmentation, ema, w
             images, labels = next(steps)
             trainer._step(images, labels, 0.1)
         assert (counter.waits, counter.blocking, counter.copies) == ({}, {}, {})
+        assert counter.launches["_foreach_lerp_"] == (1 if ema else 0)
+        assert counter.launches["lerp_"] == 0
+
+
+def test_a_weight_average_with_a_period_takes_few_launches(cuda):
+    with cuda():
+        network = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(9))).to(CUDA)
+        average, share = WeightAverage(network, 0.9), torch.zeros((), device=CUDA)
+        with DeviceCounter() as counter:
+            average.update(network, share)
+        assert sum(counter.launches.values()) == 3
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "eager"])
+def test_a_step_in_float16_does_not_wait_either(cuda, monkeypatch, static):
+    """The scale of the loss and the skipped steps stay on the device."""
+    monkeypatch.setattr(static_step, "wait", lambda tensor: None)
+    with cuda():
+        recipe = replace(make_recipe("crop-flip", 0.0), precision="fp16")
+        autocast = device_setup.prepare(CUDA, precision="fp16")
+        trainer = Trainer(SMALL, recipe, 0, CUDA, autocast)
+        assert trainer._scaler.is_enabled()
+        hand_out_gradients(monkeypatch, trainer.network)
+        trainer.network.train()
+        batches = make_batches(recipe, CUDA)
+        if static:
+            epoch = StaticEpoch(batches, CUDA, trainer._train_static)
+            trainer._optimizer.param_groups[0]["lr"] = epoch.rate
+            epoch.load(1, 0, [0.1] * batches.steps_per_epoch)
+            step = epoch.step
+        else:
+            images, labels = next(batches.epoch(1, 0))
+            step = partial(trainer._step, images, labels, 0.1)
+        step()
+        with DeviceCounter() as counter:
+            step()
+        assert (counter.waits, counter.blocking, counter.copies) == ({}, {}, {})
+        assert counter.launches["_amp_update_scale_"] == 1
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop-flip", "resized-crop-flip"])

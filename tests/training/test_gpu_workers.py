@@ -28,6 +28,20 @@ def test_the_models_of_a_gpu_share_a_process(make_run, request_of, train_one, ob
     assert max(int(record["models"]) for record in records) == 2
 
 
+def test_a_gpu_gets_as_many_models_as_its_process_asks_for(
+    make_run, request_of, train_one, observer
+):
+    """Here 16, as they end too soon to be measured."""
+    workers = GpuWorkers(None, in_a_thread, ("cpu",))
+    run = make_run(n=6)
+    assert train_one(run, request_of(), observer, make_workers=lambda *_: workers).complete == 6
+    models = sorted(int(trial.versions["models"]) for trial in run.trials())
+    assert models[1] == 1 < models[2]
+    assert workers.slots == 16
+    (note,) = observer.notes
+    assert note.startswith("cpu trains 16 models at once: they end before")
+
+
 @pytest.mark.parametrize(
     ("work", "cause"),
     [
@@ -94,5 +108,9 @@ def test_a_compiled_training_has_processes_of_its_own(monkeypatch, request_of):
     monkeypatch.setattr(devices, "resolve_devices", lambda device: ("cuda:0",))
     workers = partial(local_workers, work=at_once)
     assert isinstance(workers(request_of(device="cuda"), 9), GpuWorkers)
-    assert workers(request_of(device="cuda"), 9).slots == 9
+    assert workers(request_of(device="cuda", jobs=9), 20).slots == 9
+    assert workers(request_of(device="cuda", jobs=9), 4).slots == 4
+    # By default it is measured how many are fastest.
+    assert workers(request_of(device="cuda"), 9).slots == 1
+    assert workers(request_of(device="cuda"), 9).max_slots == 32
     assert isinstance(workers(request_of(device="cuda", compiled=True), 9), LokyWorkers)

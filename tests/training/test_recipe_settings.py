@@ -114,7 +114,7 @@ _SEEN: dict[str, tuple[float, ...]] = {}
 class _Here:
     """Runs tasks in this process, one at a time."""
 
-    slots = 1
+    slots = max_slots = 1
     lost_devices: ClassVar[dict[str, str]] = {}
 
     def __init__(self, *_):

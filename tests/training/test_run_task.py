@@ -172,6 +172,13 @@ def test_a_checkpoint_that_does_not_fit_is_not_used(task, monkeypatch, damage):
     assert _epochs_of(task, monkeypatch)[1] == 3
 
 
+def test_steps_that_cannot_be_captured_are_reported(task, monkeypatch):
+    monkeypatch.setattr(Trainer, "failed_capture", "a block reads a value")
+    (note,) = run_task(task).notes
+    assert note.startswith("its steps can't be captured as a CUDA graph, so that it trains more")
+    assert note.endswith("slowly: a block reads a value")
+
+
 def test_training_continues_without_checkpoints(task):
     task.checkpoint.parent.write_text("a file in the way")
     outcome = run_task(task)

@@ -14,7 +14,7 @@ from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import Diverged
 from designspace.training import checkpoint
-from designspace.training.static_step import GraphedSteps
+from designspace.training.static_step import UNROLL, GraphedSteps
 from designspace.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -46,6 +46,8 @@ def train(model, recipe, batches, static, epochs=2):
         {"augmentation": "resized-crop-flip"},
         {"ema_decay": 0.9, "label_smoothing": 0.1},
         {"warmup_epochs": 0.5, "momentum": 0.0, "zero_init_residual": True},
+        {"nesterov": True, "decay_norms": False, "mixup": 0.2},
+        {"ema_decay": 0.9, "ema_period": 2},
     ],
     ids=str,
 )
@@ -83,13 +85,83 @@ def test_divergence_is_noticed(images, tmp_path, recipe, model):
         trainer.run_epoch(make_batches(images, tmp_path, recipe), lambda: None)
 
 
-def test_a_step_that_cannot_be_captured_stays_eager():
-    calls = []
-    steps = GraphedSteps(lambda: calls.append(len(calls)), torch.device("cuda"), lambda: None)
-    steps._capture = lambda unroll: setattr(steps, "_captures", False)
+@pytest.fixture
+def graphs(monkeypatch):
+    """Imitated CUDA graphs: how often they were replayed, and whether one is being captured."""
+
+    class Graph:
+        capturing, replays, queued = False, 0, 0
+
+        def capture_begin(self, pool, capture_error_mode):
+            assert capture_error_mode == "thread_local"
+            Graph.capturing = True
+
+        def capture_end(self):
+            Graph.capturing = False
+
+        def pool(self):
+            return None
+
+        def replay(self):
+            Graph.replays += 1
+            Graph.queued += 1
+
+    class Event:
+        def __init__(self, blocking):
+            pass
+
+        def record(self):
+            pass
+
+        def synchronize(self):
+            Graph.queued -= 1
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    return Graph
+
+
+def test_steps_are_replayed_a_few_at_a_time(graphs):
+    eager, captured = [], []
+
+    def step():
+        (captured if graphs.capturing else eager).append(1)
+
+    steps = GraphedSteps(step, torch.device("cuda"), lambda: None)
+    steps.run(2)
+    steps.run(12)
+    steps.run(9)
+    assert (len(eager), len(captured)) == (3, UNROLL + 1)
+    # After three eager ones 2 * 4 + 3 of the second call, and 2 * 4 + 1 of the third.
+    assert graphs.replays == 2 + 3 + 2 + 1
+    assert graphs.queued == 2
+    assert not steps.failure
+
+
+def test_a_step_that_cannot_be_captured_stays_eager(graphs):
+    """As one of a plug-in, whose control flow depends on values on the device."""
+    calls, dropped = [], []
+
+    def step():
+        if graphs.capturing:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        calls.append(len(calls))
+
+    steps = GraphedSteps(step, torch.device("cuda"), lambda: dropped.append(1))
     steps.run(10)
     steps.run(3)
     assert calls == list(range(13))
+    assert steps.failure == "operation not permitted when stream is capturing"
+    assert dropped == [1]
+
+
+def test_memory_that_runs_out_during_a_capture_is_no_reason_to_stay_eager(graphs):
+    def step():
+        if graphs.capturing:
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        GraphedSteps(step, torch.device("cuda"), lambda: None).run(10)
 
 
 @pytest.mark.parametrize(
