@@ -342,4 +342,3 @@ def test_verbs(home, tmp_path):
     run("pretrain", f"{tmp_path}/run:best", "--data", "digits", "--recipe", "quick",
         "--epochs", 2, "--out", trunk)  # fmt: skip
     run("evaluate", trunk, "--task", "knn")
-    run("evaluate", trunk, "--task", "finetune", "--seeds", 1, "--no-supervised", "--no-tune-lr")
