@@ -71,7 +71,10 @@ class Concurrency:
         self._running: set[Hashable] = set()
         self._stepping: set[Hashable] = set()  # past their first steps
         self._before: dict[Hashable, float] = {}
-        self._restart()
+        # Of so many at once: steps and seconds, since when all of them step, and models that ended.
+        self._measured: dict[Hashable, tuple[int, float]] = {}
+        self._full_since: float | None = None
+        self._ended = 0
 
     def begin(self, model: Hashable) -> None:
         """A model has been started."""
@@ -98,12 +101,6 @@ class Concurrency:
                 return False
             most = max(self.at_once, min(_UNMEASURED, self._fitting()))
             return self._settle(most, "they end before their speed can be measured")
-
-    def _restart(self) -> None:
-        """Forget what was measured of fewer models at once."""
-        self._measured: dict[Hashable, tuple[int, float]] = {}
-        self._full_since: float | None = None
-        self._ended = 0
 
     def _measure(self, model: Hashable, steps: int, seconds: float) -> bool:
         now = self._clock()
@@ -133,7 +130,7 @@ class Concurrency:
         if more <= self.at_once:
             return self._settle(self.at_once, "the GPU's memory holds no more")
         self._before, self.at_once = rates, more
-        self._restart()
+        self._measured, self._full_since, self._ended = {}, None, 0
         return True
 
     def _weigh(self) -> None:
