@@ -12,6 +12,10 @@ MODEL_HELP = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
+]
 Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; by default one per core.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the data set if it is missing.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder of decoded images and downloads.")]

@@ -11,6 +11,7 @@ from designspace.cli.options import (
     Cluster,
     ClusterOption,
     Download,
+    Jobs,
     Json,
     Plugin,
     Scheduler,
@@ -47,10 +48,7 @@ def study(
             "file's extension is used up."
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
-    ] = None,
+    jobs: Jobs = None,
     device: Annotated[
         str | None, typer.Option(help="In place of the file's: auto, cpu, cuda, cuda:N or mps.")
     ] = None,

@@ -11,6 +11,7 @@ from designspace.cli.options import (
     Cluster,
     ClusterOption,
     Download,
+    Jobs,
     Log,
     Plugin,
     Scheduler,
@@ -45,10 +46,7 @@ def train(
         str | None,
         typer.Option(help="fp32, tf32, bf16 or fp16; by default the recipe's, or the device's."),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
-    ] = None,
+    jobs: Jobs = None,
     device: Annotated[
         str | None, typer.Option(help="auto (default), cpu, cuda, cuda:N or mps.")
     ] = None,
