@@ -12,7 +12,7 @@ MODEL_HELP = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Jobs = Annotated[
+TrialsAtOnce = Annotated[
     int | None,
     typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
 ]

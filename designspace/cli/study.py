@@ -11,10 +11,10 @@ from designspace.cli.options import (
     Cluster,
     ClusterOption,
     Download,
-    Jobs,
     Json,
     Plugin,
     Scheduler,
+    TrialsAtOnce,
     load_plugins,
 )
 
@@ -48,7 +48,7 @@ def study(
             "file's extension is used up."
         ),
     ] = None,
-    jobs: Jobs = None,
+    jobs: TrialsAtOnce = None,
     device: Annotated[
         str | None, typer.Option(help="In place of the file's: auto, cpu, cuda, cuda:N or mps.")
     ] = None,

@@ -11,10 +11,10 @@ from designspace.cli.options import (
     Cluster,
     ClusterOption,
     Download,
-    Jobs,
     Log,
     Plugin,
     Scheduler,
+    TrialsAtOnce,
     load_plugins,
 )
 
@@ -46,7 +46,7 @@ def train(
         str | None,
         typer.Option(help="fp32, tf32, bf16 or fp16; by default the recipe's, or the device's."),
     ] = None,
-    jobs: Jobs = None,
+    jobs: TrialsAtOnce = None,
     device: Annotated[
         str | None, typer.Option(help="auto (default), cpu, cuda, cuda:N or mps.")
     ] = None,
