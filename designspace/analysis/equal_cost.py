@@ -2,9 +2,10 @@
 
 A design space that only draws larger networks is not a better one. For each pair of populations the
 difference of means is estimated again with one control held fixed: multiply-adds, parameters,
-activations, depth or last width. Where enough models have a partner of nearly the same value, they
-are matched; where the populations at least overlap, error is regressed on the control's logarithm;
-where they don't, no comparison at equal cost exists, and that is said.
+activations, depth, last width, or latency where it was measured. Where enough models have a partner
+of nearly the same value, they are matched; where the populations at least overlap, error is
+regressed on the control's logarithm; where they don't, no comparison at equal cost exists, and that
+is said.
 """
 
 from collections.abc import Mapping
@@ -97,6 +98,10 @@ def controlled_differences(
 ) -> tuple[ControlledDifference, ...]:
     """Return the difference of mean errors with each control held fixed."""
     a, b = controls_of(first), controls_of(second)
+    for setting in first.measured:
+        times = [r.cost("latency", setting)[r.counted] for r in (first, second)]
+        if "latency" not in a and all(np.isfinite(t).all() for t in times):
+            a["latency"], b["latency"] = times
     return tuple(
         _controlled(name, (first.counted_errors, second.counted_errors), (a[name], b[name]), raw)
         for name in a

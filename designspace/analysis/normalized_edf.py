@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
+from designspace.runs.measurements import MeasuredSetting
 from designspace.stats.arrays import FloatArray
 from designspace.stats.edf import Band, Edf, bin_of, normalized_band, normalized_weights
 
@@ -19,7 +20,7 @@ class NormalizedEdfs:
     """EDFs of several populations, each weighted so that complexity is uniform over one range.
 
     Attributes:
-        complexity: The measure of complexity: flops, params or acts.
+        complexity: The measure of complexity: flops, params, acts, latency or memory.
         low: Lower end of the range that all populations reach.
         high: Upper end.
         bins: Number of equal bins, the most of 10, 8, 6, 5, 4, 3, 2 with five models in each.
@@ -38,17 +39,18 @@ class NormalizedEdfs:
 
 
 def normalized_edfs(
-    populations: Sequence[PopulationResults], complexity: str = "flops", level: float = 0.95
+    populations: Sequence[PopulationResults],
+    complexity: str = "flops",
+    level: float = 0.95,
+    setting: MeasuredSetting | None = None,
 ) -> NormalizedEdfs | None:
-    """Compare populations at equal complexity.
+    """Compare populations at equal complexity; a measured one is that of a setting.
 
     Returns:
         The EDFs, or None where a cost is unknown, the populations share no range, or two bins would
         leave one with few models.
     """
-    if not all(complexity in results.costs for results in populations):
-        return None
-    costs = [results.costs[complexity][results.counted] for results in populations]
+    costs = [results.cost(complexity, setting)[results.counted] for results in populations]
     if not all(np.isfinite(cost).any() for cost in costs):
         return None
     low, high = max(np.nanmin(c) for c in costs), min(np.nanmax(c) for c in costs)

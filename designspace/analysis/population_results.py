@@ -118,6 +118,11 @@ class PopulationResults:
             if np.isfinite(values).any() and (not varying or np.nanmin(values) < np.nanmax(values))
         }
 
+    def cost(self, measure: str, setting: MeasuredSetting | None = None) -> FloatArray:
+        """Return a cost of each model, (n,), NaN where unknown; a measured one of a setting."""
+        columns = self.costs if setting is None else self.measured.get(setting, {})
+        return columns.get(measure, np.full(len(self), np.nan))
+
     @property
     def has_body(self) -> BoolArray:
         """Which models are described as networks, (n,)."""

@@ -6,6 +6,7 @@ Errors and differences are in percent of top-1 error, differences second minus f
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def summarize(findings: Findings) -> Summary:
     populations = findings.populations
     narrative = narrate(findings)
     claims, normalized = findings.claims, findings.normalized
+    names = [p.name for p in findings.populations]
     return Summary(
         schema=SCHEMA_VERSION,
         warnings=list(narrative.warnings),
@@ -116,7 +118,7 @@ def summarize(findings: Findings) -> Summary:
         shared_constraints={
             p.name: [Constraint.model_validate(c) for c in p.constraints] for p in populations
         },
-        normalized=None if normalized is None else _normalized(findings, normalized),
+        normalized=None if normalized is None else _normalized(names, normalized),
         area_range=findings.area_range,
         # Absent, not empty, where none was to be analyzed.
         **(
@@ -129,6 +131,7 @@ def summarize(findings: Findings) -> Summary:
 
 def _trade_off(trade_off: TradeOff) -> TradeOffRecord:
     setting = trade_off.setting
+    names = [part.name for part in trade_off.populations]
     populations = [
         {
             **vars(part),
@@ -154,6 +157,7 @@ def _trade_off(trade_off: TradeOff) -> TradeOffRecord:
         {
             **vars(trade_off),
             "setting": None if setting is None else asdict(setting),
+            "edfs": None if trade_off.edfs is None else _normalized(names, trade_off.edfs),
             "populations": populations,
             "pairs": [{**vars(pair), "better": pair.better} for pair in trade_off.pairs],
             "notes": list(trade_off.notes),
@@ -274,21 +278,21 @@ def _fits(widths: WidthFits) -> Fits:
     )
 
 
-def _normalized(findings: Findings, result: NormalizedEdfs) -> Normalized:
-    rows = zip(findings.populations, result.edfs, result.bands, result.left_out, strict=True)
+def _normalized(names: Sequence[str], result: NormalizedEdfs) -> Normalized:
+    rows = zip(names, result.edfs, result.bands, result.left_out, strict=True)
     return Normalized(
         complexity=result.complexity,
         low=result.low,
         high=result.high,
         bins=result.bins,
         populations={
-            p.name: NormalizedPopulation(
+            name: NormalizedPopulation(
                 min=function.minimum,
                 mean=function.mean,
                 median=function.median,
                 band_half_width=band.half_width,
                 left_out=left_out,
             )
-            for p, function, band, left_out in rows
+            for name, function, band, left_out in rows
         },
     )

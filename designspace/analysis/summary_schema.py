@@ -380,6 +380,7 @@ class TradeOffRecord(_Record):
     k: int = Field(description="models of a random search, the same for all populations")
     populations: list[TradeOffPopulation]
     pairs: list[TradeOffPairRecord]
+    edfs: Normalized | None = Field(default=None, description="error distributions at equal cost")
     notes: list[str]
 
 

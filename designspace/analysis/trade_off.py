@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.image_noise import image_noise
+from designspace.analysis.normalized_edf import NormalizedEdfs, normalized_edfs
 from designspace.analysis.population_results import PopulationResults
 from designspace.arch import format_measured, format_quantity
 from designspace.errors import InputError, nearest
@@ -121,6 +122,7 @@ class TradeOff:
         k: Number of models of a search, the same for all populations.
         populations: Those whose cost is known.
         pairs: Every two of them.
+        edfs: Their error distributions at equal cost, or None where too few share a range.
         notes: What limits the results.
     """
 
@@ -130,6 +132,7 @@ class TradeOff:
     k: int
     populations: tuple[PopulationTradeOff, ...]
     pairs: tuple[TradeOffPair, ...]
+    edfs: NormalizedEdfs | None
     notes: tuple[str, ...]
 
     @property
@@ -228,14 +231,6 @@ def _settings(
     return tuple(setting for setting, _ in counts.most_common())
 
 
-def costs_of(
-    results: PopulationResults, measure: str, setting: MeasuredSetting | None
-) -> FloatArray:
-    """Return a cost of each model, (n,), NaN where it is unknown."""
-    columns = results.costs if setting is None else results.measured.get(setting, {})
-    return columns.get(measure, np.full(len(results), np.nan))
-
-
 def _why_none(populations: Sequence[PopulationResults], measure: str) -> str:
     names = ", ".join(results.name for results in populations)
     if measure in COUNTED:
@@ -247,7 +242,7 @@ def _rows_with_cost(
     results: PopulationResults, measure: str, setting: MeasuredSetting | None
 ) -> IntArray:
     """Return the indices of the counted models whose cost is known."""
-    costs = costs_of(results, measure, setting)
+    costs = results.cost(measure, setting)
     return np.flatnonzero(results.counted & np.isfinite(costs) & (costs > 0)).astype(np.int64)
 
 
@@ -260,7 +255,7 @@ def _trade_off(
     included = [(results, with_cost) for results, with_cost in pairs if len(with_cost) >= least]
     if not included:
         return None
-    costs = [costs_of(results, measure, setting)[with_cost] for results, with_cost in included]
+    costs = [results.cost(measure, setting)[with_cost] for results, with_cost in included]
     box = _box(included, costs)
     if not box.low < box.high:
         return None
@@ -277,6 +272,7 @@ def _trade_off(
         k,
         parts,
         _pairs(parts),
+        normalized_edfs([results for results, _ in included], measure, LEVEL, setting),
         _notes(populations, included, measure, setting),
     )
 
@@ -348,11 +344,11 @@ def _notes(
         counted = results.rows
         if len(with_cost) < len(counted):
             notes.append(_partly(results, with_cost, measure))
-        noisy = costs_of(results, "noisy", setting)[with_cost] if setting else np.zeros(0)
+        noisy = results.cost("noisy", setting)[with_cost] if setting else np.zeros(0)
         if noisy.any():
             notes.append(
-                f"{results.name}: {int(noisy.sum())} of {len(with_cost)} models were measured "
-                "while the machine was busy, and their numbers are less certain"
+                f"{results.name}: the times of {int(noisy.sum())} of {len(with_cost)} models are "
+                "noisy, and less certain"
             )
     return tuple(f"{note}." for note in notes)
 

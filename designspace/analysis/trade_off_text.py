@@ -17,6 +17,7 @@ def trade_off_sentences(trade_off: TradeOff) -> list[str]:
         f"{trade_off.format(trade_off.box.low)} to {trade_off.format(trade_off.box.high)}"
     ]
     sentences += [f"  {population_sentence(trade_off, part)}" for part in trade_off.populations]
+    sentences += [f"  {text}" for text in equal_cost_sentence(trade_off)]
     sentences += [f"  {pair_sentence(trade_off, pair)}" for pair in trade_off.pairs[:_MOST_PAIRS]]
     if len(trade_off.pairs) > _MOST_PAIRS:
         sentences.append(f"  and {len(trade_off.pairs) - _MOST_PAIRS} further pairs in the report")
@@ -75,6 +76,17 @@ def regions_text(trade_off: TradeOff, pair: TradeOffPair) -> str:
         name = pair.second if region.better == "second" else pair.first
         ranges.setdefault(name, []).append(low if low == high else f"{low} to {high}")
     return "; ".join(f"{name} is better within {', '.join(r)}" for name, r in ranges.items())
+
+
+def equal_cost_sentence(trade_off: TradeOff) -> list[str]:
+    """Return the mean errors at equal cost, one sentence, or none where no range is shared."""
+    edfs = trade_off.edfs
+    if edfs is None or len(edfs.edfs) < 2:
+        return []
+    named = zip(trade_off.populations, edfs.edfs, strict=True)
+    means = ", ".join(f"{part.name} {function.mean:.1f} %" for part, function in named)
+    low, high = trade_off.format(edfs.low), trade_off.format(edfs.high)
+    return [f"mean error at equal {trade_off.cost} ({low} to {high}, {edfs.bins} bins): {means}"]
 
 
 def _ends(pair: TradeOffPair) -> str:

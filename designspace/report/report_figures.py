@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits, error_range
 from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.pairwise import PairComparison
-from designspace.arch import BodyBatch, format_quantity
+from designspace.analysis.trade_off import format_cost
+from designspace.arch import BodyBatch
 from designspace.errors import counted
 from designspace.report import drawings as draw
 from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
@@ -36,7 +37,17 @@ def report_figures(findings: Findings) -> Iterator[Figure]:
         return
     yield _edf_figure(findings)
     if findings.normalized is not None:
-        yield _normalized_figure(findings, findings.normalized)
+        names = [p.name for p in findings.populations]
+        yield _normalized_figure(findings, findings.normalized, names, "edf_normalized")
+    # Those at equal multiply-adds are the ones above.
+    measures: list[str] = []
+    for one in findings.trade_offs:
+        measures.append(one.measure)
+        if one.edfs is not None and len(one.edfs.edfs) > 1 and one.measure != "flops":
+            count = measures.count(one.measure)
+            key = f"edf_at_{one.measure}" + f"-{count}" * (count > 1)
+            names = [part.name for part in one.populations]
+            yield _normalized_figure(findings, one.edfs, names, key)
     if pairs := neighbors(findings):
         yield _differences_figure(pairs)
         yield _edf_differences_figure(pairs, error_range(populations))
@@ -103,18 +114,20 @@ def _draw_edfs(
     edfs: Sequence[Edf],
     bands: Sequence[Band | None],
     labels: bool = False,
+    shown: Sequence[str] | None = None,
 ) -> None:
+    """Draw the error distributions of all populations, or of those `shown`, each in its color."""
     low, high = error_range(findings.populations)
-    names = [
-        f"{f.legend} {_label(p.name)}" for f, p in zip(edfs, findings.populations, strict=True)
-    ]
-    for index, (function, band) in enumerate(zip(edfs, bands, strict=True)):
-        name = _label(findings.populations[index].name)
+    every = [p.name for p in findings.populations]
+    places = [every.index(name) for name in (every if shown is None else shown)]
+    names = [f"{f.legend} {_label(every[place])}" for f, place in zip(edfs, places, strict=True)]
+    for index, function, band in zip(places, edfs, bands, strict=True):
+        name = _label(every[index])
         style = line_style(index)
         draw.draw_edf(ax, function, band, label=name, until=high, index=index, **style)
     ax.set_xlim(low, high)
     if labels:
-        draw.label_curves(ax, edfs, names, [line_style(i) for i in range(len(names))])
+        draw.label_curves(ax, edfs, names, [line_style(i) for i in places])
 
 
 def _draw_edf_among(ax: Axes, findings: Findings, chosen: int) -> None:
@@ -156,27 +169,30 @@ def _edf_figure(findings: Findings) -> Figure:
     return Figure("edf", "edf", caption, (panel,), (7.2, 3.9), narrow=paper)
 
 
-def _normalized_figure(findings: Findings, normalized: NormalizedEdfs) -> Figure:
+def _normalized_figure(
+    findings: Findings, normalized: NormalizedEdfs, names: Sequence[str], key: str
+) -> Figure:
+    """Return the error distributions of the named populations at equal cost."""
     edfs = normalized.edfs
     many = len(edfs) > MOST_BANDS
     bands = [None] * len(edfs) if many else normalized.bands
 
     def drawing(ax: Axes) -> None:
-        _draw_edfs(ax, findings, edfs, bands)
+        _draw_edfs(ax, findings, edfs, bands, shown=names)
         ax.set_ylabel(f"share at equal {normalized.complexity}")
 
-    names = [p.name for p in findings.populations]
+    low, high = (format_cost(normalized.complexity, v) for v in (normalized.low, normalized.high))
     words = "; ".join(f"{n}: mean {f.mean:.1f} %" for n, f in zip(names, edfs, strict=True))
     caption = (
         f"At equal complexity (NDS): models are weighted so that {normalized.complexity} are "
-        f"uniform from {format_quantity(normalized.low)} to {format_quantity(normalized.high)}, "
+        f"uniform from {low} to {high}, "
         f"the range of all populations, in {normalized.bins} bins."
     )
     if not many:
         caption += " Bands: bootstrap, 95 % for each whole curve."
     panel = Panel(drawing, f"Error distributions at equal {normalized.complexity}. {words}.")
     legend = [f"{f.legend} {_label(n)}" for n, f in zip(names, edfs, strict=True)]
-    return _with_legend("edf_normalized", caption, panel, legend, "lower right")
+    return _with_legend(key, caption, panel, legend, "lower right")
 
 
 def _best_of_k_figure(findings: Findings) -> Figure:

@@ -20,7 +20,7 @@ from designspace.report.trade_off_figures import TRADE_OFF, wide_and_narrow
 
 _KEYS = re.compile(
     "(edf|edf_normalized|differences|edf_differences|best_of_k|importance|widths|fit_errors)"
-    "(-wide)?|(bootstrap|trade_off)_.+"
+    "(-wide)?|(bootstrap|trade_off|edf_at)_.+"
 )
 
 

@@ -171,3 +171,45 @@ def test_the_words_claim_no_more_than_the_intervals(findings):
     assert card.title == "No space is shown to be better against multiply-adds"
     assert "undecided" in trade_off_sentences(same.trade_offs[0])[-1]
     assert narrate(same).sentences
+
+
+def slower(name, seed):
+    """A population of networks as good as their latency, which is twice that of `space`."""
+    results = space(name, seed=seed)
+    latency = 2e-9 * results.costs["flops"]
+    errors = 40 - 5 * np.log(latency / 1e-3) + np.random.default_rng(seed).normal(0, 0.5, 60)
+    results = made_up(errors, name, costs=dict(results.costs))
+    columns = {"latency": latency, "noisy": np.zeros(len(results))}
+    return replace(results, measured={HERE: columns})
+
+
+def test_errors_at_equal_latency_are_those_of_one_curve():
+    """Both lie on one curve of error against latency; at equal flops the slower looks better."""
+    fast, slow = measured(space("fast"), HERE), slower("slow", 1)
+    findings = analyze([fast, slow], against=["flops", "latency"])
+    by_flops, by_latency = findings.trade_offs
+    means = [function.mean for function in by_flops.edfs.edfs]
+    assert means[0] - means[1] == pytest.approx(5 * np.log(2), abs=0.8)
+    means = [function.mean for function in by_latency.edfs.edfs]
+    assert means[0] == pytest.approx(means[1], abs=0.8)
+    assert by_latency.edfs.complexity == "latency"
+    assert by_latency.edfs.low >= 2e-3
+    assert any("mean error at equal latency (2" in s for s in trade_off_sentences(by_latency))
+    (pair,) = findings.comparisons
+    assert pair.at_equal("latency").explains
+    assert not pair.at_equal("multiply-adds").explains
+
+
+def test_the_report_draws_errors_at_equal_latency(tmp_path):
+    findings = analyze(
+        [measured(space("fast"), HERE), space("unmeasured", seed=2), slower("slow", 1)],
+        against=["flops", "latency"],
+    )
+    page = write_report(findings, tmp_path / "report").read_text(encoding="utf-8")
+    assert 'id="fig-edf_at_latency"' in page
+    assert "share at equal latency" in page
+    drawn = (tmp_path / "report/figures/edf_at_latency.svg").read_text()
+    assert "fast" in drawn
+    assert "unmeasured" not in drawn
+    record = read_summary(tmp_path / "report/summary.json").trade_offs[1].edfs
+    assert set(record.populations) == {"fast", "slow"}

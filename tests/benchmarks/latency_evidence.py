@@ -4,6 +4,8 @@
    flops, activations, parameters and depth, in inference and training.
 2. RegNetY-400MF to 16GF, EfficientNet-B0 to B5 and ResNet-50 at their published resolutions: images
    a second in inference, beside what the paper's authors measured on a V100.
+3. RegNetX, MobileNetV2-like and ConvNeXt-like spaces, as far as results/reference has trained them:
+   errors at equal flops and at equal latency, in a report of their own.
 
 Everything is recorded in measurements.jsonl files, so that the same command resumes. It takes about
 15 minutes on two quiet cores; nothing else should run.
@@ -14,16 +16,22 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import bootstrap
 
 import designspace as ds
+from designspace.analysis.trade_off_text import trade_off_sentences
 from designspace.measurement.latency_model import COSTS
 from designspace.runs.measurements import Measurement
 
 SPACES, BUDGET = ("RegNetX@32", "AnyNetXA@32"), "10M±20%"
 MODES = ("inference", "training")
+# Populations of the reference study whose errors are set against flops and latency, and how many
+# trained models of each that takes.
+FAMILIES = ("regnetx", "mobilenetv2-like", "convnext-like")
+FEWEST = 16
 # Milliseconds of 64 images on one V100 with PyTorch 1.6, CUDA 9.2, cuDNN 7.6: column "infer" of
 # MODEL_ZOO.md of pycls (facebookresearch/pycls, commit 1caf15bb); of the twelve compared models the
 # same as in table 4 of Designing Network Design Spaces (arXiv 2003.13678).
@@ -176,6 +184,24 @@ def speedups(records: list[Measurement]) -> list[Speedup]:
     return rows
 
 
+def families(study: Path, out: Path, on: dict[str, Any]) -> list[str]:
+    """Measure the trained models of the families and compare them; return lines of the page."""
+    runs = [ds.load_run(study / name) for name in FAMILIES if (study / name).is_dir()]
+    counts = {run.path.name: len(run.trials()) for run in runs}
+    n = min(counts.values(), default=0)
+    if len(runs) < 2 or n < FEWEST:
+        return [f"Trained: {counts}; {FEWEST} of each are needed."]
+    ds.measure(runs, limit=n, batch=1, time_limit=2, **on)
+    findings = ds.analyze(runs, against=["flops", "latency"], first=n)
+    findings.save(out / "families")
+    sentences = [text for one in findings.trade_offs for text in trade_off_sentences(one)]
+    return [
+        f"The first {n} models of each. [The report](families/index.html).",
+        "",
+        *(f"- {text.strip()}" for text in sentences),
+    ]
+
+
 def page(
     correlations: list[Correlation],
     leads: list[Correlation],
@@ -183,6 +209,7 @@ def page(
     published: list[Measurement],
     ratios: list[Speedup],
     machine: dict[str, object],
+    trained: list[str],
 ) -> str:
     """Return the tables as markdown."""
     lines = [
@@ -236,6 +263,12 @@ def page(
             f"| {ratio.regnet} over {ratio.efficientnet} | {ratio.here:.2f} | {ratio.low:.2f} to "
             f"{ratio.high:.2f} | {ratio.paper:.2f} |"
         )
+    lines += [
+        "",
+        "## Families of networks: errors at equal flops and at equal latency",
+        "",
+        *trained,
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -248,6 +281,7 @@ def main() -> None:
     parser.add_argument("--published-batch", type=int, default=4, help="images of 224 pixels")
     parser.add_argument("--time-limit", type=float, default=0.6, help="seconds per small model")
     parser.add_argument("--out", type=Path, default=Path("results/latency"))
+    parser.add_argument("--study", type=Path, default=Path("results/reference"))
     options = parser.parse_args()
     on = {"device": options.device, "threads": options.threads}
     correlations, leads, fits = [], [], {}
@@ -286,7 +320,8 @@ def main() -> None:
         "half of the interval of a time": f"{np.median(widths):.1%} (median); a machine with "
         "less noise gives higher correlations",
     }
-    text = page(correlations, leads, fits, list(published.records), ratios, machine)
+    trained = families(options.study, options.out, on)
+    text = page(correlations, leads, fits, list(published.records), ratios, machine, trained)
     (options.out / "README.md").write_text(text, encoding="utf-8")
     data = {
         "machine": machine,

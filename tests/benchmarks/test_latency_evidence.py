@@ -43,11 +43,11 @@ def test_the_published_times_give_the_ratios_of_the_paper():
     assert all(row.here == pytest.approx(row.paper) for row in rows)
     assert rows[-1].paper == pytest.approx(4.46, abs=0.01)
     assert all(row.low < row.here < row.high for row in rows)
-    text = page([], [], {}, records, rows, {"device": "x"})
+    text = page([], [], {}, records, rows, {"device": "x"}, [])
     assert "| RegNetY-8.0GF over EfficientNet-B5 | 4.46 | 4.37 to 4.55 | 4.46 |" in text
     assert "faster beyond the interval in 6 of 6 pairs. No interval excludes" in text
     slower = [replace(row, here=0.9, low=0.8, high=1.1) for row in rows]
-    text = page([], [], {}, records, slower, {"device": "x"})
+    text = page([], [], {}, records, slower, {"device": "x"}, [])
     assert "in 0 of 6 pairs. The advantage is smaller than the paper's for RegNetY-400MF" in text
     assert text.count("| no |") == len(records)
 
