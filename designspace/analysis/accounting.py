@@ -31,7 +31,6 @@ class Accounting:
         mean: Mean error of the counted models.
         mean_best_case: The mean if every failed model were as good as the best counted one.
         mean_worst_case: The mean if every failed model had chance error.
-        share_failed: Largest change of the EDF's height that failed models could cause.
     """
 
     n: int
@@ -45,7 +44,6 @@ class Accounting:
     mean: float
     mean_best_case: float
     mean_worst_case: float
-    share_failed: float
 
     @property
     def finished(self) -> bool:
@@ -94,5 +92,4 @@ def account(results: PopulationResults) -> Accounting:
         mean=mean,
         mean_best_case=(mean * len(errors) + best * failed) / total if total else np.nan,
         mean_worst_case=(mean * len(errors) + worst * failed) / total if total else np.nan,
-        share_failed=failed / total if total else 0.0,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.errors import InputError, counted
+from designspace.errors import InputError
 from designspace.stats.arrays import BoolArray, FloatArray
 from designspace.stats.intervals import Estimate
 
@@ -103,7 +103,7 @@ def mcnemar(first: BoolArray, second: BoolArray) -> McNemar:
 
 
 def compare_on_images(
-    first: Mapping[int, BoolArray], second: Mapping[int, BoolArray], level: float = 0.95
+    first: ImageErrors, second: ImageErrors, level: float = 0.95
 ) -> ImageComparison:
     """Compare the mean errors of two populations over the chance of both models and images.
 
@@ -111,25 +111,13 @@ def compare_on_images(
     redrawn for both populations at once, models within each.
 
     Args:
-        first: Correct images of each model of the first population, as `read_correct` returns them.
-        second: The same of the second, on the same images.
+        first: Errors of the first population's models, at least two.
+        second: Those of the second, on the same images.
         level: Level of the interval.
 
     Raises:
-        InputError: A population has fewer than two models, or the images differ in number.
+        InputError: The images differ in number.
     """
-    for name, one in (("first", first), ("second", second)):
-        if len(one) < 2:
-            raise InputError(
-                f"{name} has {counted(len(one), 'model')} with results of single images", name
-            )
-    return compare_image_errors(ImageErrors(first), ImageErrors(second), level)
-
-
-def compare_image_errors(
-    first: ImageErrors, second: ImageErrors, level: float = 0.95
-) -> ImageComparison:
-    """Compare two populations of at least two models each; see `compare_on_images`."""
     a, b = first.wrong, second.wrong
     if a.shape[1] != b.shape[1]:
         raise InputError(f"first and second have {a.shape[1]} and {b.shape[1]} images")

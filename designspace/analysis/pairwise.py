@@ -8,7 +8,7 @@ from typing import Literal
 from designspace.analysis.compare_images import (
     ImageComparison,
     ImageErrors,
-    compare_image_errors,
+    compare_on_images,
 )
 from designspace.analysis.equal_cost import (
     ControlledDifference,
@@ -198,7 +198,7 @@ def _on_images(
     one, two = first.provenance, second.provenance
     if not one.content or (one.content, one.splits) != (two.content, two.splits):
         return None
-    return compare_image_errors(images[first.name], images[second.name])
+    return compare_on_images(images[first.name], images[second.name])
 
 
 def _sd(pair: tuple[FloatArray, FloatArray]) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from designspace.analysis.pairwise import signed
 from designspace.analysis.trade_off import PopulationTradeOff, TradeOff, TradeOffPair
 
 _MOST_PAIRS = 6
@@ -34,7 +35,7 @@ def middle(trade_off: TradeOff) -> int:
     return len(trade_off.populations[0].best.costs) // 2
 
 
-def best_text(trade_off: TradeOff, part: PopulationTradeOff, place: int) -> str:
+def best_text(part: PopulationTradeOff, place: int) -> str:
     """Return the best error within one limit of cost, with its band."""
     best = part.best
     if not np.isfinite(best.errors[place]):
@@ -51,7 +52,7 @@ def population_sentence(trade_off: TradeOff, part: PopulationTradeOff) -> str:
     within = trade_off.format(float(part.best.costs[place]))
     return (
         f"{part.name}: {len(part.rows)} of {part.n} models on the front; "
-        f"{best_text(trade_off, part, place)} within {within}"
+        f"{best_text(part, place)} within {within}"
     )
 
 
@@ -60,8 +61,8 @@ def pair_sentence(trade_off: TradeOff, pair: TradeOffPair) -> str:
     value = pair.hypervolume
     size = f"{abs(value.value):.2f} points (95 % interval {_ends(pair)}, {_p(pair.p)})"
     if pair.better is None:
-        head = f"{pair.second} against {pair.first}: undecided, {_signed(value.value)} points of "
-        text = f"{head}hypervolume (95 % interval {_signed(value.low)} to {_signed(value.high)})"
+        head = f"{pair.second} against {pair.first}: undecided, {signed(value.value)} points of "
+        text = f"{head}hypervolume (95 % interval {signed(value.low)} to {signed(value.high)})"
     else:
         worse = pair.first if pair.better == pair.second else pair.second
         text = f"{pair.better} has more hypervolume than {worse}, by {size}"
@@ -96,7 +97,3 @@ def _ends(pair: TradeOffPair) -> str:
 
 def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

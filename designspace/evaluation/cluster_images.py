@@ -15,7 +15,7 @@ from PIL import Image
 from designspace.errors import InputError, counted
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification, ImageFeatures
-from designspace.evaluation.options import EvaluationObserver, EvaluationOptions
+from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, SilentObserver
 from designspace.evaluation.scores import Task
 from designspace.io.atomic_write import make_folder, write_text
 
@@ -85,14 +85,10 @@ def cluster_images(
     options = EvaluationOptions(
         Task.FEATURES, data, device=device, threads=threads, download=download, cache=home
     )
-    images = Classification(backbone, options, observer or _Silent())
+    images = Classification(backbone, options, observer or SilentObserver())
     features = images.features()
     make_folder(out)
     return _write(out, features, images.pictures())
-
-
-class _Silent(EvaluationObserver):
-    """Ignores progress."""
 
 
 def _write(out: Path, features: ImageFeatures, pictures: NDArray[np.uint8]) -> Clusters:

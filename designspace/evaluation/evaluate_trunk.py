@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from designspace.arch import Model
 from designspace.errors import InputError, MissingLabels, counted
 from designspace.evaluation.backbone import Backbone, load_backbone
-from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, parse_labels
+from designspace.evaluation.options import (
+    EvaluationObserver,
+    EvaluationOptions,
+    SilentObserver,
+    parse_labels,
+)
 from designspace.evaluation.scores import Score, Task, parse_task
 
 if TYPE_CHECKING:
@@ -78,10 +83,6 @@ class EvaluationResult:
         return "\n".join([header, *(f"  {score}" for score in self.scores)])
 
 
-class _Silent(EvaluationObserver):
-    """Ignores progress."""
-
-
 def evaluate_trunk(
     checkpoint: Path | str,
     task: str | None = None,
@@ -126,7 +127,7 @@ def evaluate_trunk(
     Raises:
         InputError: An option is invalid, or doesn't fit the checkpoint, data or machine.
     """
-    checkpoint, observer = Path(checkpoint), observer or _Silent()
+    checkpoint, observer = Path(checkpoint), observer or SilentObserver()
     kind = parse_task(task or Task.KNN)
     fractions = parse_labels(labels)
     backbone = load_backbone(checkpoint, model, side)

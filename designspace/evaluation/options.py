@@ -44,6 +44,10 @@ class EvaluationObserver(Protocol):
         return
 
 
+class SilentObserver(EvaluationObserver):
+    """Ignores progress."""
+
+
 @dataclass(frozen=True)
 class EvaluationOptions:
     """Options of an evaluation.

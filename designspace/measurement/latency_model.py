@@ -33,11 +33,6 @@ class LatencyModel:
     error: float
     single_errors: Mapping[str, float]
 
-    @property
-    def best_cost(self) -> str:
-        """The cost that explains time best alone."""
-        return min(self.single_errors, key=lambda name: self.single_errors[name])
-
     def predict(self, costs: Mapping[str, FloatArray]) -> FloatArray:
         """Return the prediction for models with costs (n,) under the names of `rates`."""
         parts = [rate * np.asarray(costs[name], np.float64) for name, rate in self.rates.items()]

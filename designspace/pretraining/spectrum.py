@@ -5,7 +5,6 @@ are computed in float64 from eigenvalues of the smaller Gram matrix.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,25 +19,6 @@ _FIRST, _LAST = 11, 100
 _FEW = 30
 # Eigenvalues below this fraction of the largest are rounding.
 _ZERO = 1e-12
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """What the spectrum of features says.
-
-    Attributes:
-        rankme: Effective rank of the trunk's features, from 1 to `limit`.
-        alpha: Exponent of the decay of the covariance's eigenvalues: about 1 is good, far above is
-            collapse onto few directions, far below is noise; None with fewer than 3 eigenvalues.
-        lidar: Effective rank of what tells images apart beyond the augmentation, in the
-            embeddings; None if it wasn't measured.
-        limit: Largest possible rank, min(n, d).
-    """
-
-    rankme: float
-    alpha: float | None
-    lidar: float | None
-    limit: int
 
 
 def rankme(features: Tensor) -> float:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from designspace.analysis.findings import Findings
-from designspace.report.verdict_cards import difference, signed, verdict
+from designspace.analysis.pairwise import signed
+from designspace.report.verdict_cards import difference, verdict
 
 _MARKS = {"better": "✓", "worse": "✗", "equivalent": "=", "undecided": "?"}
 # The verdict on the first of a pair, by that on the second.

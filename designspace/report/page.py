@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from designspace.analysis.findings import Findings, error_range
 from designspace.analysis.narrative import narrate
+from designspace.analysis.pairwise import signed
 from designspace.arch import format_quantity
 from designspace.io.serialization import significant
 from designspace.report.comparison_matrix import comparison_matrix
@@ -18,7 +19,7 @@ from designspace.report.figure_files import Rendered
 from designspace.report.model_table import model_table, rows_shown
 from designspace.report.palette import MOST_BANDS, css
 from designspace.report.trade_off_rows import TradeOffRows
-from designspace.report.verdict_cards import points, signed, verdict, verdict_cards
+from designspace.report.verdict_cards import points, verdict, verdict_cards
 
 
 def page(

@@ -26,11 +26,10 @@ from designspace.report import drawings as draw
 from designspace.report.figure_files import FORMATS, drawing_settings, saved
 from designspace.report.palette import LEGEND_INSIDE, MOST_BANDS, Style, line_style
 from designspace.report.trade_off_figures import draw_trade_off, scale_axes
-from designspace.stats.arrays import Numbers, as_float_array
+from designspace.stats.arrays import Numbers
 from designspace.stats.best_of_k import BestOfK, best_of_k
 from designspace.stats.edf import Band, Edf, edf
 from designspace.stats.edf_bands import equal_levels_band
-from designspace.stats.range_of_best import bootstrap
 
 Population = PopulationFindings | Numbers
 Populations = Findings | Population | Mapping[str, Population | Source] | Source | Sequence[Source]
@@ -115,111 +114,6 @@ def plot_best_of_k(
         for one, options in zip(populations.values(), styles, strict=True):
             draw.draw_best_of_k(axes, _best_of_k_of(one), band=bands, **options)
         _legend(axes, "upper right", fresh=ax is None)
-    return axes
-
-
-def plot_bootstrap(
-    data: PopulationFindings | Numbers,
-    by: str | Numbers,
-    ax: Axes | None = None,
-    *,
-    label: str | None = None,
-    color: str | None = None,
-    style: Style = "screen",
-) -> Axes:
-    """Plot error against one parameter, with the range of the best models' values.
-
-    Args:
-        data: A population of findings, or errors in percent (n,).
-        by: The parameter's name, or its values (n,).
-        ax: Axes to draw on; a new figure by default.
-        label: Title; by default the parameter's name.
-        color: Color of the range of the best.
-        style: "screen", "paper" or "paper-wide".
-
-    Raises:
-        InputError: The population has no such parameter.
-    """
-    name = by if isinstance(by, str) else label or ""
-    trend = None
-    if isinstance(data, PopulationFindings) and isinstance(by, str):
-        columns = data.results.counted_parameters()
-        if by not in columns:
-            raise InputError(
-                f"by is {by!r}; the parameters of {data.name} are {', '.join(columns)}",
-                argument="by",
-            )
-        values, errors, interval = columns[by], data.results.counted_errors, data.bootstrap[by]
-        trend = next((trend for trend in data.trends if trend.name == by), None)
-    elif isinstance(data, PopulationFindings) or isinstance(by, str):
-        raise InputError("by must be a name with findings, and values with errors", argument="by")
-    else:
-        values, errors = as_float_array(by, "by"), as_float_array(data, "data")
-        interval = bootstrap(values, errors)
-    with _axes(ax, style) as (axes, _):
-        chosen = color or line_style(0)["color"]
-        draw.draw_bootstrap(axes, values, errors, interval, name=name, trend=trend, color=chosen)
-        axes.set(title=label or name, ylabel="error (%)")
-    return axes
-
-
-def plot_widths(
-    data: PopulationFindings,
-    ax: Axes | None = None,
-    *,
-    color: str | None = None,
-    label: str | None = None,
-    style: Style = "screen",
-) -> Axes:
-    """Plot the block widths of a population's best models, with the line that fits them best."""
-    if data.widths is None or data.results.bodies is None:
-        raise InputError(f"data: the block widths of {data.name} are unknown", argument="data")
-    bodies, widths = data.results.bodies, data.widths
-    networks = [bodies.block_widths(int(row)).astype(float) for row in widths.best_rows]
-    options = _titled(data, label, color)
-    with _axes(ax, style) as (axes, _):
-        draw.draw_widths(axes, networks, widths.trend, **options)
-    return axes
-
-
-def plot_fit_errors(
-    data: PopulationFindings,
-    ax: Axes | None = None,
-    *,
-    top: float | None = None,
-    label: str | None = None,
-    color: str | None = None,
-    style: Style = "screen",
-) -> Axes:
-    """Plot each model's distance from quantized linear widths (e_fit) against its rank by error.
-
-    `top` is the end of the vertical axis, to compare populations on one scale.
-    """
-    if data.widths is None:
-        raise InputError(f"data: the block widths of {data.name} are unknown", argument="data")
-    options = _titled(data, label, color)
-    with _axes(ax, style) as (axes, _):
-        draw.draw_fit_errors(axes, data.widths.ranks, data.widths.fits.error, top=top, **options)
-    return axes
-
-
-def plot_importance(
-    data: PopulationFindings,
-    ax: Axes | None = None,
-    *,
-    most: int = 8,
-    label: str | None = None,
-    color: str | None = None,
-    style: Style = "screen",
-) -> Axes:
-    """Plot the share of the error's variation that each of the `most` important parameters explains
-    on its own, and below it that of size and shape alone.
-    """
-    options = _titled(data, label, color)
-    with _axes(ax, style) as (axes, _):
-        shares = [(trend.name, trend.importance) for trend in data.trends[:most]]
-        controls = [(one.control, one.importance) for one in data.controls]
-        draw.draw_importance(axes, shares, controls, **options)
     return axes
 
 
@@ -403,10 +297,6 @@ def _styles(
     if wrong:
         raise InputError(f"color is {wrong[0]!r}; give a name such as crimson, or #c33c0a", "color")
     return styles
-
-
-def _titled(data: PopulationFindings, label: str | None, color: str | None) -> dict[str, Any]:
-    return {"title": label or data.name, "color": color or line_style(0)["color"]}
 
 
 def _legend(ax: Axes, corner: Literal["lower right", "upper right"], fresh: bool) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 from designspace.analysis.findings import Findings, PopulationFindings
-from designspace.analysis.pairwise import PairComparison
+from designspace.analysis.pairwise import PairComparison, signed
 from designspace.analysis.trade_off import TradeOff
 from designspace.analysis.trade_off_text import best_text, middle, pair_sentence, searches
 from designspace.arch import format_quantity
@@ -44,11 +44,6 @@ def verdict_cards(findings: Findings) -> tuple[Card, ...]:
     if len(cards) + len(rest) < _MAX_CARDS:
         cards += _step(best, findings)
     return (*cards, *trade_offs, *rest)
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """Format a difference with its sign, a true minus: −1.15, +0.30."""
-    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def difference(pair: PairComparison) -> str:
@@ -202,7 +197,7 @@ def _trade_off(trade_off: TradeOff) -> Card:
     if not trade_off.pairs:
         part = trade_off.populations[0]
         within = f"{trade_off.cost} {trade_off.format(float(part.best.costs[place]))}"
-        error = best_text(trade_off, part, place)
+        error = best_text(part, place)
         title = f"Within {within}: {error}"
         shown = f"{len(part.rows)} of {part.n} models are on the front of the sample."
         return Card(title, f"Half of all searches reach it, {k} (95 % band). {shown}")

@@ -127,15 +127,6 @@ def edf(errors: Numbers, weights: Numbers | None = None) -> Edf:
     return Edf.from_errors(values, mass)
 
 
-def dkw_band(function: Edf, level: float = 0.95) -> Band:
-    """Return the Dvoretzky-Kiefer-Wolfowitz band with Massart's constant (1990).
-
-    Half width sqrt(ln(2 / alpha) / (2 n)): 0.061 at n = 500, 0.136 at n = 100. For unweighted EDFs.
-    """
-    half = math.sqrt(math.log(2 / (1 - check_probability(level))) / (2 * function.n))
-    return _band(function, half, level, "DKW-Massart")
-
-
 def normalized_weights(complexity: FloatArray, bins: int, low: float, high: float) -> FloatArray:
     """Weigh models so that complexity is uniform (NDS §3.3).
 

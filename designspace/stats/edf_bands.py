@@ -1,6 +1,6 @@
 """Simultaneous bands with equal local levels: around an EDF, and around the difference of two.
 
-A band of constant width (`edf.dkw_band`) is far too wide near 0 and 1, where the best models are.
+A band of constant width (DKW) is far too wide near 0 and 1, where the best models are.
 Here every order statistic has the same probability of leaving the band. With F continuous, F of the
 i-th lowest of n errors is beta(i, n + 1 - i), so the edges are beta quantiles at one local level,
 chosen so that all order statistics stay inside with probability `level` (Aldor-Noiman et al. 2013,

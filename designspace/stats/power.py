@@ -58,17 +58,6 @@ def models_for_difference(
     )
 
 
-def models_for_equivalence(
-    margin: float, sd: tuple[float, float], power: float = 0.8, alpha: float = 0.05
-) -> int:
-    """Return how many models of each show equivalence within a margin when the means are equal.
-
-    Raises:
-        InputError: The margin is not above 0, or more than ten million models would be needed.
-    """
-    return _sample_size(lambda n: equivalence_power(margin, sd, n, alpha), margin, power)
-
-
 def detectable_difference(
     sd: tuple[float, float], n: int, power: float = 0.8, alpha: float = 0.05
 ) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from designspace.analysis.compare_images import compare_on_images, mcnemar
+from designspace.analysis.compare_images import ImageErrors, compare_on_images, mcnemar
 from designspace.errors import InputError
 from designspace.runs import Trial, TrialState
 from designspace.runs.image_results import CORRECT_FILE, append_correct, read_correct
@@ -55,7 +55,7 @@ def coverage(repeats, images=200):
             skill = rng.normal(0, 0.02, (12, 1))
             chance = np.clip(0.5 + shift + skill, 0, 1)
             populations.append(dict(enumerate(rng.random((12, images)) < chance)))
-        found = compare_on_images(*populations)
+        found = compare_on_images(*map(ImageErrors, populations))
         covered.append(found.difference.low <= -2 <= found.difference.high)
         half = 2 * found.model_std
         by_models.append(abs(found.difference.value + 2) <= half)
@@ -73,7 +73,7 @@ def test_the_variance_of_the_split_is_that_of_images():
     rng = np.random.default_rng(2)
     first = {k: rng.random(400) < 0.5 for k in range(30)}
     second = {k: rng.random(400) < 0.6 for k in range(30)}
-    found = compare_on_images(first, second)
+    found = compare_on_images(ImageErrors(first), ImageErrors(second))
     assert found.images == 400
     assert found.difference.high < 0
     assert found.image_std == pytest.approx(100 * np.sqrt(0.49 / 30 / 400), rel=0.2)

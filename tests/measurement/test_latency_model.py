@@ -25,7 +25,6 @@ def test_planted_rates_come_back():
     assert model.rates["depth"] == pytest.approx(1e-4, rel=1e-6)
     assert model.rates["params"] == pytest.approx(0, abs=1e-15)
     assert model.error < 1e-6
-    assert model.best_cost == "acts"
     assert model.predict(COSTS) == pytest.approx(TIMES)
     assert "acts alone" in str(model)
 

@@ -237,6 +237,5 @@ def test_many_models_of_a_run_get_a_latency_model(tmp_path, monkeypatch):
     monkeypatch.setattr(measure_models, "time_interleaved", time_interleaved)
     result = ds.measure(run, **CPU)
     model = result.latency_model()
-    assert model.best_cost == "acts"
     assert model.error < 0.01
     assert "acts alone" in result.lines()[-1]

@@ -328,25 +328,17 @@ def test_every_plot_takes_findings_and_writes_papers_with_embedded_fonts(tmp_pat
     from designspace.report import plot
 
     findings = findings_of(run(tmp_path / "a", n=24), run(tmp_path / "b", n=24, shift=1))
-    first = findings.populations[0]
     axes = [
         plot.plot_edf(findings, style="paper"),
         plot.plot_best_of_k(findings, style="paper-wide"),
-        plot.plot_bootstrap(first, "d1", style="paper"),
-        plot.plot_bootstrap(first.results.counted_errors, np.arange(24.0)),
-        plot.plot_widths(first),
-        plot.plot_fit_errors(first),
-        plot.plot_importance(first, label="mine"),
         plot.plot_differences(findings, label=["mine"], color="red"),
     ]
     widths = [ax.figure.get_size_inches()[0] for ax in axes]
-    assert widths[:3] == [3.35, 6.9, 3.35]
+    assert widths[:2] == [3.35, 6.9]
     content = plot.save_figure(axes[0].figure, tmp_path / "edf.pdf").read_bytes()
     assert b"/FontFile2" in content
     assert b"/Type3" not in content
     pyplot.close("all")
-    with pytest.raises(InputError, match="by is 'nonsense'; the parameters of a are d1"):
-        plot.plot_bootstrap(first, "nonsense")
     with pytest.raises(InputError, match=r"edf.bmp: a figure's file ends with .svg, .png, .pdf"):
         plot.save_figure(axes[0].figure, tmp_path / "edf.bmp")
 
@@ -477,12 +469,13 @@ def test_a_thinned_curve_is_nowhere_off_by_more_than_can_be_seen():
     from matplotlib.figure import Figure
 
     from designspace.report.drawings import draw_edf
-    from designspace.stats.edf import dkw_band, edf
+    from designspace.stats.edf import edf
+    from designspace.stats.edf_bands import equal_levels_band
 
     errors = np.random.default_rng(0).normal(50, 5, 30_000).round(3)
     function = edf(errors)
     ax = Figure().add_subplot()
-    draw_edf(ax, function, dkw_band(function), color="k")
+    draw_edf(ax, function, equal_levels_band(function), color="k")
     x, y = ax.lines[0].get_data()
     assert len(x) < 4100
     at = np.random.default_rng(1).uniform(20, 80, 2000)
