@@ -47,7 +47,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from designspace.analysis.importers import import_results
     from designspace.analysis.quantized_linear_fit import fit_quantized_linear
     from designspace.api.findings import Findings, analyze, rank_agreement, refine
     from designspace.api.measuring import Measurements, measure
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from designspace.arch.blocks import Block, BlockAxis, load_plugin, register_block
     from designspace.errors import InputError
     from designspace.export.export_best import export_best, export_pareto
+    from designspace.importing.import_results import import_results
     from designspace.report.plot import plot_best_of_k, plot_edf, save_figure
     from designspace.stats.comparison import compare
     from designspace.stats.edf import edf
@@ -146,7 +146,7 @@ _MODULES = {
     "export_pareto": "export.export_best",
     "fit_quantized_linear": "analysis.quantized_linear_fit",
     "gather": "api.run",
-    "import_results": "analysis.importers",
+    "import_results": "importing.import_results",
     "list_spaces": "api.spaces",
     "load_model": "api.model",
     "load_plugin": "arch.blocks",

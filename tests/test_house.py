@@ -24,6 +24,7 @@ PACKAGES = {
     "measurement": {"io", "arch", "space", "runs", "networks", "training", "stats"},
     "stats": set(),
     "analysis": {"io", "arch", "space", "runs", "stats"},
+    "importing": {"io", "arch", "space", "runs", "stats", "analysis"},
     "refinement": {"io", "arch", "space", "runs", "stats", "analysis"},
     "derivation": {"io", "arch", "space", "runs", "stats", "analysis"},
     "export": {"io", "arch", "runs", "networks", "derivation", "analysis", "stats"},

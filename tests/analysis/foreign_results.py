@@ -2,8 +2,8 @@
 
 import json
 
-from designspace.analysis.importers import import_results
 from designspace.analysis.load_results import load_results
+from designspace.importing.import_results import import_results
 
 
 def pycls_job(i, epochs=3, done=3, kind="regnet", **changes):

@@ -9,12 +9,12 @@ import pytest
 from foreign_results import imported, nds_job, pycls_job, written
 
 from designspace.analysis.findings import analyze
-from designspace.analysis.importers import import_results
 from designspace.analysis.load_results import load_populations, load_results
 from designspace.analysis.narrative import narrate
 from designspace.analysis.read_findings import read_findings
 from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.errors import InputError
+from designspace.importing.import_results import import_results
 from designspace.refinement.refine import refine
 
 

@@ -266,7 +266,7 @@ def test_a_message_is_one_line_whatever_is_in_the_file(verb, refused, tmp_path):
 @given(value=VALUES)
 def test_any_value_in_a_table_of_others(value, tmp_path_factory):
     """What `import` reads: JSON of any shape, and text that is none."""
-    from designspace.analysis.importers import import_results
+    from designspace.importing.import_results import import_results
 
     folder = tmp_path_factory.mktemp("any")
     path = folder / "sweep.json"
@@ -288,7 +288,7 @@ CELLS = st.one_of(
 def test_any_text_as_a_table(rows, mark, tmp_path_factory):
     """What `import` reads, and what it wrote and somebody edited."""
     from designspace.analysis.imported_folder import read_imported
-    from designspace.analysis.importers import import_results
+    from designspace.importing.import_results import import_results
 
     folder = tmp_path_factory.mktemp("any")
     text = "\n".join(mark.join(row) for row in rows)

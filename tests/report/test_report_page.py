@@ -446,8 +446,8 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
     from designspace.analysis.findings import analyze
-    from designspace.analysis.importers import import_results
     from designspace.analysis.load_results import load_populations
+    from designspace.importing.import_results import import_results
     from designspace.report.write_report import write_report
 
     rng = np.random.default_rng(0)

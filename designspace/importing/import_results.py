@@ -15,14 +15,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.analysis.import_columns import assign_columns
-from designspace.analysis.import_sweeps import format_of, parse_sweep
-from designspace.analysis.import_table import (
-    ParsedFile,
-    parse_records,
-    parse_table,
-    read_any_text,
-)
 from designspace.analysis.imported_folder import (
     IMPORT_FILE,
     ImportedResults,
@@ -35,6 +27,14 @@ from designspace.analysis.population_results import MISSING, STATES
 from designspace.arch import Skeleton
 from designspace.arch.cost import cost
 from designspace.errors import InputError, check_types, counted, nearest, shortened
+from designspace.importing.column_roles import assign_columns
+from designspace.importing.sweep_files import format_of, parse_sweep
+from designspace.importing.table_files import (
+    ParsedFile,
+    parse_records,
+    parse_table,
+    read_any_text,
+)
 from designspace.io.serialization import readable
 from designspace.runs import TrialState
 from designspace.space import load_space

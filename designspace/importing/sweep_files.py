@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from designspace.analysis.import_table import ParsedFile
 from designspace.analysis.imported_folder import COSTS, listed
 from designspace.errors import InputError, shortened
+from designspace.importing.table_files import ParsedFile
 from designspace.runs import TrialState
 
 _REGNET_KEYS = {"d": "DEPTH", "w_0": "W0", "w_a": "WA", "w_m": "WM", "g": "GROUP_W"}

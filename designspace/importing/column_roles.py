@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from designspace.analysis.import_table import normalized
 from designspace.analysis.imported_folder import COSTS, listed, usable_name
 from designspace.errors import InputError, nearest
+from designspace.importing.table_files import normalized
 from designspace.stats.arrays import FloatArray
 
 _COST_WORDS = {

@@ -1,0 +1,1 @@
+"""Results that were measured elsewhere, read into a folder that can be analyzed."""
