@@ -93,10 +93,10 @@ def study(tmp_path_factory):
 
     import numpy as np
 
+    from designspace.analysis.csv_tables import to_csv
     from designspace.analysis.findings import analyze
     from designspace.analysis.load_results import load_populations
     from designspace.analysis.summary import summarize
-    from designspace.analysis.tables import to_csv
     from designspace.runs import Run, Trial, TrialState
     from designspace.space import Budget, load_space, sample, sample_record
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.analysis.pairwise import PERMUTATIONS
+from designspace.analysis.compare_pairs import PERMUTATIONS
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError, counted
 from designspace.stats.arrays import FloatArray

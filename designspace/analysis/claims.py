@@ -44,7 +44,7 @@ from designspace.analysis.claim_tests import (
     parameter_trend,
     unpaired,
 )
-from designspace.analysis.pairwise import ClaimVerdict
+from designspace.analysis.compare_pairs import ClaimVerdict
 from designspace.analysis.population_results import MISSING, PopulationResults
 from designspace.errors import InputError, nearest
 from designspace.io.validation import validate

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from designspace.analysis.accounting import Accounting, account
 from designspace.analysis.claims import Claims, ClaimsFile, judge_claims
+from designspace.analysis.compare_pairs import DEFAULT_MARGIN, PairComparison, compare_pairs
 from designspace.analysis.equal_cost import (
     ControlImportance,
     control_importances,
@@ -22,7 +22,7 @@ from designspace.analysis.importance import (
     parameter_trends,
 )
 from designspace.analysis.normalized_edf import NormalizedEdfs, normalized_edfs
-from designspace.analysis.pairwise import DEFAULT_MARGIN, PairComparison, compare_pairs
+from designspace.analysis.pool_seeds import Seeds, pool_seeds
 from designspace.analysis.population_results import PopulationResults
 from designspace.analysis.quantized_linear_fit import (
     LinearFits,
@@ -30,9 +30,9 @@ from designspace.analysis.quantized_linear_fit import (
     fit_quantized_linear,
     width_trend,
 )
-from designspace.analysis.seeds import Seeds, pool_seeds
 from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
 from designspace.analysis.trade_off import TradeOff, trade_offs
+from designspace.analysis.trial_accounting import Accounting, account
 from designspace.errors import counted
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from designspace.analysis.accounting import counted_models
 from designspace.analysis.network_columns import is_network_column, read_networks
 from designspace.analysis.population_results import STATES, PopulationResults, Provenance
+from designspace.analysis.trial_accounting import counted_models
 from designspace.arch import Skeleton
 from designspace.errors import InputError, nearest
 from designspace.io.atomic_write import make_folder, write_text

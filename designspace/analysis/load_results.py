@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from designspace.analysis.accounting import counted_models
 from designspace.analysis.imported_folder import IMPORT_FILE, read_imported
 from designspace.analysis.population_results import MISSING, STATES, PopulationResults, Provenance
+from designspace.analysis.trial_accounting import counted_models
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.io.serialization import readable

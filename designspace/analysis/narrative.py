@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from designspace.analysis.compare_pairs import PairComparison, interval_text, signed
 from designspace.analysis.findings import Findings, PopulationFindings
-from designspace.analysis.pairwise import PairComparison, interval_text, signed
 from designspace.analysis.population_results import PopulationResults
 from designspace.arch import format_quantity
 from designspace.errors import counted

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from designspace.analysis.pairwise import ClaimVerdict, Verdict
+from designspace.analysis.compare_pairs import ClaimVerdict, Verdict
 from designspace.analysis.rank_agreement import Repeatability
 from designspace.io.serialization import significant
 

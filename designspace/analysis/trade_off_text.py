@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from designspace.analysis.pairwise import signed
+from designspace.analysis.compare_pairs import signed
 from designspace.analysis.trade_off import PopulationTradeOff, TradeOff, TradeOffPair
 
 _MOST_PAIRS = 6

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from designspace.measurement.latency_model import LatencyModel
-    from designspace.measurement.options import MeasureOptions
+    from designspace.measurement.measure_options import MeasureOptions
     from designspace.measurement.sample_measured import MeasuredSample
 
 
@@ -159,7 +159,7 @@ def measure(
         >>> len(result), (run.to_frame()["latency"] > 0).all().item()
         (2, True)
     """
-    from designspace.measurement.options import MeasureOptions, parse_batches
+    from designspace.measurement.measure_options import MeasureOptions, parse_batches
 
     one = isinstance(models, str | Path | arch.Model | runs.Run)
     listed: list[Any] = [models] if one else list(models)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from designspace.derivation.scale_model import Derivation
     from designspace.export.export_model import Exported
-    from designspace.measurement.options import MeasureOptions
+    from designspace.measurement.measure_options import MeasureOptions
     from designspace.runs.measurements import Measurement
 
 # Where a family without a source begins to look for a latency.
@@ -293,7 +293,7 @@ def derive(
     both = next((key for key, value in targets.items() if value is not None), None)
     if both is not None:
         raise InputError(f"{both} is {targets[both]!r} beside a latency; give one target", both)
-    from designspace.measurement.options import MeasureOptions
+    from designspace.measurement.measure_options import MeasureOptions
 
     options = MeasureOptions(on, threads, batch, precision, mode, False, time_limit, memory=False)  # type: ignore[arg-type]
     text = latency if isinstance(latency, str) else f"{latency}s"

@@ -248,7 +248,7 @@ def sample(
     record = None
     if measured:
         from designspace.api.measuring import sample_within
-        from designspace.measurement.options import MeasureOptions
+        from designspace.measurement.measure_options import MeasureOptions
 
         options = MeasureOptions(on, threads, batch, precision, mode, False, time_limit)  # type: ignore[arg-type]
         options = replace(options, memory=memory is not None)
@@ -269,7 +269,7 @@ def sample(
             ) from None
     models = result.population
     if resolved.block != BOTTLENECK:
-        from designspace.networks.measure import check_cost
+        from designspace.networks.count_cost import check_cost
 
         check_cost(models)
     population = Population(

@@ -9,7 +9,7 @@ from designspace import arch, runs
 from designspace.api.model import load_model
 from designspace.errors import Diverged, InputError, check_types, shortened
 from designspace.runs.folder_kind import check_weights_path
-from designspace.runs.options import check_device, check_seed, check_threads, parse_source
+from designspace.runs.training_options import check_device, check_seed, check_threads, parse_source
 
 if TYPE_CHECKING:
     from designspace.evaluation.cluster_images import Clusters

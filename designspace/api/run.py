@@ -394,7 +394,7 @@ def _train_options(
     **others: Any,
 ) -> "TrainOptions":
     """Check the options of one run; torch is not imported before they have passed."""
-    from designspace.runs.options import check_training_options, chosen_models
+    from designspace.runs.training_options import check_training_options, chosen_models
 
     before = folder.execution()
     device = device or before.device
@@ -463,7 +463,7 @@ def _workers(
     backend: str, scheduler: str | None, cluster: str | None, options: tuple[str, ...]
 ) -> "Callable[[TrainOptions, int], Workers]":
     """Return the function that starts the workers of a backend."""
-    from designspace.runs.options import check_cluster
+    from designspace.runs.training_options import check_cluster
 
     if backend not in ("loky", "dask"):
         raise InputError(f"backend is {backend!r}; {nearest(backend, ['loky', 'dask'])}", "backend")

@@ -136,7 +136,7 @@ def _cost_of(block: Block, bodies: BodyBatch, skeleton: Skeleton) -> Cost:
 @lru_cache(maxsize=100_000)
 def _measured(block: Block, body: Body, skeleton: Skeleton) -> tuple[int, int, int]:
     """Count a built network; loading torch waits until a block without a cost needs it."""
-    measure = resolve_name("designspace.networks.measure:measured_cost")
+    measure = resolve_name("designspace.networks.count_cost:measured_cost")
     try:
         counts: tuple[int, int, int] = measure(block, body, skeleton)
     except (Exception, SystemExit) as error:  # another's code may fail in any way

@@ -20,14 +20,14 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
 
+from designspace.data.datasets import Items
 from designspace.data.decode import Geometry, decode_bytes, decode_file, make_record
 from designspace.data.encoded_images import name_some
-from designspace.data.sources import Items
 from designspace.data.splits import Split
 from designspace.errors import InputError, printable
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, write_text
-from designspace.io.lock import lock
+from designspace.io.file_lock import lock
 from designspace.io.process_pool import TerminatedWorkerError, exit_codes, unordered
 
 # Training images of more bytes are read in chunks. The order of the images depends on this number,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from designspace.data.sources import Items
+from designspace.data.datasets import Items
 from designspace.errors import printable
 from designspace.runs import Recipe
 

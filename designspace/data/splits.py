@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.data.sources import Items, Source
+from designspace.data.datasets import Items, Source
 from designspace.errors import InputError, MissingLabels, counted
-from designspace.runs.options import check_val
+from designspace.runs.training_options import check_val
 
 # Independent of the run's seed, so that errors of runs with other seeds are comparable.
 _SPLIT_SEED = 0

@@ -18,6 +18,11 @@ from designspace.data.cache import Cache
 from designspace.data.decode import geometries
 from designspace.data.prepare import prepare_images
 from designspace.evaluation.backbone import Backbone
+from designspace.evaluation.evaluation_options import (
+    DEFAULT_SHARES,
+    EvaluationObserver,
+    EvaluationOptions,
+)
 from designspace.evaluation.finetune import (
     FinetuneSchedule,
     finetune_schedule,
@@ -28,7 +33,6 @@ from designspace.evaluation.finetune import (
 )
 from designspace.evaluation.learning_rates import LearningRates, split_labels
 from designspace.evaluation.linear_probe import linear_accuracy
-from designspace.evaluation.options import DEFAULT_SHARES, EvaluationObserver, EvaluationOptions
 from designspace.evaluation.scores import ACCURACY, Score, ScoreBook, ScoreKey, ScoreKind, Task
 from designspace.io.atomic_write import write_text
 from designspace.pretraining.features import extract_features

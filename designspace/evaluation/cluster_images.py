@@ -15,7 +15,11 @@ from PIL import Image
 from designspace.errors import InputError, counted
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification, ImageFeatures
-from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, SilentObserver
+from designspace.evaluation.evaluation_options import (
+    EvaluationObserver,
+    EvaluationOptions,
+    SilentObserver,
+)
 from designspace.evaluation.scores import Task
 from designspace.io.atomic_write import make_folder, write_text
 

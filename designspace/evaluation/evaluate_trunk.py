@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from designspace.arch import Model
 from designspace.errors import InputError, MissingLabels, counted
 from designspace.evaluation.backbone import Backbone, load_backbone
-from designspace.evaluation.options import (
+from designspace.evaluation.evaluation_options import (
     EvaluationObserver,
     EvaluationOptions,
     SilentObserver,

@@ -18,7 +18,7 @@ from designspace.data.batches import open_arrays
 from designspace.data.decode import Geometry
 from designspace.data.prepare import prepare_images
 from designspace.evaluation.backbone import Backbone
-from designspace.evaluation.options import EvaluationObserver, EvaluationOptions
+from designspace.evaluation.evaluation_options import EvaluationObserver, EvaluationOptions
 from designspace.evaluation.scores import PERCENT, Score, ScoreBook, ScoreKey, ScoreKind, Task
 from designspace.pretraining.crop_loader import select_images
 from designspace.pretraining.features import extract_features

@@ -15,7 +15,7 @@ from designspace.errors import InputError, check_types
 from designspace.export.export_model import Exported, ExportOptions, write_targets
 from designspace.export.manifest import write_manifest
 from designspace.export.target import Target
-from designspace.export.targets import find_target
+from designspace.export.target_registry import find_target
 from designspace.io.atomic_write import make_folder
 from designspace.runs import Run
 from designspace.runs.run_list import check_run

@@ -15,7 +15,7 @@ from designspace.export.manifest import file_record, write_manifest
 from designspace.export.pycls_config import PYCLS
 from designspace.export.state_keys import STYLES
 from designspace.export.target import Target, differences
-from designspace.export.targets import MODEL_YAML, ONNX, TARGETS, TORCHSCRIPT, find_target
+from designspace.export.target_registry import MODEL_YAML, ONNX, TARGETS, TORCHSCRIPT, find_target
 from designspace.io.atomic_write import make_folder, write_text
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ def verify_structure(
         RuntimeError: They differ: a bug of ours.
     """
     from designspace.networks import build
-    from designspace.networks.measure import measure
+    from designspace.networks.count_cost import measure
 
     size = (model.skeleton.resolution, model.skeleton.channels)
     rebuilt, ours = measure(theirs, *size), measure(build(model, device="meta"), *size)

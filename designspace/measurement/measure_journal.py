@@ -5,7 +5,7 @@ from pathlib import Path
 
 from designspace.arch import Model
 from designspace.measurement.measure_models import Target, measure_models
-from designspace.measurement.options import MeasureOptions
+from designspace.measurement.measure_options import MeasureOptions
 from designspace.runs.measurements import Measurement, append_measurements, read_measurements
 
 # Receives how many models are measured, of how many, and the last measurement.

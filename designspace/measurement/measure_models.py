@@ -14,8 +14,8 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.measurement import peak_memory
 from designspace.measurement.machine_load import MachineLoad
-from designspace.measurement.options import MeasureOptions
-from designspace.measurement.step import Step, calibrate, inference_step, training_step
+from designspace.measurement.measure_options import MeasureOptions
+from designspace.measurement.timed_step import Step, calibrate, inference_step, training_step
 from designspace.measurement.timing import MAX_LOAD, Turn, time_interleaved
 from designspace.networks import build
 from designspace.runs.measurements import MeasuredSetting, Measurement

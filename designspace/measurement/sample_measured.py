@@ -18,7 +18,7 @@ from designspace.errors import InputError, counted
 from designspace.measurement.latency_model import COSTS, LEAST_MODELS, LatencyModel, fit_costs
 from designspace.measurement.measure_journal import Progress, measure_into
 from designspace.measurement.measure_models import GROUP, Target
-from designspace.measurement.options import MeasureOptions
+from designspace.measurement.measure_options import MeasureOptions
 from designspace.runs.measurements import MeasuredSetting, Measurement
 from designspace.space import Budget, Sample, SamplingStats, Space, sample_prefix
 from designspace.space.sampler import SearchObserver

@@ -7,7 +7,7 @@ from designspace.data.decode import Geometry
 from designspace.data.prepare import DecodingObserver, prepare_images, split_data
 from designspace.data.shards import ShardStream, index_shards
 from designspace.pretraining.recipe import SwavRecipe
-from designspace.runs.options import parse_source
+from designspace.runs.training_options import parse_source
 from designspace.training.devices import available_cores
 
 

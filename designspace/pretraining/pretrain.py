@@ -17,7 +17,7 @@ from designspace.data.encoded_images import name_some
 from designspace.data.shards import ShardStream
 from designspace.errors import Diverged, InputError, counted
 from designspace.io.atomic_write import make_folder
-from designspace.io.lock import lock
+from designspace.io.file_lock import lock
 from designspace.pretraining.crop_loader import crop_loader
 from designspace.pretraining.diagnostics import (
     non_finite_message,
@@ -35,7 +35,7 @@ from designspace.pretraining.recipe import SwavRecipe, load_recipe
 from designspace.pretraining.step_timer import StepTimer
 from designspace.pretraining.swav_network import check_depth
 from designspace.pretraining.swav_trainer import SwavTrainer
-from designspace.runs.options import absolute_source, check_seed, check_threads
+from designspace.runs.training_options import absolute_source, check_seed, check_threads
 from designspace.training.device_setup import prepare
 from designspace.training.devices import available_cores
 from designspace.training.metric_logger import LoggerLike

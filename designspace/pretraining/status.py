@@ -6,7 +6,7 @@ from typing import Any
 
 from designspace.data.encoded_images import name_some
 from designspace.errors import InputError, counted
-from designspace.io.lock import is_locked
+from designspace.io.file_lock import is_locked
 from designspace.pretraining.pretrain_run import PretrainRun
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from designspace.analysis.compare_pairs import signed
 from designspace.analysis.findings import Findings
-from designspace.analysis.pairwise import signed
 from designspace.report.verdict_cards import difference, verdict
 
 _MARKS = {"better": "✓", "worse": "✗", "equivalent": "=", "undecided": "?"}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 
 from designspace.errors import InputError
 from designspace.report.palette import Style, rc
-from designspace.report.svg import panels, shortened, to_text
+from designspace.report.svg_panels import panels, shortened, to_text
 
 FORMATS = ("svg", "png", "pdf")
 # Width in inches of one and of two columns of a paper.

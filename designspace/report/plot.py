@@ -22,7 +22,7 @@ from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.load_results import Source, load_populations
 from designspace.errors import InputError
 from designspace.io.atomic_write import write_bytes
-from designspace.report import drawings as draw
+from designspace.report import draw_on_axes as draw
 from designspace.report.figure_files import FORMATS, drawing_settings, saved
 from designspace.report.palette import LEGEND_INSIDE, MOST_BANDS, Style, line_style
 from designspace.report.trade_off_figures import draw_trade_off, scale_axes

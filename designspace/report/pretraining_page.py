@@ -14,7 +14,7 @@ from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.serialization import readable
 from designspace.io.text_files import check_links
 from designspace.report.figure_files import Rendered, render
-from designspace.report.page import environment, source, writable
+from designspace.report.findings_page import environment, source, writable
 from designspace.report.palette import css
 from designspace.report.pretraining_cards import group_title, pretraining_cards, source_name
 from designspace.report.pretraining_figures import (

@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 
+from designspace.analysis.compare_pairs import PairComparison
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits, error_range
 from designspace.analysis.normalized_edf import NormalizedEdfs
-from designspace.analysis.pairwise import PairComparison
 from designspace.analysis.trade_off import format_cost
 from designspace.arch import BodyBatch
 from designspace.errors import counted
-from designspace.report import drawings as draw
+from designspace.report import draw_on_axes as draw
 from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
 from designspace.report.trade_off_figures import trade_off_figures

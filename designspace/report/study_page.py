@@ -11,7 +11,7 @@ from designspace import __version__
 from designspace.analysis.findings import Findings
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.report.figure_files import render
-from designspace.report.page import environment, source, writable
+from designspace.report.findings_page import environment, source, writable
 from designspace.report.palette import MOST_BANDS, css
 from designspace.report.report_figures import edf_hero
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from designspace.analysis.compare_pairs import PairComparison, signed
 from designspace.analysis.findings import Findings, PopulationFindings
-from designspace.analysis.pairwise import PairComparison, signed
 from designspace.analysis.trade_off import TradeOff
 from designspace.analysis.trade_off_text import best_text, middle, pair_sentence, searches
 from designspace.arch import format_quantity

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from designspace import __version__
+from designspace.analysis.csv_tables import tables, to_csv
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.summary import SUMMARY_FILE, summarize, summary_schema
-from designspace.analysis.tables import tables, to_csv
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_bytes, write_text
 from designspace.io.text_files import check_links
 from designspace.report.figure_files import FORMATS, Rendered, check_formats, render
-from designspace.report.page import page
+from designspace.report.findings_page import page
 from designspace.report.report_figures import edf_hero, report_figures
 from designspace.report.trade_off_figures import TRADE_OFF, wide_and_narrow
 

@@ -12,8 +12,8 @@ from designspace.errors import InputError, check_types, counted
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
 from designspace.io.cached_reads import CachedReads
+from designspace.io.file_lock import is_locked, lock
 from designspace.io.fingerprint import seal, unseal
-from designspace.io.lock import is_locked, lock
 from designspace.io.text_files import check_links, check_regular_file
 from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.data_record import DataRecord, parse_data

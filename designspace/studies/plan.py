@@ -9,7 +9,7 @@ import numpy as np
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.runs import Run, TrialState
-from designspace.runs.options import chosen_models
+from designspace.runs.training_options import chosen_models
 from designspace.stats.power import difference_power, equivalence_power
 from designspace.studies.study_file import StudyFile, comparisons
 

@@ -32,7 +32,7 @@ from designspace.studies.study_file import (
     comparisons,
     load_study_file,
 )
-from designspace.studies.training import StudyTraining
+from designspace.studies.train_study import StudyTraining
 
 _PARTS = (None, "train", "report")
 

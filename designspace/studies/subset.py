@@ -4,7 +4,7 @@ import numpy as np
 
 from designspace.errors import InputError
 from designspace.runs import Run, TrialState
-from designspace.runs.options import chosen_models
+from designspace.runs.training_options import chosen_models
 from designspace.studies.study_file import Subset
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from designspace.errors import InputError
 from designspace.io.process_pool import interrupts_blocked
-from designspace.runs.options import check_cluster
+from designspace.runs.training_options import check_cluster
 from designspace.training.device_health import DEVICE_FAILURES, DeviceHealth
 from designspace.training.devices import physical_gpu
 from designspace.training.loky_workers import (

@@ -16,7 +16,7 @@ from pathlib import Path
 from joblib import cpu_count
 
 from designspace.errors import InputError
-from designspace.runs.options import check_device
+from designspace.runs.training_options import check_device
 
 # Small networks leave most of a GPU idle; a trial that runs out of memory is repeated alone.
 _TRIALS_PER_GPU, _COMPILED_PER_GPU = 16, 4

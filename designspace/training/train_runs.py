@@ -13,7 +13,7 @@ from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, remove_temporary_files
 from designspace.runs import DataRecord, Execution, Recipe, Run, Trial, TrialState
 from designspace.runs.image_results import MAX_IMAGES
-from designspace.runs.options import absolute_source, check_training_options
+from designspace.runs.training_options import absolute_source, check_training_options
 from designspace.space.recipe_axis import settings_of
 from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from designspace.analysis.claims import judge_claims, read_claims
+from designspace.analysis.csv_tables import tables, to_csv
 from designspace.analysis.findings import analyze
 from designspace.analysis.importance import (
     bins_of,
@@ -21,7 +22,6 @@ from designspace.analysis.normalized_edf import normalized_edfs
 from designspace.analysis.shared_constraints import shared_constraints
 from designspace.analysis.summary import summarize, summary_schema
 from designspace.analysis.summary_schema import Summary
-from designspace.analysis.tables import tables, to_csv
 from designspace.arch import BodyBatch
 from designspace.errors import InputError
 from designspace.io.serialization import plain

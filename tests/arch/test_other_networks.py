@@ -11,7 +11,7 @@ from designspace.arch.other_networks import OTHER_NETWORKS
 from designspace.arch.published_names import published_model
 from designspace.errors import InputError
 from designspace.networks import build
-from designspace.networks.measure import measure
+from designspace.networks.count_cost import measure
 
 # flops, params, acts from pycls' dev/model_complexity.json. Its acts count the outputs of ResNet's
 # max-pool, 64 channels of 56 x 56, which are none of a convolution.

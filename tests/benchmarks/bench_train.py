@@ -291,8 +291,8 @@ def bare_main(images: str, home: str, rounds: str) -> None:
 
     from designspace.data.batches import Batches
     from designspace.data.cache import build_cache
+    from designspace.data.datasets import load_source
     from designspace.data.decode import geometries
-    from designspace.data.sources import load_source
     from designspace.data.splits import split
     from designspace.runs import Run
     from designspace.training import device_setup

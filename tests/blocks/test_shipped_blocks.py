@@ -11,9 +11,9 @@ from designspace.arch.model_file import read_model, write_model
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.networks import build
+from designspace.networks.count_cost import measure
 from designspace.networks.fused_blocks import FusedBatchNorm
 from designspace.networks.layers import ACTIVATION_LAYERS, Residual
-from designspace.networks.measure import measure
 from designspace.space import load_space, parse_space, sample
 
 SPACES = [

@@ -8,8 +8,8 @@ import torch
 from designspace.data import batches as module
 from designspace.data.batches import Batches
 from designspace.data.cache import build_cache
+from designspace.data.datasets import load_source
 from designspace.data.decode import geometries
-from designspace.data.sources import load_source
 from designspace.data.splits import split
 
 CPU = torch.device("cpu")

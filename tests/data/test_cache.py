@@ -12,8 +12,8 @@ from PIL import Image
 
 from designspace.data import cache as module
 from designspace.data.cache import build_cache
+from designspace.data.datasets import load_source
 from designspace.data.decode import Geometry, geometries, make_record
-from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
 

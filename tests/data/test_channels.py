@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from designspace.data.batches import Batches
+from designspace.data.datasets import load_source
 from designspace.data.decode import Geometry, decode_file, geometries, narrow_range_note
 from designspace.data.prepare import prepare_images
-from designspace.data.sources import load_source
 from designspace.errors import InputError
 
 SIDE = 12

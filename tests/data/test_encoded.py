@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from designspace.data.cache import build_cache
+from designspace.data.datasets import load_source
 from designspace.data.decode import Geometry
 from designspace.data.prepare import prepare_images
-from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from designspace.data.sources import load_source
+from designspace.data.datasets import load_source
 from designspace.data.splits import split, split_unseen
 from designspace.errors import InputError
 

@@ -17,6 +17,7 @@ from designspace.evaluation import finetune
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification
 from designspace.evaluation.evaluate_trunk import _Silent
+from designspace.evaluation.evaluation_options import EvaluationOptions
 from designspace.evaluation.finetune import (
     FinetuneSchedule,
     finetune_schedule,
@@ -24,7 +25,6 @@ from designspace.evaluation.finetune import (
     scratch_schedule,
 )
 from designspace.evaluation.linear_probe import linear_accuracy
-from designspace.evaluation.options import EvaluationOptions
 from designspace.evaluation.scores import Task
 
 

@@ -11,7 +11,11 @@ from small import SMALL
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
 from designspace.evaluation.evaluate_trunk import evaluate_trunk
-from designspace.evaluation.options import EvaluationObserver, EvaluationOptions, parse_labels
+from designspace.evaluation.evaluation_options import (
+    EvaluationObserver,
+    EvaluationOptions,
+    parse_labels,
+)
 from designspace.evaluation.scores import Score, ScoreKind, Task, read_table
 from designspace.pretraining.swav_network import trunk_of
 

@@ -25,7 +25,7 @@ from designspace.export.state_keys import key_map
 from designspace.export.verify import our_network, random_state
 from designspace.export.vissl import head_dims
 from designspace.networks import build
-from designspace.networks.measure import measure
+from designspace.networks.count_cost import measure
 
 NAMES = ("vissl", "classyvision", "pycls")
 FREE = Model(

@@ -279,7 +279,7 @@ def test_a_clock_that_goes_backwards(small_study, cli, times):
 
 def test_the_clock_went_back_while_a_driver_is_at_work(small_study, cli):
     """The driver wrote the time of tomorrow, as it was before somebody set the clock right."""
-    from designspace.io.lock import lock
+    from designspace.io.file_lock import lock
     from designspace.runs import Run
     from designspace.runs.heartbeat import Heartbeat
 

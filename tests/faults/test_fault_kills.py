@@ -12,7 +12,7 @@ import torch
 import yaml
 from disturbed import Command, clear
 
-from designspace.io.lock import is_locked
+from designspace.io.file_lock import is_locked
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.recipe import load_recipe
 

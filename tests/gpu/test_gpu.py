@@ -29,8 +29,8 @@ from torch.nn import functional
 import designspace as ds
 from designspace.data.batches import Batches
 from designspace.data.cache import build_cache
+from designspace.data.datasets import Items, Source
 from designspace.data.decode import geometries
-from designspace.data.sources import Items, Source
 from designspace.data.splits import split
 from designspace.networks import build
 from designspace.pretraining.crop_loader import make_ahead

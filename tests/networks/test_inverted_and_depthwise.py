@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import designspace as ds
-from designspace.networks.measure import measure
+from designspace.networks.count_cost import measure
 
 CHANGES = {
     "inverted": {"b": [0.25, 0.5]},

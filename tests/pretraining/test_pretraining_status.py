@@ -5,7 +5,7 @@ from small import SMALL
 
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
-from designspace.io.lock import lock
+from designspace.io.file_lock import lock
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import load_recipe
 from designspace.pretraining.status import pretraining_status

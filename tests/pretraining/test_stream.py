@@ -21,9 +21,9 @@ from small import SMALL
 pytest.importorskip("webdataset")
 
 from designspace.arch.model_file import write_model
+from designspace.data.datasets import load_source
 from designspace.data.decode import Geometry
 from designspace.data.shards import ShardStream, index_shards
-from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import InputError
 from designspace.pretraining.crop_loader import StreamCropLoader

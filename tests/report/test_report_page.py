@@ -244,7 +244,7 @@ def test_from_python(tmp_path):
 
 
 def test_numbers_and_names_in_a_panel_stay_as_they_are():
-    from designspace.report.drawings import draw_edf
+    from designspace.report.draw_on_axes import draw_edf
     from designspace.report.figure_files import Figure, Panel, render
     from designspace.stats.edf import edf
 
@@ -402,7 +402,7 @@ def test_more_populations_than_colors_are_small_multiples(tmp_path):
 
 
 def test_recipes_and_samples_are_in_words():
-    from designspace.report.page import in_words
+    from designspace.report.findings_page import in_words
 
     assert in_words([{"measure": "flops", "low": 1.8e5, "high": 2.2e5}]) == "flops 180K to 220K"
     assert in_words({"tried": 3, "refused": {"duplicate": 0, "cap": 2}}) == (
@@ -468,7 +468,7 @@ def test_a_page_of_many_models_stays_small(tmp_path, monkeypatch):
 def test_a_thinned_curve_is_nowhere_off_by_more_than_can_be_seen():
     from matplotlib.figure import Figure
 
-    from designspace.report.drawings import draw_edf
+    from designspace.report.draw_on_axes import draw_edf
     from designspace.stats.edf import edf
     from designspace.stats.edf_bands import equal_levels_band
 

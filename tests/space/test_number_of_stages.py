@@ -10,7 +10,7 @@ import pytest
 import designspace as ds
 from designspace.arch import BodyBatch, cost
 from designspace.arch.regnet import RegNetParams
-from designspace.networks.measure import measure
+from designspace.networks.count_cost import measure
 from designspace.space import Budget, sample
 
 NAME = "AnyNetXE-stages@8"

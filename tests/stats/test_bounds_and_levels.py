@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.analysis.accounting import account, counted_models
-from designspace.analysis.pairwise import compare_pairs
+from designspace.analysis.compare_pairs import compare_pairs
 from designspace.analysis.population_results import PopulationResults, Provenance
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear, width_trend
+from designspace.analysis.trial_accounting import account, counted_models
 from designspace.stats.best_of_k import best_of_k
 from designspace.stats.comparison import compare
 from designspace.stats.edf import edf, normalized_weights

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designspace.analysis.accounting import counted_models
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
+from designspace.analysis.trial_accounting import counted_models
 from designspace.arch import RegNetParams
 from designspace.errors import InputError
 from designspace.stats.best_of_k import best_of_k

@@ -93,7 +93,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     study = ds.Study.load(write(folder, SMALL))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("designspace.studies.training.train", pretend_to_train)
+        patch.setattr("designspace.studies.train_study.train", pretend_to_train)
         return study, study.run(jobs=1, progress=False)
 
 
@@ -121,7 +121,7 @@ def test_a_finished_study_trains_nothing_and_writes_the_same_bytes_again(finishe
     study, _ = finished
     before = contents(study.folder)
     monkeypatch.chdir(study.folder.parent)  # nothing depends on the working directory
-    monkeypatch.setattr("designspace.studies.training.train", None)
+    monkeypatch.setattr("designspace.studies.train_study.train", None)
     ds.Study.load(f"{study.folder.name}/study.yaml").run(progress=False)
     assert contents(study.folder) == before
 
@@ -166,7 +166,7 @@ def test_the_command_prints_the_plan(cli, finished):
 
 
 def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
-    from designspace.studies import training
+    from designspace.studies import train_study as training
 
     study = ds.Study.load(write(tmp_path, SMALL | {"derived": {}, "derived_seeds": []}))
     calls = []
@@ -187,7 +187,7 @@ def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
 
 
 def test_until_decided_extends_the_populations_of_open_claims(tmp_path, monkeypatch):
-    monkeypatch.setattr("designspace.studies.training.train", pretend_to_train)
+    monkeypatch.setattr("designspace.studies.train_study.train", pretend_to_train)
     data = {
         "name": "grows",
         "data": "digits",
@@ -220,7 +220,7 @@ def test_claims_are_judged_before_all_populations_of_their_report_are_trained(
         if [run.path.name for run in runs] != ["b"]:
             pretend_to_train(runs, **options)
 
-    monkeypatch.setattr("designspace.studies.training.train", all_but_b)
+    monkeypatch.setattr("designspace.studies.train_study.train", all_but_b)
     names = {"a": "AnyNetXA@8", "b": "AnyNetXB@8", "x": "RegNetX@8"}
     claims = [
         {"claim": f"X beats {name}", "kind": "better", "first": name, "second": "x"}

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from designspace.data.cache import build_cache
+from designspace.data.datasets import load_source
 from designspace.data.decode import geometries
-from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.runs import DataRecord, TrialState
 from designspace.training import checkpoint

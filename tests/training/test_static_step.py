@@ -9,8 +9,8 @@ import torch
 import designspace as ds
 from designspace.data.batches import Batches
 from designspace.data.cache import build_cache
+from designspace.data.datasets import load_source
 from designspace.data.decode import geometries
-from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import Diverged
 from designspace.training import checkpoint

@@ -12,7 +12,7 @@ import pytest
 
 from designspace.errors import InputError
 from designspace.io import journal
-from designspace.io.lock import lock
+from designspace.io.file_lock import lock
 from designspace.runs import Run, TrialState
 from designspace.training.train_runs import train_runs
 
@@ -173,7 +173,7 @@ def test_a_journal_of_another_run_is_refused(make_run, request_of, train):
 def test_two_drivers_on_one_folder(make_run, request_of, train):
     folder = make_run()
     holder = "import sys, time; from pathlib import Path\n"
-    holder += "from designspace.io.lock import lock\n"
+    holder += "from designspace.io.file_lock import lock\n"
     holder += "with lock(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-c", holder, str(folder.lock_file)], stdout=subprocess.PIPE, text=True

@@ -9,8 +9,8 @@ from torch import nn
 
 from designspace.data.batches import Batches
 from designspace.data.cache import build_cache
+from designspace.data.datasets import load_source
 from designspace.data.decode import geometries
-from designspace.data.sources import load_source
 from designspace.data.splits import split
 from designspace.errors import Diverged
 from designspace.training.ema import WeightAverage

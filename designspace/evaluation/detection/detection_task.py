@@ -23,7 +23,7 @@ from designspace.evaluation.detection.detector_training import (
 )
 from designspace.evaluation.detection.pasted_scenes import PasteOptions, paste_scenes
 from designspace.evaluation.detection.scenes import Scenes, require_pycocotools
-from designspace.evaluation.options import EvaluationObserver, EvaluationOptions
+from designspace.evaluation.evaluation_options import EvaluationObserver, EvaluationOptions
 from designspace.evaluation.scores import Score, ScoreBook, ScoreKey, ScoreKind
 from designspace.training.device_setup import prepare
 from designspace.training.devices import available_cores, resolve_devices

@@ -17,7 +17,7 @@ from designspace.data.encoded_images import (
     load_saved_dataset,
 )
 from designspace.errors import InputError, printable
-from designspace.runs.options import parse_source
+from designspace.runs.training_options import parse_source
 
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".npy")
 _SYSTEM_NAMES = {

@@ -14,8 +14,8 @@ from matplotlib.path import Path
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from designspace.analysis.compare_pairs import PairComparison
 from designspace.analysis.importance import ParameterTrend
-from designspace.analysis.pairwise import PairComparison
 from designspace.analysis.quantized_linear_fit import WidthTrend
 from designspace.report.palette import FAINT, GROUND, INK, color
 from designspace.stats.arrays import FloatArray

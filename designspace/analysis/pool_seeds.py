@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from designspace.analysis.accounting import counted_models
 from designspace.analysis.population_results import MISSING, PopulationResults
 from designspace.analysis.rank_agreement import Repeatability, repeatability
+from designspace.analysis.trial_accounting import counted_models
 from designspace.stats.arrays import FloatArray
 
 

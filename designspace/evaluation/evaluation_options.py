@@ -8,7 +8,7 @@ from typing import Protocol
 
 from designspace.errors import InputError
 from designspace.evaluation.scores import Task
-from designspace.runs.options import check_threads
+from designspace.runs.training_options import check_threads
 
 SCHEDULES = ("auto", "small", "published")
 # Fractions of the labels for low-shot learning, as in SwAV and SEER.

@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from designspace.errors import InputError, nearest
 from designspace.runs.measurements import Mode
-from designspace.runs.options import check_device, check_threads
 from designspace.runs.recipe import Precision
+from designspace.runs.training_options import check_device, check_threads
 
 
 @dataclass(frozen=True)
