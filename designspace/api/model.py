@@ -151,8 +151,8 @@ def load_model(name: str | Path | arch.Model, *, block: str | None = None) -> Mo
 
     Args:
         name: A published name (`"RegNetY-128GF"`, also as torchvision, timm and transformers spell
-            it), a model.yaml or another library's config file, or a model of a run:
-            `"results/a:12"`, `"results/a:best"`.
+            it: `"resnet50.a1_in1k"`, `"facebook/convnext-tiny-224"`), a model.yaml or another
+            library's config file, or a model of a run: `"results/a:12"`, `"results/a:best"`.
         block: What the model is for, if that supports RegNet's bottleneck block only; other blocks
             are refused.
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 MODEL_HELP = (
-    "A published name (RegNetY-4.0GF, regnet_y_400mf, …), a model.yaml or another library's config "
-    "file, or a model of a run (RUN:INDEX, RUN:best)."
+    "A published name (RegNetY-4.0GF, regnet_y_400mf, resnet50.a1_in1k, …), a model.yaml or "
+    "another library's config file, or a model of a run (RUN:INDEX, RUN:best)."
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -80,5 +80,6 @@ def better_rule(parent: Model, rule: ScalingRule, target: Target) -> str | None:
 def ratio_text(reached: float, target: float) -> str:
     """Describe a cost relative to the target."""
     if reached > target:
-        return f"{reached / target:.3g} times the target"
+        ratio = reached / target
+        return f"{ratio:,.0f} times the target" if ratio >= 100 else f"{ratio:.3g} times the target"
     return f"{reached / target:.3g} of the target"
