@@ -1,5 +1,6 @@
 """Data sets: scikit-learn's digits, torchvision's CIFAR, folders of images, and lists of files."""
 
+import importlib.util
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -120,13 +121,19 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
 
 
 def _digits(spec: str) -> Source:
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    table = np.loadtxt(_digits_file(), delimiter=",", dtype=np.int64)
+    grey = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     pixels = np.repeat(grey[..., None], 3, axis=3)
-    train = Items(data.target.astype(np.int64), pixels=pixels)
+    train = Items(table[:, -1].copy(), pixels=pixels)
     return Source(spec, tuple("0123456789"), train, test=None, held_out=0.2)
+
+
+def _digits_file() -> Path:
+    """Return scikit-learn's file of digits, without its import, which takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:

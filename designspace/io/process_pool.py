@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
+from joblib.externals.loky import process_executor
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 __all__ = [
@@ -24,16 +25,22 @@ __all__ = [
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Bytes by which a worker may grow after its first task before loky replaces it. Networks differ by
+# more than loky's 300 MB, and a new process takes seconds to import torch.
+_MAX_GROWTH = 2 << 30
 # Seconds between two checks of a worker whether its parent is alive.
 _POLL_SECONDS = 0.5
 
 
 def pool(processes: int) -> ProcessPoolExecutor:
     """Make a pool whose processes end with this one, even if it is killed."""
-    return ProcessPoolExecutor(processes, initializer=_end_with, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
 
 
-def _end_with(parent: int) -> None:
+def _begin(parent: int) -> None:
+    """In a worker: end with the parent."""
+    process_executor._MAX_MEMORY_LEAK_SIZE = _MAX_GROWTH
+
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_POLL_SECONDS)

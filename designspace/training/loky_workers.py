@@ -76,14 +76,32 @@ class Workers(Protocol):
 class LokyWorkers:
     """Processes on this machine, distributed over the devices in turn."""
 
-    def __init__(self, jobs: int, work: Work, devices: tuple[str, ...] = ("cpu",)) -> None:
-        """Create `jobs` slots; the process of a slot starts with its first task."""
+    def __init__(
+        self,
+        jobs: int,
+        work: Work,
+        devices: tuple[str, ...] = ("cpu",),
+        first: Callable[[], None] | None = None,
+    ) -> None:
+        """Create `jobs` slots.
+
+        Args:
+            jobs: Tasks that can run at once.
+            work: Function that runs a task.
+            devices: Names of the devices.
+            first: What processes do first, starting now; by default, that of a slot starts with its
+                first task.
+        """
         self._work, self._devices = work, devices
         self._executors: list[ProcessPoolExecutor | None] = [None] * jobs
         self._running: dict[Future[Outcome], tuple[TrialTask, int]] = {}
         self._fresh = [True] * jobs
         self._retired: set[int] = set()
         self._health = DeviceHealth()
+        for slot in range(jobs if first else 0):
+            executor = self._executors[slot] = pool(1)
+            with interrupts_blocked():
+                executor.submit(first)
 
     @property
     def slots(self) -> int:

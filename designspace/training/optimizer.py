@@ -1,5 +1,6 @@
 """SGD as a recipe states it."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -7,10 +8,27 @@ from torch import Tensor, nn
 
 from designspace.runs import Recipe
 
+# Their first call imports torch's compiler, to be left out of what it compiles, which takes each
+# worker a second and a half (torch 2.14: `torch._disable_dynamo`, `_use_grad_for_differentiable`).
+_METHODS = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
-def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+
+class Sgd(torch.optim.SGD):
+    """torch's SGD, without the import of torch's compiler; no part of it can be compiled."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the parameters."""
+        inspect.unwrap(torch.optim.SGD.step)(self)
+
+
+for _method in _METHODS:
+    setattr(Sgd, _method, inspect.unwrap(getattr(torch.optim.SGD, _method)))
+
+
+def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> Sgd:
     """Return the optimizer of a network by a recipe."""
-    return torch.optim.SGD(
+    return Sgd(
         parameter_groups(network, recipe),
         lr=recipe.lr,
         momentum=recipe.momentum,

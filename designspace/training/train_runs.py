@@ -1,7 +1,7 @@
 """Train the populations of run folders."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from designspace.training import devices
 from designspace.training.driver import Driver, Observer, RunPlan, RunProgress
 from designspace.training.gpu_workers import GpuWorkers
 from designspace.training.loky_workers import LokyWorkers, Work, Workers
-from designspace.training.train_task import train_task
+from designspace.training.train_task import import_trainer, train_task
 from designspace.training.trial_task import TrialTask, trial_seed
 
 # Images are said to be downscaled from this factor; common photographs at 224 pixels stay below.
@@ -82,7 +82,7 @@ def local_workers(options: TrainOptions, trials: int, work: Work = train_task) -
         per_device = None if options.jobs is None else -(-jobs // len(names))
         return GpuWorkers(per_device, work, names[:jobs])
     jobs = min(options.jobs or devices.default_jobs(names, options.compiled), trials)
-    return LokyWorkers(jobs, work, names)
+    return LokyWorkers(jobs, work, names, import_trainer)
 
 
 def train_runs(
@@ -110,26 +110,40 @@ def train_runs(
     for _, options in runs:
         _check(options)
     _check_together([options for _, options in runs])
-    with ExitStack() as locks:
+    with ExitStack() as stack:
         for run, _ in runs:
-            locks.enter_context(run.lock())
+            stack.enter_context(run.lock())
+        selections = [_select(run, options) for run, options in runs]
+        trials = sum(len(indices) for indices, _ in selections)
+
+        def start() -> Workers:
+            return stack.enter_context(closing(make_workers(runs[0][1], trials)))
+
+        # Processes here start while the driver prepares the images; workers elsewhere may cost.
+        workers = None if runs[0][1].elsewhere else start()
         images = _Images(observer)
-        plans = [_plan(i, run, options, images) for i, (run, options) in enumerate(runs)]
-        workers = make_workers(runs[0][1], max(1, sum(len(plan.tasks) for plan in plans)))
+        plans = [
+            _plan(i, run, options, images, *selection)
+            for i, ((run, options), selection) in enumerate(zip(runs, selections, strict=True))
+        ]
         try:
-            return Driver(plans, workers, observer, until).run()
+            return Driver(plans, workers or start(), observer, until).run()
         finally:
-            workers.close()
             for run, _ in runs:
                 run.heartbeat_file.unlink(missing_ok=True)
 
 
-def _plan(run_index: int, run: Run, options: TrainOptions, images: "_Images") -> RunPlan:
-    """Check the options against a run folder and begin its training."""
+def _plan(
+    run_index: int,
+    run: Run,
+    options: TrainOptions,
+    images: "_Images",
+    indices: Sequence[int],
+    done: Sequence[Trial],
+) -> RunPlan:
+    """Check the options against a run folder and begin the training of some of its models."""
     population = run.population()
     options = replace(options, recipe=options.recipe.at(population.skeleton.resolution))
-    run.check_training(options.recipe)
-    indices, done = _select(run, options)
     cache, data = images.prepare(options, population.skeleton.channels)
     run.begin_training(options.recipe, data, options.execution)
     run.append_trials([])
@@ -258,7 +272,12 @@ class _Images:
 
 
 def _select(run: Run, options: TrainOptions) -> tuple[list[int], list[Trial]]:
-    """Return the indices to train, and the earlier trials of the other selected models."""
+    """Return the indices to train, and the earlier trials of the other selected models.
+
+    Raises:
+        InputError: There are no such models, or the run was begun with another recipe.
+    """
+    run.check_training(options.recipe.at(run.population().skeleton.resolution))
     n = len(run.population())
     selected = sorted(set(range(n) if options.indices is None else options.indices))
     outside = [index for index in selected if not 0 <= index < n]

@@ -8,3 +8,11 @@ def train_task(task: TrialTask) -> Outcome:
     from designspace.training.run_task import run_task
 
     return run_task(task)
+
+
+def import_trainer() -> None:
+    """Import what `train_task` needs, in a worker that has no task yet."""
+    import designspace.training.run_task  # noqa: F401
+    from designspace.networks import numba_loops
+
+    numba_loops.available()

@@ -130,7 +130,7 @@ class Trainer:
         check_every = 1 if self._device.type == "cpu" else _CHECK_EVERY
         finite = torch.ones((), dtype=torch.bool, device=self._device)
         self.network.train()
-        checked, began = 0, time.monotonic()
+        checked, began = 0, time.perf_counter()
         for step, (images, labels) in enumerate(batches.epoch(self._seed, epoch), start=1):
             guard()
             rate = learning_rate(self._recipe, epoch * steps + step - 1, steps)
@@ -140,8 +140,8 @@ class Trainer:
             finite &= torch.isfinite(loss)
             if step % check_every == 0 or step == steps:
                 self._check(finite, check_every, step, steps)
-                report_steps(step - checked, time.monotonic() - began)
-                checked, began = step, time.monotonic()
+                report_steps(step - checked, time.perf_counter() - began)
+                checked, began = step, time.perf_counter()
 
     def _train_static_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
         epoch, steps = self.epochs_done, batches.steps_per_epoch
@@ -158,10 +158,10 @@ class Trainer:
         self.network.train()
         for first in range(0, steps, _CHECK_EVERY):
             guard()
-            last, began = min(first + _CHECK_EVERY, steps), time.monotonic()
+            last, began = min(first + _CHECK_EVERY, steps), time.perf_counter()
             graph.run(last - first)
             self._check(read(static.finite), _CHECK_EVERY, last, steps)
-            report_steps(last - first, time.monotonic() - began)
+            report_steps(last - first, time.perf_counter() - began)
 
     def _check(self, finite: Tensor, every: int, step: int, steps: int) -> None:
         if not finite:

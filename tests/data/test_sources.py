@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from designspace.data.datasets import load_source
 from designspace.data.splits import split, split_unseen
@@ -10,6 +11,9 @@ from designspace.errors import InputError
 
 def test_digits_are_the_handwritten_ones():
     source = load_source("digits")
+    theirs = load_digits()
+    assert np.array_equal(source.train.labels, theirs.target)
+    assert np.array_equal(source.train.pixels[..., 0], np.rint(theirs.images * (255 / 16)))
     assert len(source.train) == 1797
     assert source.train.pixels.shape == (1797, 8, 8, 3)
     assert source.train.pixels.max() == 255

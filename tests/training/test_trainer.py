@@ -1,6 +1,8 @@
 """One network in training."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -94,6 +96,23 @@ def test_a_step_is_plain_sgd(batches, model, recipe):
     run(training, batches, 1)
     for mine, theirs in zip(training.network.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-4)
+
+
+def test_training_does_not_import_torchs_compiler():
+    """It takes each worker two seconds."""
+    script = (
+        "import sys, torch; from designspace.runs import Recipe\n"
+        "from designspace.training.optimizer import sgd\n"
+        "network = torch.nn.Linear(2, 2)\n"
+        "optimizer = sgd(network, Recipe('tiny', 1, 8, 0.1), torch.device('cpu'))\n"
+        "network(torch.ones(1, 2)).sum().backward()\n"
+        "optimizer.step(); optimizer.zero_grad()\n"
+        "optimizer.load_state_dict(optimizer.state_dict())\n"
+        "assert network.weight.grad is None and optimizer.state\n"
+        "print({'torch._dynamo', 'sympy', 'triton'} & {*sys.modules})"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr
 
 
 def test_a_loss_that_blows_up_ends_at_once(batches, model, recipe, exploding):
