@@ -172,7 +172,7 @@ def local_level(n: int, level: float) -> float:
         slow = np.log(np.log(sizes) * np.log(np.log(sizes)))
         start, end = (math.log(local_level(int(size), level)) for size in sizes[:2])
         slope = (end - start) / (slow[1] - slow[0])
-        return math.exp(end + slope * float(slow[2] - slow[1]))
+        return math.exp(round(end + slope * float(slow[2] - slow[1]), 4))
     # Bonferroni below, a single order statistic above.
     low, high = math.log((1 - level) / (2 * n)), math.log((1 - level) / 2)
     if n == 1:
@@ -181,7 +181,8 @@ def local_level(n: int, level: float) -> float:
     def excess(log_tail: float) -> float:
         return coverage(*_quantiles(n, math.exp(log_tail))) - level
 
-    return math.exp(float(brentq(excess, low, high, xtol=1e-4)))
+    # Rounded, so that the last digits of a CPU's exponentials do not show in published numbers.
+    return math.exp(round(float(brentq(excess, low, high, xtol=1e-5)), 4))
 
 
 def coverage(low: FloatArray, high: FloatArray) -> float:
