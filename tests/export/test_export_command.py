@@ -191,7 +191,7 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
         (["RegNetY-129GF", "--to", "timm"], "did you mean RegNetY-12"),
         (["m.yaml", "--to", "timm", "--weights", "none.pth"], "no file none.pth"),
         (["m.yaml", "--best", "2"], "m.yaml is a file, not a run folder"),
-        (["{run}", "--best", "0"], "count is 0"),
+        (["{run}", "--best", "0"], "--best is 0"),
         (["{run}", "--best", "2", "--weights", "w.pth"], "fits one model"),
         (["{run}", "--best", "2", "--pareto"], "exclude each other"),
         (["{run}", "--pareto", "--against", "latency"], "must have been measured"),
