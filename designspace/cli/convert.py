@@ -1,6 +1,7 @@
 """`designspace convert`: a pycls sweep config as a space, a recipe and a study."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -27,4 +28,4 @@ def convert(
     study = ds.convert_sweep(sweep, out)
     if study.file.about:
         print(study.file.about)
-    print(f"{counted(study.plan().models, 'model')}: designspace study {study.path}")
+    print(f"{counted(study.plan().models, 'model')}: designspace study {quote(str(study.path))}")

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from markupsafe import Markup
@@ -54,6 +55,7 @@ def pretraining_page(
     text = templates.get_template("pretraining.html.j2").render(
         title=f"{readable(findings.name)}: pretraining by SwAV",
         findings=findings,
+        quoted_name=quote(findings.name),
         cards=pretraining_cards(findings),
         hero=hero,
         group_title=group_title,

@@ -160,6 +160,7 @@ def test_without_scores_or_pictures_it_says_so(tmp_path):
     (tmp_path / "figures" / "scores.svg").write_text("old")
     page = write_pretraining_page(findings(scores=[], pictures=None), tmp_path).read_text()
     assert "Nothing was evaluated yet" in page
+    assert f"designspace evaluate {findings().name} --task linear" in page
     assert "There are no pictures" in page
     assert not (tmp_path / "figures" / "scores.svg").exists()
     damaged = pictures() | {"neighbours": np.full((2, 3), 999)}
