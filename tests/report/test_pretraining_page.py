@@ -2,9 +2,11 @@
 
 import re
 from html.parser import HTMLParser
+from shlex import quote
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from designspace.analysis.pretraining_findings import summarize_pretraining
 from designspace.errors import InputError
@@ -160,7 +162,7 @@ def test_without_scores_or_pictures_it_says_so(tmp_path):
     (tmp_path / "figures" / "scores.svg").write_text("old")
     page = write_pretraining_page(findings(scores=[], pictures=None), tmp_path).read_text()
     assert "Nothing was evaluated yet" in page
-    assert f"designspace evaluate {findings().name} --task linear" in page
+    assert f"designspace evaluate {escape(quote(findings().name))} --task linear" in page
     assert "There are no pictures" in page
     assert not (tmp_path / "figures" / "scores.svg").exists()
     damaged = pictures() | {"neighbours": np.full((2, 3), 999)}
