@@ -1,8 +1,10 @@
 """Options and fixtures that tests of several packages share."""
 
+import io
 import os
 import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    settings.register_profile("tests", deadline=None, derandomize=True)
+    settings.register_profile("tests", deadline=None, derandomize=True, max_examples=30)
     settings.register_profile("faults", deadline=None, max_examples=1000)
     settings.load_profile("faults" if config.getoption("--faults") else "tests")
     if config.getoption("--without-numba"):
@@ -42,6 +44,26 @@ def interruptible():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def train_in_this_process():
+    """Train without worker processes, each of which would import torch for seconds."""
+    from training_fixtures import Inline
+
+    from designspace.training import train_runs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_runs, "LokyWorkers", lambda jobs, work, devices: Inline(1, work))
+        yield
+
+
+@pytest.fixture
+def worker_processes(monkeypatch):
+    """Train in worker processes, as outside of tests."""
+    from designspace.training import loky_workers, train_runs
+
+    monkeypatch.setattr(train_runs, "LokyWorkers", loky_workers.LokyWorkers)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command did."""
@@ -49,6 +71,21 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Run the command line in this process, as `cli` does, for fixtures of several tests."""
+
+    def run(*words) -> Outcome:
+        from designspace.cli.main import main
+
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stopped:
+            main([str(word) for word in words])
+        return Outcome(int(stopped.value.code or 0), out.getvalue(), err.getvalue())
+
+    return run
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ PAGES = [ROOT / f"{folder}README.md" for folder in ("", "spaces/", "results/", "
 PAGES = [page for page in PAGES if page.exists()]
 # Smaller than a user would choose, so that the test takes a minute: the commands are the same.
 SMALLER = {
-    "-n 32": "-n 12",
+    "-n 32": "-n 8",
     "-n 100": "-n 3",
-    "--recipe quick": "--recipe quick --epochs 2",
+    "--recipe quick": "--recipe quick --epochs 1",
+    "--epochs 4": "--epochs 1",
     "--task knn": "--task knn --seeds 1 --scratch-epochs 1",
 }
 # What needs other machines or the user's own data, or takes minutes, has tests of its own.

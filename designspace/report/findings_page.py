@@ -4,6 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -71,8 +72,9 @@ def page(
     return writable(text)
 
 
+@cache
 def environment() -> Environment:
-    """Return the environment of this package's templates."""
+    """Return the environment of this package's templates, which keeps them compiled."""
     templates = Environment(
         loader=PackageLoader("designspace.report"),
         autoescape=True,

@@ -91,13 +91,13 @@ def regnets(draw):
     return Model.from_regnet("reg", regnet, se, draw(skeletons(stages)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(anynets())
 def test_anynets_cost_what_their_networks_cost(model):
     assert cost_of(model) == counted(model)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(regnets())
 def test_regnets_cost_what_their_networks_cost(model):
     assert cost_of(model) == counted(model)

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from marks import quick_share
 
 from designspace.arch import published
 from designspace.arch.catalog import published_names
@@ -43,6 +44,9 @@ TIMM = {
     "RegNetZ-4.0GF": "regnetz_040",
     "RegNetZ-4.0GF-head": "regnetz_040_h",
 }
+# The quick share has a network of each block: larger siblings differ in numbers alone.
+QUICK = ("V-56", "R-56", "ResNet-18", "ResNet-50", "ResNeXt-50", "MobileNetV2", "EfficientNet-B0")
+QUICK += ("ConvNeXt-T", "RegNetZ-500MF", "RegNetZ-4.0GF-head")
 
 
 def figures(model):
@@ -59,14 +63,14 @@ def test_parameters_as_published():
     assert published("ConvNeXt-T").params == 28_589_128
 
 
-@pytest.mark.parametrize("name", OTHER_NETWORKS)
+@pytest.mark.parametrize("name", quick_share(OTHER_NETWORKS, QUICK))
 def test_built_networks_cost_what_is_counted(name):
     model = published(name)
     found = measure(build(model, device="meta"), model.skeleton.resolution)
     assert (found.flops, found.params, found.acts) == figures(model)
 
 
-@pytest.mark.parametrize("name", [*TORCHVISION, *TIMM])
+@pytest.mark.parametrize("name", quick_share([*TORCHVISION, *TIMM], QUICK))
 def test_other_libraries_build_the_same(name):
     """Parameters and activations; and multiply-adds, as conv + linear of their networks."""
     model = published(name)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from marks import quick_share
 
 import designspace as ds
 
@@ -46,9 +47,7 @@ SPACES: dict[str, str | dict[str, Any]] = {
 }
 # The quick share takes a block with LayerNorm that is no RegNet, and a RegNet of another block.
 QUICK = ("convnext", "residual-basic, RegNet")
-EVERY = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name) for name in SPACES
-]
+EVERY = quick_share(SPACES, QUICK)
 
 
 @dataclass

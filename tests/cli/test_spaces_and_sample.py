@@ -130,11 +130,16 @@ def test_unknown_options_and_verbs_exit_2(cli):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
     words = f"sample AnyNetXA --flops 1:2 --max-candidates 1000000000 --out {tmp_path}/x"
+    program = "from designspace.cli.main import main; print('imported', flush=True); main()"
     process = subprocess.Popen(
-        [sys.executable, "-m", "designspace", *words.split()], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *words.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    assert process.stdout.readline() == "imported\n"
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(5)
+        process.wait(1)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == code

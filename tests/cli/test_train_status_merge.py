@@ -34,7 +34,7 @@ def fill(path, results):
     return folder
 
 
-def test_train_on_the_digits(cli, run, tmp_path):
+def test_train_on_the_digits(cli, run, tmp_path, worker_processes):
     words = ("train", run, "--data", "digits", "--recipe", "quick", "--epochs", 2, "--jobs", 1)
     outcome = cli(*words, "--limit", 1, "--cache", tmp_path / "home", "--device", "cpu")
     assert outcome.code == 0, outcome

@@ -29,20 +29,15 @@ from designspace.evaluation.scores import Task
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, command):
     """A folder with a short pretraining of digits."""
-    from designspace.cli.main import main
-
     home = tmp_path_factory.mktemp("evaluate")
     write_model(SMALL, home / "model.yaml")
-    with pytest.raises(SystemExit) as stopped:
-        main(
-            [
-                "pretrain", str(home / "model.yaml"), "--data", "digits", "--epochs", "2",
-                "--out", str(home / "run"), "--cache", str(home / "cache"), "--threads", "1",
-            ]
-        )  # fmt: skip
-    assert not stopped.value.code
+    done = command(
+        "pretrain", home / "model.yaml", "--data", "digits", "--epochs", "2",
+        "--out", home / "run", "--cache", home / "cache", "--threads", "1",
+    )  # fmt: skip
+    assert done.code == 0, done.err
     return home
 
 

@@ -49,10 +49,10 @@ def test_kill_9_of_the_driver(small_study, times):
 
     strike(
         times(20, 1),
-        lambda place: Command(*small_study.train(place), in_process=False),
+        lambda place: Command(*small_study.train(place)),
         lambda number: small_study.copy(f"driver{number}"),
         whole,
-        longest=8,
+        longest=times(8, 2),
     )
 
 

@@ -1,8 +1,6 @@
 """What people get wrong with `pretrain` and `evaluate`: one message each, and nothing is begun."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -49,13 +47,12 @@ def test_a_trunk_too_deep_for_the_crops(place, refused):
 
 
 @pytest.fixture(scope="module")
-def many(place):
+def many(place, command):
     """One epoch of digits with more prototypes than a batch has embeddings: run and told."""
     small = recipe(place, "many.yaml", prototypes=300)
-    command = [sys.executable, "-m", "designspace"]
-    command += words(place, "--recipe", small, "--out", place / "many")
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return place / "many", done.stderr
+    done = command(*words(place, "--recipe", small, "--out", place / "many"))
+    assert done.code == 0, done.err
+    return place / "many", done.err
 
 
 def test_more_prototypes_than_embeddings_are_warned_of_with_the_reason(many):

@@ -53,11 +53,11 @@ def words(place, out, *more):
 
 
 @pytest.fixture(scope="module")
-def whole(place):
+def whole(place, command):
     """A run that was not interrupted."""
-    command = [sys.executable, "-m", "designspace", *words(place, "whole")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "loss" in done.stdout
+    done = command(*words(place, "whole"))
+    assert done.code == 0, done.err
+    assert "loss" in done.out
     return PretrainRun(place / "whole")
 
 

@@ -11,6 +11,7 @@ from test_report_page import run
 if find_chromium() is None:
     pytest.skip("no Chromium on this machine (apt-get install chromium)", allow_module_level=True)
 
+FIGURES = ("edf", "edf_normalized", "best_of_k")  # those with marks; others are left out
 # Each mark's population, what it is, and its color and opacity as the browser computes them.
 MARKS = """(() => {
   const marks = [], computed = (element) => getComputedStyle(element);
@@ -38,11 +39,17 @@ MARKS = """(() => {
 def report(request, tmp_path_factory):
     from designspace.analysis.findings import analyze
     from designspace.analysis.load_results import load_populations
-    from designspace.report.write_report import write_report
+    from designspace.report import write_report as module
 
-    home = tmp_path_factory.mktemp("colors")
+    def with_marks(findings):
+        return [figure for figure in report_figures(findings) if figure.key in FIGURES]
+
+    home, report_figures = tmp_path_factory.mktemp("colors"), module.report_figures
     paths = [run(home / f"space_{i:02}", n=8, shift=2 * i) for i in range(request.param)]
-    return request.param, write_report(analyze(load_populations(paths)), home / "out", figures=())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "report_figures", with_marks)
+        findings = analyze(load_populations(paths))
+        return request.param, module.write_report(findings, home / "out", figures=())
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -1,7 +1,6 @@
 """Nesterov, no decay on norms and biases, mixup and the period of the weight average."""
 
 from dataclasses import replace
-from typing import ClassVar
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from designspace.errors import InputError
 from designspace.networks import build
 from designspace.runs import load_recipe
 from designspace.runs.recipe import parse_recipe
+from designspace.training import train_runs
 from designspace.training.ema import WeightAverage
 from designspace.training.mixup import mix, mixed_loss, mixing_weights
 from designspace.training.optimizer import parameter_groups, set_learning_rate, sgd
@@ -89,7 +89,9 @@ def test_the_average_is_updated_once_a_period():
 
 
 @pytest.mark.parametrize("static", [False, True])
-def test_a_training_uses_all_of_them_and_static_steps_agree(tmp_path, static, monkeypatch):
+def test_a_training_uses_all_of_them_and_static_steps_agree(
+    tmp_path, static, monkeypatch, inline
+):
     """Static steps, which CUDA graphs replay, compute what the others do."""
     from designspace.training import run_task as module
 
@@ -97,10 +99,10 @@ def test_a_training_uses_all_of_them_and_static_steps_agree(tmp_path, static, mo
     monkeypatch.setattr(
         module, "Trainer", lambda *args, **options: real(*args, **options, static=static)
     )
+    monkeypatch.setattr(train_runs, "LokyWorkers", lambda *_: inline())
     errors = {}
     for name, recipe in (("plain", QUICK), ("new", replace(QUICK, **NEW))):
         run = ds.sample("RegNetX@8", n=1, flops="180K:220K", out=tmp_path / name)
-        monkeypatch.setattr("designspace.training.train_runs.LokyWorkers", _Here)
         run.train(data="digits", recipe=recipe, epochs=2, jobs=1, progress=False)
         errors[name] = run.trials()[0].curve
     assert errors["plain"] != errors["new"]
@@ -109,29 +111,3 @@ def test_a_training_uses_all_of_them_and_static_steps_agree(tmp_path, static, mo
 
 
 _SEEN: dict[str, tuple[float, ...]] = {}
-
-
-class _Here:
-    """Runs tasks in this process, one at a time."""
-
-    slots = max_slots = 1
-    lost_devices: ClassVar[dict[str, str]] = {}
-
-    def __init__(self, *_):
-        self.tasks = []
-
-    def submit(self, task):
-        self.tasks.append(task)
-
-    def wait(self, _):
-        from designspace.training.loky_workers import TaskResult
-        from designspace.training.run_task import run_task
-
-        tasks, self.tasks = self.tasks, []
-        return [TaskResult(task, run_task(task)) for task in tasks]
-
-    def kill(self, task):
-        raise AssertionError
-
-    def close(self):
-        pass
