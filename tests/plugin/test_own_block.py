@@ -146,17 +146,18 @@ def test_residual_branches_start_at_zero_on_request(installed):
     assert not torch.allclose(*outputs)
 
 
-def test_the_same_commands_do_all_of_it(package, tmp_path):
+def test_the_same_commands_do_all_of_it(package, installed, cli, tmp_path, monkeypatch):
     """Sampled, trained, reported and refined as RegNets are; what knows RegNet's block says so."""
+    monkeypatch.chdir(tmp_path)
     listed = run(package, tmp_path, "spaces")
     assert "convnext, inverted-residual.\n" in listed.stdout
     for name, why in (("broken", "can't be loaded"), ("misnamed", "must be a block of the same")):
         origin = f"Unusable: block {name}: the entry point {ENTRIES[name]} of inverted_residual "
         assert origin + why in listed.stdout
-    made = run(package, tmp_path, "sample", SPACE, "-n", 4, "--flops", "50k:1M", "--out", "ir")
-    assert made.returncode == 0, made.stderr
-    shown = run(package, tmp_path, "complexity", "ir:0").stdout
-    told = json.loads(run(package, tmp_path, "complexity", "ir:0", "--json").stdout)
+    made = cli("sample", SPACE, "-n", 4, "--flops", "50k:1M", "--out", "ir")
+    assert made.code == 0, made.err
+    shown = cli("complexity", "ir:0").out
+    told = json.loads(cli("complexity", "ir:0", "--json").out)
     assert set(told["extras"]) == {"t", "k"}
     assert told["block"] == "inverted-residual"
     for name, values in {**told["extras"], "depths": told["depths"]}.items():
@@ -168,8 +169,8 @@ def test_the_same_commands_do_all_of_it(package, tmp_path):
         package, tmp_path, "train", "ir", "--data", "digits", "--recipe", "quick", "--epochs", "1"
     )
     assert trained.returncode == 0, trained.stderr
-    analysed = run(package, tmp_path, "analyze", "ir", "--out", "report")
-    assert analysed.returncode == 0, analysed.stderr
+    analysed = cli("analyze", "ir", "--out", "report")
+    assert analysed.code == 0, analysed.err
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     assert {"d1", "w1", "t1", "t2", "k"} <= set(summary["bootstrap"]["ir"])
     assert summary["best"]["ir"][0]["arch"]["block"] == "inverted-residual"
@@ -177,13 +178,11 @@ def test_the_same_commands_do_all_of_it(package, tmp_path):
     best = summary["best"]["ir"][0]["arch"]
     stage = f"{best['depths'][0]}\\u00d7{best['widths'][0]} (t{best['extras']['t'][0]} "
     assert stage in page or stage.replace("\\u00d7", "×") in page
-    refined = run(package, tmp_path, "refine", "report", "--out", "narrower.yaml")
-    assert refined.returncode == 0, refined.stderr
-    assert "one t for all stages" in refined.stdout
-    derived = run(
-        package, tmp_path, "derive", "--from", "report", "--flops", "1M", "--out", "m.yaml"
-    )
-    assert derived.returncode == 0, derived.stderr
+    refined = cli("refine", "report", "--out", "narrower.yaml")
+    assert refined.code == 0, refined.err
+    assert "one t for all stages" in refined.out
+    derived = cli("derive", "--from", "report", "--flops", "1M", "--out", "m.yaml")
+    assert derived.code == 0, derived.err
     assert "block: inverted-residual" in (tmp_path / "m.yaml").read_text()
 
 

@@ -168,7 +168,9 @@ def test_the_command_prints_the_plan(cli, finished):
 def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
     from designspace.studies import train_study as training
 
-    study = ds.Study.load(write(tmp_path, SMALL | {"derived": {}, "derived_seeds": []}))
+    reports = {"report": SMALL["reports"]["report"]}
+    changes = {"reports": reports, "derived": {}, "derived_seeds": []}
+    study = ds.Study.load(write(tmp_path, SMALL | changes))
     calls = []
 
     def stops(runs, **options):

@@ -89,9 +89,7 @@ def test_the_average_is_updated_once_a_period():
 
 
 @pytest.mark.parametrize("static", [False, True])
-def test_a_training_uses_all_of_them_and_static_steps_agree(
-    tmp_path, static, monkeypatch, inline
-):
+def test_a_training_uses_all_of_them_and_static_steps_agree(tmp_path, static, monkeypatch, inline):
     """Static steps, which CUDA graphs replay, compute what the others do."""
     from designspace.training import run_task as module
 
