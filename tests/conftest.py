@@ -14,6 +14,8 @@ from hypothesis import settings
 # Before torch is loaded, here and in every process that a test starts: threads that wait for each
 # other on busy cores take minutes for what one does in seconds.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What commands take for the number of cores, hence of their threads and processes.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 
 def pytest_addoption(parser):

@@ -17,7 +17,9 @@ SMALLER = {
     "-n 100": "-n 3",
     "--recipe quick": "--recipe quick --epochs 1",
     "--epochs 4": "--epochs 1",
-    "--task knn": "--task knn --seeds 1 --scratch-epochs 1",
+    "results/a:best": "results/a:0",
+    "--task knn": "--task knn --seeds 1 --scratch-epochs 1 --no-tune-lr",
+    "--task labelfree": "--task labelfree --seeds 1",
 }
 # What needs other machines or the user's own data, or takes minutes, has tests of its own.
 ELSEWHERE = re.compile(r"--scheduler|lowshot|--cluster|folder:|imagenet:|--watch|merge|#")

@@ -16,6 +16,12 @@ from gpu_work import REHEARSAL
 OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "gpu.json"
 
 
+@pytest.fixture(autouse=True)
+def all_cores(monkeypatch):
+    """Speed is measured here: give commands all cores again."""
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+
+
 @pytest.fixture(scope="session")
 def record(tmp_path_factory):
     """Collect rows, and write them with the machine after each: a run may be cut short."""
