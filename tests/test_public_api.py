@@ -12,7 +12,7 @@ import torch
 import designspace as ds
 
 # Smaller than a reader would choose, so that the test takes seconds.
-SMALLER = {"n=8": "n=3", "epochs=4": "epochs=1", "range(4)": "range(1)"}
+SMALLER = {"n=8": "n=4", "epochs=4": "epochs=1", "range(4)": "range(1)"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
