@@ -29,8 +29,9 @@ def clone(request, tmp_path_factory):
 
 
 def surroundings():
-    """The environment without this one's Python, and without a home."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "HOME")}
+    """The environment without this one's Python, limits to one core, and a home."""
+    dropped = ("VIRTUAL_ENV", "PYTHONPATH", "HOME", "OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
     own = str(Path(sys.prefix) / "bin")
     path = os.pathsep.join(p for p in kept["PATH"].split(os.pathsep) if p != own)
     return {**kept, "PATH": path, "HOME": "/nonexistent"}

@@ -97,6 +97,7 @@ class Miscounting(Restated):
         return [(flops - 1, params, acts) for flops, params, acts in super().count(models)]
 
 
+@pytest.mark.slow
 def test_sweeps_that_find_other_models_show():
     peer, drawn = Restated(SPACE, LOW, HIGH), sample(SPACE, 200, (BUDGET,), 0)
     found = peer.sweep(3000, 0)
