@@ -16,8 +16,7 @@ from designspace.errors import InputError
 from designspace.evaluation import finetune
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification
-from designspace.evaluation.evaluate_trunk import _Silent
-from designspace.evaluation.evaluation_options import EvaluationOptions
+from designspace.evaluation.evaluation_options import EvaluationOptions, SilentObserver
 from designspace.evaluation.finetune import (
     FinetuneSchedule,
     finetune_schedule,
@@ -51,7 +50,7 @@ def words(place, *more):
 def classification(place, **options):
     backbone = load_backbone(place / "run", None, None)
     options = EvaluationOptions(Task.KNN, "digits", cache=place / "cache", threads=1, **options)
-    return Classification(backbone, options, _Silent())
+    return Classification(backbone, options, SilentObserver())
 
 
 def test_each_score_is_compared_with_random_and_supervised(place, cli):
