@@ -119,7 +119,7 @@ def test_labels_are_a_share_of_each_class_by_the_seed_alone(place):
 def test_features_are_written_as_they_are(place, cli, tmp_path):
     file = tmp_path / "f.npz"
     done = cli(*words(place, "--task", "features", "--out", file))
-    assert "1797 images, 16 features each" in done.out
+    assert "1,797 images, 16 features each" in done.out
     with np.load(file) as arrays:
         assert arrays["train"].shape == (1438, 16)
         assert arrays["val_labels"].shape == (359,)
