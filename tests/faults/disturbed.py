@@ -102,7 +102,7 @@ def _run(words, before, in_process, sender):
 
     os.setsid()
     if in_process:
-        train_runs.LokyWorkers = lambda jobs, work, devices: Inline(1, work)
+        train_runs.LokyWorkers = lambda jobs, work, *_: Inline(1, work)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = 0
