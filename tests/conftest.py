@@ -54,7 +54,7 @@ def train_in_this_process():
     from designspace.training import train_runs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_runs, "LokyWorkers", lambda jobs, work, devices: Inline(1, work))
+        patch.setattr(train_runs, "LokyWorkers", lambda jobs, work, *_: Inline(1, work))
         yield
 
 
