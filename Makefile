@@ -58,7 +58,7 @@ test-slow: $(DEV) ## the slow tests, which `make test` leaves out
 faults: $(DEV)    ## kill -9, full disks, damaged and hostile files: every fault in full counts (minutes)
 	$(BIN)/pytest tests/faults --faults -m '' --durations=15
 
-gpu: $(DEV)       ## acceptance on one GPU (8 minutes, and 3 of latencies); skipped, with the reason, where there is none (GPU_REHEARSAL=1: on the CPU, small)
+gpu: $(DEV)       ## acceptance on one GPU, 8 minutes, and latencies, 3 more; skipped without one (GPU_REHEARSAL=1: on the CPU, small, 4 minutes)
 	$(BIN)/pytest tests/gpu -m '' -rs -s
 
 bench: $(DEV) $(VENV)/.bench ## side by side with the peers, one table (25 minutes, alone; PYCLS=checkout; QUICK=1: 1 to 4 minutes, judges no goal)

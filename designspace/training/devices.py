@@ -108,7 +108,8 @@ def physical_gpu(name: str) -> str:
 def default_jobs(devices: tuple[str, ...], compiled: bool = False) -> int:
     """Return the default number of trials at once: one per core, one on MPS, 16 per GPU.
 
-    With torch.compile, whose compiler takes a core per trial, four per GPU.
+    With torch.compile, whose compiler takes a core per trial, four per GPU. Where a process finds
+    out how many are fastest (`GpuWorkers`), this is not used.
     """
     cores = available_cores()
     if devices == ("cpu",):
