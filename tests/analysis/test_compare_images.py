@@ -49,12 +49,12 @@ def coverage(repeats, images=200):
     covered, by_models = [], []
     for _ in range(repeats):
         # Images differ in how much better the second space is on them.
-        gain = rng.normal(0.02, 0.2, images)
+        gain = 0.02 + rng.uniform(-0.42, 0.42, images)
         populations = []
         for shift in (0.0, gain):
-            skill = rng.normal(0, 0.02, (12, 1))
+            skill = rng.normal(0, 0.02, (30, 1))
             chance = np.clip(0.5 + shift + skill, 0, 1)
-            populations.append(dict(enumerate(rng.random((12, images)) < chance)))
+            populations.append(dict(enumerate(rng.random((30, images)) < chance)))
         found = compare_on_images(*map(ImageErrors, populations))
         covered.append(found.difference.low <= -2 <= found.difference.high)
         half = 2 * found.model_std
