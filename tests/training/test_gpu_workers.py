@@ -35,8 +35,9 @@ def test_a_gpu_gets_as_many_models_as_its_process_asks_for(
     workers = GpuWorkers(None, in_a_thread, ("cpu",))
     run = make_run(n=6)
     assert train_one(run, request_of(), observer, make_workers=lambda *_: workers).complete == 6
+    # Two end alone before it is decided; how many of the short ones after them overlap is chance.
     models = sorted(int(trial.versions["models"]) for trial in run.trials())
-    assert models[1] == 1 < models[2]
+    assert models[:2] == [1, 1]
     assert workers.slots == 16
     (note,) = observer.notes
     assert note.startswith("cpu trains 16 models at once: they end before")
