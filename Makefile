@@ -46,7 +46,7 @@ lint: $(DEV)      ## ruff and mypy
 	$(BIN)/mypy
 
 test: $(DEV)      ## ruff, mypy and the quick tests, in two processes (JOBS=4: in four)
-	@echo "The tests take about 15 minutes on two cores."
+	@echo "The tests take about 10 minutes on two cores."
 	@$(MAKE) --no-print-directory -j2 lint quick-tests  # mypy alone would leave a core idle
 
 quick-tests: $(DEV)
@@ -78,7 +78,7 @@ bench-train: $(DEV) ## training speed against a plain loop and the bare step (15
 bench-pretrain: $(DEV) ## speed of crops, loss and a full step of pretraining (five minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_pretrain.py
 
-latency-evidence: $(BASE) ## time against flops and activations, RegNets against EfficientNets, in results/latency (15 minutes, alone; resumes)
+latency-evidence: $(BASE) ## time against flops and activations, RegNets against EfficientNets, in results/latency (20 minutes, alone; resumes)
 	$(BIN)/python tests/benchmarks/latency_evidence.py $(if $(DEVICE),--device $(DEVICE))
 
 bench-analysis: $(DEV) ## speed of the analysis against its obvious twins (three minutes)

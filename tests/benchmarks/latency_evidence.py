@@ -8,7 +8,7 @@
    errors at equal flops and at equal latency, in a report of their own.
 
 Everything is recorded in measurements.jsonl files, so that the same command resumes. It takes about
-15 minutes on two quiet cores; nothing else should run.
+20 minutes on two quiet cores; nothing else should run.
 """
 
 import argparse
