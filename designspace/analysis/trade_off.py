@@ -17,7 +17,7 @@ from designspace.analysis.image_noise import image_noise
 from designspace.analysis.normalized_edf import NormalizedEdfs, normalized_edfs
 from designspace.analysis.population_results import PopulationResults
 from designspace.arch import format_measured, format_quantity
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError, counted, nearest
 from designspace.runs.measurements import MeasuredSetting
 from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.best_within_cost import (
@@ -341,8 +341,8 @@ def _notes(
         if results.name not in kept:
             notes.append(f"{results.name} is left out: {_why_left_out(results, measure, setting)}")
     for results, with_cost in included:
-        counted = results.rows
-        if len(with_cost) < len(counted):
+        rows = results.rows
+        if len(with_cost) < len(rows):
             notes.append(_partly(results, with_cost, measure))
         noisy = results.cost("noisy", setting)[with_cost] if setting else np.zeros(0)
         if noisy.any():
@@ -355,7 +355,7 @@ def _notes(
 
 def _why_left_out(results: PopulationResults, measure: str, setting: MeasuredSetting | None) -> str:
     if count := len(_rows_with_cost(results, measure, setting)):
-        few = f"{count} model" + "s" * (count > 1)
+        few = counted(count, "model")
         return f"{measure} known of {few} only, and beside the others {_FEW} are needed"
     if measure in COUNTED:
         return f"its models' {NAMES[measure]} are unknown"
@@ -366,9 +366,9 @@ def _why_left_out(results: PopulationResults, measure: str, setting: MeasuredSet
 
 
 def _partly(results: PopulationResults, with_cost: IntArray, measure: str) -> str:
-    counted = results.rows
-    text = f"{results.name}: {measure} known of {len(with_cost)} of {len(counted)} models"
-    if not np.array_equal(with_cost, counted[: len(with_cost)]):
+    rows = results.rows
+    text = f"{results.name}: {measure} known of {len(with_cost)} of {len(rows)} models"
+    if not np.array_equal(with_cost, rows[: len(with_cost)]):
         text += (
             ", which are not the first ones sampled: were they chosen by error, its curve is too "
             "good"

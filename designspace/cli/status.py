@@ -83,7 +83,7 @@ def _lines(status: "RunStatus") -> list[str]:
     data, heartbeat = status.to_dict(), status.heartbeat
     lines = [f"{status.name}: {status.counts}"]
     if heartbeat is None:
-        lines += _how_to_go_on(status)
+        lines += _how_to_resume(status)
     elif heartbeat.seconds_left is not None:
         left = duration(heartbeat.seconds_left)
         lines.append(f"{heartbeat.per_hour:.0f} models an hour, {left} left")
@@ -103,7 +103,7 @@ def _lines(status: "RunStatus") -> list[str]:
     return [*map(printable, lines), *edf_lines(status.errors)]
 
 
-def _how_to_go_on(status: "RunStatus") -> list[str]:
+def _how_to_resume(status: "RunStatus") -> list[str]:
     """Return the state of a run that no process trains, and the command that trains the rest."""
     from shlex import quote
 

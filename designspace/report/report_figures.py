@@ -18,7 +18,7 @@ from designspace.errors import counted
 from designspace.report import draw_on_axes as draw
 from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
-from designspace.report.trade_off_figures import trade_off_figures
+from designspace.report.trade_off_figures import trade_off_figures, trade_off_keys
 from designspace.report.verdict_cards import difference, neighbors, points
 from designspace.stats.edf import Band, Edf
 
@@ -40,14 +40,10 @@ def report_figures(findings: Findings) -> Iterator[Figure]:
         names = [p.name for p in findings.populations]
         yield _normalized_figure(findings, findings.normalized, names, "edf_normalized")
     # Those at equal multiply-adds are the ones above.
-    measures: list[str] = []
-    for one in findings.trade_offs:
-        measures.append(one.measure)
+    for one, key in zip(findings.trade_offs, trade_off_keys(findings.trade_offs), strict=True):
         if one.edfs is not None and len(one.edfs.edfs) > 1 and one.measure != "flops":
-            count = measures.count(one.measure)
-            key = f"edf_at_{one.measure}" + f"-{count}" * (count > 1)
             names = [part.name for part in one.populations]
-            yield _normalized_figure(findings, one.edfs, names, key)
+            yield _normalized_figure(findings, one.edfs, names, f"edf_at_{key}")
     if pairs := neighbors(findings):
         yield _differences_figure(pairs)
         yield _edf_differences_figure(pairs, error_range(populations))

@@ -23,14 +23,19 @@ TRADE_OFF = "trade_off"
 
 def trade_off_figures(trade_offs: Sequence[TradeOff], names: Sequence[str]) -> tuple[Figure, ...]:
     """Return one figure for each trade-off; `names` are those of the report's populations."""
+    return tuple(
+        _figure(trade_off, f"trade_off_{key}", names)
+        for trade_off, key in zip(trade_offs, trade_off_keys(trade_offs), strict=True)
+    )
+
+
+def trade_off_keys(trade_offs: Sequence[TradeOff]) -> list[str]:
+    """Return a name of each: its measure, numbered from the second setting of one on."""
     keys: list[str] = []
     for trade_off in trade_offs:
         number = 1 + sum(other.measure == trade_off.measure for other in trade_offs[: len(keys)])
         keys.append(trade_off.measure if number == 1 else f"{trade_off.measure}-{number}")
-    return tuple(
-        _figure(trade_off, f"trade_off_{key}", names)
-        for trade_off, key in zip(trade_offs, keys, strict=True)
-    )
+    return keys
 
 
 def wide_and_narrow(figure: Figure) -> tuple[Figure, ...]:

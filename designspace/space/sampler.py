@@ -40,7 +40,7 @@ SearchObserver = Callable[[int, int, int], None]
 
 
 class TooFewModels(InputError):
-    """The candidates of a search do not contain as many models as were asked for."""
+    """The candidates of a search contain fewer models than it should return."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_messages
 
+from designspace.errors import counted
 from designspace.io.process_pool import ProcessPoolExecutor, interrupts_blocked, pool
 from designspace.training.concurrency import MAX_AT_ONCE, Concurrency, observe_steps
 from designspace.training.device_health import DEVICE_FAILURES, DeviceHealth
@@ -263,8 +264,7 @@ def _change_slots(gpu: _Gpu, message: _AtOnce) -> None:
     gpu.slots = message.models
     if message.reason:
         gpu.measures = False
-        models = "1 model" if gpu.slots == 1 else f"{gpu.slots} models"
-        gpu.note = f"{gpu.device} trains {models} at once: {message.reason}"
+        gpu.note = f"{gpu.device} trains {counted(gpu.slots, 'model')} at once: {message.reason}"
 
 
 def _serve(

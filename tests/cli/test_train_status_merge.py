@@ -151,7 +151,7 @@ def test_status_accounts_for_every_model(cli, run):
     assert "[10.0 | 15.0], n = 2" in text
 
 
-def test_status_tells_how_to_go_on(cli, run):
+def test_status_prints_how_to_resume(cli, run):
     assert "\nnot running\n" in cli("status", run).out + "\n"  # no recipe yet
     folder = fill(run, {0: 10.0})
     folder.recipe_file.write_text("name: x\n")
