@@ -168,13 +168,10 @@ def pretrain(
                 for text in (*notes, *(initial.notes if initial else ())):
                     observer.note(text)
             group.barrier()
-            trainer = SwavTrainer(
-                model, recipe, images.train_images // recipe.batch_size, seed, group, autocast
-            )
+            per_epoch = images.train_images // recipe.batch_size
+            trainer = SwavTrainer(model, recipe, per_epoch, seed, group, autocast, compile)
             if initial is not None:
                 trainer.start_from(initial.state)
-            if compile:
-                trainer.network.compile_trunk()
             record = _Loop(run, recipe, trainer, images, seed, group, observer, logs).train()
             logs.close()
     return PretrainResult(out, record) if record else None

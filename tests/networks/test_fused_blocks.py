@@ -8,6 +8,7 @@ from torch import nn
 from designspace.arch import Model, Skeleton
 from designspace.arch.body import Body
 from designspace.networks import build, numba_loops
+from designspace.networks.fast_convolutions import use_fast_convolutions
 from designspace.networks.fused_blocks import FusedBatchNorm
 
 ORDER = torch.channels_last
@@ -160,6 +161,7 @@ def test_without_numba_torch_trains_the_same_network(se_ratio, monkeypatch):
     for fused in (False, True):
         torch.manual_seed(0)
         networks.append(build(model, fused=fused).to(memory_format=ORDER))
+        use_fast_convolutions(networks[-1])  # as fused networks do
         outputs.append(networks[-1](images))
         outputs[-1].square().sum().backward()
     assert torch.equal(*outputs)

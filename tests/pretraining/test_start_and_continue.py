@@ -9,6 +9,8 @@ from small import SMALL
 from designspace.arch import Body, Model
 from designspace.errors import InputError
 from designspace.networks import build
+from designspace.networks.fused_blocks import FusedBatchNorm
+from designspace.pretraining import swav_trainer
 from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.initial_weights import load_initial_weights
 from designspace.pretraining.lr_schedule import learning_rate
@@ -120,9 +122,7 @@ def test_weights_that_do_not_fit_are_refused(train, tmp_path):
 def steps(count, records, compiled=False, **changes):
     settings = {"batch_size": 16, "freeze_prototypes": 0, "warmup_iterations": 0, "lr": 0.05}
     recipe = parse_recipe(load_recipe("quick").to_dict() | settings | changes, "test")
-    trainer = SwavTrainer(SMALL, recipe, 10, 0, CPU)
-    if compiled:
-        trainer.network.compile_trunk()
+    trainer = SwavTrainer(SMALL, recipe, 10, 0, CPU, compiled=compiled)
     maker = CropMaker(recipe, (120.0,) * 3, (60.0,) * 3)
     losses = [
         trainer.step(maker(records, draw_crops(recipe, 16, len(records), 0, i)))[0].item()
@@ -172,3 +172,15 @@ def test_a_compiled_trunk_trains_alike(records, monkeypatch):
     assert trainer.network.state_dict().keys() == plain.network.state_dict().keys()
     with pytest.raises(InputError, match="exclude each other"):
         steps(1, records, compiled=True, checkpoint_after="block")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_fused_trunk_trains_alike(records, monkeypatch, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    losses, trainer = steps(3, records)
+    fused = any(isinstance(m, FusedBatchNorm) for m in trainer.network.trunk.modules())
+    assert fused == (threads == 1)
+    monkeypatch.setattr(swav_trainer, "fuse_for_cpu", lambda trunk, model: None)
+    plain, other = steps(3, records)
+    assert losses == pytest.approx(plain, rel=1e-4)
+    assert trainer.network.state_dict().keys() == other.network.state_dict().keys()
