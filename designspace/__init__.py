@@ -67,9 +67,9 @@ if TYPE_CHECKING:
     from designspace.export.export_best import export_best, export_pareto
     from designspace.importing.import_results import import_results
     from designspace.report.plot import plot_best_of_k, plot_edf, save_figure
-    from designspace.stats.comparison import compare
     from designspace.stats.edf import edf
     from designspace.stats.range_of_best import bootstrap
+    from designspace.stats.two_sample import compare
     from designspace.studies.convert_sweep import convert_sweep
     from designspace.studies.study import Study
 

@@ -8,7 +8,6 @@ from designspace.analysis.compare_pairs import PERMUTATIONS
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError, counted
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import compare_arrays
 from designspace.stats.intervals import Estimate, spearman_interval
 from designspace.stats.mean_difference import (
     MeanDifference,
@@ -17,6 +16,7 @@ from designspace.stats.mean_difference import (
     sign_flip_test,
     two_sided,
 )
+from designspace.stats.two_sample import compare_arrays
 
 # With fewer models on either side, a claim about a parameter can't be tested.
 MIN_GROUP = 4

@@ -18,7 +18,6 @@ from designspace.analysis.equal_cost import (
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import Comparison, compare_arrays
 from designspace.stats.edf import Edf
 from designspace.stats.edf_bands import EdfDifference, edf_difference
 from designspace.stats.equivalence import Equivalence, equivalent
@@ -27,6 +26,7 @@ from designspace.stats.mean_difference import difference_of_means
 from designspace.stats.multiple_testing import holm
 from designspace.stats.power import detectable_difference, models_for_difference
 from designspace.stats.sequential import SequentialComparison, compare_sequentially
+from designspace.stats.two_sample import Comparison, compare_arrays
 
 DEFAULT_MARGIN = 1.0
 # With more populations than this, each is only compared with its predecessor.

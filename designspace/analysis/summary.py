@@ -15,8 +15,8 @@ import numpy as np
 
 from designspace.analysis.compare_pairs import PairComparison
 from designspace.analysis.findings import Findings, PopulationFindings, WidthFits
+from designspace.analysis.headline import narrate
 from designspace.analysis.image_noise import ImageNoise
-from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.summary_schema import (
     Bootstrap,

@@ -12,7 +12,7 @@ from designspace import arch
 from designspace.api.model import Model
 from designspace.api.run import Run
 from designspace.arch import BOTTLENECK, format_quantity, parse_quantity
-from designspace.arch.quantity import missing_unit
+from designspace.arch.unit_suffix import missing_unit
 from designspace.errors import InputError, check_index, check_types, counted
 from designspace.runs.dataframe import models_frame
 from designspace.runs.measurements import Measurement

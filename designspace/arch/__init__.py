@@ -23,14 +23,14 @@ from designspace.arch.catalog import CATALOG, published
 from designspace.arch.cost import MEASURES, Cost, cost, countable
 from designspace.arch.model import Model
 from designspace.arch.population import Population
-from designspace.arch.quantity import (
+from designspace.arch.regnet import REGNET_AXES, RegNetParams, RegNetParamsBatch, quantized_widths
+from designspace.arch.skeleton import Skeleton
+from designspace.arch.unit_suffix import (
     format_measured,
     format_quantity,
     parse_measured,
     parse_quantity,
 )
-from designspace.arch.regnet import REGNET_AXES, RegNetParams, RegNetParamsBatch, quantized_widths
-from designspace.arch.skeleton import Skeleton
 from designspace.arch.valid_names import NAME_PATTERN, check_name, model_name
 
 __all__ = [

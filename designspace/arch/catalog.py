@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from designspace.arch.model import Model
 from designspace.arch.other_networks import OTHER_NETWORKS
-from designspace.arch.quantity import format_quantity
 from designspace.arch.regnet import RegNetParams
+from designspace.arch.unit_suffix import format_quantity
 from designspace.errors import InputError, nearest
 
 

@@ -51,7 +51,7 @@ def analyze(
       designspace analyze results/a results/b --against flops,latency --out results/report
     """
     import designspace as ds
-    from designspace.analysis.narrative import narrate
+    from designspace.analysis.headline import narrate
     from designspace.analysis.trade_off_text import trade_off_sentences
 
     findings = ds.analyze(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from designspace.arch import Model, format_quantity
-from designspace.arch.quantity import missing_unit
+from designspace.arch.unit_suffix import missing_unit
 from designspace.derivation.cost_target import Target
 from designspace.derivation.scaled_models import ScaledModels, scale
 from designspace.derivation.scaling_rules import RULES, ScalingRule

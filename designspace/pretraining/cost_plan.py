@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from designspace.arch import Model
-from designspace.arch.quantity import format_quantity
+from designspace.arch.unit_suffix import format_quantity
 from designspace.errors import InputError
 from designspace.pretraining.loader_plan import LoaderPlan, plan_loader
 from designspace.pretraining.recipe import SwavRecipe, load_recipe

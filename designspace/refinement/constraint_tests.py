@@ -21,11 +21,11 @@ from designspace.refinement.candidate_constraints import Candidate, candidates
 from designspace.refinement.distance_regression import regress_on_distance
 from designspace.space import Space
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import compare
 from designspace.stats.equivalence import equivalent
 from designspace.stats.intervals import Estimate
 from designspace.stats.mean_difference import difference_of_means
 from designspace.stats.multiple_testing import holm
+from designspace.stats.two_sample import compare
 
 # Means are compared if at least this many models keep the constraint, and as many do not.
 MIN_MODELS = 8

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from designspace.analysis.compare_pairs import signed
 from designspace.analysis.findings import Findings, error_range
-from designspace.analysis.narrative import narrate
+from designspace.analysis.headline import narrate
 from designspace.arch import format_quantity
 from designspace.io.serialization import significant
 from designspace.report.comparison_matrix import comparison_matrix

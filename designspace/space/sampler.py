@@ -24,8 +24,8 @@ from designspace.arch import (
     find_block,
     format_quantity,
 )
-from designspace.arch.quantity import missing_unit
 from designspace.arch.regnet import RegNetParamsBatch
+from designspace.arch.unit_suffix import missing_unit
 from designspace.errors import InputError, counted
 from designspace.space.budget import Budget
 from designspace.space.space import Space

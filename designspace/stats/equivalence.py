@@ -6,7 +6,7 @@ import numpy as np
 
 from designspace.errors import InputError
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import welch
+from designspace.stats.two_sample import welch
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from designspace.stats.arrays import FloatArray
-from designspace.stats.comparison import welch
 from designspace.stats.intervals import Estimate
+from designspace.stats.two_sample import welch
 
 _REPEATS = 4999
 # With more models there are no redraws, as skewness then hardly moves the level of t.

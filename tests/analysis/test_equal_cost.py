@@ -7,7 +7,7 @@ from analysis.populations import made_up
 import designspace as ds
 from designspace.analysis.equal_cost import match
 from designspace.analysis.findings import analyze
-from designspace.analysis.narrative import narrate
+from designspace.analysis.headline import narrate
 from designspace.analysis.summary import summarize
 from designspace.runs import Run, Trial, TrialState
 
@@ -68,7 +68,7 @@ def test_differences_at_equal_cost_cover_the_truth(low, method):
 
 def analyze_pair(first, second):
     from designspace.analysis.equal_cost import controlled_differences
-    from designspace.stats.comparison import compare_arrays
+    from designspace.stats.two_sample import compare_arrays
 
     raw = compare_arrays(first.counted_errors, second.counted_errors, permutations=199).mean
     return controlled_differences(first, second, raw)[0]

@@ -10,6 +10,7 @@ import pytest
 from designspace.analysis.claims import judge_claims, read_claims
 from designspace.analysis.csv_tables import tables, to_csv
 from designspace.analysis.findings import analyze
+from designspace.analysis.headline import narrate
 from designspace.analysis.importance import (
     bins_of,
     correlated_parameters,
@@ -17,7 +18,6 @@ from designspace.analysis.importance import (
     parameter_trends,
 )
 from designspace.analysis.load_results import load_results
-from designspace.analysis.narrative import narrate
 from designspace.analysis.normalized_edf import normalized_edfs
 from designspace.analysis.shared_constraints import shared_constraints
 from designspace.analysis.summary import summarize, summary_schema
@@ -27,9 +27,9 @@ from designspace.errors import InputError
 from designspace.io.serialization import plain
 from designspace.runs import Run, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
-from designspace.stats.comparison import superiority
 from designspace.stats.edf import edf, normalized_band, normalized_weights
 from designspace.stats.intervals import proportion, quantile_interval
+from designspace.stats.two_sample import superiority
 
 BUDGET = (Budget.parse("flops", "150K:400K"),)
 

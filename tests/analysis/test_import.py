@@ -9,8 +9,8 @@ import pytest
 from foreign_results import imported, nds_job, pycls_job, written
 
 from designspace.analysis.findings import analyze
+from designspace.analysis.headline import narrate
 from designspace.analysis.load_results import load_populations, load_results
-from designspace.analysis.narrative import narrate
 from designspace.analysis.read_findings import read_findings
 from designspace.arch import Model, RegNetParams, Skeleton
 from designspace.errors import InputError

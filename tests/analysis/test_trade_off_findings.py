@@ -9,7 +9,7 @@ import pytest
 from analysis.populations import made_up
 
 from designspace.analysis.findings import analyze
-from designspace.analysis.narrative import narrate
+from designspace.analysis.headline import narrate
 from designspace.analysis.summary import read_summary, summarize, summary_schema
 from designspace.analysis.trade_off import format_cost, parse_measures, trade_offs
 from designspace.analysis.trade_off_text import trade_off_sentences

@@ -141,7 +141,7 @@ def comparisons(options) -> list[Row]:
     """All numbers of a pair, against two tests of scipy's with as many permutations."""
     from scipy.stats import permutation_test
 
-    from designspace.stats.comparison import compare
+    from designspace.stats.two_sample import compare
 
     rng = np.random.default_rng(0)
     first, second = rng.normal(50, 5, 500), rng.normal(49, 5, 500)

@@ -7,7 +7,7 @@ import pytest
 from small import SMALL
 
 import designspace as ds
-from designspace.analysis.narrative import narrate
+from designspace.analysis.headline import narrate
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import load_recipe
 

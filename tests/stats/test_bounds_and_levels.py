@@ -13,10 +13,10 @@ from designspace.analysis.population_results import PopulationResults, Provenanc
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear, width_trend
 from designspace.analysis.trial_accounting import account, counted_models
 from designspace.stats.best_of_k import best_of_k
-from designspace.stats.comparison import compare
 from designspace.stats.edf import edf, normalized_weights
 from designspace.stats.equivalence import equivalent
 from designspace.stats.sequential import compare_sequentially, decision
+from designspace.stats.two_sample import compare
 
 CHANCE = 90.0
 STATES = ("complete", "diverged", "failed", "missing")

@@ -12,7 +12,6 @@ from designspace.analysis.trial_accounting import counted_models
 from designspace.arch import RegNetParams
 from designspace.errors import InputError
 from designspace.stats.best_of_k import best_of_k
-from designspace.stats.comparison import compare, minimum_test
 from designspace.stats.edf import edf, normalized_weights
 from designspace.stats.equivalence import equivalent
 from designspace.stats.intervals import quantile_interval
@@ -24,6 +23,7 @@ from designspace.stats.power import (
 )
 from designspace.stats.range_of_best import best_weights, bootstrap
 from designspace.stats.sequential import compare_sequentially, confidence_sequence
+from designspace.stats.two_sample import compare, minimum_test
 
 ERRORS = st.lists(st.sampled_from([30.0, 31.5, 40.0, 40.5, 55.0, 90.0]), min_size=1, max_size=40)
 

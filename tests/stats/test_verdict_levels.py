@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from designspace.stats.comparison import compare_arrays
 from designspace.stats.mean_difference import difference_of_means, two_sided
+from designspace.stats.two_sample import compare_arrays
 
 
 def normal(rng, n, std):
