@@ -1,6 +1,6 @@
 """How fast a population trains: `make bench-train`.
 
-Four questions, answered in one run on this machine:
+Five questions, answered in one run on this machine:
 
 1. Models an hour, against a fair plain loop: ImageFolder, torchvision's transforms, a DataLoader
    with its best number of workers, the same networks, recipe and cores. At least 5 times.
@@ -8,6 +8,8 @@ Four questions, answered in one run on this machine:
    that stays where it is, in the same process. At least 95 percent.
 3. Models an hour with two workers, against one. At least 1.9 times.
 4. Seconds for 10,000 trials that do nothing: under 60, with flat memory.
+5. From the command to its first step: at most 5 seconds. A whole command of about a minute, against
+   a script of the plain loop: at least 4 times.
 
 Each side is measured in a process of its own where it could disturb the other, after its imports
 and a first pass; sides alternate, and what is reported is the median of n rounds with the least and
@@ -29,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 from rows import Row, report
+from train_command import command_rows
 
 SPACE, BUDGET = "RegNetX@32", "1M:2M"
 
@@ -381,7 +384,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--empty", type=int, default=10_000)
-    parser.add_argument("--only", choices=["plain", "bare", "empty"])
+    parser.add_argument("--command-models", type=int, default=16, help="that the command trains")
+    parser.add_argument("--only", choices=["plain", "bare", "empty", "command"])
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/train.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -393,6 +397,7 @@ def main() -> None:
             "plain": lambda: against_plain(images, home, options),
             "bare": lambda: against_bare(images, home, options),
             "empty": lambda: empty_trials(home, options),
+            "command": lambda: command_rows(images, home, options),
         }
         make_run(home / "run", options.models)
         rows = [row for key, part in parts.items() if options.only in (None, key) for row in part()]
