@@ -62,6 +62,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
+        signal.signal(signal.SIGTERM, _interrupt)
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -156,14 +157,21 @@ for verb in _VERBS:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line with the given arguments, or those of the process."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _exit)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the letters of a name
             stream.reconfigure(errors="backslashreplace")
     app(args=argv, prog_name="designspace")
 
 
-def _terminate(number: int, frame: object) -> None:
+def _exit(number: int, frame: object) -> None:
+    """End while the command line is parsed, when there is nothing to keep."""
+    print("\ndesignspace: terminated", file=sys.stderr)
+    raise SystemExit(143)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Stop the verb, which keeps what it has."""
     raise _Terminated
 
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import designspace as ds
+from designspace.cli import main as cli_main
 from designspace.space import shipped_spaces
 
 
@@ -157,6 +158,15 @@ def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
     assert process.returncode == code
     assert "Traceback" not in err
     assert "interrupted" in err
+
+
+def test_sigterm_exits_143_while_options_are_parsed_too(cli, monkeypatch):
+    def terminated(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(cli_main._Commands, "parse_args", terminated)
+    outcome = cli("sample", "AnyNetXA", "--out", "x")
+    assert (outcome.code, outcome.err) == (143, "\ndesignspace: terminated\n")
 
 
 @pytest.mark.parametrize(
