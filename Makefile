@@ -72,7 +72,7 @@ $(VENV)/.bench: pyproject.toml
 newcomer: $(DEV)  ## a fresh clone set up and used as the README says (minutes, 6 GB of disk)
 	$(BIN)/pytest tests/test_newcomer.py --newcomer
 
-bench-train: $(DEV) ## training speed against a plain loop and the bare step (15 minutes, alone)
+bench-train: $(DEV) ## training speed against a plain loop and the bare step (25 minutes, alone)
 	$(BIN)/python tests/benchmarks/bench_train.py
 
 bench-pretrain: $(DEV) ## speed of crops, loss and a full step of pretraining (five minutes, alone)

@@ -1,9 +1,10 @@
 """Convolutions in the form in which a CPU computes them fastest in float32, channels last.
 
-1x1 convolutions are matrix products, for which the CPU's matrix library takes about three quarters
-of the time of oneDNN's convolution at the widths of small networks. oneDNN's grouped 3x3
-convolution takes longer for groups of 2 channels than for groups of 8, so narrow groups are merged
-into wider ones whose other weights are zero.
+A 1x1 convolution is a product of matrices, for which the CPU's matrix library takes 5 to 20 % less
+time than oneDNN's convolution (16 to 96 channels, one thread of an Intel Xeon). oneDNN's grouped
+3x3 convolution takes longer for groups of 2 channels than for groups of 8, so narrow groups are
+merged into wider ones, whose other weights are zero: 1.1 to 1.6 times as fast for groups of 2, 1.0
+to 1.2 times for groups of 3 and 4.
 """
 
 from typing import Any
