@@ -1,6 +1,7 @@
 """Starting from weights, continuing a finished run, accumulation and compilation."""
 
 import functools
+import shutil
 
 import pytest
 import torch
@@ -172,6 +173,14 @@ def test_a_compiled_trunk_trains_alike(records, monkeypatch):
     assert trainer.network.state_dict().keys() == plain.network.state_dict().keys()
     with pytest.raises(InputError, match="exclude each other"):
         steps(1, records, compiled=True, checkpoint_after="block")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_code_trains_alike(records):
+    eager, _ = steps(3, records)
+    compiled, _ = steps(3, records, compiled=True)
+    assert compiled == pytest.approx(eager, rel=1e-3)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
