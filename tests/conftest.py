@@ -24,9 +24,12 @@ def pytest_addoption(parser):
     parser.addoption("--without-numba", action="store_true", help="as if numba were not installed")
 
 
+LONGEST = ["test_readme.py", "test_public_api.py", "test_reference.py"]
+
+
 def pytest_collection_modifyitems(items):
-    """Put the longest test first: in parallel, no process waits for another's last one."""
-    items.sort(key=lambda item: item.name != "test_the_pages_run_from_top_to_bottom")
+    """Put the longest files first: in parallel, no process waits for another's last one."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_configure(config):
@@ -55,6 +58,28 @@ def train_in_this_process():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_runs, "LokyWorkers", lambda jobs, work, *_: Inline(1, work))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_png():
+    """Save a stamp as each PNG file of a report: whole ones take as long as all else of it."""
+    from small import as_stamp
+
+    from designspace.report import figure_files, plot
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure_files, "saved", as_stamp(plot.saved))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole_png():
+    """Save whole PNG files, as outside of tests."""
+    from designspace.report import figure_files, plot
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure_files, "saved", plot.saved)
         yield
 
 

@@ -12,6 +12,6 @@ needs_numba = pytest.mark.skipif(
 def quick_share(names, quick):
     """Return one parameter for each name; those that are not among `quick` are slow."""
     return [
-        pytest.param(name, marks=() if name in quick else pytest.mark.slow, id=name)
+        pytest.param(name, marks=() if name in quick else pytest.mark.slow, id=str(name))
         for name in names
     ]

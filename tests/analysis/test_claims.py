@@ -32,11 +32,11 @@ def verdicts(tmp_path, text, effect, repeats, n=64):
 @pytest.mark.parametrize("text", [GROUP, TREND])
 def test_claims_about_a_parameter_have_power_and_hold_their_level(tmp_path, text):
     """By the range of the best, n = 64 found none of these effects, and contradicted up to 20 %."""
-    supported, contradicted = verdicts(tmp_path, text, 0.5, 60)
+    supported, contradicted = verdicts(tmp_path, text, 0.5, 30)
     assert supported >= 0.6
     assert contradicted == 0
-    supported, contradicted = verdicts(tmp_path, text, 0.0, 100)
-    assert max(supported, contradicted) <= 0.05 + 3 * 0.022
+    supported, contradicted = verdicts(tmp_path, text, 0.0, 40)
+    assert max(supported, contradicted) <= 0.05 + 3 * 0.034
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from marks import quick_share
+from scipy.stats import binom
 
 from designspace.analysis.claims import judge_claims, read_claims
 from designspace.analysis.csv_tables import tables, to_csv
@@ -61,19 +63,21 @@ def three(tmp_path_factory):
     )
 
 
-def test_importance_covers_the_truth_and_is_nothing_under_the_null():
+@pytest.mark.parametrize("repeats", quick_share([60, 300], [60]))
+def test_importance_covers_the_truth_and_is_nothing_under_the_null(repeats):
     rng = np.random.default_rng(1)
     levels = np.array([0, 1, 2, 0, 1]) * 0.8
     truth = levels.var() / (levels.var() + 1.5**2)
     covered, null = [], []
-    for _ in range(150):
+    for _ in range(repeats):
         place = rng.integers(0, 5, 200)
         (found,) = importances([place], levels[place] + rng.normal(0, 1.5, 200), 0.95, rng)
         covered.append(found.low <= truth <= found.high)
         (nothing,) = importances([place], rng.normal(0, 1, 200), 0.95, rng)
         null.append(nothing.low == 0)
-    assert np.mean(covered) >= 0.95 - 3 * 0.018
-    assert np.mean(null) >= 0.95 - 3 * 0.018
+    lowest = 0.95 - 3 * np.sqrt(0.95 * 0.05 / repeats)
+    assert np.mean(covered) >= lowest
+    assert np.mean(null) >= lowest
 
 
 def test_the_parameter_that_matters_comes_first():
@@ -91,13 +95,14 @@ def test_the_parameter_that_matters_comes_first():
     assert found[0].counts.sum() == 120
 
 
-def test_trends_hold_their_level():
+@pytest.mark.parametrize("repeats", quick_share([80, 400], [80]))
+def test_trends_hold_their_level(repeats):
     rng = np.random.default_rng(3)
     wrong = 0
-    for _ in range(200):
+    for _ in range(repeats):
         columns = {str(k): rng.random(40) for k in range(6)}
         wrong += any(t.p < 0.05 for t in parameter_trends(columns, rng.random(40), rng=rng))
-    assert wrong / 200 <= 0.05 + 3 * 0.0154
+    assert wrong / repeats <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)
 
 
 def test_bins_keep_equal_values_together():
@@ -159,9 +164,9 @@ def test_the_constraint_that_the_best_share_is_found():
 
 
 def test_wilsons_interval_covers():
-    rng = np.random.default_rng(6)
-    found = [proportion(int(h), 25, 0.95) for h in rng.binomial(25, 0.1, 2000)]
-    assert np.mean([one.low <= 0.1 <= one.high for one in found]) >= 0.93
+    found = [proportion(hits, 25, 0.95) for hits in range(26)]
+    covers = np.array([one.low <= 0.1 <= one.high for one in found])
+    assert binom.pmf(np.arange(26), 25, 0.1)[covers].sum() >= 0.93
 
 
 def test_bands_at_equal_complexity_cover_the_whole_truth():

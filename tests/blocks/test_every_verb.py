@@ -77,6 +77,11 @@ def study(name: str, studied: dict[str, Studied], tmp: pytest.TempPathFactory) -
     return studied[name]
 
 
+def shallowest(run: ds.Run) -> ds.Model:
+    """Return the model that takes the least time; the best one takes the most."""
+    return min(run, key=lambda model: sum(model.body.depths))
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_sample_train_analyze_refine_and_derive(
     name: str, studied: dict[str, Studied], tmp_path_factory: pytest.TempPathFactory
@@ -114,7 +119,7 @@ def test_export(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """ONNX, TorchScript and model.yaml of all; each is verified against the network."""
-    model = study(name, studied, tmp_path_factory).run.model("best")
+    model = shallowest(study(name, studied, tmp_path_factory).run)
     model.export(["onnx", "torchscript", "model.yaml"], tmp_path)
     network = ds.load_model(tmp_path / "model.yaml").build()
     script = torch.jit.load(str(next(tmp_path.rglob("*.pt"))))
@@ -131,9 +136,9 @@ def test_pretrain_and_evaluate(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    model = study(name, studied, tmp_path_factory).run.model("best")
+    model = shallowest(study(name, studied, tmp_path_factory).run)
     ds.pretrain(
         model, data="digits", out=tmp_path / "trunk", epochs=1, batch_size=256, progress=False
     )
-    scores = ds.evaluate(tmp_path / "trunk", task="knn", progress=False)
+    scores = ds.evaluate(tmp_path / "trunk", task="knn", seeds=1, progress=False)
     assert scores.scores

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from marks import quick_share
 
 from designspace.arch import published
 from designspace.export.export_model import export_model
@@ -18,7 +19,7 @@ def model_of(name, **changes):
     return sample(parse_space({**space.source, **changes}, "test"), 1, seed=4).population.model(0)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", quick_share(SPACES, ["RegNetR", "RegNetZ", "ConvNeXt-like"]))
 def test_every_network_goes_to_code_torchscript_and_pycls(name, tmp_path):
     model = model_of(name)
     done = export_model(model, ["torchvision", "torchscript", "pycls", "vissl"], tmp_path)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import quick_share
 from timm.models.regnet import adjust_widths_groups_comp, generate_regnet
 from transformers import RegNetConfig, RegNetForImageClassification
 
@@ -35,7 +36,12 @@ ODD = Model(
     Skeleton(17, 5, 8, 1, (1, 2, 2)),
 )
 # 200 * 2.18 / 8 is a tie in float32 and above it in float64: timm makes 432 of 440.
-TIE = Model.from_regnet("tie", RegNetParams(22, 200, 107.2, 2.18, 1.0, 8), 0.0)
+TIE = Model.from_regnet("tie", RegNetParams(22, 200, 107.2, 2.18, 1.0, 8), 0.0).at(32)
+MIXED = Model(
+    "mixed",
+    Body((1, 3, 2, 1), (24, 48, 96, 200), (1.0, 1.0, 2.0, 1.0), (8, 16, 16, 40), 0.5),
+    Skeleton(32, 10, 8),
+)
 
 regnets = st.builds(
     RegNetParams,
@@ -133,18 +139,17 @@ def test_nearest_is_written_verified_and_measured(tmp_path):
 
 
 def test_nearest_for_transformers_moves_groups_and_ratios(tmp_path):
-    body = Body((1, 3, 2, 1), (24, 48, 96, 200), (1.0, 1.0, 2.0, 1.0), (8, 16, 16, 40), 0.5)
-    model = Model("mixed", body, Skeleton(32, 10, 8))
-    refused = export_model(model, ["transformers"], tmp_path).refused["transformers"]
+    refused = export_model(MIXED, ["transformers"], tmp_path).refused["transformers"]
     assert "se_ratio 0.5 would be 0.25" in refused
-    exported = export_model(model, ["transformers"], tmp_path, nearest=True)
+    exported = export_model(MIXED, ["transformers"], tmp_path, nearest=True)
     assert "widths 32 48 96 192, group widths 16 16 16 16" in exported.verification[0].checks[0]
 
 
 def test_weights_do_not_go_with_another_model(tmp_path):
-    torch.save(build(TIE).state_dict(), tmp_path / "w.pth")
-    exported = export_model(TIE, ["timm"], tmp_path, nearest=True, weights=tmp_path / "w.pth")
-    assert "not of the nearest model" in exported.refused["timm"]
+    torch.save(build(MIXED).state_dict(), tmp_path / "w.pth")
+    names, weights = ["transformers"], tmp_path / "w.pth"
+    exported = export_model(MIXED, names, tmp_path, nearest=True, weights=weights)
+    assert "not of the nearest model" in exported.refused["transformers"]
 
 
 @settings(max_examples=200, deadline=None)
@@ -256,8 +261,9 @@ def test_an_unknown_target_lists_the_nearest():
         find_target("tim")
 
 
-def test_five_channels_and_a_stem_of_stride_1_go_to_torchvision(tmp_path):
-    exported = export_model(SPECTRAL, ["torchvision", "onnx"], tmp_path, verify=True)
+@pytest.mark.parametrize("target", quick_share(["torchvision", "onnx"], ["torchvision"]))
+def test_five_channels_and_a_stem_of_stride_1_go_along(tmp_path, target):
+    exported = export_model(SPECTRAL, [target], tmp_path, verify=True)
     assert not exported.refused
     assert exported.verification[0].checks[-1].startswith("outputs equal")
     read = read_model_file(tmp_path / "model.yaml")

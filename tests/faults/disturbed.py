@@ -15,6 +15,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from small import as_stamp
 from training_fixtures import Inline
 
 from designspace.errors import InputError
@@ -46,7 +47,8 @@ class Outcome:
 class Command:
     """`designspace WORDS` at work in a process of its own."""
 
-    in_process = True  # whether training needs no worker processes; False with --faults
+    # Whether training needs no worker processes, and PNG files are stamps; False with --faults.
+    in_process = True
 
     def __init__(self, *words, before=None, in_process=None):
         """Start it; `before` is called in its process first."""
@@ -98,10 +100,12 @@ def _words_of(pid):
 
 def _run(words, before, in_process, sender):
     from designspace.cli.main import main
+    from designspace.report import figure_files
     from designspace.training import train_runs
 
     os.setsid()
     if in_process:
+        figure_files.saved = as_stamp(figure_files.saved)
         train_runs.LokyWorkers = lambda jobs, work, *_: Inline(1, work)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from disturbed import Command, clear, limit_files, obey_permissions, turn_the_clock_back
+from marks import quick_share
 
 from designspace.arch import published
 from designspace.arch.model_file import write_model
@@ -50,7 +51,10 @@ def verbs(study, table, model, out):
     }
 
 
-@pytest.mark.parametrize("verb", ["sample", "import", "analyze", "derive", "export", "merge"])
+WRITING = ["sample", "import", "analyze", "derive", "export", "merge"]
+
+
+@pytest.mark.parametrize("verb", quick_share(WRITING, ["sample", "import"]))
 def test_a_full_disk_is_reported_and_the_same_command_resumes(
     verb, small_study, table, model, tmp_path, times
 ):
@@ -142,9 +146,7 @@ def test_a_small_file_system(small_study, small_disk):
     assert small_study.results(place) == small_study.results(small_study.trained)
 
 
-@pytest.mark.parametrize(
-    "verb", ["sample", "import", "analyze", "derive", "export", "merge", "pretrain"]
-)
+@pytest.mark.parametrize("verb", quick_share([*WRITING, "pretrain"], ["sample", "pretrain"]))
 def test_a_folder_that_can_only_be_read(verb, small_study, table, model, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
 
 import designspace
 from designspace.errors import InputError
@@ -43,7 +44,7 @@ def run(path, space="AnyNetXA@8", n=12, shift=0.0, states=None, name=None):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, whole_png):
     home = tmp_path_factory.mktemp("report")
     a = run(home / "a", n=16)
     b = run(home / "b <script>alert(1)</script>", "RegNetX@8", n=16, shift=-6, name="<b>x</b>")
@@ -175,7 +176,7 @@ def test_numbers_lie_beside_it(report):
     assert min(kept) == pytest.approx(first["min"])
     for name in ("edf", "best_of_k", "widths", "fit_errors"):
         assert (report / "figures" / f"{name}.svg").read_text().startswith("<svg")
-        assert (report / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert Image.open(report / "figures" / f"{name}.png").width > 500
 
 
 def test_unfinished_and_failed_models_are_reported_and_bounded(tmp_path, cli):
@@ -347,9 +348,10 @@ def test_a_report_can_have_pdf_figures(tmp_path):
     from designspace.report.write_report import write_report
 
     findings = findings_of(run(tmp_path / "a", n=16))
-    index = write_report(findings, tmp_path / "out", figures=("svg",))
+    (tmp_path / "out" / "figures").mkdir(parents=True)
+    (tmp_path / "out" / "figures" / "edf.svg").write_text("of an earlier report")
+    index = write_report(findings, tmp_path / "out", figures="pdf")
     assert 'href="figures/edf.png"' not in index.read_text()
-    write_report(findings, tmp_path / "out", figures="pdf")
     figures = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
     assert {"edf.pdf", "best_of_k.pdf", "widths.pdf", "bootstrap_a.pdf"} <= set(figures)
     assert not [name for name in figures if not name.endswith(".pdf")]

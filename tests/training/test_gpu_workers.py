@@ -17,6 +17,7 @@ def on_gpus(work, devices=("cuda:0",), per_device=4):
     return lambda options, trials: GpuWorkers(per_device, work, devices)
 
 
+@pytest.mark.slow
 def test_the_models_of_a_gpu_share_a_process(make_run, request_of, train_one, observer):
     run = make_run(n=8)
     make_workers = on_gpus(in_a_thread, ("cuda:0", "cuda:1"), 2)
@@ -74,6 +75,7 @@ def test_a_gpu_that_fails_in_a_fresh_process_is_retired(make_run, request_of, tr
     assert len([note for note in observer.notes if note.startswith("bad:0 is retired")]) == 1
 
 
+@pytest.mark.slow
 def test_training_stops_when_no_gpu_is_left(make_run, request_of, train_one, observer):
     from work_for_tests import on_a_broken_device
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from marks import quick_share
 
 from designspace.io import journal
 from designspace.runs.image_results import CORRECT_FILE, read_correct
@@ -27,7 +28,7 @@ def on_dask():
 
 
 WORKERS = {
-    "loky": lambda: LokyWorkers(2, run_task),
+    "loky": lambda: LokyWorkers(1, run_task),
     "gpu": lambda: GpuWorkers(2, run_task, ("cpu",)),
     "dask": on_dask,
 }
@@ -45,7 +46,7 @@ def errors(run):
     return {index: 100 * (~bits).mean() for index, bits in read_correct(run.path).items()}
 
 
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", quick_share(WORKERS, ["loky", "dask"]))
 def test_all_workers_return_the_images(make_run, request_of, train, workers):
     here, there = make_run("here"), make_run("there")
     train(here, request_of())
