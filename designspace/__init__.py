@@ -137,7 +137,7 @@ _MODULES = {
     "analyze": "api.findings",
     "bootstrap": "stats.range_of_best",
     "cluster": "api.pretraining",
-    "compare": "stats.comparison",
+    "compare": "stats.two_sample",
     "convert_sweep": "studies.convert_sweep",
     "derive": "api.model",
     "edf": "stats.edf",
