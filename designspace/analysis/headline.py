@@ -177,12 +177,15 @@ def _failed(populations: Sequence[PopulationFindings]) -> list[str]:
 
 
 def _diverged(populations: Sequence[PopulationFindings]) -> list[str]:
+    diverged = [
+        p.results.states[p.results.counted] == TrialState.DIVERGED.value for p in populations
+    ]
     return [
-        f"{p.accounting.diverged} of {p.accounting.counted} models of {p.name} diverged and count "
+        f"{diverging.sum()} of {p.accounting.counted} models of {p.name} diverged and count "
         f"with chance error, {p.results.chance:.1f} %: its mean says as much about the schedule as "
         "about the networks."
-        for p in populations
-        if p.accounting.diverged > 0.1 * p.accounting.counted
+        for p, diverging in zip(populations, diverged, strict=True)
+        if diverging.sum() > 0.1 * p.accounting.counted
     ]
 
 

@@ -123,8 +123,23 @@ def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> Ra
                 raise InputError(
                     f"{before.name} and {run.name} have the same seeds: they show no variance"
                 )
-    seeds = repeatability(_common_errors(*repeated).T, level) if same else None
+    seeds = None
+    if same:
+        errors = _common_errors(*repeated)
+        _check_differ(repeated, errors)
+        seeds = repeatability(errors.T, level)
     return RankAgreement(first.name, schedules, tuple(run.name for run in repeated), seeds)
+
+
+def _check_differ(runs: Sequence[PopulationResults], errors: FloatArray) -> None:
+    """Raise InputError if two runs have the same errors, (runs, models), throughout."""
+    for i, run in enumerate(runs):
+        for before, values in zip(runs[:i], errors[:i], strict=True):
+            if np.array_equal(values, errors[i]):
+                raise InputError(
+                    f"{before.name} and {run.name} have the same error for each model, as "
+                    "trainings with the same seeds do: they show no variance"
+                )
 
 
 def _common_errors(*runs: PopulationResults) -> FloatArray:

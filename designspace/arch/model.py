@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, Self
 
 from designspace.arch.blocks import BOTTLENECK
@@ -129,7 +130,11 @@ class Model:
     ) -> Self:
         """Return the same network for another input or number of classes; None leaves a value."""
         changes = {"resolution": resolution, "classes": classes, "channels": channels}
-        new: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
+        new: dict[str, Any] = {
+            key: int(value) if isinstance(value, Integral) else value
+            for key, value in changes.items()
+            if value is not None
+        }
         return replace(self, skeleton=replace(self.skeleton, **new))
 
     def summary(self) -> dict[str, Any]:

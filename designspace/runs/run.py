@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -371,6 +372,10 @@ class Run:
         population = self.population()
         if not 0 <= index < len(population):
             raise self._no_model(index, "index")
+        if state not in list(TrialState):
+            raise InputError(
+                f"state is {state!r}; it must be complete, diverged or failed", "state"
+            )
         record = {
             **{"id": population.ids[index], "index": index, "state": state, "error": error},
             **{"curve": list(curve), "seconds": seconds, "seed": seed, "split": split},
@@ -411,8 +416,8 @@ class Run:
             if not ranked:
                 raise InputError(f"{self.path}: no model has a complete trial yet, so none is best")
             index = ranked[0].index
-        elif isinstance(which, int) and 0 <= which < len(population):
-            index = which
+        elif isinstance(which, Integral) and 0 <= which < len(population):
+            index = int(which)
         else:
             raise self._no_model(which, "which")
         space = self.space()

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from designspace.errors import InputError
@@ -191,6 +192,9 @@ def test_errors_of_your_own_training_are_recorded(tmp_path):
     ]
     assert frame.loc[[0, 3]].isna().any(axis=1).all()
     assert run.status().count(TrialState.COMPLETE) == 2
+    numbered = run.model(np.int64(1))
+    assert numbered == run.model(1)
+    assert numbered.at(resolution=np.int64(16)) == numbered.at(resolution=16)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +204,7 @@ def test_errors_of_your_own_training_are_recorded(tmp_path):
         ((0, 10.0), {}, "index is 0; that model already has a trial"),
         ((1, 101.0), {}, "0 to 100 percent"),
         ((1, None), {}, "0 to 100 percent"),
-        ((1, 10.0), {"state": "done"}, "complete, diverged, failed"),
+        ((1, 10.0), {"state": "done"}, "state is 'done'; it must be complete, diverged or failed"),
         ((1, 10.0), {"split": "test"}, "split is 'test'; .* measured on 'own'"),
     ],
 )
