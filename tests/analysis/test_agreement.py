@@ -104,9 +104,9 @@ def test_the_command(cli, refused, tmp_path):
     assert "two or more runs" in refused("agree", paths[0])
     again = shutil.copytree(paths[0], tmp_path / "again")
     assert "short and again have the same seeds" in refused("agree", paths[0], again)
-    trials = [json.loads(line) for line in (again / "trials.jsonl").read_text().splitlines()]
-    reseeded = [json.dumps(trial | {"seed": 7}) for trial in trials]
-    (again / "trials.jsonl").write_text("\n".join(reseeded) + "\n")
+    trials = Run.open(again).trials()
+    (again / "trials.jsonl").unlink()
+    Run.open(again).append_trials([replace(trial, seed=7) for trial in trials])
     assert "the same error for each model" in refused("agree", paths[0], again)
     other = tmp_path / "other"
     words = ("-n", 6, "--flops", "100K:300K", "--seed", 5, "--out", other)
