@@ -372,10 +372,6 @@ class Run:
         population = self.population()
         if not 0 <= index < len(population):
             raise self._no_model(index, "index")
-        if state not in list(TrialState):
-            raise InputError(
-                f"state is {state!r}; it must be complete, diverged or failed", "state"
-            )
         record = {
             **{"id": population.ids[index], "index": index, "state": state, "error": error},
             **{"curve": list(curve), "seconds": seconds, "seed": seed, "split": split},

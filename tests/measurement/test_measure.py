@@ -41,6 +41,8 @@ def test_torch_does_not_warn_of_a_missing_gpu(monkeypatch, caplog, tmp_path):
     loaded = [name for name in sys.modules if name.startswith("torch.utils.benchmark")]
     for name in (*loaded, "torch.utils.cpp_extension"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    # Another test may have imported it: then the package would pass on its attribute.
+    monkeypatch.delattr(torch.utils, "cpp_extension", raising=False)
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.setenv(name, str(tmp_path))
     assert measure_models._turn_of(lambda: None, 1)(0.001)

@@ -204,7 +204,7 @@ def test_errors_of_your_own_training_are_recorded(tmp_path):
         ((0, 10.0), {}, "index is 0; that model already has a trial"),
         ((1, 101.0), {}, "0 to 100 percent"),
         ((1, None), {}, "0 to 100 percent"),
-        ((1, 10.0), {"state": "done"}, "state is 'done'; it must be complete, diverged or failed"),
+        ((1, 10.0), {"state": "done"}, "complete, diverged, failed"),
         ((1, 10.0), {"split": "test"}, "split is 'test'; .* measured on 'own'"),
     ],
 )
