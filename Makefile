@@ -46,7 +46,7 @@ lint: $(DEV)      ## ruff and mypy
 	$(BIN)/mypy
 
 test: $(DEV)      ## ruff, mypy and the quick tests, in two processes (JOBS=4: in four)
-	@echo "The tests take about 10 minutes on two cores."
+	@echo "The tests take about 8 minutes on two cores."
 	@$(MAKE) --no-print-directory -j2 lint quick-tests  # mypy alone would leave a core idle
 
 quick-tests: $(DEV)

@@ -237,7 +237,8 @@ def _scores_figure(groups: Sequence[ScoreGroup]) -> Figure:
     caption = (
         "Evaluations, in percent, with 95 % intervals over seeds (none for one seed). Circle: the "
         "pretrained trunk; triangle: the same trunk pretrained with all labels; square: from "
-        "random weights; diamond: supervised training from scratch on the same labels."
+        "random weights; diamond: supervised training from scratch on the same labels. Tuned: each "
+        "training chose its learning rates on a fifth of its labels."
     )
     return Figure(
         "scores", "scores", caption, panels, (3.6, 0.85 + 0.3 * most), 2, left=1.35, bottom=0.42
@@ -264,6 +265,6 @@ def _draw_scores(ax: Axes, group: ScoreGroup) -> None:
 
 def _short_name(line: ScoreRow) -> str:
     """Return a short name for the axis; the table has the full one."""
-    how = line.what.partition(", ")[2]
-    how = f", {how}" if how in ("linear", "fine-tuned") else ""
-    return _SHORT[line.kind] + how
+    parts = line.what.split(", ")
+    how = next((how for how in ("tuned rates", "linear", "fine-tuned") if how in parts), "")
+    return _SHORT[line.kind] + (f", {how.removesuffix(' rates')}" if how else "")

@@ -10,6 +10,7 @@ from markupsafe import escape
 
 from designspace.analysis.pretraining_findings import summarize_pretraining
 from designspace.errors import InputError
+from designspace.report import pretraining_figures
 from designspace.report.pretraining_page import write_pretraining_page
 
 K, EPOCHS, PER_EPOCH = 64, 10, 11
@@ -198,3 +199,13 @@ def test_curves_keep_all_epochs_and_average_iterations():
     assert (binned.loss_low == 0).all()
     assert (binned.loss_high == 6).all()
     assert list(curves.knn_epoch) == [5, 10]
+
+
+def test_tuned_rates_are_named_on_the_axis():
+    rows = [
+        score("lowshot", what, 50.0, share=0.01)
+        for what in ("pretrained, fine-tuned", "pretrained, fine-tuned, tuned rates")
+    ]
+    (group,) = findings(scores=rows).scores
+    names = [pretraining_figures._short_name(row) for row in group.rows]
+    assert names == ["pretrained, fine-tuned", "pretrained, tuned"]
