@@ -131,5 +131,6 @@ def test_losses_along_a_training_are_lightlys():
         outputs = outputs.view(5, BATCH, -1)
         twin = criterion(list(outputs[:2]), list(outputs[2:]))
         losses.append(training.step(crops(step))[0].item())
-        assert abs(losses[-1] - twin.item()) < 2e-6
+        # The trunk in training is fused for the CPU, and so rounds otherwise than the copy.
+        assert abs(losses[-1] - twin.item()) < 1e-5
     assert losses[-1] != losses[0]
