@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from designspace.api.population import Population, sample
@@ -79,15 +80,19 @@ class StudyTraining:
             return
         if self._options["data"] is None and any(run.data() is None for run in runs):
             raise InputError("data is missing; try 'digits', or 'folder:PATH'", "data")
-        train(
-            runs,
-            recipe=self._recipe,
-            epochs=entry.epochs or self._file.epochs,
-            seed=entry.seed,
-            val=entry.val or self._file.val,
-            only=indices,
-            **self._options,
-        )
+        try:
+            train(
+                runs,
+                recipe=self._recipe,
+                epochs=entry.epochs or self._file.epochs,
+                seed=entry.seed,
+                val=entry.val or self._file.val,
+                only=indices,
+                **self._options,
+            )
+        except KeyboardInterrupt as stop:
+            stop.args = (f"stopped; `designspace study {quote(str(self._path))}` resumes",)
+            raise
 
     def sample_space(self, space: str, n: int, name: str) -> Run:
         """Sample n models of a space into a folder of the study, or more if it holds more."""
