@@ -180,7 +180,7 @@ def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
         pretend_to_train(runs, **options)
 
     monkeypatch.setattr(training, "train", stops)
-    with pytest.raises(KeyboardInterrupt, match="stopped; `designspace study .* resumes"):
+    with pytest.raises(KeyboardInterrupt, match=r"stopped; `designspace study .* resumes"):
         study.run(jobs=1, progress=False)
     assert not (tmp_path / "report").exists()
     study.run(jobs=1, progress=False)
