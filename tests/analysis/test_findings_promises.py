@@ -164,8 +164,8 @@ def test_the_constraint_that_the_best_share_is_found():
 
 
 def test_wilsons_interval_covers():
-    found = [proportion(hits, 25, 0.95) for hits in range(26)]
-    covers = np.array([one.low <= 0.1 <= one.high for one in found])
+    intervals = [proportion(hits, 25, 0.95) for hits in range(26)]
+    covers = np.array([one.low <= 0.1 <= one.high for one in intervals])
     assert binom.pmf(np.arange(26), 25, 0.1)[covers].sum() >= 0.93
 
 
