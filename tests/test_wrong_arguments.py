@@ -42,7 +42,6 @@ UNSAVED: list[Callable[[Any], Any]] = [
     lambda p: ds.load_run(p),
     lambda p: ds.status(p),
     lambda p: ds.merge([p], "out"),
-    lambda p: ds.derive("regnetx", source=p, flops="1G"),
     lambda p: ds.export_best(p, 1, "pycls", "out"),
     lambda p: ds.export_pareto(p, "pycls", "out"),
 ]

@@ -1,8 +1,8 @@
 """Findings as a starting point for other models: the best RegNet parameters of a study.
 
-Reads the `summary.json` of a folder that `designspace analyze` wrote. A population of RegNets gives
-its parameters directly (medians of the empirical bootstrap of the best); AnyNets give those of the
-quantized-linear fits to their best models.
+Reads the `summary.json` of a folder that `designspace analyze` wrote, or findings in memory. A
+population of RegNets gives its parameters directly (medians of the empirical bootstrap of the
+best); AnyNets give those of the quantized-linear fits to their best models.
 """
 
 import os
@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from designspace.analysis.findings import Findings
 from designspace.analysis.fit_regnet import fitted_regnet
 from designspace.analysis.imported_folder import IMPORT_FILE, read_import_info
-from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
+from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary, summarize
 from designspace.analysis.summary_schema import ModelRecord, Population, Summary
 from designspace.arch import (
     BOTTLENECK,
@@ -32,6 +33,7 @@ from designspace.runs import Run
 from designspace.space import load_space
 
 NAMES = ("d", "w_0", "w_a", "w_m", "b", "g")
+IN_MEMORY = "findings in memory"
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,10 @@ class BestModel:
 
 @dataclass(frozen=True)
 class StudyPopulation:
-    """One population of an analysis folder.
+    """One population of an analysis.
 
     Attributes:
-        folder: The analysis folder.
+        findings: The analysis: its folder, or the findings in memory.
         population: The run's name.
         choice: Why it is this population, in words.
         space: The space's name.
@@ -65,7 +67,7 @@ class StudyPopulation:
         best: The best models, by error.
     """
 
-    folder: Path
+    findings: Findings | Path
     population: str
     choice: str
     space: str
@@ -79,10 +81,15 @@ class StudyPopulation:
     few: bool
     best: tuple[ModelRecord, ...]
 
+    @property
+    def place(self) -> str:
+        """Where the findings are: their folder, or that they are in memory."""
+        return str(self.findings) if isinstance(self.findings, Path) else IN_MEMORY
+
     def origin(self) -> tuple[tuple[str, str], ...]:
         """Return the provenance of models derived from here: findings, run, space, seed."""
         pairs = [
-            ("findings", str(self.folder)),
+            ("findings", self.place),
             ("run", str(self.run or self.population)),
             ("space", self.space),
         ]
@@ -106,7 +113,7 @@ class StudyPopulation:
         for rank, record in enumerate(self.best[:count], start=1):
             assert record.arch is not None
             provenance = (*self.origin(), ("id", record.id), ("index", str(record.index)))
-            regnet = _regnet(record.regnet, self.folder) if record.regnet else None
+            regnet = _regnet(record.regnet, self.place) if record.regnet else None
             name = model_name(self.population, record.index)
             body = Body.from_dict(record.arch)
             model = Model(name, body, around.with_stages(body.num_stages), regnet, provenance)
@@ -140,12 +147,12 @@ class StudyPopulation:
             for name, (low, median, high) in self.intervals.items()
         )
         steps = [
-            f"{self.folder}: population {self.population} ({self.choice}), "
+            f"{self.place}: population {self.population} ({self.choice}), "
             f"{counted(self.n, 'model')} of {self.space}. The likely best value (range of the "
             f"best) of each parameter, from {kind}: {values}."
         ]
         medians = {name: values[1] for name, values in self.intervals.items()}
-        candidates = [_regnet(medians, self.folder), *self.regnets]
+        candidates = [_regnet(medians, self.place), *self.regnets]
         counts = [regnet.body().num_stages for regnet in candidates]
         own = {len((record.arch or {}).get("depths", ())) for record in self.best}
         # Populations of several numbers of stages take the first strides of their skeleton.
@@ -172,7 +179,7 @@ class StudyPopulation:
         body = next((one for one in bodies if one.num_stages in stages), None)
         if body is None:
             raise InputError(
-                f"{self.folder}: no model of {self.population} has {around.num_stages} stages"
+                f"{self.place}: no model of {self.population} has {around.num_stages} stages"
             )
         if body.block == BOTTLENECK:
             body = replace(body, se_ratio=se_ratio)
@@ -199,7 +206,7 @@ class StudyPopulation:
     def extrapolation(self, model: Model) -> str | None:
         """Return how far a network's flops lie outside those of the findings, or None."""
         if self.flops is None:
-            return f"{self.folder} does not record the flops of its models"
+            return f"{self.place} does not record the flops of its models"
         low, high = self.flops
         ratio = model.flops / high if model.flops > high else low / model.flops
         notes = []
@@ -219,32 +226,31 @@ class StudyPopulation:
         around = skeleton or self.skeleton
         if around is None:
             raise InputError(
-                f"{self.folder}: the input size of the networks of {self.population} is unknown: "
+                f"{self.place}: the input size of the networks of {self.population} is unknown: "
                 f"its run is gone or was imported, and {self.space!r} is no shipped space; derive "
                 "with imagenet=True, or import again with input='imagenet' or such as input='@32'"
             )
         return around
 
 
-def read_findings(folder: Path, population: str | None = None) -> StudyPopulation:
-    """Read an analysis folder and choose a population: RegNets first, then by mean error.
+def read_findings(findings: Findings | Path, population: str | None = None) -> StudyPopulation:
+    """Choose a population of an analysis: RegNets first, then by mean error.
+
+    Args:
+        findings: The analysis: its folder, or findings in memory.
+        population: Name of the population; None chooses one.
 
     Raises:
-        InputError: The folder has no valid summary, or no such population.
+        InputError: The folder has no valid summary, or there is no such population.
     """
-    path = folder / SUMMARY_FILE
-    if not path.is_file():
-        if (folder / "population.jsonl").is_file():
-            raise InputError(
-                f"{folder} is a run folder, not findings: analyze it, and start from the findings, "
-                f"or start from one of its models, such as {quote(f'{folder}:best')}"
-            )
-        raise InputError(
-            f"{folder} has no {SUMMARY_FILE}; it is no folder of `designspace analyze`"
-        )
-    summary = read_summary(path)
+    if isinstance(findings, Path):
+        path = str(findings / SUMMARY_FILE)
+        summary = _read_summary(findings)
+    else:
+        path = IN_MEMORY
+        summary = summarize(findings)
     chosen, choice = _choose(summary, population, path)
-    source = find_run(chosen.path, folder)
+    source = find_run(chosen.path, findings if isinstance(findings, Path) else Path())
     imported = source is not None and (source / IMPORT_FILE).is_file()
     run = None if imported else source
     best = summary.best.get(chosen.name, [])
@@ -259,7 +265,7 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
     best = [one for one in best if one.arch]
     regnets, intervals, few = _parameters(summary, chosen, path)
     return StudyPopulation(
-        folder=folder,
+        findings=findings,
         population=chosen.name,
         choice=choice,
         space=chosen.space,
@@ -273,6 +279,18 @@ def read_findings(folder: Path, population: str | None = None) -> StudyPopulatio
         few=few,
         best=tuple(best),
     )
+
+
+def _read_summary(folder: Path) -> Summary:
+    path = folder / SUMMARY_FILE
+    if path.is_file():
+        return read_summary(path)
+    if (folder / "population.jsonl").is_file():
+        raise InputError(
+            f"{folder} is a run folder, not findings: analyze it, and start from the findings, "
+            f"or start from one of its models, such as {quote(f'{folder}:best')}"
+        )
+    raise InputError(f"{folder} has no {SUMMARY_FILE}; it is no folder of `designspace analyze`")
 
 
 def find_run(path: str | None, folder: Path) -> Path | None:
@@ -293,7 +311,7 @@ def _block_of(best: Sequence[ModelRecord]) -> str:
     return str((best[0].arch or {}).get("block", BOTTLENECK))
 
 
-def _choose(summary: Summary, name: str | None, path: Path) -> tuple[Population, str]:
+def _choose(summary: Summary, name: str | None, path: str) -> tuple[Population, str]:
     """Return the population of that name, or the best of RegNets if any; and why it is that."""
     names = [population.name for population in summary.populations]
     if not names:
@@ -313,7 +331,7 @@ def _choose(summary: Summary, name: str | None, path: Path) -> tuple[Population,
 
 
 def _parameters(
-    summary: Summary, chosen: Population, path: Path
+    summary: Summary, chosen: Population, path: str
 ) -> tuple[tuple[RegNetParams, ...], dict[str, tuple[float, float, float]], bool]:
     """Return the best RegNets, the interval of each parameter, and whether few carry them."""
     best = [one for one in summary.best[chosen.name] if one.arch]
@@ -337,7 +355,7 @@ def _parameters(
     return regnets, intervals, True
 
 
-def _regnet(values: Mapping[str, Any], path: Path) -> RegNetParams:
+def _regnet(values: Mapping[str, Any], path: str) -> RegNetParams:
     try:
         return RegNetParams(
             d=int(values["d"]),

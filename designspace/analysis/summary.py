@@ -77,7 +77,7 @@ def read_summary(path: Path) -> Summary:
 _REMEDY = "it was damaged or edited: run `designspace analyze` again"
 
 
-def damaged(path: Path, problem: str) -> InputError:
+def damaged(path: str | Path, problem: str) -> InputError:
     """Return the error for a damaged summary.json."""
     return InputError(f"findings: {path}: {problem}; {_REMEDY}")
 

@@ -1,5 +1,6 @@
 """Models: load one by name, build it in torch, export it."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from designspace import arch
 from designspace.arch import format_quantity, parse_measured, require_bottleneck
 from designspace.errors import InputError, check_types
 from designspace.runs import Run
-from designspace.runs.run_list import check_run
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from designspace.analysis.findings import Findings
     from designspace.derivation.scale_model import Derivation
     from designspace.export.export_model import Exported
     from designspace.measurement.measure_options import MeasureOptions
@@ -68,8 +69,8 @@ class Model(arch.Model):
 
     def export(
         self,
-        targets: str | Sequence[str] = (),
-        out: str | Path = ".",
+        targets: str | Sequence[str],
+        out: str | Path,
         *,
         weights: str | Path | None = None,
         verify: bool | None = None,
@@ -79,9 +80,9 @@ class Model(arch.Model):
         """Write the model for other libraries, and verify that they rebuild the same network.
 
         Args:
-            targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx; one or
-                several. model.yaml and manifest.json are always written.
-            out: Folder of the files.
+            targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx; one,
+                several or none. model.yaml and manifest.json are always written.
+            out: Folder of the files; files of an earlier export there are replaced.
             weights: Checkpoint to convert along.
             verify: Rebuild with the library and compare; by default where it is installed.
             outputs: Compare outputs too; by default up to 100 million parameters.
@@ -200,7 +201,7 @@ def _load(text: str) -> arch.Model:
 def derive(
     family: str | None = None,
     *,
-    source: "str | Path | arch.Model | Run | None" = None,
+    source: "str | Path | arch.Model | Findings | None" = None,
     flops: str | float | None = None,
     params: str | float | None = None,
     acts: str | float | None = None,
@@ -226,8 +227,8 @@ def derive(
 
     Args:
         family: `"regnetx"`, or `"regnety"` (squeeze-and-excitation).
-        source: A published name, a file, a model of a run, a `Model`, a run, or a folder of
-            findings; without it, the family's published model nearest to the target.
+        source: A published name, a file, a model of a run (`RUN:best`), a `Model`, `Findings`, or
+            their folder; without it, the family's published model nearest to the target.
         flops: Target multiply-adds, such as `"256G"`; or give `params`, `acts` or `scale`.
         params: Target parameters.
         acts: Target activations.
@@ -263,14 +264,14 @@ def derive(
         >>> model.body.widths, model.body.depths
         ((746, 1492, 4103, 10444), (2, 7, 17, 1))
     """
+    from designspace.analysis.findings import Findings
     from designspace.derivation.derive_model import derive_model
 
-    start: arch.Model | Path | None
-    if source is None or isinstance(source, arch.Model):
+    start: arch.Model | Findings | Path | None
+    if source is None or isinstance(source, arch.Model | Findings):
         start = source
     else:
-        check_run(source, "source")
-        folder = source.path if isinstance(source, Run) else Path(source)
+        folder = source.path if isinstance(source, Run) else _path(source)
         has_model = any((folder / name).is_file() for name in ("model.yaml", "config.json"))
         is_study = folder.is_dir() and not has_model
         start = folder if is_study else load_model(folder)
@@ -300,6 +301,16 @@ def derive(
     seconds = parse_measured(text, "latency", f"latency is {latency!r}")
     first = to_target(flops=_FIRST_FLOPS) if start is None else to_target(scale=1.0)
     return DerivedModel.from_derivation(_of_latency(first, to_target, seconds, options))
+
+
+def _path(source: object) -> Path:
+    if isinstance(source, str | os.PathLike):
+        return Path(source)
+    raise InputError(
+        f"source is a {type(source).__name__}; it must be a published name, a file, a Model, "
+        "Findings or their folder",
+        "source",
+    )
 
 
 def _of_latency(

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from designspace.analysis.findings import Findings
 from designspace.analysis.read_findings import StudyPopulation, read_findings
 from designspace.arch import CATALOG, Model, Skeleton, check_name, published, require_bottleneck
 from designspace.derivation.cost_target import Target, parse_target
@@ -23,7 +24,7 @@ SE_RATIOS: dict[Family, float] = {"regnetx": 0.0, "regnety": 0.25}
 def derive_model(
     family: str | None = None,
     *,
-    source: Model | Path | None = None,
+    source: Model | Findings | Path | None = None,
     flops: str | float | None = None,
     params: str | float | None = None,
     acts: str | float | None = None,
@@ -40,7 +41,8 @@ def derive_model(
 ) -> Derivation:
     """Derive a model with a target cost.
 
-    The arguments are those of `designspace.derive`; `source` is a model, or a findings folder.
+    The arguments are those of `designspace.derive`; `source` is a model, findings, or
+    their folder.
 
     Returns:
         The model, its parent, and the steps and warnings of the derivation.
@@ -57,10 +59,10 @@ def derive_model(
         raise InputError(f"scale is {scale}; it must be a number from 1e-9 to 1e9", "scale")
     kind, scaling_rule = _family(family), find_rule(rule)
     size = _Size(imagenet, resolution, classes)
-    if not isinstance(source, Path):
+    if source is None or isinstance(source, Model):
         if search is not None:
             raise InputError(
-                "search fits its predictor to a study; source must be a folder of "
+                "search fits its predictor to a study; source must be findings, or a folder of "
                 "`designspace analyze`",
                 "search",
             )
@@ -70,9 +72,9 @@ def derive_model(
         return derivation.add(steps, [beyond] if beyond else [])
     findings = read_findings(source, population)
     if family is not None:
-        require_bottleneck(findings.block, f"{source}: family={family!r}")
+        require_bottleneck(findings.block, f"{findings.place}: family={family!r}")
     if search is not None:
-        require_bottleneck(findings.block, f"{source}: search={search}")
+        require_bottleneck(findings.block, f"{findings.place}: search={search}")
     if search is None:
         parent, steps = _typical_parent(findings, kind, size)
         derivation = scale_model(parent, scaling_rule, target, scale, name).add(steps)

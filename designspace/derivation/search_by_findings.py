@@ -9,6 +9,7 @@ anew, shows how far to rely on it.
 import csv
 import io
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,11 +163,17 @@ def _space(findings: StudyPopulation, name: str | None) -> Space:
 
 
 def _read_models(findings: StudyPopulation) -> tuple[RegNetParamsBatch, FloatArray]:
-    """Read parameters and errors of a study's counted models from tables/models.csv."""
-    path = findings.folder / "tables" / "models.csv"
+    """Return parameters and errors of a study's counted models, as in tables/models.csv."""
+    if isinstance(findings.findings, Path):
+        path = findings.findings / "tables" / "models.csv"
+        place, table = str(path), read_text(path, "findings")
+    else:
+        from designspace.analysis.csv_tables import to_csv
+
+        place, table = findings.place, to_csv(findings.findings.models_frame())
     rows = [
         row
-        for row in csv.DictReader(io.StringIO(read_text(path, "findings")))
+        for row in csv.DictReader(io.StringIO(table))
         if row.get("population") == findings.population
         and row.get("counted") == "True"
         and row.get("error")
@@ -175,7 +182,7 @@ def _read_models(findings: StudyPopulation) -> tuple[RegNetParamsBatch, FloatArr
         columns = {k: np.array([float(row[k]) for row in rows]) for k in (*NAMES, "error")}
     except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{path}: {findings.population} has no numeric columns {', '.join(NAMES)}; search "
+            f"{place}: {findings.population} has no numeric columns {', '.join(NAMES)}; search "
             "needs a population of RegNets"
         ) from None
     d, w_0, g = (columns[k].astype(np.int64) for k in ("d", "w_0", "g"))

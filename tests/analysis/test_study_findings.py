@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import designspace as ds
 from designspace.analysis.read_findings import read_findings
 from designspace.arch import RegNetParamsBatch, Skeleton
 from designspace.derivation.search_by_findings import fit_predictor
@@ -45,6 +46,21 @@ def test_derive_from_findings(study, cli, tmp_path):
     assert record["resolution"] == 8
     assert not any("extrapolation" in warning for warning in record["warnings"])
     assert record["provenance"]["space"] == "RegNetX@8"
+
+
+def test_findings_in_memory_derive_the_same_models_as_their_folder(study):
+    run, folder = study
+    findings = ds.analyze(run)
+    for target in ({"flops": "400K"}, {"flops": "400K", "search": 60, "seed": 3}):
+        memory = ds.derive("regnety", source=findings, **target)
+        saved = ds.derive("regnety", source=folder, **target)
+        assert memory.body == saved.body
+        assert dict(memory.provenance)["findings"] == "findings in memory"
+        assert dict(memory.provenance)["run"] == str(run)
+    with pytest.raises(InputError, match="no population 'regnety'"):
+        ds.derive("regnety", source=findings, flops="400K", population="regnety")
+    with pytest.raises(InputError, match="source is a list; it must be"):
+        ds.derive("regnety", source=[findings], flops="400K")
 
 
 def test_derive_for_imagenet_says_that_the_findings_are_of_small_images(study, cli, tmp_path):
@@ -124,7 +140,7 @@ def test_search_without_findings_is_refused(refused, tmp_path):
     text = refused(
         "derive", "--family", "regnety", "--flops", "1G", "--search", 5, "--out", tmp_path
     )
-    assert "source must be a folder" in text
+    assert "source must be findings, or a folder" in text
 
 
 def test_anynets_give_fitted_parameters(study, tmp_path):

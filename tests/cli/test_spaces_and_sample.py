@@ -160,6 +160,21 @@ def test_ctrl_c_exits_130_and_sigterm_143(tmp_path, number, code):
     assert "interrupted" in err
 
 
+def test_ctrl_c_ends_an_import_without_a_traceback():
+    interrupted = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'designspace.cli.sample': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from designspace.__main__ import main\n"
+        "main()\n"
+    )
+    process = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGINT
+    assert process.stderr == ""
+
+
 def test_sigterm_exits_143_while_options_are_parsed_too(cli, monkeypatch):
     def terminated(*_):
         os.kill(os.getpid(), signal.SIGTERM)
