@@ -93,6 +93,20 @@ def _expected(annotation: Any) -> tuple[tuple[type, ...], str] | None:
     return None
 
 
+def check_number(value: object, argument: str) -> float:
+    """Return a number, also that of an array or a tensor of one, as a float.
+
+    Raises:
+        InputError: It is something else.
+    """
+    try:
+        if not isinstance(value, str | bytes | bool):
+            return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):  # of an array of several, a tensor of several
+        pass
+    raise InputError(f"{argument} is {shortened(repr(value))}; it must be a number", argument)
+
+
 def check_index(index: object, size: int, of: str) -> int:
     """Return an index from 0 to size - 1; a negative one counts from the end.
 

@@ -1,5 +1,6 @@
 """Wrong arguments of public functions: each gets a message that says what to do."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import designspace as ds
+from designspace.evaluation.evaluate_trunk import evaluate_trunk
 
 POPULATION = ds.sample("RegNetX@8", n=3, flops="180K:220K")
 MODEL = POPULATION[0]
@@ -85,6 +87,24 @@ STRINGS: list[tuple[str, Callable[[Any], Any]]] = [
 @pytest.mark.parametrize("call", EMPTY)
 def test_an_empty_list_is_an_input_error(call: Callable[[], Any]) -> None:
     with pytest.raises(ds.InputError):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ds.plot_edf(None), "data is None; it must be runs, findings or errors"),
+        (lambda: ds.plot_best_of_k(3), "data is 3; it must be runs, findings or errors"),
+        (lambda: ds.save_figure("x", "a.png"), "figure is 'x'; it must be Axes or a Figure"),
+        (
+            lambda: evaluate_trunk("trunk", "knn", seeds="a"),
+            "seeds is 'a'; it must be a whole number",
+        ),
+        (lambda: evaluate_trunk("trunk", "linear", lr="a"), "lr is 'a'; it must be a number"),
+    ],
+)
+def test_another_kind_of_argument_is_an_input_error(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ds.InputError, match=re.escape(message)):
         call()
 
 
@@ -205,10 +225,17 @@ def test_reprs_and_tables_are_short_and_honest(tmp_path: Path) -> None:
     run = POPULATION.save(tmp_path / "run")
     run.record(0, error=10.0)
     findings = ds.analyze(run)
-    assert repr(findings) == ("Findings of 1 population:\n  run: n = 1, mean 10.00 %, best 10.00 %")
+    assert repr(findings) == (
+        "Findings of 1 population:\n"
+        "  run: n = 1 of 3 (2 without a trial), mean 10.00 %, best 10.00 %"
+    )
+    run.record(2, error=12.0)
+    assert "n = 1 of 3 (1 without a trial, 1 set aside), mean 10.00 %" in repr(ds.analyze(run))
+    run.record(1, error=11.0)
+    assert "run: n = 3, mean 11.00 %" in repr(ds.analyze(run))
     assert findings.to_frame()["std"].isna().tolist() == [True]
     assert findings.to_frame().index.tolist() == ["run"]
-    assert repr(run).endswith("3 models: 1 complete, 2 waiting)")
+    assert repr(run).endswith("3 models: 3 complete)")
     assert repr(MODEL).startswith("Model('RegNetX-8-0', depths=(")
     assert repr(POPULATION.space).startswith("Space('RegNetX@8', regnet, 6 dimensions")
     for frame in (POPULATION.to_frame(), run.to_frame()):

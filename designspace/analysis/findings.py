@@ -123,9 +123,16 @@ class PopulationFindings:
         return float(errors.std(ddof=1)) if len(errors) > 1 else math.nan
 
     def __repr__(self) -> str:
+        trials = self.accounting
+        left = {
+            "failed": trials.failed,
+            "without a trial": trials.missing,
+            "set aside": trials.set_aside,
+        }
+        others = ", ".join(f"{number} {state}" for state, number in left.items() if number)
         return (
-            f"{self.name}: n = {self.accounting.counted}, mean {self.edf.mean:.2f} %, "
-            f"best {self.edf.minimum:.2f} %"
+            f"{self.name}: n = {trials.counted}{f' of {trials.n} ({others})' if others else ''}, "
+            f"mean {self.edf.mean:.2f} %, best {self.edf.minimum:.2f} %"
         )
 
     @property

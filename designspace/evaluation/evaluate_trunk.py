@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
-from designspace.errors import InputError, MissingLabels, counted
+from designspace.errors import InputError, MissingLabels, check_types, counted
 from designspace.evaluation.backbone import Backbone, load_backbone
 from designspace.evaluation.evaluation_options import (
     EvaluationObserver,
@@ -83,6 +83,7 @@ class EvaluationResult:
         return "\n".join([header, *(f"  {score}" for score in self.scores)])
 
 
+@check_types
 def evaluate_trunk(
     checkpoint: Path | str,
     task: str | None = None,

@@ -202,6 +202,8 @@ def save_figure(figure: Axes | Figure, path: str | Path) -> Path:
         >>> ds.save_figure(ax, "edf.pdf").name
         'edf.pdf'
     """
+    if not isinstance(figure, Axes | Figure):
+        raise InputError(f"figure is {figure!r}; it must be Axes or a Figure", "figure")
     path = Path(path)
     suffix = path.suffix[1:].lower()
     if suffix not in FORMATS:
@@ -242,6 +244,8 @@ def _populations(data: Populations) -> Mapping[str, Population]:
     if isinstance(first, Source | arch.Population):
         runs = load_populations(data, argument="data")  # type: ignore[arg-type]
         return {results.name: results.counted_errors for results in runs}
+    if data is None or isinstance(data, int | float):
+        raise InputError(f"data is {data}; it must be runs, findings or errors", "data")
     if not several and len(data) == 0:  # type: ignore[arg-type]
         raise InputError("data is empty; give at least one run or error", "data")
     return {"": data}  # type: ignore[dict-item]

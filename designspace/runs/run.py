@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
 from designspace.arch import Model, Population, Skeleton, model_name
 from designspace.errors import InputError, check_types, counted
@@ -34,7 +34,7 @@ from designspace.runs.measurements import (
 from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
 from designspace.runs.status import RunStatus, unfinished_checkpoints
-from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState
+from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState, check_percent
 from designspace.space.recipe_axis import draw_recipes
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ class Run:
     def record(
         self,
         index: int,
-        error: float | None,
+        error: SupportsFloat | None,
         *,
         state: str = "complete",
         seconds: float = 0.0,
@@ -357,7 +357,7 @@ class Run:
 
         Args:
             index: Number of the model in sampled order.
-            error: Top-1 error in percent after the last epoch; None for a failed trial.
+            error: Top-1 error in percent after the last epoch, or None for a failed trial.
             state: complete, diverged (with chance error) or failed.
             seconds: Training time.
             reason: Why it diverged or failed.
@@ -373,9 +373,9 @@ class Run:
         if not 0 <= index < len(population):
             raise self._no_model(index, "index")
         record = {
-            **{"id": population.ids[index], "index": index, "state": state, "error": error},
+            **{"id": population.ids[index], "index": index, "state": state, "reason": reason},
             **{"curve": list(curve), "seconds": seconds, "seed": seed, "split": split},
-            "reason": reason,
+            "error": None if error is None else check_percent(error),
         }
         trial = Trial.from_record(record, "record")
         with self.lock():

@@ -1,12 +1,13 @@
 """A finished trial: one model, trained once."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from designspace.errors import InputError
+from designspace.errors import InputError, check_number
 
 # Split of trials that don't state theirs.
 UNSPECIFIED_SPLIT = "val"
@@ -114,6 +115,19 @@ class Trial:
         ):
             raise InputError(f"{where}: error is {error}; a {state} trial has 0 to 100 percent")
         return trial
+
+
+def check_percent(error: object) -> float:
+    """Return an error in percent as a float, with a warning below 1, as it may be a fraction.
+
+    Raises:
+        InputError: It is no number, nor an array or a tensor of one.
+    """
+    percent = check_number(error, "error")
+    if 0 < percent < 1:
+        words = f"error is {percent:g}, which counts as percent; multiply a fraction by 100"
+        warnings.warn(words, stacklevel=4)
+    return percent
 
 
 def _text(value: Any) -> str:

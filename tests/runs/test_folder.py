@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from designspace.errors import InputError
 from designspace.io import journal
@@ -192,15 +193,28 @@ def test_errors_of_your_own_training_are_recorded(tmp_path):
     ]
     assert frame.loc[[0, 3]].isna().any(axis=1).all()
     assert run.status().count(TrialState.COMPLETE) == 2
+    run.record(0, np.array(11.0))
+    run.record(3, torch.tensor(12.0))
+    assert [trial.error for trial in run.trials() if trial.index in (0, 3)] == [11.0, 12.0]
     numbered = run.model(np.int64(1))
     assert numbered == run.model(1)
     assert numbered.at(resolution=np.int64(16)) == numbered.at(resolution=16)
+
+
+def test_an_error_that_may_be_a_fraction_gives_a_warning(tmp_path):
+    run = make(tmp_path / "run")
+    with pytest.warns(UserWarning, match="error is 0.13, which counts as percent") as warned:
+        run.record(1, 0.13)
+    assert warned[0].filename == __file__
+    assert run.trials()[0].error == 0.13
 
 
 @pytest.mark.parametrize(
     ("words", "options", "message"),
     [
         ((4, 10.0), {}, "index is 4; .* has models 0 to 3"),
+        ((1, np.array([10.0, 11.0])), {}, r"error is array\(\[10., 11.\]\); it must be a number"),
+        ((1, "10"), {}, "error is '10'; it must be a number"),
         ((0, 10.0), {}, "index is 0; that model already has a trial"),
         ((1, 101.0), {}, "0 to 100 percent"),
         ((1, None), {}, "0 to 100 percent"),
