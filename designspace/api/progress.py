@@ -99,7 +99,8 @@ class Display:
             return
         now = time.monotonic()
         news = self._shown != (name, done)
-        if now - self._line_at >= (_NEWS_EVERY if news else _LINE_EVERY):
+        due = now - self._line_at >= (_NEWS_EVERY if news else _LINE_EVERY)
+        if due or (news and done == total):
             self._line_at, self._shown = now, (name, done)
             print(f"{name}: {done} of {total}  {about}".rstrip(), file=sys.stderr, flush=True)
 

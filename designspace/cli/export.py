@@ -21,7 +21,7 @@ def export(
         list[str] | None,
         typer.Option(
             help="torchvision, timm, transformers, classyvision, vissl, pycls, onnx or model.yaml; "
-            "repeat it for several. model.yaml and manifest.json are always written."
+            "several with commas, or repeated. model.yaml and manifest.json are always written."
         ),
     ] = None,
     count: Annotated[
@@ -88,6 +88,7 @@ def export(
 
     import designspace as ds
 
+    targets = [name.strip() for word in to or () for name in word.split(",")]
     several = count is not None or pareto
     if (count is not None) + pareto + (weights is not None) > 1:
         raise ds.InputError(
@@ -98,13 +99,13 @@ def export(
     if pareto:
         choice = None if setting is None else parse_setting(setting)
         exports = ds.export_pareto(
-            source, to or (), out, against=against, setting=choice, **how, **size
+            source, targets, out, against=against, setting=choice, **how, **size
         )
     elif count is not None:
-        exports = ds.export_best(source, count, to or (), out, population=population, **how, **size)
+        exports = ds.export_best(source, count, targets, out, population=population, **how, **size)
     else:
         model = ds.load_model(source).at(resolution, classes)
-        exports = [model.export(to or (), out, weights=weights, **how)]
+        exports = [model.export(targets, out, weights=weights, **how)]
     if json_:
         records = [one.to_dict() for one in exports]
         print(json.dumps(records if several else records[0]))

@@ -32,7 +32,11 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="dds, dds-25, dds-100, cifar, quick, or a .yaml file.")
+        str | None,
+        typer.Option(
+            help="dds, dds-25, dds-100, cifar, quick, or a .yaml file; `parent: cifar` in it "
+            "takes what it doesn't set from there."
+        ),
     ] = None,
     val: Annotated[
         str | None,

@@ -7,16 +7,9 @@ import numpy as np
 
 from designspace.analysis.imported_folder import COSTS, listed, usable_name
 from designspace.errors import InputError, nearest
-from designspace.importing.table_files import normalized
+from designspace.importing.table_files import COST_NAMES, UNITS, normalized
 from designspace.stats.arrays import FloatArray
 
-_COST_WORDS = {
-    "flops": "flops macs multiply_adds mult_adds madds",
-    "params": "params parameters n_params num_params nparams param_count parameter_count",
-    "acts": "acts activations",
-}
-_COST_NAMES = {word: name for name, words in _COST_WORDS.items() for word in words.split()}
-_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 _METRIC = re.compile(
     r"(?:^|_)(?:top\d+|acc\d*|accuracy|err|error|loss|auc|auroc|f1|map|ap\d*|precision|recall|m?iou"
     r"|mse|rmse|mae|bleu|perplexity|ppl|nll|score|reward|value|time|seconds|duration|runtime|latency"
@@ -113,12 +106,12 @@ def _find_costs(
 def _cost_and_unit(word: str) -> tuple[str, float] | None:
     """Return the cost that a normalized name means, and the factor of its unit, or None."""
     word = word.removeprefix("infer_")
-    if word in _COST_NAMES:
-        return _COST_NAMES[word], 1.0
+    if word in COST_NAMES:
+        return COST_NAMES[word], 1.0
     before, after = re.fullmatch(r"([kmgbt])_?(\w+)", word), re.fullmatch(r"(\w+?)_([kmgbt])", word)
     for match, unit, name in ((before, 1, 2), (after, 2, 1)):
-        if match and match[name] in _COST_NAMES:
-            return _COST_NAMES[match[name]], _UNITS[match[unit]]
+        if match and match[name] in COST_NAMES:
+            return COST_NAMES[match[name]], UNITS[match[unit]]
     return None
 
 

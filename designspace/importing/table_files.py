@@ -43,8 +43,20 @@ _ACCURACIES = (
     *("accuracy", "acc", "top1", "top1_acc", "top1_accuracy", "test_acc", "val_acc", "valid_acc"),
     *("test_accuracy", "val_accuracy", "validation_accuracy", "test_top1", "val_top1", "acc1"),
 )
-_LABELS = ("id", "name", "arch", "model", "hash", "run", "model_name", "architecture")
+_LABELS = (
+    *("id", "name", "arch", "model", "hash", "run", "model_name", "architecture", "arch_name"),
+    *("network", "network_name", "net", "model_id"),
+)
 _STATES = ("state", "status", "trial_state")
+_COST_WORDS = {
+    "flops": "flops macs multiply_adds mult_adds madds",
+    "params": "params parameters n_params num_params nparams param_count parameter_count",
+    "acts": "acts activations",
+}
+COST_NAMES = {word: name for name, words in _COST_WORDS.items() for word in words.split()}
+UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+# A cost as people write it: 400MF, 5.2 M, 1.6 GFLOPs.
+_COST_CELL = re.compile(r"(.*\d)\s*([kmgbt])(?:f|flops?|macs?|params?)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,6 +297,18 @@ def _drop_row_index(cells: dict[str, list[str]], metric: str, notes: list[str]) 
             notes.append("a column without a name that only numbers the rows was left out")
 
 
+def _is_cost(name: str) -> bool:
+    return normalized(name).removeprefix("infer_") in COST_NAMES
+
+
+def _costs(cells: Sequence[str], decimal: str) -> tuple[FloatArray, list[int]]:
+    """Return the numbers in cells that may have units; see `numbers`."""
+    matches = [_COST_CELL.fullmatch(cell.strip()) for cell in cells]
+    bare = [match[1] if match else cell for match, cell in zip(matches, cells, strict=True)]
+    values, odd = numbers(bare, decimal)
+    return values * [UNITS[match[2].lower()] if match else 1.0 for match in matches], odd
+
+
 def _numeric_columns(
     cells: Mapping[str, list[str]], others: Sequence[str | None], decimal: str, notes: list[str]
 ) -> dict[str, FloatArray]:
@@ -293,7 +317,7 @@ def _numeric_columns(
     for name, column in cells.items():
         if name in others:
             continue
-        values, odd = numbers(column, decimal)
+        values, odd = _costs(column, decimal) if _is_cost(name) else numbers(column, decimal)
         values[np.isinf(values)] = math.nan
         known = int(np.isfinite(values).sum())
         if known <= len(odd):

@@ -14,8 +14,30 @@ def shipped_names(package: str) -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
+def _with_parent(
+    path: Path, package: str, what: str, children: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """Read a recipe's file, with the keys that it doesn't have from its parent."""
+    data = read_yaml(path, what)
+    parent = data.pop("parent", None)
+    if parent is None:
+        return data
+    if not isinstance(parent, str):
+        raise InputError(f"{what}: {path}: parent must be a recipe's name or a .yaml file")
+    if path.resolve() in children:
+        raise InputError(f"{what}: {path}: parent: the recipe descends from itself")
+    if parent.endswith((".yaml", ".yml")):
+        file = path.parent / parent
+        inherited = _with_parent(file, package, what, (*children, path.resolve()))
+    else:
+        inherited, _ = read_recipe_data(parent, package, f"{what} (parent of {path})")
+    return {**inherited, "name": path.stem, **data}
+
+
 def read_recipe_data(name: str, package: str, what: str) -> tuple[dict[str, Any], str]:
     """Read a shipped recipe by name, or any recipe by the path of its file.
+
+    A file may name a `parent`, shipped or another file, and hold only what differs.
 
     Returns:
         The data, and what messages call the file.
@@ -24,7 +46,7 @@ def read_recipe_data(name: str, package: str, what: str) -> tuple[dict[str, Any]
         InputError: There is no such recipe, or its file can't be read.
     """
     if name.endswith((".yaml", ".yml")):
-        return read_yaml(Path(name), what), name
+        return _with_parent(Path(name), package, what), name
     if Path(name).is_dir():
         raise InputError(f"{what}: {name} is a folder; name a .yaml file")
     names = shipped_names(package)

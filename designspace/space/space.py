@@ -394,6 +394,7 @@ class Space:
         return self.monotone.get(name, "free").replace("_", " ")
 
 
+_PARAMETERS = {*axes_of("anynet"), *axes_of("regnet")}
 # Keys that `narrow` sets itself or that belong to files.
 _FIXED = ("name", "reason", "parent", "family", "evidence", "sample", "fingerprint")
 
@@ -408,6 +409,12 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
     Raises:
         InputError: A key is unknown or missing, or a value breaks a rule.
     """
+    misplaced = next((key for key in data if key in _PARAMETERS), None)
+    if misplaced is not None:
+        raise InputError(
+            f"space: {path}: {misplaced}: parameters belong under axes, such as "
+            f"axes: {{{misplaced}: {{distribution: choice, values: [1, 2]}}}}"
+        )
     checked = validate(SpaceFile, dict(data), path, "space")
     source = checked.model_dump(exclude={"sample", "fingerprint"})
     skeleton = checked.input.with_stages(checked.stage_counts[-1])

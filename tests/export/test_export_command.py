@@ -196,6 +196,7 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
     ("words", "message"),
     [
         (["m.yaml", "--to", "tensorflow"], "no export target 'tensorflow'"),
+        (["m.yaml", "--to", "vissl, tim"], "no export target 'tim'"),
         (["RegNetY-129GF", "--to", "timm"], "did you mean RegNetY-12"),
         (["m.yaml", "--to", "timm", "--weights", "none.pth"], "no file none.pth"),
         (["m.yaml", "--best", "2"], "m.yaml is a file, not a run folder"),

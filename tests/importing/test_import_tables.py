@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from foreign_results import imported
 
+import designspace as ds
 from designspace.analysis.findings import analyze
 from designspace.errors import InputError
 
@@ -70,6 +71,24 @@ def test_states_of_other_tools_are_translated(tmp_path):
         imported(tmp_path, text)
     meanings = {"halted": "missing", "broken": "failed"}
     assert imported(tmp_path, text, states=meanings)[0].states[1:].tolist() == ["missing", "failed"]
+
+
+def test_costs_may_have_units_in_their_cells(tmp_path):
+    path = tmp_path / "zoo.csv"
+    path.write_text(
+        "arch_name,flops,n_params,d,w,error\n"
+        "a,400MF,5.2M,12,8k,31.2\n"
+        "b,1.6 GFLOPs,9_200_000,14,16,30.1\n"
+        "c,398000000,5.1 m,15,24,29.9\n"
+        "d,n/a,,16,32,29.5\n"
+    )
+    ds.import_results(path, tmp_path / "out")
+    rows = (tmp_path / "out" / "models.csv").read_text().splitlines()
+    assert rows[0] == "id,state,error,flops,params,d,w"
+    assert rows[1] == "a,complete,31.2,400000000,5200000,12,"
+    assert rows[2] == "b,complete,30.1,1600000000,9200000,14,16"
+    assert rows[3] == "c,complete,29.9,398000000,5100000,15,24"
+    assert rows[4] == "d,complete,29.5,,,16,32"
 
 
 def test_metrics_are_no_parameters_unless_stated(tmp_path):

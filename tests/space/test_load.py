@@ -95,6 +95,7 @@ WRONG = [
     ({"name": "a/b"}, "name: "),
     ({"reason": ""}, "reason: "),
     ({"famly": "anynet"}, "famly: unknown key; did you mean family"),
+    ({"b": [1, 2]}, "b: parameters belong under axes, such as axes: {b: {distribution: choice"),
     ({"family": "convnext"}, "family: .*'anynet' or 'regnet'.*found \"convnext\""),
     ({"share": ["q"]}, "share: no axis q; the axes are d, w, b, g"),
     ({"monotone": {"q": "increasing"}}, "monotone: no axis q; the axes are d, w, b, g"),

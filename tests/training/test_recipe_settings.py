@@ -36,6 +36,29 @@ def test_older_recipes_read_and_are_written_as_before():
         parse_recipe({**QUICK.to_dict(), "nesterov": True, "momentum": 0.0}, "recipe")
 
 
+def test_a_recipe_file_takes_what_it_does_not_set_from_its_parent(tmp_path):
+    base, own = tmp_path / "base.yaml", tmp_path / "own.yaml"
+    base.write_text("parent: quick\nlr: 0.3\nnesterov: true\n")
+    own.write_text("parent: base.yaml\nepochs: 7\n")
+    assert load_recipe(str(own)) == replace(QUICK, name="own", epochs=7, lr=0.3, nesterov=True)
+    assert "parent" not in load_recipe(str(own)).to_dict()
+    swav = tmp_path / "swav.yaml"
+    swav.write_text("parent: quick\nname: mine\nepochs: 9\n")
+    quick = ds.load_pretrain_recipe("quick").to_dict()
+    assert ds.load_pretrain_recipe(swav).to_dict() == {**quick, "name": "mine", "epochs": 9}
+    wrong = {
+        "parent: own.yaml": "own.yaml: parent: the recipe descends from itself",
+        "parent: qick": "no recipe \\(parent of .*own.yaml\\) 'qick'; did you mean quick",
+        "parent: none.yaml": "none.yaml",
+        "parent: 3": "parent must be a recipe's name or a .yaml file",
+        "parent: quick\nepochs: 0": "epochs",
+    }
+    for text, message in wrong.items():
+        own.write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_recipe(str(own))
+
+
 def test_norms_and_biases_are_not_decayed():
     model = network()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
