@@ -57,8 +57,9 @@ def _pictures(
     """Nearest neighbors of the newest checkpoint, computed if those on disk are older."""
     import torch
 
-    from designspace.pretraining.images import decode_images, is_stream
+    from designspace.pretraining.images import training_sample
     from designspace.pretraining.neighbor_gallery import (
+        NUM_SEARCHED,
         nearest_neighbor_gallery,
         read_gallery,
         save_gallery,
@@ -68,14 +69,14 @@ def _pictures(
     saved = read_gallery(run)
     if saved is not None and int(saved["iteration"]) >= iteration:
         return saved
-    if is_stream(run.data().source):  # its images are in no cache
-        return saved
+    computed_on = torch.device(resolve_devices(device)[0])
     try:
         folder, channels = None if cache is None else Path(cache), run.model().skeleton.channels
-        images = decode_images(run.data().source, run.recipe(), channels, folder)
+        source = run.data().source
+        images = training_sample(source, NUM_SEARCHED, run.recipe(), channels, folder, computed_on)
     except InputError:  # the images have moved; the report mentions it
         return saved
-    gallery = nearest_neighbor_gallery(run, images, torch.device(resolve_devices(device)[0]))
+    gallery = nearest_neighbor_gallery(run, *images, computed_on)
     if gallery is not None:
         save_gallery(run, gallery)
     return gallery

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from designspace.data.batches import open_arrays
 from designspace.data.cache import Cache, default_cache_folder
 from designspace.data.decode import Geometry
 from designspace.data.prepare import DecodingObserver, prepare_images, split_data
@@ -85,3 +89,30 @@ def decode_images(
     square = Geometry(recipe.record_side, recipe.record_side, channels=channels)
     prepared = prepare_images(data, (square, square), cache, download=download, observer=observer)
     return prepared.cache
+
+
+def training_sample(
+    data: str, n: int, recipe: SwavRecipe, channels: int, cache: Path | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return training images in random order, and their labels; fewer than n if there are.
+
+    Args:
+        data: Any source; of shards the first images of each are taken.
+        n: Number of images.
+        recipe: With the side of the decoded images.
+        channels: Of the trunk's input.
+        cache: Folder of image caches and downloads; None for the user's cache folder.
+        device: Where the images of a cache are kept.
+
+    Returns:
+        Images (n, side, side, channels) uint8, and classes (n,) on the CPU, -1 without labels.
+
+    Raises:
+        InputError: The images can't be read.
+    """
+    if is_stream(data):
+        records = open_stream(data, recipe, channels, cache).sample(n)
+        order = torch.randperm(len(records), generator=torch.Generator().manual_seed(0))
+        return records[order], torch.full((len(records),), -1)
+    arrays = open_arrays(decode_images(data, recipe, channels, cache).path, device)
+    return arrays.train[:n], arrays.train_labels[:n].cpu()

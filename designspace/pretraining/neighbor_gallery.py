@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from designspace.data.batches import open_arrays
-from designspace.data.cache import Cache
 from designspace.errors import InputError
 from designspace.pretraining.features import extract_features
 from designspace.pretraining.pretrain_run import PretrainRun
@@ -20,8 +18,8 @@ from designspace.pretraining.swav_network import part_of, trunk_of
 
 Gallery = dict[str, NDArray[Any]]
 
-# Training images searched; their order is random.
-_IMAGES = 5000
+# Training images searched.
+NUM_SEARCHED = 5000
 # Queries (one per class in turn), and neighbors of each.
 _QUERIES, _NEIGHBOURS = 10, 10
 # Prototypes shown, those with most images first, and images of each.
@@ -32,13 +30,14 @@ _SIDE = 64
 
 @torch.no_grad()
 def nearest_neighbor_gallery(
-    run: PretrainRun, images: Cache, device: torch.device
+    run: PretrainRun, records: Tensor, labels: Tensor, device: torch.device
 ) -> Gallery | None:
-    """Search the training images with the newest checkpoint.
+    """Search training images with the newest checkpoint.
 
     Args:
         run: The pretraining.
-        images: Its images.
+        records: Training images in random order, (n, side, side, channels) uint8.
+        labels: Their classes, (n,); -1 without labels.
         device: Where to compute.
 
     Returns:
@@ -53,8 +52,6 @@ def nearest_neighbor_gallery(
     if state is None:
         return None
     recipe, data = run.recipe(), run.data()
-    arrays = open_arrays(images.path, device)
-    records, labels = arrays.train[:_IMAGES], arrays.train_labels[:_IMAGES].cpu()
     trunk = trunk_of(run.model())
     trunk.load_state_dict(part_of(state["network"], "trunk."))
     trunk.to(device=device, memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ def test_neighbours_and_prototypes_against_an_obvious_twin():
     g = torch.Generator().manual_seed(0)
     features, labels = torch.randn(60, 5, generator=g), torch.randint(0, 3, (60,), generator=g)
     scores = torch.randn(60, 7, generator=g)
-    scores[:, 6] = -9  # nobody's nearest
+    scores[:, 6] = -9  # nearest to none
     made = _neighbors_and_prototypes(features, labels, scores)
     assert made["neighbours"].shape == (10, 11)
     # Queries: the first image of each class, then the second, …

@@ -28,6 +28,8 @@ from designspace.data.splits import split
 from designspace.errors import InputError
 from designspace.pretraining.crop_loader import StreamCropLoader
 from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.pretraining.images import training_sample
+from designspace.pretraining.neighbor_gallery import read_gallery
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.recipe import load_recipe
 
@@ -117,6 +119,19 @@ def end_with(process):
     return out
 
 
+def test_pictures_of_a_stream_are_of_all_its_shards(place):
+    recipe, cpu = load_recipe(str(place / "recipe.yaml")), torch.device("cpu")
+    source = f"webdataset:{place}/shards/{{000..049}}.tar"
+    records, labels = training_sample(source, 100, recipe, 3, place / "cache", cpu)
+    numbers = [256 * red + green for red, green, _ in records[:, 0, 0].tolist()]
+    assert len(set(numbers)) == 100
+    assert Counter(number // 20 for number in numbers) == Counter(dict.fromkeys(range(50), 2))
+    assert numbers != sorted(numbers)
+    assert (labels == -1).all()
+    again, _ = training_sample(source, 100, recipe, 3, place / "cache", cpu)
+    assert torch.equal(records, again)
+
+
 @pytest.mark.slow
 def test_a_stream_is_pretrained_on_and_its_rank_is_watched(place):
     end_with(launch(place, "alone", 1))
@@ -128,6 +143,10 @@ def test_a_stream_is_pretrained_on_and_its_rank_is_watched(place):
         assert 1 <= record["rankme"] <= record["rank_limit"] == 16
         assert record["undecodable"] == 0
         assert "knn" not in record
+    gallery = read_gallery(run)
+    assert int(gallery["searched"]) == 1000
+    assert gallery["same"].shape == (10, 0)  # there are no labels
+    assert "alt=" in (place / "alone" / "report" / "index.html").read_text()
     batches = seen(place, "alone", 1)
     for epoch in (0, 1):
         numbers = Counter(n for (e, *_), batch in batches.items() if e == epoch for n in batch)
