@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     )
     from designspace.api.run import Run, gather, load_run, merge, status, train
     from designspace.api.spaces import Space, list_spaces, load_space
-    from designspace.arch.blocks import Block, BlockAxis, load_plugin, register_block
+    from designspace.arch.blocks import Block, BlockAxis, register_block
+    from designspace.arch.plugins import load_plugin
     from designspace.errors import InputError
     from designspace.export.export_best import export_best, export_pareto
     from designspace.importing.import_results import import_results
@@ -149,7 +150,7 @@ _MODULES = {
     "import_results": "importing.import_results",
     "list_spaces": "api.spaces",
     "load_model": "api.model",
-    "load_plugin": "arch.blocks",
+    "load_plugin": "arch.plugins",
     "load_pretrain_recipe": "api.pretraining",
     "load_run": "api.run",
     "load_space": "api.spaces",

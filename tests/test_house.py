@@ -195,6 +195,16 @@ def test_every_verb_has_help_with_an_example():
         assert "Example" in command.callback.__doc__, command.callback
 
 
+def test_every_verb_takes_plugins():
+    from typer.main import get_command
+
+    from designspace.cli.main import app
+
+    for name, verb in get_command(app).commands.items():
+        (plugin,) = (option for option in verb.params if option.name == "plugin")
+        assert "its code is executed" in plugin.help, name
+
+
 def test_no_six_lines_are_repeated():
     seen = {}
     for name, path in MODULES.items():

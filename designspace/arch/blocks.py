@@ -1,8 +1,8 @@
 """What a stage is made of: RegNet's bottleneck, another block that ships, or one of your own.
 
 A block of your own is a `Block`, as the others that ship are (`designspace.blocks`).
-`register_block` adds it to this process, `load_plugin` adds those of a Python file, and a package
-adds one through an entry point of the group `designspace.blocks`:
+`register_block` adds it to this process, `arch.plugins` those of a Python file, and a package adds
+one through an entry point of the group `designspace.blocks`:
 
     [project.entry-points."designspace.blocks"]
     inverted-residual = "their_package.module:BLOCK"
@@ -11,13 +11,10 @@ A space names it (`block: inverted-residual`) and gives distributions to its axe
 training, analysis and reports then work as on any other space.
 """
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, InstanceOf
@@ -25,7 +22,6 @@ from pydantic import Field, InstanceOf
 from designspace.arch.activation import ACTIVATIONS, Activation
 from designspace.arch.valid_names import check_name
 from designspace.errors import InputError, nearest, shortened
-from designspace.io.text_files import check_regular_file
 from designspace.io.validation import check_fields
 
 BOTTLENECK = "bottleneck"
@@ -158,7 +154,6 @@ class Block:
 
 
 _registered: dict[str, Block] = {}
-_plugins: dict[Path, tuple[Block, ...]] = {}
 
 
 def register_block(block: Block) -> Block:
@@ -200,49 +195,6 @@ def registered_block(name: str) -> Block | None:
 def unregister_block(name: str) -> None:
     """Undo `register_block`; a name that is not registered is ignored."""
     _registered.pop(name, None)
-
-
-def load_plugin(path: Path | str) -> tuple[Block, ...]:
-    """Execute a Python file, once in this process, and register the Blocks among its globals.
-
-    Returns:
-        The blocks of the file.
-
-    Raises:
-        InputError: The file can't be read, fails, or defines no Block.
-
-    Example:
-        >>> import designspace as ds
-        >>> try:
-        ...     ds.load_plugin("missing.py")
-        ... except ds.InputError as error:
-        ...     print("missing.py" in str(error))
-        True
-    """
-    place = Path(path).resolve()
-    if place in _plugins:
-        return _plugins[place]
-    what = f"plugin {path}"
-    check_regular_file(place, "plugin")
-    name = f"designspace_plugin_{place.stem}"
-    spec = importlib.util.spec_from_file_location(name, place)
-    if place.suffix != ".py" or not place.is_file() or spec is None or spec.loader is None:
-        raise InputError(f"{what}: not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look the module up
-    try:
-        spec.loader.exec_module(module)
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from error
-    except (Exception, SystemExit) as error:  # the user's code may fail in any way
-        raise InputError(f"{what} failed: {type(error).__name__}: {error}") from error
-    blocks = tuple(value for value in vars(module).values() if isinstance(value, Block))
-    if not blocks:
-        raise InputError(f"{what} defines no designspace Block")
-    for block in blocks:
-        register_block(block)
-    _plugins[place] = blocks
-    return blocks
 
 
 def installed_blocks() -> tuple[list[str], list[str]]:

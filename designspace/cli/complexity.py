@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Classes, Json, Plugin, Resolution, load_plugins
+from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution
 from designspace.errors import counted
 
 
@@ -12,7 +12,6 @@ def complexity(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     resolution: Resolution = None,
     classes: Classes = None,
-    plugin: Plugin = None,
     json_: Json = False,
 ) -> None:
     """Print a network's exact multiply-adds, parameters, activations and stages.
@@ -32,7 +31,6 @@ def complexity(
 
     import designspace as ds
 
-    load_plugins(plugin)
     network = ds.load_model(model).at(resolution, classes)
     summary = network.summary()
     if json_:

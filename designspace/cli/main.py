@@ -26,6 +26,7 @@ from designspace.cli.gather import gather
 from designspace.cli.import_ import import_
 from designspace.cli.measure import measure
 from designspace.cli.merge import merge
+from designspace.cli.options import with_plugins
 from designspace.cli.plot import plot
 from designspace.cli.pretrain import pretrain
 from designspace.cli.refine import refine
@@ -154,7 +155,7 @@ _VERBS: tuple[Callable[..., None], ...] = (
     *(study, convert, complexity, explain, derive, export, pretrain, evaluate, cluster, demo),
 )
 for verb in _VERBS:
-    app.command(verb.__name__.rstrip("_"))(verb)
+    app.command(verb.__name__.rstrip("_"))(with_plugins(verb))
 
 
 def main(argv: list[str] | None = None) -> None:

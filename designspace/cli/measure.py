@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Device, Json, Plugin, Threads, load_plugins
+from designspace.cli.options import MODEL_HELP, Device, Json, Threads
 
 
 def measure(
@@ -33,7 +33,6 @@ def measure(
     out: Annotated[
         Path | None, typer.Option(help="Folder for measurements of models outside of runs.")
     ] = None,
-    plugin: Plugin = None,
     json_: Json = False,
 ) -> None:
     """Measure latency, images a second and peak memory of models on this machine.
@@ -55,7 +54,6 @@ def measure(
 
     import designspace as ds
 
-    load_plugins(plugin)
     result = ds.measure(
         list(models),
         device=device,

@@ -1,5 +1,8 @@
 """Options that several verbs share."""
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,9 +62,23 @@ def parse_setting(text: str) -> dict[str, Any]:
     }
 
 
-def load_plugins(plugins: list[Path] | None) -> None:
-    """Execute the Python files that the user names, which define blocks."""
-    import designspace as ds
+def with_plugins(verb: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb with --plugin: the Python files that the user names are executed first."""
+    signature = inspect.signature(verb)
+    passed = "plugin" in signature.parameters
 
-    for path in plugins or ():
-        ds.load_plugin(path)
+    @wraps(verb)
+    def command(*, plugin: list[Path] | None = None, **options: Any) -> None:
+        import designspace as ds
+
+        for path in plugin or ():
+            ds.load_plugin(path)
+        verb(**options, **({"plugin": plugin} if passed else {}))
+
+    if not passed:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        added = inspect.Parameter("plugin", kind, default=None, annotation=Plugin)
+        parameters = [*signature.parameters.values(), added]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {**verb.__annotations__, "plugin": Plugin}
+    return command

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Json, Plugin, Threads, load_plugins
+from designspace.cli.options import Json, Threads
 from designspace.errors import counted
 
 _BUDGET = "Range low:high or middle±percent, such as 360M:400M or 400M±1%."
@@ -38,7 +38,6 @@ def sample(
     time_limit: Annotated[float, typer.Option(help="Seconds of timing per measured model.")] = 2.0,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     max_candidates: Annotated[int, typer.Option(help="Stop after so many candidates.")] = 2_000_000,
-    plugin: Plugin = None,
     json_: Json = False,
 ) -> None:
     """Sample n distinct models of a space within a budget.
@@ -63,7 +62,6 @@ def sample(
     from designspace.api.measuring import predictions
     from designspace.space import SamplingStats
 
-    load_plugins(plugin)
     run = ds.sample(
         space,
         n,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from designspace.cli.options import Json, Plugin, load_plugins
+from designspace.cli.options import Json
 from designspace.errors import counted
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ def spaces(
         str | None,
         typer.Argument(help="A space to show in full: a name, a .yaml file, or either @8."),
     ] = None,
-    plugin: Plugin = None,
     json_: Json = False,
 ) -> None:
     """List the design spaces: dimensions, size, parent, and why each was narrowed.
@@ -39,7 +38,6 @@ def spaces(
     from designspace.errors import printable
     from designspace.space import shipped_settings
 
-    load_plugins(plugin)
     if space is not None:
         chosen = ds.load_space(space)
         print(

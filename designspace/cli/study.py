@@ -15,7 +15,6 @@ from designspace.cli.options import (
     Plugin,
     Scheduler,
     TrialsAtOnce,
-    load_plugins,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +96,6 @@ def study(
     """
     import designspace as ds
 
-    load_plugins(plugin)
     whole = ds.Study.load(file, out)
     if dry_run:
         _print(whole, json_)

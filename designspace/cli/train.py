@@ -12,10 +12,8 @@ from designspace.cli.options import (
     ClusterOption,
     Download,
     Log,
-    Plugin,
     Scheduler,
     TrialsAtOnce,
-    load_plugins,
 )
 
 
@@ -92,7 +90,6 @@ def train(
     scheduler: Scheduler = None,
     cluster: Cluster = None,
     cluster_option: ClusterOption = None,
-    plugin: Plugin = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON at the end.")] = False,
 ) -> None:
     """Train every model of one or more runs that has no trial yet, by the same recipe.
@@ -120,7 +117,6 @@ def train(
 
     import designspace as ds
 
-    load_plugins(plugin)
     ends = ds.train(
         runs,
         data,

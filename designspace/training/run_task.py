@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from designspace.arch import register_block
+from designspace.arch.plugins import provide_block
 from designspace.data.batches import Batches
 from designspace.data.cache import Cache, default_cache_folder, open_cache
 from designspace.data.decode import Geometry, geometries
@@ -33,7 +33,7 @@ class _TimeLimitExceeded(Exception):
 def run_task(task: TrialTask) -> Outcome:
     """Train one model from its checkpoint or from scratch; every ending has a state."""
     if task.block is not None:
-        register_block(task.block)
+        provide_block(task.block)
     progress = _Progress(task)
     device = torch.device("cpu")
     device_failure = Failure.DEVICE_UNUSABLE

@@ -5,7 +5,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from designspace.arch import registered_block
+from designspace.arch import body_axes
+from designspace.arch.plugins import block_for_workers
 from designspace.data.cache import LARGE, Cache
 from designspace.data.decode import Geometry, geometries, median_side
 from designspace.data.prepare import prepare_images
@@ -143,6 +144,7 @@ def _plan(
 ) -> RunPlan:
     """Check the options against a run folder and begin the training of some of its models."""
     population = run.population()
+    body_axes(population.bodies.block)  # refuse a block that isn't there before anything is written
     options = replace(options, recipe=options.recipe.at(population.skeleton.resolution))
     cache, data = images.prepare(options, population.skeleton.channels)
     run.begin_training(options.recipe, data, options.execution)
@@ -170,7 +172,7 @@ def _plan(
             exact=options.exact,
             image_results=keep_images,
             run_index=run_index,
-            block=registered_block(population.bodies.block),
+            block=block_for_workers(population.bodies.block),
         )
         for index in indices
     ]

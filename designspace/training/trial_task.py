@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from designspace.arch import Block, Model
+from designspace.arch.plugins import PluginFile
 from designspace.runs import DataRecord, Recipe, Trial
 from designspace.runs.image_results import BoolArray
 
@@ -35,7 +36,8 @@ class TrialTask:
         image_results: Return which validation images the model classified correctly.
         run_index: Which of the runs that are trained together it belongs to.
         drawn: Settings of the recipe that were drawn for this model.
-        block: The model's block if it was registered at run time, which workers must repeat.
+        block: The model's block if it was registered at run time, or its plugin: workers must
+            repeat it.
     """
 
     id: str
@@ -53,7 +55,7 @@ class TrialTask:
     exact: bool = False
     image_results: bool = False
     run_index: int = 0
-    block: Block | None = None
+    block: Block | PluginFile | None = None
     drawn: Mapping[str, float] = field(default_factory=dict)
 
     @property

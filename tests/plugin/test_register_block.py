@@ -1,13 +1,15 @@
 """Blocks registered at run time, and plugin files."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import inverted_residual
 import pytest
 
-from designspace.arch import find_block, load_plugin, register_block, unregister_block
-from designspace.arch.blocks import _plugins, installed_blocks
+from designspace.arch import find_block, register_block, unregister_block
+from designspace.arch.blocks import installed_blocks
+from designspace.arch.plugins import _loaded, block_for_workers, load_plugin, provide_block
 from designspace.errors import InputError
 from designspace.networks import build
 from designspace.space import load_space, sample
@@ -20,7 +22,7 @@ NAME = inverted_residual.BLOCK.name
 def forget():
     yield
     unregister_block(NAME)
-    _plugins.clear()
+    _loaded.clear()
 
 
 def test_a_registered_block_is_sampled_and_built():
@@ -56,6 +58,38 @@ def test_a_plugin_file_is_executed_once(tmp_path):
     assert (tmp_path / "log").read_text() == "x"
 
 
+def test_a_worker_needs_nothing_but_the_task(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text((HERE / "inverted_residual.py").read_text())
+    load_plugin(path)
+    sent = pickle.dumps(block_for_workers(NAME))
+    unregister_block(NAME)
+    _loaded.clear()
+    path.unlink()
+    provide_block(pickle.loads(sent))
+    provide_block(pickle.loads(sent))
+    model = sample(load_space(HERE / "InvertedResiduals.yaml"), 1).population.model(0)
+    assert sum(p.numel() for p in build(model).parameters()) == model.params
+    assert block_for_workers("vanilla") is None
+
+
+def test_models_of_a_plugin_are_trained_by_workers(tmp_path, cli):
+    plugin, run = tmp_path / "my block.py", tmp_path / "run"
+    plugin.write_text((HERE / "inverted_residual.py").read_text())
+    space = HERE / "InvertedResiduals.yaml"
+    assert cli("sample", space, "-n", 2, "--out", run, "--plugin", plugin).code == 0
+    unregister_block(NAME)
+    _loaded.clear()
+    train = ("train", run, "--data", "digits", "--recipe", "quick", "--epochs", 1, "--jobs", 1)
+    forgotten = cli(*train)
+    assert forgotten.code == 2
+    assert "load its plugin file" in forgotten.err
+    assert not (run / "trials.jsonl").exists()
+    done = cli(*train, "--plugin", plugin)
+    assert done.code == 0, done.err
+    assert "2 of 2 models: 2 complete" in done.out
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -63,7 +97,7 @@ def test_a_plugin_file_is_executed_once(tmp_path):
         ("broken.py", "1 / 0\n", "failed: ZeroDivisionError"),
         ("ended.py", "raise SystemExit(3)\n", "failed: SystemExit: 3"),
         ("text.txt", "x = 3\n", "not a Python file"),
-        ("missing.py", None, "not a Python file"),
+        ("missing.py", None, "no file .*missing.py"),
     ],
 )
 def test_wrong_plugins_are_named(tmp_path, name, text, message):
