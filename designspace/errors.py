@@ -4,7 +4,7 @@ import functools
 import inspect
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -20,6 +20,10 @@ _CHECKED: tuple[tuple[set[type], tuple[type, ...], str], ...] = (
     ({str}, (str,), "a string"),
     ({str, Path}, (str, os.PathLike), "a string or a path"),
 )
+
+
+# Items that a message names.
+_MAX_NAMED = 5
 
 
 class InputError(ValueError):
@@ -132,6 +136,14 @@ def nearest(word: str, known: list[str], most: int = 3) -> str:
     if close:
         return f"did you mean {' or '.join(folded[name] for name in close)}?"
     return f"known: {', '.join(known)}"
+
+
+def name_some(items: Sequence[str] | Mapping[str, str]) -> str:
+    """Return the first few names, separated by semicolons, those of a map with their reasons."""
+    names = items
+    if isinstance(items, Mapping):
+        names = [f"{name} ({reason})" for name, reason in items.items()]
+    return "; ".join([*names][:_MAX_NAMED]) + ("; …" if len(items) > _MAX_NAMED else "")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

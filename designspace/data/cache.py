@@ -22,9 +22,8 @@ from PIL import Image
 
 from designspace.data.datasets import Items
 from designspace.data.decode import Geometry, decode_bytes, decode_file, make_record
-from designspace.data.encoded_images import name_some
 from designspace.data.splits import Split
-from designspace.errors import InputError, printable
+from designspace.errors import InputError, name_some, printable
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.file_lock import lock

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
     if kind == "hf":
         return _encoded(spec, *load_saved_dataset(spec, path))
     if kind == "webdataset":
-        return _encoded(spec, load_labelled_shards(spec, path))
+        return _encoded(spec, load_labelled_shards(spec))
     root = Path(path).expanduser()
     if kind == "files":
         return _ImageFolder(spec, kind, root.parent).load_list(root)
@@ -160,8 +160,11 @@ def _encoded(spec: str, train: EncodedPart, test: EncodedPart | None = None) -> 
     def items(part: EncodedPart) -> Items:
         return Items(part.labels, files=part.names, stamps=part.stamps, encoded=part.images)
 
-    if not train.classes:
+    if not train.classes or len(np.unique(train.labels)) < 2:
         reason = "it has no column of classes, or no .cls files"
+        if train.classes:
+            reason = f"all are of one class, {train.classes[train.labels[0]]}"
+            train = replace(train, labels=np.full(len(train.labels), -1), classes=())
         return Source(spec, (), items(train), None, no_labels=reason, notes=train.notes)
     same = test is not None and test.classes == train.classes
     unseen = items(test) if test and same else None

@@ -1,8 +1,6 @@
 """Encoded images that are not files: data sets of Hugging Face `datasets`, and labelled shards."""
 
 import os
-import tarfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,23 +8,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.data.shard_files import (
+    check_shards,
+    cut_note,
+    expand_shards,
+    is_image_file,
+    read_failure,
+)
 from designspace.errors import InputError
 
-_SUFFIXES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
-# Fraction of the shards that may be cut, and of the images that may not be decodable.
-MAX_CUT, MAX_UNDECODABLE = 0.05, 0.01
-# Images and shards that a message names.
-_MAX_NAMED = 5
+# Fraction of the images that may not be decodable.
+MAX_UNDECODABLE = 0.01
 # Shards are held in memory while their images are decoded into the cache.
 _MAX_BYTES = 8 << 30
-
-
-def name_some(items: Sequence[str] | Mapping[str, str]) -> str:
-    """Return the first few names, separated by semicolons, those of a map with their reasons."""
-    names = items
-    if isinstance(items, Mapping):
-        names = [f"{name} ({reason})" for name, reason in items.items()]
-    return "; ".join([*names][:_MAX_NAMED]) + ("; …" if len(items) > _MAX_NAMED else "")
 
 
 class EncodedImages(Protocol):
@@ -129,46 +123,43 @@ def _part(dataset: Any, spec: str) -> EncodedPart:
         what = "no image" if image else f"no column of images among {', '.join(dataset.features)}"
         raise InputError(f"data is {spec!r}; it has {what}", "data")
     names = tuple(f"{dataset._fingerprint}/{row}" for row in range(len(dataset)))
-    labels = np.full(len(dataset), -1, np.int64)
+    labels, classes = np.full(len(dataset), -1, np.int64), ()
     if label is not None:
-        labels = np.asarray(dataset[label][:], np.int64)
-    classes = tuple(dataset.features[label].names) if label is not None else ()
+        values = [-1 if value is None else int(value) for value in dataset[label][:]]
+        labels, classes = np.array(values, np.int64), tuple(dataset.features[label].names)
+    missing = int((labels < 0).sum())
+    if 0 < missing < len(labels):
+        raise InputError(
+            f"data is {spec!r}; {missing} of {len(labels)} images have no {label}; remove them, or "
+            f"the column {label} to use all without labels",
+            "data",
+        )
+    classes = () if missing else classes
     encoded = dataset.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     return EncodedPart(_Column(encoded, image), names, labels, classes)
 
 
-def load_labelled_shards(spec: str, pattern: str) -> EncodedPart:
+def load_labelled_shards(spec: str) -> EncodedPart:
     """Read shards into memory, with the class of each image from the `.cls` file beside it.
 
     Args:
-        spec: webdataset:PATTERN, for messages.
-        pattern: Paths or pipes, with braces.
+        spec: webdataset:PATTERN, of paths or pipes.
 
     Raises:
         InputError: There is no such shard, it can't be read, they are too large, or too many of
             them are cut; of a few that are, the whole images are used.
     """
-    try:
-        from webdataset.shardlists import expand_urls
-    except ImportError:
-        raise InputError(
-            f"data is {spec!r}; webdataset is not installed: pip install "
-            "'designspace-regnet[webdataset]'",
-            "data",
-        ) from None
     samples: list[_Sample] = []
-    urls, cut, size = expand_urls(pattern), [], 0
+    cut: dict[str, str] = {}
+    urls, size = expand_shards(spec), 0
     for url in urls:
-        own, whole = _read_shard(url, spec, _MAX_BYTES - size)
+        own, failure = _read_shard(url, spec, _MAX_BYTES - size)
         samples += own
         size += sum(len(sample.image) for sample in own)
-        cut += [] if whole else [url]
-    if len(cut) > MAX_CUT * len(urls):
-        raise InputError(f"data is {spec!r}; {cut_message(cut, len(urls))}", "data")
+        cut |= {url: failure} if failure else {}
+    check_shards(spec, len(samples), cut, len(urls))
     if any(sample.text is not None for sample in samples):  # a shard may be cut before a .cls file
         samples = [s for s in samples if s.text is not None or s.url not in cut]
-    if not samples:
-        raise InputError(f"data is {spec!r}; its shards hold no image", "data")
     labels, classes = _classes([sample.text for sample in samples])
     return EncodedPart(
         _InMemory(tuple(sample.image for sample in samples)),
@@ -180,22 +171,6 @@ def load_labelled_shards(spec: str, pattern: str) -> EncodedPart:
     )
 
 
-def cut_message(cut: Sequence[str], shards: int) -> str:
-    """Return the message for too many shards that end in the middle of a file."""
-    return (
-        f"{len(cut)} of {shards} shards are cut, such as {cut[0]}; at most {MAX_CUT:.0%} may be. "
-        "Copy them again"
-    )
-
-
-def cut_note(cut: Sequence[str], shards: int) -> str:
-    """Return the message for shards that end in the middle of a file."""
-    verb = "is" if len(cut) == 1 else "are"
-    return (
-        f"{len(cut)} of {shards} shards {verb} cut; their whole images are used: {name_some(cut)}"
-    )
-
-
 @dataclass(frozen=True)
 class _Sample:
     url: str
@@ -204,25 +179,21 @@ class _Sample:
     text: bytes | None
 
 
-def _read_shard(url: str, spec: str, most: int) -> tuple[list[_Sample], bool]:
-    """Return the images of a shard, of at most so many bytes, and whether it is whole."""
+def _read_shard(url: str, spec: str, most: int) -> tuple[list[_Sample], str]:
+    """Return the images of a shard, of at most so many bytes, and why it can't be read, or ""."""
     from webdataset.tariterators import tarfile_samples
 
-    samples, whole = [], True
+    samples, failure = [], ""
 
-    def handle(error: Exception) -> bool:
-        nonlocal whole
-        if not isinstance(error, tarfile.TarError | EOFError):
-            raise error
-        whole = False
+    def stop(error: Exception) -> bool:
+        nonlocal failure
+        failure = read_failure(error, url)
         return False
 
-    try:
-        for sample in tarfile_samples([{"url": url}], handler=handle):
-            suffix = next((s for s in _SUFFIXES if s in sample), None)
-            if suffix is None:
+    for sample in tarfile_samples([{"url": url}], handler=stop):
+        for suffix, image in sample.items():
+            if not is_image_file(f"{sample['__key__']}.{suffix}"):
                 continue
-            image = sample[suffix]
             most -= len(image)
             if most < 0:
                 raise InputError(
@@ -232,9 +203,7 @@ def _read_shard(url: str, spec: str, most: int) -> tuple[list[_Sample], bool]:
                 )
             name = f"{os.path.basename(url)}/{sample['__key__']}.{suffix}"
             samples.append(_Sample(url, name, image, sample.get("cls")))
-    except OSError as error:
-        raise InputError(f"data is {spec!r}; {error.args[-1]}: {error}", "data") from None
-    return samples, whole
+    return samples, failure
 
 
 def _classes(texts: list[bytes | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -10,8 +10,9 @@ from joblib import cpu_count
 from designspace.data.cache import Cache, UndecodableImages, build_cache, default_cache_folder
 from designspace.data.datasets import Items, Source, load_source
 from designspace.data.decode import Geometry, narrow_range_note
-from designspace.data.encoded_images import MAX_UNDECODABLE, name_some
+from designspace.data.encoded_images import MAX_UNDECODABLE
 from designspace.data.splits import Split, check_labels, split, split_unseen
+from designspace.errors import name_some
 
 
 class DecodingObserver(Protocol):

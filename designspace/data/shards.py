@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,11 +25,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from designspace.data.decode import Geometry, decode_bytes
-from designspace.data.encoded_images import MAX_CUT, cut_message, cut_note
+from designspace.data.shard_files import (
+    check_shards,
+    cut_note,
+    expand_shards,
+    is_image_file,
+    is_remote,
+    read_failure,
+)
 from designspace.errors import InputError, printable
 from designspace.io.atomic_write import make_folder, write_text
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
 # Lanes of a process: each holds a shard in memory, still encoded.
 _MAX_LANES, _ALL_LANES = 8, 16
 # A stream is normalized by ImageNet's statistics, as its own are unknown until all of it was read.
@@ -47,14 +53,17 @@ class ShardIndex:
     Attributes:
         urls: Paths or pipes, in the order of their names.
         counts: Complete images in each.
-        cut: Shards that end in the middle of a file.
+        cut: Why a shard can't be read to its end, by its path or pipe.
         content: Hash of names, sizes and counts.
+        file: Where an earlier call wrote the counts of URLs and pipes, which may have changed
+            since; "" if they were counted now.
     """
 
     urls: tuple[str, ...]
     counts: tuple[int, ...]
-    cut: tuple[str, ...]
+    cut: Mapping[str, str]
     content: str
+    file: str = ""
 
     @property
     def images(self) -> int:
@@ -67,8 +76,11 @@ def index_shards(
 ) -> ShardIndex:
     """Count the images of each shard; the result is kept in a folder.
 
+    Files are counted again when their size or time changes. What URLs and pipes have is not seen
+    to change: their counts stay until the file in the folder is removed.
+
     Args:
-        spec: webdataset:PATTERN, with braces: shards/{000..049}.tar or pipe:COMMAND.
+        spec: webdataset:PATTERN: shards/{000..049}.tar, shards/*.tar or pipe:COMMAND.
         folder: Of the indices.
         jobs: Shards to count at once; of a local tar file only headers are read.
         progress: Called after each shard.
@@ -76,49 +88,26 @@ def index_shards(
     Raises:
         InputError: There is no such shard, none has an image, or too many are cut.
     """
-    urls = _expand(spec)
+    urls = expand_shards(spec)
     stamps = [_stamp(url, spec) for url in urls]
     key = hashlib.sha256(json.dumps([urls, stamps]).encode()).hexdigest()[:20]
     file = make_folder(folder) / f"{key}.json"
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        lists = {key: tuple(data[key]) for key in ("urls", "counts", "cut")}
-        index = ShardIndex(**lists, content=str(data["content"]))
+        counts, cut = tuple(map(int, data["counts"])), dict(data["cut"])
+        earlier = str(file) if any(map(is_remote, urls)) else ""
+        index = ShardIndex(tuple(urls), counts, cut, str(data["content"]), earlier)
     except (OSError, ValueError, TypeError, KeyError):
         index = _count_all(urls, stamps, jobs, progress)
-        write_text(file, json.dumps(asdict(index)) + "\n")
-    if not index.images:
-        suffixes = ", ".join(_SUFFIXES)
-        raise InputError(
-            f"data is {spec!r}; its shards hold no image; file types: {suffixes}", "data"
-        )
-    if len(index.cut) > MAX_CUT * len(urls):
-        raise InputError(f"data is {spec!r}; {cut_message(index.cut, len(urls))}", "data")
+        # A failure may pass: it is not kept.
+        if index.images and not any(map(is_remote, index.cut)):
+            write_text(file, json.dumps(asdict(index)) + "\n")
+    check_shards(spec, index.images, index.cut, len(urls))
     return index
 
 
-def _expand(spec: str) -> list[str]:
-    try:
-        from webdataset.shardlists import expand_urls
-    except ImportError:
-        raise InputError(
-            "data is a webdataset, which is not installed: pip install "
-            "'designspace-regnet[webdataset]'",
-            "data",
-        ) from None
-    pattern = spec.partition(":")[2]
-    urls = [url if _remote(url) else os.path.expanduser(url) for url in expand_urls(pattern)]
-    if len(set(urls)) < len(urls):
-        raise InputError(f"data is {spec!r}, which names a shard twice", "data")
-    return urls
-
-
-def _remote(url: str) -> bool:
-    return url.startswith("pipe:") or "://" in url
-
-
 def _stamp(url: str, spec: str) -> list[Any]:
-    if _remote(url):
+    if is_remote(url):
         return [url]
     try:
         status = os.stat(url)
@@ -130,40 +119,36 @@ def _stamp(url: str, spec: str) -> list[Any]:
 def _count_all(
     urls: Sequence[str], stamps: Sequence[list[Any]], jobs: int, progress: Progress
 ) -> ShardIndex:
-    counts, cut = [], []
+    counts: list[int] = []
+    cut: dict[str, str] = {}
     with ThreadPoolExecutor(jobs) as threads:
-        for url, (count, whole) in zip(urls, threads.map(_count, urls), strict=True):
+        for url, (count, failure) in zip(urls, threads.map(_count, urls), strict=True):
             counts.append(count)
-            cut += [] if whole else [url]
+            cut |= {url: failure} if failure else {}
             progress(len(counts), len(urls))
     described = [[*stamp[:2], count] for stamp, count in zip(stamps, counts, strict=True)]
     content = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:20]
-    return ShardIndex(tuple(urls), tuple(counts), tuple(cut), content)
+    return ShardIndex(tuple(urls), tuple(counts), cut, content)
 
 
-def _count(url: str) -> tuple[int, bool]:
-    """Return the complete images of a shard, and whether it is whole."""
-    if _remote(url) or not url.endswith(".tar"):
+def _count(url: str) -> tuple[int, str]:
+    """Return the complete images of a shard, and why it can't be read to its end, or ""."""
+    if is_remote(url) or not url.endswith(".tar"):
         reader = ShardReader(url)
-        return sum(1 for _ in reader), not reader.error
+        return sum(1 for _ in reader), reader.error
     size, count = os.path.getsize(url), 0
     try:
         with tarfile.open(url, "r:") as archive:
             for member in archive:
                 complete = member.offset_data + member.size <= size
                 count += complete and _is_image(member)
-    except tarfile.TarError:
-        return count, False
-    return count, True
+    except (tarfile.TarError, OSError) as error:
+        return count, read_failure(error, url)
+    return count, ""
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and _wanted(member.name)
-
-
-def _wanted(name: str) -> bool:
-    # webdataset takes names like __meta__ as its own.
-    return name.lower().endswith(_SUFFIXES) and not name.startswith("__")
+    return member.isreg() and is_image_file(member.name)
 
 
 class ShardReader:
@@ -182,12 +167,14 @@ class ShardReader:
         from webdataset.tariterators import tar_file_expander, url_opener
 
         opened = url_opener([{"url": self._url}], handler=self._stop)
-        files = tar_file_expander(opened, handler=self._stop, select_files=_wanted, eof_value=None)
+        files = tar_file_expander(
+            opened, handler=self._stop, select_files=is_image_file, eof_value=None
+        )
         for file in files:
             yield file["fname"], file["data"]
 
     def _stop(self, error: Exception) -> bool:
-        self.error = printable(str(error.args[0] if error.args else error))
+        self.error = read_failure(error, self._url)
         return False
 
 
@@ -348,8 +335,14 @@ class ShardStream:
     @property
     def notes(self) -> tuple[str, ...]:
         """Messages for the user."""
-        cut = self.index.cut
-        return (cut_note(cut, len(self.index.urls)),) if cut else ()
+        index = self.index
+        notes = [cut_note(index.cut, len(index.urls))] if index.cut else []
+        if index.file:
+            notes.append(
+                f"the {index.images:,} images in {len(index.urls)} shards were counted earlier; if "
+                f"they changed, remove {index.file}"
+            )
+        return tuple(notes)
 
     def batches(
         self, batch: int, seed: int, epoch: int, first: int, rank: int, processes: int, workers: int

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from designspace.data.batches import Arrays, open_arrays
 from designspace.data.cache import Cache
-from designspace.data.encoded_images import MAX_UNDECODABLE, name_some
+from designspace.data.encoded_images import MAX_UNDECODABLE
 from designspace.data.shards import ShardStream
-from designspace.errors import InputError
+from designspace.errors import InputError, name_some
 from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.multicrop import CropMaker, copy_packed, draw_crops, epoch_order
 from designspace.pretraining.recipe import SwavRecipe

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from designspace.arch import Model
 from designspace.data.cache import Cache
-from designspace.data.encoded_images import name_some
 from designspace.data.shards import ShardStream
-from designspace.errors import Diverged, InputError, counted
+from designspace.errors import Diverged, InputError, counted, name_some
 from designspace.io.atomic_write import make_folder
 from designspace.io.file_lock import lock
 from designspace.pretraining.crop_loader import crop_loader

@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from designspace.data.encoded_images import name_some
-from designspace.errors import InputError, counted
+from designspace.errors import InputError, counted, name_some
 from designspace.io.file_lock import is_locked
 from designspace.pretraining.pretrain_run import PretrainRun
 

@@ -12,7 +12,7 @@ from designspace.data.cache import build_cache
 from designspace.data.datasets import load_source
 from designspace.data.decode import Geometry
 from designspace.data.prepare import prepare_images
-from designspace.data.splits import split
+from designspace.data.splits import split, split_unseen
 from designspace.errors import InputError
 
 SIZE = (Geometry(8, 8), Geometry(8, 8))
@@ -77,6 +77,28 @@ def test_a_saved_data_set_without_classes_is_unlabelled(save):
         split(source, "held-out")
 
 
+@pytest.mark.parametrize(("labels", "reason"), [([-1] * 4, "no column"), ([1] * 4, "of one class")])
+def test_labels_that_are_missing_or_alike_are_none(tmp_path, labels, reason):
+    source = load_source(save_labels(tmp_path, labels))
+    assert reason in source.no_labels
+    assert source.train.labels.tolist() == [-1] * 4
+    assert len(split_unseen(source).train) == 4
+
+
+def test_a_few_missing_labels_are_refused(tmp_path):
+    with pytest.raises(InputError, match="1 of 4 images have no label; remove them, or the column"):
+        load_source(save_labels(tmp_path, [0, 1, None, 1]))
+
+
+def save_labels(tmp_path, labels):
+    datasets = pytest.importorskip("datasets")
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["dark", "light"])}
+    rows = {"image": [Image.new("RGB", (8, 8))] * len(labels), "label": labels}
+    data = datasets.Dataset.from_dict(rows, features=datasets.Features(kinds))
+    data.save_to_disk(tmp_path / "saved")
+    return f"hf:{tmp_path / 'saved'}"
+
+
 def test_saved_data_sets_that_cannot_be(save, tmp_path):
     with pytest.raises(InputError, match="no column of images among label"):
         load_source(save(columns=("label",)))
@@ -119,8 +141,9 @@ def test_of_a_cut_shard_the_whole_images_are_used(tmp_path, pictures):
     cut.write_bytes(cut.read_bytes()[: 10 * 2048 + 1024 + 512])
     source = load_source(f"webdataset:{tmp_path}/{{00..19}}.tar")
     assert (len(source.train), source.classes) == (19 * 40 + 10, ("dark", "light"))
-    assert source.notes == (f"1 of 20 shards is cut; their whole images are used: {cut}",)
-    with pytest.raises(InputError, match="1 of 1 shards are cut"):
+    note = f"1 of 20 shards is cut; their whole images are used: {cut} (unexpected end of data)"
+    assert source.notes == (note,)
+    with pytest.raises(InputError, match="1 of 1 shard can't be read to the end"):
         load_source(f"webdataset:{cut}")
 
 

@@ -1,9 +1,11 @@
 """Shards of images: what an epoch shows, whatever the processes, and where it resumes."""
 
+import gzip
 import io
 import tarfile
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 pytest.importorskip("webdataset")
 
 from designspace.data.decode import Geometry
+from designspace.data.encoded_images import load_labelled_shards
 from designspace.data.shards import EpochOrder, ShardStream, index_shards, lane_count
 from designspace.errors import InputError
 
@@ -142,12 +145,13 @@ def test_a_shard_that_is_cut_counts_its_whole_images(write_shards, tmp_path):
     shard.write_bytes(shard.read_bytes()[: 3 * 2 * 1024 + 520])
     images = stream(spec, tmp_path)
     assert images.index.counts == (6,) * 4 + (3,) + (6,) * 15
-    assert images.notes == (f"1 of 20 shards is cut; their whole images are used: {shard}",)
+    note = f"1 of 20 shards is cut; their whole images are used: {shard} (unexpected end of data)"
+    assert images.notes == (note,)
     seen = set(joined(epoch(images, 9)))
     assert seen == set(range(120)) - {27, 28, 29}
     other = tmp_path / "shards" / "007.tar"
     other.write_bytes(other.read_bytes()[:520])
-    with pytest.raises(InputError, match=r"2 of 20 shards are cut, such as .*004\.tar; at most 5%"):
+    with pytest.raises(InputError, match=r"2 of 20 shards can't be read .*004\.tar.*at most 5%"):
         stream(spec, tmp_path)
 
 
@@ -158,6 +162,61 @@ def test_shards_that_cannot_be(write_shards, tmp_path):
         stream(write_shards([0, 0]), tmp_path)
     with pytest.raises(InputError, match="names a shard twice"):
         index_shards(f"webdataset:{tmp_path}/{{a,a}}.tar", tmp_path)
+    with pytest.raises(InputError, match=r"Unbalanced braces.*write shards such as shards/\{000"):
+        index_shards(f"webdataset:{tmp_path}/{{000..049.tar", tmp_path)
+    with pytest.raises(InputError, match=r"there is no file .*\*\.tgz"):
+        index_shards(f"webdataset:{tmp_path}/*.tgz", tmp_path)
+    with pytest.raises(InputError, match=r"shards is a folder; name its shards, .*shards/\*\.tar"):
+        index_shards(f"webdataset:{tmp_path}/shards", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"neither tar nor gzip" * 200, "no tar file"),
+        (gzip.compress(b"x" * 1000), "compressed by gzip; rename it to .tar.gz"),
+        (b"", "empty file"),
+    ],
+)
+def test_why_a_shard_cannot_be_read(tmp_path, content, reason):
+    path = tmp_path / "0.tar"
+    path.write_bytes(content)
+    for read in (lambda spec: index_shards(spec, tmp_path / "index"), load_labelled_shards):
+        with pytest.raises(InputError, match=rf"1 of 1 shard can't be .*0\.tar \({reason}\)"):
+            read(f"webdataset:{path}")
+
+
+def test_a_pattern_of_the_shell_and_the_home_folder(write_shards, tmp_path, monkeypatch):
+    stream(write_shards([5, 6]), tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spec = "webdataset:~/shards/*.tar"
+    assert index_shards(spec, tmp_path / "index").counts == (5, 6)
+    assert len(load_labelled_shards(spec).labels) == 11
+
+
+def test_a_failure_of_a_pipe_is_not_kept(write_shards, tmp_path):
+    stream(write_shards([5, 6]), tmp_path)
+    later = tmp_path / "later"
+    spec = f"webdataset:pipe:cat {later}/{{000..001}}.tar 2>/dev/null"
+    with pytest.raises(InputError, match="2 of 2 shards can't be read to the end"):
+        stream(spec, tmp_path)
+    (tmp_path / "shards").rename(later)
+    first = stream(spec, tmp_path)
+    assert (first.index.counts, first.notes) == ((5, 6), ())
+    again = stream(spec, tmp_path)
+    assert "11 images in 2 shards were counted earlier; if they changed" in again.notes[0]
+    assert Path(again.notes[0].rpartition(" ")[2]).is_file()
+    assert again.content == first.content
+
+
+def test_pretraining_and_evaluation_read_the_same_images(tmp_path):
+    names = ("a.jpg", "b.view.jpg", "c.JPG", "d.png", "d.cls", "e.txt", "__f__.png")
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    spec = f"webdataset:{tmp_path}/0.tar"
+    assert index_shards(spec, tmp_path / "index").images == 4
+    assert load_labelled_shards(spec).names == tuple(f"0.tar/{n.lower()}" for n in names[:4])
 
 
 def test_a_shard_that_changed_since_it_was_counted(write_shards, tmp_path):
