@@ -63,7 +63,8 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
     """Convert a pycls sweep config into space.yaml, recipe.yaml and study.yaml.
 
     Settings of the optimizer that a sweep draws become recipe axes of the space. A sampler of
-    RNG_SEED is left out, as every trial has a seed of its own.
+    RNG_SEED is left out, as every trial has a seed of its own; `about` of the study names it too,
+    and what is not converted exactly.
 
     Args:
         path: The sweep config.
@@ -107,15 +108,18 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
         raise InputError(f"sweep: {path}: {error}") from None
     setup = data["SETUP"]
     about = _about(data)
+    recipe["about"] = f"Converted from {Path(path).name}, the pycls sweep {data.get('NAME', name)}."
     load_space(space)
     parse_recipe(recipe, path)
     dataset = setup["BASE_CFG"].get("TRAIN", {}).get("DATASET", "").lower()
     if dataset not in ("cifar10", "cifar100"):
         left_out += [f"SETUP.BASE_CFG.TRAIN.DATASET ({dataset})"] if dataset else []
+    if "RNG_SEED" in setup.get("SAMPLERS", {}):
+        left_out.append("SETUP.SAMPLERS.RNG_SEED (every trial has a seed of its own)")
     ignored = f"Not converted: {', '.join(left_out)}." if left_out else ""
     study = {
         "name": name,
-        "about": " ".join(filter(None, [about, ignored])),
+        "about": " ".join(filter(None, [about, _inexact(space, recipe), ignored])),
         **({"data": dataset} if dataset in ("cifar10", "cifar100") else {}),
         "val": "test",  # as pycls measures errors
         "recipe": "recipe.yaml",
@@ -134,6 +138,22 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
 
 def _about(data: Mapping[str, Any]) -> str:
     return " ".join(data.get("DESC", "").split())
+
+
+def _inexact(space: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """Say which drawn settings pycls' decay of the average depends on, where there are any.
+
+    A recipe has one decay for all models; pycls computes that of each from its own settings.
+    """
+    drawn = [key for key in ("epochs", "batch_size") if key in space.get("recipe", {})]
+    if not drawn or not recipe.get("ema_decay"):
+        return ""
+    base = " and ".join(f"{key} = {recipe[key]}" for key in drawn)
+    return (
+        f"Not converted exactly: ema_decay is {recipe['ema_decay']:g} for every model, which is "
+        f"right for {base}; pycls computes it for each model from the drawn "
+        f"{' and '.join(drawn)}."
+    )
 
 
 def _converted(
@@ -294,7 +314,6 @@ def _recipe(base: Mapping[str, Any], name: str) -> dict[str, Any]:
         "epochs": int(optim["MAX_EPOCH"]),
         "batch_size": batch,
         "lr": float(optim["BASE_LR"]),
-        "about": "Converted from a pycls sweep config.",
         "warmup_epochs": float(optim["WARMUP_EPOCHS"]),
         "momentum": float(optim["MOMENTUM"]),
         "nesterov": bool(optim["NESTEROV"]),

@@ -115,7 +115,7 @@ _BASE = {
     },
     **_left_out("TEST RESNET EN VIT LN MEM CUDNN DATA_LOADER PREC_TIME NUM_GPUS OUT_DIR CFG_DEST"),
     **_left_out("RNG_SEED LOG_DEST LOG_PERIOD DIST_BACKEND HOST PORT PORT_RANGE DOWNLOAD_CACHE"),
-    **_left_out("LAUNCH TASK"),
+    **_left_out("LAUNCH TASK DESC VERBOSE NUM_GPUS_PER_NODE"),
 }
 _SWEEP: dict[str, Any] = {
     **{"NAME": _text, "DESC": _text},

@@ -213,3 +213,44 @@ def test_numbers_that_yaml_reads_as_text_and_open_limits_count(tmp_path):
     assert study.file.budget.flops == "5000000:60000000"
     assert study.file.budget.acts.startswith("1000:")
     assert len(ds.sample(tmp_path / "sweep/space.yaml", n=2, acts=study.file.budget.acts)) == 2
+
+
+# Keys that pycls' own sweeps have beside those that are converted, and all others of its top level.
+RUN = {
+    **{"VERBOSE": False, "LOG_PERIOD": 20, "DATA_LOADER": {"NUM_WORKERS": 2}, "DESC": "a base"},
+    **{"NUM_GPUS_PER_NODE": 4, "OUT_DIR": "out", "CFG_DEST": "config.yaml", "RNG_SEED": 2},
+    **{"LOG_DEST": "file", "DIST_BACKEND": "gloo", "HOST": "localhost", "PORT_RANGE": [1, 9]},
+    **{"DOWNLOAD_CACHE": "cache", "CUDNN": {"BENCHMARK": True}, "PREC_TIME": {"NUM_ITER": 9}},
+    **{"RESNET": {"NUM_GROUPS": 1}, "EN": {"STEM_W": 16}},
+    "TEST": {"DATASET": "cifar10", "SPLIT": "test", "BATCH_SIZE": 500, "IM_SIZE": 32},
+}
+PLOTS = {
+    **{"PLOT_METRIC_VALUES": True, "PLOT_COMPLEXITY_VALUES": False, "PLOT_CURVES_BEST": 2},
+    **{"PLOT_CURVES_WORST": 0, "PLOT_MODELS_BEST": 4, "PLOT_MODELS_WORST": 0},
+    **{"METRICS": ["lr"], "COMPLEXITY": ["flops", "params"], "PRE_FILTERS": {"done": [0, 1, 1]}},
+    "SPLIT_FILTERS": {"epochs=040": {"cfg.OPTIM.MAX_EPOCH": [40, 40, 40]}},
+}
+LAUNCH = {"PARTITION": "gpus", "NUM_GPUS": 1, "PARALLEL_JOBS": 8, "TIME_LIMIT": 90}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_key_of_pycls_own_sweeps_is_accepted(tmp_path, name):
+    base = SWEEPS[name]["SETUP"]["BASE_CFG"]
+    base = {**base, **RUN, "TRAIN": {**base["TRAIN"], "MIXED_PRECISION": True}}
+    data = {**changed(SWEEPS[name], "SETUP/BASE_CFG", base), "LAUNCH": LAUNCH, "ANALYZE": PLOTS}
+    about = ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep").file.about
+    for key in ("VERBOSE (False)", "NUM_GPUS_PER_NODE (4)", "TRAIN.MIXED_PRECISION (True)"):
+        assert f"SETUP.BASE_CFG.{key}" in about
+
+
+def test_what_is_not_converted_exactly_is_stated(tmp_path):
+    about = ds.convert_sweep(write(tmp_path, BEST), tmp_path / "best").file.about
+    assert "Not converted exactly: ema_decay is 0.95904 for every model" in about
+    assert "right for epochs = 40; pycls computes it for each model from the drawn epochs." in about
+    assert "SETUP.SAMPLERS.RNG_SEED (every trial has a seed of its own)" in about
+    recipe = yaml.safe_load((tmp_path / "best/recipe.yaml").read_text())
+    assert recipe["about"] == "Converted from sweep.yaml, the pycls sweep small/best."
+    # Without an average, or with one number of epochs, nothing depends on it.
+    plain = changed(BEST, "SETUP/BASE_CFG/OPTIM/EMA_UPDATE_PERIOD", 0)
+    assert "ema_decay" not in ds.convert_sweep(write(tmp_path, plain), tmp_path / "a").file.about
+    assert "ema_decay" not in ds.convert_sweep(write(tmp_path, OPTIM), tmp_path / "b").file.about
