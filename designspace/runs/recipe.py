@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -11,6 +11,13 @@ from pydantic.dataclasses import dataclass
 from designspace.errors import InputError
 from designspace.io.shipped_recipes import read_recipe_data, shipped_names
 from designspace.io.validation import validate
+from designspace.space.recipe_axis import (
+    BatchSize,
+    Epochs,
+    LabelSmoothing,
+    LearningRate,
+    WeightDecay,
+)
 
 _PACKAGE = "designspace.runs"
 Augmentation = Literal["none", "crop", "crop-flip", "resized-crop-flip"]
@@ -66,17 +73,17 @@ class Recipe:
             `zero_init_residual` is set.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")
-    epochs: int = Field(ge=1, le=100_000)
-    batch_size: int = Field(ge=1, le=1_000_000)
-    lr: float = Field(gt=0, le=1000, allow_inf_nan=False)
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")]
+    epochs: Epochs
+    batch_size: BatchSize
+    lr: LearningRate
     about: str = ""
     warmup_epochs: float = Field(default=0.0, ge=0, le=100_000)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(default=5e-5, ge=0, le=1)
+    weight_decay: WeightDecay = 5e-5
     decay_norms: bool = True
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: LabelSmoothing = 0.0
     mixup: float = Field(default=0.0, ge=0, le=100)
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     ema_period: int = Field(default=1, ge=1, le=1_000_000)

@@ -7,12 +7,15 @@ for Visual Recognition", arXiv 1905.13214).
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from designspace.arch.body import FloatArray
+from designspace.errors import InputError
+from designspace.io.validation import check_value
 
 RecipeKey = Literal["lr", "weight_decay", "label_smoothing", "epochs", "batch_size"]
 # The order that uniform numbers are dealt in.
@@ -20,6 +23,12 @@ RECIPE_KEYS: tuple[RecipeKey, ...] = (
     *("lr", "weight_decay", "label_smoothing", "epochs", "batch_size"),
 )
 _WHOLE = ("epochs", "batch_size")
+# What a recipe may hold, whether it is stated or drawn.
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
+LearningRate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+WeightDecay = Annotated[float, Field(ge=0, le=1)]
+LabelSmoothing = Annotated[float, Field(ge=0, lt=1)]
 # Key of the stream of draws, beside that of the bodies.
 _STREAM = 2
 _DIGITS = 6
@@ -70,11 +79,39 @@ class RecipeChoice(BaseModel):
 
 
 RecipeAxis = Annotated[RecipeRange | RecipeChoice, Field(discriminator="distribution")]
-RecipeAxes = dict[RecipeKey, RecipeAxis]
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """What each setting may be."""
+
+    lr: LearningRate
+    weight_decay: WeightDecay
+    label_smoothing: LabelSmoothing
+    epochs: Epochs
+    batch_size: BatchSize
+
+
+def _within_bounds(axes: dict[RecipeKey, RecipeAxis]) -> dict[RecipeKey, RecipeAxis]:
+    """Refuse values that a recipe would refuse once they are drawn."""
+    for name, axis in axes.items():
+        ends = axis.values if isinstance(axis, RecipeChoice) else [axis.low, axis.high]
+        step = None if isinstance(axis, RecipeChoice) else axis.step
+        try:
+            for value in ends:
+                check_value(_Bounds, name, int(value) if value.is_integer() else value)
+            if name in _WHOLE and step is not None and not step.is_integer():
+                raise InputError(f"step must be a whole number; found {step:g}")
+        except InputError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return axes
+
+
+RecipeAxes = Annotated[dict[RecipeKey, RecipeAxis], AfterValidator(_within_bounds)]
 
 
 class _Axes(BaseModel):
-    axes: RecipeAxes
+    axes: dict[RecipeKey, RecipeAxis]
 
 
 def draw_recipes(space: Mapping[str, Any], n: int) -> dict[str, FloatArray]:

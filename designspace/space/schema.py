@@ -24,6 +24,7 @@ from designspace.arch import (
     activations_of,
     block_axes,
     body_axes,
+    find_block,
     has_squeeze,
 )
 from designspace.arch.activation import Activation
@@ -189,12 +190,24 @@ def _axis_rule(family: Family, block: str) -> str:
     return f"{'an' if family == 'anynet' else 'a'} {family}{of} has exactly the axes {names}"
 
 
+def _present(block: str) -> str:
+    """Refuse an unknown block here, rather than wherever its axes are needed."""
+    if block != BOTTLENECK:
+        find_block(block)
+    return block
+
+
 def _axis_name(name: str, info: ValidationInfo) -> str:
     """Refuse an unknown axis beside the mistakes in others' values."""
     family, block = info.data.get("family"), info.data.get("block")
     if family is not None and block is not None and name not in axes_of(family, block):
         raise ValueError(f"unknown axis; {_axis_rule(family, block)}")
     return name
+
+
+def _total(values: list[float], stages: int, distinct: int) -> float:
+    """Return the sum of the first values over stages, so many of them different."""
+    return values[0] * (stages - distinct) + sum(values[:distinct])
 
 
 class SpaceFile(_Strict):
@@ -205,7 +218,7 @@ class SpaceFile(_Strict):
     reason: str = Field(min_length=1)
     evidence: list[str] = []
     family: Family
-    block: _Name = BOTTLENECK
+    block: Annotated[_Name, AfterValidator(_present)] = BOTTLENECK
     input: Skeleton
     axes: dict[Annotated[str, AfterValidator(_axis_name)], AxisFile]
     share: Annotated[list[str], BeforeValidator(lambda value: value or [])] = []
@@ -237,6 +250,7 @@ class SpaceFile(_Strict):
         self._check_stages()
         self._check_axis_names(axes_of(self.family, self.block))
         self._check_distinct()
+        self._check_total_depth()
         for name, axis in self.axes.items():
             self._check_values(name, axis.axis().values.tolist())
         if self.se_ratio and not has_squeeze(self.block):
@@ -320,6 +334,36 @@ class SpaceFile(_Strict):
             values = len(self.axes[name].axis())
             if direction.startswith("strictly") and values < most:
                 raise ValueError(f"monotone.{name}: {values} values can't differ in {most} stages")
+
+    def _check_total_depth(self) -> None:
+        """Refuse a range that no network of the axes has."""
+        if self.total_depth is None:
+            return
+        low, high = self.total_depth.low, self.total_depth.high
+        values = self.axes["d"].axis().values.tolist()
+        if self.family == "regnet":  # its d is the number of blocks in all stages
+            if not any(low <= value <= high for value in values):
+                raise ValueError(
+                    f"total_depth: no value of axes.d, which has {values[0]:g} to {values[-1]:g}, "
+                    f"is from {low} to {high}"
+                )
+            return
+        few, many = self.stage_counts[0], self.stage_counts[-1]
+        fewest = _total(values, few, self._distinct_depths(few))
+        most = _total(values[::-1], many, self._distinct_depths(many))
+        if high < fewest:
+            raise ValueError(
+                f"total_depth: high is {high}, but {few} stages have at least {fewest:g} blocks"
+            )
+        if low > most:
+            raise ValueError(
+                f"total_depth: low is {low}, but {many} stages have at most {most:g} blocks"
+            )
+
+    def _distinct_depths(self, stages: int) -> int:
+        """Return how many different depths so many stages have at least."""
+        strict = self.monotone.get("d", "").startswith("strictly")
+        return stages if strict else self.distinct.get("d", 1)
 
     def _check_values(self, name: str, values: list[float]) -> None:
         """Check the values of an axis by the rules of the networks that have them."""

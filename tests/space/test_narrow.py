@@ -151,3 +151,61 @@ def test_a_complete_file_may_name_itself_as_its_parent(tmp_path):
     source = dict(load_space("RegNetX@8").source) | {"name": "own", "parent": "own"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(source))
     assert load_space(tmp_path / "own.yaml").notes == ()
+
+
+STEPS = {"distribution": "choice", "values": [8, 16]}
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "message"),
+    [
+        ("AnyNetXC@8", {"total_depth": {"high": 3}}, "high is 3, but 4 stages have at least 4"),
+        ("AnyNetXC@8", {"total_depth": {"low": 25}}, "low is 25, but 4 stages have at most 24"),
+        (
+            "AnyNetXC@8",
+            {"total_depth": {"high": 9}, "monotone": {"d": "strictly_increasing"}},
+            "high is 9, but 4 stages have at least 10",
+        ),
+        (
+            "AnyNetXC@8",
+            {"total_depth": {"low": 23}, "distinct": {"d": 3}},
+            "low is 23, but 4 stages have at most 21",
+        ),
+        (
+            "AnyNetXC@8",
+            {"total_depth": {"high": 1}, "stages": [2, 4]},
+            "high is 1, but 2 stages have at least 2",
+        ),
+        (
+            "RegNetX@8",
+            {"total_depth": {"low": 9, "high": 12}, "d": STEPS},
+            "no value of axes.d, which has 8 to 16, is from 9 to 12",
+        ),
+    ],
+)
+def test_a_total_depth_that_no_network_has_is_refused(space, changes, message):
+    with pytest.raises(InputError, match=f"total_depth: {message}"):
+        load_space(space).narrow(name="m", reason="r", **changes)
+
+
+@pytest.mark.parametrize(
+    ("space", "changes"),
+    [
+        ("AnyNetXC@8", {"total_depth": {"high": 4}}),
+        ("AnyNetXC@8", {"total_depth": {"low": 24}}),
+        ("AnyNetXC@8", {"total_depth": {"high": 10}, "monotone": {"d": "strictly_decreasing"}}),
+        ("AnyNetXC@8", {"total_depth": {"high": 2}, "stages": [2, 4]}),
+        ("RegNetX@8", {"total_depth": {"low": 16, "high": 30}, "d": STEPS}),
+    ],
+)
+def test_a_total_depth_that_a_network_just_has_is_accepted(space, changes):
+    assert load_space(space).narrow(name="m", reason="r", **changes).total_depth
+
+
+def test_an_unknown_block_is_one_mistake():
+    data = {**load_space("AnyNetXA@8").source, "block": "vanila"}
+    with pytest.raises(InputError) as error:
+        load_space(data)
+    assert str(error.value).count("no block") == 1
+    assert "block: no block 'vanila': did you mean vanilla?" in str(error.value)
+    assert "axes." not in str(error.value)

@@ -106,6 +106,12 @@ def test_a_space_file_and_a_study_state_it(tmp_path):
         ({"lr": {"distribution": "log_uniform", "low": 0, "high": 1}}, "above 0 for log_uniform"),
         ({"lr": {"distribution": "uniform", "low": 2, "high": 1}}, "must not be above high"),
         ({"momentum": {"distribution": "choice", "values": [0.9]}}, "recipe"),
+        ({"label_smoothing": {"distribution": "choice", "values": [0.1, 1.5]}}, "less than 1.*1.5"),
+        ({"epochs": {"distribution": "choice", "values": [1.5]}}, "epochs: must be a whole number"),
+        ({"epochs": {"distribution": "uniform", "low": 0, "high": 3}}, "epochs: must be .* to 1"),
+        ({"batch_size": {"distribution": "uniform", "low": 8, "high": 16, "step": 0.5}}, "step"),
+        ({"lr": {"distribution": "uniform", "low": 0, "high": 1}}, "lr: must be greater than 0"),
+        ({"weight_decay": {"distribution": "uniform", "low": 0, "high": 2}}, "equal to 1; found 2"),
     ],
 )
 def test_wrong_axes_are_refused(recipe, message):
