@@ -1,6 +1,7 @@
 """Options that several verbs share."""
 
 import inspect
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -64,8 +65,6 @@ def parse_setting(text: str) -> dict[str, Any]:
 
 def with_plugins(verb: Callable[..., None]) -> Callable[..., None]:
     """Return a verb with --plugin: the Python files that the user names are executed first."""
-    signature = inspect.signature(verb)
-    passed = "plugin" in signature.parameters
 
     @wraps(verb)
     def command(*, plugin: list[Path] | None = None, **options: Any) -> None:
@@ -73,12 +72,29 @@ def with_plugins(verb: Callable[..., None]) -> Callable[..., None]:
 
         for path in plugin or ():
             ds.load_plugin(path)
-        verb(**options, **({"plugin": plugin} if passed else {}))
+        verb(**options)
 
-    if not passed:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        added = inspect.Parameter("plugin", kind, default=None, annotation=Plugin)
-        parameters = [*signature.parameters.values(), added]
-        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {**verb.__annotations__, "plugin": Plugin}
+    kind = inspect.Parameter.KEYWORD_ONLY
+    added = inspect.Parameter("plugin", kind, default=None, annotation=Plugin)
+    signature = inspect.signature(verb)
+    parameters = [*signature.parameters.values(), added]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {**verb.__annotations__, "plugin": Plugin}
     return command
+
+
+def typed_command(context: typer.Context) -> str:
+    """Return the command that is running, with all options that differ from their defaults."""
+    options, places = [], []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if value is None or value == parameter.default:
+            continue
+        values = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
+        if parameter.param_type_name == "argument":
+            places += values
+        elif isinstance(value, bool):
+            options += [(parameter.opts if value else parameter.secondary_opts)[0]]
+        else:
+            options += [word for one in values for word in (max(parameter.opts, key=len), one)]
+    return shlex.join([*context.command_path.split(), *places, *options])

@@ -12,9 +12,9 @@ from designspace.cli.options import (
     ClusterOption,
     Download,
     Json,
-    Plugin,
     Scheduler,
     TrialsAtOnce,
+    typed_command,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def study(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The study file.")],
     data: Annotated[
         str | None,
@@ -61,7 +62,6 @@ def study(
     scheduler: Scheduler = None,
     cluster: Cluster = None,
     cluster_option: ClusterOption = None,
-    plugin: Plugin = None,
     json_: Json = False,
 ) -> None:
     """Run a study from its file: sample, train, analyze, derive and export all that is missing.
@@ -100,21 +100,25 @@ def study(
     if dry_run:
         _print(whole, json_)
         return
-    page = whole.run(
-        data,
-        only=only,
-        until=until,
-        jobs=jobs,
-        device=device,
-        precision=precision,
-        retry=retry,
-        download=download,
-        cache=cache,
-        backend=backend,
-        scheduler=scheduler,
-        cluster=cluster,
-        cluster_options=cluster_option or None,
-    )
+    try:
+        page = whole.run(
+            data,
+            only=only,
+            until=until,
+            jobs=jobs,
+            device=device,
+            precision=precision,
+            retry=retry,
+            download=download,
+            cache=cache,
+            backend=backend,
+            scheduler=scheduler,
+            cluster=cluster,
+            cluster_options=cluster_option or None,
+        )
+    except KeyboardInterrupt as stop:
+        stop.args = (f"stopped; `{typed_command(context)}` resumes",)
+        raise
     if json_:
         _print(whole, json_=True)
         return

@@ -107,36 +107,47 @@ def check_cluster(cluster: str | None) -> None:
         )
 
 
+def check_source_kind(spec: str) -> None:
+    """Raise unless a data set is of a kind that can be read; whether it is here doesn't matter.
+
+    Raises:
+        InputError: There is no such kind, or its path is missing.
+    """
+    kind, colon, path = spec.partition(":")
+    if (kind == "digits" and not colon) or kind in ("cifar10", "cifar100"):
+        return
+    if kind in ("folder", "imagenet", "hf"):
+        if not path:
+            raise InputError(f"data is {spec!r}; add the folder, as in {kind}:PATH", "data")
+    elif kind == "webdataset":
+        if not path:
+            example = "webdataset:shards/{000..049}.tar"
+            raise InputError(f"data is {spec!r}; add the shards, as in {example}", "data")
+    elif kind != "files":
+        if os.path.isdir(spec):
+            raise InputError(
+                f"data is {spec!r}; for a folder of images write folder:{spec}", "data"
+            )
+        raise InputError(
+            f"data is {spec!r}, an unknown data set; {nearest(spec, list(_DATA))}", "data"
+        )
+
+
 def parse_source(spec: str) -> tuple[str, str]:
     """Return the kind of a data set and its folder, or "" for the default one.
 
     Raises:
         InputError: There is no such kind or no such folder.
     """
-    kind, colon, path = spec.partition(":")
-    if kind == "digits" and not colon:
-        return kind, ""
-    if kind in ("cifar10", "cifar100"):
-        return kind, path
+    check_source_kind(spec)
+    kind, _, path = spec.partition(":")
     if kind in ("folder", "imagenet", "hf"):
-        if not path:
-            raise InputError(f"data is {spec!r}; add the folder, as in {kind}:PATH", "data")
         folder = os.path.expanduser(path)
         if not os.path.isdir(folder):
             raise InputError(f"data is {spec!r}, but there is no folder {folder}", "data")
-        return kind, path
-    if kind == "webdataset":
-        if not path:
-            example = "webdataset:shards/{000..049}.tar"
-            raise InputError(f"data is {spec!r}; add the shards, as in {example}", "data")
-        return kind, path
-    if kind == "files":
-        if not os.path.isfile(os.path.expanduser(path)):
-            raise InputError(f"data is {spec!r}, but there is no file {path!r}", "data")
-        return kind, path
-    if os.path.isdir(spec):
-        raise InputError(f"data is {spec!r}; for a folder of images write folder:{spec}", "data")
-    raise InputError(f"data is {spec!r}, an unknown data set; {nearest(spec, list(_DATA))}", "data")
+    elif kind == "files" and not os.path.isfile(os.path.expanduser(path)):
+        raise InputError(f"data is {spec!r}, but there is no file {path!r}", "data")
+    return kind, path
 
 
 def absolute_source(spec: str) -> str:

@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from designspace.analysis.claims import ClaimsFile, read_claims
+from designspace.analysis.claims import ClaimsFile, ComparisonClaim, read_claims
 from designspace.api import findings as analysis
 from designspace.api.model import Model, derive, load_model
 from designspace.api.run import Run, gather
 from designspace.errors import InputError, nearest
 from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
+from designspace.studies.check_study import check_study
 from designspace.studies.collect_study_page import study_page
 from designspace.studies.figure_answers import (
     Evidence,
@@ -83,21 +84,27 @@ class Study:
             out: Folder of the results; by default the file's.
 
         Raises:
-            InputError: The file can't be read, or a key is unknown, missing or out of range.
+            InputError: The file can't be read, a key is unknown, missing or out of range, or what
+                it names isn't there.
         """
         file = Path(path)
         study = Study(file, file.parent if out is None else Path(out), load_study_file(file))
         for place, claims in study.claims.items():
             populations = study.file.reports[place].populations
             names = [name.rpartition("/")[2] for name in populations] + populations
-            for claim in comparisons(claims):
-                wrong = [name for name in (claim.first, claim.second) if name not in names]
+            for claim in claims.claims:
+                if isinstance(claim, ComparisonClaim):
+                    about = [claim.first, claim.second]
+                else:
+                    about = [claim.population]
+                wrong = [name for name in about if name not in names]
                 if wrong:
                     raise InputError(
                         f"study: {file}: reports.{place}: the claim {claim.claim!r} is about "
                         f"{wrong[0]}, which is not among {', '.join(populations)}"
                     )
         study._check_figures()
+        check_study(file, study.folder, study.file, study.claims)
         return study
 
     def _check_figures(self) -> None:

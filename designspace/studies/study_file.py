@@ -324,6 +324,10 @@ class StudyFile(_Entry):
         entry = self.populations[name]
         return entry if entry.same_as is None else self.populations[entry.same_as]
 
+    def axes_of(self, entry: PopulationEntry) -> RecipeAxes:
+        """Return the settings that are drawn for each model of an entry with a space."""
+        return self.recipe_axes if entry.recipe_axes is None else entry.recipe_axes
+
     def size(self, name: str) -> int:
         """Return how many models of a population the study trains in all its steps."""
         entry = self.populations[name]

@@ -4,8 +4,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from designspace.arch import Body, BodyBatch, Population, Skeleton, cost, group_compatible
-from designspace.errors import InputError, nearest
+from designspace.arch import (
+    Body,
+    BodyBatch,
+    Population,
+    RegNetParams,
+    Skeleton,
+    activations_of,
+    block_axes,
+    body_axes,
+    cost,
+    group_compatible,
+    has_squeeze,
+)
+from designspace.errors import InputError, check_number, nearest
+from designspace.io.validation import check_value
 
 Setting = float | str
 # Keys of a body with a value for every stage, by the letter that spaces and tables use.
@@ -30,7 +43,8 @@ def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population
     Raises:
         InputError: There is no such setting, or it changes nothing.
     """
-    ((name, value),) = toggle.items()
+    check_toggle(toggle, population.bodies.block, population.skeleton)
+    name, value = _setting(toggle)
     skeleton, bodies = population.skeleton, population.bodies
     parts = skeleton.to_dict()
     if name in parts:
@@ -39,12 +53,57 @@ def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population
         changed = [_changed(body, name, value) for body in population.iter_bodies()]
         bodies = BodyBatch.from_bodies(changed)
     # RegNet parameters describe the stages, so they outlast any other change.
-    kept = name not in _PER_STAGE
-    regnets = population.regnets if kept else None
+    regnets = population.regnets if keeps_regnets(toggle) else None
     result = Population(skeleton, bodies, cost(bodies, skeleton), regnets)
     if result.ids == population.ids and skeleton == population.skeleton:
         raise InputError(f"toggle: every model has {name} = {value} already", "toggle")
     return result
+
+
+def check_toggle(toggle: Mapping[str, Setting], block: str, skeleton: Skeleton) -> None:
+    """Check a toggle of models that are made of a block, in a skeleton.
+
+    Raises:
+        InputError: They have no such setting, or it can't have the value.
+    """
+    name, value = _setting(toggle)
+    extras = {axis.name: axis for axis in block_axes(block)}
+    activations = list(activations_of(block))
+    settings = [
+        *(["se_ratio"] if has_squeeze(block) else []),
+        *(["activation"] if activations else []),
+        *("d", "w", *body_axes(block), *extras, *skeleton.to_dict()),
+    ]
+    if name not in settings:
+        raise InputError(
+            f"toggle: {block} blocks have no setting {name!r}; {nearest(name, settings)}", "toggle"
+        )
+    try:
+        if name == "activation" and value not in activations:
+            raise InputError(f"{value!r} is none of {', '.join(activations)}")
+        if name in extras:
+            extras[name].check(check_number(value, "it"))
+        elif name == "se_ratio":
+            check_value(Body, name, value)
+        elif name == "b":
+            check_value(RegNetParams, name, value)
+        elif name in _PER_STAGE:
+            check_value(Body, _PER_STAGE[name], (value,))
+        elif name != "activation":
+            Skeleton.from_dict({**skeleton.to_dict(), name: value})
+    except ValueError as error:
+        raise InputError(f"toggle: {name}: {error}", "toggle") from None
+
+
+def keeps_regnets(toggle: Mapping[str, Setting] | None) -> bool:
+    """Return whether RegNet parameters still describe the models once a setting is changed."""
+    return toggle is None or _setting(toggle)[0] not in _PER_STAGE
+
+
+def _setting(toggle: Mapping[str, Setting]) -> tuple[str, Setting]:
+    """Return the setting and its value; a study file holds whole numbers as decimals."""
+    ((name, value),) = toggle.items()
+    return name, int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _changed(body: Body, name: str, value: Setting) -> Body:
@@ -54,11 +113,8 @@ def _changed(body: Body, name: str, value: Setting) -> Body:
         data[_PER_STAGE[name]] = [value] * stages
     elif name in _OF_BODY:
         data[name] = value
-    elif name in dict(body.extras):
-        data["extras"] = {**data["extras"], name: [value] * stages}
     else:
-        settings = [*_OF_BODY, *_PER_STAGE, *dict(body.extras), *Skeleton().to_dict()]
-        raise InputError(f"toggle: no setting {name!r}; {nearest(name, settings)}", "toggle")
+        data["extras"] = {**data["extras"], name: [value] * stages}
     if name in ("b", "g", "w"):
         data["widths"], data["group_widths"] = _rounded(data)
     return Body.from_dict(data)

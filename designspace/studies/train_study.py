@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from designspace.api.population import Population, sample
 from designspace.api.run import Run, train
 from designspace.errors import InputError
-from designspace.runs import TrialState, load_recipe
-from designspace.space import load_space
+from designspace.runs import Recipe, TrialState
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
+from designspace.studies.study_inputs import study_recipe, study_space
 from designspace.studies.subset import choose_models
 from designspace.studies.toggle import toggled
 
@@ -91,7 +90,7 @@ class StudyTraining:
                 **self._options,
             )
         except KeyboardInterrupt as stop:
-            stop.args = (f"stopped; `designspace study {quote(str(self._path))}` resumes",)
+            stop.args = ("stopped; the same call resumes",)
             raise
 
     def sample_space(self, space: str, n: int, name: str) -> Run:
@@ -106,9 +105,8 @@ class StudyTraining:
         return sum(trial.seconds for run in runs for trial in run.trials()) / 3600
 
     @cached_property
-    def _recipe(self) -> Any:
-        beside = self._path.parent / self._file.recipe
-        return load_recipe(str(beside) if beside.is_file() else self._file.recipe)
+    def _recipe(self) -> Recipe:
+        return study_recipe(self._path, self._file)
 
     def _entry(self, name: str) -> PopulationEntry:
         return self._file.populations[name]
@@ -119,14 +117,7 @@ class StudyTraining:
         place = self._folder / name
         if (place / "space.yaml").is_file():
             n = max(n, len(Run.open(place)))
-        beside = self._path.parent / entry.space.partition("@")[0]
-        space = load_space(
-            str(self._path.parent / entry.space) if beside.is_file() else entry.space
-        )
-        axes = self._file.recipe_axes if entry.recipe_axes is None else entry.recipe_axes
-        if axes:
-            recipe = {key: axis.model_dump(exclude_none=True) for key, axis in axes.items()}
-            space = load_space({**space.source, "recipe": recipe})
+        space = study_space(self._path, entry.space, self._file.axes_of(entry))
         costs = (entry.budget or self._file.budget).model_dump(exclude_none=True)
         population: Population = sample(space, n, **costs, seed=self._file.seed)
         return population

@@ -1,6 +1,7 @@
 """Studies as files: they run, stop and resume, grow, and state what they can show."""
 
 import json
+import shlex
 import textwrap
 
 import numpy as np
@@ -180,12 +181,36 @@ def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
         pretend_to_train(runs, **options)
 
     monkeypatch.setattr(training, "train", stops)
-    with pytest.raises(KeyboardInterrupt, match=r"stopped; `designspace study .* resumes"):
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped; the same call resumes$"):
         study.run(jobs=1, progress=False)
     assert not (tmp_path / "report").exists()
     study.run(jobs=1, progress=False)
     assert calls == [["anynetxa", "regnetx"], *[["se"]] * 2, *[["regnetx"]] * 3]
     assert study.plan().trained == 19
+
+
+def test_the_command_that_resumes_has_all_options_of_the_study(cli, tmp_path, monkeypatch):
+    def stops(runs, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("designspace.studies.train_study.train", stops)
+    block = (
+        "import designspace as ds\nB = ds.Block('mine', 'A block.', (), None, lambda *_: None)\n"
+    )
+    (tmp_path / "block.py").write_text(block)
+    file, out = write(tmp_path, SMALL), tmp_path / "other place"
+    options = ["--data", "digits", "--until", "decided", "--jobs", "2", "--device", "cpu"]
+    options += ["--retry", "--cluster-option", "a=1", "--cluster-option", "b=2"]
+    options += ["--plugin", tmp_path / "block.py"]
+    outcome = cli("study", file, "--out", out, *options)
+    assert outcome.code == 130
+    command = outcome.err.partition("stopped; `")[2].partition("` resumes")[0]
+    words = shlex.split(command)
+    assert words[:3] == ["designspace", "study", str(file)]
+    assert sorted(words[3:]) == sorted(map(str, ["--out", out, *options]))
+    assert "'" in command  # the folder's name has a space
+    outcome = cli("study", file)
+    assert f"stopped; `designspace study {file}` resumes" in outcome.err
 
 
 def test_until_decided_extends_the_populations_of_open_claims(tmp_path, monkeypatch):

@@ -1,0 +1,266 @@
+"""Check a study beyond its schema, so that no step refuses days later what its file has wrong."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from designspace.analysis.claims import ClaimsFile, ComparisonClaim
+from designspace.api.model import load_model
+from designspace.derivation.cost_target import parse_target
+from designspace.derivation.scaling_rules import find_rule
+from designspace.errors import InputError, nearest
+from designspace.export.target_registry import find_target
+from designspace.runs import Recipe
+from designspace.runs.training_options import check_device, check_source_kind, chosen_models
+from designspace.space import Budget, Space
+from designspace.studies.claim_parameters import parameter_names
+from designspace.studies.study_file import Budget as BudgetEntry
+from designspace.studies.study_file import DerivedEntry, PopulationEntry, StudyFile
+from designspace.studies.study_inputs import study_recipe, study_space
+from designspace.studies.toggle import check_toggle
+
+_MOST = 5
+_WHICH = re.compile(r"best|[0-9]{1,9}")
+
+
+def check_study(
+    path: Path, folder: Path, file: StudyFile, claims: Mapping[str, ClaimsFile]
+) -> None:
+    """Check what a study's steps will need; nothing is sampled.
+
+    Args:
+        path: The study's file.
+        folder: Its results.
+        file: What the file states.
+        claims: The claims of each report.
+
+    Raises:
+        InputError: With file and place, for the first five mistakes.
+    """
+    check = _StudyCheck(path, folder, file, claims)
+    mistakes = [*dict.fromkeys(check.mistakes())]
+    if mistakes:
+        more = [f"and {len(mistakes) - _MOST} more"] if len(mistakes) > _MOST else []
+        raise InputError(f"study: {path}: {'; '.join([*mistakes[:_MOST], *more])}")
+
+
+def _mistake(place: str, check: Callable[[], object]) -> Iterator[str]:
+    try:
+        check()
+    except InputError as error:
+        yield f"{place}: {error}".replace(f"{place}: {place} is ", f"{place} is ", 1)
+
+
+@dataclass(frozen=True)
+class _StudyCheck:
+    path: Path
+    folder: Path
+    file: StudyFile
+    claims: Mapping[str, ClaimsFile]
+
+    def mistakes(self) -> Iterator[str]:
+        """Yield a text for each mistake, in the order of the file."""
+        if self.file.data is not None:
+            yield from _mistake("data", lambda: check_source_kind(str(self.file.data)))
+        yield from _mistake("recipe", lambda: self._recipe)
+        yield from _mistake("train.device", lambda: check_device(self.file.train.device))
+        yield from _budget("budget", self.file.budget)
+        for name, entry in self.file.populations.items():
+            yield from self._population(f"populations.{name}", name, entry)
+        for place in self.claims:
+            yield from self._claims(place)
+        for name, derived in self.file.derived.items():
+            yield from self._derived(f"derived.{name}", derived)
+        for place, export in self.file.exports.items():
+            yield from _targets(f"exports.{place}.to", export.to)
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return study_recipe(self.path, self.file)
+
+    @cached_property
+    def _spaces(self) -> dict[str, Space]:
+        """The spaces that can be loaded, by population; a refinement has yet to write its own."""
+        spaces = {}
+        for name, entry in self.file.populations.items():
+            try:
+                space = None if entry.space is None else self._load_space(entry)
+            except InputError:  # reported where the file names it
+                continue
+            if space is not None:
+                spaces[name] = space
+        repeated = {
+            name: spaces[entry.same_as]
+            for name, entry in self.file.populations.items()
+            if entry.same_as in spaces
+        }
+        return spaces | repeated
+
+    def _load_space(self, entry: PopulationEntry) -> Space | None:
+        space = str(entry.space)
+        if space.partition("@")[0] in {refined.space for refined in self.file.refinements}:
+            return None
+        return study_space(self.path, space, self.file.axes_of(entry))
+
+    def _population(self, place: str, name: str, entry: PopulationEntry) -> Iterator[str]:
+        if name not in self._spaces and entry.space is not None:
+            yield from _mistake(f"{place}.space", lambda: self._load_space(entry))
+        if entry.budget is not None:
+            yield from _budget(f"{place}.budget", entry.budget)
+        if entry.models is not None:
+            yield from self._models(f"{place}.models", name, entry)
+        space = self._spaces.get(name)
+        if space is None:
+            return
+        if entry.toggle is not None:
+            toggle = entry.toggle
+            yield from _mistake(place, lambda: _check_change(toggle, space))
+        yield from self._schedule(place, entry, space)
+
+    def _schedule(self, place: str, entry: PopulationEntry, space: Space) -> Iterator[str]:
+        """Check that the recipe goes with the epochs of a population and what it draws."""
+        try:
+            recipe = self._recipe
+        except InputError:
+            return
+        epochs = entry.epochs or self.file.epochs
+        drawn = space.recipe.get("epochs")
+        if drawn is not None:
+            least = int(min(drawn["values"] if "values" in drawn else [drawn["low"]]))
+            yield from _mistake(place, lambda: recipe.with_settings({"epochs": least}))
+        else:
+            where = "epochs" if entry.epochs is None else f"{place}.epochs"
+            yield from _mistake(where, lambda: recipe.override(epochs=epochs))
+        if "resolution" not in (entry.toggle or {}):
+            yield from _mistake(place, lambda: recipe.at(space.skeleton.resolution))
+
+    def _models(self, place: str, name: str, entry: PopulationEntry) -> Iterator[str]:
+        """Check that a population has the models that are chosen from it."""
+        subset = entry.models
+        assert subset is not None
+        models = min(self.file.size(name), subset.among or self.file.size(name))
+        if subset.indices is not None:
+            try:
+                chosen_models(subset.indices, None, models, name)
+            except InputError as error:
+                yield f"{place}: {str(error).replace('only is', 'indices is', 1)}"
+        if subset.spread is not None and entry.same_as is not None:
+            models = min(models, self.file.size(entry.same_as))
+        for rule in ("random", "spread"):
+            wanted = getattr(subset, rule)
+            if wanted is not None and wanted > models:
+                yield f"{place}: {rule} is {wanted}, but only {models} models take part"
+
+    def _claims(self, report: str) -> Iterator[str]:
+        place = f"reports.{report}.claims"
+        claims = self.claims[report].claims
+        texts = [claim.claim for claim in claims]
+        for text in dict.fromkeys(texts):
+            if texts.count(text) > 1:
+                yield f"{place}: the claim {text!r} is there twice; word each differently"
+        populations = self.file.reports[report].populations
+        named = {name.rpartition("/")[2]: name for name in populations}
+        named |= {name: name for name in populations}
+        for claim in claims:
+            if isinstance(claim, ComparisonClaim):
+                if claim.paired and not self._same_bodies(named[claim.first], named[claim.second]):
+                    yield (
+                        f"{place}: the claim {claim.claim!r} is paired, but {claim.first} and "
+                        f"{claim.second} are not the same bodies; one must be same_as the other, "
+                        "or both same_as a third"
+                    )
+                continue
+            name = named[claim.population]
+            if (space := self._spaces.get(name)) is None:
+                continue
+            parameters = parameter_names(space, self.file.populations[name].toggle)
+            if claim.parameter not in parameters:
+                yield (
+                    f"{place}: the claim {claim.claim!r} is about {claim.parameter!r}, but "
+                    f"{claim.population} has no such parameter; "
+                    f"{nearest(claim.parameter, parameters)}"
+                )
+
+    def _same_bodies(self, first: str, second: str) -> bool:
+        """Return whether model i of both is the same body but for a toggle, as far as is known."""
+        bases = [
+            self.file.populations[name].same_as or name if name in self.file.populations else name
+            for name in (first, second)
+        ]
+        if bases[0] == bases[1]:
+            return True
+        spaces = [self._spaces.get(name) for name in bases]
+        if spaces[0] is None or spaces[1] is None:
+            return not all(name in self.file.populations for name in bases)
+        budgets = [self.file.populations[name].budget or self.file.budget for name in bases]
+        return spaces[0].hash == spaces[1].hash and budgets[0] == budgets[1]
+
+    def _derived(self, place: str, entry: DerivedEntry) -> Iterator[str]:
+        costs = {"flops": entry.flops, "params": entry.params, "acts": entry.acts}
+        yield from _mistake(place, lambda: parse_target(**costs))
+        wanted = [key for key, value in {**costs, "scale": entry.scale}.items() if value]
+        if not wanted or (entry.scale and len(wanted) > 1):
+            yield f"{place}: give one target: flops, params, acts or scale"
+        yield from _mistake(f"{place}.rule", lambda: find_rule(entry.rule))
+        yield from _targets(f"{place}.export", entry.export)
+        if entry.source is not None:
+            source = entry.source
+            yield from _mistake(f"{place}.source", lambda: self._check_source(source))
+        elif entry.family is None:
+            yield f"{place}: give family or source"
+        report = self.file.reports.get(entry.source or "")
+        if report is not None and entry.population is not None:
+            names = [name.rpartition("/")[2] for name in report.populations]
+            if entry.population not in (*names, *report.populations):
+                yield (
+                    f"{place}.population: {entry.source} has no population {entry.population}; "
+                    f"{nearest(entry.population, names)}"
+                )
+
+    def _check_source(self, source: str) -> None:
+        """Raise unless a source is there, or will be once the study has come so far."""
+        name, colon, which = source.partition(":")
+        runs = [*self.file.populations]
+        runs += [entry.space.rsplit(".", 1)[0] for entry in self.file.refinements]
+        if colon and name in runs and not _WHICH.fullmatch(which):
+            raise InputError(f"{source!r} must end in an index or best, as in {name}:best")
+        places = [*runs, *self.file.reports, *(entry.findings for entry in self.file.refinements)]
+        places += [f"derived/{model}.yaml" for model in self.file.derived]
+        here = (self.folder / name, self.path.parent / name, Path(name))
+        if name in places or any(place.exists() for place in here):
+            return
+        try:
+            load_model(source)
+        except InputError as error:
+            raise InputError(f"{error}; or one of this study: {', '.join(places[:20])}") from None
+
+
+def _check_change(toggle: Mapping[str, Any], space: Space) -> None:
+    """Raise unless a toggle changes models of the space."""
+    check_toggle(toggle, space.block, space.skeleton)
+    ((name, value),) = toggle.items()
+    axis = space.axes.get(name)
+    current: object = None
+    if name == "se_ratio":
+        current = space.se_ratio
+    elif name == "activation":
+        current = space.activations[0] if len(space.activations) == 1 else None
+    elif name in (parts := space.skeleton.to_dict()):
+        current = parts[name]
+    elif axis is not None and len(axis) == 1 and name not in ("d", "w", "g"):  # others are rounded
+        current = axis.values[0]
+    if current == value:
+        raise InputError(f"toggle: every model has {name} = {value} already")
+
+
+def _budget(place: str, budget: BudgetEntry) -> Iterator[str]:
+    for measure, text in budget.model_dump(exclude_none=True).items():
+        yield from _mistake(place, partial(Budget.parse, measure, text))
+
+
+def _targets(place: str, targets: list[str]) -> Iterator[str]:
+    for target in targets:
+        yield from _mistake(place, partial(find_target, target))

@@ -1,0 +1,223 @@
+"""Mistakes that a study's steps would meet, maybe days later, are refused when it is loaded."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import designspace as ds
+from designspace.arch.parameter_columns import parameters
+from designspace.studies.claim_parameters import parameter_names
+from designspace.studies.toggle import toggled
+
+BUDGET = {"flops": "180K:220K"}
+STUDY = {
+    "name": "s",
+    "data": "digits",
+    "n": 8,
+    "budget": BUDGET,
+    "populations": {
+        "anynetxa": {"space": "AnyNetXA@8"},
+        "regnetx": {"space": "RegNetX@8"},
+        "vanilla": {"space": "AnyNetVA@8", "budget": {"flops": "600K:700K"}},
+        "silu": {"same_as": "regnetx", "toggle": {"activation": "silu"}},
+        "again": {"space": "RegNetX@8", "epochs": 2},
+    },
+    "reports": {"report": {"populations": ["anynetxa", "regnetx", "silu", "again"]}},
+}
+
+
+def changed(data, path, value):
+    """Return the data with another value at a path; maps on it are created."""
+    first, _, rest = path.partition("/")
+    inner = data.get(first, {}) if isinstance(data, dict) else {}
+    return {**data, first: changed(inner, rest, value) if rest else value}
+
+
+def load(folder, path=None, value=None):
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(STUDY if path is None else changed(STUDY, path, value)))
+    return ds.Study.load(file)
+
+
+def of(name, **toggle):
+    return {"same_as": name, "toggle": toggle}
+
+
+def claims(*entries):
+    return [{"claim": f"claim {i}", **entry} for i, entry in enumerate(entries)]
+
+
+def best_in(population, parameter):
+    about = {"population": population, "parameter": parameter}
+    return claims({"kind": "best_in", **about, "low": 1, "high": 2})
+
+
+def paired(first, second):
+    return claims({"kind": "better", "first": first, "second": second, "paired": True})
+
+
+CLAIMS = "reports/report/claims"
+TWICE = [{**claim, "claim": "c"} for claim in paired("regnetx", "silu") * 2]
+EPOCHS = {"epochs": {"distribution": "choice", "values": [1, 4]}}
+LONG_WARMUP = "name: r\nepochs: 9\nbatch_size: 8\nlr: 0.1\nwarmup_epochs: 3\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("data", "digit", "data is 'digit', an unknown data set; did you mean digits?"),
+        ("data", "folder:", "data is 'folder:'; add the folder"),
+        ("train/device", "gpu", "train.device: device is 'gpu'; it must be auto, cpu, cuda"),
+        ("recipe", "cifarr", "recipe: no recipe 'cifarr'; did you mean cifar"),
+        ("budget/flops", "200K", "budget: flops is '200K'; it must be a range"),
+        ("populations/x/space", "RegNettX@8", "populations.x.space: no space 'RegNettX'; did"),
+        (
+            "populations/x",
+            {"space": "RegNetX@8", "budget": {"params": "9:1"}},
+            "populations.x.budget: params is '9:1'; the low end must not be above",
+        ),
+        ("populations/x", of("vanilla", se_ratio=0.25), "toggle: vanilla blocks have no setting"),
+        ("populations/x", of("vanilla", b=2), "populations.x: toggle: vanilla blocks have no set"),
+        ("populations/x", of("regnetx", t=2), "bottleneck blocks have no setting 't'"),
+        ("populations/x", of("regnetx", activation="swish"), "activation: 'swish' is none of"),
+        (
+            "populations/x",
+            of("regnetx", se_ratio=2),
+            "toggle: se_ratio: must be less",
+        ),
+        ("populations/x", of("regnetx", d=1.5), "toggle: d: must be a whole number; found 1.5"),
+        ("populations/x", of("regnetx", b=0.75), "toggle: b: must be 1/n where it is below 1"),
+        ("populations/x", of("regnetx", stem_width=0), "toggle: stem_width: input: stem_width:"),
+        ("populations/x", of("regnetx", activation="relu"), "has activation = relu already"),
+        ("exports/out", {"population": "regnetx", "best": 1, "to": ["tim"]}, "exports.out.to: no "),
+        ("derived/m", {"family": "regnetx", "flops": "1M", "export": ["tim"]}, "derived.m.export:"),
+        ("derived/m", {"source": "reprot", "flops": "1M"}, "derived.m.source: no published model"),
+        ("derived/m", {"source": "regnetx:worst", "flops": "1M"}, "must end in an index or best"),
+        (
+            "derived/m",
+            {"source": "report", "flops": "1M", "population": "vanila"},
+            "derived.m.population: report has no population vanila",
+        ),
+        (
+            "derived/m",
+            {"source": "report", "flops": "1 MB"},
+            "derived.m: flops: '1 MB' is not",
+        ),
+        ("derived/m", {"source": "report"}, "derived.m: give one target"),
+        ("derived/m", {"source": "report", "scale": 2, "rule": "wide"}, "no scaling rule 'wide'"),
+        (
+            "populations/x",
+            {"same_as": "regnetx", "models": {"random": 20}},
+            "populations.x.models: random is 20, but only 8 models take part",
+        ),
+        (
+            "populations/x",
+            {"same_as": "regnetx", "models": {"spread": 6, "among": 4}},
+            "populations.x.models: spread is 6, but only 4 models take part",
+        ),
+        (
+            "populations/x",
+            {"same_as": "regnetx", "models": {"indices": "0-8"}},
+            "populations.x.models: indices is '0-8'; model 8 is not in x",
+        ),
+        (CLAIMS, best_in("regnety", "b"), "'claim 0' is about regnety, which is not among"),
+        (CLAIMS, best_in("regnetx", "w0"), "no such parameter; did you mean w_0"),
+        (CLAIMS, best_in("regnetx", "b1"), "'b1', but regnetx has no such parameter"),
+        (CLAIMS, best_in("anynetxa", "b"), "no such parameter; did you mean b4 or b3 or b2?"),
+        (CLAIMS, TWICE, "reports.report.claims: the claim 'c' is there twice"),
+        (CLAIMS, paired("anynetxa", "silu"), "anynetxa and silu are not the same bodies"),
+        ("recipe_axes", {"label_smoothing": {"distribution": "choice", "values": [1.5]}}, "less t"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_place(tmp_path, path, value, message):
+    with pytest.raises(ds.InputError) as error:
+        load(tmp_path, path, value)
+    assert str(error.value).startswith(f"study: {tmp_path / 'study.yaml'}: ")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data", "folder:where/the/images/are/on/another/machine"),
+        ("populations/x", of("regnetx", d=2)),
+        ("populations/x", of("regnetx", stem_width=16)),
+        ("populations/x", of("vanilla", w=16)),
+        ("populations/x", {"same_as": "regnetx", "models": {"random": 8}}),
+        ("derived/m", {"source": "regnetx:best", "flops": "1M", "export": ["model", "timm"]}),
+        ("derived/m", {"source": "RegNetX-200MF", "scale": 0.5, "rule": "dwr"}),
+        (CLAIMS, best_in("regnetx", "w_0")),
+        (CLAIMS, best_in("anynetxa", "b2")),
+        (CLAIMS, paired("regnetx", "silu")),
+        (CLAIMS, paired("again", "silu")),
+    ],
+)
+def test_what_works_is_accepted(tmp_path, path, value):
+    assert load(tmp_path, path, value).plan().models
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"epochs": 3}, "epochs: recipe"),
+        ({"populations": {"x": {"space": "RegNetX@8", "epochs": 2}}}, "populations.x.epochs: rec"),
+        ({"recipe_axes": EPOCHS}, "populations.regnetx: recipe"),
+    ],
+)
+def test_epochs_must_go_with_the_recipe(tmp_path, change, place):
+    (tmp_path / "r.yaml").write_text(LONG_WARMUP)
+    file = tmp_path / "study.yaml"
+    populations = {"regnetx": {"space": "RegNetX@8"}}
+    data = {"name": "s", "recipe": "r.yaml", "budget": BUDGET, "populations": populations}
+    file.write_text(yaml.safe_dump(data))
+    ds.Study.load(file)
+    file.write_text(yaml.safe_dump(data | change))
+    with pytest.raises(ds.InputError, match=f"{place}.*warmup_epochs is 3"):
+        ds.Study.load(file)
+
+
+def test_a_space_of_a_refinement_need_not_be_there_yet(tmp_path):
+    refined = {"population": "regnetx", "findings": "f", "space": "refined.yaml"}
+    data = changed(STUDY, "populations/x/space", "refined.yaml")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**data, "refinements": [refined]}))
+    assert ds.Study.load(tmp_path / "study.yaml").plan().models
+
+
+def test_several_mistakes_are_listed_together(tmp_path):
+    many = {f"x{i}": {"space": f"Unknown{i}"} for i in range(7)}
+    with pytest.raises(ds.InputError, match=r"populations\.x4\.space.*; and 2 more$") as error:
+        load(tmp_path, "populations", STUDY["populations"] | many)
+    assert str(error.value).count(".space: ") == 5
+
+
+@pytest.mark.parametrize(
+    ("space", "budget", "toggle"),
+    [
+        ("RegNetX@8", "180K:220K", None),
+        ("RegNetX@8", "180K:220K", {"b": 2}),
+        ("RegNetX@8", "180K:220K", {"se_ratio": 0.25}),
+        ("AnyNetXA@8", "180K:220K", None),
+        ("AnyNetXC@8", "180K:220K", None),
+        ("AnyNetVA@8", "600K:700K", None),
+        ("RegNetV@8", "600K:30M", None),
+        ("MobileNetV2-like@8", "60K:30M", None),
+        ("ConvNeXt-like@8", "60K:30M", None),
+    ],
+)
+def test_the_names_of_parameters_are_those_of_the_results(tmp_path, space, budget, toggle):
+    population = ds.sample(space, n=6, flops=budget)
+    expected = parameter_names(ds.load_space(space), toggle)
+    if toggle is not None:
+        population = toggled(population, toggle)
+    columns = parameters(population.bodies, population.regnets)
+    assert set(columns) <= set(expected)
+    assert len(set(expected)) == len(expected)
+
+
+def test_the_reference_study_loads_without_torch_and_sampling(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("designspace.space.Space.draw", None)
+    study = Path(__file__).parents[2] / "results/reference/study.yaml"
+    assert len(ds.Study.load(study).file.populations) > 40
