@@ -9,6 +9,7 @@ from typing import Any
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.api.model import load_model
+from designspace.arch import check_name
 from designspace.derivation.cost_target import parse_target
 from designspace.derivation.scaling_rules import find_rule
 from designspace.errors import InputError, nearest
@@ -194,11 +195,12 @@ class _StudyCheck:
             return True
         spaces = [self._spaces.get(name) for name in bases]
         if spaces[0] is None or spaces[1] is None:
-            return not all(name in self.file.populations for name in bases)
+            return True
         budgets = [self.file.populations[name].budget or self.file.budget for name in bases]
         return spaces[0].hash == spaces[1].hash and budgets[0] == budgets[1]
 
     def _derived(self, place: str, entry: DerivedEntry) -> Iterator[str]:
+        yield from _mistake(place, lambda: check_name(place.removeprefix("derived.")))
         costs = {"flops": entry.flops, "params": entry.params, "acts": entry.acts}
         yield from _mistake(place, lambda: parse_target(**costs))
         wanted = [key for key, value in {**costs, "scale": entry.scale}.items() if value]

@@ -105,6 +105,7 @@ LONG_WARMUP = "name: r\nepochs: 9\nbatch_size: 8\nlr: 0.1\nwarmup_epochs: 3\n"
             {"source": "report", "flops": "1 MB"},
             "derived.m: flops: '1 MB' is not",
         ),
+        ("derived", {"a b": {"source": "report", "scale": 2}}, "derived.a b: "),
         ("derived/m", {"source": "report"}, "derived.m: give one target"),
         ("derived/m", {"source": "report", "scale": 2, "rule": "wide"}, "no scaling rule 'wide'"),
         (
