@@ -174,7 +174,8 @@ def _exit(number: int, frame: object) -> None:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Stop the verb, which keeps what it has."""
+    """Stop the verb, which keeps what it has; a second signal must not disturb that."""
+    signal.signal(number, signal.SIG_IGN)
     raise _Terminated
 
 
