@@ -80,8 +80,9 @@ class Model(arch.Model):
         """Write the model for other libraries, and verify that they rebuild the same network.
 
         Args:
-            targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx; one,
-                several or none. model.yaml and manifest.json are always written.
+            targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx,
+                torchscript; one, several or none. model.yaml and manifest.json are always
+                written.
             out: Folder of the files; files of an earlier export there are replaced.
             weights: Checkpoint to convert along.
             verify: Rebuild with the library and compare; by default where it is installed.

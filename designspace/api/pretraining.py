@@ -63,7 +63,9 @@ def pretrain(
     Args:
         model: A model, or anything that `load_model` accepts.
         data: digits, cifar10, cifar100, folder:PATH (train/CLASS/IMAGE, or images at any depth
-            without classes), imagenet:PATH or files:LIST (a text file of paths).
+            without classes), imagenet:PATH, files:LIST (a text file of paths), webdataset:PATTERN
+            (tar shards, as in shards/{000..049}.tar) or hf:PATH (saved by Hugging Face's
+            datasets).
         out: Folder of the run: trunk.pt, checkpoints, journals and the report.
         recipe: quick, swav, swav-small-batch, seer-256gf, …, or a YAML file.
         epochs: Overrides the recipe's. More than a finished run has continue it: from there on,

@@ -70,7 +70,7 @@ class Run(runs.Run):
         Without arguments it resumes with the data, recipe, split and seed of the first call.
 
         Args:
-            data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+            data: As of `designspace.train`.
             recipe: dds, dds-25, dds-100, cifar, quick, a YAML file, or a `Recipe`.
             **options: As of `designspace.train`: epochs, jobs, device, progress, …
 
@@ -187,7 +187,7 @@ def train(
 
     Args:
         runs: Run folders.
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH, webdataset:PATTERN or hf:PATH.
         recipe: A shipped recipe (dds, dds-25, dds-100, cifar, quick), a YAML file, or a `Recipe`.
         val: Validation images: `"held-out"` (of the training images, the default) or `"test"`.
         seed: Seed of the run.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Cache, Device, Download, Json, Threads
+from designspace.cli.options import DATA, Cache, Device, Download, Json, Threads
 
 
 def evaluate(
@@ -22,9 +22,8 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, cifar10, cifar100, folder:PATH, imagenet:PATH, files:LIST, "
-            "webdataset:PATTERN or hf:PATH; for detect coco:PATH, or pasted:digits, "
-            "pasted:folder:PATH, … (scenes made by pasting)."
+            help=f"{DATA}; for detect coco:PATH, or pasted:digits, pasted:folder:PATH, … (scenes "
+            "made by pasting)."
         ),
     ] = None,
     model: Annotated[

@@ -20,8 +20,9 @@ def export(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            help="torchvision, timm, transformers, classyvision, vissl, pycls, onnx or model.yaml; "
-            "several with commas, or repeated. model.yaml and manifest.json are always written."
+            help="torchvision, timm, transformers, classyvision, vissl, pycls, onnx, torchscript "
+            "or model.yaml; several with commas, or repeated. model.yaml and manifest.json are "
+            "always written."
         ),
     ] = None,
     count: Annotated[

@@ -14,6 +14,12 @@ MODEL_HELP = (
     "another library's config file, or a model of a run (RUN:INDEX, RUN:best)."
 )
 
+# Data sets that may have labels, and all: a list of files has none.
+LABELLED_DATA = (
+    "digits, cifar10, cifar100, folder:PATH, imagenet:PATH, webdataset:PATTERN or hf:PATH"
+)
+DATA = LABELLED_DATA.replace(" webdataset", " files:LIST (a text file of paths), webdataset")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 TrialsAtOnce = Annotated[

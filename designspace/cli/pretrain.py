@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Cache, Device, Download, Json, Log, Threads
+from designspace.cli.options import DATA, MODEL_HELP, Cache, Device, Download, Json, Log, Threads
 
 
 def pretrain(
@@ -15,10 +15,7 @@ def pretrain(
     ] = "quick",
     data: Annotated[
         str | None,
-        typer.Option(
-            help="digits, cifar10, cifar100, folder:PATH (classes, or images at any depth), "
-            "imagenet:PATH, files:LIST (a text file of paths), webdataset:PATTERN or hf:PATH."
-        ),
+        typer.Option(help=f"{DATA}. A folder has classes, or images at any depth."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     weights: Annotated[

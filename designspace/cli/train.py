@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from designspace.cli.options import (
+    LABELLED_DATA,
     Backend,
     Cache,
     Cluster,
@@ -24,10 +25,7 @@ def train(
     ],
     data: Annotated[
         str | None,
-        typer.Option(
-            help="digits, cifar10, cifar100, folder:PATH, imagenet:PATH, webdataset:PATTERN or "
-            "hf:PATH."
-        ),
+        typer.Option(help=f"{LABELLED_DATA}."),
     ] = None,
     recipe: Annotated[
         str | None,

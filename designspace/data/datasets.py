@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class Source:
     """A data set.
 
     Attributes:
-        spec: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
+        spec: Specification, as `parse_source` takes it.
         classes: Class names, in the order of the labels; none for images without labels.
         train: Images for training.
         test: Images that should stay unseen, or None.
@@ -92,8 +92,7 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
     """Find a data set and list its images.
 
     Args:
-        spec: digits, cifar10[:PATH], cifar100[:PATH], folder:PATH, imagenet:PATH or files:LIST, a
-            text file with the path of an image on each line.
+        spec: Specification, as `parse_source` takes it.
         download: Download cifar10 or cifar100 if it is missing.
         home: Folder of downloaded data sets.
 
@@ -225,16 +224,24 @@ class _ImageFolder:
     def load_list(self, file: Path) -> Source:
         """Read the paths in a text file, relative to its folder."""
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()  # possibly with a BOM
         except (OSError, ValueError) as error:
             raise self.error(f"{file} is not a readable text file: {error}") from None
-        paths = [os.path.join(self.root, line) for line in map(str.strip, lines) if line]
-        if not paths:
+        numbers: dict[str, int] = {}
+        for number, line in enumerate(map(str.strip, lines), start=1):
+            path = os.path.normpath(os.path.join(self.root, line))
+            if line and numbers.setdefault(path, number) != number:
+                raise self.error(
+                    f"{file} names {path} in line {numbers[path]} and again in line {number}; "
+                    "remove one of the lines"
+                )
+        if not numbers:
             raise self.error(f"{file} is empty; write the path of an image on each line")
-        return self.without_labels(paths, "a list of files has no classes")
+        where = [f"line {number}: " for number in numbers.values()]
+        return self.without_labels(list(numbers), "a list of files has no classes", where)
 
-    def without_labels(self, paths: list[str], reason: str) -> Source:
-        files, stamps = self.stat_images(paths)
+    def without_labels(self, paths: list[str], reason: str, where: Sequence[str] = ()) -> Source:
+        files, stamps = self.stat_images(paths, where)
         train = self.items(files, stamps, [-1] * len(files))
         return Source(self.spec, (), train, None, no_labels=reason, notes=self.notes())
 
@@ -281,17 +288,25 @@ class _ImageFolder:
             raise self.error(f"no images in class folders of {self.root / part}")
         return self.items(files, stamps, labels)
 
-    def stat_images(self, paths: Iterable[str]) -> tuple[list[str], list[tuple[int, int]]]:
-        """Return the paths of files below the root, and their sizes and times."""
+    def stat_images(
+        self, paths: Iterable[str], where: Sequence[str] = ()
+    ) -> tuple[list[str], list[tuple[int, int]]]:
+        """Return the paths of files below the root, and their sizes and times.
+
+        Args:
+            paths: The files.
+            where: What messages say before each path.
+        """
         files: list[str] = []
         stamps: list[tuple[int, int]] = []
-        for path in paths:
+        for i, path in enumerate(paths):
+            before = where[i] if where else ""
             try:
                 status = os.stat(path)
             except OSError as error:
-                raise self.error(f"{path}: {error.strerror}") from None
+                raise self.error(f"{before}{path}: {error.strerror}") from None
             if not stat.S_ISREG(status.st_mode):
-                raise self.error(f"{path} is not a file; remove it")
+                raise self.error(f"{before}{path} is not a file; remove it")
             files.append(os.path.relpath(path, self.root))
             stamps.append((status.st_size, status.st_mtime_ns))
         return files, stamps

@@ -55,7 +55,7 @@ def prepare_images(
     must be replaced or removed.
 
     Args:
-        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
+        data: A data set, as `parse_source` takes it.
         geometry: Of the training and of the validation records.
         home: Folder of image caches and downloads; None for the user's cache folder.
         val: held-out or test; None for the test images, or held-out ones if there are none.

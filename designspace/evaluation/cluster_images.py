@@ -22,6 +22,7 @@ from designspace.evaluation.evaluation_options import (
 )
 from designspace.evaluation.scores import Task
 from designspace.io.atomic_write import make_folder, write_text
+from designspace.runs.folder_kind import is_pretraining
 
 # Images of a contact sheet, its columns, and the side of each in pixels.
 _ON_SHEET, _COLUMNS, _SIDE = 64, 8, 64
@@ -79,12 +80,18 @@ def cluster_images(
         InputError: It is not a pretraining, or `out` has content.
     """
     run, out = Path(run), Path(out)
+    if not is_pretraining(run):
+        raise InputError(
+            f"run is {run}, which has no prototypes; pass the folder of a pretraining", "run"
+        )
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out is {out}, a file; pass a new folder", "out")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"out is {out}, which has content; pass a new folder", "out")
     backbone = load_backbone(run, None, None)
     data = data or backbone.data
-    if backbone.prototypes is None or data is None:
-        raise InputError(f"run is {run}, which has no prototypes; pass the folder of a pretraining")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"out is {out}, which has content; pass a new folder", "out")
+    assert backbone.prototypes is not None
+    assert data is not None
     home = None if cache is None else Path(cache)
     options = EvaluationOptions(
         Task.FEATURES, data, device=device, threads=threads, download=download, cache=home

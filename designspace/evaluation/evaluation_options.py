@@ -54,8 +54,8 @@ class EvaluationOptions:
 
     Attributes:
         task: What is measured.
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH; for detection also coco:PATH
-            or pasted:SOURCE (labelled images are pasted into scenes).
+        data: A data set, as `parse_source` takes it; for detection also coco:PATH or pasted:SOURCE
+            (labelled images are pasted into scenes).
         seeds: Repetitions of each score.
         labels: Fractions of the labels, for low-shot learning; None for 1 and 10 percent.
         supervised: Train the network from scratch for comparison; None does so for all tasks but

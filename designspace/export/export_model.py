@@ -94,7 +94,8 @@ def export_model(
 
     Args:
         model: The model.
-        targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx or model.yaml.
+        targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx, torchscript or
+            model.yaml.
         out: Folder of the files.
         weights: A checkpoint to convert.
         verify: True requires every library, False verifies nothing, None verifies with the

@@ -93,7 +93,9 @@ def write_features(
         return
     content = {k: v.cpu().numpy() for k, v in arrays.items()}
     if names:
-        content |= {"train_files": np.array(names[:train]), "val_files": np.array(names[train:])}
+        # An empty array would be of float64 otherwise.
+        train_files, val_files = (np.array(n, np.str_) for n in (names[:train], names[train:]))
+        content |= {"train_files": train_files, "val_files": val_files}
     part = temporary_path(file)
     try:
         with part.open("wb") as handle:

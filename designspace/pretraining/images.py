@@ -19,7 +19,7 @@ def count_images(data: str, cache: Path | None = None, download: bool = False) -
     """Return the number of training images of a data set, without those held out.
 
     Args:
-        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
+        data: A data set, as `parse_source` takes it.
         cache: Folder of image caches and downloads; None for the user's cache folder.
         download: Download the data set if it is missing.
 
@@ -76,7 +76,7 @@ def decode_images(
     """Return the image cache that a recipe's crops are cut from; decode what is missing.
 
     Args:
-        data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH or files:LIST.
+        data: A data set, as `parse_source` takes it.
         recipe: With the side of the decoded images.
         channels: Of the trunk's input.
         cache: Folder of image caches and downloads; None for the user's cache folder.

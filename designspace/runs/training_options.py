@@ -18,7 +18,7 @@ _CLUSTERS = {
     "htcondor": "condor_submit",
     "oar": "oarsub",
 }
-_DATA = (
+DATA_SETS = (
     "digits",
     "cifar10",
     "cifar100",
@@ -41,7 +41,7 @@ def check_training_options(
     """Check each option of a training.
 
     Args:
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        data: A data set, as `parse_source` takes it.
         val: held-out or test.
         seed: Seed of the run.
         jobs: Trials at once, or None for the device's default.
@@ -129,12 +129,17 @@ def check_source_kind(spec: str) -> None:
                 f"data is {spec!r}; for a folder of images write folder:{spec}", "data"
             )
         raise InputError(
-            f"data is {spec!r}, an unknown data set; {nearest(spec, list(_DATA))}", "data"
+            f"data is {spec!r}, an unknown data set; {nearest(spec, list(DATA_SETS))}", "data"
         )
 
 
 def parse_source(spec: str) -> tuple[str, str]:
     """Return the kind of a data set and its folder, or "" for the default one.
+
+    Args:
+        spec: digits, cifar10[:PATH], cifar100[:PATH], folder:PATH, imagenet:PATH, files:LIST (a
+            text file with the path of an image on each line), webdataset:PATTERN (tar shards) or
+            hf:PATH (saved by Hugging Face's datasets).
 
     Raises:
         InputError: There is no such kind or no such folder.
@@ -145,8 +150,16 @@ def parse_source(spec: str) -> tuple[str, str]:
         folder = os.path.expanduser(path)
         if not os.path.isdir(folder):
             raise InputError(f"data is {spec!r}, but there is no folder {folder}", "data")
-    elif kind == "files" and not os.path.isfile(os.path.expanduser(path)):
-        raise InputError(f"data is {spec!r}, but there is no file {path!r}", "data")
+    if kind == "files":
+        file = os.path.expanduser(path)
+        if os.path.isdir(file):
+            raise InputError(
+                f"data is {spec!r}, but {path} is a folder; write folder:{path}, or files: with a "
+                "text file that names an image on each line",
+                "data",
+            )
+        if not os.path.isfile(file):
+            raise InputError(f"data is {spec!r}, but there is no file {path!r}", "data")
     return kind, path
 
 

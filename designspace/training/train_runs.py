@@ -32,7 +32,7 @@ class TrainOptions:
     """Options of a training.
 
     Attributes:
-        data: digits, cifar10, cifar100, folder:PATH or imagenet:PATH.
+        data: A data set, as `parse_source` takes it.
         recipe: The recipe; its resolution may be None.
         val: held-out or test.
         seed: Seed of the run.

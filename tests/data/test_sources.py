@@ -73,14 +73,32 @@ def test_a_list_of_files(images):
     source = load_source(f"files:{images / 'list.txt'}")
     assert [str(file) for file in source.train.files] == names
     assert (source.train.labels.tolist(), source.classes) == ([-1, -1], ())
-    (images / "list.txt").write_text("train/class0/none.png\n")
-    with pytest.raises(InputError, match=r"none\.png: No such file"):
+    (images / "list.txt").write_text(f"{names[0]}\n\ntrain/class0/none.png\n")
+    with pytest.raises(InputError, match=r"line 3: .*none\.png: No such file"):
+        load_source(f"files:{images / 'list.txt'}")
+    (images / "list.txt").write_text(f"{names[0]}\ntrain\n")
+    with pytest.raises(InputError, match=r"line 2: .*train is not a file"):
         load_source(f"files:{images / 'list.txt'}")
     (images / "list.txt").write_text("\n")
     with pytest.raises(InputError, match="is empty"):
         load_source(f"files:{images / 'list.txt'}")
     with pytest.raises(InputError, match="there is no file"):
         load_source("files:/nowhere.txt")
+    with pytest.raises(InputError, match=f"{images} is a folder; write folder:{images}"):
+        load_source(f"files:{images}")
+
+
+def test_a_list_of_files_may_begin_with_a_byte_order_mark(images):
+    name = "train/class0/000.png"
+    (images / "list.txt").write_text(f"{name}\r\n", encoding="utf-8-sig")
+    assert load_source(f"files:{images / 'list.txt'}").train.files == (name,)
+
+
+def test_a_list_names_each_file_once(images):
+    name = "train/class0/000.png"
+    (images / "list.txt").write_text(f"{name}\ntrain/class0/001.png\n./{name}\n")
+    with pytest.raises(InputError, match=r"000\.png in line 1 and again in line 3"):
+        load_source(f"files:{images / 'list.txt'}")
 
 
 @pytest.mark.parametrize(

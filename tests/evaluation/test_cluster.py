@@ -43,6 +43,7 @@ def test_features_come_with_files_and_prototypes(run):
     assert all(name.startswith(str(run / "photos")) for name in arrays["train_files"])
     assert arrays["train_prototype"].max() < 64
     assert np.all(np.abs(arrays["train_similarity"]) <= 1 + 1e-5)
+    assert arrays["val_files"].dtype.kind == arrays["train_files"].dtype.kind == "U"
     assert len(arrays["val"]) == len(arrays["val_files"]) == len(arrays["val_prototype"]) == 0
 
 
@@ -80,3 +81,11 @@ def test_data_without_files_get_sheets_and_a_table(run, tmp_path):
 def test_weights_without_prototypes_are_refused(run, refused, tmp_path):
     said = refused("cluster", run / "run" / "trunk.pt", "--out", tmp_path / "x")
     assert "which has no prototypes; pass the folder of a pretraining" in said
+    said = refused("cluster", run / "run" / "model.yaml", "--out", tmp_path / "x")
+    assert "which has no prototypes; pass the folder of a pretraining" in said
+
+
+def test_a_file_in_place_of_the_new_folder(run, refused, tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    said = refused("cluster", run / "run", "--out", tmp_path / "notes.txt")
+    assert f"--out is {tmp_path / 'notes.txt'}, a file; pass a new folder" in said

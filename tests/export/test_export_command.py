@@ -12,6 +12,7 @@ import pytest
 import designspace as ds
 from designspace.arch import Body, Model, RegNetParams, Skeleton
 from designspace.arch.model_file import read_model, write_model
+from designspace.export.target_registry import TARGETS
 from designspace.runs.measurements import MeasuredSetting, Measurement
 
 
@@ -29,6 +30,11 @@ def tiny(tmp_path):
     body = Body((1, 1), (16, 64), (1.0, 1.0), (16, 64), 0.25)
     write_model(Model("tiny", body, Skeleton(16, 10, 8, 2, (2, 2))), tmp_path / "tiny.yaml")
     return tmp_path / "tiny.yaml"
+
+
+def test_help_and_docstring_name_every_target(cli):
+    for text in (cli("export", "--help").out, ds.Model.export.__doc__):
+        assert [name for name in TARGETS if name not in text] == []
 
 
 def test_model_and_torchvision_code_that_rebuilds_by_itself(cli, small, tmp_path):

@@ -5,8 +5,14 @@ import sys
 
 import pytest
 
+import designspace as ds
 from designspace.errors import InputError
-from designspace.runs.training_options import check_training_options, chosen_models, parse_source
+from designspace.runs.training_options import (
+    DATA_SETS,
+    check_training_options,
+    chosen_models,
+    parse_source,
+)
 
 FINE = {
     "data": "digits",
@@ -50,6 +56,16 @@ def test_valid_options(tmp_path):
     for device in ("auto", "cpu", "cuda", "cuda:0", "mps"):
         check_training_options(**(FINE | {"device": device}))
     assert parse_source(f"folder:{tmp_path}") == ("folder", str(tmp_path))
+
+
+def test_help_and_docstrings_name_every_data_set(cli):
+    any_data = {name: cli(name, "--help").out for name in ("pretrain", "evaluate")}
+    any_data |= {"ds.pretrain": ds.pretrain.__doc__, "ds.evaluate": ds.evaluate.__doc__}
+    # Of a list of files none has a label, which training needs.
+    labelled = {"train": cli("train", "--help").out, "ds.train": ds.train.__doc__}
+    for place, text in (any_data | labelled).items():
+        expected = [name for name in DATA_SETS if place in any_data or "files" not in name]
+        assert [name for name in expected if name not in text] == [], place
 
 
 def test_lists_of_models():
