@@ -157,8 +157,8 @@ def plan_pretraining(
     Args:
         model: A model, or anything that `load_model` accepts.
         recipe: As of `pretrain`.
-        data: Count the images of this data set.
-        images: Images per epoch; by default the recipe's.
+        data: Data set, as of `pretrain`, whose images are counted and measured.
+        images: Images per epoch, without `data`; by default the recipe's.
         gpus: GPUs; by default the recipe's.
         teraflops: Sustained arithmetic of one GPU.
         epochs: Overrides the recipe's.
@@ -169,7 +169,10 @@ def plan_pretraining(
         cache: Folder of decoded images and downloads.
 
     Returns:
-        Parameters, iterations, memory per GPU, communication and days.
+        Parameters, iterations, memory per GPU, communication, days, and what the images take.
+
+    Raises:
+        InputError: Model, recipe, data and GPUs do not go together.
 
     Example:
         >>> import designspace as ds
@@ -178,13 +181,41 @@ def plan_pretraining(
     """
     trunk = load_model(model, block="a plan of pretraining")
     chosen = load_pretrain_recipe(recipe).override(epochs, batch_size, None, shard, accumulate)
+    if data is not None and images is not None:
+        raise InputError(f"images is {images}, but {data} has a number of its own", "images")
     from designspace.pretraining.cost_plan import plan_pretraining as plan
 
-    if data is not None:
-        from designspace.pretraining.images import count_images
+    if data is None:
+        return plan(trunk, chosen, images, gpus, teraflops)
+    from designspace.pretraining.images import measure_images
 
-        images = count_images(data, None if cache is None else Path(cache), download)
-    return plan(trunk, chosen, images, gpus, teraflops)
+    sizes = measure_images(data, None if cache is None else Path(cache), download)
+    return plan(trunk, chosen, sizes, gpus, teraflops)
+
+
+def check_pretraining(
+    model: ModelLike,
+    recipe: "SwavRecipe",
+    weights: str | Path | None,
+    seed: int,
+    log: "Sequence[LoggerLike]",
+    device: str,
+    threads: int | None,
+) -> None:
+    """Check the arguments of `pretrain` that its cost does not depend on.
+
+    Raises:
+        InputError: For the first invalid one. Whether this machine has the device is not checked.
+    """
+    check_device(device)
+    check_seed(seed)
+    check_threads(threads)
+    from designspace.pretraining.initial_weights import load_initial_weights
+    from designspace.training.metric_logger import check_loggers
+
+    check_loggers(log)
+    if weights is not None:
+        load_initial_weights(weights, load_model(model), recipe)
 
 
 @check_types

@@ -39,6 +39,15 @@ def format_quantity(value: float) -> str:
     return f"{value:.4g}"
 
 
+def format_bytes(size: float) -> str:
+    """Write a number of bytes with three significant digits and a unit: 2130 gives 2.13 kB."""
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    # What rounds to 1000 of a unit is 1 of the next.
+    power = next((i for i in range(5) if size < 999.5 * 1000**i), 5)
+    value = size / 1000**power
+    return f"{f'{value:,.0f}' if value >= 100 else f'{value:.3g}'} {units[power]}"
+
+
 def missing_unit(value: float, low: float, high: float) -> float | None:
     """Return the unit (1, K, M or G) that a number lacks to lie in a range, or None.
 

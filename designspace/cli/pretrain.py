@@ -1,7 +1,7 @@
 """`designspace pretrain`: SwAV on a trunk."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -96,29 +96,30 @@ def pretrain(
 
     import designspace as ds
 
+    changes: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shard": shard}
+    changes["accumulate"] = accumulate
+    source: dict[str, Any] = {"download": download, "cache": cache}
+    planned: dict[str, Any] = {"images": images, "gpus": gpus, "teraflops": teraflops}
     if print_recipe:
         from designspace.io.yaml_files import dump_yaml
 
-        chosen = ds.load_pretrain_recipe(recipe).override(epochs, batch_size, lr, shard, accumulate)
+        chosen = ds.load_pretrain_recipe(recipe).override(**changes, lr=lr)
         print(dump_yaml(chosen.to_dict()), end="")
         return
     if dry_run:
-        plan = ds.plan_pretraining(
-            model,
-            recipe,
-            data=data,
-            images=images,
-            gpus=gpus,
-            teraflops=teraflops,
-            epochs=epochs,
-            batch_size=batch_size,
-            shard=shard,
-            accumulate=accumulate,
-            download=download,
-            cache=cache,
-        )
+        # The options of a pretraining stay valid when --dry-run is added to them.
+        from designspace.api.pretraining import check_pretraining
+        from designspace.training.metric_logger import chosen_loggers
+
+        chosen = ds.load_pretrain_recipe(recipe).override(**changes, lr=lr)
+        loggers = chosen_loggers(log or (), tensorboard)
+        check_pretraining(model, chosen, weights, seed, loggers, device, threads)
+        plan = ds.plan_pretraining(model, recipe, data=data, **planned, **changes, **source)
         print(json.dumps(plan.to_dict()) if json_ else plan)
         return
+    for name, value in planned.items():
+        if value is not None:
+            raise ds.InputError(f"--{name} has an effect with --dry-run alone; omit it")
     if data is None:
         raise ds.InputError("--data is missing; try digits, or folder:PATH for your own images")
     if out is None:
@@ -129,11 +130,8 @@ def pretrain(
             data=data,
             out=out,
             recipe=recipe,
-            epochs=epochs,
-            batch_size=batch_size,
             lr=lr,
-            shard=shard,
-            accumulate=accumulate,
+            **changes,
             weights=weights,
             compile=compile,
             seed=seed,
@@ -141,8 +139,7 @@ def pretrain(
             log=log or (),
             device=device,
             threads=threads,
-            download=download,
-            cache=cache,
+            **source,
         )
     except ds.Diverged as error:
         print(f"designspace: {error}", file=sys.stderr)

@@ -13,8 +13,8 @@ import torch
 
 from designspace.arch import Model
 from designspace.arch.unit_suffix import format_quantity
-from designspace.errors import InputError
-from designspace.pretraining.loader_plan import LoaderPlan, plan_loader
+from designspace.errors import InputError, counted
+from designspace.pretraining.loader_plan import ImageSizes, LoaderPlan, plan_loader
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
 from designspace.pretraining.swav_network import SwavNetwork
 
@@ -137,7 +137,7 @@ class CostPlan:
 def plan_pretraining(
     model: Model,
     recipe: SwavRecipe | Path | str = "quick",
-    images: int | None = None,
+    images: ImageSizes | int | None = None,
     gpus: int | None = None,
     teraflops: float | None = None,
     precision: str = "mixed",
@@ -147,7 +147,7 @@ def plan_pretraining(
     Args:
         model: The trunk; its classifier is ignored.
         recipe: A recipe, the name of a shipped one, or a YAML file.
-        images: Images per epoch; None for the recipe's.
+        images: Images per epoch, or these of a data set with their sizes; None for the recipe's.
         gpus: Number of GPUs; None for the recipe's.
         teraflops: Sustained rate of one GPU in 10^12 operations per second; a multiply-add is two.
         precision: mixed or float32.
@@ -156,6 +156,8 @@ def plan_pretraining(
         InputError: The trunk is too deep, the batch can't be split, or there are too few images.
     """
     recipe = load_recipe(recipe)
+    sizes = images if isinstance(images, ImageSizes) else None
+    images = images.images if isinstance(images, ImageSizes) else images
     for name, value in (("images", images), ("gpus", gpus), ("teraflops", teraflops)):
         if value is not None and not value > 0:
             raise InputError(f"{name} is {value:g}; it must be above 0", argument=name)
@@ -169,7 +171,9 @@ def plan_pretraining(
         )
     if images < batch:
         raise InputError(
-            f"batch_size is {batch}; there are only {images} images", argument="batch_size"
+            f"batch_size is {batch}; there {'is' if images == 1 else 'are'} only "
+            f"{counted(images, 'image')}; choose a smaller batch",
+            argument="batch_size",
         )
     if batch % (gpus * recipe.accumulate):
         parts = f", times {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
@@ -207,7 +211,9 @@ def plan_pretraining(
         teraflops=teraflops,
         images_per_second=rate,
         days=iterations * batch / rate / 86400,
-        loader=plan_loader(recipe, images, rate, gpus),
+        loader=plan_loader(
+            recipe, sizes or ImageSizes(images), model.skeleton.channels, rate, gpus
+        ),
     )
 
 

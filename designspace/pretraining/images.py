@@ -1,22 +1,30 @@
 """The images of a pretraining, decoded."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from designspace.data.batches import open_arrays
-from designspace.data.cache import Cache, default_cache_folder
+from designspace.data.cache import default_cache_folder
 from designspace.data.decode import Geometry
-from designspace.data.prepare import DecodingObserver, prepare_images, split_data
+from designspace.data.prepare import (
+    DecodingObserver,
+    PreparedImages,
+    prepare_images,
+    split_data,
+)
 from designspace.data.shards import ShardStream, index_shards
+from designspace.pretraining.loader_plan import ImageSizes
 from designspace.pretraining.recipe import SwavRecipe
 from designspace.runs.training_options import parse_source
 from designspace.training.devices import available_cores
 
 
-def count_images(data: str, cache: Path | None = None, download: bool = False) -> int:
-    """Return the number of training images of a data set, without those held out.
+def measure_images(data: str, cache: Path | None = None, download: bool = False) -> ImageSizes:
+    """Return number and encoded size of the training images of a data set.
 
     Args:
         data: A data set, as `parse_source` takes it.
@@ -25,11 +33,24 @@ def count_images(data: str, cache: Path | None = None, download: bool = False) -
 
     Raises:
         InputError: There is no such data set.
+
+    Returns:
+        Without the images that are held out, except for those that the cache holds.
     """
     cache = cache or default_cache_folder()
+    encoded: float | None = None
     if is_stream(data):
-        return index_shards(data, cache / "shards", available_cores()).images
-    return len(split_data(data, cache, download=download).train)
+        index = index_shards(data, cache / "shards", available_cores())
+        with suppress(OSError):  # pipes and addresses
+            encoded = sum(map(os.path.getsize, index.urls)) / index.images
+        return ImageSizes(index.images, encoded, streamed=True)
+    parts = split_data(data, cache, download=download)
+    if parts.train.pixels is not None:
+        encoded = parts.train.pixels.nbytes / len(parts.train)
+    elif parts.train.stamps is not None:
+        encoded = float(parts.train.stamps[:, 0].mean())
+    count = len(parts.train)
+    return ImageSizes(count, encoded, streamed=False, decoded=count + len(parts.val))
 
 
 def is_stream(data: str) -> bool:
@@ -72,8 +93,8 @@ def decode_images(
     cache: Path | None,
     download: bool = False,
     observer: DecodingObserver | None = None,
-) -> Cache:
-    """Return the image cache that a recipe's crops are cut from; decode what is missing.
+) -> PreparedImages:
+    """Return the images, in a cache, that a recipe's crops are cut from; decode what is missing.
 
     Args:
         data: A data set, as `parse_source` takes it.
@@ -87,8 +108,7 @@ def decode_images(
         InputError: There is no such data set, or an image can't be read.
     """
     square = Geometry(recipe.record_side, recipe.record_side, channels=channels)
-    prepared = prepare_images(data, (square, square), cache, download=download, observer=observer)
-    return prepared.cache
+    return prepare_images(data, (square, square), cache, download=download, observer=observer)
 
 
 def training_sample(
@@ -114,5 +134,5 @@ def training_sample(
         records = open_stream(data, recipe, channels, cache).sample(n)
         order = torch.randperm(len(records), generator=torch.Generator().manual_seed(0))
         return records[order], torch.full((len(records),), -1)
-    arrays = open_arrays(decode_images(data, recipe, channels, cache).path, device)
+    arrays = open_arrays(decode_images(data, recipe, channels, cache).cache.path, device)
     return arrays.train[:n], arrays.train_labels[:n].cpu()

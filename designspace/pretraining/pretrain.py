@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -157,8 +157,10 @@ def pretrain(
     logs = PretrainLog(log, out, {"model": model.name, "data": data, **recipe.to_dict()})
     with process_group(device) as group:
         autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
+        created = [path for path in (out, *out.parents) if not path.exists()] if group.first else []
         run = PretrainRun(make_folder(out))
-        with lock(run.lock_file, f"the folder {out}") if group.first else nullcontext():
+        locked = lock(run.lock_file, f"the folder {out}") if group.first else nullcontext()
+        with locked, _removed_unless_begun(run, created):
             channels = model.skeleton.channels
             images = _decode_once(data, recipe, channels, folder, download, group, observer)
             if group.first:
@@ -347,17 +349,37 @@ def _decode_once(
     images: Cache | ShardStream
     if is_stream(data):
         images = open_stream(data, recipe, channels, folder, first)
+        no_labels = "labels of shards are not read"
     else:
-        images = decode_images(data, recipe, channels, folder, download and group.first, first)
+        load = download and group.first
+        prepared = decode_images(data, recipe, channels, folder, load, first)
+        images, no_labels = prepared.cache, prepared.source.no_labels
+    if first and no_labels and recipe.knn_every:
+        first.note(f"k-NN and the linear probe, which need labels, are left out: {no_labels}")
     if group.first:
         group.wait_for_first()
     if images.train_images < recipe.batch_size:
         raise InputError(
-            f"batch_size is {recipe.batch_size}; data {data} has only {images.train_images} "
-            "training images",
+            f"batch_size is {recipe.batch_size}; data {data} has only "
+            f"{counted(images.train_images, 'training image')}; choose a smaller batch, or add "
+            "images",
             argument="batch_size",
         )
     return images
+
+
+@contextmanager
+def _removed_unless_begun(run: PretrainRun, created: Sequence[Path]) -> Iterator[None]:
+    """Remove new folders, the innermost first, if nothing was written before an error."""
+    try:
+        yield
+    except BaseException:
+        if created and not run.started:
+            with suppress(OSError):  # there is other content
+                run.lock_file.unlink(missing_ok=True)
+                for folder in created:
+                    folder.rmdir()
+        raise
 
 
 def _stamp(data: str, seed: int, images: Cache | ShardStream) -> DataStamp:

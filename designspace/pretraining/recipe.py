@@ -268,6 +268,16 @@ class SwavRecipe(_Strict):
             raise InputError(
                 f"lr is {lr:g}; it must be above 0 and at most {_MAX_LR}", argument="lr"
             )
+        batch, parts = batch_size or self.batch_size, accumulate or self.accumulate
+        if batch % parts and accumulate is not None:
+            raise InputError(
+                f"accumulate is {parts}; batch_size, {batch}, must be a multiple of it",
+                "accumulate",
+            )
+        if batch % parts:
+            raise InputError(
+                f"batch_size is {batch}; it must be a multiple of accumulate, {parts}", "batch_size"
+            )
         factor = 1.0 if batch_size is None else batch_size / self.batch_size
         factor = factor if lr is None else lr / self.lr
         overrides = {"epochs": epochs, "batch_size": batch_size, "shard": shard}

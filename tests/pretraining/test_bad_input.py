@@ -67,7 +67,22 @@ def test_a_queue_that_is_no_multiple_of_the_batch(place, refused):
 
 def test_fewer_images_than_a_batch(place, refused, many):
     said = refused(*words(place, "--batch-size", "2048", "--out", place / "x"))
-    assert "--batch-size is 2048; data digits has only 1438 training images" in said
+    assert "--batch-size is 2048; data digits has only 1,438 training images; choose a" in said
+    assert not (place / "x").exists()
+
+
+def test_a_single_image_leaves_no_folder_behind(place, cli, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "one.png")
+    (tmp_path / "list.txt").write_text("one.png\n")
+    data = f"files:{tmp_path / 'list.txt'}"
+    done = cli(*words(place, "--out", tmp_path / "deep" / "x", data=data))
+    assert done.code == 2
+    assert "has only 1 training image; choose a smaller batch, or add images" in done.err
+    assert not (tmp_path / "deep").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    cli(*words(place, "--out", tmp_path / "mine", data=data))
+    assert (tmp_path / "mine" / "notes.txt").exists()
 
 
 @pytest.mark.parametrize(
@@ -81,6 +96,15 @@ def test_fewer_images_than_a_batch(place, refused, many):
         (("--epochs", "0"), "epochs is 0; it must be at least 1"),
         (("--lr", "inf"), "lr is inf; it must be above 0 and at most 1000"),
         (("--lr", "-1"), "lr is -1; it must be above 0 and at most 1000"),
+        (("--accumulate", "3"), "--accumulate is 3; batch_size, 128, must be a multiple of it"),
+        (("--gpus", "2"), "--gpus has an effect with --dry-run alone"),
+        (("--dry-run", "--images", "9"), "--images is 9, but digits has a number of its own"),
+        (("--dry-run", "--from", "nowhere"), "nowhere"),
+        (("--dry-run", "--log", "foo"), "--log is 'foo'"),
+        (("--dry-run", "--seed", "-1"), "--seed is -1"),
+        (("--dry-run", "--device", "foo"), "--device is 'foo'"),
+        (("--dry-run", "--threads", "0"), "--threads is 0"),
+        (("--dry-run", "--lr", "-1"), "--lr is -1"),
         (("--dry-run", "--gpus", "0"), "gpus is 0; it must be above 0"),
         (("--dry-run", "--teraflops", "0"), "teraflops is 0; it must be above 0"),
     ],

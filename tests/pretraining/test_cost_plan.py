@@ -2,14 +2,19 @@
 
 import json
 import math
+import tarfile
 
 import pytest
 import torch
+from PIL import Image
+from small import SMALL
 
 from designspace.arch import published
+from designspace.arch.unit_suffix import format_bytes
 from designspace.errors import InputError
 from designspace.pretraining.cost_plan import plan_pretraining, stored_elements
-from designspace.pretraining.loader_plan import DECODED_PER_CORE
+from designspace.pretraining.images import measure_images
+from designspace.pretraining.loader_plan import DECODED_PER_CORE, ImageSizes
 from designspace.pretraining.recipe import load_recipe, parse_recipe, shipped_recipes
 from designspace.pretraining.swav_network import trunk_of
 
@@ -127,3 +132,59 @@ def test_a_billion_images_count_cores_network_and_disk():
     assert loader.network == pytest.approx(plan.images_per_second * 108_000, rel=1e-6)
     assert loader.cores == math.ceil(plan.images_per_second / DECODED_PER_CORE)
     assert "take 197 TB of disk" in str(loader)
+    assert "from 108 TB (at 108 kB an image)" in str(loader)
+
+
+SMALL_CROPS = parse_recipe(load_recipe("quick").to_dict() | {"batch_size": 32}, "small.yaml")
+
+
+def test_files_are_measured_and_decoded_once(tmp_path):
+    root = tmp_path / "images"
+    for i in range(96):
+        folder = root / ("train", "test")[i % 2] / ("a", "b")[i // 2 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i}.png")
+    files = sorted((root / "train").glob("*/*.png"))
+    sizes = measure_images(f"folder:{root}", tmp_path / "cache")
+    assert sizes == ImageSizes(48, sum(f.stat().st_size for f in files) / 48, False, decoded=96)
+    (tmp_path / "list.txt").write_text("\n".join(str(file) for file in files[:40]))
+    assert measure_images(f"files:{tmp_path / 'list.txt'}", tmp_path / "cache").decoded == 40
+    loader = plan_pretraining(SMALL, SMALL_CROPS, sizes).loader
+    assert (loader.cores, loader.network) == (0, 0)
+    assert loader.encoded == sum(f.stat().st_size for f in files)
+    assert loader.cached == 96 * SMALL_CROPS.record_side**2 * 3
+    assert "decoded once, from" in str(loader)
+    assert " an image, measured) into a cache of" in str(loader)
+    assert "stream" not in str(loader)
+
+
+def test_shards_are_measured_and_streamed(tmp_path):
+    for number in range(2):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "a.png")
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
+            for image in range(20):
+                archive.add(tmp_path / "a.png", f"{image}.png")
+    size = sum(file.stat().st_size for file in tmp_path.glob("*.tar"))
+    sizes = measure_images(f"webdataset:{tmp_path}/{{0..1}}.tar", tmp_path / "cache")
+    assert sizes == ImageSizes(40, size / 40, True)
+    text = str(plan_pretraining(SMALL, SMALL_CROPS, sizes).loader)
+    assert f"(at {size / 40e3:.3g} kB an image, measured)" in text
+    assert "cores decode a stream" in text
+    assert "decoded once" not in text
+    pipe = f"webdataset:pipe:cat {tmp_path}/{{0..1}}.tar"
+    assert measure_images(pipe, tmp_path / "cache") == ImageSizes(40, None, True)
+
+
+def test_bytes_have_readable_units():
+    sizes = (0, 192, 999.4, 999.6, 2130, 21_600_000, 138e9, 108e12, 1e20)
+    expected = ("0 B", "192 B", "999 B", "1 kB", "2.13 kB", "21.6 MB", "138 GB", "108 TB")
+    assert tuple(map(format_bytes, sizes)) == (*expected, "100,000 PB")
+
+
+def test_an_override_names_the_argument_that_does_not_divide_the_batch():
+    recipe = load_recipe("quick")
+    with pytest.raises(InputError, match=r"^accumulate is 3; batch_size, 128, must") as caught:
+        recipe.override(accumulate=3)
+    assert caught.value.argument == "accumulate"
+    with pytest.raises(InputError, match=r"^batch_size is 33; it must be a multiple of acc"):
+        recipe.override(accumulate=2).override(batch_size=33)

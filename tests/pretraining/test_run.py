@@ -125,7 +125,7 @@ def test_another_pretraining_in_the_folder_is_refused(place, whole, refused):
 
 
 def test_bad_requests_are_refused(place, refused):
-    assert "has only 1438 training images" in refused(
+    assert "has only 1,438 training images" in refused(
         "pretrain", place / "model.yaml", "--data", "digits", "--batch-size", "4096",
         "--out", place / "x", "--cache", place / "cache",
     )  # fmt: skip

@@ -1,11 +1,16 @@
 """Images without labels: pretraining, its page, and what evaluation can do with them."""
 
+import tarfile
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 from small import SMALL
 
 from designspace.arch.model_file import write_model
+from designspace.errors import InputError
+from designspace.pretraining.pretrain import pretrain
 from designspace.pretraining.pretrain_run import PretrainRun
 
 
@@ -30,6 +35,9 @@ def test_unlabelled_images_are_pretrained_on_and_featurized(flat, cli, refused):
         *cache,
     )  # fmt: skip
     assert done.code == 0, done.err
+    note = "k-NN and the linear probe, which need labels, are left out: "
+    assert done.err.count(note) == 1
+    assert f"{note}{flat / 'flat'} has no train folder" in done.err
     run = PretrainRun(flat / "run")
     assert run.data().images == 300
     assert "knn" not in run.epochs()[0]
@@ -44,10 +52,27 @@ def test_unlabelled_images_are_pretrained_on_and_featurized(flat, cli, refused):
         said = refused("evaluate", flat / "run", "--task", task, *cache)
         assert "images without labels" in said
         assert "the tasks features and labelfree" in said
+    said = refused("evaluate", flat / "run", "--task", "detect", *cache)
+    assert "images without labels; task detect takes annotated images, coco:PATH" in said
     done = cli("evaluate", flat / "run", "--seeds", "1", *cache)
     assert done.code == 0, done.err
     assert "the images have no labels: task labelfree" in done.err
     assert "RankMe" in done.out
+
+
+def test_streams_say_once_that_measures_by_labels_are_left_out(flat):
+    with tarfile.open(flat / "few.tar", "w") as archive:
+        archive.add(flat / "flat" / "001.png", "001.png")
+    notes = []
+    observer = SimpleNamespace(note=notes.append)
+    with pytest.raises(InputError, match="only 1 training image;"):
+        pretrain(
+            SMALL, data=f"webdataset:{flat / 'few.tar'}", out=flat / "few", cache=flat / "cache",
+            device="cpu", threads=1, observer=observer,
+        )  # fmt: skip
+    assert notes == [
+        "k-NN and the linear probe, which need labels, are left out: labels of shards are not read"
+    ]
 
 
 def test_training_refuses_images_without_labels(flat, cli, refused):

@@ -10,7 +10,7 @@ import torch
 from designspace.data.batches import open_arrays
 from designspace.data.decode import Geometry
 from designspace.data.prepare import prepare_images
-from designspace.errors import InputError
+from designspace.errors import InputError, MissingLabels
 from designspace.evaluation.backbone import Backbone
 from designspace.evaluation.detection.average_precision import METRICS, average_precision
 from designspace.evaluation.detection.coco_dataset import read_coco
@@ -147,14 +147,22 @@ def _pasted(
     """Paste the training images of a source into scenes for training, the others for validation."""
     largest = round(_LARGEST * side)
     square = Geometry(largest, largest)
-    images = prepare_images(
-        source,
-        (square, square),
-        options.cache,
-        labeled=True,
-        download=options.download,
-        observer=observer,
-    )
+    try:
+        images = prepare_images(
+            source,
+            (square, square),
+            options.cache,
+            labeled=True,
+            download=options.download,
+            observer=observer,
+        )
+    except MissingLabels:
+        raise InputError(
+            f"data is {options.data!r}, images without labels; task detect takes annotated images, "
+            "coco:PATH, or labelled ones that it pastes into scenes: pasted:digits, "
+            "pasted:folder:PATH (with train/CLASS/IMAGE), …",
+            "data",
+        ) from None
     arrays = open_arrays(images.cache.path, torch.device("cpu"))
     paste = PasteOptions(
         side=_SIDE * side,
