@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export.state_keys import CLASSIFIER, STYLES, key_map, key_names
+from designspace.export.state_keys import CLASSIFIER, key_map, key_names, rename, styles_of
 
 if TYPE_CHECKING:
     import torch
@@ -76,18 +76,19 @@ def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weigh
     style = _find_style(state, model, path)
     names = key_map(model, style, "torchvision")
     if trunk_only:
-        state = {k: v for k, v in state.items() if not k.startswith(_CLASSIFIERS)}
+        # timm's ConvNeXts have a trunk's last normalization in their head.
+        trunk = {key for key, own in names.items() if own not in CLASSIFIER}
+        state = {k: v for k, v in state.items() if k in trunk or not k.startswith(_CLASSIFIERS)}
     _check_keys(state, names, model, style, path)
     ours = {own: state[key] for key, own in names.items() if key in state}
-    _check_shapes(ours, model, path)
+    ours = _in_our_shapes(ours, model, path)
     ours, converted = _to_float32(ours, path)
     return Weights(ours, style, CLASSIFIER[0] in ours, path, (*notes, *converted))
 
 
 def convert(weights: Weights, model: Model, style: str) -> "dict[str, torch.Tensor]":
     """Return the arrays in a library's names; those that its networks lack are left out."""
-    names = key_map(model, "torchvision", style)
-    return {names[key]: tensor for key, tensor in weights.state.items() if key in names}
+    return rename(weights.state, model, style)
 
 
 def write_safetensors(state: "Mapping[str, torch.Tensor]", path: Path, about: str) -> None:
@@ -223,12 +224,13 @@ def _find_style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -
     """Return the style with most of the checkpoint's keys, ignoring the stem's, as in ResNets."""
     shared = {
         style: len(set(key_names(model, style)[_STEM_KEYS:]) & set(state))
-        for style in (STYLES if model.is_regnet_network else ("torchvision",))
+        for style in styles_of(model)
     }
     best = max(shared, key=shared.__getitem__)
     if not shared[best]:
+        regnet = "a RegNet" if model.is_regnet_network else f"{model.name}, in names"
         raise InputError(
-            f"{path}: none of its keys is one of a RegNet of {', '.join(STYLES)}; it starts with "
+            f"{path}: none of its keys is one of {regnet} of {', '.join(shared)}; it starts with "
             f"{_list('keys', list(state))}"
         )
     return best
@@ -258,17 +260,25 @@ def _check_keys(
         )
 
 
-def _check_shapes(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> None:
+def _in_our_shapes(
+    state: "Mapping[str, torch.Tensor]", model: Model, path: Path
+) -> "dict[str, torch.Tensor]":
+    """Return arrays in our shapes: linear layers become 1x1 convolutions; others must fit."""
     from designspace.networks import build
 
-    expected = build(model, device="meta").state_dict()
-    wrong = [
-        f"{key} {tuple(tensor.shape)} for {tuple(expected[key].shape)}"
+    expected = {key: array.shape for key, array in build(model, device="meta").state_dict().items()}
+    result = {
+        key: tensor[..., None, None] if (*tensor.shape, 1, 1) == expected[key] else tensor
         for key, tensor in state.items()
-        if tensor.shape != expected[key].shape
+    }
+    wrong = [
+        f"{key} {tuple(tensor.shape)} for {tuple(expected[key])}"
+        for key, tensor in result.items()
+        if tensor.shape != expected[key]
     ]
     if wrong:
         raise InputError(f"{path} does not fit {model.name}: {_list('shapes differ', wrong)}")
+    return result
 
 
 def _to_float32(

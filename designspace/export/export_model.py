@@ -259,8 +259,6 @@ class _Job:
     def _outputs_skipped(self, target: Target, model: Model) -> str | None:
         if self.options.outputs is False:
             return "outputs, as requested"
-        if target.keys != "torchvision" and not model.is_regnet_network:
-            return "outputs: weights are converted for RegNets only"
         by_default = self.options.outputs is None and self.weights is None
         if by_default and model.params > verify.MAX_OUTPUT_PARAMS:
             size = 4 * model.params / 1e9

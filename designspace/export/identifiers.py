@@ -6,7 +6,10 @@ from designspace.arch import Model
 
 # Names registered by torchvision, ClassyVision and timm, possibly for other networks:
 # ClassyVision's regnet_y_256gf has widths 640 1696 2544 5088.
-_REGISTERED = re.compile(r"regnet_[xyz]_.*|regnet[xyzv]_(\d{3}|[a-z]\d+)(_.*)?")
+_REGISTERED = re.compile(
+    r"regnet_[xyz]_.*|regnet[xyzv]_(\d{3}|[a-z]\d+)(_.*)?|convnext(v2)?_[a-z]{4,}(_.*)?"
+    r"|(tf_)?efficientnet(v2)?_.*|mobilenet_?v\d.*|(tv_)?resne[xt]t?\d+.*"
+)
 
 
 def identifier(model: Model) -> str:

@@ -1,13 +1,20 @@
 """State-dict keys of each library: every array of a network has one name in each.
 
 Our own names are torchvision's. A library's names follow from a network's stages, in an order that
-all libraries share, so conversion is a look-up, and unknown or missing keys can be listed.
+all libraries share, so conversion is a look-up, and unknown or missing keys can be listed. Networks
+that are no RegNets have our own names and, where timm has a class for them, timm's (`timm_keys`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from designspace.arch import Model
 from designspace.errors import InputError
+from designspace.export.timm_keys import lacks_sides, timm_class, timm_key
+
+if TYPE_CHECKING:
+    import torch
 
 _CONV = ("weight",)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -137,7 +144,7 @@ def key_names(model: Model, style: str) -> list[str]:
         style: Name of a style: torchvision (our own), timm, transformers, vissl, pycls, mmpretrain.
     """
     if not model.is_regnet_network:
-        return _own_keys(model, style)
+        return _other_keys(model, style)
     keys, skeleton = STYLES[style], model.skeleton
     names = _module_names(keys.stem)
     width_in = skeleton.stem_width
@@ -156,13 +163,21 @@ def key_names(model: Model, style: str) -> list[str]:
     return names
 
 
-def _own_keys(model: Model, style: str) -> list[str]:
-    """List the state keys of a network of another block, which has no names but our own."""
+def styles_of(model: Model) -> tuple[str, ...]:
+    """Return the styles that have names for a model's keys: all for RegNets."""
+    if model.is_regnet_network:
+        return tuple(STYLES)
+    return ("torchvision", "timm") if timm_class(model) else ("torchvision",)
+
+
+def _other_keys(model: Model, style: str) -> list[str]:
+    """List the state keys of a network that is no RegNet, in our own names or in timm's."""
     from designspace.networks import build
 
-    if style != "torchvision":
-        raise InputError(f"{style} names the weights of RegNets only, not those of {model.name}")
-    return list(build(model, device="meta").state_dict())
+    if style not in styles_of(model):
+        raise InputError(f"{style} has no names for the weights of {model.name}")
+    keys, kind = list(build(model, device="meta").state_dict()), timm_class(model)
+    return [timm_key(kind, key) for key in keys] if style == "timm" and kind else keys
 
 
 def _block_names(style: KeyStyle, projected: bool, squeeze: int) -> list[str]:
@@ -185,3 +200,18 @@ def _module_names(modules: tuple[str, str]) -> list[str]:
 def key_map(model: Model, source: str, target: str) -> dict[str, str]:
     """Map every key of one style that has a counterpart to its name in another."""
     return dict(zip(key_names(model, source), key_names(model, target), strict=False))
+
+
+def rename(
+    state: "Mapping[str, torch.Tensor]", model: Model, style: str
+) -> "dict[str, torch.Tensor]":
+    """Return arrays in our own names under a library's, in its shapes.
+
+    Those that the library's networks lack are left out.
+    """
+    names = key_map(model, "torchvision", style)
+    return {
+        names[key]: tensor[..., 0, 0] if style == "timm" and lacks_sides(names[key]) else tensor
+        for key, tensor in state.items()
+        if key in names
+    }

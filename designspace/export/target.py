@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from designspace.arch import Model
+from designspace.arch import Body, Model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,17 +56,12 @@ def differences(model: Model, other: Model) -> list[str]:
     if model.body.num_stages != other.body.num_stages:
         result.append(f"{model.body.num_stages} stages would be {other.body.num_stages}")
         return result
-    columns = {
-        "depth": "depths",
-        "width": "widths",
-        "bottleneck ratio": "bottleneck_ratios",
-        "group width": "group_widths",
-    }
+    before_stages, after_stages = _columns(model.body), _columns(other.body)
     for i in range(model.body.num_stages):
         changed = [
-            f"{noun} {getattr(model.body, key)[i]:g} would be {getattr(other.body, key)[i]:g}"
-            for noun, key in columns.items()
-            if getattr(model.body, key)[i] != getattr(other.body, key)[i]
+            f"{noun} {values[i]:g} would be {after_stages[noun][i]:g}"
+            for noun, values in before_stages.items()
+            if noun in after_stages and values[i] != after_stages[noun][i]
         ]
         if changed:
             result.append(f"stage {i + 1}: {', '.join(changed)}")
@@ -77,6 +72,17 @@ def differences(model: Model, other: Model) -> list[str]:
     if model.body.se_ratio != other.body.se_ratio:
         result.append(f"se_ratio {model.body.se_ratio:g} would be {other.body.se_ratio:g}")
     return result
+
+
+def _columns(body: Body) -> dict[str, tuple[float, ...]]:
+    """Return what each stage has, by its name in messages; another block's axes by their own."""
+    return {
+        "depth": body.depths,
+        "width": body.widths,
+        "bottleneck ratio": body.bottleneck_ratios,
+        "group width": body.group_widths,
+        **dict(body.extras),
+    }
 
 
 def _text(value: int | tuple[int, ...]) -> str:

@@ -1,112 +1,79 @@
-"""timm: a Python module with a RegNetCfg and a registered entry point.
+"""timm: a Python module with a network of one of timm's classes, and a registered entry point.
 
-timm accepts only RegNet parameters, and applies the width rule in float32, which changes about 1 in
-20,000 RegNets. Its networks have four stages and stride 2 everywhere.
+The class follows from block and stem; each has a file that says what it can represent.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
 
-from designspace.analysis.fit_regnet import fitted_regnet
-from designspace.arch import BOTTLENECK, Body, Model, RegNetParams
+from designspace.arch import Model
 from designspace.errors import InputError
+from designspace.export import timm_convnext, timm_regnet
 from designspace.export.identifiers import describe, identifier
 from designspace.export.load_python_module import rebuild
 from designspace.export.target import Target
+from designspace.export.timm_keys import CLASSES, TimmClass, timm_class
+from designspace.export.timm_network import TimmNetwork
 
-_STAGES = 4
+_REPRESENT: dict[TimmClass, Callable[[Model], Model]] = {
+    "RegNet": timm_regnet.represent,
+    "ConvNeXt": timm_convnext.represent,
+}
+_CODE: dict[TimmClass, Callable[[Model], TimmNetwork]] = {
+    "RegNet": timm_regnet.code,
+    "ConvNeXt": timm_convnext.code,
+}
 
 
-def timm_body(regnet: RegNetParams, se_ratio: float) -> Body:
-    """Return the stages that timm computes from RegNet parameters.
+def _class_of(model: Model) -> TimmClass:
+    """Return the class of timm that builds a model.
 
     Raises:
-        InputError: timm would fail on these stages.
+        InputError: timm has none with the model's block, or none with its stem.
     """
-    import math
-
-    import torch
-
-    u = torch.arange(regnet.d, dtype=torch.float32) * regnet.w_a + regnet.w_0
-    s = torch.round(torch.log(u / regnet.w_0) / math.log(regnet.w_m))
-    blocks = torch.round(regnet.w_0 * torch.pow(regnet.w_m, s) / 8) * 8
-    widths, depths = torch.unique(blocks.int(), return_counts=True)
-    ratio = 1 / regnet.b
-    inner = [int(width * ratio) for width in widths.tolist()]
-    groups = [min(regnet.g, v) for v in inner]
-    rounded = [int(round(v / g) * g) for v, g in zip(inner, groups, strict=True)]
-    return Body(
-        depths=tuple(depths.tolist()),
-        widths=tuple(int(v / ratio) for v in rounded),
-        bottleneck_ratios=(regnet.b,) * len(rounded),
-        group_widths=tuple(groups),
-        se_ratio=se_ratio,
+    kind, classes = timm_class(model), CLASSES.get(model.body.block)
+    if kind is not None:
+        return kind
+    if classes is None:
+        raise InputError(
+            f"timm has no class for {model.body.block} blocks, of which {model.name} is made; it "
+            f"has some for {', '.join(CLASSES)}"
+        )
+    stems = " or ".join(f"a {stem} stem ({name})" for stem, name in classes.items())
+    raise InputError(
+        f"timm builds networks of {model.body.block} blocks with {stems}; {model.name} has a "
+        f"{model.skeleton.stem} stem"
     )
 
 
 def _represent(model: Model) -> Model:
-    linear = model.body.block == "linear-bottleneck"
-    if not (linear or model.body.block == BOTTLENECK) or model.skeleton.stem != "conv3":
-        raise InputError(
-            f"timm's RegNets have blocks bottleneck and linear-bottleneck, and a 3x3 stem; "
-            f"{model.name} has {model.body.block} blocks and a {model.skeleton.stem} stem"
-        )
-    if model.body.num_stages != _STAGES:
-        raise InputError(
-            f"timm builds RegNets of {_STAGES} stages; {model.name} has {model.body.num_stages}"
-        )
-    regnet = model.regnet or fitted_regnet(model.body)
-    body = timm_body(regnet, model.body.se_ratio)
-    if body.num_stages != _STAGES:
-        raise InputError(
-            f"timm computes stages from RegNet parameters; those nearest to {model.name}, which "
-            f"has {_STAGES} stages, give {body.num_stages}"
-        )
-    body = replace(body, block=model.body.block, activation=model.body.activation)
-    skeleton = replace(model.skeleton, stem_stride=2, strides=(2,) * _STAGES)
-    return Model(model.name, body, skeleton, None, model.provenance)
-
-
-def _network_keys(model: Model) -> str:
-    """Return the lines of the config for other blocks, activations and heads than RegNet's."""
-    lines = []
-    if model.body.block != BOTTLENECK:
-        lines += ["downsample=None", "linear_out=True"]
-    if model.skeleton.head_width:
-        lines.append(f"num_features={model.skeleton.head_width}")
-    if model.body.activation != "relu":
-        lines.append(f"act_layer={model.body.activation!r}")
-    return "".join(f"\n    {line}," for line in lines)
+    return _REPRESENT[_class_of(model)](model)
 
 
 def _files(model: Model) -> dict[str, str]:
-    regnet, name = model.regnet or fitted_regnet(model.body), identifier(model)
-    skeleton = model.skeleton
+    kind, name = _class_of(model), identifier(model)
+    represented = _represent(model)
+    network, skeleton = _CODE[kind](model), model.skeleton
     side, classes, channels = skeleton.resolution, skeleton.classes, skeleton.channels
-    text = f'''"""{describe(_represent(model))}"""
+    arguments = "".join(
+        f"        {line},\n"
+        for line in (kind, f'"{name}"', "pretrained", *network.arguments, "num_classes=num_classes")
+    )
+    text = f'''"""{describe(represented)}"""
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models.regnet import RegNet, RegNetCfg
+{network.imports}
 
-CFG = RegNetCfg(
-    depth={regnet.d},
-    w0={regnet.w_0},
-    wa={regnet.w_a!r},
-    wm={regnet.w_m!r},
-    group_size={regnet.g},
-    bottle_ratio={1 / regnet.b!r},
-    se_ratio={float(model.body.se_ratio)!r},
-    stem_width={skeleton.stem_width},{_network_keys(model)}
-)
+{network.settings}
 default_cfgs = generate_default_cfgs(
     {{"{name}": {{"input_size": ({channels}, {side}, {side}), "num_classes": {classes}}}}}
 )
 
 
 @register_model
-def {name}(pretrained: bool = False, num_classes: int = {classes}, **kwargs) -> RegNet:
+def {name}(pretrained: bool = False, num_classes: int = {classes}, **kwargs) -> {kind}:
     """Build the network with fresh weights; after import also timm.create_model("{name}")."""
     return build_model_with_cfg(
-        RegNet, "{name}", pretrained, model_cfg=CFG, num_classes=num_classes, **kwargs
+{arguments}        **kwargs,
     )
 '''
     return {f"{name}.py": text}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from designspace.arch import Model
 from designspace.errors import InputError, shortened
 from designspace.export.read_model import read_model_file
-from designspace.export.state_keys import key_map
+from designspace.export.state_keys import rename
 from designspace.export.target import Target
 
 if TYPE_CHECKING:
@@ -142,10 +142,9 @@ def compare_outputs(
     import torch
 
     assert target.keys is not None
-    names = key_map(model, "torchvision", target.keys)
     inner = theirs.network if target.name == "transformers" else theirs
     assert isinstance(inner, torch.nn.Module)
-    inner.load_state_dict({names[k]: v for k, v in state.items()}, strict=True, assign=True)
+    inner.load_state_dict(rename(state, model, target.keys), strict=True, assign=True)
     image = probe_image(model)
     with torch.no_grad():
         ours, output = our_network(model, state)(image), theirs.eval()(image)
@@ -174,7 +173,8 @@ def random_state(model: Model) -> "dict[str, torch.Tensor]":
         torch.manual_seed(0)
         state = dict(build(model).state_dict())
         for key, tensor in state.items():
-            scale = tensor.ndim == 1 and key.endswith("weight")
+            # Layer scale, of 3 axes, starts too small for its branch to affect the outputs.
+            scale = tensor.ndim in (1, 3) and key.endswith("weight")
             if scale or key.endswith(("running_var", "running_mean")):
                 low, high = (-0.1, 0.1) if key.endswith("mean") else (0.5, 1.5)
                 tensor.uniform_(low, high)

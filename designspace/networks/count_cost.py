@@ -128,7 +128,9 @@ def check_cost(population: Population, models: int = 3) -> None:
 def _layer(module: _Layer, shape: torch.Size) -> tuple[int, ...]:
     bias = int(module.bias is not None)
     if isinstance(module, nn.Linear):
-        return (module.in_features, module.out_features, 0, 1, 1, 1, bias)
+        # Of a map (n, height, width, channels), it is a 1x1 convolution.
+        kernel, side = (1, shape[-2]) if len(shape) == 4 else (0, 1)
+        return (module.in_features, module.out_features, kernel, 1, 1, side, bias)
     return (
         module.in_channels,
         module.out_channels,

@@ -21,7 +21,7 @@ from designspace.export.read_model import read_model_file
 from designspace.export.state_keys import key_names
 from designspace.export.target import differences
 from designspace.export.target_registry import TARGETS, find_target
-from designspace.export.timm_code import timm_body
+from designspace.export.timm_regnet import timm_body
 from designspace.export.transformers_config import transformers_config
 from designspace.networks import build
 from designspace.networks.count_cost import measure
