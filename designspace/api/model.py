@@ -82,7 +82,7 @@ class Model(arch.Model):
         Args:
             targets: torchvision, timm, transformers, classyvision, vissl, pycls, onnx,
                 torchscript; one, several or none. model.yaml and manifest.json are always
-                written.
+                written. timm takes RegNets, ResNets, ConvNeXts and networks of mbconv blocks.
             out: Folder of the files; files of an earlier export there are replaced.
             weights: Checkpoint to convert along.
             verify: Rebuild with the library and compare; by default where it is installed.

@@ -71,7 +71,10 @@ def export(
     """Write a network for other libraries, and verify that they rebuild the same one.
 
     A target that can't represent the network is refused, with the stages that would come out wrong;
-    the other targets are written all the same.
+    the other targets are written all the same. onnx and torchscript take every network. timm takes
+    all blocks but vanilla, where its classes have the same stem and strides: bottleneck and
+    linear-bottleneck (RegNet), bottleneck and residual-basic with a conv7_pool stem (ResNet,
+    ResNeXt), mbconv (EfficientNet, MobileNetV2) and convnext.
 
     Examples:
 

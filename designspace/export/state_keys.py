@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export.timm_keys import lacks_sides, timm_class, timm_key
+from designspace.export.timm_keys import lacks_sides, timm_class, timm_keys
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +177,7 @@ def _other_keys(model: Model, style: str) -> list[str]:
     if style not in styles_of(model):
         raise InputError(f"{style} has no names for the weights of {model.name}")
     keys, kind = list(build(model, device="meta").state_dict()), timm_class(model)
-    return [timm_key(kind, key) for key in keys] if style == "timm" and kind else keys
+    return timm_keys(kind, model, keys) if style == "timm" and kind else keys
 
 
 def _block_names(style: KeyStyle, projected: bool, squeeze: int) -> list[str]:

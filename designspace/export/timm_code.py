@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from designspace.arch import Model
 from designspace.errors import InputError
-from designspace.export import timm_convnext, timm_regnet
+from designspace.export import timm_convnext, timm_efficientnet, timm_regnet, timm_resnet
 from designspace.export.identifiers import describe, identifier
 from designspace.export.load_python_module import rebuild
 from designspace.export.target import Target
@@ -16,10 +16,14 @@ from designspace.export.timm_network import TimmNetwork
 
 _REPRESENT: dict[TimmClass, Callable[[Model], Model]] = {
     "RegNet": timm_regnet.represent,
+    "ResNet": timm_resnet.represent,
+    "EfficientNet": timm_efficientnet.represent,
     "ConvNeXt": timm_convnext.represent,
 }
 _CODE: dict[TimmClass, Callable[[Model], TimmNetwork]] = {
     "RegNet": timm_regnet.code,
+    "ResNet": timm_resnet.code,
+    "EfficientNet": timm_efficientnet.code,
     "ConvNeXt": timm_convnext.code,
 }
 

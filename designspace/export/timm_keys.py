@@ -6,11 +6,13 @@ from typing import Literal
 
 from designspace.arch import BOTTLENECK, Model
 
-TimmClass = Literal["RegNet", "ConvNeXt"]
+TimmClass = Literal["RegNet", "ResNet", "EfficientNet", "ConvNeXt"]
 # For each block, timm's class by our name of the stem.
 CLASSES: dict[str, dict[str, TimmClass]] = {
-    BOTTLENECK: {"conv3": "RegNet"},
+    BOTTLENECK: {"conv3": "RegNet", "conv7_pool": "ResNet"},
+    "residual-basic": {"conv7_pool": "ResNet"},
     "linear-bottleneck": {"conv3": "RegNet"},
+    "mbconv": {"conv3": "EfficientNet"},
     "convnext": {"patch": "ConvNeXt"},
 }
 
@@ -52,6 +54,38 @@ _NAMES: dict[TimmClass, _Names] = {
             "c.1": "s{stage}.b{place}.conv3.bn",
         },
     ),
+    "ResNet": _Names(
+        {"stem.0": "conv1", "stem.1": "bn1", "fc": "fc"},
+        {
+            "proj.0": "layer{stage}.{block}.downsample.0",
+            "proj.1": "layer{stage}.{block}.downsample.1",
+            "a.0": "layer{stage}.{block}.conv1",
+            "a.1": "layer{stage}.{block}.bn1",
+            "b.0": "layer{stage}.{block}.conv2",
+            "b.1": "layer{stage}.{block}.bn2",
+            "c.0": "layer{stage}.{block}.conv3",
+            "c.1": "layer{stage}.{block}.bn3",
+        },
+    ),
+    "EfficientNet": _Names(
+        {
+            "stem.0": "conv_stem",
+            "stem.1": "bn1",
+            "avgpool.conv.0": "conv_head",
+            "avgpool.conv.1": "bn2",
+            "fc": "classifier",
+        },
+        {
+            "expansion.0": "blocks.{index}.{block}.conv_pw",
+            "expansion.1": "blocks.{index}.{block}.bn1",
+            "depthwise.0": "blocks.{index}.{block}.conv_dw",
+            "depthwise.1": "blocks.{index}.{block}.bn2",
+            "se.fc1": "blocks.{index}.{block}.se.conv_reduce",
+            "se.fc2": "blocks.{index}.{block}.se.conv_expand",
+            "projection.0": "blocks.{index}.{block}.conv_pwl",
+            "projection.1": "blocks.{index}.{block}.bn3",
+        },
+    ),
     "ConvNeXt": _Names(
         {"stem.0": "stem.0", "stem.1": "stem.1", "avgpool.norm": "head.norm", "fc": "head.fc"},
         {
@@ -65,6 +99,12 @@ _NAMES: dict[TimmClass, _Names] = {
         },
     ),
 }
+# timm's blocks without expansion are of another type, with names of their own.
+_WITHOUT_EXPANSION = {
+    "depthwise.1": "blocks.{index}.{block}.bn1",
+    "projection.0": "blocks.{index}.{block}.conv_pw",
+    "projection.1": "blocks.{index}.{block}.bn2",
+}
 _IN_BLOCK = re.compile(r"trunk_output\.block(\d+)\.block\d+-(\d+)\.(?:block\.)?(.+)")
 # timm's ConvNeXt computes 1x1 convolutions as linear layers, and scales without a map's two sides.
 _WITHOUT_SIDES = re.compile(r"stages\.\d+\.blocks\.\d+\.(?:gamma|mlp\.fc[12]\.weight)")
@@ -75,15 +115,21 @@ def timm_class(model: Model) -> TimmClass | None:
     return CLASSES.get(model.body.block, {}).get(model.skeleton.stem)
 
 
-def timm_key(kind: TimmClass, key: str) -> str:
-    """Return the name that a class of timm has for one of our state keys."""
-    names = _NAMES[kind]
+def timm_keys(kind: TimmClass, model: Model, keys: list[str]) -> list[str]:
+    """Return the names that a class of timm has for our state keys of a model."""
+    expansions = dict(model.body.extras).get("t", ()) if kind == "EfficientNet" else ()
+    unexpanded = {stage for stage, t in enumerate(expansions, start=1) if t == 1}
+    return [_timm_key(_NAMES[kind], key, unexpanded) for key in keys]
+
+
+def _timm_key(names: _Names, key: str, unexpanded: set[int]) -> str:
     match = _IN_BLOCK.fullmatch(key)
     module, _, leaf = (match[3] if match else key).rpartition(".")
     if match is None:
         return f"{names.around[module]}.{leaf}"
     stage, block = int(match[1]), int(match[2])
-    name = names.modules.get(module) or names.modules[module.removeprefix("f.")]
+    modules = names.modules | (_WITHOUT_EXPANSION if stage in unexpanded else {})
+    name = modules.get(module) or modules[module.removeprefix("f.")]
     name = name.format(index=stage - 1, stage=stage, block=block, place=block + 1)
     return name if name.endswith(".gamma") else f"{name}.{leaf}"
 
