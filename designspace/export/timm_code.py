@@ -60,7 +60,7 @@ def _files(model: Model) -> dict[str, str]:
     side, classes, channels = skeleton.resolution, skeleton.classes, skeleton.channels
     arguments = "".join(
         f"        {line},\n"
-        for line in (kind, f'"{name}"', "pretrained", *network.arguments, "num_classes=num_classes")
+        for line in (kind, f'"{name}"', "pretrained", "num_classes=num_classes", *network.arguments)
     )
     text = f'''"""{describe(represented)}"""
 
@@ -77,8 +77,7 @@ default_cfgs = generate_default_cfgs(
 def {name}(pretrained: bool = False, num_classes: int = {classes}, **kwargs) -> {kind}:
     """Build the network with fresh weights; after import also timm.create_model("{name}")."""
     return build_model_with_cfg(
-{arguments}        **kwargs,
-    )
+{arguments}    )
 '''
     return {f"{name}.py": text}
 

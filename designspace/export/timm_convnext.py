@@ -67,5 +67,8 @@ def code(model: Model) -> TimmNetwork:
     return TimmNetwork(
         "from timm.models.convnext import ConvNeXt",
         settings_code(settings),
-        ('feature_cfg={"out_indices": (0, 1, 2, 3), "flatten_sequential": True}', "**CFG"),
+        (
+            'feature_cfg={"out_indices": (0, 1, 2, 3), "flatten_sequential": True}',
+            "**(CFG | kwargs)",
+        ),
     )

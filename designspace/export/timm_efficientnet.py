@@ -4,6 +4,7 @@ Its stem has stride 2. Widths inside blocks, the input's times t, are rounded to
 other widths stay as they are with `round_chs_fn=int`.
 """
 
+import json
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
@@ -13,6 +14,7 @@ from designspace.errors import InputError
 from designspace.export.timm_network import TimmNetwork, settings_code
 
 _MULTIPLE = 8
+_OUTPUT_STRIDE = 32  # beyond it, timm dilates in place of striding, unless the number is stated
 
 
 @dataclass(frozen=True)
@@ -53,24 +55,24 @@ def code(model: Model) -> TimmNetwork:
         _stage(blocks, stride, model.body.se_ratio)
         for blocks, stride in zip(_blocks(model), skeleton.strides, strict=True)
     ]
-    lines = "".join(f"    {stage!r},\n" for stage in stages)
+    lines = "".join(f"    {json.dumps(stage)},\n" for stage in stages)
     settings: dict[str, object] = {
         "num_features": skeleton.head_width,
         "stem_size": skeleton.stem_width,
         "act_layer": model.body.activation,
-        # Where the strides multiply to more, timm dilates the last ones.
-        "output_stride": 2 * prod(skeleton.strides),
     }
+    if (output_stride := 2 * prod(skeleton.strides)) > _OUTPUT_STRIDE:
+        settings["output_stride"] = output_stride
     levels = tuple(range(1 + sum(stride == 2 for stride in skeleton.strides)))
     return TimmNetwork(
         "from timm.models._efficientnet_builder import decode_arch_def\n"
         "from timm.models.efficientnet import EfficientNet",
-        f"BLOCKS = [\n{lines}]\n{settings_code(settings)}".replace("'", '"'),
+        f"BLOCKS = [\n{lines}]\n{settings_code(settings)}",
         (
             f'feature_cfg={{"out_indices": {levels}, "flatten_sequential": True}}',
             "block_args=decode_arch_def(BLOCKS)",
             "round_chs_fn=int",
-            "**CFG",
+            "**(CFG | kwargs)",
         ),
     )
 
@@ -90,7 +92,7 @@ def _blocks(model: Model) -> list[list[_Block]]:
 
 def _stage(blocks: list[_Block], stride: int, se_ratio: float) -> list[str]:
     """Return timm's descriptions of the blocks of a stage, one for each run of equal ones."""
-    result = []
+    result: list[str] = []
     for (kind, rest), equal in groupby(_describe(block, se_ratio) for block in blocks):
         result.append(f"{kind}_r{len(list(equal))}_s{1 if result else stride}_{rest}")
     return result

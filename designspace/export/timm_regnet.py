@@ -89,5 +89,5 @@ def code(model: Model) -> TimmNetwork:
     stem_width={model.skeleton.stem_width},{_network_keys(model)}
 )"""
     return TimmNetwork(
-        "from timm.models.regnet import RegNet, RegNetCfg", settings, ("model_cfg=CFG",)
+        "from timm.models.regnet import RegNet, RegNetCfg", settings, ("model_cfg=CFG", "**kwargs")
     )

@@ -80,5 +80,5 @@ def code(model: Model) -> TimmNetwork:
     return TimmNetwork(
         f"from timm.models.resnet import {block}, ResNet",
         settings_code(settings),
-        (f"block={block}", "**CFG"),
+        (f"block={block}", "**(CFG | kwargs)"),
     )

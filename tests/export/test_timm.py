@@ -64,7 +64,15 @@ SMALL = {
     # A first block of 16 channels has a squeeze width of 2, the others, of 4 channels, have 0.
     "mbconv, no squeeze in narrow blocks": mbconv((4, 4, 4, 4), (1, 2, 4, 6), 0.1),
     "mbconv, ties": mbconv((18, 18, 18, 18), (1, 4, 4, 4), 0.25, stem_width=18),
-    "mbconv, five halvings": mbconv(strides=(2, 2, 2, 2), stem_width=20),
+    "mbconv, six halvings": Model(
+        "timm_small",
+        Body(
+            *((1,) * 5, (8, 8, 8, 12, 12), (1.0,) * 5, (1,) * 5, 0.0, "mbconv"),
+            (("t", (1.0, 2.0, 1.0, 1.0, 2.0)), ("k", (3.0,) * 5)),
+            "relu",
+        ),
+        Skeleton(64, 5, 20, 2, (2,) * 5),
+    ),
     "resnext": resnet(),
     "resnet": resnet((4.0,) * 4, (16, 24, 32, 48), "silu", channels=1),
     "residual-basic": basic(),
@@ -120,11 +128,11 @@ def test_written_modules_run_with_converted_weights_and_those_come_back(name, tm
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_timm_extracts_features_of_written_modules(name, tmp_path):
+def test_timm_extracts_features_of_written_modules_with_options_of_its_own(name, tmp_path):
     model = SMALL[name]
     export_model(model, ["timm"], tmp_path, verify=False)
     load(tmp_path / "timm" / "timm_small.py")
-    network = timm.create_model("timm_small", features_only=True)
+    network = timm.create_model("timm_small", features_only=True, act_layer="gelu").eval()
     maps = network(torch.zeros(1, model.skeleton.channels, 64, 64))
     assert maps[-1].shape[1] == model.body.widths[-1]
 
