@@ -37,7 +37,7 @@ def set_threads():
     [(16, 8, 16, 32, 2), (3, 32, 24, 8, 2), (2, 5, 7, 9, 2), (4, 24, 8, 7, 3), (5, 40, 64, 4, 2)],
 )
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_outputs_and_gradients_equal_torchs_to_the_last_bit(
+def test_outputs_and_gradients_equal_torchs_but_for_rounding(
     batch, width_in, width_out, side, stride, threads, set_threads
 ):
     set_threads(threads)
@@ -55,7 +55,9 @@ def test_outputs_and_gradients_equal_torchs_to_the_last_bit(
         torch.manual_seed(1)
         (gradient,) = torch.autograd.grad(outputs, inputs, torch.randn(outputs.shape))
         results.append((outputs, gradient))
-    assert all(torch.equal(mine, other) for mine, other in zip(*results, strict=True))
+    # On maps of a few pixels oneDNN chooses other kernels, which ones depends on the processor.
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
     assert results[1][0].is_contiguous(memory_format=CHANNELS_LAST)
 
 
