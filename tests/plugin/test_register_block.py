@@ -73,7 +73,7 @@ def test_a_worker_needs_nothing_but_the_task(tmp_path):
     assert block_for_workers("vanilla") is None
 
 
-def test_models_of_a_plugin_are_trained_by_workers(tmp_path, cli):
+def test_models_of_a_plugin_are_trained_by_workers(tmp_path, cli, worker_processes):
     plugin, run = tmp_path / "my block.py", tmp_path / "run"
     plugin.write_text((HERE / "inverted_residual.py").read_text())
     space = HERE / "InvertedResiduals.yaml"
