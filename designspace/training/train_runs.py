@@ -146,7 +146,14 @@ def _plan(
     population = run.population()
     body_axes(population.bodies.block)  # refuse a block that isn't there before anything is written
     options = replace(options, recipe=options.recipe.at(population.skeleton.resolution))
-    cache, data = images.prepare(options, population.skeleton.channels)
+    try:
+        cache, data = images.prepare(options, population.skeleton.channels)
+    except InputError as error:
+        earlier = run.data() if run.begun else None
+        if earlier is None or earlier.source == options.data:
+            raise
+        words = f"{error}; {run.path} was trained on {earlier.source}"
+        raise InputError(words, error.argument) from None
     run.begin_training(options.recipe, data, options.execution)
     run.append_trials([])
     for folder in (run.path, make_folder(run.checkpoints)):

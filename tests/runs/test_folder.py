@@ -158,6 +158,8 @@ def test_an_edited_recipe_is_noticed_and_one_that_began_nothing_may_change(tmp_p
     assert "recipe.yaml was edited" in refused("train", folder.path)
     folder.recipe_file.write_text(text)
     assert "trained with other options" in refused(*words, 2, "--recipe", "quick")
+    other = refused("train", folder.path, "--data", f"folder:{tmp_path / 'run'}")
+    assert other.rstrip().endswith("run was trained on digits")
     folder.trials_file.write_text("")
     assert cli(*words, 2, "--recipe", "quick").code == 0
     assert len(folder.trials()[0].curve) == 2
