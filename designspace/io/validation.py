@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,9 @@ def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what:
     try:
         return schema(**data)
     except ValidationError as error:
-        raise InputError(f"{what}: {path}: {_listed(_problems(error, schema, data))}") from None
+        raise InputError(
+            f"{what}: {path}: {list_mistakes(_problems(error, schema, data))}"
+        ) from None
 
 
 def mistakes(schema: Any, data: dict[str, Any], incomplete: tuple[str, ...]) -> str:
@@ -64,11 +67,12 @@ def mistakes(schema: Any, data: dict[str, Any], incomplete: tuple[str, ...]) -> 
     try:
         schema(**data)
     except ValidationError as error:
-        return _listed(_problems(error, schema, data, incomplete))
+        return list_mistakes(_problems(error, schema, data, incomplete))
     return ""
 
 
-def _listed(problems: list[str]) -> str:
+def list_mistakes(problems: Sequence[str]) -> str:
+    """Return the first five mistakes, and how many more there are."""
     more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
     return "; ".join([*problems[:5], *more])
 

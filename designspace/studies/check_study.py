@@ -14,6 +14,7 @@ from designspace.derivation.cost_target import parse_target
 from designspace.derivation.scaling_rules import find_rule
 from designspace.errors import InputError, nearest
 from designspace.export.target_registry import find_target
+from designspace.io.validation import list_mistakes
 from designspace.runs import Recipe
 from designspace.runs.training_options import check_device, check_source_kind, chosen_models
 from designspace.space import Budget, Space
@@ -23,7 +24,6 @@ from designspace.studies.study_file import DerivedEntry, PopulationEntry, StudyF
 from designspace.studies.study_inputs import study_recipe, study_space
 from designspace.studies.toggle import check_toggle
 
-_MOST = 5
 _WHICH = re.compile(r"best|[0-9]{1,9}")
 
 
@@ -44,8 +44,7 @@ def check_study(
     check = _StudyCheck(path, folder, file, claims)
     mistakes = [*dict.fromkeys(check.mistakes())]
     if mistakes:
-        more = [f"and {len(mistakes) - _MOST} more"] if len(mistakes) > _MOST else []
-        raise InputError(f"study: {path}: {'; '.join([*mistakes[:_MOST], *more])}")
+        raise InputError(f"study: {path}: {list_mistakes(mistakes)}")
 
 
 def _mistake(place: str, check: Callable[[], object]) -> Iterator[str]:
