@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import designspace as ds
+from designspace.io import journal
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "results" / "reference"
@@ -30,6 +31,12 @@ REPORTS = sorted(
     for pattern in ("report/*.json", "report/tables/*.csv")
     for path in STUDY.rglob(pattern)
 )
+# The folders with kept models that were sampled from a space.
+SAMPLED = [
+    path.parent.relative_to(ROOT).as_posix()
+    for path in sorted((ROOT / "results").rglob("space.yaml"))
+    if "axes" in yaml.safe_load(path.read_text())
+]
 MIB = 2**20
 
 
@@ -78,6 +85,24 @@ def test_every_population_has_its_registered_models_by_one_recipe_and_one_split(
         assert set(table["split"]) == {"held-out 10% of train, seed 0"}, run
     recipes = {(STUDY / run / "recipe.yaml").read_text() for run in COUNTED}
     assert len(recipes) == 1
+
+
+@pytest.mark.parametrize("folder", SAMPLED)
+def test_a_kept_population_is_what_its_space_budget_and_seed_give_today(folder):
+    kept = yaml.safe_load((ROOT / folder / "space.yaml").read_text())["sample"]
+    budget = {b["measure"]: (b["low"], b["high"]) for b in kept["budget"]}
+    again = ds.sample(ROOT / folder / "space.yaml", 12, seed=kept["seed"], **budget)
+    assert again.record()["hash"] == kept["hash"]
+    models = pd.read_json(ROOT / folder / "population.jsonl", lines=True)
+    count = min(12, len(models))
+    assert again.to_frame()["id"].tolist()[:count] == models["id"].tolist()[:count]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.jsonl")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_line_of_a_kept_journal_has_its_checksum(path):
+    read = journal.read(path)
+    assert read.records
+    assert read.torn_line is None
 
 
 def test_every_registered_claim_was_judged():

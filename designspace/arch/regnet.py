@@ -144,7 +144,9 @@ def quantized_widths(d: IntArray, w_0: IntArray, w_a: FloatArray, w_m: FloatArra
     """Block widths by the quantized linear rule, DDS eq. 2 to 4.
 
     u_j = w_0 + w_a * j (eq. 2); s_j solves u_j = w_0 * w_m ** s_j (eq. 3); the width is
-    w_0 * w_m ** round(s_j) (eq. 4), rounded to a multiple of 8. In float64; ties round to even.
+    w_0 * w_m ** round(s_j) (eq. 4), rounded to a multiple of 8. Ties round to even, such as s_1 =
+    1/2 for w_m = 2.25 and w_0 = 2 w_a, or 20 for w_0 = 8 and w_m = 2.5. What float64 brings within
+    1e-9 of a tie is one, so that no processor's last digits decide.
 
     Args:
         d, w_0, w_a, w_m: The parameters, each (n,).
@@ -154,6 +156,12 @@ def quantized_widths(d: IntArray, w_0: IntArray, w_a: FloatArray, w_m: FloatArra
     """
     j = np.arange(int(d.max(initial=1)), dtype=np.float64)
     linear = w_0[:, None] + w_a[:, None] * j
-    steps = np.rint(np.log(linear / w_0[:, None]) / np.log(w_m)[:, None])
-    widths = np.rint(w_0[:, None] * w_m[:, None] ** steps / QUANTUM) * QUANTUM
+    steps = _round(np.log(linear / w_0[:, None]) / np.log(w_m)[:, None])
+    widths = _round(w_0[:, None] * np.power(w_m[:, None], steps) / QUANTUM) * QUANTUM
     return np.where(j < d[:, None], widths, 0).astype(np.int64)
+
+
+def _round(values: FloatArray) -> FloatArray:
+    """Round to whole numbers, what is within a relative 1e-9 of a half to the even one."""
+    halves = np.floor(values) + 0.5
+    return np.rint(np.where(np.isclose(values, halves, rtol=1e-9, atol=1e-9), halves, values))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from designspace.arch import Skeleton, cost
 from designspace.errors import InputError
-from designspace.space import Budget, load_space, sample, sampler, shipped_spaces
+from designspace.space import Budget, axis, load_space, sample, sampler, shipped_spaces
 
 PAPER_BUDGET = (Budget.parse("flops", "360M:400M"),)
 
@@ -41,6 +41,19 @@ def test_a_population_is_pinned():
     # Own run of this sampler, 2026-11-24: a change here changes every published population.
     ids = sample(load_space("AnyNetXA"), 3, PAPER_BUDGET, seed=0).population.ids
     assert ids == ("4030a8e93569", "6915fc19eb17", "71b53babf20d")
+
+
+@pytest.mark.parametrize("toward", [-np.inf, np.inf])
+@pytest.mark.parametrize("name", ["RegNetX@16", "AnyNetXE@16"])
+def test_the_last_digits_of_the_processor_decide_nothing(name, toward, monkeypatch):
+    # np.log and powers differ by a unit in the last place between processors (AVX-512, AVX2).
+    budget = (Budget.parse("flops", "0.9M:1.1M"),)
+    reference = sample(load_space(name), 40, budget, seed=0)
+    log, power = np.log, np.power
+    monkeypatch.setattr(np, "log", lambda x: np.nextafter(log(x), toward))
+    monkeypatch.setattr(np, "power", lambda x, y: np.nextafter(power(x, y), toward))
+    axis.log_uniform.cache_clear()
+    assert sample(load_space(name), 40, budget, seed=0).population.ids == reference.population.ids
 
 
 @pytest.mark.parametrize("name", shipped_spaces())
