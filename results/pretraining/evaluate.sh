@@ -9,7 +9,9 @@ case $data in
     folder:/*|cifar10) ;;
     folder:*) data="folder:$PWD/${data#folder:}" ;;
 esac
-run=$(cd "$(dirname "$0")" && pwd)/run
+# Relative, as the journals of scores name the run by its path.
+cd "$(dirname "$0")/../.."
+run=results/pretraining/run
 common="--seeds 3 --supervised-pretraining --threads 1"
 designspace evaluate "$run" --task knn --data "$data" $common
 designspace evaluate "$run" --task linear --data "$data" $common
