@@ -30,10 +30,10 @@ undecided, and later ones don't count. `power` is the probability, computed befo
 supporting the claim where it is true.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -66,9 +66,24 @@ class _Claim(BaseModel):
     n: Annotated[int, Field(strict=True, ge=2, le=10**7)] | None = None
     power: _Number | None = Field(default=None, gt=0, le=1)
 
+    # The fields that name populations.
+    _about: ClassVar[tuple[str, ...]] = ("population",)
+
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """The populations that it is about."""
+        return tuple(getattr(self, field) for field in self._about)
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Return the claim about the same populations under other names."""
+        old = dict(zip(self._about, self.populations, strict=True))
+        return self.model_copy(update={field: names[name] for field, name in old.items()})
+
 
 class ComparisonClaim(_Claim):
     """A claim about the difference of the mean errors of two populations."""
+
+    _about: ClassVar[tuple[str, ...]] = ("first", "second")
 
     kind: str
     first: _Name
@@ -288,11 +303,7 @@ def _verdict(p: float, p_against: float, alpha: float) -> ClaimVerdict:
 
 def _judged(entry: _AnyClaim, by_name: dict[str, PopulationResults]) -> int:
     """Return how many models of each population have a trial so far."""
-    if isinstance(entry, ComparisonClaim):
-        names = [entry.first, entry.second]
-    else:
-        names = [entry.population]
-    return min(int((by_name[name].states != MISSING).sum()) for name in names)
+    return min(int((by_name[name].states != MISSING).sum()) for name in entry.populations)
 
 
 def _population(

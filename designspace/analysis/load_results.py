@@ -123,7 +123,7 @@ def load_populations(
     for path, results in zip(paths, loaded, strict=True):
         if not results.counted.any() and not all_failed(results):
             raise InputError(f"{path}: {_why_nothing_counts(results)}")
-    names = _distinct_names([results.name for results in loaded], places)
+    names = distinct_names([results.name for results in loaded], places)
     return tuple(replace(results, name=name) for results, name in zip(loaded, names, strict=True))
 
 
@@ -144,8 +144,9 @@ def _why_nothing_counts(results: PopulationResults) -> str:
     return f"no model has been trained yet ({states})"
 
 
-def _distinct_names(names: list[str], places: Sequence[Path]) -> list[str]:
+def distinct_names(names: Sequence[str], places: Sequence[Path]) -> list[str]:
     """Return names, and for equal ones the shortest ends of paths that distinguish them."""
+    names = list(names)
     for length in range(2, max(len(place.parts) for place in places) + 1):
         names = [
             readable("/".join(place.parts[-length:])) if names.count(name) > 1 else name

@@ -161,10 +161,15 @@ class _StudyCheck:
         for text in dict.fromkeys(texts):
             if texts.count(text) > 1:
                 yield f"{place}: the claim {text!r} is there twice; word each differently"
-        populations = self.file.reports[report].populations
-        named = {name.rpartition("/")[2]: name for name in populations}
-        named |= {name: name for name in populations}
+        named = self.file.reports[report].by_claim_name
         for claim in claims:
+            for name in claim.populations:
+                several = self.file.reports[report].ambiguous(name)
+                if several:
+                    yield (
+                        f"{place}: the claim {claim.claim!r} is about {name!r}, the last name of "
+                        f"{' and of '.join(several)}; write the whole name"
+                    )
             if isinstance(claim, ComparisonClaim):
                 if claim.paired and not self._same_bodies(named[claim.first], named[claim.second]):
                     yield (
@@ -213,13 +218,12 @@ class _StudyCheck:
         elif entry.family is None:
             yield f"{place}: give family or source"
         report = self.file.reports.get(entry.source or "")
-        if report is not None and entry.population is not None:
-            names = [name.rpartition("/")[2] for name in report.populations]
-            if entry.population not in (*names, *report.populations):
-                yield (
-                    f"{place}.population: {entry.source} has no population {entry.population}; "
-                    f"{nearest(entry.population, names)}"
-                )
+        name = entry.population
+        if report is not None and name is not None and name not in report.by_claim_name:
+            yield (
+                f"{place}.population: {entry.source} has no population {name}; "
+                f"{nearest(name, list(report.by_claim_name))}"
+            )
 
     def _check_source(self, source: str) -> None:
         """Raise unless a source is there, or will be once the study has come so far."""

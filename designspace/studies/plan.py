@@ -181,9 +181,8 @@ def _claim(
 ) -> ClaimPlan:
     if not isinstance(claim, ComparisonClaim):
         return ClaimPlan(claim.claim, place, claim.n, None, None, False)
-    listed = file.reports[place].populations
-    by_name = {name.rpartition("/")[2]: plans.get(name) for name in listed} | dict(plans)
-    pair = [by_name.get(name) for name in (claim.first, claim.second)]
+    named = file.reports[place].by_claim_name
+    pair = [plans.get(named[name]) for name in (claim.first, claim.second)]
     sizes = [claim.n, file.reports[place].n, *(p.models for p in pair if p is not None)]
     n = min(size for size in sizes if size is not None)
     measured = [p.sd if p is not None else None for p in pair]

@@ -1,13 +1,14 @@
 """A study: trains what its file states and is missing, in steps, and resumes like training."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from designspace.analysis.claims import ClaimsFile, ComparisonClaim, read_claims
+from designspace.analysis.claims import ClaimsFile, read_claims
+from designspace.analysis.load_results import distinct_names
 from designspace.api import findings as analysis
 from designspace.api.model import Model, derive, load_model
 from designspace.api.run import Run, gather
@@ -90,18 +91,13 @@ class Study:
         file = Path(path)
         study = Study(file, file.parent if out is None else Path(out), load_study_file(file))
         for place, claims in study.claims.items():
-            populations = study.file.reports[place].populations
-            names = [name.rpartition("/")[2] for name in populations] + populations
+            report = study.file.reports[place]
             for claim in claims.claims:
-                if isinstance(claim, ComparisonClaim):
-                    about = [claim.first, claim.second]
-                else:
-                    about = [claim.population]
-                wrong = [name for name in about if name not in names]
+                wrong = [name for name in claim.populations if name not in report.by_claim_name]
                 if wrong:
                     raise InputError(
                         f"study: {file}: reports.{place}: the claim {claim.claim!r} is about "
-                        f"{wrong[0]}, which is not among {', '.join(populations)}"
+                        f"{wrong[0]}, which is not among {', '.join(report.populations)}"
                     )
         study._check_figures()
         check_study(file, study.folder, study.file, study.claims)
@@ -191,37 +187,33 @@ class Study:
 
     def sequential_verdicts(self) -> dict[str, list[SequentialVerdict]]:
         """Return the always-valid verdicts on the claims of each report, at what is trained."""
-        runs = self._runs()
-        return {
-            place: judge_sequentially(
-                [c for c in comparisons(claims) if c.first in runs and c.second in runs],
-                runs,
-                claims.alpha,
-            )
-            for place, claims in self.claims.items()
-        }
+        verdicts = {}
+        for place, claims in self.claims.items():
+            runs = self._runs(self.file.reports[place].by_claim_name)
+            there = [c for c in comparisons(claims) if c.first in runs and c.second in runs]
+            verdicts[place] = judge_sequentially(there, runs, claims.alpha)
+        return verdicts
 
-    def _runs(self) -> dict[str, Run]:
-        """Return the runs that exist, by full and by last name."""
-        there = [n for n in self.file.populations if (self.folder / n / "space.yaml").is_file()]
-        runs = {name: Run.open(self.folder / name) for name in there}
-        return {name.rpartition("/")[2]: run for name, run in runs.items()} | runs
+    def _runs(self, names: Mapping[str, str]) -> dict[str, Run]:
+        """Return the runs that exist of these populations, by the same keys."""
+        folders = {key: self.folder / name for key, name in names.items()}
+        return {k: Run.open(f) for k, f in folders.items() if (f / "space.yaml").is_file()}
 
     def _extend(self, training: StudyTraining) -> None:
         """Add models to the populations of undecided claims, until the file's limits."""
         limits = self.file.extension
         while limits.core_hours is None or training.core_hours() < limits.core_hours:
-            open_claims = [
-                verdict.claim
-                for verdicts in self.sequential_verdicts().values()
+            undecided = {
+                self.file.reports[place].by_claim_name[name]
+                for place, verdicts in self.sequential_verdicts().items()
                 for verdict in verdicts
                 if verdict.verdict == "undecided"
-            ]
-            named = {name for claim in open_claims for name in (claim.first, claim.second)}
+                for name in (verdict.claim.first, verdict.claim.second)
+            }
             sizes = {
                 name: len(Run.open(self.folder / name))
                 for name, entry in self.file.populations.items()
-                if named & {name, name.rpartition("/")[2]} and entry.models is None
+                if name in undecided and entry.models is None
             }
             growing = [name for name, size in sizes.items() if size < limits.n]
             if not growing:
@@ -232,11 +224,8 @@ class Study:
             training.run_step(StepEntry(populations=names, n=n))
 
     def _extended(self) -> bool:
-        return any(
-            len(run) > self.file.size(name)
-            for name, run in self._runs().items()
-            if name in self.file.populations
-        )
+        runs = self._runs({name: name for name in self.file.populations})
+        return any(len(run) > self.file.size(name) for name, run in runs.items())
 
     def _refine(self, training: StudyTraining) -> None:
         for entry in self.file.refinements:
@@ -268,6 +257,11 @@ class Study:
             if names:
                 runs = [self.folder / name for name in names]
                 first = None if verdicts else report.n
+                if claims is not None:
+                    shown = self._shown_names(report, names)
+                    claims = claims.model_copy(
+                        update={"claims": [claim.renamed(shown) for claim in claims.claims]}
+                    )
                 findings = analysis.analyze(runs, margin=report.margin, claims=claims, first=first)
                 findings.save(self.folder / place)
                 written[place] = findings
@@ -289,8 +283,7 @@ class Study:
             return report.populations, claims
         if claims is None:
             return [], None
-        named = {name.rpartition("/")[2]: name for name in report.populations}
-        named |= {name: name for name in report.populations}
+        named = report.by_claim_name
         ready = {
             claim: {named[claim.first], named[claim.second]}
             for claim in comparisons(claims)
@@ -300,6 +293,13 @@ class Study:
         names = [name for name in report.populations if any(name in two for two in ready.values())]
         untested = claims.untested + len(claims.claims) - len(ready)
         return names, claims.model_copy(update={"claims": list(ready), "untested": untested})
+
+    def _shown_names(self, report: ReportEntry, names: Sequence[str]) -> dict[str, str]:
+        """Return what the analysis of these populations calls them, by the names in claims."""
+        last_parts = [name.rpartition("/")[2] for name in names]
+        shown = distinct_names(last_parts, [self.folder.resolve() / name for name in names])
+        by_name = dict(zip(names, shown, strict=True))
+        return {k: by_name[name] for k, name in report.by_claim_name.items() if name in by_name}
 
     def _complete(self, name: str, first: int | None) -> bool:
         """Return whether all of the first models of a population have a trial."""

@@ -128,6 +128,17 @@ class ReportEntry(_Entry):
     claims: Annotated[str | ClaimsFile | None, BeforeValidator(_listed)] = None
     margin: float = Field(default=1.0, gt=0, le=100)
 
+    @property
+    def by_claim_name(self) -> dict[str, str]:
+        """The populations by the names that its claims use: the full one, or its last part."""
+        last_parts = {name.rpartition("/")[2]: name for name in self.populations}
+        return last_parts | {name: name for name in self.populations}
+
+    def ambiguous(self, name: str) -> list[str]:
+        """Return the populations that a claim's name may mean, if there are several."""
+        alike = [whole for whole in self.populations if whole.rpartition("/")[2] == name]
+        return alike if len(alike) > 1 and name not in self.populations else []
+
 
 class RefinementEntry(_Entry):
     """One round of the loop: analyze a population, narrow its space, sample and train that.
