@@ -118,8 +118,8 @@ def write_targets(
     model: Model, targets: Sequence[Target], folder: Path, options: ExportOptions
 ) -> Exported:
     """Export as `export_model` does, without a manifest."""
-    job = _Job(model, targets, make_folder(folder), options)
-    job.write_model(model, folder)
+    job = _Job(model, targets, folder, options)  # reads the weights, before anything is written
+    job.write_model(model, make_folder(folder))
     for target in targets:
         try:
             job.run(target)
@@ -168,8 +168,9 @@ class _Job:
             self._write_torchscript()
             return
         model = self._representable(target)
+        files = target.files(self.model)
         folder = make_folder(self.folder / target.name)
-        for name, text in target.files(self.model).items():
+        for name, text in files.items():
             write_text(folder / name, text)
             self.files.append(folder / name)
         if model is not self.model:

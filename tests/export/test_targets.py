@@ -152,6 +152,16 @@ def test_weights_do_not_go_with_another_model(tmp_path):
     assert "not of the nearest model" in exported.refused["transformers"]
 
 
+def test_a_refused_export_leaves_no_folder(tmp_path):
+    (tmp_path / "w.pth").write_text("not a checkpoint")
+    with pytest.raises(InputError, match=r"w\.pth"):
+        export_model(MIXED, ["timm"], tmp_path / "out", weights=tmp_path / "w.pth")
+    assert not (tmp_path / "out").exists()
+    exported = export_model(MIXED, ["transformers"], tmp_path / "out")
+    assert exported.refused
+    assert not (tmp_path / "out" / "transformers").exists()
+
+
 @settings(max_examples=200, deadline=None)
 @given(regnets)
 def test_timms_rule_is_restated_to_the_last_bit(regnet):
