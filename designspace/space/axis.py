@@ -19,9 +19,8 @@ from designspace.arch.body import FloatArray, IntArray
 _GUIDE_SIZE, _MAX_STEPS = 4096, 3
 # Digits that decide how a logarithm is rounded, and some more.
 _DIGITS = Context(prec=28)
-# The one kept exception to correct rounding, of all values in the kept populations: its logarithm is
-# within 0.0002 units in the last place of the middle between two doubles, and the populations were
-# drawn where NumPy rounds it down.
+# The one exception to correct rounding: its logarithm lies within 0.0002 units in the last place of
+# the middle between two doubles, and the kept populations were drawn where NumPy rounds it down.
 _ROUNDED_DOWN = (40.4,)
 
 

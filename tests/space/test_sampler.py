@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from designspace.arch import Skeleton, cost
 from designspace.errors import InputError
-from designspace.space import Budget, axis, load_space, sample, sampler, shipped_spaces
+from designspace.space import Budget, load_space, sample, sampler, shipped_spaces
+from designspace.space.axis import log_uniform
 
 PAPER_BUDGET = (Budget.parse("flops", "360M:400M"),)
 
@@ -52,7 +53,7 @@ def test_the_last_digits_of_the_processor_decide_nothing(name, toward, monkeypat
     log, power = np.log, np.power
     monkeypatch.setattr(np, "log", lambda x: np.nextafter(log(x), toward))
     monkeypatch.setattr(np, "power", lambda x, y: np.nextafter(power(x, y), toward))
-    axis.log_uniform.cache_clear()
+    log_uniform.cache_clear()
     assert sample(load_space(name), 40, budget, seed=0).population.ids == reference.population.ids
 
 
