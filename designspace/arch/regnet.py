@@ -22,6 +22,9 @@ from designspace.io.validation import check_fields
 
 QUANTUM = 8
 
+# Half the width of a tie: far above what float64 rounds, far below what differs between models.
+_TIE = 1e-9
+
 
 @dataclass(frozen=True)
 class RegNetParams:
@@ -144,9 +147,9 @@ def quantized_widths(d: IntArray, w_0: IntArray, w_a: FloatArray, w_m: FloatArra
     """Block widths by the quantized linear rule, DDS eq. 2 to 4.
 
     u_j = w_0 + w_a * j (eq. 2); s_j solves u_j = w_0 * w_m ** s_j (eq. 3); the width is
-    w_0 * w_m ** round(s_j) (eq. 4), rounded to a multiple of 8. Ties round to even, such as s_1 =
-    1/2 for w_m = 2.25 and w_0 = 2 w_a, or 20 for w_0 = 8 and w_m = 2.5. What float64 brings within
-    1e-9 of a tie is one, so that no processor's last digits decide.
+    w_0 * w_m ** round(s_j) (eq. 4), rounded to a multiple of 8. In float64; ties round to even.
+    The last digits of logarithms and powers differ between processors, so that neither decides: an
+    s_j within 1e-9 of a tie is one (1/2 for w_m = 2.25 and w_0 = 2 w_a), powers are products.
 
     Args:
         d, w_0, w_a, w_m: The parameters, each (n,).
@@ -156,12 +159,19 @@ def quantized_widths(d: IntArray, w_0: IntArray, w_a: FloatArray, w_m: FloatArra
     """
     j = np.arange(int(d.max(initial=1)), dtype=np.float64)
     linear = w_0[:, None] + w_a[:, None] * j
-    steps = _round(np.log(linear / w_0[:, None]) / np.log(w_m)[:, None])
-    widths = _round(w_0[:, None] * np.power(w_m[:, None], steps) / QUANTUM) * QUANTUM
+    exact = np.log(linear / w_0[:, None]) / np.log(w_m)[:, None]
+    steps = np.rint(exact)
+    tied = np.abs(np.abs(exact - steps) - 0.5) < _TIE
+    steps[tied] = np.rint(np.floor(exact[tied]) + 0.5)
+    widths = np.rint(w_0[:, None] * _power(w_m[:, None], steps) / QUANTUM) * QUANTUM
     return np.where(j < d[:, None], widths, 0).astype(np.int64)
 
 
-def _round(values: FloatArray) -> FloatArray:
-    """Round to whole numbers, what is within a relative 1e-9 of a half to the even one."""
-    halves = np.floor(values) + 0.5
-    return np.rint(np.where(np.isclose(values, halves, rtol=1e-9, atol=1e-9), halves, values))
+def _power(base: FloatArray, exponents: FloatArray) -> FloatArray:
+    """Return base ** exponents for exponents of at least 0, by squaring: products alone."""
+    bits = exponents.astype(np.int64)
+    result = np.ones(exponents.shape)
+    while bits.any():
+        np.multiply(result, base, out=result, where=(bits & 1).astype(bool))
+        base, bits = base * base, bits >> 1
+    return result
