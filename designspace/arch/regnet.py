@@ -24,6 +24,8 @@ QUANTUM = 8
 
 # Half the width of a tie: far above what float64 rounds, far below what differs between models.
 _TIE = 1e-9
+# Steps that powers are tabulated for, and entries of such a table.
+_MAX_STEPS, _TABLE = 2**14, 2**22
 
 
 @dataclass(frozen=True)
@@ -163,15 +165,27 @@ def quantized_widths(d: IntArray, w_0: IntArray, w_a: FloatArray, w_m: FloatArra
     steps = np.rint(exact)
     tied = np.abs(np.abs(exact - steps) - 0.5) < _TIE
     steps[tied] = np.rint(np.floor(exact[tied]) + 0.5)
-    widths = np.rint(w_0[:, None] * _power(w_m[:, None], steps) / QUANTUM) * QUANTUM
+    widths = np.rint(w_0[:, None] * _power(w_m, steps) / QUANTUM) * QUANTUM
     return np.where(j < d[:, None], widths, 0).astype(np.int64)
 
 
 def _power(base: FloatArray, exponents: FloatArray) -> FloatArray:
-    """Return base ** exponents for exponents of at least 0, by squaring: products alone."""
-    bits = exponents.astype(np.int64)
-    result = np.ones(exponents.shape)
-    while bits.any():
-        np.multiply(result, base, out=result, where=(bits & 1).astype(bool))
-        base, bits = base * base, bits >> 1
+    """Return base (n,) ** exponents (n, k), whole and of at least 0, as products.
+
+    Rows of more than `_MAX_STEPS` steps, of a w_m within 0.001 of 1, are left to NumPy.
+    """
+    result = np.empty(exponents.shape)
+    most = exponents.max(initial=0)
+    if most > _MAX_STEPS:
+        far = exponents.max(axis=1) > _MAX_STEPS
+        result[far] = base[far, None] ** exponents[far]
+        result[~far] = _power(base[~far], exponents[~far])
+        return result
+    width = int(most) + 1
+    rows = max(1, _TABLE // width)
+    for part in (slice(start, start + rows) for start in range(0, len(base), rows)):
+        factors = np.repeat(base[part, None], width, axis=1)
+        factors[:, 0] = 1.0
+        powers = np.cumprod(factors, axis=1)
+        result[part] = np.take_along_axis(powers, exponents[part].astype(np.int64), axis=1)
     return result
