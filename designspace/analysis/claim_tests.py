@@ -20,6 +20,9 @@ from designspace.stats.two_sample import compare_arrays
 
 # With fewer models on either side, a claim about a parameter can't be tested.
 MIN_GROUP = 4
+# Widths and group widths are rounded to fit each other and the bottleneck ratio, so that one of
+# these settings moves the others.
+_ROUNDED_TOGETHER = {"b", "g", "w"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def unpaired(
     """Test a claim about the means of two populations."""
     a, b = first.counted_errors, second.counted_errors
     if min(len(a), len(b)) < 2:
-        raise InputError(f"{where}: needs two or more counted models of each population")
+        return _untestable(
+            "means", f"{len(a)} and {counted(len(b), 'counted model')}", len(a), len(b)
+        )
     means = difference_of_means(a, b)
     if kind == "better":
         p = permutation_test(a, b, margin)
@@ -103,6 +108,9 @@ def paired(
 ) -> ClaimTest:
     """Test a claim about two populations of the same bodies, model by model."""
     differences = paired_differences(first, second, where)
+    if len(differences) < 2:
+        pairs = counted(len(differences), "pair")
+        return _untestable("paired", f"{pairs} with both errors", len(differences))
     means = mean_of_pairs(differences)
     if kind == "better":
         p = sign_flip_test(differences + margin)
@@ -118,30 +126,29 @@ def paired_differences(
     """Return the errors of the second minus those of the first, model by model, (pairs,).
 
     Models are paired by their index. All parameters of a pair must agree, but for one: the switch.
+    Of b, g and w several may differ, as each is rounded to fit the others.
 
     Raises:
-        InputError: The populations are not the same bodies with one switch changed, or fewer than
-            two pairs have both errors.
+        InputError: The populations are not the same bodies with one switch changed.
     """
     size = min(len(first), len(second))
     both = np.flatnonzero(first.counted[:size] & second.counted[:size])
-    if len(both) < 2:
-        raise InputError(
-            f"{where}: {counted(len(both), 'model has', 'models have')} an error in both "
-            "populations"
-        )
     differing: dict[str, str] = {}
     for name in first.parameters.keys() & second.parameters.keys():
         a, b = first.parameters[name][both], second.parameters[name][both]
         if not np.array_equal(a, b, equal_nan=True):
             differing.setdefault(name.rstrip("0123456789") or name, name)
-    if len(differing) > 1:
+    if len(differing) > 1 and not differing.keys() <= _ROUNDED_TOGETHER:
         names = ", ".join(sorted(differing))
         raise InputError(
             f"{where}: {first.name} and {second.name} are not the same bodies with one switch "
             f"changed: models of the same index differ in {names}"
         )
     return np.asarray(second.errors[both] - first.errors[both])
+
+
+def _untestable(test: str, reason: str, *n: int) -> ClaimTest:
+    return ClaimTest(f"{test}: not testable: {reason}", Estimate(np.nan, np.nan, np.nan), n)
 
 
 def parameter_group(
@@ -162,8 +169,7 @@ def parameter_group(
         test = f"{results.name}: models with {name} = {low:g} against the others"
     n = len(a), len(b)
     if min(n) < MIN_GROUP:
-        reason = f"not testable: {counted(n[1], 'model')} inside, {n[0]} outside"
-        return ClaimTest(f"{test}: {reason}", Estimate(np.nan, np.nan, np.nan), n)
+        return _untestable(test, f"{counted(n[1], 'model')} inside, {n[0]} outside", *n)
     p = permutation_test(a, b, margin)
     words = f"{test}: permutation test of means, one-sided"
     return lower_mean(difference_of_means(a, b), margin, p, words)
@@ -179,8 +185,7 @@ def parameter_trend(
     x, y = values[finite], results.counted_errors[finite]
     test = f"{results.name}: rank correlation of {name} and error, one-sided"
     if len(x) < 2 * MIN_GROUP or x.min() == x.max() or y.min() == y.max():
-        nothing = Estimate(np.nan, np.nan, np.nan)
-        return ClaimTest(f"{test}: not testable: nothing varies", nothing, (len(x),))
+        return _untestable(test, "nothing varies", len(x))
     result = spearmanr(x, y, alternative="less" if falls else "greater")
     p = float(result.pvalue)
     return ClaimTest(
