@@ -11,7 +11,7 @@ from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.runs import Run, TrialState
 from designspace.runs.training_options import chosen_models
 from designspace.stats.power import difference_power, equivalence_power
-from designspace.studies.study_file import StudyFile, comparisons
+from designspace.studies.study_file import StudyFile
 
 # Standard deviation of errors, in percent, where nothing is measured yet.
 DEFAULT_SD = 1.5
@@ -58,7 +58,7 @@ class ClaimPlan:
         n: Models of each population.
         power: Probability that the test supports the claim: of a difference one point beyond the
             margin (half a point for pairs), or of equal means; None for claims about a best value.
-        sd: Standard deviations that it rests on, in percent.
+        sd: Standard deviations that it rests on, in percent; of pairs their difference's, and 0.
         assumed: Whether a standard deviation is assumed, as too few models are measured.
     """
 
@@ -135,18 +135,18 @@ def plan_study(file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]) 
         claims: The claims of each report.
     """
     measured = {name: _measure(folder / name) for name in file.populations}
-    rates = [s / epochs for s, epochs, _ in measured.values() if s is not None and epochs]
+    rates = [s / epochs for s, epochs, *_ in measured.values() if s is not None and epochs]
     rate = float(np.median(rates)) if rates else None
     plans = {}
     for name, entry in file.populations.items():
-        seconds, _, errors = measured[name]
+        seconds, _, trained, errors = measured[name]
         epochs = entry.epochs or file.epochs
         if seconds is None and rate is not None and epochs:
             seconds = rate * epochs
         sd = float(np.std(errors, ddof=1)) if len(errors) >= _MIN_MODELS else None
         budget = (file.base(name).budget or file.budget).model_dump(exclude_none=True)
         models = models_to_train(file, name)
-        plans[name] = PopulationPlan(name, models, len(errors), seconds, sd, budget)
+        plans[name] = PopulationPlan(name, models, trained, seconds, sd, budget)
     rows = [
         _claim(claim, place, file, plans, of) for place, of in claims.items() for claim in of.claims
     ]
@@ -164,16 +164,17 @@ def models_to_train(file: StudyFile, name: str) -> int:
     return min(among, subset.spread or subset.random or among)
 
 
-def _measure(folder: Path) -> tuple[float | None, int, list[float]]:
-    """Return the median seconds of a trial, its epochs, and the errors of a run folder."""
+def _measure(folder: Path) -> tuple[float | None, int, int, list[float]]:
+    """Return the median seconds of a complete trial, its epochs, all trials, and the errors."""
     if not (folder / "trials.jsonl").is_file():
-        return None, 0, []
-    trials = [t for t in Run.open(folder).trials() if t.state is TrialState.COMPLETE]
-    if not trials:
-        return None, 0, []
+        return None, 0, 0, []
+    trials = Run.open(folder).trials()
     errors = [float(trial.error) for trial in trials if trial.error is not None]
-    seconds = float(np.median([trial.seconds for trial in trials]))
-    return seconds, max(len(trial.curve) for trial in trials), errors
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if not complete:
+        return None, 0, len(trials), errors
+    seconds = float(np.median([trial.seconds for trial in complete]))
+    return seconds, max(len(trial.curve) for trial in complete), len(trials), errors
 
 
 def _claim(
@@ -186,17 +187,18 @@ def _claim(
     sizes = [claim.n, file.reports[place].n, *(p.models for p in pair if p is not None)]
     n = min(size for size in sizes if size is not None)
     measured = [p.sd if p is not None else None for p in pair]
-    default = DEFAULT_PAIR_SD / 2**0.5 if claim.paired else DEFAULT_SD
+    sd = (measured[0] or DEFAULT_SD, measured[1] or DEFAULT_SD)
     if claim.paired:  # the populations' own sd says nothing about that of a difference
-        measured = [None, None]
-    sd = (measured[0] or default, measured[1] or default)
-    level = of.alpha / max(1, len(comparisons(of)))  # the least that Holm's method requires
+        measured, sd = [None, None], (DEFAULT_PAIR_SD, 0.0)
+    level = of.alpha / (len(of.claims) + of.untested)  # the least that Holm's method requires
     if n < 2:
         power = 0.0
-    elif claim.kind == "better":
-        power = difference_power(0.5 if claim.paired else 1.0, sd, n, level)
-    else:
+    elif claim.kind == "equivalent":
         power = equivalence_power(claim.margin, sd, n, level)
+    else:  # by one-sided tests, of twice the level of the two-sided one
+        beyond = 0.5 if claim.paired else 1.0
+        difference = beyond if claim.kind == "better" else claim.margin
+        power = difference_power(difference, sd, n, min(2 * level, 1 - 1e-9))
     return ClaimPlan(claim.claim, place, n, round(power, 3), sd, None in measured)
 
 
