@@ -17,7 +17,8 @@ from designspace.io.serialization import significant
 from designspace.stats.arrays import FloatArray, check_probability
 from designspace.stats.intervals import spearman_interval
 
-_MIN_MODELS = 5
+# With fewer models common to two trainings, ranks are not compared.
+MIN_RANKED = 5
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,10 @@ def agreement(errors: FloatArray, level: float = 0.95) -> Agreement:
     from scipy.stats import kendalltau, spearmanr
 
     a, b = errors
-    if len(a) < _MIN_MODELS:
+    if len(a) < MIN_RANKED:
         raise InputError(
             f"{counted(len(a), 'model is', 'models are')} common; a rank correlation "
-            f"needs at least {_MIN_MODELS}"
+            f"needs at least {MIN_RANKED}"
         )
     if a.min() == a.max() or b.min() == b.max():
         raise InputError("all errors of one training are equal: they rank nothing")

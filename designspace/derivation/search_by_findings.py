@@ -24,7 +24,7 @@ from designspace.space import Budget, Space, load_space, sample
 
 # Share of the target by which a sampled model's cost may differ, as in the paper's regimes.
 TOLERANCE = 0.02
-_MIN_MODELS = 12
+MIN_SEARCHED = 12
 _CANDIDATES = 1_000_000
 # Models in a held-out fold.
 _FOLD = 8
@@ -58,9 +58,9 @@ def fit_predictor(regnets: RegNetParamsBatch, errors: FloatArray) -> Predictor:
         InputError: There are fewer than 12 models.
     """
     n = len(errors)
-    if n < _MIN_MODELS:
+    if n < MIN_SEARCHED:
         raise InputError(
-            f"search needs the errors of at least {_MIN_MODELS} RegNets; there are {n}", "search"
+            f"search needs the errors of at least {MIN_SEARCHED} RegNets; there are {n}", "search"
         )
     features = _features(regnets)
     return Predictor(_ridge().fit(features, errors), _skill(features, errors), n)

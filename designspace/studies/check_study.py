@@ -4,25 +4,29 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
+from designspace.analysis.rank_agreement import MIN_RANKED
 from designspace.api.model import load_model
-from designspace.arch import check_name
+from designspace.arch import BOTTLENECK, check_name
 from designspace.derivation.cost_target import parse_target
 from designspace.derivation.scaling_rules import find_rule
-from designspace.errors import InputError, nearest
+from designspace.derivation.search_by_findings import MIN_SEARCHED
+from designspace.errors import InputError, counted, nearest
 from designspace.export.target_registry import find_target
 from designspace.io.validation import list_mistakes
 from designspace.runs import Recipe
 from designspace.runs.training_options import check_device, check_source_kind, chosen_models
 from designspace.space import Budget, Space
 from designspace.studies.claim_parameters import parameter_names
+from designspace.studies.plan import models_to_train
 from designspace.studies.study_file import Budget as BudgetEntry
 from designspace.studies.study_file import DerivedEntry, PopulationEntry, StudyFile
 from designspace.studies.study_inputs import study_recipe, study_space
-from designspace.studies.toggle import check_toggle
+from designspace.studies.toggle import check_toggle, keeps_regnets
 
 _WHICH = re.compile(r"best|[0-9]{1,9}")
 
@@ -76,6 +80,84 @@ class _StudyCheck:
             yield from self._derived(f"derived.{name}", derived)
         for place, export in self.file.exports.items():
             yield from _targets(f"exports.{place}.to", export.to)
+        yield from self._repeated_names()
+        yield from self._places()
+        yield from self._order()
+        for place, names in self.file.agreements.items():
+            yield from self._agreement(f"agreements.{place}", names)
+
+    def _repeated_names(self) -> Iterator[str]:
+        lists = {f"steps[{i}]": step.populations for i, step in enumerate(self.file.steps)}
+        lists |= {f"reports.{place}": r.populations for place, r in self.file.reports.items()}
+        lists |= {f"agreements.{place}": names for place, names in self.file.agreements.items()}
+        for place, names in lists.items():
+            for name in dict.fromkeys(names):
+                if names.count(name) > 1:
+                    yield f"{place}: {name} is there twice"
+
+    def _places(self) -> Iterator[str]:
+        """Check that no two parts of the study are written to one place."""
+        file = self.file
+        written = [(f"populations.{name}", name) for name in file.populations]
+        for i, entry in enumerate(file.refinements):
+            written += [(f"refinements[{i}].findings", entry.findings)]
+            written += [(f"refinements[{i}].space", place) for place in (entry.space, entry.run)]
+        for key in ("reports", "agreements", "exports"):
+            written += [(f"{key}.{place}", place) for place in getattr(file, key)]
+        used = {"index.html": "the study's page", self.path.name: "the study's file"}
+        used |= {f"derived/seed-{seed}": "derived_seeds" for seed in file.derived_seeds}
+        used |= {f"derived/{name}.yaml": f"derived.{name}" for name in file.derived}
+        used |= {
+            f"exported/{name}": f"derived.{name}" for name, d in file.derived.items() if d.export
+        }
+        for where, place in written:
+            other = used.setdefault(place, where)
+            if other != where:
+                yield f"{where}: {place} is also the place of {other}; choose another name"
+
+    def _order(self) -> Iterator[str]:
+        """Check that errors are measured before models are chosen by them."""
+        whole: set[str] = set()
+        for step in self.file.ordered_steps():
+            entries = {name: self.file.populations[name] for name in step.populations}
+            whole |= {name for name, entry in entries.items() if entry.models is None}
+            for name, entry in entries.items():
+                spread = None if entry.models is None else entry.models.spread
+                if spread is not None and entry.same_as not in whole:
+                    yield (
+                        f"populations.{name}.models: spread needs the errors of all models of "
+                        f"{entry.same_as}; train these in the same step or an earlier one"
+                    )
+
+    def _agreement(self, place: str, names: list[str]) -> Iterator[str]:
+        """Check that populations are trainings of the same models, whose ranks can be compared."""
+        sampled = [name for name in dict.fromkeys(names) if name in self.file.populations]
+        for i, other in enumerate(sampled[1:], start=1):
+            first = sampled[0]
+            if not self._same_models(first, other):
+                yield (
+                    f"{place}: {first} and {other} are not the same models; one must be same_as "
+                    "the other, or both same_as a third"
+                )
+                continue
+            common = min(models_to_train(self.file, name) for name in (first, other))
+            if self._schedule_of(first)[0] != self._schedule_of(other)[0] and common < MIN_RANKED:
+                yield (
+                    f"{place}: {first} and {other} have {counted(common, 'common model')}; a rank "
+                    f"correlation needs {MIN_RANKED} or more"
+                )
+            for before in sampled[:i]:
+                if self._schedule_of(before) == self._schedule_of(other):
+                    yield f"{place}: {before} and {other} have the same epochs and the same seed"
+
+    def _same_models(self, first: str, second: str) -> bool:
+        toggles = [self.file.populations[name].toggle for name in (first, second)]
+        return toggles[0] == toggles[1] and self._same_bodies(first, second)
+
+    def _schedule_of(self, name: str) -> tuple[int | None, int]:
+        """Return epochs and seed."""
+        entry = self.file.populations[name]
+        return entry.epochs or self.file.epochs, entry.seed
 
     @cached_property
     def _recipe(self) -> Recipe:
@@ -171,6 +253,16 @@ class _StudyCheck:
                         f"{' and of '.join(several)}; write the whole name"
                     )
             if isinstance(claim, ComparisonClaim):
+                sizes = [
+                    models_to_train(self.file, n)
+                    for n in map(named.get, claim.populations)
+                    if n in self.file.populations
+                ]
+                if min([*sizes, self.file.reports[report].n or 2]) < 2:
+                    yield (
+                        f"{place}: the claim {claim.claim!r} compares means, which needs two or "
+                        "more models of each population"
+                    )
                 if claim.paired and not self._same_bodies(named[claim.first], named[claim.second]):
                     yield (
                         f"{place}: the claim {claim.claim!r} is paired, but {claim.first} and "
@@ -214,26 +306,55 @@ class _StudyCheck:
         yield from _targets(f"{place}.export", entry.export)
         if entry.source is not None:
             source = entry.source
-            yield from _mistake(f"{place}.source", lambda: self._check_source(source))
-        elif entry.family is None:
-            yield f"{place}: give family or source"
-        report = self.file.reports.get(entry.source or "")
-        name = entry.population
-        if report is not None and name is not None and name not in report.by_claim_name:
-            yield (
-                f"{place}.population: {entry.source} has no population {name}; "
-                f"{nearest(name, list(report.by_claim_name))}"
-            )
+            yield from _mistake(f"{place}.source", lambda: self._check_source(source, place))
+        elif entry.family is None or entry.scale is not None:
+            yield f"{place}: give source" + (" or family" if entry.scale is None else "")
+        yield from self._derived_from(place, entry)
 
-    def _check_source(self, source: str) -> None:
-        """Raise unless a source is there, or will be once the study has come so far."""
+    def _derived_from(self, place: str, entry: DerivedEntry) -> Iterator[str]:
+        """Check that the population that a model is derived from allows what is requested."""
+        name, _, which = (entry.source or "").partition(":")
+        report = self.file.reports.get(entry.source or "")
+        if report is not None:
+            names = report.by_claim_name
+            if entry.population is not None and entry.population not in names:
+                yield (
+                    f"{place}.population: {entry.source} has no population {entry.population}; "
+                    f"{nearest(entry.population, list(names))}"
+                )
+            sole = report.populations[0] if len(report.populations) == 1 else ""
+            name = names.get(entry.population or "", sole)
+        elif entry.search is not None and (entry.source is None or name in self._runs):
+            yield f"{place}: search fits its predictor to a report; source must be one"
+        if entry.search is not None and (entry.scale is not None or entry.imagenet):
+            yield f"{place}: search needs flops, params or acts, and no imagenet"
+        models = self.file.populations.get(name)
+        if models is not None and which.isdigit() and int(which) >= self.file.size(name):
+            yield f"{place}.source: {name} has models 0 to {self.file.size(name) - 1}"
+        space = self._spaces.get(name)
+        if models is None or space is None:
+            return
+        if entry.family is not None and space.block != BOTTLENECK:
+            yield f"{place}: family is for bottleneck blocks; {name} has {space.block} blocks"
+        if entry.search is not None:
+            if space.family != "regnet" or not keeps_regnets(models.toggle):
+                yield f"{place}: search needs a population of RegNets; {name} has others"
+            elif (n := models_to_train(self.file, name)) < MIN_SEARCHED:
+                yield f"{place}: search needs {MIN_SEARCHED} or more models; {name} has {n}"
+
+    @property
+    def _runs(self) -> list[str]:
+        return [*self.file.populations, *(entry.run for entry in self.file.refinements)]
+
+    def _check_source(self, source: str, model: str) -> None:
+        """Raise unless a source is there, or will be once the study derives the model."""
         name, colon, which = source.partition(":")
-        runs = [*self.file.populations]
-        runs += [entry.space.rsplit(".", 1)[0] for entry in self.file.refinements]
+        runs = self._runs
         if colon and name in runs and not _WHICH.fullmatch(which):
             raise InputError(f"{source!r} must end in an index or best, as in {name}:best")
         places = [*runs, *self.file.reports, *(entry.findings for entry in self.file.refinements)]
-        places += [f"derived/{model}.yaml" for model in self.file.derived]
+        before = takewhile(lambda other: f"derived.{other}" != model, self.file.derived)
+        places += [f"derived/{other}.yaml" for other in before]
         here = (self.folder / name, self.path.parent / name, Path(name))
         if name in places or any(place.exists() for place in here):
             return

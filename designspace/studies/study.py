@@ -168,9 +168,16 @@ class Study:
             raise InputError(f"only is {only!r}; it is 'train' or 'report'", "only")
         if until not in (None, "decided"):
             raise InputError(f"until is {until!r}; it is 'decided'", "until")
+        if until is not None and only == "report":
+            raise InputError("only='report' trains nothing, but until='decided' does", "until")
+        if until is not None and not any(map(comparisons, self.claims.values())):
+            raise InputError(
+                "until='decided' decides claims about two populations, and there are none", "until"
+            )
         if only != "report":
             make_folder(self.folder)
             training = StudyTraining(self.path, self.folder, self.file, data, progress, options)
+            training.check()
             for step in self.file.ordered_steps():
                 training.run_step(step)
                 self._refine(training)
@@ -239,8 +246,8 @@ class Study:
                 if refinement.space is None:
                     continue
                 refinement.save(space)
-            name = entry.space.rsplit(".", 1)[0]
-            training.train([training.sample_space(str(space), n, name)], PopulationEntry(space="-"))
+            run = training.sample_space(str(space), n, entry.run)
+            training.train([run], PopulationEntry(space="-"))
 
     def _write_reports(
         self, verdicts: Mapping[str, list[SequentialVerdict]]
@@ -262,7 +269,13 @@ class Study:
                     claims = claims.model_copy(
                         update={"claims": [claim.renamed(shown) for claim in claims.claims]}
                     )
-                findings = analysis.analyze(runs, margin=report.margin, claims=claims, first=first)
+                findings = analysis.analyze(
+                    runs,
+                    margin=report.margin,
+                    claims=claims,
+                    first=first,
+                    all_finished=any(self._is_subset(name) for name in names),
+                )
                 findings.save(self.folder / place)
                 written[place] = findings
         for place, names in self.file.agreements.items():
@@ -294,6 +307,11 @@ class Study:
         untested = claims.untested + len(claims.claims) - len(ready)
         return names, claims.model_copy(update={"claims": list(ready), "untested": untested})
 
+    def _is_subset(self, name: str) -> bool:
+        """Return whether only some models of a population are trained, in no order."""
+        entry = self.file.populations.get(name)
+        return entry is not None and entry.models is not None
+
     def _shown_names(self, report: ReportEntry, names: Sequence[str]) -> dict[str, str]:
         """Return what the analysis of these populations calls them, by the names in claims."""
         last_parts = [name.rpartition("/")[2] for name in names]
@@ -308,8 +326,7 @@ class Study:
 
     def _fewest(self, name: str) -> int:
         """Return how many trials an agreement waits for: all of a subset, any of the whole."""
-        entry = self.file.populations.get(name)
-        return 1 if entry is None or entry.models is None else self._size(name)
+        return self._size(name) if self._is_subset(name) else 1
 
     def _size(self, name: str) -> int:
         refined = name not in self.file.populations
@@ -334,6 +351,10 @@ class Study:
         file = self.folder / "derived" / f"{name}.yaml"
         if not file.is_file():
             options = entry.model_dump(exclude={"source", "trained", "export"}, exclude_none=True)
+            report = self.file.reports.get(entry.source or "")
+            if report is not None and entry.population is not None:
+                shown = self._shown_names(report, report.populations)
+                options["population"] = shown[entry.population]
             make_folder(file.parent)
             derive(source=self._source(entry.source), name=name, **options).save(file)
         model = load_model(file)

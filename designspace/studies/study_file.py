@@ -155,6 +155,11 @@ class RefinementEntry(_Entry):
     space: _Place
     n: _Count | None = None
 
+    @property
+    def run(self) -> str:
+        """The run folder of the narrower space."""
+        return self.space.rsplit(".", 1)[0]
+
 
 class DerivedEntry(_Entry):
     """A derived model: the arguments of `designspace.derive`.
@@ -303,7 +308,7 @@ class StudyFile(_Entry):
 
     @model_validator(mode="after")
     def _check_names(self) -> "StudyFile":
-        refined = [entry.space.rsplit(".", 1)[0] for entry in self.refinements]
+        refined = [entry.run for entry in self.refinements]
         names_of_runs = [*self.populations, *refined]
         named = [
             *((f"steps[{i}]", name) for i, s in enumerate(self.steps) for name in s.populations),
@@ -353,7 +358,7 @@ class StudyFile(_Entry):
 
 
 def comparisons(claims: ClaimsFile) -> list[ComparisonClaim]:
-    """Return the claims about two populations, which Holm's correction covers."""
+    """Return the claims about two populations."""
     return [claim for claim in claims.claims if isinstance(claim, ComparisonClaim)]
 
 

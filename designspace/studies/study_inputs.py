@@ -1,4 +1,4 @@
-"""The spaces and the recipe that a study file names: shipped ones, or files beside the study."""
+"""Data, spaces and recipe that a study file names: shipped ones, or files beside the study."""
 
 from pathlib import Path
 
@@ -16,6 +16,16 @@ def study_recipe(path: Path, file: StudyFile) -> Recipe:
     """
     beside = path.parent / file.recipe
     return load_recipe(str(beside) if beside.is_file() else file.recipe)
+
+
+def study_data(path: Path, file: StudyFile) -> str | None:
+    """Return the data of the study at a path; a relative path may begin beside the study's file."""
+    if file.data is None:
+        return None
+    kind, colon, place = file.data.partition(":")
+    beside = path.parent / place
+    there = beside.parent.is_dir() if kind == "webdataset" else beside.exists()
+    return f"{kind}:{beside}" if colon and there and place else file.data
 
 
 def study_space(path: Path, name: str, axes: RecipeAxes) -> Space:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.runs import Run, TrialState
+from designspace.runs import Run
 from designspace.runs.training_options import chosen_models
 from designspace.studies.study_file import Subset
 
@@ -30,12 +30,19 @@ def choose_models(subset: Subset | None, run: Run, measured: Run | None) -> tupl
         return tuple(sorted(generator.permutation(among)[: subset.random].tolist()))
     assert subset.spread is not None
     assert measured is not None
-    trials = [t for t in measured.trials() if t.index < among and t.state is TrialState.COMPLETE]
+    trials = [trial for trial in measured.trials() if trial.index < among]
     if len(trials) < min(among, len(measured.population())):
         raise InputError(
-            f"{measured.path}: {len(trials)} of the first {among} models are complete; the models "
+            f"{measured.path}: {len(trials)} of the first {among} models are trained; the models "
             f"of {run.path} are spread over the errors of all of them"
         )
-    ordered = sorted(trials, key=lambda trial: (trial.error, trial.index))
+    # Failed models have no error; diverged ones have that of chance.
+    errors = [(trial.error, trial.index) for trial in trials if trial.error is not None]
+    if len(errors) < subset.spread:
+        raise InputError(
+            f"{measured.path}: {len(errors)} of the first {among} models have an error, but "
+            f"{subset.spread} of {run.path} are spread over them; train the failed ones again"
+        )
+    ordered = sorted(errors)
     ranks = np.linspace(0, len(ordered) - 1, subset.spread).round().astype(int)
-    return tuple(sorted({ordered[rank].index for rank in ranks}))
+    return tuple(sorted({ordered[rank][1] for rank in ranks}))

@@ -1,6 +1,7 @@
 """Sampling and training the populations of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from designspace.api.run import Run, train
 from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
-from designspace.studies.study_inputs import study_recipe, study_space
+from designspace.studies.study_inputs import study_data, study_recipe, study_space
 from designspace.studies.subset import choose_models
 from designspace.studies.toggle import toggled
 
@@ -40,7 +41,32 @@ class StudyTraining:
         self._path, self._folder, self._file = path, folder, file
         stated = file.train.model_dump(exclude_none=True)
         overriding = {key: value for key, value in options.items() if value is not None}
-        self._options = {**stated, **overriding, "data": data or file.data, "progress": progress}
+        data = data or study_data(path, file)
+        self._options = {**stated, **overriding, "data": data, "progress": progress}
+
+    def check(self) -> None:
+        """Raise what a later step would: for models that aren't there, or missing test images.
+
+        Raises:
+            InputError: A population can't be sampled or toggled as the file states, or the data
+                have no images that a part of the study is validated on.
+        """
+        for name, entry in self._file.populations.items():
+            if self._is_refined(self._file.base(name)) or self._is_sampled(name):
+                continue
+            with _naming(f"populations.{name}"):
+                population = self._population(self._file.base(name), self._file.size(name), name)
+                if entry.toggle is not None:
+                    toggled(population, entry.toggle)
+        parts = {entry.val or self._file.val for entry in self._file.populations.values()}
+        parts |= {self._file.derived_val} if self._file.derived_seeds else set()
+        if "test" in parts and self._options["data"] is not None:
+            from designspace.data.cache import default_cache_folder
+            from designspace.data.prepare import split_data
+
+            cache = self._options.get("cache")
+            home = default_cache_folder() if cache is None else Path(cache)
+            split_data(self._options["data"], home, "test", bool(self._options.get("download")))
 
     def run_step(self, step: StepEntry) -> None:
         """Train the populations of a step: those with one schedule together, in turns."""
@@ -104,6 +130,15 @@ class StudyTraining:
         runs = [Run.open(place) for place in places if (place / "space.yaml").is_file()]
         return sum(trial.seconds for run in runs for trial in run.trials()) / 3600
 
+    def _is_refined(self, entry: PopulationEntry) -> bool:
+        """Return whether a refinement has yet to write the space of an entry."""
+        space = str(entry.space).partition("@")[0]
+        return space in {refinement.space for refinement in self._file.refinements}
+
+    def _is_sampled(self, name: str) -> bool:
+        place = self._folder / name
+        return (place / "space.yaml").is_file() and len(Run.open(place)) >= self._file.size(name)
+
     @cached_property
     def _recipe(self) -> Recipe:
         return study_recipe(self._path, self._file)
@@ -141,6 +176,15 @@ class StudyTraining:
             "sample": {**record, "hash": f"{record['hash']}-{setting}-{value}"},
         }
         return Run.create(self._folder / name, source, population)
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Name the place in the study's file in errors."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
 
 
 def _finished(run: Run, indices: Sequence[int] | None, retry: bool) -> bool:

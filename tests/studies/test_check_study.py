@@ -58,6 +58,10 @@ def paired(first, second):
     return claims({"kind": "better", "first": first, "second": second, "paired": True})
 
 
+def searched(source):
+    return {"source": source, "flops": "1M", "search": 20}
+
+
 CLAIMS = "reports/report/claims"
 TWICE = [{**claim, "claim": "c"} for claim in paired("regnetx", "silu") * 2]
 EPOCHS = {"epochs": {"distribution": "choice", "values": [1, 4]}}
@@ -129,6 +133,45 @@ LONG_WARMUP = "name: r\nepochs: 9\nbatch_size: 8\nlr: 0.1\nwarmup_epochs: 3\n"
         (CLAIMS, best_in("anynetxa", "b"), "no such parameter; did you mean b4 or b3 or b2?"),
         (CLAIMS, TWICE, "reports.report.claims: the claim 'c' is there twice"),
         (CLAIMS, paired("anynetxa", "silu"), "anynetxa and silu are not the same bodies"),
+        ("steps", [{"populations": ["regnetx", "regnetx"]}], "steps[0]: regnetx is there twice"),
+        ("reports/report/populations", ["silu", "silu"], "reports.report: silu is there twice"),
+        ("agreements/a.json", ["again", "again"], "agreements.a.json: again is there twice"),
+        ("agreements/a.json", ["anynetxa", "regnetx"], "anynetxa and regnetx are not the same mod"),
+        ("agreements/a.json", ["regnetx", "silu"], "regnetx and silu are not the same models"),
+        ("agreements/report", ["regnetx", "again"], "agreements.report: report is also the place"),
+        ("agreements/study.yaml", ["regnetx", "again"], "also the place of the study's file"),
+        ("reports/regnetx/populations", ["regnetx"], "regnetx is also the place of populations.re"),
+        ("reports/index.html/populations", ["regnetx"], "is also the place of the study's page"),
+        (
+            "exports/anynetxa",
+            {"population": "regnetx", "best": 1, "to": ["model"]},
+            "exports.anynetxa: anynetxa is also the place of populations.anynetxa",
+        ),
+        (
+            "reports/one",
+            {"populations": ["regnetx", "silu"], "n": 1, "claims": paired("regnetx", "silu")},
+            "'claim 0' compares means, which needs two or more models of each population",
+        ),
+        ("derived/m", searched("regnetx:best"), "derived.m: search fits its predictor to a report"),
+        (
+            "derived/m",
+            {**searched("report"), "imagenet": True},
+            "derived.m: search needs flops, params or acts, and no imagenet",
+        ),
+        (
+            "derived/m",
+            {**searched("report"), "population": "anynetxa"},
+            "search needs a population",
+        ),
+        ("derived/m", {**searched("report"), "population": "regnetx"}, "needs 12 or more models"),
+        ("derived/m", {"family": "regnetx", "scale": 2}, "derived.m: give source"),
+        ("derived/m", {"source": "regnetx:8", "flops": "1M"}, "regnetx has models 0 to 7"),
+        ("derived/m", {"source": "derived/m.yaml", "flops": "1M"}, "no file derived/m.yaml"),
+        (
+            "derived/m",
+            {"source": "vanilla:best", "flops": "1M", "family": "regnety"},
+            "derived.m: family is for bottleneck blocks; vanilla has vanilla blocks",
+        ),
         ("recipe_axes", {"label_smoothing": {"distribution": "choice", "values": [1.5]}}, "less t"),
     ],
 )
@@ -153,10 +196,53 @@ def test_a_mistake_is_refused_with_its_place(tmp_path, path, value, message):
         (CLAIMS, best_in("anynetxa", "b2")),
         (CLAIMS, paired("regnetx", "silu")),
         (CLAIMS, paired("again", "silu")),
+        ("agreements", {"report/again.json": ["regnetx", "again"]}),
+        ("reports", {"again/report": {"populations": ["again"]}}),
     ],
 )
 def test_what_works_is_accepted(tmp_path, path, value):
     assert load(tmp_path, path, value).plan().models
+
+
+@pytest.mark.parametrize(
+    ("populations", "message"),
+    [
+        ({"again": {"seed": 0}}, "regnetx and again have the same epochs and the same seed"),
+        (
+            {"again": {"epochs": 3, "models": {"random": 4}}},
+            "regnetx and again have 4 common models; a rank correlation needs 5 or more",
+        ),
+        ({"again": {"epochs": 3, "models": {"random": 5}}}, None),
+        ({"again": {"seed": 1, "models": {"random": 4}}}, None),
+        ({"again": {"epochs": 3}, "third": {"epochs": 3}}, "again and third have the same epochs"),
+    ],
+)
+def test_agreements_that_would_fail_are_refused(tmp_path, populations, message):
+    same = {name: {"same_as": "regnetx", **entry} for name, entry in populations.items()}
+    data = {
+        **STUDY,
+        "epochs": 1,
+        "populations": STUDY["populations"] | same,
+        "agreements": {"a.json": ["regnetx", *same]},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
+    if message is None:
+        ds.Study.load(tmp_path / "study.yaml")
+    else:
+        with pytest.raises(ds.InputError, match=message):
+            ds.Study.load(tmp_path / "study.yaml")
+
+
+def test_models_are_chosen_by_errors_of_no_later_step(tmp_path):
+    few = {"same_as": "regnetx", "epochs": 2, "models": {"spread": 5}}
+    data = {**STUDY, "populations": {**STUDY["populations"], "few": few}}
+    file = tmp_path / "study.yaml"
+    for steps in ([], [["few", "regnetx"]], [["regnetx"], ["few"]]):
+        file.write_text(yaml.safe_dump({**data, "steps": [{"populations": s} for s in steps]}))
+        ds.Study.load(file)
+    file.write_text(yaml.safe_dump({**data, "steps": [{"populations": ["few"]}]}))
+    with pytest.raises(ds.InputError, match=r"few\.models: spread needs the errors of all models"):
+        ds.Study.load(file)
 
 
 @pytest.mark.parametrize(

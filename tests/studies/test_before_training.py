@@ -1,0 +1,236 @@
+"""What would fail after days of training fails before it, or doesn't fail at all."""
+
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import ttest_ind
+
+import designspace as ds
+from designspace.analysis.claim_tests import paired, unpaired
+from designspace.runs import DataRecord, TrialState
+from designspace.studies.plan import DEFAULT_PAIR_SD, DEFAULT_SD
+
+DATA = {
+    "name": "s",
+    "data": "digits",
+    "epochs": 1,
+    "n": 8,
+    "budget": {"flops": "180K:220K"},
+    "populations": {"a": {"space": "AnyNetXA@8"}, "x": {"space": "RegNetX@8"}},
+}
+FAILED, DIVERGED = {"state": TrialState.FAILED}, {"state": TrialState.DIVERGED}
+
+
+def load(folder, **changes):
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(DATA | changes, sort_keys=False))
+    return ds.Study.load(file)
+
+
+def better(first, second, **more):
+    return [{"claim": "c", "kind": "better", "first": first, "second": second, **more}]
+
+
+class Errors:
+    """What claims read of a population whose models are all counted."""
+
+    def __init__(self, errors):
+        self.errors = self.counted_errors = errors
+        self.counted = np.ones(len(errors), bool)
+        self.parameters = {}
+
+    def __len__(self):
+        return len(self.errors)
+
+
+@pytest.fixture
+def train(monkeypatch):
+    """Errors that depend on the model alone, in place of training; a list of what was trained."""
+    trained, states = [], {}
+
+    def pretend(runs, *, recipe, epochs, seed, val, only, **options):
+        for run in runs:
+            data = DataRecord(options["data"], val, "held-out", seed, 10, 1, 1, "content")
+            run.begin_training(recipe.override(epochs=epochs).at(8), data)
+            done = {trial.index for trial in run.trials()}
+            for i in sorted({*(range(len(run)) if only is None else only)} - done):
+                error = 50 + int(run.population().ids[i], 16) % 97 / 10
+                result = {"error": error, "curve": [error] * epochs, "seconds": 9}
+                state = states.get((run.name, i), {})
+                if state:
+                    result = {"error": 90 if state is DIVERGED else None, "reason": "r", **state}
+                run.record(i, seed=seed, split="held-out", **result)
+            trained.append(run.name)
+
+    monkeypatch.setattr("designspace.studies.train_study.train", pretend)
+    trained_and_states = type("Training", (), {"trained": trained, "states": states})
+    return trained_and_states
+
+
+@pytest.mark.parametrize("base", ["a", "x"])
+def test_bodies_with_two_values_of_b_are_pairs(tmp_path, train, base):
+    # Another b rounds widths and group widths too.
+    toggles = {f"b{b}": {"same_as": base, "toggle": {"b": b}} for b in (1, 2)}
+    reports = {"r": {"populations": [*toggles], "claims": better("b2", "b1", paired=True)}}
+    study = load(tmp_path, populations=DATA["populations"] | toggles, reports=reports)
+    study.run(progress=False)
+    assert study.verdicts()[0].n == (8,)
+
+
+def test_subsets_are_reported_and_paired_by_what_was_chosen(tmp_path, train):
+    subsets = {
+        "some": {"same_as": "x", "models": {"indices": "2-6"}},
+        "gates": {"same_as": "x", "toggle": {"se_ratio": 0.25}, "models": {"random": 5}},
+    }
+    claims = [*better("x", "some"), *better("x", "gates", paired=True, claim="d")]
+    reports = {"r": {"populations": ["x", *subsets], "claims": claims}}
+    study = load(tmp_path, populations=DATA["populations"] | subsets, reports=reports)
+    study.run(progress=False)
+    assert [verdict.n for verdict in study.verdicts()] == [(8, 5), (5,)]
+
+
+def test_failed_and_diverged_models_do_not_stop_a_study(tmp_path, train):
+    train.states.update({("x", 0): FAILED, ("x", 3): DIVERGED})
+    few = {"few": {"same_as": "x", "seed": 1, "models": {"spread": 4}}}
+    study = load(tmp_path, populations=DATA["populations"] | few)
+    study.run(progress=False)
+    chosen = {trial.index for trial in ds.load_run(tmp_path / "few").trials()}
+    assert len(chosen) == 4
+    assert 0 not in chosen
+    assert 3 in chosen  # the largest error
+    plan = study.plan()
+    assert (plan.models, plan.trained, plan.hours) == (20, 20, 0)
+
+
+def test_too_many_failures_for_a_spread_are_reported(tmp_path, train):
+    train.states.update({("x", i): FAILED for i in range(5)})
+    few = {"few": {"same_as": "x", "seed": 1, "models": {"spread": 4}}}
+    study = load(tmp_path, populations=DATA["populations"] | few)
+    with pytest.raises(ds.InputError, match="3 of the first 8 models have an error, but 4 of"):
+        study.run(progress=False)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_claim_about_failed_models_is_undecided(tmp_path, train, paired):
+    train.states.update({("gates", i): FAILED for i in range(7)})
+    gates = {"gates": {"same_as": "x", "toggle": {"se_ratio": 0.25}}}
+    claims = [*better("x", "gates", paired=paired), *better("a", "x", claim="d")]
+    reports = {"r": {"populations": ["a", "x", "gates"], "claims": claims}}
+    study = load(tmp_path, populations=DATA["populations"] | gates, reports=reports)
+    study.run(progress=False)
+    first, second = study.verdicts()
+    assert (first.verdict, first.n) == ("undecided", (1,) if paired else (8, 1))
+    assert second.n == (8, 8)
+    assert "not testable: " in (tmp_path / "r" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"space": "RegNetX@8", "budget": {"flops": "1:2"}},
+        {"space": "RegNetX@8", "budget": {"params": "1:2"}},
+    ],
+)
+def test_populations_that_cannot_be_sampled_are_refused_before_training(tmp_path, train, wrong):
+    steps = [{"populations": ["a", "x"]}, {"populations": ["wrong"]}]
+    study = load(tmp_path, populations=DATA["populations"] | {"wrong": wrong}, steps=steps)
+    with pytest.raises(ds.InputError, match=r"^populations\.wrong: "):
+        study.run(progress=False)
+    assert train.trained == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"populations": {**DATA["populations"], "t": {"same_as": "x", "val": "test"}}},
+        {"derived": {"m": {"source": "x:best", "flops": "400K"}}, "derived_seeds": [0]},
+    ],
+)
+def test_missing_test_images_are_reported_before_training(tmp_path, train, changes):
+    with pytest.raises(ds.InputError, match="no test images"):
+        load(tmp_path, **changes).run(progress=False)
+    assert train.trained == []
+
+
+def test_data_may_lie_beside_the_study(tmp_path, train, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "designspace.studies.train_study.train",
+        lambda runs, **options: seen.append(options["data"]),
+    )
+    (tmp_path / "study" / "images").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    load(tmp_path / "study", data="folder:images").run(progress=False)
+    shutil.rmtree(tmp_path / "study" / "images")
+    load(tmp_path / "study", data="folder:images").run(progress=False)
+    assert seen == [f"folder:{tmp_path / 'study' / 'images'}", "folder:images"]
+
+
+def test_a_model_is_derived_from_a_population_by_whole_or_last_name(tmp_path, train):
+    populations = {"one/x": {"space": "RegNetX@8"}}
+    reports = {"r": {"populations": ["one/x"]}}
+    derived = {
+        name: {"source": "r", "population": population, "flops": "400K"}
+        for name, population in (("whole", "one/x"), ("last", "x"))
+    }
+    load(tmp_path, populations=populations, reports=reports, derived=derived).run(progress=False)
+    models = [ds.load_model(tmp_path / "derived" / f"{name}.yaml") for name in derived]
+    assert models[0].body == models[1].body
+
+
+def test_until_decided_without_a_comparison_is_refused(tmp_path, train):
+    trend = {"kind": "trend", "population": "x", "parameter": "d", "error": "falls"}
+    reports = {"r": {"populations": ["x"], "claims": [{"claim": "c", **trend}]}}
+    study = load(tmp_path, reports=reports)
+    with pytest.raises(ds.InputError, match="claims about two populations, and there are none"):
+        study.run(until="decided", progress=False)
+    with pytest.raises(ds.InputError, match="only='report' trains nothing"):
+        study.run(until="decided", only="report", progress=False)
+    assert train.trained == []
+
+
+def test_the_power_of_a_claim_counts_all_claims_of_its_report(tmp_path):
+    trend = {"kind": "trend", "population": "x", "parameter": "d", "error": "falls"}
+    powers = []
+    for others in (0, 9):
+        claims = better("a", "x") + [{"claim": f"c{i}", **trend} for i in range(others)]
+        reports = {"r": {"populations": ["a", "x"], "claims": claims}}
+        powers.append(load(tmp_path, n=40, reports=reports).plan().claims[0].power)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1.5, (20_000, 40)), rng.normal(1, 1.5, (20_000, 40))
+    p = ttest_ind(a, b, axis=1, alternative="less").pvalue
+    assert powers == pytest.approx([(p < 0.05).mean(), (p < 0.005).mean()], abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("entry", "true"),
+    [
+        ({"kind": "better"}, -1.0),
+        ({"kind": "better", "margin": 1.0}, -2.0),
+        ({"kind": "not_worse", "margin": 1.0}, 0.0),
+        ({"kind": "equivalent", "margin": 1.0}, 0.0),
+        ({"kind": "better", "paired": True}, -0.5),
+        ({"kind": "not_worse", "margin": 0.6, "paired": True}, 0.0),
+    ],
+)
+def test_the_power_of_a_claim_is_how_often_it_is_supported(tmp_path, entry, true):
+    n = 16
+    claim = {"claim": "c", "first": "x", "second": "y", **entry}
+    reports = {"r": {"populations": ["x", "y"], "claims": [claim]}}
+    populations = {**DATA["populations"], "y": {"same_as": "x", "toggle": {"se_ratio": 0.25}}}
+    plan = load(tmp_path, n=n, reports=reports, populations=populations).plan()
+    rng, supported = np.random.default_rng(n), []
+    margin, kind = entry.get("margin", 0.0), entry["kind"]
+    for _ in range(200):
+        if entry.get("paired"):
+            difference = true + rng.normal(0, DEFAULT_PAIR_SD, n)
+            first, second = np.zeros(n), difference
+            test = paired
+        else:
+            first, second = rng.normal(0, DEFAULT_SD, n), rng.normal(true, DEFAULT_SD, n)
+            test = unpaired
+        result = test(Errors(first), Errors(second), margin, kind, "")
+        supported.append(max(result.p, result.p_bootstrap) < 0.05)
+    assert np.mean(supported) == pytest.approx(plan.claims[0].power, abs=0.1)
