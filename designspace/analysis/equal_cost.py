@@ -22,6 +22,8 @@ from designspace.stats.regression import adjusted_difference
 
 # Partners differ by at most this ratio.
 CALIPER = 1.1
+# Widths of 80 and 88 are partners, whichever way a processor rounds their logarithms.
+_ROUNDING = 1e-9
 # Pairs that matching needs, and models of each in the common range that regression needs.
 MIN_PAIRS = 16
 MIN_COMMON = 10
@@ -121,7 +123,7 @@ def _controlled(
     low, high = max(v.min() for v in logs), min(v.max() for v in logs)
     common = tuple((v >= low) & (v <= high) for v in logs)
     n: tuple[int, ...] = tuple(int(mask.sum()) for mask in common)
-    pairs = match(logs[0], logs[1], float(np.log(CALIPER)))
+    pairs = match(logs[0], logs[1], float(np.log(CALIPER)) + _ROUNDING)
     if len(pairs) >= MIN_PAIRS:
         method, n = "matching", (len(pairs),)
         paired = errors[1][pairs[:, 1]] - errors[0][pairs[:, 0]]

@@ -6,11 +6,13 @@ from analysis.populations import made_up
 from marks import quick_share
 
 import designspace as ds
+from designspace.analysis import equal_cost
 from designspace.analysis.equal_cost import match
 from designspace.analysis.findings import analyze
 from designspace.analysis.headline import narrate
 from designspace.analysis.summary import summarize
 from designspace.runs import Run, Trial, TrialState
+from designspace.stats.intervals import Estimate
 
 
 def sized(rng, name, low, high, gain, n=64, noise=1.0):
@@ -176,3 +178,12 @@ def test_the_command_prints_warnings_first_and_true_minus_signs(tmp_path, cli):
     lines = cli("analyze", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "r").out.split("\n")
     assert lines[0].startswith("warning: Few models: a (8) and c (8).")
     assert "c is better than a (−5.00, 95 % interval −5." in "\n".join(lines)
+
+
+def test_partners_at_the_very_limit_are_partners_whatever_the_last_digit_of_a_logarithm():
+    # A width of 88 is 1.1 times one of 80; of these logarithms some differ by more than log 1.1.
+    first = 80.0 * np.arange(1, 201) ** 3
+    errors = np.zeros(200), np.ones(200)
+    raw = Estimate(1.0, 0.5, 1.5)
+    found = equal_cost._controlled("last width", errors, (first, 1.1 * first), raw)
+    assert (found.method, found.n) == ("matching", (200,))
