@@ -261,7 +261,8 @@ class StudyFile(_Entry):
     Attributes:
         name: The study's name.
         about: What it is, and what it can't say.
-        data: As of `designspace.train`; may be passed when it is run.
+        data: As of `designspace.train`, a relative path from the study file or the working folder;
+            may be passed when it is run.
         val: Validation images of all populations.
         recipe: A shipped recipe, or a file beside the study.
         epochs: In place of the recipe's.
