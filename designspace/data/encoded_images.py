@@ -1,5 +1,6 @@
 """Encoded images that are not files: data sets of Hugging Face `datasets`, and labelled shards."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,11 @@ class EncodedImages(Protocol):
     """Images by index, still encoded."""
 
     def __getitem__(self, row: int) -> bytes:
-        """Return the encoded bytes of an image."""
+        """Return the encoded bytes of an image.
+
+        Raises:
+            ValueError: There are none; the message says why.
+        """
 
     def take(self, rows: NDArray[Any]) -> "EncodedImages":
         """Select images by index."""
@@ -63,7 +68,12 @@ class _Column:
 
     def __getitem__(self, row: int) -> bytes:
         value = self.dataset[int(row)][self.name]
-        data: bytes = value["bytes"] or Path(value["path"]).read_bytes()
+        if not value or not (value["bytes"] or value["path"]):
+            raise ValueError("no image")
+        try:
+            data: bytes = value["bytes"] or Path(value["path"]).read_bytes()
+        except OSError as error:
+            raise ValueError(error.strerror or str(error)) from None
         return data
 
     def take(self, rows: NDArray[Any]) -> "_Column":
@@ -152,8 +162,11 @@ def load_labelled_shards(spec: str) -> EncodedPart:
     samples: list[_Sample] = []
     cut: dict[str, str] = {}
     urls, size = expand_shards(spec), 0
-    for url in urls:
-        own, failure = _read_shard(url, spec, _MAX_BYTES - size)
+    names = [os.path.basename(url) for url in urls]
+    if len(set(names)) < len(names):  # shards of several folders
+        names = urls
+    for url, name in zip(urls, names, strict=True):
+        own, failure = _read_shard(url, name, spec, _MAX_BYTES - size)
         samples += own
         size += sum(len(sample.image) for sample in own)
         cut |= {url: failure} if failure else {}
@@ -166,7 +179,7 @@ def load_labelled_shards(spec: str) -> EncodedPart:
         tuple(sample.name for sample in samples),
         labels,
         classes,
-        stamps=np.array([(len(sample.image), 0) for sample in samples], np.int64),
+        stamps=np.array([_stamp(sample.image) for sample in samples], np.int64),
         notes=(cut_note(cut, len(urls)),) if cut else (),
     )
 
@@ -179,7 +192,13 @@ class _Sample:
     text: bytes | None
 
 
-def _read_shard(url: str, spec: str, most: int) -> tuple[list[_Sample], str]:
+def _stamp(image: bytes) -> tuple[int, int]:
+    """Return size and hash of an encoded image."""
+    digest = hashlib.sha256(image).digest()
+    return len(image), int.from_bytes(digest[:8], "little", signed=True)
+
+
+def _read_shard(url: str, shard: str, spec: str, most: int) -> tuple[list[_Sample], str]:
     """Return the images of a shard, of at most so many bytes, and why it can't be read, or ""."""
     from webdataset.tariterators import tarfile_samples
 
@@ -201,19 +220,18 @@ def _read_shard(url: str, spec: str, most: int) -> tuple[list[_Sample], str]:
                     "pretraining and task labelfree stream; unpack it, and write folder:PATH",
                     "data",
                 )
-            name = f"{os.path.basename(url)}/{sample['__key__']}.{suffix}"
+            name = f"{shard}/{sample['__key__']}.{suffix}"
             samples.append(_Sample(url, name, image, sample.get("cls")))
     return samples, failure
 
 
 def _classes(texts: list[bytes | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Number the classes: as they are if all are numbers, else in the order of their names."""
+    """Number the classes in the order of their names, or of their numbers if all are numbers."""
     if any(text is None for text in texts):
         return np.full(len(texts), -1, np.int64), ()
     words = [text.decode("utf-8", "replace").strip() for text in texts if text is not None]
-    if all(word.isdigit() for word in words):
-        numbers = np.array([int(word) for word in words], np.int64)
-        return numbers, tuple(map(str, range(int(numbers.max()) + 1)))
-    classes = tuple(sorted(set(words)))
+    numbers = all(word.isdecimal() for word in words)
+    words = [str(int(word)) for word in words] if numbers else words
+    classes = tuple(sorted(set(words), key=int if numbers else None))
     index = {word: i for i, word in enumerate(classes)}
     return np.array([index[word] for word in words], np.int64), classes

@@ -77,6 +77,17 @@ def test_a_saved_data_set_without_classes_is_unlabelled(save):
         split(source, "held-out")
 
 
+def test_a_missing_image_is_named_and_left_out(tmp_path, pictures):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image()})
+    rows = {"image": [*pictures[0] * 5, None]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    done = prepare_images(f"hf:{tmp_path / 'saved'}", SIZE, tmp_path / "cache")
+    assert len(done.split.train) == 200
+    assert "1 of 201 images can't be decoded" in done.split.notes[-1]
+    assert "/200 (no image)" in done.split.notes[-1]
+
+
 @pytest.mark.parametrize(("labels", "reason"), [([-1] * 4, "no column"), ([1] * 4, "of one class")])
 def test_labels_that_are_missing_or_alike_are_none(tmp_path, labels, reason):
     source = load_source(save_labels(tmp_path, labels))
@@ -109,14 +120,14 @@ def test_saved_data_sets_that_cannot_be(save, tmp_path):
         load_source("hf:/nowhere")
 
 
-def write_shard(file, pictures, replaced=None):
+def write_shard(file, pictures, replaced=None, classes=(b"dark", b"light")):
     """A shard of PNG images, each followed by its .cls file; `replaced` are other bytes by row."""
     with tarfile.open(file, "w") as archive:
         for i, (image, label) in enumerate(zip(*pictures, strict=True)):
             encoded = io.BytesIO()
             image.save(encoded, "png")
             data = (replaced or {}).get(i, encoded.getvalue())
-            for suffix, content in (("png", data), ("cls", (b"dark", b"light")[label])):
+            for suffix, content in (("png", data), ("cls", classes[label])):
                 member = tarfile.TarInfo(f"{i:03d}.{suffix}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
@@ -130,6 +141,43 @@ def test_labelled_shards_are_decoded_with_their_classes(tmp_path, pictures):
     assert source.train.files[:2] == ("0.tar/000.png", "0.tar/001.png")
     with pytest.raises(InputError, match="nothing"):
         load_source(f"webdataset:{tmp_path}/nothing.tar")
+
+
+def test_shards_of_other_images_have_another_cache(tmp_path, pictures):
+    pytest.importorskip("webdataset")
+    caches = []
+    for folder, shade in (("a", 10), ("b", 200)):
+        (tmp_path / folder).mkdir()
+        # Of equal names, labels and sizes.
+        bmp = {}
+        for i in range(40):
+            encoded = io.BytesIO()
+            Image.new("RGB", (8, 8), (shade, i, 0)).save(encoded, "bmp")
+            bmp[i] = encoded.getvalue()
+        spec = write_shard(tmp_path / folder / "0.tar", pictures, bmp)
+        caches.append(prepare_images(spec, SIZE, tmp_path / "cache").cache)
+    assert [cache.mean[0] for cache in caches] == [10, 200]
+
+
+def test_shards_of_equal_names_are_told_apart(tmp_path, pictures):
+    pytest.importorskip("webdataset")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_shard(tmp_path / folder / "0.tar", pictures)
+    files = load_source(f"webdataset:{tmp_path}/{{a,b}}/0.tar").train.files
+    assert files[0] == f"{tmp_path}/a/0.tar/000.png"
+    assert len(set(files)) == 80
+
+
+def test_numbers_of_classes_may_have_gaps(tmp_path, pictures):
+    pytest.importorskip("webdataset")
+    shard = tmp_path / "0.tar"
+    source = load_source(write_shard(shard, pictures, classes=(b"1440764", b" 7\n")))
+    assert source.classes == ("7", "1440764")
+    assert source.train.labels[:4].tolist() == [1, 0, 1, 0]
+    # A digit that is no number.
+    source = load_source(write_shard(shard, pictures, classes=("²".encode(), b"7")))
+    assert source.classes == ("7", "²")
 
 
 def test_of_a_cut_shard_the_whole_images_are_used(tmp_path, pictures):
