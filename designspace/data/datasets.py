@@ -115,7 +115,8 @@ def load_source(spec: str, download: bool = False, home: Path | None = None) -> 
         return _encoded(spec, load_labelled_shards(spec))
     root = Path(path).expanduser()
     if kind == "files":
-        return _ImageFolder(spec, kind, root.parent).load_list(root)
+        # Paths relative to the folder lead elsewhere from where a link to it is.
+        return _ImageFolder(spec, kind, root.parent.resolve()).load_list(root)
     return _ImageFolder(spec, kind, root).load()
 
 

@@ -1,5 +1,6 @@
 """Classification with a pretrained trunk, compared with a random trunk and supervised training."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -122,7 +123,11 @@ class Classification:
     def features(self) -> ImageFeatures:
         """Return the features that the pretrained trunk extracts, with files and prototypes."""
         features = self._trunk_features(ScoreKind.PRETRAINED, 0)
-        files = tuple(str(Path(items.root, file)) for items in self._parts for file in items.files)
+        files = tuple(
+            os.path.normpath(os.path.join(items.root, file))
+            for items in self._parts
+            for file in items.files
+        )
         if self._backbone.prototypes is None:
             return replace(features, files=files)
         winners = [

@@ -26,6 +26,8 @@ from designspace.runs.folder_kind import is_pretraining
 
 # Images of a contact sheet, its columns, and the side of each in pixels.
 _ON_SHEET, _COLUMNS, _SIDE = 64, 8, 64
+# Longest name of a file on most file systems.
+_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ def _link(folder: Path, files: list[str]) -> None:
     """Link files in order; the numbers keep equal names of different folders apart."""
     digits = len(str(len(files)))
     for place, file in enumerate(files, start=1):
-        os.symlink(file, folder / f"{place:0{digits}d}-{os.path.basename(file)}")
+        number = f"{place:0{digits}d}-"
+        # The beginning of a name is cut where both together are longer than a file system takes.
+        name = os.fsencode(os.path.basename(file))[len(number) - _NAME_BYTES :]
+        os.symlink(file, folder / f"{number}{name.decode(errors='ignore')}")
 
 
 def _contact_sheet(pictures: NDArray[np.uint8]) -> Image.Image:

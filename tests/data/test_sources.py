@@ -1,5 +1,7 @@
 """Finding data sets: what is there, and what a person is told when it isn't."""
 
+import os
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -86,6 +88,15 @@ def test_a_list_of_files(images):
         load_source("files:/nowhere.txt")
     with pytest.raises(InputError, match=f"{images} is a folder; write folder:{images}"):
         load_source(f"files:{images}")
+
+
+def test_a_list_in_a_linked_folder_names_paths_elsewhere(images, tmp_path):
+    (tmp_path / "lists" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "lists" / "deep")
+    file = images / "train/class0/000.png"
+    (tmp_path / "link" / "list.txt").write_text(str(file))
+    train = load_source(f"files:{tmp_path / 'link' / 'list.txt'}").train
+    assert os.path.samefile(os.path.join(train.root, train.files[0]), file)
 
 
 def test_a_list_of_files_may_begin_with_a_byte_order_mark(images):

@@ -1,6 +1,8 @@
 """Prototypes of images: in the file of features, and as folders of links."""
 
 import csv
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,23 @@ def test_images_are_sorted_by_prototype(run, cli, refused):
         columns = min(8, len(listed))
         assert Image.open(f"{folder}.png").size[0] == columns * 66
     assert "which has content" in refused("cluster", run / "run", "--out", run / "sorted")
+
+
+def test_lists_elsewhere_and_long_names(run, tmp_path):
+    """Files are named by their own path, and their links are as long as a file system takes."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "photos").mkdir()
+    files = [tmp_path / "photos" / f"{letter * 251}.png" for letter in "abcde"]
+    for file, source in zip(files, sorted(run.glob("photos/*.png")), strict=False):
+        file.symlink_to(source)
+    (tmp_path / "lists" / "list.txt").write_text("\n".join(map(str, files)))
+    data = f"files:{tmp_path / 'lists' / 'list.txt'}"
+    cluster_images(run / "run", tmp_path / "sorted", data=data, **options(run))
+    with (tmp_path / "sorted" / "images.csv").open() as file:
+        assert {row["file"] for row in csv.DictReader(file)} == set(map(str, files))
+    links = list(tmp_path.glob("sorted/*/*"))
+    assert {Path(os.readlink(link)) for link in links} == set(files)
+    assert {link.suffix for link in links} == {".png"}
 
 
 def test_data_without_files_get_sheets_and_a_table(run, tmp_path):
