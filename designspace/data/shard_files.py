@@ -70,8 +70,9 @@ def is_remote(url: str) -> bool:
 
 def is_image_file(name: str) -> bool:
     """Return whether a file of a shard is an image, by its name."""
-    # webdataset takes names like __meta__ as its own.
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("__")
+    # webdataset takes names like __meta__ as its own; tar on macOS adds a ._NAME to each file.
+    hidden = name.startswith("__") or os.path.basename(name).startswith(".")
+    return name.lower().endswith(IMAGE_SUFFIXES) and not hidden
 
 
 def read_failure(error: Exception, url: str) -> str:

@@ -15,7 +15,7 @@ pytest.importorskip("webdataset")
 
 from designspace.data.decode import Geometry
 from designspace.data.encoded_images import load_labelled_shards
-from designspace.data.shards import EpochOrder, ShardStream, index_shards, lane_count
+from designspace.data.shards import EpochOrder, ShardReader, ShardStream, index_shards, lane_count
 from designspace.errors import InputError
 
 SIDE = 8
@@ -137,6 +137,16 @@ def test_an_image_that_cannot_be_decoded_is_named_and_another_stands_in(write_sh
     seen = Counter(joined(epoch(images, 8)))
     assert 3 not in seen
     assert sorted(seen.values()) == [1] * 14 + [2]
+
+
+def test_files_that_macos_adds_are_no_images(tmp_path):
+    pytest.importorskip("webdataset")
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for name in ("./._a.jpg", "./a.jpg", "deep/._b.jpg", "deep/b.jpg"):
+            archive.addfile(tarfile.TarInfo(name))
+    spec = f"webdataset:{tmp_path / '0.tar'}"
+    assert index_shards(spec, tmp_path / "index").counts == (2,)
+    assert [name for name, _ in ShardReader(str(tmp_path / "0.tar"))] == ["./a.jpg", "deep/b.jpg"]
 
 
 def test_a_shard_that_is_cut_counts_its_whole_images(write_shards, tmp_path):
