@@ -171,7 +171,7 @@ def _highest_of_16_bits(items: Items, name: str) -> int:
             array = np.load(path, mmap_mode="r")
             return int(array.max()) if getattr(array, "dtype", None) == np.uint16 else 0
         with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
+            if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
                 return int(np.asarray(image).max())
     return 0
 
@@ -198,6 +198,8 @@ def _convert(image: Image.Image, mode: str, min_side: int | None) -> Image.Image
     _check_size(*image.size)
     if min_side is not None:
         image.draft(mode, (min_side, min_side))
+    if image.mode == "I" and image.format == "PPM":  # scaled to 16 bits by Pillow
+        image = Image.fromarray(np.asarray(image).astype(np.uint16))
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixels, of unknown range; save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):

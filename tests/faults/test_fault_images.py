@@ -94,6 +94,12 @@ def test_every_mode_shows_what_is_in_it(mode, kind, tmp_path):
     assert right == pytest.approx(bright(reference)[1], abs=20)
 
 
+def test_pgm_of_16_bits(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 16), (16, 1)).astype(">u2")
+    record = decode(b"P5\n16 16\n65535\n" + ramp.tobytes(), tmp_path / "x.pgm")
+    assert np.array_equal(record, decode(encoded(picture(), "png"), tmp_path / "r.png"))
+
+
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_pixels_without_a_range_are_refused_with_the_remedy(mode, tmp_path):
     said = decode(encoded(picture(mode), "tiff"), tmp_path / "x.tiff")
