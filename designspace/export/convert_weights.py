@@ -98,6 +98,7 @@ def write_safetensors(state: "Mapping[str, torch.Tensor]", path: Path, about: st
         InputError: safetensors is not installed, or the folder can't be written.
     """
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
     except ImportError:
         raise InputError(
@@ -110,6 +111,8 @@ def write_safetensors(state: "Mapping[str, torch.Tensor]", path: Path, about: st
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
+    except SafetensorError as error:  # such as a full disk
+        raise InputError(f"cannot write {path}: {error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ from designspace.export.convert_weights import read_weights
 from designspace.pretraining.pretrain_run import PretrainRun, Start
 from designspace.pretraining.recipe import SwavRecipe
 from designspace.pretraining.swav_network import SwavNetwork, part_of
+from designspace.runs.folder_kind import check_weights_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,8 @@ def load_initial_weights(path: Path | str, model: Model, recipe: SwavRecipe) -> 
         InputError: There is no checkpoint, or it is of another trunk.
     """
     path = Path(path)
+    if path.is_dir():
+        check_weights_path(path, "weights")
     run = PretrainRun(path)
     if path.is_dir() and run.started:
         return _from_run(run, model, recipe)

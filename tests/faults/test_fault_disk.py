@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from disturbed import Command, clear, limit_files, obey_permissions, turn_the_clock_back
 from marks import quick_share
 
 from designspace.arch import published
 from designspace.arch.model_file import write_model
+from designspace.errors import InputError
+from designspace.pretraining.features import write_features
 
 FULL = ("File too large", "No space left on device")
 
@@ -114,6 +118,18 @@ def test_pretraining_on_a_full_disk(small_study, table, model, tmp_path, times):
         assert str(out) in said or str(small_study.home) in said
     assert Command(*words).end().code == 0
     assert (out / "trunk.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.safetensors"])
+def test_features_on_a_full_disk(name, tmp_path):
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most[1]))
+    try:
+        with pytest.raises(InputError, match=rf"cannot write .*{name}.*File too large"):
+            write_features(tmp_path / name, {"train": torch.zeros(100, 100)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

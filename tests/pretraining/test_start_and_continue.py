@@ -118,6 +118,10 @@ def test_weights_that_do_not_fit_are_refused(train, tmp_path):
         load_initial_weights(tmp_path / "other.pt", SMALL, load_recipe("quick"))
     with pytest.raises(InputError, match=r"weights is '/nowhere\.pt': no file"):
         load_initial_weights("/nowhere.pt", SMALL, load_recipe("quick"))
+    (tmp_path / "population").mkdir()
+    (tmp_path / "population" / "population.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"weights is .*the run of a population, which keeps no"):
+        load_initial_weights(tmp_path / "population", SMALL, load_recipe("quick"))
 
 
 def steps(count, records, compiled=False, **changes):
