@@ -49,13 +49,18 @@ class ProcessGroupInfo:
         Raises:
             InputError: The batch can't be split evenly.
         """
-        if batch % self.size:
-            raise InputError(
-                f"batch_size is {batch}; it must be a multiple of the {self.size} processes",
-                argument="batch_size",
-            )
+        self.check_batch(batch)
         part = batch // self.size
         return slice(self.rank * part, (self.rank + 1) * part)
+
+    def check_batch(self, batch: int, parts: int = 1) -> None:
+        """Raise unless a batch can be split evenly over the processes, and there into parts."""
+        if batch % (self.size * parts):
+            times = f", times {parts} parts" if parts > 1 else ""
+            raise InputError(
+                f"batch_size is {batch}; it must be a multiple of the {self.size} processes{times}",
+                argument="batch_size",
+            )
 
     def mean(self, value: Tensor) -> Tensor:
         """Average over the processes, in place."""

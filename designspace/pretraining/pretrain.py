@@ -156,6 +156,7 @@ def pretrain(
     folder = None if cache is None else Path(cache)
     logs = PretrainLog(log, out, {"model": model.name, "data": data, **recipe.to_dict()})
     with process_group(device) as group:
+        group.check_batch(recipe.batch_size, recipe.accumulate)
         autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
         created = [path for path in (out, *out.parents) if not path.exists()] if group.first else []
         run = PretrainRun(make_folder(out))
@@ -163,17 +164,19 @@ def pretrain(
         with locked, _removed_unless_begun(run, created):
             channels = model.skeleton.channels
             images = _decode_once(data, recipe, channels, folder, download, group, observer)
+            per_epoch = images.train_images // recipe.batch_size
+            trainer = SwavTrainer(model, recipe, per_epoch, seed, group, autocast, compile)
+            if initial is not None:
+                trainer.start_from(initial.state)
+            loop = _Loop(run, recipe, trainer, images, seed, group, observer, logs)
+            # What does not go together was refused above, and left nothing in the folder.
             if group.first:
                 start = None if initial is None else initial.start
                 notes = run.begin(model, recipe, _stamp(data, seed, images), start)
                 for text in (*notes, *(initial.notes if initial else ())):
                     observer.note(text)
             group.barrier()
-            per_epoch = images.train_images // recipe.batch_size
-            trainer = SwavTrainer(model, recipe, per_epoch, seed, group, autocast, compile)
-            if initial is not None:
-                trainer.start_from(initial.state)
-            record = _Loop(run, recipe, trainer, images, seed, group, observer, logs).train()
+            record = loop.train()
             logs.close()
     return PretrainResult(out, record) if record else None
 

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,7 @@ from designspace.pretraining.crop_loader import StreamCropLoader
 from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.images import training_sample
 from designspace.pretraining.neighbor_gallery import read_gallery
+from designspace.pretraining.pretrain import pretrain
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.recipe import load_recipe
 
@@ -182,11 +184,24 @@ def test_two_processes_that_are_killed_resume_exactly(place):
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_fewer_shards_than_processes_are_refused(place):
-    index = index_shards(f"webdataset:{place}/shards/{{000..002}}.tar", place / "index")
-    group = ProcessGroupInfo(torch.device("cpu"), rank=1, size=4)
-    with pytest.raises(InputError, match=r"data has fewer shards \(3\) than processes \(4\)"):
-        StreamCropLoader(load_recipe("quick"), ShardStream(index, Geometry(16, 16)), 0, group)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"data has fewer shards \(3\) than processes \(4\)"),
+        ({"batch_size": 6}, "batch_size is 6; it must be a multiple of the 4 processes"),
+        # 3 images of each process are no 2 parts.
+        ({"batch_size": 12, "accumulate": 2}, "multiple of the 4 processes, times 2 parts"),
+    ],
+)
+def test_what_processes_cannot_share_is_refused(place, changes, message, monkeypatch):
+    group = ProcessGroupInfo(torch.device("cpu"), rank=0, size=4)
+    monkeypatch.setattr(
+        "designspace.pretraining.pretrain.process_group", lambda device: nullcontext(group)
+    )
+    data, options = f"webdataset:{place}/shards/{{000..002}}.tar", {"batch_size": 8, **changes}
+    with pytest.raises(InputError, match=message):
+        pretrain(SMALL, data=data, out=place / "few", cache=place / "cache", threads=1, **options)
+    assert not (place / "few").exists()
 
 
 def test_too_many_undecodable_images_are_refused(place, cli):
