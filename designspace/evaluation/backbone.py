@@ -131,7 +131,10 @@ def _from_run(run: PretrainRun, model: Model | None, side: int | None) -> Backbo
     weights = part_of(state["network"], "trunk.")
     source = f"{run.path}, iteration {state['iteration']}"
     backbone = _with_statistics(run, trained, weights, side, source, tuple(notes))
-    return replace(backbone, prototypes=PrototypeScorer(run.recipe().head, state["network"]))
+    recipe = run.recipe()
+    passes = round(state["iteration"] / (run.data().images // recipe.batch_size))
+    scorer = PrototypeScorer(recipe.head, state["network"])
+    return replace(backbone, passes=max(1, passes), prototypes=scorer)
 
 
 def _with_statistics(

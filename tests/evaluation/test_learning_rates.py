@@ -1,5 +1,6 @@
 """Learning rates that every network chooses alike, on its own labels."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from small import SMALL
 
 from designspace.evaluation import classification
+from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.evaluate_trunk import evaluate_trunk
 from designspace.evaluation.finetune import low_shot_schedule
 from designspace.evaluation.learning_rates import RATES, LearningRates, split_labels
 from designspace.pretraining.pretrain import pretrain
+from designspace.pretraining.pretrain_run import PretrainRun
 
 
 def test_the_rates_that_validate_best_are_taken_and_kept(tmp_path):
@@ -101,3 +104,11 @@ def test_published_rates_are_kept_on_request(run, monkeypatch):
     result = evaluate_trunk(run / "run", "lowshot", **options)
     assert result.scores[0].what == "pretrained, fine-tuned"
     assert not (folder / "learning_rates.jsonl").exists()
+
+
+def test_passes_of_an_unfinished_pretraining_are_those_that_were_done(run, tmp_path):
+    folder = shutil.copytree(run / "run", tmp_path / "run")
+    own = PretrainRun(folder)
+    assert load_backbone(folder, None, None).passes == 1
+    own.begin(SMALL, own.recipe().override(epochs=40), own.data())
+    assert load_backbone(folder, None, None).passes == 1
