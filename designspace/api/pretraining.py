@@ -47,7 +47,7 @@ def pretrain(
     compile: bool = False,
     seed: int = 0,
     tensorboard: bool = False,
-    log: "Sequence[LoggerLike] | str" = (),
+    log: "Sequence[LoggerLike] | LoggerLike" = (),
     device: str = "auto",
     threads: int | None = None,
     download: bool = False,

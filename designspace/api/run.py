@@ -171,7 +171,7 @@ def train(
     download: bool = False,
     cache: str | Path | None = None,
     tensorboard: bool = False,
-    log: "Sequence[LoggerLike] | str" = (),
+    log: "Sequence[LoggerLike] | LoggerLike" = (),
     backend: str | None = None,
     scheduler: str | None = None,
     cluster: str | None = None,

@@ -6,7 +6,7 @@ Each is a `MetricLogger`, opened for one training. Any object with these three m
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ _MODULES = {
     "wandb": "wandb",
 }
 _PROJECT = "designspace"
+_METHODS = ("scalars", "text", "close")
 
 
 class MetricLogger(Protocol):
@@ -39,21 +40,30 @@ LoggerLike = str | MetricLogger
 
 
 def chosen_loggers(
-    log: Sequence[LoggerLike] | str, tensorboard: bool = False
+    log: Sequence[LoggerLike] | LoggerLike, tensorboard: bool = False
 ) -> tuple[LoggerLike, ...]:
-    """Return loggers as a tuple without repetition, TensorBoard too if it is wanted."""
-    own = (log,) if isinstance(log, str) else tuple(log)
-    return tuple(dict.fromkeys((*own, *(("tensorboard",) if tensorboard else ()))))
+    """Return loggers as a tuple, each name once, TensorBoard too if it is wanted."""
+    own = tuple(log) if isinstance(log, Iterable) and not isinstance(log, str) else (log,)
+    own += ("tensorboard",) if tensorboard else ()
+    return tuple(one for i, one in enumerate(own) if not isinstance(one, str) or one not in own[:i])
 
 
 def check_loggers(log: Sequence[LoggerLike]) -> None:
     """Import what the named loggers need, before anything is computed.
 
     Raises:
-        InputError: There is no such logger, or its package is not installed.
+        InputError: There is no such logger, its package is not installed, or an object lacks a
+            method.
     """
     for name in log:
         if not isinstance(name, str):
+            missing = [m for m in _METHODS if not callable(getattr(name, m, None))]
+            if missing:
+                raise InputError(
+                    f"log has a {type(name).__name__}, which lacks {' and '.join(missing)}; a "
+                    f"logger has the methods {', '.join(_METHODS)}",
+                    "log",
+                )
             continue
         if name not in _MODULES:
             raise InputError(f"log is {name!r}; {nearest(name, list(_MODULES))}", "log")

@@ -30,6 +30,12 @@ class Own:
         self.closed += 1
 
 
+class Unhashable(Own):
+    """As a dataclass is."""
+
+    __hash__ = None
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_without_the_package_it_says_what_to_install(monkeypatch, name):
     def missing(module):
@@ -49,6 +55,14 @@ def test_loggers_are_chosen_once():
     assert chosen_loggers("mlflow") == ("mlflow",)
     assert chosen_loggers(["tensorboard"], tensorboard=True) == ("tensorboard",)
     assert chosen_loggers((), tensorboard=True) == ("tensorboard",)
+    own = Unhashable()
+    assert chosen_loggers(own) == (own,)
+    assert chosen_loggers([own], tensorboard=True) == (own, "tensorboard")
+
+
+def test_an_object_without_the_methods_is_refused():
+    with pytest.raises(InputError, match="log has a dict, which lacks scalars and text and close"):
+        TrialLog([{}])
 
 
 def test_the_curve_of_a_trial_is_written_for_tensorboard(tmp_path):
