@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ArgsKwargs
 
 from designspace.errors import InputError, nearest, printable, shortened
 
@@ -134,7 +135,9 @@ def _describe(problem: Any, schema: Any, place: tuple[str | int, ...], rules: li
         return f"{where}{key} is {shortened(repr(tag))}; {nearest(tag, tags)}"
     first, *others = dict.fromkeys(rules)
     rule = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
-    if isinstance(value, dict):  # the rule is about several keys, which the message names
+    if isinstance(
+        value, dict | ArgsKwargs
+    ):  # the rule is about several keys, which the message names
         return f"{where}{rule}"
     return f"{where}{rule}; found {_shown(value)}"
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from designspace.arch import has_squeeze
 from designspace.errors import InputError, check_types, nearest
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.recipe import parse_recipe
 from designspace.space import load_space
+from designspace.space.schema import MAX_VALUES, axes_of
 from designspace.studies.study import Study
 from designspace.studies.sweep_keys import check_sweep
 
@@ -24,7 +26,12 @@ _BLOCKS = {
     "vanilla_block": "vanilla",
     "res_bottleneck_linear_block": "linear-bottleneck",
 }
-_STEM_STRIDES = {"simple_stem_in": 2, "res_stem_cifar": 1}
+_STEMS: dict[str, tuple[str, int]] = {
+    "simple_stem_in": ("conv3", 2),
+    "res_stem_cifar": ("conv3", 1),
+    "res_stem_in": ("conv7_pool", 4),
+}
+_ACTIVATIONS = {"relu": "relu", "silu": "silu", "swish": "silu", "gelu": "gelu"}
 _RECIPE_KEYS = {
     "OPTIM.BASE_LR": "lr",
     "OPTIM.WEIGHT_DECAY": "weight_decay",
@@ -36,6 +43,8 @@ _NO_LIMIT = 10**15
 _REGNET_AXES = {"DEPTH": "d", "W0": "w_0", "WA": "w_a", "WM": "w_m", "GROUP_W": "g", "BOT_MUL": "b"}
 _ANYNET_AXES = {"DEPTHS": "d", "WIDTHS": "w", "BOT_MULS": "b", "GROUP_WS": "g"}
 _QUANTIZE = {"DEPTH": 1, "W0": 8, "WA": 0.1, "WM": 0.001}
+# Defaults of pycls' samplers.
+_SAMPLER_QUANTIZE = {"int_sampler": 1, "float_sampler": 1e-5}
 # Defaults of pycls' regnet_sampler.
 _REGNET_RANGES = {
     **{"DEPTH": [12, 28], "W0": [8, 256], "WA": [8.0, 256.0], "WM": [2.0, 3.0]},
@@ -45,14 +54,16 @@ _REGNET_RANGES = {
 _OPTIM = {
     **{"BASE_LR": 0.1, "MAX_EPOCH": 200, "MOMENTUM": 0.9, "NESTEROV": True, "WARMUP_EPOCHS": 0},
     **{"WEIGHT_DECAY": 5e-4, "EMA_ALPHA": 1e-5, "EMA_UPDATE_PERIOD": 0, "LR_POLICY": "cos"},
+    "OPTIMIZER": "sgd",
 }
 _REGNET = {
     **{"STEM_TYPE": "simple_stem_in", "STEM_W": 32, "STRIDE": 2, "SE_ON": False, "SE_R": 0.25},
+    "HEAD_W": 0,
     **{"BLOCK_TYPE": "res_bottleneck_block", "DEPTH": 10, "W0": 32, "WA": 5.0, "WM": 2.5},
     **{"GROUP_W": 16, "BOT_MUL": 1.0},
 }
 _ANYNET = {
-    **{"STEM_TYPE": "simple_stem_in", "STEM_W": 32, "SE_ON": False, "SE_R": 0.25},
+    **{"STEM_TYPE": "simple_stem_in", "STEM_W": 32, "SE_ON": False, "SE_R": 0.25, "HEAD_W": 0},
     **{"BLOCK_TYPE": "res_bottleneck_block", "DEPTHS": [], "WIDTHS": [], "STRIDES": []},
     **{"BOT_MULS": [], "GROUP_WS": []},
 }
@@ -104,13 +115,15 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
         data, left_out = check_sweep(data)
         name = data.get("NAME", Path(path).stem).rpartition("/")[2]
         space, recipe, budget = _converted(data, name)
+        recipe["about"] = (
+            f"Converted from {Path(path).name}, the pycls sweep {data.get('NAME', name)}."
+        )
+        load_space(space)
+        parse_recipe(recipe, name)
     except InputError as error:
         raise InputError(f"sweep: {path}: {error}") from None
     setup = data["SETUP"]
     about = _about(data)
-    recipe["about"] = f"Converted from {Path(path).name}, the pycls sweep {data.get('NAME', name)}."
-    load_space(space)
-    parse_recipe(recipe, path)
     dataset = setup["BASE_CFG"].get("TRAIN", {}).get("DATASET", "").lower()
     if dataset not in ("cifar10", "cifar100"):
         left_out += [f"SETUP.BASE_CFG.TRAIN.DATASET ({dataset})"] if dataset else []
@@ -190,8 +203,10 @@ def _space(
     rules: dict[str, Any] = {}
     net = (_REGNET if kind == "regnet" else _ANYNET) | (base.get(group) or {})
     block = _known(net["BLOCK_TYPE"], _BLOCKS, f"{group}.BLOCK_TYPE")
+    names = _REGNET_AXES if kind == "regnet" else _ANYNET_AXES
+    own = {key: axis for key, axis in names.items() if axis in axes_of(kind, block)}
     if kind == "regnet":
-        axes = _regnet_axes(net, samplers)
+        axes = _regnet_axes(net, samplers, own)
         low, high = (constraints.get("REGNET") or {}).get("NUM_STAGES", [4, 4])
         if low < high:
             rules["stages"] = list(range(low, high + 1))
@@ -200,11 +215,14 @@ def _space(
         strides = list(net["STRIDES"])
         if not strides:
             raise InputError("ANYNET.STRIDES: missing; give the stride of each stage")
-        axes, rules = _anynet_axes(net, samplers, len(strides), block)
+        axes, rules = _anynet_axes(net, samplers, len(strides), own)
     if samplers:
         key = next(iter(samplers))
-        keys = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in _ANYNET_AXES)]
+        keys = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in own)]
         raise InputError(f"SETUP.SAMPLERS.{key}: can't be converted; {nearest(key, keys)}")
+    stem, stem_stride = _known(net["STEM_TYPE"], _STEMS, f"{group}.STEM_TYPE")
+    function = model.get("ACTIVATION_FUN", "relu")
+    activation = _known(function, _ACTIVATIONS, "MODEL.ACTIVATION_FUN")
     return {
         "name": name,
         "reason": about or "Converted from a pycls sweep config.",
@@ -212,25 +230,31 @@ def _space(
         **({} if block == "bottleneck" else {"block": block}),
         "input": {
             "resolution": int((base.get("TRAIN") or {}).get("IM_SIZE", 224)),
-            "classes": int(model.get("NUM_CLASSES", 1000)),
+            "classes": int(model.get("NUM_CLASSES", 10)),
+            **({} if stem == "conv3" else {"stem": stem}),
             "stem_width": int(net["STEM_W"]),
-            "stem_stride": _known(net["STEM_TYPE"], _STEM_STRIDES, f"{group}.STEM_TYPE"),
+            "stem_stride": stem_stride,
             "strides": strides,
+            **({"head_width": int(net["HEAD_W"])} if net["HEAD_W"] > 0 else {}),
         },
         "axes": axes,
         **{"share": [], "monotone": {}, "tie": {}, "caps": {}, **rules},
-        "se_ratio": float(net["SE_R"]) if net["SE_ON"] else 0.0,
+        # In pycls too, SE_ON changes nothing in blocks without squeeze-and-excitation.
+        "se_ratio": float(net["SE_R"]) if net["SE_ON"] and has_squeeze(block) else 0.0,
+        **({} if activation == "relu" else {"activation": activation}),
     }
 
 
-def _regnet_axes(net: Mapping[str, Any], samplers: dict[str, Any]) -> dict[str, Any]:
+def _regnet_axes(
+    net: Mapping[str, Any], samplers: dict[str, Any], own: Mapping[str, str]
+) -> dict[str, Any]:
     drawn = samplers.pop("REGNET", None)
     ranges = {} if drawn is None else _REGNET_RANGES | drawn
     axes = {}
-    for key, axis in _REGNET_AXES.items():
+    for key, axis in own.items():
         low, high = ranges.get(key, [net[key], net[key]])
         if f"REGNET.{key}" in samplers:
-            axes[axis] = _axis(samplers.pop(f"REGNET.{key}"), f"REGNET.{key}", key == "BOT_MUL")
+            axes[axis] = _body_axis(samplers.pop(f"REGNET.{key}"), f"REGNET.{key}")
         elif low == high:
             axes[axis] = _choice(_inverse([low], "BOT_MUL") if key == "BOT_MUL" else [low])
         elif key in _QUANTIZE:
@@ -246,22 +270,23 @@ def _regnet_axes(net: Mapping[str, Any], samplers: dict[str, Any]) -> dict[str, 
 
 
 def _anynet_axes(
-    net: Mapping[str, Any], samplers: dict[str, Any], stages: int, block: str
+    net: Mapping[str, Any], samplers: dict[str, Any], stages: int, own: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     axes: dict[str, Any] = {}
     share, monotone = [], {}
-    own = ("DEPTHS", "WIDTHS") if block in ("residual-basic", "vanilla") else tuple(_ANYNET_AXES)
-    for key in own:
-        axis, where = _ANYNET_AXES[key], f"ANYNET.{key}"
+    for key, axis in own.items():
+        where = f"ANYNET.{key}"
         if where in samplers:
             sampler = samplers.pop(where)
             if sampler["TYPE"] != "list_sampler" or sampler["LENGTH"] != stages:
                 raise InputError(
                     f"SETUP.SAMPLERS.{where}: must be a list_sampler of {stages} stages"
                 )
-            axes[axis] = _axis(sampler["ITEM_SAMPLER"], where, key == "BOT_MULS")
+            axes[axis] = _body_axis(sampler["ITEM_SAMPLER"], where)
             continue
-        values = list(net[key]) or [1] * stages
+        values = list(net[key])
+        if not values:
+            raise InputError(f"{where}: missing; give the value of each stage, or a sampler")
         if len(values) != stages:
             raise InputError(f"{where} is {net[key]}; ANYNET.STRIDES has {stages} stages")
         if key == "BOT_MULS":
@@ -279,8 +304,17 @@ def _anynet_axes(
     return axes, {"share": share, "monotone": monotone}
 
 
+def _body_axis(sampler: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Convert a sampler of a number of the network; pycls' bottleneck multiplier is 1 / b."""
+    axis = _axis(sampler, where, "BOT_MUL" in where)
+    # A step finer than spaces may have becomes the finest that they may.
+    while "step" in axis and (axis["high"] - axis["low"]) / axis["step"] > MAX_VALUES:
+        axis["step"] *= 10
+    return axis
+
+
 def _axis(sampler: Mapping[str, Any], where: str, inverse: bool) -> dict[str, Any]:
-    """Convert a sampler of a scalar; pycls' bottleneck multiplier is 1 / b."""
+    """Convert a sampler of a number, or of its inverse."""
     if sampler["TYPE"] == "list_sampler":
         raise InputError(f"SETUP.SAMPLERS.{where}: must sample one number, not a list")
     if sampler["TYPE"] == "value_sampler":
@@ -290,7 +324,8 @@ def _axis(sampler: Mapping[str, Any], where: str, inverse: bool) -> dict[str, An
         return _choice([1 / value if inverse else value for value in _powers(low, high)])
     if kind not in ("uniform", "log_uniform") or inverse:
         raise InputError(f"SETUP.SAMPLERS.{where}: RAND_TYPE {kind} can't be converted")
-    return _range(kind, low, high, sampler.get("QUANTIZE", 1))
+    step = sampler.get("QUANTIZE", _SAMPLER_QUANTIZE[sampler["TYPE"]])
+    return _range(kind, low, high, step)
 
 
 def _recipe_axis(sampler: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -303,8 +338,9 @@ def _recipe_axis(sampler: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _recipe(base: Mapping[str, Any], name: str) -> dict[str, Any]:
     optim = _OPTIM | (base.get("OPTIM") or {})
     train, norms = base.get("TRAIN") or {}, base.get("BN") or {}
-    if optim["LR_POLICY"] != "cos":
-        raise InputError(f"OPTIM.LR_POLICY is {optim['LR_POLICY']!r}; only cos can be converted")
+    for key, only in (("LR_POLICY", "cos"), ("OPTIMIZER", "sgd")):
+        if optim[key] != only:
+            raise InputError(f"OPTIM.{key} is {optim[key]!r}; only {only} can be converted")
     batch, period = int(train.get("BATCH_SIZE", 128)), int(optim["EMA_UPDATE_PERIOD"])
     # pycls scales alpha by batch size, epochs and period (`update_model_ema`).
     alpha = min(1.0, optim["EMA_ALPHA"] * batch / max(1, optim["MAX_EPOCH"]) * period)

@@ -25,6 +25,13 @@ def _whole(value: Any) -> int:
     return int(number)
 
 
+def _natural(value: Any) -> int:
+    number = _whole(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def _range(value: Any) -> list[float]:
     low, high = _numbers(value)
     if low > high:
@@ -63,6 +70,7 @@ def _text(value: Any) -> str:
 _RULES: dict[Callable[[Any], Any], str] = {
     _number: "a number",
     _whole: "a whole number",
+    _natural: "a whole number, 0 or more",
     _range: "[low, high], two numbers of which the first is not above the second",
     _limits: "[low, high], two numbers, where 0 is no limit",
     _whole_range: "[low, high], two whole numbers of which the first is not above the second",
@@ -77,12 +85,12 @@ def _left_out(keys: str) -> dict[str, Any]:
 
 
 # A key is a rule for its value, a map of keys, or None where it is left out.
-_STEM = {"STEM_TYPE": _text, "STEM_W": _whole, "BLOCK_TYPE": _text, "HEAD_W": None}
+_STEM = {"STEM_TYPE": _text, "STEM_W": _whole, "BLOCK_TYPE": _text, "HEAD_W": _whole}
 _SE = {"SE_ON": _switch, "SE_R": _number}
 _BASE = {
     "MODEL": {
-        **{"TYPE": _text, "NUM_CLASSES": _whole},
-        **_left_out("DEPTH LOSS_FUN ACTIVATION_FUN ACTIVATION_INPLACE SCALING_TYPE SCALING_FACTOR"),
+        **{"TYPE": _text, "NUM_CLASSES": _whole, "ACTIVATION_FUN": _text},
+        **_left_out("DEPTH LOSS_FUN ACTIVATION_INPLACE SCALING_TYPE SCALING_FACTOR"),
     },
     "REGNET": {
         **_STEM,
@@ -104,8 +112,8 @@ _BASE = {
         **dict.fromkeys(
             ("BASE_LR", "MOMENTUM", "WEIGHT_DECAY", "WARMUP_EPOCHS", "EMA_ALPHA"), _number
         ),
-        **{"NESTEROV": _switch, "LR_POLICY": _text},
-        **_left_out("OPTIMIZER MIN_LR GAMMA STEPS LR_MULT DAMPENING BETA1 BETA2 WARMUP_FACTOR"),
+        **{"NESTEROV": _switch, "LR_POLICY": _text, "OPTIMIZER": _text},
+        **_left_out("MIN_LR GAMMA STEPS LR_MULT DAMPENING BETA1 BETA2 WARMUP_FACTOR"),
     },
     "TRAIN": {
         **{"DATASET": _text, "BATCH_SIZE": _whole, "IM_SIZE": _whole},
@@ -121,7 +129,7 @@ _SWEEP: dict[str, Any] = {
     **{"NAME": _text, "DESC": _text},
     **_left_out("ROOT_DIR NUM_PROC SWEEP_CFG_FILE LAUNCH COLLECT ANALYZE"),
     "SETUP": {
-        **{"NUM_CONFIGS": _whole, "RNG_SEED": _whole, "NUM_SAMPLES": None, "CHUNK_SIZE": None},
+        **{"NUM_CONFIGS": _natural, "RNG_SEED": _natural, "NUM_SAMPLES": None, "CHUNK_SIZE": None},
         "BASE_CFG": _BASE,
         "SAMPLERS": _text,  # checked by `_sampler`
         "CONSTRAINTS": {

@@ -154,6 +154,9 @@ def _plan(
             raise
         words = f"{error}; {run.path} was trained on {earlier.source}"
         raise InputError(words, error.argument) from None
+    if run.recipe_draws():
+        drawn = ", ".join(run.recipe_draws())
+        images.observer.note(f"{run.path}: each model trains with the {drawn} that it drew")
     run.begin_training(options.recipe, data, options.execution)
     run.append_trials([])
     for folder in (run.path, make_folder(run.checkpoints)):
@@ -232,7 +235,7 @@ class _Images:
     """Finds, splits and decodes images, once for all runs that train on the same ones."""
 
     def __init__(self, observer: Observer) -> None:
-        self._observer = observer
+        self.observer = observer
         self._prepared: dict[tuple[object, ...], tuple[Cache, DataRecord]] = {}
 
     def prepare(self, options: TrainOptions, channels: int) -> tuple[Cache, DataRecord]:
@@ -253,17 +256,17 @@ class _Images:
             options.home,
             val=options.val,
             download=options.download,
-            observer=self._observer,
+            observer=self.observer,
         )
         parts, cache = images.split, images.cache
         side, resolution = median_side(parts.train), options.recipe.resolution
         if resolution is not None and side >= _MIN_DOWNSCALING * resolution:
-            self._observer.note(
+            self.observer.note(
                 f"training at {resolution} pixels on images of about {side} pixels; "
                 "sample the space at a larger resolution (SPACE@SIZE) to use their detail"
             )
         if cache.train_bytes > LARGE:
-            self._observer.note(
+            self.observer.note(
                 f"{cache.train_bytes / 1e9:.0f} GB of training images: read from {cache.path} in "
                 "shuffled chunks"
             )
@@ -292,6 +295,14 @@ def _select(run: Run, options: TrainOptions) -> tuple[list[int], list[Trial]]:
     outside = [index for index in selected if not 0 <= index < n]
     if outside:
         raise InputError(f"indices has {outside[0]}; {run.path} has models 0 to {n - 1}", "indices")
+    draws = run.recipe_draws()
+    for index in selected if draws else ():
+        drawn = settings_of(draws, index)
+        try:
+            options.recipe.with_settings(drawn)
+        except InputError as error:
+            values = ", ".join(f"{key} {value:g}" for key, value in drawn.items())
+            raise InputError(f"{run.path}: model {index} drew {values}: {error}") from None
     trials = {trial.index: trial for trial in run.trials()}
     if options.retry:
         trials = {i: t for i, t in trials.items() if t.state is not TrialState.FAILED}

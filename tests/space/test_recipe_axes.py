@@ -67,6 +67,20 @@ def test_each_trial_trains_by_its_settings_and_records_them(tmp_path):
     assert draw_recipes(run.space(), 4)["lr"].tolist() == columns["lr"].tolist()
 
 
+def test_a_recipe_that_a_drawn_setting_contradicts_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "mine.yaml").write_text("{name: mine, parent: quick, epochs: 9, warmup_epochs: 4}")
+    run = ds.sample(space(), n=4, flops="180K:220K", out=tmp_path / "run")
+    with pytest.raises(ds.InputError, match=r"model 0 drew lr .*, epochs .*: warmup_epochs is 4"):
+        run.train(data="digits", recipe=str(tmp_path / "mine.yaml"), jobs=1, progress=False)
+    assert not run.begun
+
+
+def test_training_says_which_settings_are_drawn(tmp_path, cli):
+    ds.sample(space(), n=1, flops="180K:220K", out=tmp_path / "run")
+    outcome = cli("train", tmp_path / "run", "--data", "digits", "--recipe", "quick", "--lr", 9)
+    assert "each model trains with the lr, weight_decay" in outcome.err + outcome.out
+
+
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     ds.sample(space(), n=2, flops="180K:220K", out=tmp_path / "run")
     with pytest.raises(ds.InputError, match="another population"):

@@ -146,13 +146,49 @@ def test_a_sweep_of_one_network_draws_its_settings(tmp_path):
     [
         ({"MODEL": {"TYPE": "effnet"}}, "MODEL.TYPE is 'effnet'"),
         ({"OPTIM": {"LR_POLICY": "steps"}}, "only cos can be converted"),
+        ({"OPTIM": {"OPTIMIZER": "adamw"}}, "OPTIMIZER is 'adamw'; only sgd can be converted"),
         ({"REGNET": {"STEM_TYPE": "res_stem"}}, "STEM_TYPE is 'res_stem'; did you mean"),
+        ({"MODEL": {"TYPE": "regnet", "ACTIVATION_FUN": "tanh"}}, "ACTIVATION_FUN is 'tanh'"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(refused, tmp_path, change, message):
     setup = REGNET["SETUP"]
     data = {**REGNET, "SETUP": {**setup, "BASE_CFG": {**setup["BASE_CFG"], **change}}}
     assert message in refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
+
+
+def test_defaults_and_choices_of_the_network_are_those_of_pycls(tmp_path):
+    net = {
+        **{"STEM_TYPE": "res_stem_in", "HEAD_W": 96, "BLOCK_TYPE": "vanilla_block", "SE_ON": True},
+        **{"DEPTHS": [2, 2], "WIDTHS": [8, 16], "STRIDES": [1, 2]},
+    }
+    base = {"MODEL": {"TYPE": "anynet", "ACTIVATION_FUN": "swish"}, "ANYNET": net}
+    data = changed(OPTIM, "SETUP/BASE_CFG", base)
+    lr = {key: value for key, value in LR.items() if key != "QUANTIZE"}
+    data = changed(data, "SETUP/SAMPLERS", {"OPTIM.BASE_LR": lr})
+    ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    population = ds.sample(tmp_path / "sweep/space.yaml", n=12)
+    around = population.skeleton
+    assert (around.stem, around.stem_stride, around.head_width) == ("conv7_pool", 4, 96)
+    assert around.classes == 10
+    assert population[0].body.activation == "silu"
+    # QUANTIZE of a float_sampler is 1e-5, so that its values differ.
+    assert population.to_frame()["lr"].nunique() == 12
+
+
+@pytest.mark.parametrize("block", ["vanilla_block", "res_basic_block"])
+def test_regnets_of_blocks_without_groups(tmp_path, block):
+    data = changed(REGNET, "SETUP/BASE_CFG/REGNET", {**STEM, "BLOCK_TYPE": block})
+    ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    population = ds.sample(tmp_path / "sweep/space.yaml", n=2)
+    assert list(population.space.axes) == ["d", "w_0", "w_a", "w_m"]
+
+
+def test_a_drawn_slope_as_fine_as_pycls_default_is_accepted(tmp_path):
+    slope = {"TYPE": "float_sampler", "RAND_TYPE": "log_uniform", "RANGE": [8.0, 64.0]}
+    data = changed(REGNET, "SETUP/SAMPLERS", {"REGNET.WA": slope})
+    ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    assert len(ds.load_space(tmp_path / "sweep/space.yaml").axes["w_a"]) > 10_000
 
 
 DEPTH = {"TYPE": "int_uniform", "RAND_TYPE": "uniform", "RANGE": [6, 16], "QUANTIZE": 1}
@@ -189,6 +225,8 @@ def changed(data, path, value):
         ("SETUP/BASE_CFG/TRAIN/IM_SIZE", "small", "TRAIN.IM_SIZE: must be a whole number"),
         ("SETUP/BASE_CFG/TRAIN", 3, "SETUP.BASE_CFG.TRAIN: must be a map"),
         ("SETUP/BASE_CFG/OPTIM/LR", 0.1, "OPTIM.LR: unknown key; did you mean"),
+        ("SETUP/NUM_CONFIGS", -3, "SETUP.NUM_CONFIGS: must be a whole number, 0 or more"),
+        ("SETUP/BASE_CFG/OPTIM/WARMUP_EPOCHS", 40, "warmup_epochs is 40; it must be below epochs"),
         ("SETUPS", {}, "SETUPS: unknown key; did you mean SETUP"),
     ],
 )
@@ -196,7 +234,17 @@ def test_mistakes_are_refused_with_the_key_and_what_is_right(
     refused, tmp_path, path, value, message
 ):
     data = changed(REGNET, path, value)
-    assert message in refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
+    refusal = refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
+    assert message in refusal
+    assert "sweep.yaml" in refusal
+    assert "ArgsKwargs" not in refusal
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_networks_without_depths_are_refused(refused, tmp_path):
+    data = changed(OPTIM, "SETUP/BASE_CFG/ANYNET/DEPTHS", [])
+    message = refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
+    assert "ANYNET.DEPTHS: missing; give the value of each stage" in message
 
 
 def test_keys_that_are_left_out_are_listed_once(cli, tmp_path):
