@@ -203,8 +203,9 @@ def _space(
     rules: dict[str, Any] = {}
     net = (_REGNET if kind == "regnet" else _ANYNET) | (base.get(group) or {})
     block = _known(net["BLOCK_TYPE"], _BLOCKS, f"{group}.BLOCK_TYPE")
+    present = axes_of("regnet" if kind == "regnet" else "anynet", block)
     names = _REGNET_AXES if kind == "regnet" else _ANYNET_AXES
-    own = {key: axis for key, axis in names.items() if axis in axes_of(kind, block)}
+    own = {key: axis for key, axis in names.items() if axis in present}
     if kind == "regnet":
         axes = _regnet_axes(net, samplers, own)
         low, high = (constraints.get("REGNET") or {}).get("NUM_STAGES", [4, 4])
