@@ -1,6 +1,6 @@
 """Constraints that a space lacks, and each model's distance from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ class Candidate:
         unit: Unit of a graded distance; "" for a constraint that a model either keeps or not.
         tested: Mask of the models that the test may use, (n,): not those that chose the constraint.
         untestable: Verdict and reason if there is nothing to test, or None.
-        covariate: Values at which models must be equal to be compared, (n,), or None.
+        covariates: Values at which models must be equal to be compared, (n, k), or None.
     """
 
     claim: str
@@ -47,7 +47,7 @@ class Candidate:
     unit: str
     tested: BoolArray
     untestable: tuple[Literal["rejected", "undecided"], str] | None = None
-    covariate: FloatArray | None = None
+    covariates: FloatArray | None = None
 
     @property
     def keeps(self) -> BoolArray:
@@ -61,6 +61,8 @@ def candidates(space: Space, results: PopulationResults) -> list[Candidate]:
     values = _values(space, results)
     if space.family == "anynet":
         result += _graded(space, results)
+        if STAGES in space.axes:
+            result = [_at_equal_stages(one, values[STAGES][:, 0]) for one in result]
     single = [
         name
         for name in values
@@ -145,12 +147,22 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
         words = "widths that follow the quantized linear rule"
         # RegNets differ in depth, whose own effect must not count for or against the rule.
         depth = np.log2(bodies.depths.sum(axis=1))
+        change = _regnet_keys(space)
         result.append(
-            Candidate(
-                words, "better", _regnet_keys(space), distance, "e_fit", every, covariate=depth
-            )
+            Candidate(words, "better", change, distance, "e_fit", every, None, depth[:, None])
         )
     return result
+
+
+def _at_equal_stages(candidate: Candidate, stages: FloatArray) -> Candidate:
+    """Have models compared at an equal number of stages, on which every graded distance depends."""
+    others = np.unique(stages)[1:]
+    if not len(others):
+        return candidate
+    indicators = (stages[:, None] == others).astype(np.float64)
+    if candidate.covariates is not None:
+        indicators = np.hstack([candidate.covariates, indicators])
+    return replace(candidate, covariates=indicators)
 
 
 def _distinct_widths(bodies: BodyBatch, every: BoolArray) -> Candidate:

@@ -165,7 +165,7 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
         return draft
     costs_nothing = candidate.kind == "costs nothing"
     enough = MIN_GRADED if candidate.unit else MIN_MODELS
-    if candidate.covariate is None and min(draft.n) >= enough:
+    if candidate.covariates is None and min(draft.n) >= enough:
         keep, others = errors[keeps & tested], errors[~keeps & tested]
         comparison = compare(others, keep)
         p = equivalent(others, keep, margin).p_upper if costs_nothing else comparison.p_mean
@@ -183,8 +183,8 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
             f"differ in distance from the others; there are {len(distance)}, of which {varied} do"
         )
         return replace(draft, reason=few)
-    covariate = None if candidate.covariate is None else candidate.covariate[tested]
-    fit = regress_on_distance(distance, errors[tested], margin, covariate)
+    covariates = None if candidate.covariates is None else candidate.covariates[tested]
+    fit = regress_on_distance(distance, errors[tested], margin, covariates)
     draft = replace(
         draft, method="line", difference=fit.difference, detectable=_detectable(fit.difference)
     )
@@ -249,9 +249,9 @@ def _lost(candidate: Candidate, errors: FloatArray) -> str | None:
     the median of the best only has to be no farther from it than that of all.
     """
     count = max(3, round(BEST_TEST * len(errors)))
-    if candidate.covariate is not None:
-        slope, level = np.polyfit(candidate.covariate, errors, 1)
-        errors = errors - slope * candidate.covariate - level
+    if candidate.covariates is not None:
+        columns = np.column_stack([np.ones(len(errors)), candidate.covariates])
+        errors = errors - columns @ np.linalg.lstsq(columns, errors, rcond=None)[0]
     best = candidate.distance[np.argsort(errors, kind="stable")[:count]]
     if not candidate.unit:
         return f"none of the best {count} models satisfies it" if (best > 0).all() else None

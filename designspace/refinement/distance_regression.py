@@ -30,7 +30,7 @@ class DistanceRegression:
 
 
 def regress_on_distance(
-    distance: FloatArray, errors: FloatArray, margin: float, covariate: FloatArray | None = None
+    distance: FloatArray, errors: FloatArray, margin: float, covariates: FloatArray | None = None
 ) -> DistanceRegression:
     """Fit by least squares and test by t with heteroscedasticity-consistent errors (HC3).
 
@@ -38,12 +38,12 @@ def regress_on_distance(
         distance: Distance of each model from the constraint, (n,), at least 0, not all equal.
         errors: Their errors in percent, (n,).
         margin: Percent of error.
-        covariate: Another regressor, (n,), or None.
+        covariates: Other regressors, (n,) or (n, k), or None.
     """
     from scipy.stats import t
 
     ones = np.ones(len(errors))
-    others = np.stack([ones] if covariate is None else [ones, covariate], axis=1)
+    others = np.column_stack([ones] if covariates is None else [ones, covariates])
     basis = np.linalg.qr(others)[0]
     x, y = (values - basis @ (basis.T @ values) for values in (distance, errors))
     tiny = float(np.finfo(np.float64).tiny)

@@ -157,6 +157,17 @@ def test_the_quantized_linear_rule_is_judged_at_equal_depth():
     assert regress_on_distance(fit, depth + 5 * fit, 1.0).p > 0.05
 
 
+def test_graded_constraints_are_judged_at_an_equal_number_of_stages():
+    """Few stages are nearer to every rule between stages, which must not count for the rules."""
+    space, results = studied("AnyNetXE-stages@16", 200)
+    bodies = results.bodies
+    planted = 4.0 * bodies.stage_counts
+    claim = "widths that follow the quantized linear rule"
+    assert proposals(space, results, planted, 0)[claim].verdict == "undecided"
+    fit = fit_quantized_linear(bodies.widths, bodies.depths).error
+    assert proposals(space, results, planted + 8 * fit, 0)[claim].accepted
+
+
 def test_the_line_is_least_squares_and_its_interval_covers():
     rng = np.random.default_rng(0)
     distance, covariate = rng.integers(0, 5, 60).astype(float), rng.normal(0, 1, 60)
