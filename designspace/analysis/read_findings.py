@@ -125,7 +125,9 @@ class StudyPopulation:
         """What the stages of its models are made of."""
         return _block_of(self.best)
 
-    def median_model(self, skeleton: Skeleton | None, se_ratio: float) -> tuple[Model, list[str]]:
+    def median_model(
+        self, skeleton: Skeleton | None, se_ratio: float | None
+    ) -> tuple[Model, list[str]]:
         """Return the network of the median parameters, and how it was chosen, in sentences.
 
         The medians of single parameters may give a number of stages that the skeleton does not
@@ -135,7 +137,8 @@ class StudyPopulation:
 
         Args:
             skeleton: Input, stem and strides; None takes the population's own.
-            se_ratio: Squeeze-and-excitation ratio of RegNet's block; others keep their own.
+            se_ratio: Squeeze-and-excitation ratio of RegNet's block; others keep their own, as it
+                does if None.
 
         Raises:
             InputError: The skeleton is unknown, or no model has as many stages.
@@ -171,21 +174,23 @@ class StudyPopulation:
                 f"model of rank {rank} by error is taken instead."
             )
         around = around.with_stages(counts[rank])
-        body = self._with_block(candidates[rank].body(se_ratio))
+        body = self._with_block(candidates[rank].body(), se_ratio)
         return Model(name, body, around, candidates[rank], self.origin()), steps
 
-    def _best_model(self, name: str, around: Skeleton, stages: set[int], se_ratio: float) -> Model:
+    def _best_model(
+        self, name: str, around: Skeleton, stages: set[int], se_ratio: float | None
+    ) -> Model:
         bodies = [Body.from_dict(record.arch) for record in self.best if record.arch]
         body = next((one for one in bodies if one.num_stages in stages), None)
         if body is None:
             raise InputError(
                 f"{self.place}: no model of {self.population} has {around.num_stages} stages"
             )
-        if body.block == BOTTLENECK:
+        if body.block == BOTTLENECK and se_ratio is not None:
             body = replace(body, se_ratio=se_ratio)
         return Model(name, body, around.with_stages(body.num_stages), None, self.origin())
 
-    def _with_block(self, body: Body) -> Body:
+    def _with_block(self, body: Body, se_ratio: float | None) -> Body:
         """Return the body with the block, its own axes and the activation of the best models."""
         best = [Body.from_dict(record.arch) for record in self.best if record.arch]
         alike = [one for one in best if one.num_stages == body.num_stages] or best
@@ -194,13 +199,14 @@ class StudyPopulation:
             values = np.array([one.extras[i][1][: body.num_stages] for one in alike])
             medians = np.quantile(values, 0.5, axis=0, method="inverted_cdf")
             extras.append((name, tuple(medians.tolist())))
-        bottleneck = best[0].block == BOTTLENECK
+        if best[0].block != BOTTLENECK or se_ratio is None:
+            se_ratio = best[0].se_ratio
         return replace(
             body,
             block=best[0].block,
             extras=tuple(extras),
             activation=best[0].activation,
-            se_ratio=body.se_ratio if bottleneck else best[0].se_ratio,
+            se_ratio=se_ratio,
         )
 
     def extrapolation(self, model: Model) -> str | None:

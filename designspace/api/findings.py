@@ -180,7 +180,7 @@ def refine(
         name: Name of the narrower space; by default the run's, with `-refined`.
         alpha: Probability of any wrong constraint among all that are proposed.
         margin: Percent of error that sharing may cost and still count as free.
-        space: The space that imported models were drawn from; a run records its own.
+        space: The space that imported or gathered models belong to; a sampled run records its own.
 
     Returns:
         `space`, the narrower space or None; `proposals` with their evidence; `text()`, the YAML.

@@ -227,7 +227,8 @@ def derive(
     """Derive a network of a wanted size from findings or from another model.
 
     Args:
-        family: `"regnetx"`, or `"regnety"` (squeeze-and-excitation).
+        family: `"regnetx"`, or `"regnety"` (squeeze-and-excitation); with a source, None keeps
+            that of the source.
         source: A published name, a file, a model of a run (`RUN:best`), a `Model`, `Findings`, or
             their folder; without it, the family's published model nearest to the target.
         flops: Target multiply-adds, such as `"256G"`; or give `params`, `acts` or `scale`.

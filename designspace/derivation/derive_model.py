@@ -201,7 +201,7 @@ def _typical_parent(
 ) -> tuple[Model, list[str]]:
     """Return the model of the findings' medians at the requested size, and the steps to it."""
     around = findings.skeleton or (Skeleton() if size.imagenet else None)
-    return findings.median_model(around and size.of(around), SE_RATIOS[family or "regnetx"])
+    return findings.median_model(around and size.of(around), family and SE_RATIOS[family])
 
 
 def _searched(
@@ -213,9 +213,10 @@ def _searched(
     space: str | None,
     name: str | None,
 ) -> Derivation:
-    se_ratio = SE_RATIOS[family or "regnetx"]
+    se_ratio = family and SE_RATIOS[family]
     parent, _ = findings.median_model(None, se_ratio)
     model, steps, warnings = search_model(findings, se_ratio, target, n, seed, space)
-    default = f"{FAMILY_NAMES[family or 'regnetx']}-{target.suffix()}-searched"
+    prefix = FAMILY_NAMES["regnety" if model.body.se_ratio else "regnetx"]
+    default = f"{prefix}-{target.suffix()}-searched"
     model = replace(model, name=name or default)
     return Derivation(parent, model, RULES["width"], 1.0, tuple(steps), tuple(warnings))

@@ -90,7 +90,7 @@ def _skill(features: FloatArray, errors: FloatArray) -> float:
 
 def search_model(
     findings: StudyPopulation,
-    se_ratio: float,
+    se_ratio: float | None,
     target: Target,
     n: int,
     seed: int,
@@ -100,7 +100,7 @@ def search_model(
 
     Args:
         findings: The study that the predictor is fitted to.
-        se_ratio: Squeeze-and-excitation ratio, 0 for none.
+        se_ratio: Squeeze-and-excitation ratio, 0 for none; None for the space's own.
         target: The target cost.
         n: Number of models to sample.
         seed: Seed of the sampler.
@@ -113,7 +113,9 @@ def search_model(
         InputError: The study has no RegNets, or the space too few models at the target.
     """
     predictor = fit_predictor(*_read_models(findings))
-    searched = replace(_space(findings, space), se_ratio=se_ratio)
+    searched = _space(findings, space)
+    if se_ratio is not None:
+        searched = replace(searched, se_ratio=se_ratio)
     if searched.family != "regnet":
         raise InputError(
             f"space is {searched.name}, an {searched.family} space; search samples RegNets", "space"

@@ -127,7 +127,7 @@ def refine(
         name: Name of the narrower space.
         alpha: Family-wise error rate of the accepted constraints.
         margin: Percent of error below which sharing counts as costing nothing.
-        space: The space that imported models were drawn from; a run records its own.
+        space: The space that imported or gathered models belong to; a sampled run records its own.
 
     Raises:
         InputError: The run can't be read, has no model with an error, or an argument is invalid.
@@ -144,7 +144,9 @@ def refine(
         results = _of_space(results, parent, run)
     else:
         folder = Run.open(run)
-        parent = load_space(str(folder.space_file))
+        parent = _parent_of_run(folder, space)
+        if space is not None:
+            results = _of_space(results, parent, run)
         sampled = folder.space().get("sample", {})
         budgets = tuple(Budget(**entry) for entry in sampled.get("budget", ()))
     _check(parent, name, results, run)
@@ -168,6 +170,24 @@ def refine(
     return Refinement(
         run, parent, narrower, tuple(judged), int(results.counted.sum()), len(results)
     )
+
+
+def _parent_of_run(run: Run, space: str | None) -> Space:
+    """Return the space that a run was sampled from, or the named one if it was not sampled."""
+    data = run.space()
+    if "axes" in data:
+        if space is not None:
+            raise InputError(
+                f"space is for models of no space; {run.path} records its own", "space"
+            )
+        return load_space(str(run.space_file))
+    if space is None:
+        raise InputError(
+            f"{run.path} was not sampled from a space ({data.get('reason', data['name'])}): name "
+            "one that its models belong to, such as space='AnyNetXA'",
+            "space",
+        )
+    return load_space(space)
 
 
 def _parent_of_import(run: Path, space: str | None) -> Space:

@@ -74,6 +74,14 @@ class _StudyCheck:
         yield from _budget("budget", self.file.budget)
         for name, entry in self.file.populations.items():
             yield from self._population(f"populations.{name}", name, entry)
+        for i, refined in enumerate(self.file.refinements):
+            toggle = self.file.populations[refined.population].toggle
+            space = self._spaces.get(refined.population)
+            if space is not None and space.family == "regnet" and not keeps_regnets(toggle):
+                yield (
+                    f"refinements[{i}].population: {refined.population} is no longer of RegNets, "
+                    "and of no space that could be narrowed"
+                )
         for place in self.claims:
             yield from self._claims(place)
         for name, derived in self.file.derived.items():

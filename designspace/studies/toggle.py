@@ -1,6 +1,7 @@
 """Paired populations: the same models with one setting changed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -93,6 +94,36 @@ def check_toggle(toggle: Mapping[str, Setting], block: str, skeleton: Skeleton) 
             Skeleton.from_dict({**skeleton.to_dict(), name: value})
     except ValueError as error:
         raise InputError(f"toggle: {name}: {error}", "toggle") from None
+
+
+def toggled_source(
+    source: Mapping[str, Any], toggle: Mapping[str, Setting], result: Population
+) -> dict[str, Any]:
+    """Return the keys of a space with a setting changed, as `toggled` changed its models.
+
+    RegNets whose widths, depths, b or g are changed become AnyNets, which no space describes;
+    their axes are left out.
+
+    Args:
+        source: Keys of the space of the models.
+        toggle: The setting and its value.
+        result: The changed models.
+    """
+    name, value = _setting(toggle)
+    source = {**source, "input": result.skeleton.to_dict()}
+    if name in _OF_BODY:
+        return {**source, name: value}
+    if source["family"] == "regnet" and result.regnets is None:
+        kept = {key: v for key, v in source.items() if key != "axes"}
+        return {**kept, "family": "anynet", "parent": None}
+    if name in source["axes"]:
+        axis = {"distribution": "choice", "values": [value]}
+        source["axes"] = {**source["axes"], name: axis}
+        for key in ("monotone", "distinct"):
+            source[key] = {k: v for k, v in (source.get(key) or {}).items() if k != name}
+        if name == "d":
+            source["total_depth"] = None
+    return source
 
 
 def keeps_regnets(toggle: Mapping[str, Setting] | None) -> bool:

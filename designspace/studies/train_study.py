@@ -13,7 +13,7 @@ from designspace.runs import Recipe, TrialState
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
 from designspace.studies.study_inputs import study_data, study_recipe, study_space
 from designspace.studies.subset import choose_models
-from designspace.studies.toggle import toggled
+from designspace.studies.toggle import toggled, toggled_source
 
 
 class StudyTraining:
@@ -167,12 +167,9 @@ class StudyTraining:
         ((setting, value),) = entry.toggle.items()
         record = original.record()
         source = {
-            **original.space.source,
+            **toggled_source(original.space.source, entry.toggle, population),
             "name": f"{original.space.name}-{setting}-{value}",
             "reason": f"The models of {entry.same_as} with {setting} = {value}.",
-            "family": "anynet" if population.regnets is None else original.space.family,
-            "input": population.skeleton.to_dict(),
-            **{key: value for key, value in entry.toggle.items() if key == "se_ratio"},
             "sample": {**record, "hash": f"{record['hash']}-{setting}-{value}"},
         }
         return Run.create(self._folder / name, source, population)
