@@ -16,7 +16,7 @@ _RESNET = "ResNet (He et al. 2016, arXiv 1512.03385)"
 _CIFAR = f"{_RESNET}; depths of pycls' configs for CIFAR-10"
 _RESNEXT = "ResNeXt (Xie et al. 2017, arXiv 1611.05431)"
 _MOBILENET = "MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381), table 2"
-_EFFICIENTNET = "EfficientNet (Tan and Le 2019, arXiv 1905.11946); pycls' configs"
+_EFFICIENTNET = "EfficientNet (Tan and Le 2019, arXiv 1905.11946)"
 _CONVNEXT = "ConvNeXt (Liu et al. 2022, arXiv 2201.03545), §2"
 _REGNETZ = "timm's RegNetZ; the block of arXiv 2103.06877"
 
@@ -137,6 +137,22 @@ OTHER_NETWORKS: dict[str, Model] = {
             48,
             2048,
             456,
+        ),
+        _efficientnet(
+            "EfficientNet-B6",
+            (3, 6, 6, 8, 8, 11, 3),
+            (32, 40, 72, 144, 200, 344, 576),
+            56,
+            2304,
+            528,
+        ),
+        _efficientnet(
+            "EfficientNet-B7",
+            (4, 7, 7, 10, 10, 13, 4),
+            (32, 48, 80, 160, 224, 384, 640),
+            64,
+            2560,
+            600,
         ),
         _convnext("ConvNeXt-T", (3, 3, 9, 3), 96),
         _convnext("ConvNeXt-S", (3, 3, 27, 3), 96),

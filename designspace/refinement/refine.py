@@ -201,7 +201,7 @@ def _parent_of_import(run: Path, space: str | None) -> Space:
 
 
 def _of_space(results: PopulationResults, parent: Space, run: Path) -> PopulationResults:
-    """Return the models of an import that are described as networks of the parent space.
+    """Return the models of an import or a gathered run as those of the parent space.
 
     Raises:
         InputError: The columns describe no networks, or networks of another kind.
@@ -212,6 +212,14 @@ def _of_space(results: PopulationResults, parent: Space, run: Path) -> Populatio
         raise InputError(
             f"{run}: the models are not described as networks of {parent.name}, which needs the "
             f"columns {needed}; the parameters are {', '.join(results.parameters) or 'none'}",
+            "space",
+        )
+    # Imported RegNets are compared by their parameters alone, which all blocks share.
+    block = results.bodies.block
+    if block != parent.block and not (regnet and (run / IMPORT_FILE).is_file()):
+        raise InputError(
+            f"space: {parent.name} is of {parent.block} blocks, the models of {run} are described "
+            f"as networks of {block} blocks",
             "space",
         )
     counts = np.unique(results.bodies.stage_counts)

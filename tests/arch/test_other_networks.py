@@ -33,7 +33,7 @@ TORCHVISION = {
     "ResNet-152": "resnet152",
     "ResNeXt-50": "resnext50_32x4d",
     "MobileNetV2": "mobilenet_v2",
-    **{f"EfficientNet-B{i}": f"efficientnet_b{i}" for i in range(6)},
+    **{f"EfficientNet-B{i}": f"efficientnet_b{i}" for i in range(8)},
     "ConvNeXt-T": "convnext_tiny",
     "ConvNeXt-S": "convnext_small",
     "ConvNeXt-B": "convnext_base",

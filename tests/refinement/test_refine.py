@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import designspace as ds
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.errors import InputError
 from designspace.refinement.refine import refine
@@ -215,3 +216,14 @@ def test_a_study_whose_run_is_gone_is_not_refined(study, tmp_path, refused):
     summary["populations"][0]["path"] = str(tmp_path / "moved")
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     assert "which does not exist" in refused("refine", tmp_path, "--out", tmp_path / "y.yaml")
+
+
+def test_an_import_is_not_refined_as_networks_of_another_block(tmp_path, refused):
+    rows = [f"{30 + i % 7},1,1,2,2,8,16,24,{32 + 8 * (i % 4)}" for i in range(30)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["error,d1,d2,d3,d4,w1,w2,w3,w4", *rows]))
+    ds.import_results(table, out=tmp_path / "imported", input="@8")
+    words = ("refine", tmp_path / "imported", "--out", tmp_path / "narrower.yaml", "--space")
+    message = refused(*words, "ConvNeXt-like@8")
+    assert "ConvNeXt-like@8 is of convnext blocks" in message
+    assert "described as networks of bottleneck blocks" in message

@@ -83,6 +83,8 @@ def test_models_named_for_a_run_are_refined_in_a_named_space(tmp_path):
     with pytest.raises(ds.InputError, match="was not sampled from a space"):
         ds.refine(run)
     assert ds.refine(run, space="AnyNetXA@8").space is None
+    with pytest.raises(ds.InputError, match="ConvNeXt-like@8 is of convnext blocks, the models"):
+        ds.refine(run, space="ConvNeXt-like@8")
 
 
 @pytest.mark.parametrize(("family", "se_ratio"), [(None, 0.25), ("regnetx", 0), ("regnety", 0.25)])
