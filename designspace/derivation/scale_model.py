@@ -270,6 +270,11 @@ def _scaling_steps(parent: Model, model: Model, rule: ScalingRule, factor: float
             f"{_list(parent.body.widths)} -> {_list(model.body.widths)} (nearest multiples of 8, "
             f"then group compatibility), group widths {_list(model.body.group_widths)}."
         )
+    if model.skeleton.stem_width != parent.skeleton.stem_width:
+        steps.append(
+            f"Stem width {parent.skeleton.stem_width} -> {model.skeleton.stem_width}, that of the "
+            "first stage."
+        )
     if model.skeleton.resolution != parent.skeleton.resolution:
         steps.append(
             f"Resolution {parent.skeleton.resolution} -> {model.skeleton.resolution} pixels."

@@ -58,7 +58,9 @@ class ScaledModels:
         parts = {name: np.zeros(len(self), np.int64) for name in ("flops", "params", "acts")}
         for resolution in np.unique(self.resolutions):
             rows = np.flatnonzero(self.resolutions == resolution)
-            counted = cost(self.bodies.take(rows), self.skeleton(int(resolution)))
+            counted = cost_with_stem(
+                self.bodies.take(rows), self.skeleton(int(resolution)), self.parent
+            )
             for name, values in parts.items():
                 values[rows] = getattr(counted, name)
         return Cost(**parts)
@@ -85,8 +87,9 @@ class ScaledModels:
     def model(self, i: int) -> Model:
         """Return model i, named after the parent, without provenance."""
         regnet = None if self.regnets is None else self.regnets.regnet(i)
-        skeleton = self.skeleton(int(self.resolutions[i]))
-        return Model(self.parent.name, self.bodies.body(i), skeleton, regnet)
+        body = self.bodies.body(i)
+        skeleton = with_stem(body, self.skeleton(int(self.resolutions[i])), self.parent)
+        return Model(self.parent.name, body, skeleton, regnet)
 
     def skeleton(self, resolution: int) -> Skeleton:
         """Return the parent's skeleton at another resolution."""
@@ -185,6 +188,34 @@ def of_the_block_of(parent: Body, bodies: BodyBatch) -> BodyBatch:
         extras={name: np.broadcast_to(values, shape) for name, values in parent.extras},
         activations=codes if codes.any() else None,
     )
+
+
+def stem_follows(parent: Model) -> bool:
+    """Whether its stem is of patches and as wide as the first stage, which only then is plain.
+
+    In ConvNeXt a change of width between them would add a LayerNorm and a convolution.
+    """
+    skeleton = parent.skeleton
+    alike = skeleton.stem_width == parent.body.widths[0] and skeleton.strides[0] == 1
+    return skeleton.stem == "patch" and alike
+
+
+def with_stem(body: Body, skeleton: Skeleton, parent: Model) -> Skeleton:
+    """Return the skeleton of a scaled body: its stem is as wide as the first stage, if it was."""
+    return replace(skeleton, stem_width=body.widths[0]) if stem_follows(parent) else skeleton
+
+
+def cost_with_stem(bodies: BodyBatch, skeleton: Skeleton, parent: Model) -> Cost:
+    """Count scaled bodies, each with the stem of `with_stem`."""
+    if not stem_follows(parent):
+        return cost(bodies, skeleton)
+    parts = {name: np.zeros(len(bodies), np.int64) for name in ("flops", "params", "acts")}
+    for width in np.unique(bodies.widths[:, 0]):
+        rows = np.flatnonzero(bodies.widths[:, 0] == width)
+        counted = cost(bodies.take(rows), replace(skeleton, stem_width=int(width)))
+        for name, values in parts.items():
+            values[rows] = getattr(counted, name)
+    return Cost(**parts)
 
 
 def _resolutions(parent: int, side: FloatArray) -> IntArray:

@@ -10,15 +10,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from designspace.arch import BodyBatch, Model, RegNetParams, RegNetParamsBatch, cost, countable
+from designspace.arch import BodyBatch, Model, RegNetParams, RegNetParamsBatch, countable
 from designspace.arch.body import FloatArray
 from designspace.derivation.cost_target import Target
 from designspace.derivation.scaled_models import (
     MAX_DEPTH,
     MAX_WIDTH,
+    cost_with_stem,
     has_fixed_groups,
     of_the_block_of,
     scale_bodies,
+    with_stem,
 )
 
 _CLOSE = 0.01
@@ -36,12 +38,14 @@ def tune(model: Model, target: Target, group_unit: int) -> Model:
     best = model
     for _ in range(_ROUNDS):
         bodies, regnets, departure = _candidates(model, best, group_unit)
-        reached = getattr(cost(bodies, model.skeleton), target.measure)
+        reached = getattr(cost_with_stem(bodies, model.skeleton, model), target.measure)
         distance = np.abs(reached / target.value - 1)
         close = distance <= _CLOSE
         row = int(np.argmin(np.where(close, departure, np.inf) if close.any() else distance))
         regnet = None if regnets is None else regnets.regnet(row)
-        nearest = replace(model, body=bodies.body(row), regnet=regnet)
+        body = bodies.body(row)
+        skeleton = with_stem(body, model.skeleton, model)
+        nearest = replace(model, body=body, skeleton=skeleton, regnet=regnet)
         if close.any() or nearest.body == best.body:
             return nearest
         best = nearest

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from designspace.derivation.scale_model import regime, scale_model
 from designspace.derivation.scaled_models import scale
 from designspace.derivation.scaling_rules import RULES, find_rule
 from designspace.errors import InputError
+from designspace.networks import build
 
 WIDTH = RULES["width"]
 SMALL = Model.from_regnet(
@@ -247,3 +249,17 @@ def test_every_rule_reports_a_target_out_of_reach():
     for rule in RULES.values():
         with pytest.raises(InputError, match="1 multiply-adds is out of reach of RegNetY-16GF"):
             scale_model(published("RegNetY-16GF"), rule, Target("flops", 1.0))
+
+
+@pytest.mark.parametrize("rule", ["width", "dwr"])
+@pytest.mark.parametrize("target", [None, Target("flops", 1.7e9), Target("params", 9e6)])
+def test_a_scaled_convnext_is_a_convnext(rule, target):
+    """Its stem is as wide as its first stage; otherwise a convolution would lie between them."""
+    parent, factor = published("ConvNeXt-T"), None if target else 0.25
+    model = scale_model(parent, RULES[rule], target, factor).model
+    assert model.body.widths[0] < parent.body.widths[0]
+    assert target is None or target.of(model) == pytest.approx(target.value, rel=0.02)
+    with torch.device("meta"):
+        network = build(model)
+    assert not any("block1-0.downsample" in name for name, _ in network.named_modules())
+    assert sum(parameter.numel() for parameter in network.parameters()) == model.params
