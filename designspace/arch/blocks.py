@@ -35,7 +35,9 @@ _SHIPPED = {
 _RESERVED = (
     *("d", "w", "b", "g", "w_0", "w_a", "w_m"),
     *("flops", "params", "acts", "id", "index", "state", "error", "seconds", "activation"),
-    "stages",
+    # Settings of the training that a space draws, and other columns of tables.
+    *("stages", "lr", "weight_decay", "label_smoothing", "epochs", "batch_size", "se_ratio"),
+    *("status", "seed", "split", "reason", "device", "latency", "memory"),
 )
 _Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
