@@ -30,7 +30,9 @@ def evaluate(
         str | None, typer.Option(help="For a file of weights: a published name, or a model.yaml.")
     ] = None,
     side: Annotated[int | None, typer.Option(help="Side of the images, in pixels.")] = None,
-    seeds: Annotated[int, typer.Option(help="Repetitions of each score.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(help="Repetitions of each score; by default 3.")
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(help="Share of the labels, for lowshot: 0.01 or 1%; repeat it for several."),

@@ -151,7 +151,7 @@ class Classification:
         Args:
             folder: Of the score journal and the lists of labelled images.
         """
-        book = ScoreBook(folder, self._options.seeds, self._observer.note)
+        book = ScoreBook(folder, self._options.repetitions, self._observer.note)
         self._folder, self._rates = folder, LearningRates(folder, self._observer.note)
         low_shot = self._options.task is Task.LOWSHOT
         shares = (self._options.labels or DEFAULT_SHARES) if low_shot else (1.0,)
@@ -161,7 +161,7 @@ class Classification:
 
     def _at_share(self, share: float, book: ScoreBook, folder: Path) -> list[Score]:
         """Scores with a fraction of the labels."""
-        task, seeds = self._options.task, range(self._options.seeds)
+        task, seeds = self._options.task, range(self._options.repetitions)
         labelled = [self._labelled_rows(share, seed) for seed in seeds]
         count = len(labelled[0])
         if task is Task.LOWSHOT:

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,25 @@ def cluster_images(
     )
     images = Classification(backbone, options, observer or SilentObserver())
     features = images.features()
+    pictures = images.pictures()
+    new = not out.exists()
     make_folder(out)
-    return _write(out, features, images.pictures())
+    try:
+        return _write(out, features, pictures)
+    except BaseException:  # a part of the clusters would refuse the next call
+        _clear(out, new)
+        raise
+
+
+def _clear(out: Path, new: bool) -> None:
+    """Remove what was written to an empty folder, and the folder itself if it is new."""
+    for path in out.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if new:
+        out.rmdir()
 
 
 def _write(out: Path, features: ImageFeatures, pictures: NDArray[np.uint8]) -> Clusters:

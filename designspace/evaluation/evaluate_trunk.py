@@ -91,7 +91,7 @@ def evaluate_trunk(
     data: str | None = None,
     model: Model | None = None,
     side: int | None = None,
-    seeds: int = 3,
+    seeds: int | None = None,
     labels: Iterable[str | float] | str | float | None = None,
     supervised: bool | None = None,
     scratch_epochs: int | None = None,

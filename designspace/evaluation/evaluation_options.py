@@ -13,10 +13,11 @@ from designspace.runs.training_options import check_threads
 SCHEDULES = ("auto", "small", "published")
 # Fractions of the labels for low-shot learning, as in SwAV and SEER.
 DEFAULT_SHARES = (0.01, 0.1)
-_MAX_EPOCHS = 100_000
+_MAX_EPOCHS, _SEEDS = 100_000, 3
 _CLASSIFIERS = (Task.KNN, Task.LINEAR, Task.LOWSHOT, Task.FINETUNE)
 # Tasks that an option applies to; the others apply to all.
 _APPLIES_TO = {
+    "seeds": tuple(task for task in Task if task is not Task.FEATURES),
     "labels": (Task.LOWSHOT,),
     "supervised": _CLASSIFIERS,
     "scratch_epochs": _CLASSIFIERS,
@@ -56,7 +57,7 @@ class EvaluationOptions:
         task: What is measured.
         data: A data set, as `parse_source` takes it; for detection also coco:PATH or pasted:SOURCE
             (labelled images are pasted into scenes).
-        seeds: Repetitions of each score.
+        seeds: Repetitions of each score; None for 3.
         labels: Fractions of the labels, for low-shot learning; None for 1 and 10 percent.
         supervised: Train the network from scratch for comparison; None does so for all tasks but
             k-NN, which takes seconds otherwise.
@@ -77,7 +78,7 @@ class EvaluationOptions:
 
     task: Task
     data: str
-    seeds: int = 3
+    seeds: int | None = None
     labels: tuple[float, ...] | None = None
     supervised: bool | None = None
     scratch_epochs: int | None = None
@@ -111,6 +112,11 @@ class EvaluationOptions:
                 f"schedule is {self.schedule!r}; it must be one of {', '.join(SCHEDULES)}",
                 argument="schedule",
             )
+
+    @property
+    def repetitions(self) -> int:
+        """Repetitions of each score."""
+        return self.seeds or _SEEDS
 
     @property
     def with_supervised(self) -> bool:

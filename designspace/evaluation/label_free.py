@@ -82,7 +82,10 @@ class LabelFree:
         Args:
             folder: Of the score journal.
         """
-        book, backbone = ScoreBook(folder, self._options.seeds, self._observer.note), self._backbone
+        book, backbone = (
+            ScoreBook(folder, self._options.repetitions, self._observer.note),
+            self._backbone,
+        )
         scores: list[Score] = []
         for kind in (ScoreKind.PRETRAINED, ScoreKind.RANDOM):
             key = ScoreKey(

@@ -1,6 +1,7 @@
 """Prototypes of images: in the file of features, and as folders of links."""
 
 import csv
+import errno
 import os
 from pathlib import Path
 
@@ -71,6 +72,21 @@ def test_images_are_sorted_by_prototype(run, cli, refused):
         columns = min(8, len(listed))
         assert Image.open(f"{folder}.png").size[0] == columns * 66
     assert "which has content" in refused("cluster", run / "run", "--out", run / "sorted")
+
+
+def test_a_full_disk_leaves_no_part_of_the_clusters(run, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (run / "empty").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.symlink", full)
+        for out in (run / "new", run / "empty"):
+            with pytest.raises(OSError, match="No space left"):
+                cluster_images(run / "run", out, **options(run))
+    assert not (run / "new").exists()
+    assert not any((run / "empty").iterdir())
+    assert cluster_images(run / "run", run / "empty", **options(run)).images == 200
 
 
 def test_lists_elsewhere_and_long_names(run, tmp_path):

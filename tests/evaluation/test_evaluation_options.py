@@ -50,6 +50,13 @@ def test_other_values_are_refused(labels):
     assert caught.value.argument == "labels"
 
 
+def test_seeds_are_3_and_refused_for_features():
+    assert EvaluationOptions(Task.KNN, "digits").repetitions == 3
+    assert EvaluationOptions(Task.DETECT, "digits", seeds=5).repetitions == 5
+    with pytest.raises(InputError, match="seeds has no effect on task features"):
+        EvaluationOptions(Task.FEATURES, "digits", seeds=5)
+
+
 @pytest.mark.parametrize("task", list(Task))
 def test_only_knn_skips_supervised_training_by_default(task):
     assert EvaluationOptions(task, "digits").with_supervised is (task is not Task.KNN)

@@ -75,7 +75,7 @@ class Detection:
         Args:
             folder: Of the score journal.
         """
-        book = ScoreBook(folder, self._options.seeds, self._observer.note)
+        book = ScoreBook(folder, self._options.repetitions, self._observer.note)
         backbone, (train, val) = self._backbone, self._split
         scores: list[Score] = []
         for kind in (ScoreKind.PRETRAINED, ScoreKind.RANDOM):
