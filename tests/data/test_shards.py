@@ -184,9 +184,10 @@ def test_shards_that_cannot_be(write_shards, tmp_path):
     ("content", "reason"),
     [
         (b"neither tar nor gzip" * 200, "no tar file"),
-        (gzip.compress(b"x" * 1000), "compressed by gzip; rename it to .tar.gz"),
+        (gzip.compress(b"x" * 1000, mtime=0), "compressed by gzip; rename it to .tar.gz"),
         (b"", "empty file"),
     ],
+    ids=["text", "gzip", "empty"],
 )
 def test_why_a_shard_cannot_be_read(tmp_path, content, reason):
     path = tmp_path / "0.tar"
