@@ -43,7 +43,7 @@ def place(tmp_path_factory, command):
 def words(place, *more):
     return [
         "evaluate", str(place / "run"), "--cache", str(place / "cache"), "--threads", "1",
-        "--seeds", "2", *([] if "features" in more else ["--scratch-epochs", "2"]), *more,
+        *([] if "features" in more else ["--seeds", "2", "--scratch-epochs", "2"]), *more,
     ]  # fmt: skip
 
 
