@@ -185,5 +185,5 @@ def test_partners_at_the_very_limit_are_partners_whatever_the_last_digit_of_a_lo
     first = 80.0 * np.arange(1, 201) ** 3
     errors = np.zeros(200), np.ones(200)
     raw = Estimate(1.0, 0.5, 1.5)
-    found = equal_cost._controlled("last width", errors, (first, 1.1 * first), raw)
-    assert (found.method, found.n) == ("matching", (200,))
+    result = equal_cost._controlled("last width", errors, (first, 1.1 * first), raw)
+    assert (result.method, result.n) == ("matching", (200,))

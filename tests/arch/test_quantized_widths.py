@@ -23,5 +23,5 @@ def test_ties_round_to_even_whatever_the_last_digit_of_a_logarithm(
         log, power = np.log, np.power
         monkeypatch.setattr(np, "log", lambda x: np.nextafter(log(x), toward))
         monkeypatch.setattr(np, "power", lambda x, y: np.nextafter(power(x, y), toward))
-    found = quantized_widths(np.array([3]), np.array([w_0]), np.array([w_a]), np.array([w_m]))
-    assert found.tolist() == [widths]
+    result = quantized_widths(np.array([3]), np.array([w_0]), np.array([w_a]), np.array([w_m]))
+    assert result.tolist() == [widths]

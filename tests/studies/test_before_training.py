@@ -91,6 +91,27 @@ def test_subsets_are_reported_and_paired_by_what_was_chosen(tmp_path, train):
     assert [verdict.n for verdict in study.verdicts()] == [(8, 5), (5,)]
 
 
+def test_claims_name_populations_in_folders_by_whole_or_last_names(tmp_path, train):
+    letters = {"one/a": "XA", "two/a": "XB", "a": "XC"}
+    spaces = {name: {"space": f"AnyNet{letter}@8"} for name, letter in letters.items()}
+    spaces["x/x"] = {"space": "RegNetX@8"}
+    reports = {
+        "alike": {"populations": ["one/a", "two/a"], "claims": better("one/a", "two/a")},
+        "whole": {"populations": ["one/a", "x/x"], "claims": better("one/a", "x/x", claim="d")},
+        "last": {"populations": ["two/a", "x/x"], "claims": better("a", "x", claim="e")},
+    }
+    changes = {"populations": spaces, "n": 3, "extension": {"n": 5, "batch": 2}}
+    study = load(tmp_path, **changes, reports=reports)
+    study.run(progress=False, until="decided")
+    # All four were trained; only those of claims grow, and `a` is not the `a` of any.
+    trained = {name: len(ds.load_run(tmp_path / name).trials()) for name in spaces}
+    assert trained == {"one/a": 5, "two/a": 5, "a": 3, "x/x": 5}
+    assert [verdict.verdict for verdict in study.verdicts()] == ["undecided"] * 3
+    reports["alike"]["claims"] = better("a", "one/a")
+    with pytest.raises(ds.InputError, match="'a', the last name of one/a and of two/a"):
+        load(tmp_path, **changes, reports=reports)
+
+
 def test_failed_and_diverged_models_do_not_stop_a_study(tmp_path, train):
     train.states.update({("x", 0): FAILED, ("x", 3): DIVERGED})
     few = {"few": {"same_as": "x", "seed": 1, "models": {"spread": 4}}}

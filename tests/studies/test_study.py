@@ -240,40 +240,6 @@ def test_until_decided_extends_the_populations_of_open_claims(tmp_path, monkeypa
     assert "undecided, 5 pairs" in page.read_text()
 
 
-def test_claims_name_populations_in_folders_by_whole_or_last_names(tmp_path, monkeypatch):
-    monkeypatch.setattr("designspace.studies.train_study.train", pretend_to_train)
-    spaces = {"one/a": "AnyNetXA@8", "two/a": "AnyNetXB@8", "a": "AnyNetXC@8", "x/x": "RegNetX@8"}
-
-    def report(first, second):
-        text = f"{second} beats {first}"
-        claim = {"claim": text, "kind": "better", "first": first, "second": second}
-        return [claim]
-
-    data = {
-        "name": "folders",
-        "data": "digits",
-        "epochs": 1,
-        "n": 3,
-        "budget": {"flops": "180K:220K"},
-        "populations": {name: {"space": space} for name, space in spaces.items()},
-        "extension": {"n": 5, "batch": 2},
-        "reports": {
-            "alike": {"populations": ["one/a", "two/a"], "claims": report("one/a", "two/a")},
-            "whole": {"populations": ["one/a", "x/x"], "claims": report("one/a", "x/x")},
-            "last": {"populations": ["two/a", "x/x"], "claims": report("a", "x")},
-        },
-    }
-    study = ds.Study.load(write(tmp_path, data))
-    study.run(jobs=1, progress=False, until="decided")
-    # All four were trained; only those of claims grow, and `a` is not the `a` of any.
-    trained = {name: len(ds.load_run(tmp_path / name).trials()) for name in spaces}
-    assert trained == {"one/a": 5, "two/a": 5, "x/x": 5, "a": 3}
-    assert [verdict.verdict for verdict in study.verdicts()] == ["undecided"] * 3
-    data["reports"]["alike"]["claims"] = report("a", "one/a")
-    with pytest.raises(ds.InputError, match="'a', the last name of one/a and of two/a"):
-        ds.Study.load(write(tmp_path, data))
-
-
 def test_claims_are_judged_before_all_populations_of_their_report_are_trained(
     tmp_path, monkeypatch
 ):
