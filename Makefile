@@ -91,7 +91,7 @@ reference: $(EXTRAS) ## the reference study, resumed where it stopped (`--dry-ru
 reference-report: $(BASE) ## analyze the kept journals of the reference study again, in seconds
 	$(BIN)/designspace study results/reference/study.yaml --only report
 
-pretraining-proof: $(EXTRAS) ## evaluate the kept pretraining, train and compare others; resumes (43 core-hours; DATA=folder:PATH)
+pretraining-proof: $(EXTRAS) ## evaluate the kept pretraining, train and compare others; resumes (12 core-hours; DATA=folder:PATH)
 	PATH="$(CURDIR)/$(BIN):$$PATH" results/pretraining/evaluate.sh "$(DATA)"
 	$(BIN)/python results/pretraining/proof.py "$(DATA)"
 

@@ -2,13 +2,16 @@
 
     python results/pretraining/proof.py folder:PATH [--plan FILE] [--out FOLDER] [--threads N]
 
-It resumes where it was stopped. Runs and score journals lie in FOLDER (results/proof, which git
-ignores); proof.csv and proof.md, beside the plan, are written anew whenever a task is through.
+It resumes where it was stopped. What proof.csv holds, beside the plan, is not trained again, on any
+machine; runs and score journals lie in FOLDER (results/proof, which git ignores). proof.csv and
+proof.md are written anew whenever a pretraining has its scores.
 """
 
 import argparse
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +28,14 @@ KINDS = {
     "random": "random trunk",
     "scratch": "from scratch",
 }
+COLUMNS = ["task", "arm", "seed", "accuracy", "recipe"]
 # Accuracies by task and arm: one for each seed.
 Values = dict[str, dict[str, list[float]]]
+Row = dict[str, Any]
 
 
 def main() -> None:
-    """Run the plan, task by task."""
+    """Run the plan, arm by arm."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", help="folder:PATH (train/CLASS, test/CLASS), or cifar10")
     parser.add_argument("--plan", type=Path, default=HERE / "proof.yaml")
@@ -40,51 +45,84 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = yaml.safe_load(arguments.plan.read_text(encoding="utf-8"))
     options = {"data": arguments.data, "threads": arguments.threads, "cache": arguments.cache}
-    runs = dict(pretrain_arms(plan, arguments.plan.parent, arguments.out, options))
-    values: Values = {}
-    for task in plan["tasks"]:
-        measure(task, runs, plan, arguments.out / "scores", options, values)
-        write_tables(arguments.plan, plan, values)
-
-
-def pretrain_arms(
-    plan: dict[str, Any], home: Path, out: Path, options: dict[str, Any]
-) -> Iterator[tuple[tuple[str, int], Path]]:
-    """Pretrain each arm with each seed; yield the folder of the run by arm and seed."""
-    base = yaml.safe_load((home / plan["recipe"]).read_text(encoding="utf-8"))
+    home, out = arguments.plan.parent, arguments.out
+    recipes = arm_recipes(plan, home)
+    rows = kept_rows(arguments.plan.with_suffix(".csv"), recipes)
     out.mkdir(parents=True, exist_ok=True)
-    for arm, changes in plan["arms"].items():
-        recipe = out / f"{arm.replace(' ', '-')}.yaml"
-        recipe.write_text(yaml.safe_dump(base | changes | {"name": recipe.stem}))
+    for arm, recipe in recipes.items():
         for seed in range(plan["seeds"]):
-            folder = out / f"{recipe.stem}-{seed}"
-            print(f"{folder}: pretraining", flush=True)
-            ds.pretrain(
-                home / plan["model"],
-                out=folder,
-                recipe=recipe,
-                seed=seed,
-                progress=False,
-                **options,
-            )
-            yield (arm, seed), folder
+            if any((row["arm"], row["seed"]) == (arm, seed) for row in rows):
+                continue
+            folder = pretrain(arm, recipe, seed, home / plan["model"], out, options)
+            rows += measure(arm, recipe, seed, folder, plan, out / "scores", options, rows)
+            write_tables(arguments.plan, plan, rows)
+
+
+def arm_recipes(plan: dict[str, Any], home: Path) -> dict[str, dict[str, Any]]:
+    """Return the recipe of each arm: that of the plan with the changes of the arm."""
+    base = yaml.safe_load((home / plan["recipe"]).read_text(encoding="utf-8"))
+    return {
+        arm: base | changes | {"name": arm.replace(" ", "-")}
+        for arm, changes in plan["arms"].items()
+    }
+
+
+def fingerprint(recipe: dict[str, Any]) -> str:
+    """Return a short hash of a recipe, by which rows of an older plan are told apart."""
+    own = {name: value for name, value in recipe.items() if name not in ("name", "about")}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def kept_rows(file: Path, recipes: dict[str, dict[str, Any]]) -> list[Row]:
+    """Return the rows of proof.csv that are of the plan's present recipes."""
+    present = {fingerprint(recipe) for recipe in recipes.values()}
+    if not file.exists():
+        return []
+    return [
+        row | {"seed": int(row["seed"]), "accuracy": float(row["accuracy"])}
+        for row in csv.DictReader(file.read_text().splitlines())
+        if row["recipe"] in present
+    ]
+
+
+def pretrain(
+    arm: str,
+    recipe: dict[str, Any],
+    seed: int,
+    model: Path,
+    out: Path,
+    options: dict[str, Any],
+) -> Path:
+    """Pretrain an arm with a seed, or go on with it; return the folder of the run."""
+    file = out / f"{recipe['name']}.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    folder = out / f"{file.stem}-{seed}"
+    print(f"{folder}: pretraining", flush=True)
+    ds.pretrain(model, out=folder, recipe=file, seed=seed, progress=False, **options)
+    return folder
 
 
 def measure(
-    task: dict[str, Any],
-    runs: dict[tuple[str, int], Path],
+    arm: str,
+    recipe: dict[str, Any],
+    seed: int,
+    folder: Path,
     plan: dict[str, Any],
     scores: Path,
     options: dict[str, Any],
-    values: Values,
-) -> None:
-    """Evaluate all runs on a task; what is compared with them is measured once for each side.
+    rows: list[Row],
+) -> list[Row]:
+    """Evaluate a run on every task; return its rows, and those of what it is compared with.
 
-    A pretraining counts as one value, its mean over the seeds of the evaluation.
+    A pretraining counts as one value, its mean over the seeds of the evaluation. What it is
+    compared with is measured once for each side.
     """
-    for (arm, seed), folder in runs.items():
+    side = max(crop["size"] for crop in recipe["crops"])
+    supervised = arm == plan.get("supervised") and seed == 0
+    present = {(row["task"], row["arm"]) for row in rows}
+    new: list[Row] = []
+    for task in plan["tasks"]:
         print(f"{folder}: {task['task']}", flush=True)
-        supervised = arm == plan.get("supervised") and seed == 0
         result = ds.evaluate(
             folder,
             **task,
@@ -95,15 +133,24 @@ def measure(
             progress=False,
             **options,
         )
-        side = max(crop["size"] for crop in recipe_of(folder)["crops"])
         names = task_names(task, [score.what for score in result.scores])
         for score in result.scores:
+            compared = f"{KINDS[score.kind]}, {side} pixels" if score.kind in KINDS else None
             for name in names if score.kind == "scratch" else task_names(task, [score.what]):
-                arms = values.setdefault(name, {})
-                if score.kind == "pretrained":
-                    arms.setdefault(arm, []).append(score.mean)
+                if compared is None:
+                    values = {seed: score.mean}
+                elif (name, compared) in present:
+                    continue
                 else:
-                    arms[f"{KINDS[score.kind]}, {side} pixels"] = list(score.values)
+                    values = dict(enumerate(score.values))
+                new += [
+                    dict(zip(COLUMNS, row, strict=True))
+                    for row in (
+                        (name, compared or arm, number, round(value, 3), fingerprint(recipe))
+                        for number, value in values.items()
+                    )
+                ]
+    return new
 
 
 def task_names(task: dict[str, Any], scored: list[str]) -> list[str]:
@@ -116,42 +163,52 @@ def task_names(task: dict[str, Any], scored: list[str]) -> list[str]:
     return [f"{task['labels']:.0%} of the labels, {method}" for method in methods]
 
 
-def recipe_of(folder: Path) -> dict[str, Any]:
-    """Return the recipe of a pretraining."""
-    recipe: dict[str, Any] = yaml.safe_load((folder / "recipe.yaml").read_text())["recipe"]
-    return recipe
-
-
-def write_tables(plan_file: Path, plan: dict[str, Any], values: Values) -> None:
+def write_tables(plan_file: Path, plan: dict[str, Any], rows: list[Row]) -> None:
     """Write every value, a table of means for each task, and the verdicts on the claims."""
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["task", "arm", "seed", "accuracy"])
-    lines = [f"Top-1 accuracy in percent: means of {plan['seeds']} seeds with 95 % intervals.", ""]
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row | {"accuracy": f"{row['accuracy']:.3f}"} for row in rows)
+    values: Values = {}
+    for row in rows:
+        values.setdefault(row["task"], {}).setdefault(row["arm"], []).append(row["accuracy"])
+    lines = ["Top-1 accuracy in percent: means of n seeds with 95 % intervals.", ""]
     for task, arms in values.items():
-        lines += [f"| {task} | accuracy |", "| --- | --- |"]
-        for arm, own in arms.items():
-            writer.writerows([task, arm, seed, f"{value:.3f}"] for seed, value in enumerate(own))
-            ends = stats.t.interval(0.95, len(own) - 1, np.mean(own), stats.sem(own))
-            low, high = np.clip(ends, 0, 100)
-            lines.append(f"| {arm} | {np.mean(own):.1f} [{low:.1f}, {high:.1f}] |")
+        lines += [f"| {task} | n | accuracy |", "| --- | --- | --- |"]
+        lines += [f"| {arm} | {len(own)} | {interval(own)} |" for arm, own in arms.items()]
         lines.append("")
     lines += ["| claim | task | difference | verdict |", "| --- | --- | --- | --- |"]
-    lines += list(judge(plan["claims"], values))
+    lines += list(judge(plan["claims"], values, plan["seeds"]))
     lines += ["", "Differences of means, by Welch's t, at 95 % together for all (Bonferroni)."]
     plan_file.with_suffix(".csv").write_text(table.getvalue())
     plan_file.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
-def judge(claims: list[dict[str, str]], values: Values) -> Iterator[str]:
-    """Yield a row for each claim and task, or that which it is `on`, if both arms were measured."""
+def interval(own: list[float]) -> str:
+    """Return mean and 95 % interval by Student's t, as text."""
+    if len(own) < 2:
+        return f"{np.mean(own):.1f}"
+    ends = stats.t.interval(0.95, len(own) - 1, np.mean(own), stats.sem(own))
+    low, high = np.clip(ends, 0, 100)
+    return f"{np.mean(own):.1f} [{low:.1f}, {high:.1f}]"
+
+
+def judge(claims: list[dict[str, str]], values: Values, seeds: int) -> Iterator[str]:
+    """Yield a row for each claim and task, or that which it is `on`.
+
+    A claim is judged when both arms have all their seeds; until then it still counts in
+    Bonferroni's correction, so that no verdict changes while others are trained.
+    """
     pairs = [
-        (claim, task, arms[claim["first"]], arms[claim["second"]])
+        (claim, task, arms.get(claim["first"], []), arms.get(claim["second"], []))
         for claim in claims
         for task, arms in values.items()
-        if claim["first"] in arms and claim["second"] in arms and claim.get("on", task) == task
+        if claim.get("on", task) == task
     ]
     for claim, task, first, second in pairs:
+        if min(len(first), len(second)) < seeds:
+            yield f"| {claim['claim']} | {task} | | not trained yet |"
+            continue
         test = stats.ttest_ind(first, second, equal_var=False)
         low, high = test.confidence_interval(1 - 0.05 / len(pairs))
         verdict = "holds" if low > 0 else "contradicted" if high < 0 else "undecided"

@@ -41,8 +41,21 @@ def test_differences_are_judged_by_welch_and_hold_together(proof):
         {"claim": "B is better", "first": "b", "second": "a"},
         {"claim": "C is better", "first": "c", "second": "a", "on": "knn"},
         {"claim": "On another task", "first": "a", "second": "b", "on": "linear"},
+        {"claim": "Not trained yet", "first": "d", "second": "b"},
     ]
-    rows = list(proof.judge(claims, {"knn": {"a": a, "b": b, "c": c}}))
-    assert [row.split(" | ")[-1] for row in rows] == [*("holds |", "contradicted |", "undecided |")]
-    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - 0.05 / 3)
+    rows = list(proof.judge(claims, {"knn": {"a": a, "b": b, "c": c, "d": a[:2]}}, seeds=3))
+    verdicts = ["holds |", "contradicted |", "undecided |", "not trained yet |"]
+    assert [row.rsplit("| ", 1)[1] for row in rows] == verdicts
+    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - 0.05 / 4)
     assert f"+10.5 [{low:+.1f}, {high:+.1f}]" in rows[0]
+
+
+def test_what_the_table_holds_is_not_trained_again(proof, plan, tmp_path):
+    recipes = proof.arm_recipes(plan, HOME)
+    rows = [
+        dict(zip(proof.COLUMNS, ("knn", "16 pixels", seed, 50.0 + seed, recipe), strict=True))
+        for seed, recipe in enumerate([proof.fingerprint(recipes["16 pixels"]), "of an older plan"])
+    ]
+    proof.write_tables(tmp_path / "proof.yaml", plan, rows)
+    assert proof.kept_rows(tmp_path / "proof.csv", recipes) == rows[:1]
+    assert "| 16 pixels | 2 | 50.5 [44.1, 56.9] |" in (tmp_path / "proof.md").read_text()
