@@ -35,7 +35,10 @@ class SequentialVerdict:
 
 
 def judge_sequentially(
-    claims: Sequence[ComparisonClaim], runs: Mapping[str, Run], alpha: float
+    claims: Sequence[ComparisonClaim],
+    runs: Mapping[str, Run],
+    alpha: float,
+    declared: int | None = None,
 ) -> list[SequentialVerdict]:
     """Judge claims about two populations, valid however often and whenever this is called.
 
@@ -43,11 +46,13 @@ def judge_sequentially(
     trial in either; pairs with a failed trial are left out.
 
     Args:
-        claims: Of one report.
+        claims: Of one report, those whose populations exist.
         runs: The populations by name.
-        alpha: Probability that any verdict among them, at any time, is wrong (Bonferroni).
+        alpha: Probability that any verdict of the report, at any time, is wrong (Bonferroni).
+        declared: Number of claims of the report, among them those that can't be tested yet, so that
+            the level stays as it is when they can; by default those of `claims`.
     """
-    level = 1 - alpha / max(1, len(claims))
+    level = 1 - alpha / (declared or max(1, len(claims)))
     return [
         _judge(claim, *_pairs(runs[claim.first], runs[claim.second]), level) for claim in claims
     ]

@@ -198,7 +198,8 @@ class Study:
         for place, claims in self.claims.items():
             runs = self._runs(self.file.reports[place].by_claim_name)
             there = [c for c in comparisons(claims) if c.first in runs and c.second in runs]
-            verdicts[place] = judge_sequentially(there, runs, claims.alpha)
+            declared = len(claims.claims) + claims.untested
+            verdicts[place] = judge_sequentially(there, runs, claims.alpha, declared)
         return verdicts
 
     def _runs(self, names: Mapping[str, str]) -> dict[str, Run]:

@@ -292,7 +292,12 @@ def test_sequential_verdicts_are_right(tmp_path, kind, difference):
         ]
         (tmp_path / name / "trials.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     entry = {"claim": "c", "kind": kind, "first": "one", "second": "two", "margin": 2.0}
-    [verdict] = judge_sequentially(comparisons(ClaimsFile(claims=[entry])), runs, 0.05)
+    claims = comparisons(ClaimsFile(claims=[entry]))
+    [verdict] = judge_sequentially(claims, runs, 0.05)
+    [of_four] = judge_sequentially(claims, runs, 0.05, declared=4)
+    assert judge_sequentially(claims, runs, 0.0125) == [of_four]
+    assert of_four.low < verdict.low
+    assert verdict.high < of_four.high
     true = {
         "better": difference < -2,
         "not_worse": difference < 2,
