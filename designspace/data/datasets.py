@@ -166,9 +166,20 @@ def _encoded(spec: str, train: EncodedPart, test: EncodedPart | None = None) -> 
             reason = f"all are of one class, {train.classes[train.labels[0]]}"
             train = replace(train, labels=np.full(len(train.labels), -1), classes=())
         return Source(spec, (), items(train), None, no_labels=reason, notes=train.notes)
-    same = test is not None and test.classes == train.classes
-    unseen = items(test) if test and same else None
-    return Source(spec, train.classes, items(train), unseen, notes=train.notes)
+    unseen, no_test = None, ""
+    if test is not None:
+        unknown = sorted(set(test.classes) - set(train.classes))
+        if not test.classes:
+            no_test = f"data is {spec!r}; its test split has no classes"
+        elif unknown:
+            no_test = (
+                f"data is {spec!r}; its test split has the class {unknown[0]!r}, "
+                "which train does not have"
+            )
+        else:  # the order of the classes may be another
+            numbers = np.array([train.classes.index(name) for name in test.classes])
+            unseen = items(replace(test, labels=numbers[test.labels]))
+    return Source(spec, train.classes, items(train), unseen, no_test=no_test, notes=train.notes)
 
 
 @dataclass

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from designspace.analysis.claims import ClaimsFile, read_claims
-from designspace.analysis.load_results import distinct_names
+from designspace.analysis.load_results import distinct_names, load_populations
+from designspace.analysis.rank_agreement import rank_agreement
 from designspace.api import findings as analysis
 from designspace.api.model import Model, derive, load_model
 from designspace.api.run import Run, gather
@@ -280,11 +281,14 @@ class Study:
                 findings.save(self.folder / place)
                 written[place] = findings
         for place, names in self.file.agreements.items():
-            runs = [self.folder / name for name in names]
             if all(self._trained(name, None) >= self._fewest(name) for name in names):
+                folders = [self.folder / name for name in names]
+                loaded = load_populations(folders, all_finished=True)
+                # By the names of the file, so that the folder it lies in does not matter.
+                named = [replace(run, name=n) for run, n in zip(loaded, names, strict=True)]
                 file = self.folder / place
                 make_folder(file.parent)
-                write_text(file, json.dumps(analysis.rank_agreement(runs).to_dict()) + "\n")
+                write_text(file, json.dumps(rank_agreement(named).to_dict()) + "\n")
         return written
 
     def _ready(self, place: str, report: ReportEntry) -> tuple[list[str], ClaimsFile | None]:

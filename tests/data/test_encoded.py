@@ -101,13 +101,39 @@ def test_a_few_missing_labels_are_refused(tmp_path):
         load_source(save_labels(tmp_path, [0, 1, None, 1]))
 
 
-def save_labels(tmp_path, labels):
-    datasets = pytest.importorskip("datasets")
-    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["dark", "light"])}
+def labelled(datasets, labels, classes):
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=classes)}
     rows = {"image": [Image.new("RGB", (8, 8))] * len(labels), "label": labels}
-    data = datasets.Dataset.from_dict(rows, features=datasets.Features(kinds))
+    return datasets.Dataset.from_dict(rows, features=datasets.Features(kinds))
+
+
+def save_labels(tmp_path, labels, test=None, classes=("dark", "light")):
+    datasets = pytest.importorskip("datasets")
+    data = labelled(datasets, labels, ["dark", "light"])
+    if test is not None:
+        data = datasets.DatasetDict(train=data, test=labelled(datasets, test, list(classes)))
     data.save_to_disk(tmp_path / "saved")
     return f"hf:{tmp_path / 'saved'}"
+
+
+def test_the_test_split_is_labelled_by_the_names_of_its_classes(tmp_path):
+    source = load_source(save_labels(tmp_path, [0, 1] * 5, [0, 0, 1], classes=("light", "dark")))
+    assert source.test.labels.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "reason"),
+    [
+        ([0, 1], ("dark", "grey"), "its test split has the class 'grey', which train does not"),
+        ([-1, -1], ("dark", "light"), "its test split has no classes"),  # kept secret
+    ],
+    ids=["other classes", "no labels"],
+)
+def test_a_test_split_that_cannot_be_used_is_named(tmp_path, labels, classes, reason):
+    source = load_source(save_labels(tmp_path, [0, 1] * 20, labels, classes))
+    assert reason in split_unseen(source).notes[-1]
+    with pytest.raises(InputError, match=reason):
+        split(source, "test")
 
 
 def test_saved_data_sets_that_cannot_be(save, tmp_path):

@@ -112,6 +112,7 @@ def test_a_study_trains_reports_and_derives_all_that_its_file_states(finished):
     assert len(ds.load_run(study.folder / "derived" / "seed-0").trials()) == 1
     agreement = json.loads((study.folder / "report" / "regnetx-long.json").read_text())
     assert agreement["schedules"][0]["n"] == 5
+    assert (agreement["first"], agreement["schedules"][0]["run"]) == ("regnetx", "long/regnetx")
     text = page.read_text()
     assert "It can say &lt;nothing&gt;." in text
     assert "Gates gain nothing" in text
