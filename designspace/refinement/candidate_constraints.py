@@ -12,7 +12,7 @@ from designspace.arch.parameter_columns import one_group_width
 from designspace.errors import counted
 from designspace.space import Space, load_space
 from designspace.space.load import shipped_settings
-from designspace.space.schema import ACTIVATION, STAGES
+from designspace.space.schema import ACTIVATION, STAGES, restricted_choice
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 from designspace.stats.range_of_best import bootstrap
 
@@ -244,7 +244,7 @@ def _range(space: Space, axis: str, columns: FloatArray, errors: FloatArray) -> 
         wide = f"the best models span nearly the whole range: it would exclude only {share:.0%}"
         return Candidate(words, "better", {}, distance, "", tested, ("rejected", wide))
     if written["distribution"] == "choice":
-        new: dict[str, Any] = {"distribution": "choice", "values": grid[first : last + 1].tolist()}
+        new = restricted_choice(written, grid[first : last + 1].tolist())
     else:
         kept = {key: value for key, value in written.items() if key != "counted_as"}
         new = {**kept, "low": low, "high": high}

@@ -5,15 +5,21 @@ counts, and a monotone constraint can be sampled exactly instead of by rejection
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import cached_property, lru_cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from designspace.arch.body import FloatArray, IntArray
 
+# Most values of a list, and the weight of one.
+MAX_CHOICES = 1000
+Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 # Entries of the guide table, a power of 2 so that products are exact; with more steps than this,
 # bisection is faster.
 _GUIDE_SIZE, _MAX_STEPS = 4096, 3
@@ -107,10 +113,25 @@ def uniform(low: float, high: float, step: float) -> Axis:
     return choice(_grid(low, high, step).tolist())
 
 
-def choice(values: list[float]) -> Axis:
-    """Uniform over the given values."""
-    ordered = np.array(sorted(set(values)), dtype=np.float64)
-    return Axis(ordered, np.full(len(ordered), 1 / len(ordered)))
+def choice(values: list[float], weights: list[float] | None = None) -> Axis:
+    """The given values, equally likely or in proportion to their weights.
+
+    Raises:
+        ValueError: There are more or fewer weights than values.
+    """
+    if weights is None:
+        ordered = np.array(sorted(set(values)), dtype=np.float64)
+        return Axis(ordered, np.full(len(ordered), 1 / len(ordered)))
+    check_weights(values, weights)
+    order = np.argsort(values)
+    share = np.array(weights, dtype=np.float64)[order]
+    return Axis(np.array(values, dtype=np.float64)[order], share / share.sum())
+
+
+def check_weights(values: Sequence[float], weights: Sequence[float] | None) -> None:
+    """Raise ValueError unless each value has a weight, or none has."""
+    if weights is not None and len(weights) != len(values):
+        raise ValueError(f"{len(weights)} weights for {len(values)} values; give each value one")
 
 
 def monotone_count(values: int, stages: int, strict: bool = False) -> int:

@@ -6,6 +6,7 @@ for Visual Recognition", arXiv 1905.13214).
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from designspace.arch.body import FloatArray
 from designspace.errors import InputError
 from designspace.io.validation import check_value
+from designspace.space.axis import MAX_CHOICES, Weight, check_weights
 
 RecipeKey = Literal["lr", "weight_decay", "label_smoothing", "epochs", "batch_size"]
 # The order that uniform numbers are dealt in.
@@ -32,11 +34,17 @@ LabelSmoothing = Annotated[float, Field(ge=0, lt=1)]
 # Key of the stream of draws, beside that of the bodies.
 _STREAM = 2
 _DIGITS = 6
+# Of a step, within which a number counts as a multiple of it.
+_TOLERANCE = 1e-9
 _Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class RecipeRange(BaseModel):
-    """A continuous range, rounded to a multiple of `step` where there is one."""
+    """A continuous range; with a step, low, low + step, …, high.
+
+    Whole numbers have a step of 1. A step is drawn as in axes of bodies, as pycls does: uniform
+    values are equally likely, a log-uniform value v stands for (v - step, v].
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,27 +63,47 @@ class RecipeRange(BaseModel):
 
     def draw(self, uniforms: FloatArray, whole: bool) -> FloatArray:
         """Map uniform numbers in [0, 1), (n,), to values."""
-        if self.distribution == "uniform":
-            values = self.low + uniforms * (self.high - self.low)
-        else:
-            values = self.low * (self.high / self.low) ** uniforms
         step = self.step or (1.0 if whole else None)
-        if step is not None:
-            values = np.clip(np.rint(values / step) * step, self.low, self.high)
+        if step is None:
+            values = self._continuous(uniforms, self.low, self.high)
+        else:
+            last = math.floor((self.high - self.low) / step + _TOLERANCE)
+            if self.distribution == "uniform":
+                index = np.floor(uniforms * (last + 1))
+            else:
+                least = self.low - min(step, self.low / 2)
+                drawn = self._continuous(uniforms, least, self.low + last * step)
+                index = np.clip(np.ceil((drawn - self.low) / step - _TOLERANCE), 0, last)
+            values = self.low + index * step
         return np.array([float(f"{value:.{_DIGITS}g}") for value in values])
+
+    def _continuous(self, uniforms: FloatArray, low: float, high: float) -> FloatArray:
+        if self.distribution == "uniform":
+            return low + uniforms * (high - low)
+        return low * (high / low) ** uniforms
 
 
 class RecipeChoice(BaseModel):
-    """A list of values, equally likely."""
+    """A list of values, equally likely or in proportion to their weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     distribution: Literal["choice"]
-    values: list[_Number] = Field(min_length=1, max_length=1000)
+    values: list[_Number] = Field(min_length=1, max_length=MAX_CHOICES)
+    weights: list[Weight] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "RecipeChoice":
+        check_weights(self.values, self.weights)
+        return self
 
     def draw(self, uniforms: FloatArray, whole: bool) -> FloatArray:
         """Map uniform numbers in [0, 1), (n,), to values."""
-        return np.array(self.values)[(uniforms * len(self.values)).astype(np.int64)]
+        if self.weights is None:
+            return np.array(self.values)[(uniforms * len(self.values)).astype(np.int64)]
+        cumulated = np.cumsum(self.weights)
+        index = np.searchsorted(cumulated / cumulated[-1], uniforms, side="right")
+        return np.array(self.values)[index]
 
 
 RecipeAxis = Annotated[RecipeRange | RecipeChoice, Field(discriminator="distribution")]

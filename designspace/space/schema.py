@@ -1,6 +1,6 @@
 """Schemas of space files and setting files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -39,7 +39,15 @@ from designspace.arch.skeleton import (
 )
 from designspace.errors import shortened
 from designspace.io.validation import check_value
-from designspace.space.axis import Axis, choice, log_uniform, uniform
+from designspace.space.axis import (
+    MAX_CHOICES,
+    Axis,
+    Weight,
+    check_weights,
+    choice,
+    log_uniform,
+    uniform,
+)
 from designspace.space.recipe_axis import RecipeAxes
 
 Family = Literal["anynet", "regnet"]
@@ -132,27 +140,38 @@ class RangeAxis(_Strict):
 
 
 class ChoiceAxis(_Strict):
-    """A list of values, equally likely."""
+    """A list of values, equally likely or in proportion to their weights."""
 
     distribution: Literal["choice"]
-    values: list[_Bound] = Field(min_length=1, max_length=1000)
+    values: list[_Bound] = Field(min_length=1, max_length=MAX_CHOICES)
+    weights: list[Weight] | None = None
     counted_as: _Counted | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "ChoiceAxis":
         if len(set(self.values)) != len(self.values):
-            raise ValueError("duplicate value")
+            raise ValueError("duplicate value; give it a weight of 2: weights: [2, 1, …]")
+        check_weights(self.values, self.weights)
         return self
 
     def axis(self) -> Axis:
         """Return the distribution."""
-        table = choice(self.values)
+        table = choice(self.values, self.weights)
         return Axis(table.values, table.probabilities, self.counted_as)
 
     def capped(self, high: float) -> dict[str, Any]:
         """Return the axis with a lower upper end, as plain data; it keeps its smallest value."""
         limit = max(high, min(self.values))
-        return {"distribution": "choice", "values": [v for v in self.values if v <= limit]}
+        return restricted_choice(self.model_dump(), [v for v in self.values if v <= limit])
+
+
+def restricted_choice(axis: Mapping[str, Any], values: Sequence[float]) -> dict[str, Any]:
+    """Return the data of a choice with some of its values, with their weights if it has any."""
+    data: dict[str, Any] = {"distribution": "choice", "values": [*values]}
+    if axis.get("weights"):
+        by_value = dict(zip(axis["values"], axis["weights"], strict=True))
+        data["weights"] = [by_value[value] for value in values]
+    return data
 
 
 AxisFile = Annotated[RangeAxis | ChoiceAxis, Field(discriminator="distribution")]

@@ -30,7 +30,15 @@ from designspace.errors import InputError, counted, nearest
 from designspace.io.validation import validate
 from designspace.space.axis import Axis, choice, monotone_count
 from designspace.space.inheritance import merge
-from designspace.space.schema import ACTIVATION, STAGES, Direction, Family, SpaceFile, axes_of
+from designspace.space.schema import (
+    ACTIVATION,
+    STAGES,
+    Direction,
+    Family,
+    SpaceFile,
+    axes_of,
+    restricted_choice,
+)
 
 
 @dataclass(frozen=True)
@@ -357,8 +365,9 @@ class Space:
         if not kept:
             raise InputError(f"{name} is {values}; {self.name} has no value in that range", name)
         data = {k: v for k, v in self.source["axes"][name].items() if k != "counted_as"}
-        ends = {"values": kept} if "values" in data else {"low": kept[0], "high": kept[-1]}
-        return data | ends
+        if "values" in data:
+            return restricted_choice(data, kept)
+        return data | {"low": kept[0], "high": kept[-1]}
 
     def __repr__(self) -> str:
         axes = ", ".join(

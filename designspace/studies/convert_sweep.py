@@ -4,7 +4,6 @@ The format is that of pycls' `sweep/config.py`: SETUP has samplers, constraints 
 What a sweep launches and plots is left out; `about` of the study names it.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.recipe import parse_recipe
 from designspace.space import load_space
 from designspace.space.schema import MAX_VALUES, axes_of
+from designspace.studies.pycls_samplers import choice, convert_sampler, inverse
 from designspace.studies.study import Study
 from designspace.studies.sweep_keys import check_sweep
 
@@ -42,9 +42,12 @@ _RECIPE_KEYS = {
 _NO_LIMIT = 10**15
 _REGNET_AXES = {"DEPTH": "d", "W0": "w_0", "WA": "w_a", "WM": "w_m", "GROUP_W": "g", "BOT_MUL": "b"}
 _ANYNET_AXES = {"DEPTHS": "d", "WIDTHS": "w", "BOT_MULS": "b", "GROUP_WS": "g"}
-_QUANTIZE = {"DEPTH": 1, "W0": 8, "WA": 0.1, "WM": 0.001}
-# Defaults of pycls' samplers.
-_SAMPLER_QUANTIZE = {"int_sampler": 1, "float_sampler": 1e-5}
+# How pycls' regnet_sampler draws: RAND_TYPE and QUANTIZE.
+_REGNET_RAND_TYPES = {
+    **{"DEPTH": ("uniform", 1), "W0": ("log_uniform", 8), "WA": ("log_uniform", 0.1)},
+    **{"WM": ("log_uniform", 0.001), "GROUP_W": ("power2_or_log_uniform", 8)},
+    "BOT_MUL": ("power2_uniform", 1 / 128),
+}
 # Defaults of pycls' regnet_sampler.
 _REGNET_RANGES = {
     **{"DEPTH": [12, 28], "W0": [8, 256], "WA": [8.0, 256.0], "WM": [2.0, 3.0]},
@@ -257,16 +260,11 @@ def _regnet_axes(
         if f"REGNET.{key}" in samplers:
             axes[axis] = _body_axis(samplers.pop(f"REGNET.{key}"), f"REGNET.{key}")
         elif low == high:
-            axes[axis] = _choice(_inverse([low], "BOT_MUL") if key == "BOT_MUL" else [low])
-        elif key in _QUANTIZE:
-            distribution = "uniform" if key == "DEPTH" else "log_uniform"
-            axes[axis] = _range(distribution, low, high, _QUANTIZE[key])
-        elif key == "BOT_MUL":
-            axes[axis] = _choice(_inverse(_powers(low, high), "BOT_MUL"))
-        elif _is_power(low) and _is_power(high):
-            axes[axis] = _choice(_powers(low, high))
+            axes[axis] = choice(inverse([low], "BOT_MUL") if key == "BOT_MUL" else [low])
         else:
-            axes[axis] = _range("log_uniform", low, high, 8)
+            kind, step = _REGNET_RAND_TYPES[key]
+            sampler = {"RAND_TYPE": kind, "RANGE": [low, high], "QUANTIZE": step}
+            axes[axis] = convert_sampler(sampler, f"SETUP.SAMPLERS.REGNET.{key}", key == "BOT_MUL")
     return axes
 
 
@@ -291,8 +289,8 @@ def _anynet_axes(
         if len(values) != stages:
             raise InputError(f"{where} is {net[key]}; ANYNET.STRIDES has {stages} stages")
         if key == "BOT_MULS":
-            values = _inverse(values, where)
-        axes[axis] = _choice(sorted(set(values)))
+            values = inverse(values, where)
+        axes[axis] = choice(sorted(set(values)))
         if len(set(values)) == 1:
             share.append(axis)
         elif len(set(values)) == stages and values in (sorted(values), sorted(values)[::-1]):
@@ -307,30 +305,15 @@ def _anynet_axes(
 
 def _body_axis(sampler: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Convert a sampler of a number of the network; pycls' bottleneck multiplier is 1 / b."""
-    axis = _axis(sampler, where, "BOT_MUL" in where)
+    axis = convert_sampler(sampler, f"SETUP.SAMPLERS.{where}", "BOT_MUL" in where)
     # A step finer than spaces may have becomes the finest that they may.
     while "step" in axis and (axis["high"] - axis["low"]) / axis["step"] > MAX_VALUES:
         axis["step"] *= 10
     return axis
 
 
-def _axis(sampler: Mapping[str, Any], where: str, inverse: bool) -> dict[str, Any]:
-    """Convert a sampler of a number, or of its inverse."""
-    if sampler["TYPE"] == "list_sampler":
-        raise InputError(f"SETUP.SAMPLERS.{where}: must sample one number, not a list")
-    if sampler["TYPE"] == "value_sampler":
-        return _choice(_inverse(sampler["VALUES"], where) if inverse else sampler["VALUES"])
-    kind, (low, high) = sampler.get("RAND_TYPE", "uniform"), sampler["RANGE"]
-    if kind == "power2_uniform":
-        return _choice([1 / value if inverse else value for value in _powers(low, high)])
-    if kind not in ("uniform", "log_uniform") or inverse:
-        raise InputError(f"SETUP.SAMPLERS.{where}: RAND_TYPE {kind} can't be converted")
-    step = sampler.get("QUANTIZE", _SAMPLER_QUANTIZE[sampler["TYPE"]])
-    return _range(kind, low, high, step)
-
-
 def _recipe_axis(sampler: Mapping[str, Any], where: str) -> dict[str, Any]:
-    axis = _axis(sampler, where, False)
+    axis = convert_sampler(sampler, f"SETUP.SAMPLERS.{where}")
     if axis["distribution"] != "choice" and axis["step"] <= 1e-6:
         del axis["step"]  # finer than what is written
     return axis
@@ -372,31 +355,6 @@ def _budget(limits: Mapping[str, Any]) -> dict[str, str]:
         for measure, (low, high) in limits.items()
         if low or high
     }
-
-
-def _range(distribution: str, low: float, high: float, step: float) -> dict[str, Any]:
-    return {"distribution": distribution, "low": low, "high": high, "step": step}
-
-
-def _choice(values: list[float]) -> dict[str, Any]:
-    return {"distribution": "choice", "values": values}
-
-
-def _inverse(values: list[float], where: str) -> list[float]:
-    if min(values, default=1) <= 0:
-        raise InputError(f"{where}: bottleneck multipliers must be above 0; found {min(values):g}")
-    return [1 / value for value in values]
-
-
-def _is_power(value: float) -> bool:
-    return value > 0 and math.log2(value).is_integer()
-
-
-def _powers(low: float, high: float) -> list[float]:
-    if low <= 0:
-        raise InputError(f"the range [{low:g}, {high:g}] holds powers of 2 and must be above 0")
-    first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
-    return [2**i for i in range(first, last + 1)]
 
 
 def _known(value: Any, names: Mapping[str, Any], where: str) -> Any:

@@ -212,8 +212,10 @@ def _sampler(data: Any, path: str) -> dict[str, Any]:
     for key in _REQUIRED.get(kind, ()):
         if not checked.get(key):
             raise InputError(f"{path}.{key}: missing")
+    if checked.get("QUANTIZE", 1) <= 0:
+        raise InputError(f"{path}.QUANTIZE: must be above 0; found {checked['QUANTIZE']:g}")
     rand, low = checked.get("RAND_TYPE", "uniform"), checked.get("RANGE", [1])[0]
-    if rand in ("log_uniform", "power2_uniform") and low <= 0:
+    if rand not in ("uniform", "normal") and low <= 0:
         raise InputError(f"{path}.RANGE: begins at {low:g}; {rand} needs numbers above 0")
     return checked
 

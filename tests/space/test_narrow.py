@@ -36,6 +36,16 @@ def test_narrow_takes_the_keys_of_a_file_and_axes():
     assert (finer.parent, finer.se_ratio) == ("mine", 0.25)
 
 
+def test_a_narrowed_choice_keeps_the_weights_of_its_values():
+    axis = {"distribution": "choice", "values": [8, 2, 4], "weights": [5, 1, 3]}
+    parent = load_space("AnyNetXA@32").narrow(name="weighted", reason="r", g=axis)
+    assert parent.axes["g"].probabilities == pytest.approx([1 / 9, 3 / 9, 5 / 9])
+    narrowed = parent.narrow(name="narrowed", reason="r", g=(4, 8))
+    assert narrowed.source["axes"]["g"] == axis | {"values": [4, 8], "weights": [3, 5]}
+    with pytest.raises(InputError, match="2 weights for 3 values; give each value one"):
+        parent.narrow(name="wrong", reason="r", g=axis | {"weights": [1, 2]})
+
+
 def test_a_narrowed_space_is_that_of_the_equal_file(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "name: mine\nparent: RegNetX@32\nreason: r\n"

@@ -39,6 +39,26 @@ def test_whole_settings_and_steps_are_rounded():
     assert set(RecipeChoice(distribution="choice", values=[4, 8]).draw(uniforms, True)) == {4, 8}
 
 
+@pytest.mark.parametrize(
+    ("axis", "shares"),
+    [
+        ({"distribution": "uniform", "low": 2, "high": 5}, [1 / 4] * 4),
+        # Of the continuous variable: (1 / 2, 1], (1, 2], (2, 3] and (3, 4].
+        (
+            {"distribution": "log_uniform", "low": 1, "high": 4},
+            np.log([2, 2, 3 / 2, 4 / 3]) / np.log(8),
+        ),
+        ({"distribution": "choice", "values": [8, 4], "weights": [3, 1]}, [1 / 4, 3 / 4]),
+    ],
+    ids=["uniform", "log-uniform", "weighted"],
+)
+def test_whole_settings_are_drawn_as_pycls_does(axis, shares):
+    kind = RecipeChoice if axis["distribution"] == "choice" else RecipeRange
+    drawn = kind.model_validate(axis).draw((np.arange(12_000) + 0.5) / 12_000, whole=True)
+    counts = np.unique(drawn, return_counts=True)[1]
+    assert counts / 12_000 == pytest.approx(shares, abs=2e-4)
+
+
 def test_bodies_stay_those_of_the_space_without_it_and_draws_do_not_depend_on_n():
     plain, swept = (ds.sample(s, n=6, flops="180K:220K") for s in ("RegNetX@8", space()))
     assert plain.ids == swept.ids

@@ -1,5 +1,6 @@
 """pycls sweep configs, as its CIFAR examples are: converted, sampled and run, shortened."""
 
+import numpy as np
 import pytest
 import yaml
 
@@ -174,6 +175,16 @@ def test_defaults_and_choices_of_the_network_are_those_of_pycls(tmp_path):
     assert population[0].body.activation == "silu"
     # QUANTIZE of a float_sampler is 1e-5, so that its values differ.
     assert population.to_frame()["lr"].nunique() == 12
+
+
+def test_group_widths_are_powers_of_2_below_8_and_multiples_of_8_above(tmp_path):
+    data = changed(REGNET, "SETUP/SAMPLERS/REGNET/GROUP_W", [1, 32])
+    ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    axis = ds.load_space(tmp_path / "sweep/space.yaml").axes["g"]
+    assert axis.values.tolist() == [1, 2, 4, 8, 16, 24, 32]
+    assert axis.probabilities[:3] == pytest.approx([1 / 6] * 3)
+    # The other half is log-uniform from 4, as the step is 8.
+    assert axis.probabilities[3:] == pytest.approx(np.log([2, 2, 3 / 2, 4 / 3]) / np.log(8) / 2)
 
 
 @pytest.mark.parametrize("block", ["vanilla_block", "res_basic_block"])
