@@ -194,10 +194,22 @@ class Classification:
             what = f"{ScoreKind.SCRATCH.label}, {scratch.epochs} epochs{tuned}"
             train = partial(self._train, scratch, labelled[0])
             compared.append((ScoreKind.SCRATCH, what, train))
+        folds = "" if self._options.tune_lr is False else self._folds(labelled[0])
         return [
-            self._score(book, self._key(kind, what, share, count), measure, labelled)
+            self._score(
+                book,
+                self._key(kind, what, share, count),
+                measure,
+                labelled,
+                folds if what.endswith(tuned) else "",
+            )
             for kind, what, measure in compared
         ]
+
+    def _folds(self, rows: Tensor) -> str:
+        """Say how often rates are compared; nothing of one fold, so that older keys stay valid."""
+        number = len(split_labels(self._arrays.train_labels.cpu()[rows]))
+        return f"; {number} folds" if number > 1 else ""
 
     def _kinds(self) -> tuple[ScoreKind, ...]:
         """Origins of the weights that are compared on every task."""
@@ -219,13 +231,18 @@ class Classification:
         )
 
     def _score(
-        self, book: ScoreBook, key: ScoreKey, measure: _Measure, labelled: list[Tensor]
+        self,
+        book: ScoreBook,
+        key: ScoreKey,
+        measure: _Measure,
+        labelled: list[Tensor],
+        folds: str,
     ) -> Score:
         backbone, kind = self._backbone, key.kind
         network = self._network_identity(kind)
         # Supervised training is shared by all tasks.
         scope = "" if kind is ScoreKind.SCRATCH else key.task
-        identity = (scope, network, self._cache.content, self._split, backbone.side)
+        identity = (scope, network, self._cache.content, self._split, f"{backbone.side}{folds}")
         (score,) = book.score(
             key, identity, lambda seed: {ACCURACY: measure(kind, labelled[seed], seed)}
         )
@@ -279,6 +296,7 @@ class Classification:
             # As the scores, the choice from scratch is shared by all tasks.
             scope = "" if kind is ScoreKind.SCRATCH else self._options.task
             key = "; ".join(map(str, (scope, kind, len(first), schedule, *identity)))
+            key += self._folds(first)
             validate = partial(self._held_out_loss, kind, first)
             name = f"{kind.label}, {len(first)} labels"
             schedule = self._rates.choose(name, key, schedule, validate)
@@ -312,19 +330,28 @@ class Classification:
     def _held_out_loss(
         self, kind: ScoreKind, rows: Tensor, schedule: FinetuneSchedule
     ) -> tuple[float, float]:
-        """Error and cross-entropy on a fifth of the labelled images after training on the rest."""
-        labels = self._arrays.train_labels.cpu()[rows]
-        fit, held_out = (rows[part] for part in split_labels(labels))
-        network = self._network(self._weights(kind, 0), schedule, fit, 0).eval()
-        side, cache = self._backbone.side, self._cache
-        normalize = Normalizer(cache.mean, cache.std, side, self._device)
-        records, truth = self._arrays.train, self._arrays.train_labels[held_out.to(self._device)]
-        inside = slice((records.shape[1] - side) // 2, (records.shape[1] + side) // 2)
-        with torch.inference_mode():
-            chunks = torch.split(records[held_out.to(records.device), inside, inside], _CHUNK)
-            logits = torch.cat([network(normalize(c.to(self._device))) for c in chunks]).float()
+        """Error and cross-entropy on a fifth of the labelled images after training on the rest.
+
+        With few labels, of all folds together.
+        """
+        outputs, held_out = [], []
+        for fit, part in split_labels(self._arrays.train_labels.cpu()[rows]):
+            network = self._network(self._weights(kind, 0), schedule, rows[fit], 0).eval()
+            outputs.append(self._outputs(network, rows[part]))
+            held_out.append(rows[part])
+        logits = torch.cat(outputs)
+        truth = self._arrays.train_labels[torch.cat(held_out).to(self._device)]
         error = float((logits.argmax(1) != truth).double().mean())
         return error, float(functional.cross_entropy(logits, truth))
+
+    def _outputs(self, network: nn.Module, rows: Tensor) -> Tensor:
+        """Outputs for training images, seen without augmentation."""
+        side, cache, records = self._backbone.side, self._cache, self._arrays.train
+        normalize = Normalizer(cache.mean, cache.std, side, self._device)
+        inside = slice((records.shape[1] - side) // 2, (records.shape[1] + side) // 2)
+        with torch.inference_mode():
+            chunks = torch.split(records[rows.to(records.device), inside, inside], _CHUNK)
+            return torch.cat([network(normalize(c.to(self._device))) for c in chunks]).float()
 
     def _weights(self, kind: ScoreKind, seed: int) -> Mapping[str, Tensor] | None:
         """Weights of the trunk that a seed starts from; None for random ones."""

@@ -65,8 +65,8 @@ class EvaluationOptions:
         supervised_pretraining: Compare with the same trunk pretrained with all labels of the
             training images, in as many passes as the pretraining.
         tune_lr: Each network that is trained (fine-tuned or from scratch) takes its learning rates
-            from the same grid, chosen on a held-out fifth of its own labels; None does so, False
-            takes those of the published protocols.
+            from the same grid, chosen on a held-out fifth of its own labels (of few labels, each
+            fifth in turn); None does so, False takes those of the published protocols.
         schedule: Detection: auto (published for COCO on a GPU, else small), small or published.
         iterations: Detection: overrides the schedule's.
         lr: Detection: overrides the schedule's peak learning rate.

@@ -20,6 +20,9 @@ from designspace.io import journal
 RATES = ((0.02, 5.0), (0.01, 0.2), (0.0125, 0.0125), (0.05, 0.05), (0.2, 0.2))
 # Fraction of the labelled images that rates are compared on, and of the epochs that it takes.
 _HELD_OUT, _EPOCHS = 0.2, 0.25
+# Images that a comparison should rest on. Where a fifth of the labels are fewer, other fifths are
+# held out in turn: on 100 images, rates that differ by 8 points of accuracy are confused.
+_ENOUGH = 1000
 _SEED = 0
 
 
@@ -65,25 +68,33 @@ def _with_rates(schedule: FinetuneSchedule, trunk: float, head: float) -> Finetu
     return replace(schedule, trunk_lr=trunk * scale, head_lr=head * scale)
 
 
-def split_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the positions to train on, and a fifth to validate on.
+def split_labels(labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the positions to train on and a fifth to validate on, for one or more folds.
 
-    It is stratified where a class has at least two images; a class of one stays in training,
-    unless all are such: then a fifth of all is drawn.
+    There are as many folds, five at most, as it takes to validate on 1,000 images in all. They are
+    stratified where a class has at least two images; a class of one stays in training, unless all
+    are such: then a fifth of all is drawn.
 
     Args:
         labels: Of the labelled images, (n,).
     """
     generator = torch.Generator().manual_seed(_SEED)
-    held_out = []
+    orders = []
     for label in torch.unique(labels):
         own = torch.nonzero(labels == label)[:, 0]
         order = own[torch.randperm(len(own), generator=generator)]
-        held_out.append(order[: min(max(1, round(_HELD_OUT * len(own))), len(own) - 1)])
-    chosen = torch.cat(held_out)
-    if not len(chosen):
+        orders.append((order, min(max(1, round(_HELD_OUT * len(own))), len(own) - 1)))
+    if not any(size for _, size in orders):
         n = len(labels)
-        chosen = torch.randperm(n, generator=generator)[: max(1, round(_HELD_OUT * n))]
-    mask = torch.zeros(len(labels), dtype=torch.bool)
-    mask[chosen] = True
+        orders = [(torch.randperm(n, generator=generator), max(1, round(_HELD_OUT * n)))]
+    size = sum(size for _, size in orders)
+    folds = min(round(1 / _HELD_OUT), math.ceil(_ENOUGH / size))
+    return [_fold(orders, fold, len(labels)) for fold in range(folds)]
+
+
+def _fold(orders: list[tuple[Tensor, int]], fold: int, n: int) -> tuple[Tensor, Tensor]:
+    """Hold out so many of each order, those that follow on the fold before."""
+    mask = torch.zeros(n, dtype=torch.bool)
+    for order, size in orders:
+        mask[order[(fold * size + torch.arange(size)) % len(order)]] = True
     return torch.nonzero(~mask)[:, 0], torch.nonzero(mask)[:, 0]

@@ -43,12 +43,25 @@ def test_the_rates_that_validate_best_are_taken_and_kept(tmp_path):
 )
 def test_a_fifth_of_the_labels_is_held_out_by_class(counts, held_out):
     labels = torch.cat([torch.full((n,), k) for k, n in enumerate(counts)])
-    fit, validate = split_labels(labels)
-    assert sorted([*fit.tolist(), *validate.tolist()]) == list(range(len(labels)))
-    if held_out is None:
-        assert len(validate) == 2
-    else:
-        assert torch.bincount(labels[validate], minlength=len(counts)).tolist() == held_out
+    folds = split_labels(labels)
+    assert len(folds) == 5
+    for fit, validate in folds:
+        assert sorted([*fit.tolist(), *validate.tolist()]) == list(range(len(labels)))
+        if held_out is None:
+            assert len(validate) == 2
+        else:
+            assert torch.bincount(labels[validate], minlength=len(counts)).tolist() == held_out
+    validated = torch.cat([validate for _, validate in folds])
+    alone = {k for k, n in enumerate(counts) if n == 1 and held_out is not None}
+    assert {*validated.tolist()} == {i for i, k in enumerate(labels.tolist()) if k not in alone}
+
+
+@pytest.mark.parametrize(("n", "folds"), [(1000, 5), (2000, 3), (5000, 1), (50_000, 1)])
+def test_few_labels_are_held_out_in_turn_until_the_choice_rests_on_1000(n, folds):
+    splits = split_labels(torch.arange(n) % 10)
+    validated = torch.cat([validate for _, validate in splits])
+    assert len(splits) == folds
+    assert len(validated) == len(set(validated.tolist())) >= 1000
 
 
 @pytest.fixture(scope="module")
