@@ -114,7 +114,7 @@ def uniform(low: float, high: float, step: float) -> Axis:
 
 
 def choice(values: list[float], weights: list[float] | None = None) -> Axis:
-    """The given values, equally likely or in proportion to their weights.
+    """Some values, equally likely or in proportion to their weights.
 
     Raises:
         ValueError: There are more or fewer weights than values.

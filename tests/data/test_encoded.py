@@ -125,7 +125,7 @@ def test_the_test_split_is_labelled_by_the_names_of_its_classes(tmp_path):
     ("labels", "classes", "reason"),
     [
         ([0, 1], ("dark", "grey"), "its test split has the class 'grey', which train does not"),
-        ([-1, -1], ("dark", "light"), "its test split has no classes"),  # kept secret
+        ([-1, -1], ("dark", "light"), "its test split has no classes"),
     ],
     ids=["other classes", "no labels"],
 )
