@@ -93,7 +93,7 @@ def split_labels(labels: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _fold(orders: list[tuple[Tensor, int]], fold: int, n: int) -> tuple[Tensor, Tensor]:
-    """Hold out so many of each order, those that follow on the fold before."""
+    """Return one fold: of each order, the next `size` positions are held out."""
     mask = torch.zeros(n, dtype=torch.bool)
     for order, size in orders:
         mask[order[(fold * size + torch.arange(size)) % len(order)]] = True

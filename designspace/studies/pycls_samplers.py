@@ -50,9 +50,9 @@ def convert_sampler(
         return {"distribution": kind, "low": low, "high": high, "step": step}
     if kind.startswith("power2"):
         if not all(value > 0 and math.log2(value).is_integer() for value in (low, high)):
-            found = f"[{low:g}, {high:g}]"
+            ends = f"[{low:g}, {high:g}]"
             raise InputError(
-                f"{where}: {kind} needs powers of 2, which must be above 0; found {found}"
+                f"{where}: {kind} needs powers of 2, which must be above 0; found {ends}"
             )
     elif (high - low) / step >= MAX_CHOICES:
         raise InputError(

@@ -53,7 +53,7 @@ def main() -> None:
         for seed in range(plan["seeds"]):
             if any((row["arm"], row["seed"]) == (arm, seed) for row in rows):
                 continue
-            folder = pretrain(arm, recipe, seed, home / plan["model"], out, options)
+            folder = pretrain(recipe, seed, home / plan["model"], out, options)
             rows += measure(arm, recipe, seed, folder, plan, out / "scores", options, rows)
             write_tables(arguments.plan, plan, rows)
 
@@ -86,7 +86,6 @@ def kept_rows(file: Path, recipes: dict[str, dict[str, Any]]) -> list[Row]:
 
 
 def pretrain(
-    arm: str,
     recipe: dict[str, Any],
     seed: int,
     model: Path,
