@@ -119,15 +119,17 @@ def measure(
     side = max(crop["size"] for crop in recipe["crops"])
     supervised = arm == plan.get("supervised") and seed == 0
     present = {(row["task"], row["arm"]) for row in rows}
+    scratch = f"{KINDS['scratch']}, {side} pixels"
     new: list[Row] = []
     for task in plan["tasks"]:
         print(f"{folder}: {task['task']}", flush=True)
+        measured = any((name, scratch) in present for name in task_names(task, ["fine-tuned"]))
         result = ds.evaluate(
             folder,
             **task,
             out=scores,
             seeds=plan["seeds"],
-            supervised=True,
+            supervised=not measured,
             supervised_pretraining=supervised or None,
             progress=False,
             **options,

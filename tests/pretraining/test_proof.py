@@ -2,6 +2,7 @@
 
 from importlib import util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -59,3 +60,24 @@ def test_what_the_table_holds_is_not_trained_again(proof, plan, tmp_path):
     proof.write_tables(tmp_path / "proof.yaml", plan, rows)
     assert proof.kept_rows(tmp_path / "proof.csv", recipes) == rows[:1]
     assert "| 16 pixels | 2 | 50.5 [44.1, 56.9] |" in (tmp_path / "proof.md").read_text()
+
+
+def test_training_from_scratch_is_measured_once_for_each_side(proof, plan, tmp_path, monkeypatch):
+    calls = []
+
+    def evaluate(folder, task, *, supervised, **others):
+        calls.append((task, supervised))
+        what = "1% of the labels, fine-tuned" if task == "lowshot" else task
+        kinds = ["pretrained", "random", *["scratch"] * supervised]
+        scores = [SimpleNamespace(kind=kind, what=what, mean=1.0, values=(1.0,)) for kind in kinds]
+        return SimpleNamespace(scores=scores)
+
+    monkeypatch.setattr(proof.ds, "evaluate", evaluate)
+    recipe = proof.arm_recipes(plan, HOME)["16 pixels"]
+    rows = []
+    for seed in range(2):
+        folder = tmp_path / str(seed)
+        rows += proof.measure("16 pixels", recipe, seed, folder, plan, tmp_path, {}, rows)
+    assert calls == [("knn", True), ("lowshot", True), ("knn", False), ("lowshot", False)]
+    assert sum(row["arm"] == "from scratch, 16 pixels" for row in rows) == 2
+    assert sum(row["arm"] == "16 pixels" for row in rows) == 4
