@@ -7,24 +7,12 @@ The schedule is that of the published baselines: 100 epochs, lr 0.1 per 128 imag
 from typing import Any
 
 from designspace.arch import Model
-from designspace.arch.skeleton import Stem
+from designspace.arch.pycls_names import PYCLS_BLOCKS, PYCLS_STEMS
 from designspace.errors import InputError
 from designspace.export.classyvision import has_published_form
 from designspace.export.identifiers import describe, identifier
 from designspace.export.target import Target
 from designspace.io.yaml_files import dump_yaml
-
-PYCLS_BLOCKS = {
-    "bottleneck": "res_bottleneck_block",
-    "vanilla": "vanilla_block",
-    "residual-basic": "res_basic_block",
-    "linear-bottleneck": "res_bottleneck_linear_block",
-}
-PYCLS_STEMS: dict[tuple[Stem, int], str] = {
-    ("conv3", 2): "simple_stem_in",
-    ("conv3", 1): "res_stem_cifar",
-    ("conv7_pool", 4): "res_stem_in",
-}
 
 
 def pycls_config(model: Model) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from designspace.arch import Body, Model, RegNetParams, Skeleton, model_name
-from designspace.arch.activation import Activation
 from designspace.arch.model_file import read_model
+from designspace.arch.pycls_names import ACTIVATIONS_OF_PYCLS, BLOCKS_OF_PYCLS, STEMS_OF_PYCLS
 from designspace.errors import InputError
-from designspace.export.pycls_config import PYCLS_BLOCKS, PYCLS_STEMS
 from designspace.io.text_files import read_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
@@ -197,16 +196,15 @@ def _from_pycls(config: _PyclsFile, path: Path) -> Model:
         se_ratio = net.SE_R if net.SE_ON else 0.0
         body = _body(net.DEPTHS, net.WIDTHS, multipliers, net.GROUP_WS or plain, se_ratio)
         strides = net.STRIDES
-    block = {name: ours for ours, name in PYCLS_BLOCKS.items()}[net.BLOCK_TYPE]
-    named = config.MODEL.ACTIVATION_FUN
-    activation: Activation = "silu" if named == "swish" else named
+    block = BLOCKS_OF_PYCLS[net.BLOCK_TYPE]
+    activation = ACTIVATIONS_OF_PYCLS[config.MODEL.ACTIVATION_FUN]
     if block in ("vanilla", "residual-basic"):  # neither bottleneck nor groups
         ones = (1,) * body.num_stages
         widths = body.widths if regnet else tuple(config.ANYNET.WIDTHS)  # type: ignore[union-attr]
         body = Body(body.depths, widths, tuple(map(float, ones)), ones, 0.0)
         regnet = None
     body = replace(body, block=block, activation=activation)
-    stem, stem_stride = {name: key for key, name in PYCLS_STEMS.items()}[net.STEM_TYPE]
+    stem, stem_stride = STEMS_OF_PYCLS[net.STEM_TYPE]
     skeleton = Skeleton(
         stem=stem,
         head_width=net.HEAD_W,

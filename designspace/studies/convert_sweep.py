@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.arch import has_squeeze
+from designspace.arch.pycls_names import ACTIVATIONS_OF_PYCLS, BLOCKS_OF_PYCLS, STEMS_OF_PYCLS
 from designspace.errors import InputError, check_types, nearest
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.yaml_files import dump_yaml, read_yaml
@@ -19,19 +20,6 @@ from designspace.studies.pycls_samplers import choice, convert_sampler, inverse
 from designspace.studies.study import Study
 from designspace.studies.sweep_keys import check_sweep
 
-# pycls' names of blocks and stems, and ours.
-_BLOCKS = {
-    "res_bottleneck_block": "bottleneck",
-    "res_basic_block": "residual-basic",
-    "vanilla_block": "vanilla",
-    "res_bottleneck_linear_block": "linear-bottleneck",
-}
-_STEMS: dict[str, tuple[str, int]] = {
-    "simple_stem_in": ("conv3", 2),
-    "res_stem_cifar": ("conv3", 1),
-    "res_stem_in": ("conv7_pool", 4),
-}
-_ACTIVATIONS = {"relu": "relu", "silu": "silu", "swish": "silu", "gelu": "gelu"}
 _RECIPE_KEYS = {
     "OPTIM.BASE_LR": "lr",
     "OPTIM.WEIGHT_DECAY": "weight_decay",
@@ -132,6 +120,8 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
         left_out += [f"SETUP.BASE_CFG.TRAIN.DATASET ({dataset})"] if dataset else []
     if "RNG_SEED" in setup.get("SAMPLERS", {}):
         left_out.append("SETUP.SAMPLERS.RNG_SEED (every trial has a seed of its own)")
+    if space["family"] == "regnet" and "g" not in space["axes"]:
+        left_out.append("REGNET.GROUP_W (pycls fits widths to it even in blocks without groups)")
     ignored = f"Not converted: {', '.join(left_out)}." if left_out else ""
     study = {
         "name": name,
@@ -205,7 +195,7 @@ def _space(
     group = kind.upper()
     rules: dict[str, Any] = {}
     net = (_REGNET if kind == "regnet" else _ANYNET) | (base.get(group) or {})
-    block = _known(net["BLOCK_TYPE"], _BLOCKS, f"{group}.BLOCK_TYPE")
+    block = _known(net["BLOCK_TYPE"], BLOCKS_OF_PYCLS, f"{group}.BLOCK_TYPE")
     present = axes_of("regnet" if kind == "regnet" else "anynet", block)
     names = _REGNET_AXES if kind == "regnet" else _ANYNET_AXES
     own = {key: axis for key, axis in names.items() if axis in present}
@@ -224,9 +214,9 @@ def _space(
         key = next(iter(samplers))
         keys = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in own)]
         raise InputError(f"SETUP.SAMPLERS.{key}: can't be converted; {nearest(key, keys)}")
-    stem, stem_stride = _known(net["STEM_TYPE"], _STEMS, f"{group}.STEM_TYPE")
+    stem, stem_stride = _known(net["STEM_TYPE"], STEMS_OF_PYCLS, f"{group}.STEM_TYPE")
     function = model.get("ACTIVATION_FUN", "relu")
-    activation = _known(function, _ACTIVATIONS, "MODEL.ACTIVATION_FUN")
+    activation = _known(function, ACTIVATIONS_OF_PYCLS, "MODEL.ACTIVATION_FUN")
     return {
         "name": name,
         "reason": about or "Converted from a pycls sweep config.",

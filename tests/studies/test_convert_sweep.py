@@ -190,7 +190,8 @@ def test_group_widths_are_powers_of_2_below_8_and_multiples_of_8_above(tmp_path)
 @pytest.mark.parametrize("block", ["vanilla_block", "res_basic_block"])
 def test_regnets_of_blocks_without_groups(tmp_path, block):
     data = changed(REGNET, "SETUP/BASE_CFG/REGNET", {**STEM, "BLOCK_TYPE": block})
-    ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    study = ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    assert "REGNET.GROUP_W (pycls fits widths" in study.file.about
     population = ds.sample(tmp_path / "sweep/space.yaml", n=2)
     assert list(population.space.axes) == ["d", "w_0", "w_a", "w_m"]
 
