@@ -21,6 +21,8 @@ from designspace.analysis.network_columns import is_network_column, read_network
 from designspace.analysis.population_results import STATES, PopulationResults, Provenance
 from designspace.analysis.trial_accounting import counted_models
 from designspace.arch import Skeleton
+from designspace.arch.activation import Activation
+from designspace.arch.blocks import BOTTLENECK, block_axes
 from designspace.errors import InputError, nearest
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.serialization import readable
@@ -50,6 +52,8 @@ class ImportInfo(BaseModel):
     split: str = "unknown"
     parameters: list[str] | None = Field(default=None, description="None: all but costs")
     input: dict[str, Any] | None = Field(default=None, description="input, stem and strides")
+    block: str | None = Field(default=None, description="None: not stated, taken as bottleneck")
+    activation: Activation = "relu"
     notes: list[str] = []
 
     def skeleton(self) -> Skeleton | None:
@@ -103,7 +107,12 @@ def read_import_info(folder: Path) -> ImportInfo:
         InputError: It is missing or invalid.
     """
     path = folder / IMPORT_FILE
-    return validate(ImportInfo, read_yaml(path, "import"), path, "import")
+    about = validate(ImportInfo, read_yaml(path, "import"), path, "import")
+    try:
+        block_axes(about.block or BOTTLENECK)
+    except InputError as error:
+        raise InputError(f"import: {path}: {error}") from None
+    return about
 
 
 def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults:
@@ -119,7 +128,9 @@ def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults
     costs = {name: columns.pop(name) for name in COSTS if name in columns}
     if about.parameters is not None:
         columns = {name: values for name, values in columns.items() if name in about.parameters}
-    networks = read_networks(columns) if columns else None
+    networks = (
+        read_networks(columns, about.block or BOTTLENECK, about.activation) if columns else None
+    )
     notes = [f"imported from {about.source}; error is {about.error}", *about.notes]
     if networks is not None:
         others = {name: values for name, values in columns.items() if not is_network_column(name)}

@@ -7,11 +7,13 @@ inconsistent, the columns are plain numbers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from designspace.arch import BodyBatch, RegNetParams, RegNetParamsBatch
+from designspace.arch.activation import ACTIVATIONS, Activation
+from designspace.arch.blocks import BOTTLENECK, block_axes, body_axes, has_squeeze
 from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.stats.arrays import BoolArray, FloatArray
@@ -39,12 +41,42 @@ class DescribedNetworks:
     parameters: Mapping[str, FloatArray]
 
 
-def read_networks(columns: Mapping[str, FloatArray]) -> DescribedNetworks | None:
-    """Return the networks that numeric columns, each (n,), describe, or None if there are none."""
+def read_networks(
+    columns: Mapping[str, FloatArray],
+    block: str = BOTTLENECK,
+    activation: Activation = "relu",
+) -> DescribedNetworks | None:
+    """Return the networks that numeric columns, each (n,), describe, or None if there are none.
+
+    Args:
+        columns: At least one.
+        block: What the stages are made of. RegNet parameters of a block without groups become
+            stages, of the widths that pycls builds; columns don't describe a block with axes of
+            its own.
+        activation: The nonlinearity of all layers.
+    """
     se_ratios = np.nan_to_num(columns.get("se_ratio", np.zeros(len(next(iter(columns.values()))))))
-    if set(REGNET_COLUMNS) <= set(columns):
-        return _read_regnets(columns, se_ratios)
-    return _read_stages(columns, se_ratios)
+    if block_axes(block):
+        return None
+    regnet = set(REGNET_COLUMNS) <= set(columns)
+    networks = (_read_regnets if regnet else _read_stages)(columns, se_ratios)
+    if networks is None or (block == BOTTLENECK and activation == "relu"):
+        return networks
+    bodies = replace(networks.bodies, block=block)
+    if activation != "relu":
+        codes = np.full(len(bodies), ACTIVATIONS.index(activation), dtype=np.int64)
+        bodies = replace(bodies, activations=codes)
+    if not has_squeeze(block):
+        bodies = replace(bodies, se_ratios=np.zeros(len(bodies)))
+    if body_axes(block):
+        return replace(networks, bodies=bodies)
+    bodies = replace(
+        bodies,
+        bottleneck_ratios=np.ones_like(bodies.bottleneck_ratios),
+        group_widths=np.ones_like(bodies.group_widths),
+    )
+    own = {k: _masked(v, networks.described) for k, v in parameters(bodies).items()}
+    return DescribedNetworks(bodies, None, networks.described, own)
 
 
 def is_network_column(name: str) -> bool:

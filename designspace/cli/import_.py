@@ -53,6 +53,10 @@ def import_(
     input: Annotated[
         str | None, typer.Option(help="Input and stem: imagenet, or a setting such as @32.")
     ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(help="Block of the models, such as vanilla; by default as the file has it."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")] = False,
     json_: Json = False,
 ) -> None:
@@ -94,6 +98,7 @@ def import_(
         states=_pairs("--state", state) or None,
         decimal=decimal,
         input=input,
+        block=block,
         force=force,
     )
     states = {

@@ -22,9 +22,10 @@ from designspace.analysis.imported_folder import (
     listed,
     write_imported,
 )
-from designspace.analysis.network_columns import is_network_column, read_networks
+from designspace.analysis.network_columns import DescribedNetworks, is_network_column, read_networks
 from designspace.analysis.population_results import MISSING, STATES
 from designspace.arch import Skeleton
+from designspace.arch.blocks import BOTTLENECK, block_axes
 from designspace.arch.cost import cost
 from designspace.errors import InputError, check_types, counted, nearest, shortened
 from designspace.importing.column_roles import assign_columns
@@ -74,6 +75,7 @@ def import_results(
     states: Mapping[str, str] | None = None,
     decimal: str | None = None,
     input: str | None = None,
+    block: str | None = None,
     force: bool = False,
 ) -> ImportedResults:
     """Import results that were measured elsewhere into a folder that `analyze` reads.
@@ -96,6 +98,8 @@ def import_results(
         states: Meaning of states that are unknown, such as {"halted": "failed"}.
         decimal: Decimal mark, "." or ","; by default it is found.
         input: Input, stem and strides of the models: "imagenet", or a setting such as "@32".
+        block: What the stages of the models are made of, such as "vanilla"; by default what the
+            file records, or bottleneck.
         force: Replace what the folder has.
 
     Returns:
@@ -113,8 +117,9 @@ def import_results(
         3
     """
     path, folder = Path(file), Path(out)
-    _check_arguments(folder, error, accuracy, scale, format, decimal, force)
+    _check_arguments(folder, error, accuracy, scale, format, decimal, block, force)
     parsed = _parse(path, format, error, accuracy, decimal)
+    parsed = parsed if block is None else replace(parsed, block=block)
     notes = list(parsed.notes)
     chance = 100.0 if classes is None else 100 * (1 - 1 / classes)
     trial_states, errors = _interpret(parsed, path, scale, chance, states or {}, notes)
@@ -122,7 +127,13 @@ def import_results(
         parsed.columns, parameters, costs, metrics, labels
     )
     notes += column_notes
-    skeleton = _input_of(parsed, input, columns, chosen, notes)
+    own = {name: columns[name] for name in chosen}
+    networks = None
+    if any(map(is_network_column, own)):
+        networks = read_networks(own, parsed.block or BOTTLENECK, parsed.activation)
+    if networks is not None and parsed.block is None:
+        notes.append("no block is stated: bottleneck is assumed, that of RegNet")
+    skeleton = _input_of(parsed, input, columns, networks, notes)
     ids = _distinct_ids(parsed.ids, notes)
     imported = ImportedResults(
         about=ImportInfo(
@@ -133,6 +144,8 @@ def import_results(
             split="as imported",
             parameters=chosen,
             input=None if skeleton is None else skeleton.to_dict(),
+            block=parsed.block,
+            activation=parsed.activation,
             notes=[readable(note) for note in notes],
         ),
         ids=ids,
@@ -151,6 +164,7 @@ def _check_arguments(
     scale: str | None,
     format: str | None,
     decimal: str | None,
+    block: str | None,
     force: bool,
 ) -> None:
     if error is not None and accuracy is not None:
@@ -162,6 +176,11 @@ def _check_arguments(
     ):
         if value is not None and value not in choices:
             raise InputError(f"{name} is {value!r}; {nearest(value, list(choices))}", name)
+    axes = ", ".join(axis.name for axis in block_axes(block or BOTTLENECK))
+    if axes:
+        raise InputError(
+            f"block {block!r} has axes of its own ({axes}), which imports can't state", "block"
+        )
     if (folder / "population.jsonl").exists():
         raise InputError(f"out: {folder} is a run folder; choose another", "out")
     if (folder / IMPORT_FILE).exists() and not force:
@@ -283,7 +302,7 @@ def _input_of(
     parsed: ParsedFile,
     input: str | None,
     columns: Mapping[str, FloatArray],
-    chosen: Sequence[str],
+    networks: DescribedNetworks | None,
     notes: list[str],
 ) -> Skeleton | None:
     """Return input, stem and strides: as stated, as recorded, or as the flops show."""
@@ -299,8 +318,6 @@ def _input_of(
             return Skeleton.from_dict(dict(parsed.input))
         except InputError:
             return None
-    own = {name: columns[name] for name in chosen}
-    networks = read_networks(own) if any(map(is_network_column, own)) else None
     if networks is None or "flops" not in columns:
         return None
     rows = networks.described & np.isfinite(columns["flops"])

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.imported_folder import COSTS, listed
-from designspace.errors import InputError, shortened
+from designspace.arch.activation import Activation
+from designspace.arch.pycls_names import ACTIVATIONS_OF_PYCLS, BLOCKS_OF_PYCLS, STEMS_OF_PYCLS
+from designspace.errors import InputError, nearest, shortened
 from designspace.importing.table_files import ParsedFile
 from designspace.runs import TrialState
 
@@ -39,6 +41,8 @@ class _Job:
     value: float
     numbers: Mapping[str, float]
     input: Mapping[str, Any] | None = None
+    block: str | None = None
+    activation: Activation = "relu"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,7 +93,14 @@ def parse_sweep(
     settings = _varying_settings(jobs, notes)
     names = list(dict.fromkeys(name for job in jobs for name in job.numbers))
     columns = {name: np.array([job.numbers.get(name, math.nan) for job in jobs]) for name in names}
-    inputs = [job.input for job in jobs]
+    inputs, networks = [job.input for job in jobs], {(job.block, job.activation) for job in jobs}
+    if len(networks) > 1:
+        raise InputError(
+            f"import: {path}: models differ in block or activation: "
+            f"{listed([f'{block} with {activation}' for block, activation in networks], ', ')}; "
+            "import each kind from a file of its own"
+        )
+    block, activation = networks.pop()
     return ParsedFile(
         ids=[job.id for job in jobs],
         states=[job.state for job in jobs],
@@ -100,6 +111,8 @@ def parse_sweep(
         columns={**columns, **settings},
         notes=notes,
         input=inputs[0] if all(one == inputs[0] for one in inputs) else None,
+        block=block,
+        activation=activation,
     )
 
 
@@ -120,6 +133,8 @@ def _pycls_job(record: dict[str, Any], key: str | None) -> _Job:
         value=math.nan if value is None else value,
         numbers={**costs, **_pycls_network(cfg)},
         input=_pycls_input(cfg),
+        block=_pycls_block(cfg),
+        activation=_pycls_activation(cfg),
         settings=_flat(
             {name: part for name, part in cfg.items() if name not in ("REGNET", "ANYNET")}
         ),
@@ -155,7 +170,7 @@ def _pycls_input(cfg: dict[str, Any]) -> dict[str, Any] | None:
     strides = part.get("STRIDES")
     if strides is None and _is_number(part.get("STRIDE")):
         strides = [part["STRIDE"]] * 4
-    stem = {"simple_stem_in": 2, "res_stem_cifar": 1}.get(str(part.get("STEM_TYPE", "")))
+    stem = STEMS_OF_PYCLS.get(str(part.get("STEM_TYPE", "")))
     if stem is None or not strides or not all(map(_is_number, (part.get("STEM_W"), *strides))):
         return None
     if not _is_number(train.get("IM_SIZE")) or not _is_number(model.get("NUM_CLASSES")):
@@ -163,10 +178,30 @@ def _pycls_input(cfg: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "resolution": int(train["IM_SIZE"]),
         "classes": int(model["NUM_CLASSES"]),
+        **({} if stem[0] == "conv3" else {"stem": stem[0]}),
+        **({"head_width": int(part["HEAD_W"])} if part.get("HEAD_W") else {}),
         "stem_width": int(part["STEM_W"]),
-        "stem_stride": stem,
+        "stem_stride": stem[1],
         "strides": [int(stride) for stride in strides],
     }
+
+
+def _pycls_block(cfg: dict[str, Any]) -> str | None:
+    kind = str((cfg.get("MODEL") or {}).get("TYPE", "")).upper()
+    if kind not in ("REGNET", "ANYNET"):
+        return None
+    name = (cfg.get(kind) or {}).get("BLOCK_TYPE", "res_bottleneck_block")
+    if name not in BLOCKS_OF_PYCLS:
+        raise ValueError(f"{kind}.BLOCK_TYPE is {name!r}; {nearest(str(name), [*BLOCKS_OF_PYCLS])}")
+    return BLOCKS_OF_PYCLS[name]
+
+
+def _pycls_activation(cfg: dict[str, Any]) -> Activation:
+    name = (cfg.get("MODEL") or {}).get("ACTIVATION_FUN", "relu")
+    if name not in ACTIVATIONS_OF_PYCLS:
+        choices = nearest(str(name), [*ACTIVATIONS_OF_PYCLS])
+        raise ValueError(f"MODEL.ACTIVATION_FUN is {name!r}; {choices}")
+    return ACTIVATIONS_OF_PYCLS[name]
 
 
 def _varying_settings(jobs: Sequence[_Job], notes: list[str]) -> dict[str, Any]:

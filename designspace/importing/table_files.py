@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.imported_folder import csv_rows, listed
+from designspace.arch.activation import Activation
 from designspace.errors import InputError, counted, nearest, shortened
 from designspace.io.text_files import check_regular_file
 from designspace.stats.arrays import FloatArray
@@ -74,6 +75,8 @@ class ParsedFile:
         columns: All other numbers, each (n,), NaN where unknown.
         notes: What the user should know about the reading.
         input: Input, stem and strides, where the file records them.
+        block: What the stages of all models are made of, where the file records it.
+        activation: The nonlinearity of all models, likewise.
     """
 
     ids: Sequence[str]
@@ -85,6 +88,8 @@ class ParsedFile:
     columns: Mapping[str, FloatArray]
     notes: Sequence[str] = ()
     input: Mapping[str, Any] | None = None
+    block: str | None = None
+    activation: Activation = "relu"
 
 
 def read_any_text(path: Path) -> tuple[str, list[str]]:

@@ -12,7 +12,8 @@ from designspace.analysis.findings import analyze
 from designspace.analysis.headline import narrate
 from designspace.analysis.load_results import load_populations, load_results
 from designspace.analysis.read_findings import read_findings
-from designspace.arch import Model, RegNetParams, Skeleton
+from designspace.arch import Body, Model, RegNetParams, Skeleton
+from designspace.derivation.derive_model import derive_model
 from designspace.errors import InputError
 from designspace.importing.import_results import import_results
 from designspace.refinement.refine import refine
@@ -289,6 +290,54 @@ def test_the_input_is_recognized_by_pycls_settings_and_by_flops(tmp_path):
     text = f"error,flops,d,w_0,w_a,w_m,b,g\n30,{flops / 1e6},13,24,24.48,2.54,1,16\n"
     _, about = imported(tmp_path, text.replace("flops", "MFLOPs"))
     assert about.skeleton() == Skeleton()
+
+
+def test_an_imported_sweep_keeps_its_block_stem_and_activation(tmp_path, cli):
+    sweep = [pycls_job(i, kind="anynet") for i in range(12)]
+    for i, job in enumerate(sweep):
+        job["cfg"]["MODEL"] |= {"NUM_CLASSES": 1000, "ACTIVATION_FUN": "swish"}
+        job["cfg"]["TRAIN"] = {"IM_SIZE": 224}
+        job["cfg"]["ANYNET"] |= {
+            **{"BLOCK_TYPE": "vanilla_block", "STEM_TYPE": "res_stem_in", "STEM_W": 64},
+            **{"STRIDES": [1, 2, 2], "DEPTHS": [1 + i % 2, 2, 3], "HEAD_W": 96},
+        }
+    results, about = imported(tmp_path, sweep)
+    assert (about.block, about.activation) == ("vanilla", "silu")
+    assert about.skeleton() == Skeleton(
+        224, 1000, 64, 4, (1, 2, 2), stem="conv7_pool", head_width=96
+    )
+    body = Body((1, 2, 3), (40, 64, 128), (1.0,) * 3, (1,) * 3, block="vanilla", activation="silu")
+    assert results.bodies.body(0) == body
+    assert not {"b", "g", "b1", "g1"} & results.parameters.keys()
+    assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
+    derived = derive_model(source=tmp_path / "out", flops="2G").model
+    assert (derived.body.block, derived.body.activation) == ("vanilla", "silu")
+
+
+def test_regnets_without_groups_keep_the_widths_that_pycls_builds(tmp_path):
+    job = pycls_job(0)
+    job["cfg"]["REGNET"] |= {"BLOCK_TYPE": "res_basic_block", "GROUP_W": 48}
+    results, _ = imported(tmp_path, [job])
+    # pycls fits widths to groups whatever the block is.
+    assert results.bodies.widths.tolist() == [[24, 48, 144, 336]]
+    assert results.bodies.group_widths.tolist() == [[1, 1, 1, 1]]
+    assert results.regnets is None
+
+
+def test_a_block_that_an_import_cannot_have(tmp_path):
+    _, about = imported(tmp_path, REGNETS, block="linear-bottleneck")
+    assert about.block == "linear-bottleneck"
+    with pytest.raises(InputError, match=r"block 'mbconv' has axes of its own \(t, k"):
+        imported(tmp_path, REGNETS, block="mbconv")
+    with pytest.raises(InputError, match="no block 'vanila'"):
+        imported(tmp_path, REGNETS, block="vanila")
+    jobs = [pycls_job(0), pycls_job(1)]
+    jobs[1]["cfg"]["REGNET"]["BLOCK_TYPE"] = "vanilla_block"
+    with pytest.raises(InputError, match="models differ in block or activation"):
+        imported(tmp_path, jobs)
+    jobs[0]["cfg"]["REGNET"]["BLOCK_TYPE"] = "my_block"
+    with pytest.raises(InputError, match=r"model 0: REGNET.BLOCK_TYPE is 'my_block'"):
+        imported(tmp_path, jobs)
 
 
 def test_pycls_settings_beyond_the_architecture_are_kept(tmp_path):
