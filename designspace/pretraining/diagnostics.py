@@ -17,6 +17,9 @@ _MIN_STD = 0.1
 _MIN_EPSILON = 0.01
 # Fraction of the largest possible rank, min(n, d), that RankMe of the features must reach.
 _MIN_RANK = 0.05
+# Iterations of free training before alarms: an epoch, but of long epochs this many or this fraction
+# of the whole training, as SEER has one epoch alone.
+_LATE_ITERATIONS, _LATE_FRACTION = 1000, 0.1
 # Fraction of the time of an iteration that goes into crops.
 _MAX_CROP_SHARE = 0.5
 
@@ -30,12 +33,13 @@ def training_alarms(
         recipe: How it is trained.
         per_epoch: Iterations per epoch.
         iteration: Iterations done.
-        record: loss, prototypes_used, feature_std and crop_share of the epoch so far; at its end
-            also rankme and rank_limit.
+        record: loss, prototypes_used, feature_std and crop_share of the epoch so far; where the
+            spectrum was measured also rankme and rank_limit.
     """
     alarms: dict[str, str] = {}
-    settled = max(warmup_iterations(recipe, per_epoch), recipe.freeze_prototypes) + per_epoch
-    late = iteration >= settled
+    begun = max(warmup_iterations(recipe, per_epoch), recipe.freeze_prototypes)
+    free = max(_LATE_ITERATIONS, round(_LATE_FRACTION * per_epoch * recipe.epochs))
+    late = iteration >= begun + min(per_epoch, free)
     chance = math.log(recipe.prototypes)
     if late and record["loss"] > chance + _STUCK:
         alarms["above"] = (
@@ -100,12 +104,14 @@ def recipe_warnings(recipe: SwavRecipe, per_epoch: int, channels: int = 3) -> li
             f"images of {channels} channels have no color: saturation, hue and grayscale are "
             "skipped. Brightness, contrast, blur and flips apply"
         )
-    embeddings = recipe.batch_size + (queue.length if queue else 0)
+    parts = recipe.accumulate
+    embeddings = recipe.batch_size // parts + (queue.length if queue else 0)
     if embeddings < recipe.prototypes:
+        each = "iteration" if parts == 1 else f"part (accumulate is {parts})"
         warnings.append(
-            f"{recipe.prototypes} prototypes share {embeddings} embeddings per iteration: fewer "
-            "embeddings than prototypes leave most codes to chance. A queue, a larger batch or "
-            "fewer prototypes help"
+            f"{recipe.prototypes} prototypes share {embeddings} embeddings per {each}: fewer "
+            "embeddings than prototypes leave most codes to chance. A queue, a larger batch, "
+            f"{'' if parts == 1 else 'fewer parts '}or fewer prototypes help"
         )
     if (warmup := warmup_iterations(recipe, per_epoch)) >= total:
         reached = "reached only at the end" if warmup == total else "never reached"

@@ -71,14 +71,17 @@ class EpochMonitor:
             autocast: Type of autocast, or None for float32.
         """
         recipe = self._recipe
-        record = self._spectrum(network, autocast)
+        record = self.spectrum(network, autocast)
         due = recipe.knn_every and (epoch % recipe.knn_every == 0 or epoch == recipe.epochs)
         if due and self._arrays is not None and int(self._arrays.train_labels.min()) >= 0:
             record |= self._accuracy(network.trunk, self._arrays, autocast)
         network.train()
         return record
 
-    def _spectrum(self, network: SwavNetwork, autocast: torch.dtype | None) -> dict[str, float]:
+    def spectrum(
+        self, network: SwavNetwork, autocast: torch.dtype | None = None
+    ) -> dict[str, float]:
+        """Return rankme, alpha, lidar and rank_limit; collective, as `measure`."""
         width = next(network.head.parameters()).shape[1]
         dim = self._recipe.head.dim
         n = min(max(_SPECTRUM_IMAGES, 2 * width), self._images.train_images)
@@ -90,6 +93,7 @@ class EpochMonitor:
         alpha = alpha_req(features)
         record = {"rankme": rankme(features), "lidar": lidar(embeddings)}
         record |= {} if alpha is None else {"alpha": alpha}
+        network.train()
         return record | {"rank_limit": min(features.shape)}
 
     def _sample(self, n: int) -> Tensor:

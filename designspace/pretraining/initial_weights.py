@@ -65,6 +65,16 @@ def load_initial_weights(path: Path | str, model: Model, recipe: SwavRecipe) -> 
     return InitialWeights(state, f"{path} ({read.style})", read.notes)
 
 
+def resumed_start(run: PretrainRun, path: Path | str) -> Start | None:
+    """Return the weights that a run started from, if it is resumed and they are those of a path.
+
+    Its checkpoint has all that is needed, so that they may have changed or gone since.
+    """
+    start = run.start() if run.started and run.has_checkpoint else None
+    same = start is not None and start.source.startswith((f"{path}, iteration ", f"{path} ("))
+    return start if same else None
+
+
 def _from_run(run: PretrainRun, model: Model, recipe: SwavRecipe) -> InitialWeights:
     state, notes = run.load(torch.device("cpu"))
     if state is None:

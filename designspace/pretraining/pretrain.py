@@ -27,7 +27,7 @@ from designspace.pretraining.distributed import ProcessGroupInfo, process_group
 from designspace.pretraining.dtensor import full_tensor
 from designspace.pretraining.epoch_monitor import EpochMonitor
 from designspace.pretraining.images import decode_images, is_stream, open_stream
-from designspace.pretraining.initial_weights import load_initial_weights
+from designspace.pretraining.initial_weights import load_initial_weights, resumed_start
 from designspace.pretraining.pretrain_log import PretrainLog
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
@@ -45,6 +45,8 @@ _FLUSH_EVERY = 10
 _SAVE_SECONDS = 300.0
 # Iterations between alarm checks within an epoch: SEER's only epoch has 122,070.
 _ALARMS_EVERY = 500
+# Iterations between measurements of the features' rank within an epoch, which takes seconds.
+_SPECTRUM_EVERY = 10_000
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,12 @@ def pretrain(
     check_depth(model, recipe)
     check_seed(seed)
     check_threads(threads)
-    initial = None if weights is None else load_initial_weights(weights, model, recipe)
     out, observer = Path(out), observer or _Silent()
+    start = None if weights is None else resumed_start(PretrainRun(out), weights)
+    initial = None
+    if weights is not None and start is None:
+        initial = load_initial_weights(weights, model, recipe)
+        start = initial.start
     folder = None if cache is None else Path(cache)
     logs = PretrainLog(log, out, {"model": model.name, "data": data, **recipe.to_dict()})
     with process_group(device) as group:
@@ -171,7 +177,6 @@ def pretrain(
             loop = _Loop(run, recipe, trainer, images, seed, group, observer, logs)
             # What does not go together was refused above, and left nothing in the folder.
             if group.first:
-                start = None if initial is None else initial.start
                 notes = run.begin(model, recipe, _stamp(data, seed, images), start)
                 for text in (*notes, *(initial.notes if initial else ())):
                     observer.note(text)
@@ -250,7 +255,10 @@ class _Loop:
                     self._save()
             done = trainer.iteration
             if done % _ALARMS_EVERY == 0 and done % self._per_epoch:
-                self._report_alarms(self._epoch_metrics())
+                record = self._epoch_metrics()
+                if done % _SPECTRUM_EVERY == 0:
+                    record |= self._spectrum()
+                self._report_alarms(record)
         self._flush()
         seconds = time.monotonic() - start
         record = {"epoch": epoch + 1, "iteration": trainer.iteration, **self._epoch_metrics()}
@@ -271,6 +279,13 @@ class _Loop:
         """Metrics of the epoch so far; collective."""
         self._timer.collect()
         return {**self._trainer.metrics.summary(), "crop_share": self._timer.crop_share}
+
+    def _spectrum(self) -> dict[str, float]:
+        """Rank of the features, measured within an epoch and logged; collective."""
+        values = self._monitor.spectrum(self._trainer.network, self._trainer.autocast)
+        if self._group.first:
+            self._logs.measures(values, self._trainer.iteration)
+        return values
 
     def _report_alarms(self, record: dict[str, Any]) -> dict[str, str]:
         alarms = training_alarms(self._recipe, self._per_epoch, self._trainer.iteration, record)

@@ -11,7 +11,7 @@ from designspace.training.metric_logger import (
     open_loggers,
 )
 
-# Names of the values of an epoch.
+# Tags of the measures of an epoch.
 _EPOCH = {
     "loss": "epoch/loss",
     "knn": "epoch/knn",
@@ -57,12 +57,17 @@ class PretrainLog:
                 values = {f"step/{name}": record[name] for name in ("loss", "lr")}
                 logger.scalars(values, record["iteration"])
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Log an epoch at its last iteration, alarms as text."""
-        values = record | {"largest_prototype": max(record["prototype_shares"])}
+    def measures(self, values: Mapping[str, Any], iteration: int) -> None:
+        """Log measures that have a tag."""
         named = {tag: float(values[name]) for name, tag in _EPOCH.items() if name in values}
         for logger in self._loggers:
-            logger.scalars(named, record["iteration"])
+            logger.scalars(named, iteration)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Log an epoch at its last iteration, alarms as text."""
+        largest = max(record["prototype_shares"])
+        self.measures(record | {"largest_prototype": largest}, record["iteration"])
+        for logger in self._loggers:
             for name, text in record["alarms"].items():
                 logger.text(f"alarm/{name}", text, record["iteration"])
 

@@ -181,6 +181,12 @@ class PretrainRun:
         data = self._yaml().get("data") or {}
         return validate(DataStamp, data, self.path / "recipe.yaml", "pretraining recipe: data")
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to resume from, damaged or not."""
+        files = (*self._checkpoints(distributed=False), *self._checkpoints(distributed=True))
+        return any(file.exists() for file in files)
+
     def start(self) -> Start | None:
         """Return the weights that the trunk started from; None for random ones."""
         start = self._yaml().get("start")
@@ -258,6 +264,11 @@ class PretrainRun:
             if path.exists():
                 notes.append(_damaged(path))
         notes += file_notes
+        if notes and state is None and (start := self.start()):
+            raise InputError(
+                f"{self.path} has no undamaged checkpoint; remove its checkpoint files to "
+                f"start again from {start.source}"
+            )
         if notes and state is None:
             notes.append("there is no undamaged checkpoint: training restarts")
         return state, notes

@@ -208,7 +208,9 @@ class SwavTrainer:
         copy_state(own, state["momentum"])
         for name, p in self.network.named_parameters():
             self._optimizer.state[p]["momentum_buffer"] = own[name]
-        self._scaler.load_state_dict(state["scaler"])
+        # Empty after training without one: on a CPU, in bfloat16 or sharded.
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
         self.metrics.restore(state["watch"])
         if self._queue is not None:
             rows, filled = state["queue"]["rows"], int(state["queue"]["filled"])

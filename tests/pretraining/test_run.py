@@ -17,10 +17,12 @@ from designspace.errors import InputError
 from designspace.export.convert_weights import read_weights
 from designspace.pretraining import diagnostics
 from designspace.pretraining import pretrain as run
+from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.knn import knn_accuracy
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.recipe import load_recipe, parse_recipe, shipped_recipes
 from designspace.pretraining.sinkhorn import codes
+from designspace.pretraining.swav_trainer import SwavTrainer
 
 
 @pytest.fixture(scope="module")
@@ -186,11 +188,47 @@ def test_alarms_name_collapse_in_plain_words():
     )
 
 
+def test_a_training_of_one_epoch_is_watched():
+    recipe = load_recipe("seer-256gf")
+    assert recipe.epochs == 1
+    per_epoch = recipe.images // recipe.batch_size
+    bad = {"loss": 50.0, "prototypes_used": 1, "feature_std": 0.0, "crop_share": 0.2}
+    bad |= {"rankme": 1.0, "rank_limit": 512}
+    assert diagnostics.training_alarms(recipe, per_epoch, 10_000, bad) == {}
+    alarms = diagnostics.training_alarms(recipe, per_epoch, per_epoch // 5, bad)
+    assert list(alarms) == ["above", "prototypes", "spread", "rank"]
+
+
+def test_the_rank_of_a_long_epoch_is_measured_before_its_end(place, cli, monkeypatch):
+    monkeypatch.setattr(run, "_ALARMS_EVERY", 4)
+    monkeypatch.setattr(run, "_SPECTRUM_EVERY", 8)
+    seen = {}
+    monkeypatch.setattr(run, "training_alarms", lambda *a: seen.update({a[2]: a[3]}) or {})
+    assert cli(*words(place, "ranks", "--epochs", "1")).code == 0
+    measured = {step: "rankme" in record for step, record in seen.items()}
+    assert measured == {4: False, 8: True, 11: True}
+    assert seen[8]["rank_limit"] == seen[11]["rank_limit"]
+
+
+def test_a_scaler_without_a_state_starts_anew(whole):
+    state, _ = whole.load(torch.device("cpu"))
+    assert state["scaler"] == {}
+    trainer = SwavTrainer(
+        whole.model(), whole.recipe(), 11, 0, ProcessGroupInfo(torch.device("cpu"))
+    )
+    trainer._scaler = torch.amp.GradScaler("cpu", enabled=True)
+    trainer.restore(state)
+    assert trainer.iteration == state["iteration"]
+
+
 def test_more_prototypes_than_embeddings_is_reported():
     recipe = load_recipe("quick")
     assert diagnostics.recipe_warnings(recipe, 11) == []
     (said,) = diagnostics.recipe_warnings(recipe.model_copy(update={"prototypes": 3000}), 11)
-    assert "3000 prototypes share 128 embeddings" in said
+    assert "3000 prototypes share 128 embeddings per iteration" in said
+    # Codes are computed for each part of an accumulated batch.
+    (said,) = diagnostics.recipe_warnings(recipe.model_copy(update={"accumulate": 4}), 11)
+    assert "64 prototypes share 32 embeddings per part (accumulate is 4)" in said
 
 
 @pytest.mark.parametrize(

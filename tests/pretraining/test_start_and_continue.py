@@ -89,6 +89,31 @@ def test_a_run_starts_from_another_with_head_and_prototypes(train):
     train("second", weights=train.home / "first")
 
 
+def test_a_resumed_run_does_not_need_the_weights_that_it_started_from(train):
+    source = train.home / "source"
+    shutil.copytree(train.home / "first", source)
+    train("resumed", weights=source, epochs=2)
+    run = PretrainRun(train.home / "resumed")
+    before = run.steps()
+    train("source", epochs=2)  # its newest checkpoint is another one now
+    train("resumed", weights=source, epochs=2)
+    shutil.rmtree(source)
+    train("resumed", weights=source, epochs=3)
+    assert run.steps()[: len(before)] == before
+    assert [e["epoch"] for e in run.epochs()] == [1, 2, 3]
+    train("other", seed=1)
+    with pytest.raises(InputError, match=r"weights: .*other, iteration 5, .*source, iteration 5"):
+        train("resumed", weights=train.home / "other", epochs=3)
+    for file in run.path.glob("checkpoint*"):
+        file.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"remove its checkpoint files to start again from .*sou"):
+        train("resumed", weights=source, epochs=3)
+    for file in run.path.glob("checkpoint*"):
+        file.unlink()
+    with pytest.raises(InputError, match="no file "):
+        train("resumed", weights=source, epochs=3)
+
+
 def test_another_head_starts_at_random(train):
     recipe = parse_recipe(load_recipe("quick").to_dict() | {"prototypes": 32}, "mine")
     initial = load_initial_weights(train.home / "first", SMALL, recipe)
