@@ -66,7 +66,8 @@ class Batches:
             recipe: A recipe with its resolution filled in.
             device: Device of the batches.
             large: Bytes of training images above which they are read in chunks.
-            rows: Indices of the training images to use, which are copied to memory; None for all.
+            rows: Indices of the training images to use, ascending; None for all. They are copied to
+                memory unless they are large.
         """
         assert recipe.resolution is not None
         self._recipe = recipe
@@ -75,21 +76,25 @@ class Batches:
         self._geometry = geometries(recipe)[0]
         self._arrays = open_arrays(cache.path, device)
         self._normalize = Normalizer(cache.mean, cache.std, self._side, device)
-        if rows is not None:
-            train, labels = self._arrays.train, self._arrays.train_labels
+        self._rows: Tensor | None = None
+        train, labels = self._arrays.train, self._arrays.train_labels
+        if rows is not None and len(rows) * train[0].nbytes > large:
+            self._rows = rows.cpu()
+        elif rows is not None:
             self._arrays = replace(
                 self._arrays,
                 train=train[rows.to(train.device)],
                 train_labels=labels[rows.to(labels.device)],
             )
-        self._batch = min(recipe.batch_size, len(self._arrays.train))
+        self._size = len(self._arrays.train) if self._rows is None else len(self._rows)
+        self._batch = min(recipe.batch_size, self._size)
         self._chunked = cache.train_bytes > large
         self._window = max(1, _WINDOW // self._arrays.train[0].nbytes // self._batch) * self._batch
 
     @property
     def steps_per_epoch(self) -> int:
         """Full batches per epoch; a remainder is left out, and differs between epochs."""
-        return len(self._arrays.train) // self._batch
+        return self._size // self._batch
 
     def epoch(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one epoch: images (batch, channels, side, side), labels (batch,)."""
@@ -169,8 +174,13 @@ class Batches:
             yield self._normalize(self._to_device(images)), labels
 
     def _order(self, generator: torch.Generator) -> Tensor:
+        """Return the training images in random order."""
+        order = self._positions(generator)
+        return order if self._rows is None else self._rows[order]
+
+    def _positions(self, generator: torch.Generator) -> Tensor:
         """Return a random order; of large data, shuffled chunks and then images within windows."""
-        n = len(self._arrays.train)
+        n = self._size
         if not self._chunked:
             return torch.randperm(n, generator=generator)
         chunks = torch.randperm(-(-n // _CHUNK), generator=generator)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -41,6 +42,8 @@ _MAX_LANES, _ALL_LANES = 8, 16
 # A stream is normalized by ImageNet's statistics, as its own are unknown until all of it was read.
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _SHARD_STREAM, _IMAGE_STREAM = 0, 1
+# Seconds before a URL or a pipe that failed is read again.
+_PAUSES = (0.5, 2.0)
 
 # Called with the numbers of counted shards and of all shards.
 Progress = Callable[[int, int], None]
@@ -99,9 +102,9 @@ def index_shards(
         index = ShardIndex(tuple(urls), counts, cut, str(data["content"]), earlier)
     except (OSError, ValueError, TypeError, KeyError):
         index = _count_all(urls, stamps, jobs, progress)
-        # A failure may pass: it is not kept.
-        if index.images and not any(map(is_remote, index.cut)):
-            write_text(file, json.dumps(asdict(index)) + "\n")
+        check_shards(spec, index.images, index.cut, len(urls))
+        # A shard that failed is kept too: a resumed run, and its other processes, leave it out.
+        write_text(file, json.dumps(asdict(index)) + "\n")
     check_shards(spec, index.images, index.cut, len(urls))
     return index
 
@@ -134,8 +137,7 @@ def _count_all(
 def _count(url: str) -> tuple[int, str]:
     """Return the complete images of a shard, and why it can't be read to its end, or ""."""
     if is_remote(url) or not url.endswith(".tar"):
-        reader = ShardReader(url)
-        return sum(1 for _ in reader), reader.error
+        return _count_by_reading(url)
     size, count = os.path.getsize(url), 0
     try:
         with tarfile.open(url, "r:") as archive:
@@ -145,6 +147,17 @@ def _count(url: str) -> tuple[int, str]:
     except (tarfile.TarError, OSError) as error:
         return count, read_failure(error, url)
     return count, ""
+
+
+def _count_by_reading(url: str) -> tuple[int, str]:
+    """Count the images of a shard without random access; what is remote is tried again."""
+    for pause in (*(_PAUSES if is_remote(url) else ()), None):
+        reader = ShardReader(url)
+        count = sum(1 for _ in reader)
+        if not reader.error or pause is None:
+            break
+        time.sleep(pause)
+    return count, reader.error
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
@@ -226,7 +239,11 @@ def lane_count(batch: int, processes: int, shards: int) -> int:
     return lanes
 
 
-class _Lanes(IterableDataset[tuple[Tensor, dict[str, str]]]):
+# Records, which of them could not be decoded and are black, and why, by name of the image.
+_Part = tuple[Tensor, Tensor, dict[str, str]]
+
+
+class _Lanes(IterableDataset[_Part]):
     """The images that a loader process decodes: for each iteration, those of its lanes."""
 
     def __init__(
@@ -242,44 +259,32 @@ class _Lanes(IterableDataset[tuple[Tensor, dict[str, str]]]):
         self._index, self._geometry, self._order = index, geometry, order
         self._steps, self._lanes, self._size, self._per_lane = steps, lanes, size, per_lane
 
-    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, str]]]:
-        """Yield records of (lanes * size) images, and why some are not those of the shard."""
+    def __iter__(self) -> Iterator[_Part]:
+        """Yield the records of (lanes * size) images."""
         worker = get_worker_info()
         lanes = list(self._lanes)
         if worker is not None:
             share = len(lanes) // worker.num_workers
             lanes = lanes[worker.id * share : (worker.id + 1) * share]
         readers = [self._read(lane) for lane in lanes]
-        for _ in self._steps:
-            parts: list[NDArray[np.uint8]] = []
-            problems: dict[str, str] = {}
-            try:
-                for reader in readers:
-                    records, own = self._chunk(reader)
-                    parts.append(records)
-                    problems |= own
-            except InputError as error:  # a loader process would lose its message
-                yield torch.empty(0), {"": str(error)}
-                return
-            yield torch.from_numpy(np.concatenate(parts)), problems
-
-    def _chunk(
-        self, reader: Iterator[tuple[str, bytes]]
-    ) -> tuple[NDArray[np.uint8], dict[str, str]]:
-        """Decode the next images of a lane; another stands in for one that can't be decoded."""
-        records: list[NDArray[np.uint8] | None] = []
-        problems: dict[str, str] = {}
-        for _ in range(self._size):
-            name, data = next(reader)
-            try:
-                records.append(decode_bytes(data, self._geometry)[0])
-            except ValueError as error:
-                records.append(None)
-                problems[printable(name)] = str(error)
         side, channels = self._geometry.side, self._geometry.channels
         black = np.zeros((side, side, channels), np.uint8)
-        other = next((r for r in records if r is not None), black)
-        return np.stack([other if r is None else r for r in records]), problems
+        for _ in self._steps:
+            records: list[NDArray[np.uint8] | None] = []
+            problems: dict[str, str] = {}
+            try:
+                for name, data in (next(reader) for reader in readers for _ in range(self._size)):
+                    try:
+                        records.append(decode_bytes(data, self._geometry)[0])
+                    except ValueError as error:
+                        records.append(None)
+                        problems[printable(name)] = str(error)
+            except InputError as error:  # a loader process would lose its message
+                yield torch.empty(0), torch.empty(0), {"": str(error)}
+                return
+            missing = torch.tensor([record is None for record in records])
+            stacked = np.stack([black if record is None else record for record in records])
+            yield torch.from_numpy(stacked), missing, problems
 
     def _read(self, lane: int) -> Iterator[tuple[str, bytes]]:
         start = lane * self._per_lane + self._steps.start * self._size
@@ -360,7 +365,7 @@ class ShardStream:
 
         Yields:
             Records (batch / processes, side, side, 3) uint8, and reasons by name of the images that
-            could not be decoded; another of the batch stands in for each.
+            could not be decoded; another of this process's part stands in for each.
 
         Raises:
             InputError: A shard can't be read.
@@ -376,11 +381,14 @@ class ShardStream:
         workers = 1 << (max(1, min(workers, own)).bit_length() - 1)
         loader = iter(DataLoader(dataset, batch_size=None, num_workers=workers))
         for _ in steps:
-            parts, problems = zip(*(next(loader) for _ in range(workers)), strict=True)
-            for records, own_problems in zip(parts, problems, strict=True):
-                if not len(records):
+            parts, masks, problems = zip(*(next(loader) for _ in range(workers)), strict=True)
+            for part, own_problems in zip(parts, problems, strict=True):
+                if not len(part):
                     raise InputError(own_problems[""], "data")
-            yield torch.cat(parts), {k: reason for own in problems for k, reason in own.items()}
+            records, missing = torch.cat(parts), torch.cat(masks)
+            if missing.any() and not missing.all():
+                records[missing] = records[~missing][0]
+            yield records, {k: reason for own in problems for k, reason in own.items()}
 
     def sample(self, n: int) -> Tensor:
         """Return records of the first n decodable images, (n, side, side, 3); fewer if there are.

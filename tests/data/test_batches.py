@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -111,3 +112,16 @@ def test_chunks_are_read_whole_and_batches_mix_them(cached, recipe, monkeypatch)
     window = order[:32]
     assert len(set((window // 8).tolist())) == 4
     assert len(set((window[:16] // 8).tolist())) > 2
+
+
+def test_a_large_subset_is_read_where_it_lies(cached, recipe):
+    """The same batches as of a copy of its images."""
+    rows = torch.arange(0, 180, 2)
+    size = len(rows) * np.prod(np.load(cached.path / "train.npy", mmap_mode="r").shape[1:])
+    copied = Batches(cached, recipe, CPU, large=int(size), rows=rows)
+    mapped = Batches(cached, recipe, CPU, large=int(size) - 1, rows=rows)
+    assert (copied._rows, len(mapped._rows)) == (None, 90)
+    assert mapped.steps_per_epoch == copied.steps_per_epoch
+    for own, other in zip(mapped.epoch(0, 1), copied.epoch(0, 1), strict=True):
+        assert torch.equal(own[0], other[0])
+        assert torch.equal(own[1], other[1])

@@ -13,6 +13,7 @@ from PIL import Image
 
 pytest.importorskip("webdataset")
 
+from designspace.data import shards
 from designspace.data.decode import Geometry
 from designspace.data.encoded_images import load_labelled_shards
 from designspace.data.shards import EpochOrder, ShardReader, ShardStream, index_shards, lane_count
@@ -139,6 +140,16 @@ def test_an_image_that_cannot_be_decoded_is_named_and_another_stands_in(write_sh
     assert sorted(seen.values()) == [1] * 14 + [2]
 
 
+def test_where_a_lane_decodes_nothing_another_lane_stands_in(write_shards, tmp_path):
+    """Sixteen lanes of one image each."""
+    images = stream(write_shards([1] * 16, replaced={3: b"no image"}), tmp_path)
+    (records, problems) = next(images.batches(16, 0, 0, 0, 0, 1, 2))
+    assert len(problems) == 1
+    seen = Counter(number_of(record) for record in records.numpy())
+    assert sorted(seen) == [i for i in range(16) if i != 3]
+    assert sorted(seen.values()) == [1] * 14 + [2]
+
+
 def test_files_that_macos_adds_are_no_images(tmp_path):
     pytest.importorskip("webdataset")
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
@@ -205,7 +216,34 @@ def test_a_pattern_of_the_shell_and_the_home_folder(write_shards, tmp_path, monk
     assert len(load_labelled_shards(spec).labels) == 11
 
 
-def test_a_failure_of_a_pipe_is_not_kept(write_shards, tmp_path):
+def test_a_pipe_that_fails_is_tried_again(write_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0))
+    write_shards([5, 6])
+    flag, folder = tmp_path / "flag", tmp_path / "shards"
+    once = f"test -e {flag} && cat {folder}/000.tar || (touch {flag}; false)"
+    images = stream(f"webdataset:pipe:{once}", tmp_path)
+    assert (images.index.counts, images.index.cut) == ((5,), {})
+
+
+def test_a_pipe_that_keeps_failing_is_left_out_of_the_resumed_run_too(
+    write_shards, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0))
+    write_shards([2] * 20)
+    last = tmp_path / "shards" / "019.tar"
+    last.rename(tmp_path / "away.tar")
+    spec = f"webdataset:pipe:cat {tmp_path}/shards/{{000..019}}.tar 2>/dev/null"
+    first = stream(spec, tmp_path)
+    assert first.train_images == 38
+    assert first.notes[0].startswith("1 of 20 shards is cut")
+    (tmp_path / "away.tar").rename(last)
+    again = stream(spec, tmp_path)
+    assert (again.train_images, again.content) == (38, first.content)
+    assert "if they changed, remove" in again.notes[1]
+
+
+def test_a_failure_of_a_pipe_is_not_kept(write_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0))
     stream(write_shards([5, 6]), tmp_path)
     later = tmp_path / "later"
     spec = f"webdataset:pipe:cat {later}/{{000..001}}.tar 2>/dev/null"
