@@ -6,12 +6,14 @@ Each is a `MetricLogger`, opened for one training. Any object with these three m
 import hashlib
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from designspace.errors import InputError, nearest
+from designspace.io.atomic_write import write_text
 
 # The module of each logger, and the extra that installs it.
 _MODULES = {
@@ -177,5 +179,12 @@ class _WeightsAndBiases:
 
 
 def _identifier(folder: Path, name: str) -> str:
-    """Return the same identifier for the same folder, so that a resumed training continues one."""
-    return hashlib.sha256(f"{folder.resolve()}/{name}".encode()).hexdigest()[:12]
+    """Return the same identifier for a training that is resumed, and to no other.
+
+    The folder keeps a random number: another machine, or a later training, may use the same path.
+    """
+    file = folder / "log_id"
+    if not file.exists():
+        write_text(file, uuid.uuid4().hex + "\n")
+    own = file.read_text(encoding="utf-8").strip()
+    return hashlib.sha256(f"{own}/{folder.resolve()}/{name}".encode()).hexdigest()[:12]

@@ -1,5 +1,7 @@
 """Where the numbers of trainings go: TensorBoard, MLflow, Weights & Biases, or own objects."""
 
+import shutil
+
 import pytest
 from small import SMALL
 
@@ -114,6 +116,20 @@ def test_weights_and_biases_receives_the_curve(tmp_path, monkeypatch):
         *[({"error": 50.0}, 1), ({"error": 20.0}, 2), ({"seconds": 1.5}, 2)],
         "finished",
     ]
+
+
+def test_a_new_training_in_a_folder_of_the_same_name_is_another(tmp_path):
+    def identifier():
+        (tmp_path / "out").mkdir(exist_ok=True)
+        return metric_logger._identifier(tmp_path / "out", "")
+
+    first = identifier()
+    assert identifier() == first
+    assert metric_logger._identifier(tmp_path / "out", "00007") != first
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    assert metric_logger._identifier(tmp_path / "copy", "") != first
+    shutil.rmtree(tmp_path / "out")
+    assert identifier() != first
 
 
 def test_a_pretraining_logs_iterations_and_measures(tmp_path):
