@@ -266,7 +266,8 @@ def evaluate(
         cache: Folder of decoded images and downloads.
         progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
         **options: As of `evaluate_trunk`: side, seeds, labels, supervised, scratch_epochs,
-            supervised_pretraining, tune_lr, schedule, iterations, lr, threads, download.
+            supervised_pretraining, tune_lr, neighbors, temperature, schedule, iterations, lr,
+            threads, download.
 
     Returns:
         `scores`, each with mean and 95 % interval over seeds; for features, file and shape.

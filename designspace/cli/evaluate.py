@@ -62,6 +62,12 @@ def evaluate(
             "own labels (default), or from the published protocol.",
         ),
     ] = None,
+    neighbors: Annotated[
+        int | None, typer.Option(help="For knn; by default 200, fewer in small data sets.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="For knn, of the neighbors' weights; by default 0.1.")
+    ] = None,
     schedule: Annotated[
         str | None,
         typer.Option(help="For detect: small, published, or auto (by data and device; default)."),
@@ -88,6 +94,10 @@ def evaluate(
     test images, or those held out; for detect, COCO's average precision of boxes and masks. They
     are kept in `scores.jsonl`: the same command resumes.
 
+    Task knn classifies by the neighbors among nine tenths of the labelled images, drawn by the
+    seed; each votes with exp(cosine similarity / temperature). DINO's tables are of 20 neighbors
+    and temperature 0.07.
+
     Task labelfree needs no labels. On the pretraining's images it measures RankMe and LiDAR
     (effective rank of the features, and of what tells images apart beyond the augmentation; more is
     better), α-ReQ (decay of the eigenvalues; about 1 is good), how often another view of the same
@@ -96,6 +106,8 @@ def evaluate(
     Examples:
 
       designspace evaluate results/mine --task knn
+
+      designspace evaluate results/mine --task knn --neighbors 20 --temperature 0.07
 
       designspace evaluate results/mine --task lowshot --labels 1% --seeds 5
 
@@ -124,6 +136,8 @@ def evaluate(
         scratch_epochs=scratch_epochs,
         supervised_pretraining=supervised_pretraining,
         tune_lr=tune_lr,
+        neighbors=neighbors,
+        temperature=temperature,
         schedule=schedule,
         iterations=iterations,
         lr=lr,

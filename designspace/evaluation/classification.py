@@ -37,10 +37,12 @@ from designspace.evaluation.linear_probe import linear_accuracy
 from designspace.evaluation.scores import ACCURACY, Score, ScoreBook, ScoreKey, ScoreKind, Task
 from designspace.io.atomic_write import write_text
 from designspace.pretraining.features import extract_features
-from designspace.pretraining.knn import knn_accuracy
+from designspace.pretraining.images import is_stream
+from designspace.pretraining.knn import TEMPERATURE, knn_accuracy
 from designspace.pretraining.multicrop import mixed_seed
 from designspace.pretraining.swav_network import trunk_of
 from designspace.runs import Recipe
+from designspace.runs.training_options import absolute_source
 from designspace.training import checkpoint
 from designspace.training.device_setup import prepare
 from designspace.training.devices import available_cores, resolve_devices
@@ -113,6 +115,13 @@ class Classification:
         )
         self._parts = (images.split.train, images.split.val)
         self._classes, self._split = len(images.source.classes), images.split.words
+        same = absolute_source(options.data) == backbone.data
+        if same and is_stream(options.data) and options.task is not Task.FEATURES:
+            self._split += ", seen in pretraining"
+            observer.note(
+                "a pretraining on shards sees all of their images, without labels: the "
+                "images of this test too. For a fair comparison pass data that it has not seen"
+            )
         # The trunk sees images normalized as in pretraining, whatever the data.
         self._cache: Cache = images.cache
         if backbone.mean and backbone.std:
@@ -138,12 +147,16 @@ class Classification:
         similarity, prototype = (torch.cat([w[i].cpu() for w in winners]) for i in (0, 1))
         return replace(features, files=files, prototype=prototype, similarity=similarity)
 
-    def pictures(self) -> NDArray[np.uint8]:
-        """Return the decoded images, (n, side, side, channels), in the order of `files`."""
-        centre = (self._arrays.train.shape[1] - self._arrays.val.shape[1]) // 2
-        inside = slice(centre, centre + self._arrays.val.shape[1])
-        train = self._arrays.train[:, inside, inside].cpu().numpy()
-        return np.concatenate([train, self._arrays.val.cpu().numpy()])
+    def pictures(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return decoded images, (n, side, side, channels), of rows in the order of `files`."""
+        train, val = self._arrays.train, self._arrays.val
+        centre = (train.shape[1] - val.shape[1]) // 2
+        inside = slice(centre, centre + val.shape[1])
+        images = [
+            train[row, inside, inside] if row < len(train) else val[row - len(train)]
+            for row in rows.tolist()
+        ]
+        return torch.stack(images).cpu().numpy()
 
     def scores(self, folder: Path) -> list[Score]:
         """Measure the task's scores, the pretrained trunk first.
@@ -171,7 +184,7 @@ class Classification:
         # Part of the journal's keys: untuned scores of earlier versions are others.
         tuned = "" if self._options.tune_lr is False else ", tuned rates"
         by_task: dict[Task, list[tuple[str, _Measure]]] = {
-            Task.KNN: [("", self._nearest)],
+            Task.KNN: [(self._neighbors_label, self._nearest)],
             Task.LINEAR: [("", self._linear)],
             Task.FINETUNE: [
                 (tuned, partial(self._train, finetune_schedule(count), labelled[0])),
@@ -280,7 +293,19 @@ class Classification:
         generator = torch.Generator().manual_seed(mixed_seed(seed, 3))
         drawn = torch.randperm(len(rows), generator=generator)[: max(1, round(_BANK * len(rows)))]
         bank = rows[drawn].to(f.train.device)
-        return knn_accuracy(f.train[bank], f.train_labels[bank], f.val, f.val_labels, self._classes)
+        return knn_accuracy(
+            *(f.train[bank], f.train_labels[bank], f.val, f.val_labels, self._classes),
+            k=self._options.neighbors,
+            temperature=self._options.temperature or TEMPERATURE,
+        )
+
+    @property
+    def _neighbors_label(self) -> str:
+        """What k-NN differs in from the default, in words that tell its scores apart."""
+        k, temperature = self._options.neighbors, self._options.temperature
+        changed = [f"{k} neighbors"] if k else []
+        changed += [f"temperature {temperature:g}"] if temperature else []
+        return "".join(f", {part}" for part in changed)
 
     def _train(
         self,
@@ -350,8 +375,11 @@ class Classification:
         normalize = Normalizer(cache.mean, cache.std, side, self._device)
         inside = slice((records.shape[1] - side) // 2, (records.shape[1] + side) // 2)
         with torch.inference_mode():
-            chunks = torch.split(records[rows.to(records.device), inside, inside], _CHUNK)
-            return torch.cat([network(normalize(c.to(self._device))) for c in chunks]).float()
+            outputs = [
+                network(normalize(records[part, inside, inside].to(self._device)))
+                for part in torch.split(rows.to(records.device), _CHUNK)
+            ]
+            return torch.cat(outputs).float()
 
     def _weights(self, kind: ScoreKind, seed: int) -> Mapping[str, Tensor] | None:
         """Weights of the trunk that a seed starts from; None for random ones."""

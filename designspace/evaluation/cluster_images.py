@@ -5,7 +5,7 @@ import io
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,11 +101,10 @@ def cluster_images(
     )
     images = Classification(backbone, options, observer or SilentObserver())
     features = images.features()
-    pictures = images.pictures()
     new = not out.exists()
     make_folder(out)
     try:
-        return _write(out, features, pictures)
+        return _write(out, features, images.pictures)
     except BaseException:  # a part of the clusters would refuse the next call
         _clear(out, new)
         raise
@@ -122,7 +121,11 @@ def _clear(out: Path, new: bool) -> None:
         out.rmdir()
 
 
-def _write(out: Path, features: ImageFeatures, pictures: NDArray[np.uint8]) -> Clusters:
+def _write(
+    out: Path,
+    features: ImageFeatures,
+    pictures: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+) -> Clusters:
     assert features.prototype is not None
     assert features.similarity is not None
     prototype, similarity = features.prototype.numpy(), features.similarity.numpy()
@@ -135,7 +138,7 @@ def _write(out: Path, features: ImageFeatures, pictures: NDArray[np.uint8]) -> C
         rows = np.flatnonzero(prototype == number)
         rows = rows[np.argsort(-similarity[rows], kind="stable")]
         name = f"prototype-{number:0{len(str(len(counts) - 1))}d}"
-        _contact_sheet(pictures[rows[:_ON_SHEET]]).save(out / f"{name}.png")
+        _contact_sheet(pictures(rows[:_ON_SHEET])).save(out / f"{name}.png")
         if features.files and os.path.exists(features.files[rows[0]]):
             _link(make_folder(out / name), [features.files[row] for row in rows])
         for row in rows:

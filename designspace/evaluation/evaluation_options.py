@@ -23,6 +23,8 @@ _APPLIES_TO = {
     "scratch_epochs": _CLASSIFIERS,
     "supervised_pretraining": _CLASSIFIERS,
     "tune_lr": _CLASSIFIERS,
+    "neighbors": (Task.KNN,),
+    "temperature": (Task.KNN,),
     "schedule": (Task.DETECT,),
     "iterations": (Task.DETECT,),
     "lr": (Task.DETECT,),
@@ -67,6 +69,8 @@ class EvaluationOptions:
         tune_lr: Each network that is trained (fine-tuned or from scratch) takes its learning rates
             from the same grid, chosen on a held-out fifth of its own labels (of few labels, each
             fifth in turn); None does so, False takes those of the published protocols.
+        neighbors: k-NN: number of neighbors; None for 200, fewer in small data sets.
+        temperature: k-NN: of their weights exp(cosine similarity / temperature); None for 0.1.
         schedule: Detection: auto (published for COCO on a GPU, else small), small or published.
         iterations: Detection: overrides the schedule's.
         lr: Detection: overrides the schedule's peak learning rate.
@@ -84,6 +88,8 @@ class EvaluationOptions:
     scratch_epochs: int | None = None
     supervised_pretraining: bool | None = None
     tune_lr: bool | None = None
+    neighbors: int | None = None
+    temperature: float | None = None
     schedule: str | None = None
     iterations: int | None = None
     lr: float | None = None
@@ -99,14 +105,32 @@ class EvaluationOptions:
                     f"{name} has no effect on task {self.task}; it applies to {', '.join(tasks)}",
                     argument=name,
                 )
+        if self.scratch_epochs is not None and self.supervised is False:
+            raise InputError(
+                "scratch_epochs has no effect with supervised=False; leave one of them out",
+                argument="scratch_epochs",
+            )
+        trained = self.task in (Task.LOWSHOT, Task.FINETUNE) or self.with_supervised
+        if self.tune_lr is not None and not trained:
+            raise InputError(
+                f"tune_lr has no effect: task {self.task} trains no network without "
+                "supervised=True",
+                argument="tune_lr",
+            )
         check_threads(self.threads)
-        for name, most in (("seeds", None), ("iterations", None), ("scratch_epochs", _MAX_EPOCHS)):
+        counts = ("seeds", None), ("iterations", None), ("neighbors", None)
+        for name, most in (*counts, ("scratch_epochs", _MAX_EPOCHS)):
             value = getattr(self, name)
             if value is not None and (value < 1 or (most is not None and value > most)):
                 limits = "at least 1" if most is None else f"from 1 to {most}"
                 raise InputError(f"{name} is {value}; it must be {limits}", argument=name)
         if self.lr is not None and not 0 < self.lr <= 10:
             raise InputError(f"lr is {self.lr:g}; it must be above 0 and at most 10", argument="lr")
+        if self.temperature is not None and not 0 < self.temperature <= 100:
+            raise InputError(
+                f"temperature is {self.temperature:g}; it must be above 0 and at most 100",
+                argument="temperature",
+            )
         if self.schedule not in (None, *SCHEDULES):
             raise InputError(
                 f"schedule is {self.schedule!r}; it must be one of {', '.join(SCHEDULES)}",

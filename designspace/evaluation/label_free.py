@@ -73,6 +73,9 @@ class LabelFree:
             ).cache
             self._records = open_arrays(cache.path, self._device).train[:_IMAGES]
             self._content, mean, std = cache.content, cache.mean, cache.std
+        note = rank_note(len(self._records), backbone.model.output_width)
+        if note:
+            observer.note(note)
         # The trunk sees images normalized as in pretraining, whatever the data.
         self._mean, self._std = backbone.mean or mean, backbone.std or std
 
@@ -125,7 +128,7 @@ class LabelFree:
             trunk.load_state_dict(dict(self._backbone.weights))
         trunk.to(device=self._device, memory_format=torch.channels_last).eval()
         generator = torch.Generator().manual_seed(mixed_seed(seed, 4))
-        count = max(1, round(_DRAWN * len(self._records)))
+        count = _drawn(len(self._records))
         rows = torch.randperm(len(self._records), generator=generator)[:count]
         records = self._records[rows.to(self._records.device)]
         features = extract_features(
@@ -158,6 +161,24 @@ class LabelFree:
                 features = trunk(crops).float()
             parts.append(features.view(_VIEWS, len(rows), -1).transpose(0, 1))
         return torch.cat(parts)
+
+
+def _drawn(images: int) -> int:
+    return max(1, round(_DRAWN * images))
+
+
+def rank_note(images: int, width: int) -> str | None:
+    """Say so where the number of images limits a rank, rather than the width of the features."""
+    drawn = _drawn(images)
+    classes = min(_AUGMENTED, drawn) - 1
+    limits = {RANKME: drawn, LIDAR: classes}
+    short = [f"{name} can't exceed {limit:,}" for name, limit in limits.items() if limit < width]
+    if not short:
+        return None
+    return (
+        f"{' and '.join(short)}, by the number of images: the features have {width:,} dimensions. "
+        "Compare trunks of one width, on the same images"
+    )
 
 
 def _view_recipe(backbone: Backbone) -> SwavRecipe:

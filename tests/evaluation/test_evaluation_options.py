@@ -1,6 +1,9 @@
 """Options of an evaluation: fractions of labels, comparisons, and data that can't be scored."""
 
+import io
 import json
+import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from small import SMALL
 
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
+from designspace.evaluation.backbone import Backbone
+from designspace.evaluation.classification import Classification
 from designspace.evaluation.evaluate_trunk import evaluate_trunk
 from designspace.evaluation.evaluation_options import (
     EvaluationObserver,
@@ -55,6 +60,16 @@ def test_seeds_are_3_and_refused_for_features():
     assert EvaluationOptions(Task.DETECT, "digits", seeds=5).repetitions == 5
     with pytest.raises(InputError, match="seeds has no effect on task features"):
         EvaluationOptions(Task.FEATURES, "digits", seeds=5)
+
+
+def test_options_of_a_training_that_is_left_out_are_refused():
+    with pytest.raises(InputError, match="scratch_epochs has no effect with supervised=False"):
+        EvaluationOptions(Task.LINEAR, "digits", supervised=False, scratch_epochs=5)
+    for options in ({"task": Task.KNN}, {"task": Task.LINEAR, "supervised": False}):
+        with pytest.raises(InputError, match="tune_lr has no effect: task"):
+            EvaluationOptions(data="digits", tune_lr=True, **options)
+    assert EvaluationOptions(Task.KNN, "digits", supervised=True, tune_lr=False).with_supervised
+    assert EvaluationOptions(Task.LOWSHOT, "digits", supervised=False, tune_lr=True)
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -140,3 +155,44 @@ def test_tables_of_earlier_versions_are_read(tmp_path):
     assert [one["kind"] for one in table] == ["random", "pretrained", "scratch"]
     assert Score(**table[0]).to_dict()["mean"] == 50.0
     assert table[0]["unit"] == "%"
+
+
+def test_shards_that_were_pretrained_on_have_no_unseen_images(tmp_path):
+    pytest.importorskip("webdataset")
+    image = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(image, "png")
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for i in range(40):
+            for suffix, content in (("png", image.getvalue()), ("cls", str(i % 2).encode())):
+                member = tarfile.TarInfo(f"{i:02d}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    data, weights = f"webdataset:{tmp_path}/0.tar", trunk_of(SMALL).state_dict()
+    backbone = Backbone(SMALL, weights, 8, None, None, "a run", data=data)
+    options = EvaluationOptions(Task.KNN, data, cache=tmp_path / "cache", device="cpu", seeds=1)
+    observer = Recorder()
+    scores = Classification(backbone, options, observer).scores(tmp_path / "scores")
+    assert all(score.split.endswith("seen in pretraining") for score in scores)
+    assert "For a fair comparison pass data that it has not seen" in " ".join(observer.notes)
+    other = replace(backbone, data="digits")
+    assert "seen" not in Classification(other, options, observer)._split
+
+
+def test_neighbors_and_temperature_are_told_apart_in_the_scores(tmp_path):
+    weights = trunk_of(SMALL).state_dict()
+    backbone = Backbone(SMALL, weights, 8, None, None, "a run", data="digits")
+    options = EvaluationOptions(Task.KNN, "digits", cache=tmp_path, device="cpu", seeds=1)
+    whats = set()
+    for changes in ({}, {"neighbors": 20}, {"neighbors": 1, "temperature": 0.07}):
+        own = Classification(backbone, replace(options, **changes), Recorder())
+        whats |= {score.what for score in own.scores(tmp_path / "scores")}
+    assert whats == {
+        f"{kind}{change}"
+        for kind in ("pretrained", "random trunk")
+        for change in ("", ", 20 neighbors", ", 1 neighbors, temperature 0.07")
+    }
+    for name, value in (("neighbors", 0), ("temperature", 0.0)):
+        with pytest.raises(InputError, match=f"{name} is 0"):
+            replace(options, **{name: value})
+    with pytest.raises(InputError, match="neighbors has no effect on task linear"):
+        EvaluationOptions(Task.LINEAR, "digits", neighbors=20)

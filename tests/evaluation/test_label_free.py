@@ -9,6 +9,7 @@ import torch
 from designspace.evaluation.label_free import (
     label_free_measures,
     prototype_measures,
+    rank_note,
     retrieval_accuracy,
 )
 from designspace.pretraining.spectrum import lidar, rankme
@@ -34,6 +35,14 @@ def test_measures_of_planted_features():
     # Views that have nothing in common with their image retrieve it by chance.
     strangers = planted(noise=1000.0)[1]
     assert label_free_measures(features, strangers)["same image retrieved"] < 3
+
+
+def test_a_rank_that_the_images_limit_is_named():
+    assert rank_note(10_000, 888) is None
+    assert rank_note(10_000, 3024).startswith("LiDAR can't exceed 999, by the number of images")
+    both = rank_note(300, 888)
+    assert both.startswith("RankMe can't exceed 270 and LiDAR can't exceed 269, by the number")
+    assert "the features have 888 dimensions" in both
 
 
 def test_collapse_scores_lowest():
