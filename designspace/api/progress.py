@@ -150,16 +150,26 @@ class TrainingDisplay(Display):
             silent: Show nothing.
         """
         super().__init__(bar, silent)
-        self._log, self._several = log, several
+        self._log, self._several, self._log_failure = log, several, ""
 
     def trial(self, folder: "Run", trial: "Trial", snapshot: "RunProgress") -> None:
         """Report a trial that is in the journal of a run."""
         if self._log:
-            self._log.write(folder.path, trial)
+            self._write_log(self._log, folder, trial)
         if trial.reason:
             of = f" of {folder.name}" if self._several else ""
             self.note(f"model {trial.index}{of} {trial.state}: {trial.reason}")
         self.tick(snapshot)
+
+    def _write_log(self, log: "TrialLog", folder: "Run", trial: "Trial") -> None:
+        """Log a trial; a server that can't be reached doesn't end the training."""
+        try:
+            log.write(folder.path, trial)
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+            if failure != self._log_failure:
+                self.note(f"model {trial.index} is not logged, but in the journal: {failure}")
+            self._log_failure = failure
 
     def tick(self, snapshot: "RunProgress") -> None:
         """Show how many models are finished."""

@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -267,11 +268,10 @@ def train(
     from designspace.training.trial_log import TrialLog
 
     trial_log = TrialLog(chosen_loggers(log, tensorboard))
-    names = shlex.join(str(folder.path) for folder in folders)
-    with progress_bar(f"stopped; `designspace train {names}` resumes", progress) as bar:
+    stopped = f"stopped; `designspace train {shlex.join(str(f.path) for f in folders)}` resumes"
+    with closing(trial_log), progress_bar(stopped, progress) as bar:
         display = TrainingDisplay(bar, trial_log, len(folders) > 1, silent=not progress)
-        pairs = list(zip(folders, options, strict=True))
-        return list(train_runs(pairs, display, make_workers, stop))
+        return [*train_runs([*zip(folders, options, strict=True)], display, make_workers, stop)]
 
 
 @check_types

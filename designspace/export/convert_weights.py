@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.state_keys import CLASSIFIER, key_map, key_names, rename, styles_of
+from designspace.export.timm_regnet import has_final_activation
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,11 @@ def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weigh
     """
     state, notes = _find_state(_load(path), path)
     style = _find_style(state, model, path)
+    if style == "timm" and has_final_activation(model):
+        raise InputError(
+            f"{path} is of timm's {model.name}, which has an activation behind the last stage; the "
+            "network here has none, so that outputs would differ"
+        )
     names = key_map(model, style, "torchvision")
     if trunk_only:
         # timm's ConvNeXts have a trunk's last normalization in their head.

@@ -41,6 +41,11 @@ def timm_body(regnet: RegNetParams, se_ratio: float) -> Body:
     )
 
 
+def has_final_activation(model: Model) -> bool:
+    """Return whether timm's network of a model has an activation that ours lacks, at its end."""
+    return model.body.block == "linear-bottleneck" and not model.skeleton.head_width
+
+
 def represent(model: Model) -> Model:
     """Return the nearest model that timm's RegNet represents.
 
@@ -50,6 +55,11 @@ def represent(model: Model) -> Model:
     if model.body.num_stages != _STAGES:
         raise InputError(
             f"timm builds RegNets of {_STAGES} stages; {model.name} has {model.body.num_stages}"
+        )
+    if has_final_activation(model):
+        raise InputError(
+            f"timm puts an activation behind the last stage of a RegNetZ without a head; "
+            f"{model.name} has none there, so that it is another network"
         )
     regnet = model.regnet or fitted_regnet(model.body)
     body = timm_body(regnet, model.body.se_ratio)

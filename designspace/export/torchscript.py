@@ -12,7 +12,7 @@ from designspace.export.identifiers import identifier
 from designspace.export.verify import VerificationReport, compare_values, probe_image, versioned
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def write_torchscript(model: Model, network: "nn.Module", folder: Path) -> Path:
@@ -22,9 +22,15 @@ def write_torchscript(model: Model, network: "nn.Module", folder: Path) -> Path:
     path = folder / f"{identifier(model)}.pt"
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(network.eval(), probe_image(model)[:1], check_trace=False)  # type: ignore[no-untyped-call]
+        image = _image(model)[:1]
+        traced = torch.jit.trace(network.eval(), image, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path))
     return path
+
+
+def _image(model: Model) -> "Tensor":
+    """Seeded images of the model's resolution: what depends on it is traced as it is there."""
+    return probe_image(model, model.skeleton.resolution)
 
 
 def verify_torchscript(model: Model, network: "nn.Module", path: Path) -> VerificationReport:
@@ -35,7 +41,7 @@ def verify_torchscript(model: Model, network: "nn.Module", path: Path) -> Verifi
     """
     import torch
 
-    image = probe_image(model)
+    image = _image(model)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         loaded = torch.jit.load(str(path))  # type: ignore[no-untyped-call]

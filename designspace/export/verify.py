@@ -181,12 +181,12 @@ def random_state(model: Model) -> "dict[str, torch.Tensor]":
     return state
 
 
-def probe_image(model: Model) -> "torch.Tensor":
-    """Return two seeded images of at most 224 pixels; convolutions accept any size."""
+def probe_image(model: Model, side: int | None = None) -> "torch.Tensor":
+    """Return two seeded images, by default of at most 224 pixels; convolutions accept any size."""
     import torch
 
     limit = 64 if model.params > MAX_OUTPUT_PARAMS else _OUTPUT_SIDE
-    side = min(model.skeleton.resolution, limit)
+    side = side or min(model.skeleton.resolution, limit)
     return torch.randn(
         2, model.skeleton.channels, side, side, generator=torch.Generator().manual_seed(1)
     )

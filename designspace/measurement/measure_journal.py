@@ -31,8 +31,8 @@ def measure_into(
     """
     target = Target.of(options)
     keys = [
-        (model.body.id, model.params, target.setting(model.skeleton.resolution, options))
-        for model in models
+        (m.body.id, m.params, m.flops, target.setting(m.skeleton.resolution, options))
+        for m in models
     ]
     recorded = {} if journal is None else {m.key: m for m in read_measurements(journal)}
     results = {

@@ -119,9 +119,12 @@ class Measurement:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[str, int, MeasuredSetting]:
-        """What is measured once: the network and the setting."""
-        return self.id, self.params, self.setting
+    def key(self) -> tuple[str, int, int, MeasuredSetting]:
+        """What is measured once: the network and the setting.
+
+        The id is of the stages alone: stem and strides show in params and flops.
+        """
+        return self.id, self.params, self.flops, self.setting
 
     @property
     def images_per_second(self) -> float | None:

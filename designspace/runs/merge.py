@@ -44,15 +44,19 @@ def merge(sources: list[Run], out: Run) -> Merged:
     """
     if out.path.is_dir():
         out.check_files()
-    for source in sources[1:]:
-        _compare(sources[0], source)
+    every = [*sources, *([out] if out.space_file.exists() else [])]
+    # That of an untrained run says nothing: the first trained one sets recipe and data.
+    first = next((run for run in every if _trained(run)), sources[0])
+    for other in every:
+        _compare(first, other)
     if not out.space_file.exists():
         make_folder(out.path)
         # space.yaml last: it marks the folder as complete.
-        for file in (sources[0].population_file, sources[0].recipe_file, sources[0].space_file):
+        for file in (first.population_file, first.recipe_file, first.space_file):
             if file.exists():
                 write_text(out.path / file.name, read_text(file, "merge"))
-    _compare(sources[0], out)
+    elif _trained(first) and not _trained(out):
+        write_text(out.recipe_file, read_text(first.recipe_file, "merge"))
     with out.lock():
         return _join(sources, out)
 
@@ -92,12 +96,12 @@ def _join_measurements(sources: list[Run], out: Run) -> None:
 def copy_measurements(models: Sequence[Model], run: Run) -> None:
     """Append what was measured of models that come from other runs, by their provenance."""
     origins = {dict(model.provenance).get("run", "") for model in models} - {""}
-    keys = {(model.body.id, model.params) for model in models}
+    keys = {(model.body.id, model.params, model.flops) for model in models}
     recorded = {measurement.key for measurement in run.measurements()}
     for path in sorted(origins):
         measurements = Run(path).measurements()
         run.append_measurements(
-            [m for m in measurements if m.key[:2] in keys and m.key not in recorded]
+            [m for m in measurements if m.key[:3] in keys and m.key not in recorded]
         )
 
 
@@ -112,6 +116,10 @@ def _join_images(sources: list[Run], out: Run, trials: list[Trial]) -> None:
             kept |= added
 
 
+def _trained(run: Run) -> bool:
+    return run.begun and run.recipe() is not None
+
+
 def _result(trial: Trial) -> tuple[object, ...]:
     return trial.id, trial.state, trial.error, trial.curve, trial.reason
 
@@ -123,9 +131,9 @@ def _compare(first: Run, other: Run) -> None:
             f"{first.path} and {other.path} hold different populations (space, budget, seed or n "
             "differ)"
         )
-    recipe, data = other.recipe(), other.data()
-    if recipe is not None and first.recipe() is not None:
-        first.check_training(recipe, data)
+    recipe = other.recipe()
+    if recipe is not None and _trained(first) and _trained(other):
+        first.check_training(recipe, other.data())
     splits = {trial.split for run in (first, other) for trial in run.trials()}
     if len(splits - {UNSPECIFIED_SPLIT}) > 1:
         raise InputError(

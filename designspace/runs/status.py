@@ -69,7 +69,8 @@ class RunStatus:
             "n": self.n,
             **{state.value: self.count(state) for state in TrialState},
             "running": len(running),
-            "waiting": self.n - len(self.trials) - len(running),
+            # A failed model that is trained again has a trial and is running.
+            "waiting": self.n - len({t.index for t in self.trials} | {i for i, _ in running}),
             "at_work": live is not None,
             "torn_line": self.torn,
             "checkpoints": len(self.checkpoints),

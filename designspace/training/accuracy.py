@@ -30,4 +30,5 @@ def correct_images(
     network.eval()
     with precision or nullcontext():
         hits = [network(images).argmax(1) == labels for images, labels in batches.validation()]
-    return np.asarray(torch.cat(hits).cpu().numpy(), dtype=bool)
+    # On a GPU, the last batch is filled up.
+    return np.asarray(torch.cat(hits)[: batches.validation_size].cpu().numpy(), dtype=bool)

@@ -71,7 +71,13 @@ class _Gpu:
 class GpuWorkers:
     """Trains several models at once on each of several GPUs."""
 
-    def __init__(self, per_device: int | None, work: Work, devices: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        per_device: int | None,
+        work: Work,
+        devices: tuple[str, ...],
+        most: int | None = None,
+    ) -> None:
         """Prepare; the process of a GPU starts with its first task.
 
         Args:
@@ -79,20 +85,23 @@ class GpuWorkers:
                 `Concurrency`.
             work: Function that runs a task.
             devices: Names of the GPUs.
+            most: Models to train at once on all GPUs together; None for no such limit.
         """
-        self._work, self._most = work, per_device or MAX_AT_ONCE
+        self._work, self._per_device, self._most = work, per_device or MAX_AT_ONCE, most
         self._gpus = [_Gpu(device, per_device or 1, per_device is None) for device in devices]
         self._health = DeviceHealth()
 
     @property
     def slots(self) -> int:
         """Tasks that can run at once."""
-        return sum(gpu.slots for gpu in self._usable())
+        slots = sum(gpu.slots for gpu in self._usable())
+        return min(slots, self._most or slots)
 
     @property
     def max_slots(self) -> int:
         """Tasks that may run at once later."""
-        return self._most * len(self._usable())
+        slots = self._per_device * len(self._usable())
+        return min(slots, self._most or slots)
 
     @property
     def lost_devices(self) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from designspace.networks.layers import ChannelScale
 from designspace.runs import Recipe
 
 # Their first call imports torch's compiler, to be left out of what it compiles, which takes each
@@ -47,9 +48,12 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     parameters = list(network.parameters())
     if recipe.decay_norms:
         return [{"params": parameters}]
+    # Layer scales have trailing axes of 1.
+    scales = {id(one.weight) for one in network.modules() if isinstance(one, ChannelScale)}
+    plain = {id(p) for p in parameters if p.ndim <= 1} | scales
     return [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if id(p) not in plain]},
+        {"params": [p for p in parameters if id(p) in plain], "weight_decay": 0.0},
     ]
 
 

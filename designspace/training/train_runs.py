@@ -81,7 +81,7 @@ def local_workers(options: TrainOptions, trials: int, work: Work = train_task) -
     if names[0].startswith("cuda") and not options.compiled:
         jobs = min(options.jobs or trials, trials)
         per_device = None if options.jobs is None else -(-jobs // len(names))
-        return GpuWorkers(per_device, work, names[:jobs])
+        return GpuWorkers(per_device, work, names[:jobs], options.jobs)
     jobs = min(options.jobs or devices.default_jobs(names, options.compiled), trials)
     return LokyWorkers(jobs, work, names, import_trainer)
 

@@ -186,7 +186,9 @@ class Trainer:
         # Not strict: BatchNorm's counters, which training ignores, are kept on a CPU alone.
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        # Empty after training without one, on a CPU or in bfloat16.
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
         if self._average:
             self._average.network.load_state_dict(state["average"], strict=False)
         self.curve = [float(error) for error in state["curve"]]

@@ -8,7 +8,10 @@ from designspace.training.metric_logger import LoggerLike, check_loggers, open_l
 
 
 class TrialLog:
-    """Sends finished trials to loggers, each as a training of its own."""
+    """Sends finished trials to loggers, each as a training of its own.
+
+    Objects of one's own stay open until `close`.
+    """
 
     def __init__(self, log: Sequence[LoggerLike]) -> None:
         """Import what the loggers need.
@@ -18,14 +21,22 @@ class TrialLog:
         """
         check_loggers(log)
         self._log = log
+        self._own = [one for one in log if not isinstance(one, str)]
 
     def write(self, path: Path, trial: Trial) -> None:
         """Log the error curve and the state of a finished trial of a run folder."""
         about = {"id": trial.id, "state": str(trial.state), "seed": trial.seed}
         last = len(trial.curve)
         for logger in open_loggers(self._log, path, f"{trial.index:05d}", about):
+            about_trial = f"model {trial.index} of {path.name}, {trial.id}: {trial.state}"
+            logger.text("trial", f"{about_trial} {trial.reason}".strip(), last)
             for epoch, error in enumerate(trial.curve, start=1):
                 logger.scalars({"error": error}, epoch)
             logger.scalars({"seconds": trial.seconds}, last)
-            logger.text("trial", f"{trial.id}: {trial.state} {trial.reason}".strip(), last)
+            if logger not in self._own:
+                logger.close()
+
+    def close(self) -> None:
+        """Close the loggers that are objects of one's own."""
+        for logger in self._own:
             logger.close()

@@ -8,6 +8,7 @@ import yaml
 
 from designspace.runs import Run, Trial, TrialState
 from designspace.runs.heartbeat import Heartbeat
+from designspace.runs.status import RunStatus
 
 
 @pytest.fixture
@@ -244,3 +245,16 @@ def test_merge_refuses_other_training(refused, run, tmp_path):
         recipe = load_recipe("quick").at(8)
         fill(path, {}).begin_training(recipe, DataRecord(**{**data.to_dict(), "seed": seed}))
     assert "seed: 0, 1" in refused("merge", one, two, "--out", tmp_path / "whole")
+
+
+def test_a_failed_model_that_is_trained_again_is_not_counted_twice():
+    trials = tuple(
+        Trial(f"m{i}", i, state, error, (), 1.0, 0)
+        for i, state, error in (
+            (0, TrialState.COMPLETE, 20.0),
+            (1, TrialState.COMPLETE, 30.0),
+            (2, TrialState.FAILED, None),
+        )
+    )
+    live = Heartbeat(total=1, per_hour=0.0, seconds_left=None, running={2: 0.0})
+    assert RunStatus("a", 4, trials, live).to_dict()["waiting"] == 1

@@ -5,8 +5,12 @@ import torch
 from marks import quick_share
 
 from designspace.arch import published
+from designspace.errors import InputError
+from designspace.export.convert_weights import read_weights
 from designspace.export.export_model import export_model
 from designspace.export.read_model import read_model_file
+from designspace.export.state_keys import rename
+from designspace.networks import build
 from designspace.pretraining.swav_network import trunk_of
 from designspace.space import load_space, parse_space, sample
 
@@ -60,3 +64,24 @@ def test_resnets_go_to_pycls_and_code(tmp_path):
 def test_trunks_have_the_stated_width(name):
     model = model_of(name)
     assert trunk_of(model).eval()(torch.zeros(2, 3, 8, 8)).shape == (2, model.output_width)
+
+
+def test_torchscript_keeps_the_padding_of_its_resolution(tmp_path):
+    """36 pixels through strides of 4 and 2 leave sides that are not whole patches."""
+    model = model_of("ConvNeXt-like").at(resolution=38)
+    export_model(model, ["torchscript"], tmp_path)
+    (file,) = tmp_path.rglob("*.pt")
+    network = torch.jit.load(str(file))
+    assert network(torch.zeros(3, 3, 38, 38)).shape == (3, model.skeleton.classes)
+
+
+def test_a_regnetz_without_a_head_is_another_network_in_timm(tmp_path):
+    model = model_of("RegNetZ")
+    assert not model.skeleton.head_width
+    done = export_model(model, ["timm"], tmp_path, outputs=False)
+    assert "timm puts an activation behind the last stage" in done.refused["timm"]
+    headless = published("RegNetZ-4.0GF").at(resolution=64)
+    weights = rename(build(headless).state_dict(), headless, "timm")
+    torch.save(weights, tmp_path / "theirs.pth")
+    with pytest.raises(InputError, match="which has an activation behind the last stage"):
+        read_weights(tmp_path / "theirs.pth", headless)

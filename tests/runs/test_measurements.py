@@ -99,3 +99,15 @@ def test_merge_and_gather_keep_measurements(run, tmp_path):
         gathered = ds.gather([f"{other.path}:2", f"{other.path}:1"], tmp_path / "gathered")
     assert [m.latency for m in gathered.measurements()] == [0.2]
     assert len(gathered.measurements_file.read_text().splitlines()) == 1
+
+
+def test_networks_that_differ_in_their_stem_alone_are_measured_apart(tmp_path):
+    model = ds.load_model("RegNetX-200MF").at(resolution=32)
+    skeleton = replace(model.skeleton, stem_stride=1)
+    pair = [model, replace(model, skeleton=skeleton)]
+    assert len({(m.body.id, m.params) for m in pair}) == 1
+    for _ in range(2):
+        rows = ds.measure(pair, device="cpu", out=tmp_path / "measured", time_limit=0.5)
+        assert rows.to_frame()["flops"].tolist() == [m.flops for m in pair]
+    (journal,) = (tmp_path / "measured").glob("*.jsonl")
+    assert len(journal.read_text().splitlines()) == 2

@@ -118,3 +118,11 @@ def test_a_compiled_training_has_processes_of_its_own(monkeypatch, request_of):
     assert workers(request_of(device="cuda"), 9).slots == 1
     assert workers(request_of(device="cuda"), 9).max_slots == 32
     assert isinstance(workers(request_of(device="cuda", compiled=True), 9), LokyWorkers)
+
+
+def test_no_more_models_than_jobs_train_at_once():
+    names = ("cuda:0", "cuda:1", "cuda:2", "cuda:3")
+    workers = GpuWorkers(2, in_a_thread, names, 5)
+    assert (workers.slots, workers.max_slots) == (5, 5)
+    assert GpuWorkers(2, in_a_thread, names).slots == 8
+    assert GpuWorkers(None, in_a_thread, names, 3).max_slots == 3

@@ -10,6 +10,7 @@ import torch
 
 from designspace.pretraining.larc import Larc
 from designspace.runs import Recipe
+from designspace.training.accuracy import correct_images
 from designspace.training.optimizer import sgd, zero_momentum
 
 CPU = torch.device("cpu")
@@ -73,3 +74,16 @@ def test_steps_that_are_not_finite_are_skipped(no_waits, make, bad):
         return
     for ours, plain in zip(scaled, train(make, False, bad), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
+
+
+def test_the_images_that_fill_a_batch_are_no_errors():
+    """On a GPU the last batch of the validation images is filled up with labels of -1."""
+    labels = [torch.tensor([1, 0, 1]), torch.tensor([1, -1, -1])]
+
+    class Filled:
+        validation_size = 4
+
+        def validation(self):
+            return [(torch.nn.functional.one_hot(one.clamp(min=0), 2), one) for one in labels]
+
+    assert correct_images(torch.nn.Identity(), Filled()).tolist() == [True] * 4

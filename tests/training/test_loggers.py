@@ -1,10 +1,12 @@
 """Where the numbers of trainings go: TensorBoard, MLflow, Weights & Biases, or own objects."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from small import SMALL
 
+import designspace as ds
 from designspace.errors import InputError
 from designspace.pretraining.pretrain import pretrain
 from designspace.pretraining.pretrain_run import PretrainRun
@@ -116,6 +118,33 @@ def test_weights_and_biases_receives_the_curve(tmp_path, monkeypatch):
         *[({"error": 50.0}, 1), ({"error": 20.0}, 2), ({"seconds": 1.5}, 2)],
         "finished",
     ]
+
+
+def test_a_logger_of_ones_own_is_closed_once_and_sees_which_model_it_is(tmp_path):
+    own = Own()
+    log = TrialLog([own])
+    for index in (7, 8):
+        log.write(tmp_path / "run", replace(TRIAL, index=index))
+    assert own.closed == 0
+    assert [text for _, _, text in own.texts] == [
+        "model 7 of run, abc: complete",
+        "model 8 of run, abc: complete",
+    ]
+    log.close()
+    assert own.closed == 1
+
+
+def test_a_logger_that_fails_does_not_end_the_training(tmp_path, capsys):
+    class Failing(Own):
+        def scalars(self, values, step):
+            raise ConnectionError("no route to the server")
+
+    run = ds.sample("RegNetX@8", n=2, flops="180K:220K", out=tmp_path / "run")
+    frame = run.train("digits", "quick", epochs=1, jobs=1, log=[Failing()])
+    assert frame["status"].tolist() == ["complete", "complete"]
+    shown = capsys.readouterr()
+    text = shown.out + shown.err
+    assert text.count("is not logged, but in the journal: ConnectionError: no route") == 1
 
 
 def test_a_new_training_in_a_folder_of_the_same_name_is_another(tmp_path):

@@ -74,6 +74,16 @@ def test_norms_and_biases_are_not_decayed():
     assert len(parameter_groups(model, QUICK)) == 1
 
 
+def test_layer_scales_are_not_decayed():
+    drawn = ds.sample("ConvNeXt-like@16", n=1, flops="1M:4M")[0].build()
+    decayed, plain = parameter_groups(drawn, replace(QUICK, decay_norms=False))
+    names = {id(p): name for name, p in drawn.named_parameters()}
+    scales = {name for name in names.values() if "scale" in name}
+    assert scales
+    assert scales <= {names[id(p)] for p in plain["params"]}
+    assert all(p.ndim > 1 for p in decayed["params"])
+
+
 def test_nesterov_is_sgds():
     assert sgd(network(), replace(QUICK, nesterov=True), CPU).param_groups[0]["nesterov"]
 
