@@ -154,7 +154,7 @@ def _trends_frame(numbers: Mapping[str, Any]) -> pd.DataFrame:
     return _frame(
         {
             "population": p["name"],
-            **trend,
+            **{key: entry for key, entry in trend.items() if not isinstance(entry, list)},
             "importance": numbers["importance"][p["name"]][trend["name"]],
             "at_equal_cost": p["at_equal_cost"].get(trend["name"]),
         }
@@ -196,14 +196,21 @@ def _frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One column per number: `mean: {value, low, high}` becomes mean, mean_low, mean_high."""
+    """One column per number: `mean: {value, low, high}` becomes mean, mean_low, mean_high.
+
+    One or two numbers become columns `_first` and `_second`, texts a list in one cell; longer lists
+    of numbers have no place in a row, nor have lists of maps.
+    """
     flat: dict[str, Any] = {}
     for key, entry in record.items():
         if isinstance(entry, dict):
             inner = _flatten(entry)
             flat |= {key if name == "value" else f"{key}_{name}": v for name, v in inner.items()}
-        elif isinstance(entry, list) and len(entry) == 2 and not isinstance(entry[0], dict):
-            flat |= {f"{key}_first": entry[0], f"{key}_second": entry[1]}
-        elif not isinstance(entry, list):
+        elif not isinstance(entry, list | tuple):
             flat[key] = entry
+        elif all(isinstance(item, str) for item in entry):
+            flat[key] = "; ".join(entry)
+        elif len(entry) <= 2 and not isinstance(entry[0], dict):
+            names = f"{key}_first", f"{key}_second"
+            flat |= dict(zip(names, [*entry, None], strict=False))
     return flat

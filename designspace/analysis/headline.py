@@ -60,6 +60,7 @@ def _warnings(findings: Findings) -> tuple[str, ...]:
         *_unequal_costs(findings),
         *_noisy(populations),
         *_unfinished(populations),
+        *_with_gaps(populations),
         *_small(populations),
         *_failed(populations),
         *_diverged(populations),
@@ -150,6 +151,16 @@ def _unfinished(populations: Sequence[PopulationFindings]) -> list[str]:
     return sentences
 
 
+def _with_gaps(populations: Sequence[PopulationFindings]) -> list[str]:
+    gaps = [p.name for p in populations if p.accounting.with_gaps]
+    if not gaps:
+        return []
+    return [
+        f"All finished trials of {_and(gaps)} count, those after the first model without one too: "
+        "models that finish first are biased toward fast ones."
+    ]
+
+
 def _small(populations: Sequence[PopulationFindings]) -> list[str]:
     small = [
         f"{p.name} ({p.accounting.counted})"
@@ -192,6 +203,17 @@ def _diverged(populations: Sequence[PopulationFindings]) -> list[str]:
 def _trained_differently(populations: Sequence[PopulationFindings]) -> list[str]:
     """What differs between the populations' training, so that comparisons are limited."""
     sentences = []
+    contents = {p.results.provenance.content for p in populations} - {""}
+    if len(contents) > 1:
+        sentences.append(
+            "The populations were trained on different images: a difference may be the data's."
+        )
+    sides = {p.results.resolution for p in populations} - {None}
+    if len(sides) > 1:
+        sentences.append(
+            "The populations see images of different sizes "
+            f"({_and([f'{side} pixels' for side in sorted(sides)])})."
+        )
     recipes = [
         {key: value for key, value in p.results.provenance.recipe.items() if key != "about"}
         for p in populations
@@ -213,11 +235,14 @@ def _lead(best: PopulationFindings, findings: Findings) -> str:
             return "No population is shown to be better than another."
         return f"{best.name} has the lowest mean error, {mean} over {counted(best.edf.n, 'model')}."
     half = best.quantiles[2]
+    interval = f"95 % interval {half.low:.1f} to {half.high:.1f}"
+    if not np.isfinite(half.low + half.high):
+        interval = "too few models for an interval"
     return (
         f"{best.name} has a mean error of {mean} over {counted(best.edf.n, 'model')}, the "
         "best of them "
         f"{best.edf.minimum:.1f} %; half of such models have less than {half.value:.1f} % "
-        f"(95 % interval {half.low:.1f} to {half.high:.1f})."
+        f"({interval})."
     )
 
 
@@ -238,25 +263,36 @@ def _comparisons(findings: Findings) -> list[str]:
     ]
     if undecided:
         sentences.append(f"Undecided with these numbers of models: {_and(undecided)}.")
-    return [*sentences, *_on_images(pairs), *_stopped(findings, pairs), *_explained(pairs)]
+    return [
+        *sentences,
+        *_on_images(findings, pairs),
+        *_stopped(findings, pairs),
+        *_explained(pairs),
+    ]
 
 
-def _on_images(pairs: Sequence[PairComparison]) -> list[str]:
+def _on_images(findings: Findings, pairs: Sequence[PairComparison]) -> list[str]:
     """What the differences are where not only models but also the images are redrawn."""
     redrawn = [(pair, pair.on_images) for pair in pairs if pair.on_images is not None]
     if not redrawn:
         return []
     images = _range([result.images for _, result in redrawn], "d")
-    shown = [
-        f"{pair.second} against {pair.first} {interval_text(result.difference)}"
-        for pair, result in redrawn
-    ]
+    counts = {p.name: p.accounting.counted for p in findings.populations}
+    shown = []
+    for pair, result in redrawn:
+        text = f"{pair.second} against {pair.first} {interval_text(result.difference)}"
+        if result.n != (counts[pair.first], counts[pair.second]):
+            second, first = result.n[::-1]
+            text += f" (of the {second} and {first} models whose single images are recorded)"
+        shown.append(text)
     return [f"With the draw of the {images} validation images as well: {_and(shown)}."]
 
 
 def _stopped(findings: Findings, pairs: Sequence[PairComparison]) -> list[str]:
     """Of unfinished populations, what holds also if they were stopped because of the result."""
     unfinished = {p.name for p in findings.populations if not p.accounting.finished}
+    # Where gaps may fill up, the order of the pairs is not that of sampling.
+    unfinished -= {p.name for p in findings.populations if p.accounting.with_gaps}
     valid = [
         f"{pair.second} against {pair.first} {signed(pair.sequential.mean.low[-1])} to "
         f"{signed(pair.sequential.mean.high[-1])} points, "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from designspace.analysis.network_columns import is_network_column, read_networks
-from designspace.analysis.population_results import STATES, PopulationResults, Provenance
+from designspace.analysis.population_results import MISSING, STATES, PopulationResults, Provenance
 from designspace.analysis.trial_accounting import counted_models
 from designspace.arch import Skeleton
 from designspace.arch.activation import Activation
@@ -29,6 +29,7 @@ from designspace.io.serialization import readable
 from designspace.io.text_files import read_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import dump_yaml, read_yaml
+from designspace.runs import TrialState
 from designspace.stats.arrays import FloatArray
 
 IMPORT_FILE = "import.yaml"
@@ -125,6 +126,8 @@ def read_imported(folder: Path, all_finished: bool = False) -> PopulationResults
     stem = Path(about.source).stem
     path = folder / MODELS_FILE
     ids, states, errors, columns = _read_models(path)
+    # A diverged model counts with chance error, whether or not the file says so.
+    errors[(states == TrialState.DIVERGED.value) & np.isnan(errors)] = about.chance
     costs = {name: columns.pop(name) for name in COSTS if name in columns}
     if about.parameters is not None:
         columns = {name: values for name, values in columns.items() if name in about.parameters}
@@ -185,6 +188,10 @@ def _read_models(
             problems.append(f"line {i}: state is {state!r}; {nearest(state, list(STATES))}")
         if error < 0 or error > 100:
             problems.append(f"line {i}: error is {error:g}; it must be 0 to 100 percent")
+        if state == TrialState.COMPLETE.value and math.isnan(error):
+            problems.append(f"line {i}: a complete model needs an error")
+        if state in (TrialState.FAILED.value, MISSING) and not math.isnan(error):
+            problems.append(f"line {i}: a {state} model has no error; found {error:g}")
     if problems:
         raise InputError(f"import: {path}: {listed(problems)}")
     named = {usable_name(name, i): values for i, (name, values) in enumerate(columns.items())}

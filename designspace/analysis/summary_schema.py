@@ -92,6 +92,9 @@ class Population(_Record):
     sd: float = Field(description="standard deviation between models, percent; 0 of a single model")
     mean_best_case: float = Field(description="mean if every failed model equalled the best")
     mean_worst_case: float = Field(description="mean if every failed model had chance error")
+    with_gaps: bool = Field(
+        default=False, description="trials after the first model without one are counted too"
+    )
     chance: float
     quantiles: list[Quantile]
     area: float = Field(description="mean height of the EDF over `area_range`")
@@ -209,7 +212,9 @@ class Pair(_Record):
     p_equivalent_holm: float = Field(description="larger of t and bootstrap-t, Holm over all pairs")
     p_different_holm: float = Field(description='against "they differ by less than the margin"')
     difference_seen: float = Field(description="difference detected with 80 % power at this n")
-    models_needed: int | None = Field(description="of each, to detect the margin with 80 % power")
+    models_needed: int | None = Field(
+        description="of each, to detect the margin with 80 % power, uncorrected"
+    )
     sequential: Sequential
     unequal: tuple[str, ...] = Field(
         default=(), description="costs whose medians differ by more than a quarter"

@@ -31,6 +31,7 @@ class Accounting:
         mean: Mean error of the counted models.
         mean_best_case: The mean if every failed model were as good as the best counted one.
         mean_worst_case: The mean if every failed model had chance error.
+        with_gaps: Whether trials after the first model without one are counted too.
     """
 
     n: int
@@ -44,6 +45,7 @@ class Accounting:
     mean: float
     mean_best_case: float
     mean_worst_case: float
+    with_gaps: bool = False
 
     @property
     def finished(self) -> bool:
@@ -74,7 +76,8 @@ def account(results: PopulationResults) -> Accounting:
     counts = {state.value: int((states == state.value).sum()) for state in TrialState}
     missing = int((states == MISSING).sum())
     end = int(np.argmax(states == MISSING)) if missing else len(states)
-    if results.counted[end:].any():  # all finished trials are counted
+    with_gaps = bool(results.counted[end:].any())
+    if with_gaps:
         end = len(states)
     failed = int((states[:end] == TrialState.FAILED.value).sum())
     total = len(errors) + failed
@@ -92,4 +95,5 @@ def account(results: PopulationResults) -> Accounting:
         mean=mean,
         mean_best_case=(mean * len(errors) + best * failed) / total if total else np.nan,
         mean_worst_case=(mean * len(errors) + worst * failed) / total if total else np.nan,
+        with_gaps=with_gaps,
     )

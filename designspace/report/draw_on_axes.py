@@ -58,7 +58,7 @@ def draw_edf(
         function: The EDF.
         band: Its confidence band.
         label: Name, behind [minimum | mean].
-        until: Error up to which the curve continues at height 1.
+        until: Error at which the curve ends, the end of the axis; by default its last error.
         color: Color of line and band.
         linestyle: Matplotlib's line style.
         index: Number of the population, by which the page's script finds its curve.
@@ -349,12 +349,15 @@ def _steps(
 ) -> tuple[list[float], list[list[float]]]:
     """Return the corners of step functions that are 0 up to the first error.
 
-    Steps that no screen can tell apart are merged.
+    Steps that no screen can tell apart are merged, and those beyond the end are left out:
+    Matplotlib would cut the path at the edge of the figure, and the page's script reads errors off
+    its last corner.
     """
+    end = errors[-1] if until is None else max(until, errors[0])
     levels = np.floor(np.stack(heights) * _LEVELS)
-    kept = np.append(True, (np.diff(levels, axis=1) != 0).any(axis=0))
+    kept = np.append(True, (np.diff(levels, axis=1) != 0).any(axis=0)) & (errors <= end)
     starts = errors[kept]
-    ends = np.append(starts[1:], max(errors[-1], until or errors[-1]))
+    ends = np.append(starts[1:], end)
     x = [float(errors[0]), *np.stack([starts, ends], axis=1).ravel().tolist()]
     return x, [[0.0, *np.repeat(one[kept], 2).tolist()] for one in heights]
 

@@ -1,6 +1,7 @@
 """Compose findings and rendered figures into one HTML page that needs no server."""
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -82,6 +83,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals["infinity"] = math.inf
     templates.filters |= {"signed": signed, "verdict": verdict, "points": points}
     templates.filters["quantity"] = format_quantity
     templates.filters |= {"words": in_words, "units": _with_units}
@@ -136,7 +138,7 @@ def _data(findings: Findings) -> dict[str, Any]:
             "min": p.edf.minimum,
             "mean": p.edf.mean,
             "median": p.edf.median,
-            "until": max(float(p.edf.errors[-1]), until),
+            "until": max(until, p.edf.minimum),
         }
         for p in findings.populations
     ]

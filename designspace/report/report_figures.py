@@ -399,7 +399,8 @@ def _fit_figure(populations: Sequence[_Fitted]) -> Figure:
         )
         panels.append(Panel(drawing, f"{p.name}: e_fit of {len(widths.fits)} models by rank"))
     caption = (
-        "Distance of each model's block widths from the nearest quantized linear function (e_fit, "
-        "mean |log ratio|; 0 is exact), against the model's rank by error."
+        "Distance of each model's block widths from the nearest quantized linear function (e_fit: "
+        "mean |log ratio|, and a penalty, not the paper's, for neighboring stages of equal width, "
+        "which no such function has; 0 is exact), against the model's rank by error."
     )
     return Figure("fit_errors", "widths", caption, tuple(panels), (3.4, 2.3), 3, left=0.66)

@@ -124,10 +124,15 @@ def _step(best: PopulationFindings, findings: Findings) -> list[Card]:
 
 
 def _size(pair: PairComparison) -> tuple[str, str]:
-    """Return the size of a pair's difference, without its sign, and the interval."""
+    """Return how much better one of a pair is, and the interval."""
     mean = pair.comparison.mean
-    low, high = sorted((abs(mean.low), abs(mean.high)))
-    return f"{abs(mean.value):.2f} points", f"95 % interval {low:.2f} to {high:.2f}"
+    sign = -1 if mean.value < 0 else 1
+    low, high = sorted((sign * mean.low, sign * mean.high))
+    return f"{abs(mean.value):.2f} points", f"95 % interval {_plain(low)} to {_plain(high)}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _equal(comparisons: Sequence[PairComparison]) -> list[Card]:
