@@ -208,7 +208,7 @@ def _trained_differently(populations: Sequence[PopulationFindings]) -> list[str]
         sentences.append(
             "The populations were trained on different images: a difference may be the data's."
         )
-    sides = {p.results.resolution for p in populations} - {None}
+    sides = {p.results.resolution for p in populations if p.results.resolution}
     if len(sides) > 1:
         sentences.append(
             "The populations see images of different sizes "

@@ -54,6 +54,7 @@ def load_results(
         states[trial.index] = trial.state.value
         if trial.state is not TrialState.FAILED and trial.error is not None:
             errors[trial.index] = trial.error
+    skeleton = source.skeleton()
     cost, rows = population.cost, slice(first)  # whether an axis is shared depends on the rows
     results = PopulationResults(
         name=readable(source.name),
@@ -62,7 +63,7 @@ def load_results(
         ids=population.ids,
         states=states,
         errors=errors,
-        chance=_chance(trials, source.skeleton().classes),
+        chance=_chance(trials, skeleton.classes),
         parameters=parameters(
             population.bodies.take(rows),
             None if population.regnets is None else population.regnets.take(rows),
@@ -75,9 +76,10 @@ def load_results(
         regnets=population.regnets,
         counted=counted_models(states, errors, all_finished),
         provenance=_provenance(source, space, trials),
-        resolution=population.skeleton.resolution,
+        resolution=skeleton.resolution,
         measured=_measured(source, population.ids),
         correct=read_correct(source.path, trials),
+        skeleton=skeleton,
     )
     return results if first is None else results.first(first)
 

@@ -34,7 +34,7 @@ class Seeds:
 def pool_seeds(
     populations: Sequence[PopulationResults],
 ) -> tuple[tuple[PopulationResults, Seeds | None], ...]:
-    """Merge runs of the same models, recipe and split that differ in their seeds.
+    """Merge runs of the same networks, settings and split that differ in their seeds.
 
     The merged population keeps the name and the place of the first. Failed and missing models count
     as such only where no seed has an error.
@@ -55,7 +55,7 @@ def _same_but_for_seeds(first: PopulationResults, second: PopulationResults) -> 
     return bool(
         first.ids == second.ids
         and one.recipe
-        and one.recipe == two.recipe
+        and first.trained_like(second)
         and one.splits == two.splits
         and one.seeds
         and two.seeds

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from designspace.arch import BodyBatch, RegNetParamsBatch
+from designspace.arch import BodyBatch, RegNetParamsBatch, Skeleton
 from designspace.runs import TrialState
 from designspace.runs.measurements import MeasuredSetting
+from designspace.space.recipe_axis import RECIPE_KEYS
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
 MISSING = "missing"
@@ -71,6 +72,7 @@ class PopulationResults:
             (0 or 1), each (n,), NaN where a model was not measured.
         correct: Which validation images a model classified correctly, (images,), by its index, as
             far as the run kept them.
+        skeleton: Input, stem, strides and classes of its models, or None where they are unknown.
     """
 
     name: str
@@ -90,6 +92,7 @@ class PopulationResults:
     described: BoolArray | None = None
     measured: Mapping[MeasuredSetting, Mapping[str, FloatArray]] = field(default_factory=dict)
     correct: Mapping[int, BoolArray] = field(default_factory=dict)
+    skeleton: Skeleton | None = None
 
     def __len__(self) -> int:
         return len(self.errors)
@@ -160,3 +163,34 @@ class PopulationResults:
         """Return the indices of the counted models by error; ties in sampled order."""
         rows = self.rows
         return rows[np.argsort(self.errors[rows], kind="stable")]
+
+    def trained_like(self, other: "PopulationResults") -> bool:
+        """Return whether models with the same id differ at most in the seed of their training.
+
+        The id is a hash of the stages alone, so the skeletons are compared as well, and the
+        settings of the training that were drawn for each model.
+        """
+        return (
+            self.provenance.recipe == other.provenance.recipe
+            and self.skeleton == other.skeleton
+            and _drawn_alike(self, other)
+        )
+
+
+def _drawn_alike(first: PopulationResults, second: PopulationResults) -> bool:
+    drawn = [
+        {key: results.parameters[key] for key in RECIPE_KEYS if key in results.parameters}
+        for results in (first, second)
+    ]
+    if drawn[0].keys() != drawn[1].keys():
+        return False
+    if first.ids == second.ids:  # a toggled population may have an id twice
+        one = two = np.arange(len(first))
+    else:
+        index = {id_: i for i, id_ in enumerate(second.ids)}
+        common = [(i, index[id_]) for i, id_ in enumerate(first.ids) if id_ in index]
+        one, two = np.array(common, dtype=np.int64).reshape(-1, 2).T
+    return all(
+        np.array_equal(values[one], drawn[1][key][two], equal_nan=True)
+        for key, values in drawn[0].items()
+    )

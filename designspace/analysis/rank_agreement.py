@@ -76,8 +76,9 @@ class RankAgreement:
 
     Attributes:
         first: Name of the reference run.
-        schedules: Name of each run with another recipe, and how it agrees with the first.
-        repeated: Names of the runs that share the first one's recipe, including the first.
+        schedules: Name of each run with another recipe, other drawn settings or another skeleton,
+            and how it agrees with the first.
+        repeated: Names of the runs that differ from the first in their seed alone, and the first.
         seeds: Repeatability over those, or None where there is only one.
     """
 
@@ -111,11 +112,11 @@ def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> Ra
         raise InputError("runs: rank agreement needs two or more runs of the same models", "runs")
     check_probability(level)
     first, *others = runs
-    same = [run for run in others if run.provenance.recipe == first.provenance.recipe]
+    same = [run for run in others if first.trained_like(run)]
     schedules = tuple(
         (run.name, agreement(_common_errors(first, run), level))
         for run in others
-        if run.provenance.recipe != first.provenance.recipe
+        if not first.trained_like(run)
     )
     repeated = (first, *same)
     for i, run in enumerate(repeated):

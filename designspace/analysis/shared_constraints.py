@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.arch import BOTTLENECK, BodyBatch
+from designspace.arch import BodyBatch, body_axes
 from designspace.arch.parameter_columns import one_group_width
 from designspace.errors import counted
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
@@ -94,10 +94,11 @@ def _constraints(bodies: BodyBatch) -> Iterator[tuple[str, BoolArray]]:
             yield f"{letter}{i + 2} ≥ {letter}{i + 1}", rises[:, i]
     for count in np.unique(counts):
         yield counted(int(count), "stage"), np.asarray(counts == count)
-    bottleneck = bodies.block == BOTTLENECK
-    if bottleneck:
+    present = body_axes(bodies.block)
+    if "g" in present:
         yield "one g for all stages", one_group_width(bodies)
-    shared_axes = {"b": bodies.bottleneck_ratios} if bottleneck else bodies.extras
+    shared_axes = {"b": bodies.bottleneck_ratios} if "b" in present else {}
+    shared_axes |= bodies.extras
     for letter, columns in shared_axes.items():
         yield f"one {letter} for all stages", np.asarray(np.ptp(columns, axis=1) == 0)
         for value in np.unique(columns):

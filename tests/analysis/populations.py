@@ -5,7 +5,7 @@ import numpy as np
 from designspace.analysis.population_results import PopulationResults, Provenance
 
 
-def made_up(errors, name="a", parameters=None, costs=None, **provenance):
+def made_up(errors, name="a", parameters=None, costs=None, skeleton=None, **provenance):
     """A population with these errors and columns, without networks."""
     errors = np.asarray(errors, dtype=np.float64)
     n = len(errors)
@@ -23,4 +23,5 @@ def made_up(errors, name="a", parameters=None, costs=None, **provenance):
         regnets=None,
         counted=np.ones(n, dtype=bool),
         provenance=Provenance("", **provenance),
+        skeleton=skeleton,
     )

@@ -5,8 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from analysis.populations import made_up
 
-from designspace.analysis.rank_agreement import agreement, repeatability
+from designspace.analysis.pool_seeds import pool_seeds
+from designspace.analysis.rank_agreement import agreement, rank_agreement, repeatability
+from designspace.arch import Skeleton
 from designspace.errors import InputError
 from designspace.runs import Run, Trial, TrialState
 
@@ -65,6 +68,29 @@ def test_errors_that_cannot_be_compared(first, second, said):
 def test_one_seed_is_not_enough():
     with pytest.raises(InputError, match="two models and two seeds"):
         repeatability(np.ones((5, 1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "pooled"),
+    [
+        ({}, 1),
+        ({"parameters": {"lr": [0.2, 0.1, 0.3, 0.4, 0.5]}}, 2),
+        ({"parameters": {}}, 2),
+        ({"skeleton": Skeleton(stem_width=16)}, 2),
+        ({"recipe": {"epochs": 2}}, 2),
+    ],
+)
+def test_seeds_are_those_of_the_same_networks_with_the_same_drawn_settings(change, pooled):
+    drawn = {"lr": [0.1, 0.2, 0.3, 0.4, 0.5]}
+    alike = {"parameters": drawn, "skeleton": Skeleton(), "recipe": {"epochs": 1}}
+    runs = [
+        made_up([1, 2, 3, 4, 5], "a", seeds=(0,), **alike),
+        made_up([1, 2, 3, 5, 4], "b", seeds=(1,), **(alike | change)),
+    ]
+    assert len(pool_seeds(runs)) == pooled
+    result = rank_agreement(runs)
+    assert len(result.repeated) == 3 - pooled
+    assert len(result.schedules) == pooled - 1
 
 
 def test_the_command(cli, refused, tmp_path):

@@ -163,6 +163,18 @@ def test_the_constraint_that_the_best_share_is_found():
     assert not any("one b" in one.name for one in found)  # all models keep it
 
 
+def test_constraints_of_b_and_g_are_those_of_every_block_that_has_them():
+    names = {}
+    for space in ("AnyNetXA@8", "AnyNetZA@8", "AnyNetVA@8"):
+        bodies = sample(load_space(space), 400, (), 0).population.bodies
+        constraints = shared_constraints(bodies, np.arange(400.0))
+        names[space] = {one.name.partition(" =")[0] for one in constraints}
+    own = {"b", "one b for all stages", "one g for all stages"}
+    assert own <= names["AnyNetXA@8"]
+    assert own <= names["AnyNetZA@8"]
+    assert not own & names["AnyNetVA@8"]
+
+
 def test_wilsons_interval_covers():
     intervals = [proportion(hits, 25, 0.95) for hits in range(26)]
     covers = np.array([one.low <= 0.1 <= one.high for one in intervals])

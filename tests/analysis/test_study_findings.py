@@ -136,6 +136,25 @@ def test_a_space_without_models_of_the_target_is_reported(study, refused, tmp_pa
     assert "--space searches another space" in text
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"search": 5, "space": "RegNetV@8"},
+            "search in space='RegNetV@8' supports RegNet's bottl",
+        ),
+        ({"search": 5, "rule": "depth"}, "rule is 'depth', which has no effect with search"),
+        ({"space": "RegNetX@8"}, "space is 'RegNetX@8', which has no effect without search"),
+        ({"seed": 1}, "seed is 1, which has no effect without search"),
+    ],
+)
+def test_options_without_effect_and_spaces_of_other_blocks_are_refused(study, options, message):
+    with pytest.raises(InputError, match=message):
+        ds.derive(source=study[1], flops="400K", **options)
+    with pytest.raises(InputError, match="population is 'a', which has no effect unless source"):
+        ds.derive("regnetx", flops="1G", population="a")
+
+
 def test_search_without_findings_is_refused(refused, tmp_path):
     text = refused(
         "derive", "--family", "regnety", "--flops", "1G", "--search", 5, "--out", tmp_path
