@@ -12,7 +12,7 @@ from designspace.analysis.read_findings import StudyPopulation, read_findings
 from designspace.arch import CATALOG, Model, Skeleton, check_name, published, require_bottleneck
 from designspace.derivation.cost_target import Target, parse_target
 from designspace.derivation.scale_model import Derivation, regime, scale_model
-from designspace.derivation.scaling_rules import RULES, find_rule
+from designspace.derivation.scaling_rules import DEFAULT_RULE, RULES, ScalingRule, find_rule
 from designspace.derivation.search_by_findings import search_model
 from designspace.errors import InputError, nearest
 
@@ -29,7 +29,7 @@ def derive_model(
     params: str | float | None = None,
     acts: str | float | None = None,
     scale: float | None = None,
-    rule: str = "width",
+    rule: str = DEFAULT_RULE,
     search: int | None = None,
     space: str | None = None,
     seed: int = 0,
@@ -58,6 +58,7 @@ def derive_model(
     if scale is not None and not (math.isfinite(scale) and 1e-9 <= scale <= 1e9):
         raise InputError(f"scale is {scale}; it must be a number from 1e-9 to 1e9", "scale")
     kind, scaling_rule = _family(family), find_rule(rule)
+    _refuse_idle(search, scaling_rule, space, seed)
     size = _Size(imagenet, resolution, classes)
     if source is None or isinstance(source, Model):
         if search is not None:
@@ -65,6 +66,12 @@ def derive_model(
                 "search fits its predictor to a study; source must be findings, or a folder of "
                 "`designspace analyze`",
                 "search",
+            )
+        if population is not None:
+            raise InputError(
+                f"population is {population!r}, which has no effect unless source is findings; "
+                "leave it out",
+                "population",
             )
         parent, steps = _choose_parent(source, kind, size, target)
         derivation = scale_model(parent, scaling_rule, target, scale, name)
@@ -94,6 +101,24 @@ def derive_model(
         return derivation.add(warnings=[outside])
     inside = "The model is within the findings' range of flops."
     return replace(derivation, steps=(*derivation.steps, inside))
+
+
+def _refuse_idle(search: int | None, rule: ScalingRule, space: str | None, seed: int) -> None:
+    """Raise for an argument that would have no effect, unless it has its default."""
+    if search is None:
+        for name, value, default in (("space", space, None), ("seed", seed, 0)):
+            if value != default:
+                raise InputError(
+                    f"{name} is {value!r}, which has no effect without search; give search, or "
+                    f"leave {name} out",
+                    name,
+                )
+    elif rule.name != DEFAULT_RULE:
+        raise InputError(
+            f"rule is {rule.name!r}, which has no effect with search: its models are sampled, not "
+            "scaled; leave one of them out",
+            "rule",
+        )
 
 
 def nearest_published(family: Family, target: Target) -> Model:
@@ -219,4 +244,4 @@ def _searched(
     prefix = FAMILY_NAMES["regnety" if model.body.se_ratio else "regnetx"]
     default = f"{prefix}-{target.suffix()}-searched"
     model = replace(model, name=name or default)
-    return Derivation(parent, model, RULES["width"], 1.0, tuple(steps), tuple(warnings))
+    return Derivation(parent, model, RULES[DEFAULT_RULE], 1.0, tuple(steps), tuple(warnings))

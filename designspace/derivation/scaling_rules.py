@@ -47,6 +47,7 @@ RULES: dict[str, ScalingRule] = {
         ScalingRule("fast", 0.1, 0.8, 0.1, "dWr: 8/10 width, 1/10 depth, 1/10 resolution"),
     )
 }
+DEFAULT_RULE = "width"
 _ALIASES = {"w": "width", "d": "depth", "r": "resolution", "dWr": "fast", "d1_w8_g8_r1": "fast"}
 
 

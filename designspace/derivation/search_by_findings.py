@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from designspace.analysis.read_findings import NAMES, StudyPopulation
-from designspace.arch import Model, RegNetParamsBatch
+from designspace.arch import Model, RegNetParamsBatch, require_bottleneck
 from designspace.arch.body import FloatArray
 from designspace.derivation.cost_target import NOUNS, Target
 from designspace.errors import InputError, counted
@@ -110,7 +110,8 @@ def search_model(
         The model, the steps, and warnings.
 
     Raises:
-        InputError: The study has no RegNets, or the space too few models at the target.
+        InputError: The study has no RegNets, or the space has other networks or too few models at
+            the target.
     """
     predictor = fit_predictor(*_read_models(findings))
     searched = _space(findings, space)
@@ -120,6 +121,7 @@ def search_model(
         raise InputError(
             f"space is {searched.name}, an {searched.family} space; search samples RegNets", "space"
         )
+    require_bottleneck(searched.block, f"search in space={searched.name!r}")
     low, high = target.value * (1 - TOLERANCE), target.value * (1 + TOLERANCE)
     try:
         drawn = sample(searched, n, (Budget(target.measure, low, high),), seed, _CANDIDATES)

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from designspace.errors import InputError, nearest, printable, shortened
@@ -39,6 +39,43 @@ _MESSAGES = {
     "string_too_short": "must not be empty",
     "union_tag_not_found": "must have the key {discriminator}",
 }
+
+
+def refuse_switches(model: type[BaseModel], data: Any) -> Any:
+    """Return the data of a part of a file, unless it has true or false where neither is a value.
+
+    YAML reads yes and no as true and false, which Python would take for 1 and 0. For validators of
+    mode "before", of the data directly in a model; models within it have their own.
+
+    Raises:
+        ValueError: With the path of the value.
+    """
+    for key, part in data.items() if isinstance(data, dict) else ():
+        field = model.model_fields.get(key)
+        annotation = None if field is None else field.annotation
+        # A model within this one checks its own entries.
+        if annotation is bool or (isinstance(part, dict) and _is_model(annotation)):
+            continue
+        for path, value in _entries(str(key), part):
+            if isinstance(value, bool):
+                raise ValueError(
+                    f"{path}: found {str(value).lower()} (YAML reads yes, no, on and off as true "
+                    "and false); write a number, or a name in quotes"
+                )
+    return data
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _entries(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a value, and the entries directly in it if it is a map or a list, with their paths."""
+    yield key, value
+    if isinstance(value, dict):
+        yield from ((f"{key}.{inner}", part) for inner, part in value.items())
+    elif isinstance(value, list):
+        yield from ((f"{key}[{i}]", part) for i, part in enumerate(value))
 
 
 def validate(schema: type[Schema], data: dict[str, Any], path: Path | str, what: str) -> Schema:

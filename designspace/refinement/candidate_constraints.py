@@ -7,7 +7,7 @@ import numpy as np
 
 from designspace.analysis.population_results import PopulationResults
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
-from designspace.arch import ACTIVATIONS, BOTTLENECK, BodyBatch, block_axes, body_axes
+from designspace.arch import ACTIVATIONS, BodyBatch, block_axes, body_axes
 from designspace.arch.parameter_columns import one_group_width
 from designspace.errors import counted
 from designspace.space import Space, load_space
@@ -140,8 +140,9 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
     free_widths = "w" not in {*space.share, *space.distinct} and len(space.axes["w"]) > 1
     if free_widths and STAGES not in space.axes:
         result.append(_distinct_widths(bodies, every))
-    plain = bodies.block == BOTTLENECK and {"b", "g"} <= set(space.share)
-    if plain and set(space.monotone.items()) >= _INCREASING:
+    # A RegNet has one value of each for all stages.
+    alike_stages = all(axis in space.share or len(space.axes[axis]) == 1 for axis in kinds)
+    if alike_stages and set(space.monotone.items()) >= _INCREASING:
         fit = fit_quantized_linear(bodies.widths, bodies.depths).error
         distance = np.asarray(np.where(fit <= MAX_EXACT_FIT, 0.0, fit))
         words = "widths that follow the quantized linear rule"

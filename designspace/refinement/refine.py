@@ -118,6 +118,8 @@ def refine(
     alpha: float = 0.05,
     margin: float = 1.0,
     space: str | None = None,
+    first: int | None = None,
+    all_finished: bool = False,
 ) -> Refinement:
     """Test every constraint that a studied space lacks, and add those that the study supports.
 
@@ -128,6 +130,8 @@ def refine(
         alpha: Family-wise error rate of the accepted constraints.
         margin: Percent of error below which sharing counts as costing nothing.
         space: The space that imported or gathered models belong to; a sampled run records its own.
+        first: Only the first so many models, in sampled order.
+        all_finished: As of `designspace.analyze`.
 
     Raises:
         InputError: The run can't be read, has no model with an error, or an argument is invalid.
@@ -137,7 +141,7 @@ def refine(
     if not 0 < margin <= 100:
         raise InputError(f"margin is {margin:g}; it must be above 0 and at most 100", "margin")
     run = study_run(Path(study), population)
-    results = load_results(run)
+    results = load_results(run, all_finished, first)
     budgets: tuple[Budget, ...] = ()
     if (run / IMPORT_FILE).is_file():
         parent = _parent_of_import(run, space)
@@ -255,7 +259,8 @@ def _narrow(
     for proposal in proposals:
         change = proposal.change
         if "family" in change:
-            axes = {**change["axes"], **{axis: data["axes"][axis] for axis in ("b", "g")}}
+            others = {name: axis for name, axis in data["axes"].items() if name not in ("d", "w")}
+            axes = {**change["axes"], **others}
             data |= {"family": change["family"], "axes": axes, "share": [], "monotone": {}}
             data.pop("distinct", None)
             continue

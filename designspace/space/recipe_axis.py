@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from designspace.arch.body import FloatArray
 from designspace.errors import InputError
-from designspace.io.validation import check_value
+from designspace.io.validation import check_value, refuse_switches
 from designspace.space.axis import MAX_CHOICES, Weight, check_weights
 
 RecipeKey = Literal["lr", "weight_decay", "label_smoothing", "epochs", "batch_size"]
@@ -39,14 +39,21 @@ _TOLERANCE = 1e-9
 _Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
-class RecipeRange(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switches(cls, data: Any) -> Any:
+        return refuse_switches(cls, data)
+
+
+class RecipeRange(_Strict):
     """A continuous range; with a step, low, low + step, …, high.
 
     Whole numbers have a step of 1. A step is drawn as in axes of bodies, as pycls does: uniform
     values are equally likely, a log-uniform value v stands for (v - step, v].
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     distribution: Literal["log_uniform", "uniform"]
     low: _Number
@@ -83,10 +90,8 @@ class RecipeRange(BaseModel):
         return low * (high / low) ** uniforms
 
 
-class RecipeChoice(BaseModel):
+class RecipeChoice(_Strict):
     """A list of values, equally likely or in proportion to their weights."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     distribution: Literal["choice"]
     values: list[_Number] = Field(min_length=1, max_length=MAX_CHOICES)

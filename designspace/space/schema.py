@@ -1,6 +1,6 @@
 """Schemas of space files and setting files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -38,7 +38,7 @@ from designspace.arch.skeleton import (
     Stride,
 )
 from designspace.errors import shortened
-from designspace.io.validation import check_value
+from designspace.io.validation import check_value, refuse_switches
 from designspace.space.axis import (
     MAX_CHOICES,
     Axis,
@@ -80,30 +80,13 @@ def axes_of(family: Family, block: str = BOTTLENECK) -> tuple[str, ...]:
     return (*kept, *(axis.name for axis in block_axes(block)))
 
 
-def _entries(data: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the entries of a map and of the maps and lists directly in it, each with its path."""
-    for key, value in data.items() if isinstance(data, dict) else ():
-        yield key, value
-        if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", part) for inner, part in value.items())
-        elif isinstance(value, list):
-            yield from ((f"{key}[{i}]", part) for i, part in enumerate(value))
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _no_switches(cls, data: Any) -> Any:
-        """YAML reads yes and no as true and false, which Python would take for 1 and 0."""
-        for path, value in _entries(data):
-            if isinstance(value, bool):
-                raise ValueError(
-                    f"{path}: found {str(value).lower()} (YAML reads yes, no, on and off as true "
-                    "and false); write a number, or a name in quotes"
-                )
-        return data
+        return refuse_switches(cls, data)
 
 
 class RangeAxis(_Strict):

@@ -10,10 +10,10 @@ from typing import Any
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.analysis.rank_agreement import MIN_RANKED
-from designspace.api.model import load_model
+from designspace.api.model import Model, load_model
 from designspace.arch import BOTTLENECK, check_name
 from designspace.derivation.cost_target import parse_target
-from designspace.derivation.scaling_rules import find_rule
+from designspace.derivation.scaling_rules import DEFAULT_RULE, find_rule
 from designspace.derivation.search_by_findings import MIN_SEARCHED
 from designspace.errors import InputError, counted, nearest
 from designspace.export.target_registry import find_target
@@ -22,10 +22,11 @@ from designspace.runs import Recipe
 from designspace.runs.training_options import check_device, check_source_kind, chosen_models
 from designspace.space import Budget, Space
 from designspace.studies.claim_parameters import parameter_names
-from designspace.studies.plan import models_to_train
+from designspace.studies.derived_shapes import shape_mistakes
 from designspace.studies.study_file import Budget as BudgetEntry
 from designspace.studies.study_file import DerivedEntry, PopulationEntry, StudyFile
 from designspace.studies.study_inputs import study_recipe, study_space
+from designspace.studies.subset import models_to_train
 from designspace.studies.toggle import check_toggle, keeps_regnets
 
 _WHICH = re.compile(r"best|[0-9]{1,9}")
@@ -75,17 +76,31 @@ class _StudyCheck:
         for name, entry in self.file.populations.items():
             yield from self._population(f"populations.{name}", name, entry)
         for i, refined in enumerate(self.file.refinements):
-            toggle = self.file.populations[refined.population].toggle
+            models = self.file.size(refined.population)
+            if refined.n is not None and refined.n > models:
+                yield (
+                    f"refinements[{i}].n: {refined.n}, but {refined.population} has "
+                    f"{counted(models, 'model')}; lower it, or leave it out"
+                )
+            toggle = self.file.entry(refined.population).toggle
             space = self._spaces.get(refined.population)
             if space is not None and space.family == "regnet" and not keeps_regnets(toggle):
                 yield (
                     f"refinements[{i}].population: {refined.population} is no longer of RegNets, "
                     "and of no space that could be narrowed"
                 )
+        for place, report in self.file.reports.items():
+            for name in report.populations:
+                if report.n and not models_to_train(self.file, name, report.n):
+                    yield (
+                        f"reports.{place}.n: none of the first {report.n} models of {name} is "
+                        f"chosen by populations.{name}.models; raise it, or leave it out"
+                    )
         for place in self.claims:
             yield from self._claims(place)
         for name, derived in self.file.derived.items():
             yield from self._derived(f"derived.{name}", derived)
+        yield from shape_mistakes(self.file, self._spaces, self._load_source)
         for place, export in self.file.exports.items():
             yield from _targets(f"exports.{place}.to", export.to)
         yield from self._repeated_names()
@@ -219,6 +234,11 @@ class _StudyCheck:
         epochs = entry.epochs or self.file.epochs
         drawn = space.recipe.get("epochs")
         if drawn is not None:
+            if entry.epochs is not None:
+                yield (
+                    f"{place}.epochs: has no effect, as the space draws epochs for each model; "
+                    "leave it out"
+                )
             least = int(min(drawn["values"] if "values" in drawn else [drawn["low"]]))
             yield from _mistake(place, lambda: recipe.with_settings({"epochs": least}))
         else:
@@ -261,12 +281,8 @@ class _StudyCheck:
                         f"{' and of '.join(several)}; write the whole name"
                     )
             if isinstance(claim, ComparisonClaim):
-                sizes = [
-                    models_to_train(self.file, n)
-                    for n in map(named.get, claim.populations)
-                    if n in self.file.populations
-                ]
-                if min([*sizes, self.file.reports[report].n or 2]) < 2:
+                first = self.file.reports[report].n
+                if min(models_to_train(self.file, named[n], first) for n in claim.populations) < 2:
                     yield (
                         f"{place}: the claim {claim.claim!r} compares means, which needs two or "
                         "more models of each population"
@@ -281,7 +297,7 @@ class _StudyCheck:
             name = named[claim.population]
             if (space := self._spaces.get(name)) is None:
                 continue
-            parameters = parameter_names(space, self.file.populations[name].toggle)
+            parameters = parameter_names(space, self.file.entry(name).toggle)
             if claim.parameter not in parameters:
                 yield (
                     f"{place}: the claim {claim.claim!r} is about {claim.parameter!r}, but "
@@ -332,10 +348,15 @@ class _StudyCheck:
                 )
             sole = report.populations[0] if len(report.populations) == 1 else ""
             name = names.get(entry.population or "", sole)
-        elif entry.search is not None and (entry.source is None or name in self._runs):
+        elif entry.search is not None and (entry.source is None or name in self.file.runs):
             yield f"{place}: search fits its predictor to a report; source must be one"
         if entry.search is not None and (entry.scale is not None or entry.imagenet):
             yield f"{place}: search needs flops, params or acts, and no imagenet"
+        if entry.search is not None and entry.rule != DEFAULT_RULE:
+            yield f"{place}: rule has no effect with search; leave one of them out"
+        of_model = report is None and (entry.source is None or name in self.file.runs)
+        if entry.population is not None and of_model:
+            yield f"{place}: population is of a report; source must be one, or leave it out"
         models = self.file.populations.get(name)
         if models is not None and which.isdigit() and int(which) >= self.file.size(name):
             yield f"{place}.source: {name} has models 0 to {self.file.size(name) - 1}"
@@ -350,14 +371,10 @@ class _StudyCheck:
             elif (n := models_to_train(self.file, name)) < MIN_SEARCHED:
                 yield f"{place}: search needs {MIN_SEARCHED} or more models; {name} has {n}"
 
-    @property
-    def _runs(self) -> list[str]:
-        return [*self.file.populations, *(entry.run for entry in self.file.refinements)]
-
     def _check_source(self, source: str, model: str) -> None:
         """Raise unless a source is there, or will be once the study derives the model."""
         name, colon, which = source.partition(":")
-        runs = self._runs
+        runs = self.file.runs
         if colon and name in runs and not _WHICH.fullmatch(which):
             raise InputError(f"{source!r} must end in an index or best, as in {name}:best")
         places = [*runs, *self.file.reports, *(entry.findings for entry in self.file.refinements)]
@@ -370,6 +387,11 @@ class _StudyCheck:
             load_model(source)
         except InputError as error:
             raise InputError(f"{error}; or one of this study: {', '.join(places[:20])}") from None
+
+    def _load_source(self, source: str) -> Model:
+        """Load a model that is none of the study's own."""
+        beside = self.path.parent / source.partition(":")[0]
+        return load_model(self.path.parent / source if beside.exists() else source)
 
 
 def _check_change(toggle: Mapping[str, Any], space: Space) -> None:

@@ -1,7 +1,7 @@
 """The figures of the paper that a study repeats, and the verdict of the claims about each."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +82,11 @@ def answer_figures(
     file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]
 ) -> FigureAnswers:
     """Return the verdict on each figure that the file lists, from the reports that are written."""
-    judged = {one.claim: one for one in claim_verdicts(folder, claims)} if file.figures else {}
+    judged: dict[str, Evidence] = {}
+    for one in claim_verdicts(folder, claims) if file.figures else ():
+        # A sentence may be in two reports: the one that judges it counts.
+        if one.verdict is not None or one.claim not in judged:
+            judged[one.claim] = one
     return FigureAnswers(tuple(_answer(entry, judged) for entry in file.figures))
 
 
@@ -109,14 +113,7 @@ def _records(path: Path) -> dict[str, ClaimRecord]:
 
 
 def _answer(entry: FigureEntry, judged: Mapping[str, Evidence]) -> FigureAnswer:
-    evidence = tuple(
-        # Of claims that ask the same, the one with most models counts.
-        max(
-            (judged[name] for name in names),
-            key=lambda one: (one.verdict is not None, sum(one.n)),
-        )
-        for names in entry.alternatives
-    )
+    evidence = tuple(_last_judged([judged[name] for name in names]) for names in entry.alternatives)
     verdicts = {one.verdict for one in evidence}
     verdict: FigureVerdict
     if not evidence:
@@ -128,3 +125,8 @@ def _answer(entry: FigureEntry, judged: Mapping[str, Evidence]) -> FigureAnswer:
     else:
         verdict = "shown here" if verdicts == {"supported"} else "undecided"
     return FigureAnswer(entry.figure, entry.shows, verdict, evidence, entry.note)
+
+
+def _last_judged(alike: Sequence[Evidence]) -> Evidence:
+    """Return the last of claims that ask the same of ever more models that is judged."""
+    return next((one for one in reversed(alike) if one.verdict is not None), alike[-1])

@@ -9,9 +9,9 @@ import numpy as np
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.runs import Run, TrialState
-from designspace.runs.training_options import chosen_models
 from designspace.stats.power import difference_power, equivalence_power
 from designspace.studies.study_file import StudyFile
+from designspace.studies.subset import models_to_train
 
 # Standard deviation of errors, in percent, where nothing is measured yet.
 DEFAULT_SD = 1.5
@@ -153,17 +153,6 @@ def plan_study(file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]) 
     return StudyPlan(tuple(plans.values()), tuple(rows))
 
 
-def models_to_train(file: StudyFile, name: str) -> int:
-    """Return how many models of a population are trained in the end."""
-    n, subset = file.size(name), file.populations[name].models
-    if subset is None:
-        return n
-    among = min(n, subset.among or n)
-    if subset.indices is not None:
-        return len(chosen_models(subset.indices, None, among, name) or ())
-    return min(among, subset.spread or subset.random or among)
-
-
 def _measure(folder: Path) -> tuple[float | None, int, int, list[float]]:
     """Return the median seconds of a complete trial, its epochs, all trials, and the errors."""
     if not (folder / "trials.jsonl").is_file():
@@ -183,9 +172,10 @@ def _claim(
     if not isinstance(claim, ComparisonClaim):
         return ClaimPlan(claim.claim, place, claim.n, None, None, False)
     named = file.reports[place].by_claim_name
-    pair = [plans.get(named[name]) for name in (claim.first, claim.second)]
-    sizes = [claim.n, file.reports[place].n, *(p.models for p in pair if p is not None)]
-    n = min(size for size in sizes if size is not None)
+    names = [named[name] for name in (claim.first, claim.second)]
+    pair = [plans.get(name) for name in names]  # a refinement's run has no plan of its own
+    first = min((n for n in (claim.n, file.reports[place].n) if n is not None), default=None)
+    n = min(models_to_train(file, name, first) for name in names)
     measured = [p.sd if p is not None else None for p in pair]
     sd = (measured[0] or DEFAULT_SD, measured[1] or DEFAULT_SD)
     if claim.paired:  # the populations' own sd says nothing about that of a difference

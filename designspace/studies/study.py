@@ -16,6 +16,7 @@ from designspace.api.run import Run, gather
 from designspace.errors import InputError, nearest
 from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
+from designspace.refinement.refine import refine
 from designspace.studies.check_study import check_study
 from designspace.studies.collect_study_page import study_page
 from designspace.studies.figure_answers import (
@@ -24,17 +25,18 @@ from designspace.studies.figure_answers import (
     answer_figures,
     claim_verdicts,
 )
-from designspace.studies.plan import StudyPlan, models_to_train, plan_study
+from designspace.studies.plan import StudyPlan, plan_study
 from designspace.studies.sequential_claims import SequentialVerdict, judge_sequentially
 from designspace.studies.study_file import (
     DerivedEntry,
-    PopulationEntry,
+    RefinementEntry,
     ReportEntry,
     StepEntry,
     StudyFile,
     comparisons,
     load_study_file,
 )
+from designspace.studies.subset import fixed_indices, models_to_train
 from designspace.studies.train_study import StudyTraining
 
 _PARTS = (None, "train", "report")
@@ -163,7 +165,8 @@ class Study:
             The study's page.
 
         Raises:
-            InputError: The data are missing or are not those of the earlier training.
+            InputError: The data are missing, or the file states another schedule, data or targets
+                than those of the models that are trained, derived or exported already.
         """
         if only not in _PARTS:
             raise InputError(f"only is {only!r}; it is 'train' or 'report'", "only")
@@ -175,9 +178,10 @@ class Study:
             raise InputError(
                 "until='decided' decides claims about two populations, and there are none", "until"
             )
+        training = StudyTraining(self.path, self.folder, self.file, data, progress, options)
+        training.check_begun()
         if only != "report":
             make_folder(self.folder)
-            training = StudyTraining(self.path, self.folder, self.file, data, progress, options)
             training.check()
             for step in self.file.ordered_steps():
                 training.run_step(step)
@@ -185,7 +189,7 @@ class Study:
             if until is not None:
                 self._extend(training)
         verdicts = self.sequential_verdicts() if self._extended() else {}
-        findings = self._write_reports(verdicts) if only != "train" else {}
+        findings = self._write_reports() if only != "train" else {}
         if only is None:
             self._derive(training)
             self._export()
@@ -238,34 +242,41 @@ class Study:
 
     def _refine(self, training: StudyTraining) -> None:
         for entry in self.file.refinements:
-            space, n = self.folder / entry.space, entry.n or self.file.n
-            if self._trained(entry.population, n) < n:
+            space, n = self.folder / entry.space, self.file.size(entry.run)
+            if not self._complete(entry.population, n):
                 continue
             if not space.is_file():
-                findings = analysis.analyze(self.folder / entry.population, first=n)
+                findings = self._analyze_refined(entry)
                 findings.save(self.folder / entry.findings)
-                refinement = analysis.refine(self.folder / entry.findings, name=space.stem)
+                refinement = refine(
+                    self.folder / entry.population,
+                    name=space.stem,
+                    first=n,
+                    all_finished=self._is_subset(entry.population),
+                )
                 if refinement.space is None:
                     continue
                 refinement.save(space)
-            run = training.sample_space(str(space), n, entry.run)
-            training.train([run], PopulationEntry(space="-"))
+            training.train([training.sample(entry.run)], self.file.entry(entry.run))
 
-    def _write_reports(
-        self, verdicts: Mapping[str, list[SequentialVerdict]]
-    ) -> dict[str, analysis.Findings]:
+    def _analyze_refined(self, entry: RefinementEntry) -> analysis.Findings:
+        """Analyze the models that a refinement starts from."""
+        return analysis.analyze(
+            self.folder / entry.population,
+            first=self.file.size(entry.run),
+            all_finished=self._is_subset(entry.population),
+        )
+
+    def _write_reports(self) -> dict[str, analysis.Findings]:
         """Write the reports, or the parts of them, whose models are trained, and return them."""
         written: dict[str, analysis.Findings] = {}
         for entry in self.file.refinements:
             if (self.folder / entry.findings).is_dir():
-                population = self.folder / entry.population
-                findings = analysis.analyze(population, first=entry.n or self.file.n)
-                findings.save(self.folder / entry.findings)
+                self._analyze_refined(entry).save(self.folder / entry.findings)
         for place, report in self.file.reports.items():
             names, claims = self._ready(place, report)
             if names:
                 runs = [self.folder / name for name in names]
-                first = None if verdicts else report.n
                 if claims is not None:
                     shown = self._shown_names(report, names)
                     claims = claims.model_copy(
@@ -275,13 +286,15 @@ class Study:
                     runs,
                     margin=report.margin,
                     claims=claims,
-                    first=first,
+                    # Also once populations are extended: a test at a number of models that earlier
+                    # verdicts chose would not keep its level, as the always-valid ones do.
+                    first=report.n,
                     all_finished=any(self._is_subset(name) for name in names),
                 )
                 findings.save(self.folder / place)
                 written[place] = findings
         for place, names in self.file.agreements.items():
-            if all(self._trained(name, None) >= self._fewest(name) for name in names):
+            if all(len(self._trained(name)) >= self._fewest(name) for name in names):
                 folders = [self.folder / name for name in names]
                 loaded = load_populations(folders, all_finished=True)
                 # By the names of the file, so that the folder it lies in does not matter.
@@ -314,8 +327,7 @@ class Study:
 
     def _is_subset(self, name: str) -> bool:
         """Return whether only some models of a population are trained, in no order."""
-        entry = self.file.populations.get(name)
-        return entry is not None and entry.models is not None
+        return self.file.entry(name).models is not None
 
     def _shown_names(self, report: ReportEntry, names: Sequence[str]) -> dict[str, str]:
         """Return what the analysis of these populations calls them, by the names in claims."""
@@ -325,31 +337,31 @@ class Study:
         return {k: by_name[name] for k, name in report.by_claim_name.items() if name in by_name}
 
     def _complete(self, name: str, first: int | None) -> bool:
-        """Return whether all of the first models of a population have a trial."""
-        size = self._size(name)
-        return self._trained(name, first) >= min(first or size, size)
+        """Return whether all of the first models of a population, as far as chosen, are trained."""
+        trained = self._trained(name)
+        if len(trained) >= models_to_train(self.file, name):
+            return True
+        subset, size = self.file.entry(name).models, self.file.size(name)
+        indices = range(size) if subset is None else fixed_indices(subset, size, name)
+        if indices is None:  # of models that are spread over errors, only all are certain
+            return False
+        return trained.issuperset(index for index in indices if first is None or index < first)
 
     def _fewest(self, name: str) -> int:
         """Return how many trials an agreement waits for: all of a subset, any of the whole."""
-        return self._size(name) if self._is_subset(name) else 1
+        return models_to_train(self.file, name) if self._is_subset(name) else 1
 
-    def _size(self, name: str) -> int:
-        refined = name not in self.file.populations
-        return self.file.n if refined else models_to_train(self.file, name)
-
-    def _trained(self, name: str, first: int | None) -> int:
+    def _trained(self, name: str) -> set[int]:
+        """Return the indices of the models of a population that have a trial."""
         if not (self.folder / name / "trials.jsonl").is_file():
-            return 0
-        trials = Run.open(self.folder / name).trials()
-        return sum(first is None or trial.index < first for trial in trials)
+            return set()
+        return {trial.index for trial in Run.open(self.folder / name).trials()}
 
     def _derive(self, training: StudyTraining) -> None:
         models = {name: self._derived(name, entry) for name, entry in self.file.derived.items()}
-        tested = [name for name, entry in self.file.derived.items() if entry.trained]
-        for seed in self.file.derived_seeds if tested else ():
-            place = self.folder / "derived" / f"seed-{seed}"
-            run = gather([models[name] for name in tested], place)
-            training.train([run], PopulationEntry(space="-", seed=seed, val=self.file.derived_val))
+        tested = [models[name] for name, entry in self.file.derived.items() if entry.trained]
+        for place, entry in self.file.derived_runs.items():
+            training.train([gather(tested, self.folder / place)], entry)
 
     def _derived(self, name: str, entry: DerivedEntry) -> Model:
         """Return a derived model; its file is kept, as training it again depends on it."""

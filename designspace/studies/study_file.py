@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.errors import InputError, nearest
-from designspace.io.validation import validate
+from designspace.io.validation import refuse_switches, validate
 from designspace.io.yaml_files import read_yaml
 from designspace.space.recipe_axis import RecipeAxes
 
@@ -22,6 +22,11 @@ _Val = Literal["held-out", "test"]
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switches(cls, data: Any) -> Any:
+        return refuse_switches(cls, data)
 
 
 class Budget(_Entry):
@@ -89,6 +94,13 @@ class PopulationEntry(_Entry):
             raise ValueError("give space or same_as")
         if self.toggle is not None and (self.same_as is None or len(self.toggle) != 1):
             raise ValueError("toggle changes one setting of same_as")
+        if self.same_as is not None:
+            for key in ("budget", "recipe_axes"):
+                if getattr(self, key) is not None:
+                    raise ValueError(
+                        f"{key} has no effect beside same_as, whose models are trained again; "
+                        f"leave it out, or set it for {self.same_as}"
+                    )
         if self.models is not None and self.models.spread is not None and self.same_as is None:
             raise ValueError("models.spread needs same_as, whose errors it spreads over")
         return self
@@ -143,11 +155,13 @@ class ReportEntry(_Entry):
 class RefinementEntry(_Entry):
     """One round of the loop: analyze a population, narrow its space, sample and train that.
 
+    The models of the narrower space have the budget and the schedule of the population.
+
     Attributes:
-        population: The population that is analyzed.
+        population: The population that is analyzed, or the run of an earlier round.
         findings: Folder of the analysis.
         space: File of the narrower space; its run folder has the file's name without the suffix.
-        n: Models of either.
+        n: Models of either; by default the study's number, or the population's if it has fewer.
     """
 
     population: _Place
@@ -309,8 +323,7 @@ class StudyFile(_Entry):
 
     @model_validator(mode="after")
     def _check_names(self) -> "StudyFile":
-        refined = [entry.run for entry in self.refinements]
-        names_of_runs = [*self.populations, *refined]
+        names_of_runs = self.runs
         named = [
             *((f"steps[{i}]", name) for i, s in enumerate(self.steps) for name in s.populations),
             *(("refinements", entry.population) for entry in self.refinements),
@@ -322,6 +335,12 @@ class StudyFile(_Entry):
             if entry.same_as is None:
                 continue
             named.append((f"populations.{name}.same_as", entry.same_as))
+            refined = next((one for one in self.refinements if one.run == entry.same_as), None)
+            if refined is not None:
+                raise ValueError(
+                    f"populations.{name}.same_as: {entry.same_as} is the run of a refinement; "
+                    f"write space: {refined.space}, which gives the same models, in a later step"
+                )
             base = self.populations.get(entry.same_as)
             if base is not None and base.space is None:
                 raise ValueError(
@@ -331,25 +350,74 @@ class StudyFile(_Entry):
         for where, name in named:
             if name not in names_of_runs:
                 raise ValueError(f"{where}: no population {name}; {nearest(name, names_of_runs)}")
+        for i, refinement in enumerate(self.refinements):
+            earlier = [*self.populations, *(one.run for one in self.refinements[:i])]
+            if refinement.population not in earlier:
+                raise ValueError(
+                    f"refinements[{i}].population: {refinement.population} is the run of this or a "
+                    "later refinement; list that one before"
+                )
         for place, names in self.agreements.items():
             if len(names) < 2:
                 raise ValueError(f"agreements.{place}: compares two or more populations")
         return self
 
+    @property
+    def runs(self) -> list[str]:
+        """The names of all run folders: those of populations, then those of refinements."""
+        return [*self.populations, *(entry.run for entry in self.refinements)]
+
+    def entry(self, name: str) -> PopulationEntry:
+        """Return the entry of a population.
+
+        That of a refinement's run has the budget and the schedule of the population that is
+        refined.
+        """
+        if name in self.populations:
+            return self.populations[name]
+        refined = next(entry for entry in self.refinements if entry.run == name)
+        parent, base = self.entry(refined.population), self.base(refined.population)
+        return PopulationEntry(
+            space=refined.space,
+            recipe_axes=base.recipe_axes,
+            budget=base.budget,
+            n=self.size(name),
+            epochs=parent.epochs,
+            seed=parent.seed,
+            val=parent.val,
+        )
+
+    @property
+    def derived_runs(self) -> dict[str, PopulationEntry]:
+        """The run folders of the derived models that are trained, one a seed."""
+        if not any(entry.trained for entry in self.derived.values()):
+            return {}
+        return {
+            f"derived/seed-{seed}": PopulationEntry(space="-", seed=seed, val=self.derived_val)
+            for seed in self.derived_seeds
+        }
+
     def base(self, name: str) -> PopulationEntry:
         """Return the entry whose space a population is sampled from."""
-        entry = self.populations[name]
-        return entry if entry.same_as is None else self.populations[entry.same_as]
+        entry = self.entry(name)
+        return entry if entry.same_as is None else self.entry(entry.same_as)
 
     def axes_of(self, entry: PopulationEntry) -> RecipeAxes:
         """Return the settings that are drawn for each model of an entry with a space."""
         return self.recipe_axes if entry.recipe_axes is None else entry.recipe_axes
 
     def size(self, name: str) -> int:
-        """Return how many models of a population the study trains in all its steps."""
-        entry = self.populations[name]
-        sizes = [step.n for step in self.steps if name in step.populations and step.n]
-        return max(sizes, default=entry.n or self.base(name).n or self.n)
+        """Return how many models of a population there are after all steps of the study."""
+        if name not in self.populations:
+            refined = next(entry for entry in self.refinements if entry.run == name)
+            return refined.n or min(self.n, self.size(refined.population))
+        own = self.own_size(name)
+        sizes = [step.n or own for step in self.steps if name in step.populations]
+        return max(sizes, default=own)
+
+    def own_size(self, name: str) -> int:
+        """Return how many models of a population a step without a number has."""
+        return self.entry(name).n or self.base(name).n or self.n
 
     def ordered_steps(self) -> list[StepEntry]:
         """Return the steps, and one of all populations that no step names."""

@@ -1,18 +1,59 @@
 """Which models of a population a study trains."""
 
+from pathlib import Path
+
 import numpy as np
 
 from designspace.errors import InputError
 from designspace.runs import Run
 from designspace.runs.training_options import chosen_models
-from designspace.studies.study_file import Subset
+from designspace.studies.study_file import StudyFile, Subset
 
 
-def choose_models(subset: Subset | None, run: Run, measured: Run | None) -> tuple[int, ...]:
+def models_to_train(file: StudyFile, name: str, first: int | None = None) -> int:
+    """Return how many models of a population are trained in the end.
+
+    Args:
+        file: The study.
+        name: The population.
+        first: Only among the first so many; of models that are spread over errors at most so many.
+    """
+    size, subset = file.size(name), file.entry(name).models
+    within = min(first or size, size)
+    if subset is None:
+        return within
+    indices = fixed_indices(subset, size, name)
+    if indices is None:
+        assert subset.spread is not None
+        return min(within, subset.among or size, subset.spread)
+    return sum(index < within for index in indices)
+
+
+def fixed_indices(subset: Subset, size: int, place: Path | str) -> tuple[int, ...] | None:
+    """Return the indices of the models to train, ascending, or None if errors decide.
+
+    Args:
+        subset: The rule.
+        size: Models in the population.
+        place: Its run folder, for messages.
+
+    Raises:
+        InputError: The rule names models that are not there.
+    """
+    among = min(size, subset.among or size)
+    if subset.indices is not None:
+        return chosen_models(subset.indices, None, among, place) or ()
+    if subset.random is not None:
+        generator = np.random.default_rng(subset.seed)
+        return tuple(sorted(generator.permutation(among)[: subset.random].tolist()))
+    return None
+
+
+def choose_models(subset: Subset, run: Run, measured: Run | None) -> tuple[int, ...]:
     """Return the indices of the models to train, ascending.
 
     Args:
-        subset: The rule, or None for all models.
+        subset: The rule.
         run: The population.
         measured: Where `spread` takes its errors from.
 
@@ -20,14 +61,10 @@ def choose_models(subset: Subset | None, run: Run, measured: Run | None) -> tupl
         InputError: The rule names models that are not there, or the errors are not measured yet.
     """
     size = len(run.population())
-    among = min(size, (subset and subset.among) or size)
-    if subset is None:
-        return tuple(range(size))
-    if subset.indices is not None:
-        return chosen_models(subset.indices, None, among, run.path) or ()
-    if subset.random is not None:
-        generator = np.random.default_rng(subset.seed)
-        return tuple(sorted(generator.permutation(among)[: subset.random].tolist()))
+    indices = fixed_indices(subset, size, run.path)
+    if indices is not None:
+        return indices
+    among = min(size, subset.among or size)
     assert subset.spread is not None
     assert measured is not None
     trials = [trial for trial in measured.trials() if trial.index < among]

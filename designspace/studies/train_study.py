@@ -10,6 +10,7 @@ from designspace.api.population import Population, sample
 from designspace.api.run import Run, train
 from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
+from designspace.studies.check_begun import check_begun
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
 from designspace.studies.study_inputs import study_data, study_recipe, study_space
 from designspace.studies.subset import choose_models
@@ -44,6 +45,14 @@ class StudyTraining:
         data = data or study_data(path, file)
         self._options = {**stated, **overriding, "data": data, "progress": progress}
 
+    def check_begun(self) -> None:
+        """Raise if the file states other than what was trained, derived or exported before.
+
+        Raises:
+            InputError: With the run or file, and what differs.
+        """
+        check_begun(self._folder, self._file, self._recipe, self._options, self._path)
+
     def check(self) -> None:
         """Raise what a later step would: for models that aren't there, or missing test images.
 
@@ -72,14 +81,14 @@ class StudyTraining:
         """Train the populations of a step: those with one schedule together, in turns."""
         groups: dict[tuple[Any, ...], list[str]] = {}
         for name in step.populations:
-            entry = self._file.populations[name]
+            entry = self._file.entry(name)
             subset = name if entry.models is not None else ""
             groups.setdefault((entry.epochs, entry.seed, entry.val, subset), []).append(name)
-        runs = {name: self._sample(name, step.n) for name in step.populations}
+        runs = {name: self.sample(name, step.n) for name in step.populations}
         # Subsets come last: they may depend on the errors of whole populations.
-        ordered = sorted(groups.values(), key=lambda g: self._entry(g[0]).models is not None)
+        ordered = sorted(groups.values(), key=lambda g: self._file.entry(g[0]).models is not None)
         for group in ordered:
-            entry = self._entry(group[0])
+            entry = self._file.entry(group[0])
             if entry.models is None:
                 self.train([runs[name] for name in group], entry)
             else:
@@ -119,11 +128,6 @@ class StudyTraining:
             stop.args = ("stopped; the same call resumes",)
             raise
 
-    def sample_space(self, space: str, n: int, name: str) -> Run:
-        """Sample n models of a space into a folder of the study, or more if it holds more."""
-        entry = PopulationEntry(space=space)
-        return self._population(entry, n, name).save(self._folder / name)
-
     def core_hours(self) -> float:
         """Return the hours that the trials of all populations took."""
         places = [self._folder / name for name in self._file.populations]
@@ -131,7 +135,7 @@ class StudyTraining:
         return sum(trial.seconds for run in runs for trial in run.trials()) / 3600
 
     def _is_refined(self, entry: PopulationEntry) -> bool:
-        """Return whether a refinement has yet to write the space of an entry."""
+        """Return whether a refinement writes the space of an entry."""
         space = str(entry.space).partition("@")[0]
         return space in {refinement.space for refinement in self._file.refinements}
 
@@ -143,23 +147,27 @@ class StudyTraining:
     def _recipe(self) -> Recipe:
         return study_recipe(self._path, self._file)
 
-    def _entry(self, name: str) -> PopulationEntry:
-        return self._file.populations[name]
-
     def _population(self, entry: PopulationEntry, n: int, name: str) -> Population:
         """Sample n models as an entry with a space states, or more if the folder holds more."""
         assert entry.space is not None
         place = self._folder / name
         if (place / "space.yaml").is_file():
             n = max(n, len(Run.open(place)))
-        space = study_space(self._path, entry.space, self._file.axes_of(entry))
+        # A refinement writes its space into the folder of the results.
+        stated = str(self._folder / entry.space) if self._is_refined(entry) else entry.space
+        space = study_space(self._path, stated, self._file.axes_of(entry))
         costs = (entry.budget or self._file.budget).model_dump(exclude_none=True)
         population: Population = sample(space, n, **costs, seed=self._file.seed)
         return population
 
-    def _sample(self, name: str, n: int | None) -> Run:
-        entry, base = self._entry(name), self._file.base(name)
-        n = n or entry.n or base.n or self._file.n
+    def sample(self, name: str, n: int | None = None) -> Run:
+        """Sample n models of a population into its folder, or more if it holds more.
+
+        Raises:
+            InputError: Too few models fit the budget, or the folder holds other models.
+        """
+        entry, base = self._file.entry(name), self._file.base(name)
+        n = n or self._file.own_size(name)
         original = self._population(base, n, name)
         if entry.toggle is None:
             return original.save(self._folder / name)

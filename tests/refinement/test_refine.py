@@ -15,11 +15,11 @@ from designspace.space import Budget, load_space, sample, sample_record
 BUDGET = (Budget.parse("flops", "0.7M:1.5M"),)
 
 
-def study(path, space, error_of, n=160, seed=0):
+def study(path, space, error_of, n=160, seed=0, budgets=BUDGET):
     """A finished run of a space whose errors follow a planted rule and noise."""
     loaded = load_space(str(space))
-    result = sample(loaded, n, BUDGET, seed)
-    record = sample_record(loaded, result, BUDGET, seed)
+    result = sample(loaded, n, budgets, seed)
+    record = sample_record(loaded, result, budgets, seed)
     folder = Run.create(path, {**loaded.source, "sample": record}, result.population)
     rng = np.random.default_rng(seed)
     errors = 50 + error_of(result.population) + rng.normal(0, 1, n)
@@ -99,6 +99,26 @@ def test_repeated_refinement_reaches_the_quantized_linear_rule_and_ranges(tmp_pa
     assert third.space.axes["d"].values[-1] < regnet.axes["d"].values[-1]
     drawn = sample(third.space, 20, BUDGET).population
     assert drawn.regnets.d.max() <= third.space.axes["d"].values[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("AnyNetVE@16", ["d", "w_0", "w_a", "w_m"]),
+        ("AnyNetZE@16", ["d", "w_0", "w_a", "w_m", "b", "g"]),
+    ],
+)
+def test_other_blocks_reach_the_quantized_linear_rule_too(tmp_path, name, axes):
+    def off_the_rule(population):
+        return 40 * fit_quantized_linear(population.bodies.widths, population.bodies.depths).error
+
+    budgets = (Budget.parse("flops", "2M:6M"),)
+    refined = refine(study(tmp_path / "run", name, off_the_rule, budgets=budgets), name="r")
+    assert "widths that follow the quantized linear rule" in accepted(refined)
+    assert refined.space.family == "regnet"
+    assert refined.space.block == load_space(name).block
+    assert [*refined.space.source["axes"]] == axes
+    assert sample(refined.space, 4, budgets).population.regnets is not None
 
 
 def test_one_axis_gets_one_constraint(tmp_path):

@@ -1,6 +1,8 @@
 """What would fail after days of training fails before it, or doesn't fail at all."""
 
+import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -255,3 +257,133 @@ def test_the_power_of_a_claim_is_how_often_it_is_supported(tmp_path, entry, true
         result = test(Errors(first), Errors(second), margin, kind, "")
         supported.append(max(result.p, result.p_bootstrap) < 0.05)
     assert np.mean(supported) == pytest.approx(plan.claims[0].power, abs=0.1)
+
+
+@pytest.fixture
+def refined(monkeypatch):
+    """Spaces without half of the values of d, in place of tested constraints; the calls."""
+    calls = []
+
+    def narrow(run, *, name, **options):
+        calls.append((run.name, options))
+        parent = ds.load_space(str(run / "space.yaml"))
+        depths = [value for value in parent.axes["d"].values if value <= 12 - 2 * len(calls)]
+        space = parent.narrow(name=name, reason="r", d=[int(d) for d in depths])
+        text = yaml.safe_dump(dict(space.source))
+        return SimpleNamespace(space=space, save=lambda path: path.write_text(text))
+
+    monkeypatch.setattr("designspace.studies.study.refine", narrow)
+    return calls
+
+
+def test_rounds_of_refinements_keep_budget_and_schedule_of_their_population(
+    tmp_path, train, refined
+):
+    own = {"budget": {"flops": "150K:300K"}, "epochs": 2, "seed": 5, "n": 6}
+    rounds = [
+        {"population": "own", "findings": "f1", "space": "one.yaml"},
+        {"population": "one", "findings": "f2", "space": "two.yaml", "n": 3},
+    ]
+    reports = {"r": {"populations": ["one", "two"], "claims": better("one", "two")}}
+    populations = DATA["populations"] | {"own": {"space": "RegNetX@8", **own}}
+    study = load(tmp_path, populations=populations, refinements=rounds, reports=reports)
+    assert study.plan().claims[0].n == 3
+    study.run(progress=False)
+    options = [{"first": n, "all_finished": False} for n in (6, 3)]
+    assert refined == [("own", options[0]), ("one", options[1])]
+    for name, n in (("one", 6), ("two", 3)):
+        run = ds.load_run(tmp_path / name)
+        (limits,) = run.space()["sample"]["budget"]
+        assert (limits["low"], limits["high"]) == (150_000, 300_000)
+        assert (len(run.trials()), run.recipe().epochs, run.data().seed) == (n, 2, 5)
+    assert study.verdicts()[0].n == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"refinements": [{"population": "one", "findings": "f", "space": "one.yaml"}]},
+            "one is the run of this or a later refinement",
+        ),
+        (
+            {"refinements": [{"population": "a", "findings": "f", "space": "one.yaml", "n": 9}]},
+            "n: 9, but a has 8 models",
+        ),
+        (
+            {
+                "refinements": [{"population": "a", "findings": "f", "space": "one.yaml"}],
+                "populations": {**DATA["populations"], "again": {"same_as": "one", "seed": 1}},
+            },
+            r"again.same_as: one is the run of a refinement; write space: one\.yaml",
+        ),
+    ],
+)
+def test_refinements_that_cannot_be_trained_are_refused_at_load(tmp_path, changes, message):
+    with pytest.raises(ds.InputError, match=message):
+        load(tmp_path, **changes)
+
+
+def test_a_report_of_the_first_models_waits_for_the_chosen_ones_among_them(tmp_path, train):
+    few = {"few": {"same_as": "x", "seed": 1, "models": {"indices": "1,3,6"}}}
+    reports = {"r": {"populations": ["few"], "n": 4}}
+    study = load(tmp_path, populations=DATA["populations"] | few, reports=reports)
+    study.run(progress=False)
+    assert (
+        json.loads((tmp_path / "r" / "summary.json").read_text())["populations"][0]["counted"] == 2
+    )
+    reports["r"]["n"] = 1
+    with pytest.raises(ds.InputError, match="none of the first 1 models of few is chosen"):
+        load(tmp_path, populations=DATA["populations"] | few, reports=reports)
+
+
+def test_a_step_without_n_trains_the_populations_own_number(tmp_path, train):
+    steps = [{"populations": ["a"], "n": 2}, {"populations": ["a"]}]
+    study = load(tmp_path, n=4, steps=steps)
+    study.run(progress=False)
+    plan = study.plan().populations[0]
+    assert (plan.name, plan.models, plan.trained) == ("a", 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 2}, r"/a was trained with other options .*: epochs: 1, 2\..*/x was trained"),
+        ({"recipe": "cifar"}, "augmentation: crop, crop-flip"),
+        ({"val": "test", "derived_val": "held-out"}, "val: held-out, test"),
+        ({"data": "cifar10"}, "trained on digits, and data is cifar10 now"),
+        ({"populations": {**DATA["populations"], "x": {"space": "RegNetX@8", "seed": 3}}}, "seed:"),
+        ({"derived": {"m": {"source": "x:best", "flops": "500K"}}}, "m.yaml was derived with tar"),
+        (
+            {"exports": {"out": {"population": "x", "best": 2, "to": ["model"]}}},
+            "1 best, and the file",
+        ),
+        (
+            {"exports": {"out": {"population": "x", "best": 1, "to": ["pycls"]}}},
+            "states pycls",
+        ),
+    ],
+)
+def test_a_file_that_no_longer_states_what_was_trained_is_refused(
+    tmp_path, train, changes, message
+):
+    before = {
+        "derived": {"m": {"source": "x:best", "flops": "400K"}},
+        "derived_seeds": [0],
+        "derived_val": "held-out",
+        "exports": {"out": {"population": "x", "best": 1, "to": ["model"]}},
+    }
+    load(tmp_path, **before).run(progress=False)
+    load(tmp_path, **before).run(progress=False)
+    for only in (None, "report"):
+        with pytest.raises(ds.InputError, match=message):
+            load(tmp_path, **(before | changes)).run(progress=False, only=only)
+
+
+def test_a_report_keeps_its_n_once_populations_are_extended(tmp_path, train):
+    reports = {"r": {"populations": ["a", "x"], "n": 4, "claims": better("a", "x")}}
+    study = load(tmp_path, n=4, reports=reports, extension={"n": 7, "batch": 3})
+    study.run(progress=False, until="decided")
+    assert [len(ds.load_run(tmp_path / name).trials()) for name in ("a", "x")] == [7, 7]
+    assert [verdict.pairs for verdict in study.sequential_verdicts()["r"]] == [7]
+    assert study.verdicts()[0].n == (4, 4)

@@ -164,6 +164,16 @@ LONG_WARMUP = "name: r\nepochs: 9\nbatch_size: 8\nlr: 0.1\nwarmup_epochs: 3\n"
             "search needs a population",
         ),
         ("derived/m", {**searched("report"), "population": "regnetx"}, "needs 12 or more models"),
+        (
+            "derived/m",
+            {**searched("report"), "rule": "depth"},
+            "derived.m: rule has no effect with",
+        ),
+        (
+            "derived/m",
+            {"source": "regnetx:best", "flops": "1M", "population": "regnetx"},
+            "derived.m: population is of a report; source must be one, or leave it out",
+        ),
         ("derived/m", {"family": "regnetx", "scale": 2}, "derived.m: give source"),
         ("derived/m", {"source": "regnetx:8", "flops": "1M"}, "regnetx has models 0 to 7"),
         ("derived/m", {"source": "derived/m.yaml", "flops": "1M"}, "no file derived/m.yaml"),
@@ -173,6 +183,26 @@ LONG_WARMUP = "name: r\nepochs: 9\nbatch_size: 8\nlr: 0.1\nwarmup_epochs: 3\n"
             "derived.m: family is for bottleneck blocks; vanilla has vanilla blocks",
         ),
         ("recipe_axes", {"label_smoothing": {"distribution": "choice", "values": [1.5]}}, "less t"),
+        (
+            "populations/x",
+            {"same_as": "regnetx", "budget": {**BUDGET}},
+            "populations.x: budget has no effect beside same_as",
+        ),
+        (
+            "populations/x",
+            {"same_as": "regnetx", "recipe_axes": EPOCHS},
+            "populations.x: recipe_axes has no effect beside same_as",
+        ),
+        ("recipe_axes", EPOCHS, "populations.again.epochs: has no effect, as the space draws"),
+        ("populations/x", of("regnetx", se_ratio=True), "toggle.se_ratio: found true (YAML reads"),
+        ("populations/x", {"space": "RegNetX@8", "n": True}, "populations.x: n: found true (YAML"),
+        ("n", True, "n: found true (YAML reads"),
+        ("derived_seeds", [False], "derived_seeds[0]: found false (YAML reads"),
+        (
+            "recipe_axes",
+            {"lr": {"distribution": "uniform", "low": False, "high": 1}},
+            "low: found false (YAML reads",
+        ),
     ],
 )
 def test_a_mistake_is_refused_with_its_place(tmp_path, path, value, message):
@@ -198,6 +228,7 @@ def test_a_mistake_is_refused_with_its_place(tmp_path, path, value, message):
         (CLAIMS, paired("again", "silu")),
         ("agreements", {"report/again.json": ["regnetx", "again"]}),
         ("reports", {"again/report": {"populations": ["again"]}}),
+        ("train", {"exact": True, "compile": False}),
     ],
 )
 def test_what_works_is_accepted(tmp_path, path, value):
@@ -270,6 +301,30 @@ def test_a_space_of_a_refinement_need_not_be_there_yet(tmp_path):
     data = changed(STUDY, "populations/x/space", "refined.yaml")
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**data, "refinements": [refined]}))
     assert ds.Study.load(tmp_path / "study.yaml").plan().models
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"source": "regnetx:best", "imagenet": True}, "derived.m2: has 224 pixels, but m1 has 8"),
+        ({"source": "vanilla:best"}, "derived.m2: has vanilla blocks, but m1 has bottleneck"),
+        ({"family": "regnetx"}, "derived.m2: has 224 pixels, but m1 has 8"),
+        ({"source": "RegNetX-200MF"}, "derived.m2: has 224 pixels, but m1 has 8"),
+        ({"family": "regnetx", "trained": False}, None),
+        ({"source": "derived/m1.yaml"}, None),
+        ({"source": "report", "population": "anynetxa"}, None),
+    ],
+)
+def test_derived_models_that_are_trained_make_one_population(tmp_path, second, message):
+    models = {"m1": {"source": "regnetx:best"}, "m2": second}
+    derived = {name: {**entry, "flops": "400K"} for name, entry in models.items()}
+    data = {**STUDY, "derived": derived, "derived_seeds": [0]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
+    if message is None:
+        ds.Study.load(tmp_path / "study.yaml")
+    else:
+        with pytest.raises(ds.InputError, match=message):
+            ds.Study.load(tmp_path / "study.yaml")
 
 
 def test_several_mistakes_are_listed_together(tmp_path):

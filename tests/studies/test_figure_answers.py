@@ -8,6 +8,7 @@ import yaml
 import designspace as ds
 
 EQUAL, BETTER, LATER, SAME = "A equals B", "C beats A", "C beats B, long", "A equals B, 40 each"
+FEWER = "A equals B, 6 each"
 REPORT = {
     "n": 12,
     "populations": ["a", "b", "c"],
@@ -27,14 +28,21 @@ LARGE = {
         ]
     },
 }
+FEW = {
+    "n": 6,
+    "populations": ["a", "b"],
+    "claims": [{"claim": FEWER, "kind": "equivalent", "first": "a", "second": "b", "margin": 2.0}],
+}
 LONG = {
     "populations": ["b", "long/c"],
-    "claims": {"claims": [{"claim": LATER, "kind": "better", "first": "b", "second": "c"}]},
+    "claims": [
+        {"claim": claim, "kind": "better", "first": "b", "second": "c"} for claim in (LATER, BETTER)
+    ],
 }
 STUDY = {
     "name": "figures",
     "data": "digits",
-    "n": 12,
+    "n": 40,
     "budget": {"flops": "150K:300K"},
     "populations": {
         "a": {"space": "AnyNetXA@8"},
@@ -42,13 +50,14 @@ STUDY = {
         "c": {"space": "AnyNetXC@8"},
         "long/c": {"same_as": "c", "epochs": 4},
     },
-    "reports": {"report": REPORT, "large/report": LARGE, "long/report": LONG},
+    "reports": {"report": REPORT, "large/report": LARGE, "few": FEW, "long/report": LONG},
     "figures": [
         {"figure": 5, "shows": "Sharing b costs nothing.", "claims": [[EQUAL, SAME]]},
         {"figure": "7", "shows": "<C> is better.", "claims": [BETTER]},
         {"figure": "8", "shows": "Both.", "claims": [EQUAL, BETTER]},
         {"figure": "9", "shows": "Long.", "claims": [EQUAL, LATER]},
         {"figure": "10", "shows": "Long.", "claims": [LATER]},
+        {"figure": "11", "shows": "Sharing b.", "claims": [[EQUAL, FEWER, SAME]]},
         {"figure": "12", "shows": "Time.", "note": "No GPU."},
     ],
 }
@@ -76,11 +85,19 @@ def test_verdicts_follow_from_the_claims(study):
         "contradicted here",
         "undecided",
         "not trained yet",
+        "shown here",
         "not tried",
     ]
     first = answers[0].evidence[0]
     # The claim about 40 models is not judged yet, so that about 12 counts.
     assert (first.claim, first.report, first.n) == (EQUAL, "report", (12, 12))
+    # Its sentence is also in a report whose models are not trained.
+    assert answers[1].evidence[0].report == "report"
+
+
+def test_the_last_judged_of_claims_that_ask_the_same_counts(study):
+    (evidence,) = study.figures().answers[5].evidence
+    assert (evidence.claim, evidence.n) == (FEWER, (6, 6))
 
 
 def test_page_and_terminal_show_them(study, cli):
