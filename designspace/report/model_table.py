@@ -5,7 +5,7 @@ from typing import Any
 
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.population_results import PopulationResults
-from designspace.arch import BOTTLENECK, BodyBatch
+from designspace.arch import BOTTLENECK, BodyBatch, body_axes
 from designspace.io.serialization import number as plain
 
 # The page has at most this many rows; the CSV file has all.
@@ -88,7 +88,8 @@ def _stages(results: PopulationResults, index: int) -> list[Any] | None:
 
 def _shapes(s: BodyBatch, index: int) -> list[Any]:
     """Return the depth, width and other settings, such as `b4 g16`, of each stage's blocks."""
-    axes = {"b": s.bottleneck_ratios, "g": s.group_widths} if s.block == BOTTLENECK else s.extras
+    values_of = {"b": s.bottleneck_ratios, "g": s.group_widths}
+    axes = {name: values_of[name] for name in body_axes(s.block)} | {**s.extras}
     stages = int(s.stage_counts[index])
     kinds = [
         " ".join(f"{name}{plain(float(values[index, i]))}" for name, values in axes.items())

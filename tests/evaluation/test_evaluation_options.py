@@ -178,7 +178,7 @@ def test_shards_that_were_pretrained_on_have_no_unseen_images(tmp_path):
     assert "seen" not in Classification(other, options, observer)._split
 
 
-def test_neighbors_and_temperature_are_told_apart_in_the_scores(tmp_path):
+def test_neighbors_and_temperature_give_scores_of_their_own(tmp_path):
     weights = trunk_of(SMALL).state_dict()
     backbone = Backbone(SMALL, weights, 8, None, None, "a run", data="digits")
     options = EvaluationOptions(Task.KNN, "digits", cache=tmp_path, device="cpu", seeds=1)
