@@ -86,10 +86,14 @@ class Batches:
                 train=train[rows.to(train.device)],
                 train_labels=labels[rows.to(labels.device)],
             )
-        self._size = len(self._arrays.train) if self._rows is None else len(self._rows)
         self._batch = min(recipe.batch_size, self._size)
         self._chunked = cache.train_bytes > large
         self._window = max(1, _WINDOW // self._arrays.train[0].nbytes // self._batch) * self._batch
+
+    @property
+    def _size(self) -> int:
+        """Number of training images in use."""
+        return len(self._arrays.train if self._rows is None else self._rows)
 
     @property
     def steps_per_epoch(self) -> int:

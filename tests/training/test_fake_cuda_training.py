@@ -27,6 +27,7 @@ def make_batches(recipe, where):
     batches = Batches.__new__(Batches)
     batches._recipe, batches._device, batches._side = recipe, CUDA, 16
     batches._geometry, batches._batch, batches._chunked, batches._window = train, 64, False, 128
+    batches._rows = None
     batches._arrays = Arrays(
         torch.zeros(N, train.side, train.side, 3, dtype=torch.uint8, device=where),
         torch.zeros(N, dtype=torch.int64, device=CUDA),
