@@ -1,7 +1,13 @@
 """The names of blocks, stems and activations in pycls' configs."""
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
 from designspace.arch.activation import Activation
 from designspace.arch.skeleton import Stem
+from designspace.errors import InputError, nearest
+
+_Ours = TypeVar("_Ours")
 
 # By our names, and by stem and its stride.
 PYCLS_BLOCKS = {
@@ -24,3 +30,14 @@ ACTIVATIONS_OF_PYCLS: dict[str, Activation] = {
     "swish": "silu",
     "gelu": "gelu",
 }
+
+
+def translate(value: Any, names: Mapping[str, _Ours], key: str) -> _Ours:
+    """Return what a value of a config is called here.
+
+    Raises:
+        InputError: It has no name here; the message begins with its key.
+    """
+    if value not in names:
+        raise InputError(f"{key} is {value!r}; {nearest(str(value), list(names))}")
+    return names[value]

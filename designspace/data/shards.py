@@ -95,18 +95,23 @@ def index_shards(
     stamps = [_stamp(url, spec) for url in urls]
     key = hashlib.sha256(json.dumps([urls, stamps]).encode()).hexdigest()[:20]
     file = make_folder(folder) / f"{key}.json"
+    kept = _read_index(file, urls)
+    index = kept or _count_all(urls, stamps, jobs, progress)
+    check_shards(spec, index.images, index.cut, len(urls))
+    if kept is None:
+        # A shard that failed is kept too: a resumed run, and its other processes, leave it out.
+        write_text(file, json.dumps(asdict(index)) + "\n")
+    return index
+
+
+def _read_index(file: Path, urls: Sequence[str]) -> ShardIndex | None:
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         counts, cut = tuple(map(int, data["counts"])), dict(data["cut"])
         earlier = str(file) if any(map(is_remote, urls)) else ""
-        index = ShardIndex(tuple(urls), counts, cut, str(data["content"]), earlier)
+        return ShardIndex(tuple(urls), counts, cut, str(data["content"]), earlier)
     except (OSError, ValueError, TypeError, KeyError):
-        index = _count_all(urls, stamps, jobs, progress)
-        check_shards(spec, index.images, index.cut, len(urls))
-        # A shard that failed is kept too: a resumed run, and its other processes, leave it out.
-        write_text(file, json.dumps(asdict(index)) + "\n")
-    check_shards(spec, index.images, index.cut, len(urls))
-    return index
+        return None
 
 
 def _stamp(url: str, spec: str) -> list[Any]:

@@ -14,8 +14,13 @@ import numpy as np
 
 from designspace.analysis.imported_folder import COSTS, listed
 from designspace.arch.activation import Activation
-from designspace.arch.pycls_names import ACTIVATIONS_OF_PYCLS, BLOCKS_OF_PYCLS, STEMS_OF_PYCLS
-from designspace.errors import InputError, nearest, shortened
+from designspace.arch.pycls_names import (
+    ACTIVATIONS_OF_PYCLS,
+    BLOCKS_OF_PYCLS,
+    STEMS_OF_PYCLS,
+    translate,
+)
+from designspace.errors import InputError, shortened
 from designspace.importing.table_files import ParsedFile
 from designspace.runs import TrialState
 
@@ -191,17 +196,12 @@ def _pycls_block(cfg: dict[str, Any]) -> str | None:
     if kind not in ("REGNET", "ANYNET"):
         return None
     name = (cfg.get(kind) or {}).get("BLOCK_TYPE", "res_bottleneck_block")
-    if name not in BLOCKS_OF_PYCLS:
-        raise ValueError(f"{kind}.BLOCK_TYPE is {name!r}; {nearest(str(name), [*BLOCKS_OF_PYCLS])}")
-    return BLOCKS_OF_PYCLS[name]
+    return translate(name, BLOCKS_OF_PYCLS, f"{kind}.BLOCK_TYPE")
 
 
 def _pycls_activation(cfg: dict[str, Any]) -> Activation:
     name = (cfg.get("MODEL") or {}).get("ACTIVATION_FUN", "relu")
-    if name not in ACTIVATIONS_OF_PYCLS:
-        choices = nearest(str(name), [*ACTIVATIONS_OF_PYCLS])
-        raise ValueError(f"MODEL.ACTIVATION_FUN is {name!r}; {choices}")
-    return ACTIVATIONS_OF_PYCLS[name]
+    return translate(name, ACTIVATIONS_OF_PYCLS, "MODEL.ACTIVATION_FUN")
 
 
 def _varying_settings(jobs: Sequence[_Job], notes: list[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ArgsKwargs
 
 from designspace.errors import InputError, nearest, printable, shortened
@@ -41,15 +41,22 @@ _MESSAGES = {
 }
 
 
-def refuse_switches(model: type[BaseModel], data: Any) -> Any:
-    """Return the data of a part of a file, unless it has true or false where neither is a value.
+class FilePart(BaseModel):
+    """A part of a file, in which unknown keys are refused, and true or false for a number.
 
-    YAML reads yes and no as true and false, which Python would take for 1 and 0. For validators of
-    mode "before", of the data directly in a model; models within it have their own.
-
-    Raises:
-        ValueError: With the path of the value.
+    YAML reads yes and no as true and false, which Python would take for 1 and 0.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switches(cls, data: Any) -> Any:
+        _refuse_switches(cls, data)
+        return data
+
+
+def _refuse_switches(model: type[BaseModel], data: Any) -> None:
     for key, part in data.items() if isinstance(data, dict) else ():
         field = model.model_fields.get(key)
         annotation = None if field is None else field.annotation
@@ -62,7 +69,6 @@ def refuse_switches(model: type[BaseModel], data: Any) -> Any:
                     f"{path}: found {str(value).lower()} (YAML reads yes, no, on and off as true "
                     "and false); write a number, or a name in quotes"
                 )
-    return data
 
 
 def _is_model(annotation: Any) -> bool:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from designspace.arch.body import FloatArray
 from designspace.errors import InputError
-from designspace.io.validation import check_value, refuse_switches
+from designspace.io.validation import FilePart, check_value
 from designspace.space.axis import MAX_CHOICES, Weight, check_weights
 
 RecipeKey = Literal["lr", "weight_decay", "label_smoothing", "epochs", "batch_size"]
@@ -39,16 +39,7 @@ _TOLERANCE = 1e-9
 _Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_switches(cls, data: Any) -> Any:
-        return refuse_switches(cls, data)
-
-
-class RecipeRange(_Strict):
+class RecipeRange(FilePart):
     """A continuous range; with a step, low, low + step, …, high.
 
     Whole numbers have a step of 1. A step is drawn as in axes of bodies, as pycls does: uniform
@@ -90,7 +81,7 @@ class RecipeRange(_Strict):
         return low * (high / low) ** uniforms
 
 
-class RecipeChoice(_Strict):
+class RecipeChoice(FilePart):
     """A list of values, equally likely or in proportion to their weights."""
 
     distribution: Literal["choice"]

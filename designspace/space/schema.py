@@ -5,9 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     model_validator,
@@ -38,7 +36,7 @@ from designspace.arch.skeleton import (
     Stride,
 )
 from designspace.errors import shortened
-from designspace.io.validation import check_value, refuse_switches
+from designspace.io.validation import FilePart, check_value
 from designspace.space.axis import (
     MAX_CHOICES,
     Axis,
@@ -80,16 +78,7 @@ def axes_of(family: Family, block: str = BOTTLENECK) -> tuple[str, ...]:
     return (*kept, *(axis.name for axis in block_axes(block)))
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_switches(cls, data: Any) -> Any:
-        return refuse_switches(cls, data)
-
-
-class RangeAxis(_Strict):
+class RangeAxis(FilePart):
     """A range with a step."""
 
     distribution: Literal["log_uniform", "uniform"]
@@ -122,7 +111,7 @@ class RangeAxis(_Strict):
         return {**kept, "high": max(self.low, top)}
 
 
-class ChoiceAxis(_Strict):
+class ChoiceAxis(FilePart):
     """A list of values, equally likely or in proportion to their weights."""
 
     distribution: Literal["choice"]
@@ -160,7 +149,7 @@ def restricted_choice(axis: Mapping[str, Any], values: Sequence[float]) -> dict[
 AxisFile = Annotated[RangeAxis | ChoiceAxis, Field(discriminator="distribution")]
 
 
-class CapFile(_Strict):
+class CapFile(FilePart):
     """constant + factor * F ** power, F in billions of multiply-adds."""
 
     constant: _Number = 0.0
@@ -168,7 +157,7 @@ class CapFile(_Strict):
     power: float = Field(default=1.0, ge=0, le=4)
 
 
-class DepthFile(_Strict):
+class DepthFile(FilePart):
     """A closed range of the number of blocks in all stages together."""
 
     low: int = Field(default=1, ge=1, le=16_000)
@@ -212,30 +201,38 @@ def _total(values: list[float], stages: int, distinct: int) -> float:
     return values[0] * (stages - distinct) + sum(values[:distinct])
 
 
-class SpaceFile(_Strict):
+class SpaceFile(FilePart):
     """A complete space: every key is in it, or comes from its parent."""
 
     name: _Name
     parent: _Name | None = None
     reason: str = Field(min_length=1)
-    evidence: list[str] = []
+    evidence: list[str] = Field(default_factory=list)
     family: Family
     block: Annotated[_Name, AfterValidator(_present)] = BOTTLENECK
     input: Skeleton
     axes: dict[Annotated[str, AfterValidator(_axis_name)], AxisFile]
-    share: Annotated[list[str], BeforeValidator(lambda value: value or [])] = []
-    monotone: Annotated[dict[str, Direction], BeforeValidator(_empty)] = {}
-    distinct: Annotated[dict[str, Annotated[int, Field(ge=1, le=16)]], BeforeValidator(_empty)] = {}
+    share: Annotated[list[str], BeforeValidator(lambda value: value or [])] = Field(
+        default_factory=list
+    )
+    monotone: Annotated[dict[str, Direction], BeforeValidator(_empty)] = Field(default_factory=dict)
+    distinct: Annotated[dict[str, Annotated[int, Field(ge=1, le=16)]], BeforeValidator(_empty)] = (
+        Field(default_factory=dict)
+    )
     total_depth: DepthFile | None = None
-    tie: Annotated[dict[Literal["w_a"], Literal["w_0"]], BeforeValidator(_empty)] = {}
-    caps: Annotated[dict[Literal["params", "acts"], CapFile], BeforeValidator(_empty)] = {}
+    tie: Annotated[dict[Literal["w_a"], Literal["w_0"]], BeforeValidator(_empty)] = Field(
+        default_factory=dict
+    )
+    caps: Annotated[dict[Literal["params", "acts"], CapFile], BeforeValidator(_empty)] = Field(
+        default_factory=dict
+    )
     se_ratio: float = Field(default=0.0, ge=0, le=1)
     activation: list[Activation] | Activation | None = None
     stages: Annotated[
         list[Annotated[int, Field(ge=1, le=16)]] | None,
         BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
     ] = None
-    recipe: Annotated[RecipeAxes, BeforeValidator(_empty)] = {}
+    recipe: Annotated[RecipeAxes, BeforeValidator(_empty)] = Field(default_factory=dict)
     sample: dict[str, Any] | None = None
     fingerprint: str | None = None
 
@@ -383,7 +380,7 @@ class SpaceFile(_Strict):
                 raise ValueError(f"axes.{name}: {error}") from None
 
 
-class SettingInput(_Strict):
+class SettingInput(FilePart):
     """What a setting changes around the stages."""
 
     resolution: Resolution
@@ -395,11 +392,13 @@ class SettingInput(_Strict):
     first_stride: Stride | None = None
 
 
-class SettingFile(_Strict):
+class SettingFile(FilePart):
     """An input size that goes with any space."""
 
     name: _Name
     reason: str = Field(min_length=1)
     input: SettingInput
-    high: dict[Literal["d", "w", "b", "g"], _Number] = {}
-    regnet_high: dict[Literal["d", "w_0", "w_a", "w_m", "b", "g"], _Number] = {}
+    high: dict[Literal["d", "w", "b", "g"], _Number] = Field(default_factory=dict)
+    regnet_high: dict[Literal["d", "w_0", "w_a", "w_m", "b", "g"], _Number] = Field(
+        default_factory=dict
+    )

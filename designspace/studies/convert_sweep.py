@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from designspace.arch import has_squeeze
-from designspace.arch.pycls_names import ACTIVATIONS_OF_PYCLS, BLOCKS_OF_PYCLS, STEMS_OF_PYCLS
+from designspace.arch.pycls_names import (
+    ACTIVATIONS_OF_PYCLS,
+    BLOCKS_OF_PYCLS,
+    STEMS_OF_PYCLS,
+    translate,
+)
 from designspace.errors import InputError, check_types, nearest
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.yaml_files import dump_yaml, read_yaml
@@ -195,7 +200,7 @@ def _space(
     group = kind.upper()
     rules: dict[str, Any] = {}
     net = (_REGNET if kind == "regnet" else _ANYNET) | (base.get(group) or {})
-    block = _known(net["BLOCK_TYPE"], BLOCKS_OF_PYCLS, f"{group}.BLOCK_TYPE")
+    block = translate(net["BLOCK_TYPE"], BLOCKS_OF_PYCLS, f"{group}.BLOCK_TYPE")
     present = axes_of("regnet" if kind == "regnet" else "anynet", block)
     names = _REGNET_AXES if kind == "regnet" else _ANYNET_AXES
     own = {key: axis for key, axis in names.items() if axis in present}
@@ -214,9 +219,9 @@ def _space(
         key = next(iter(samplers))
         keys = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in own)]
         raise InputError(f"SETUP.SAMPLERS.{key}: can't be converted; {nearest(key, keys)}")
-    stem, stem_stride = _known(net["STEM_TYPE"], STEMS_OF_PYCLS, f"{group}.STEM_TYPE")
+    stem, stem_stride = translate(net["STEM_TYPE"], STEMS_OF_PYCLS, f"{group}.STEM_TYPE")
     function = model.get("ACTIVATION_FUN", "relu")
-    activation = _known(function, ACTIVATIONS_OF_PYCLS, "MODEL.ACTIVATION_FUN")
+    activation = translate(function, ACTIVATIONS_OF_PYCLS, "MODEL.ACTIVATION_FUN")
     return {
         "name": name,
         "reason": about or "Converted from a pycls sweep config.",
@@ -345,9 +350,3 @@ def _budget(limits: Mapping[str, Any]) -> dict[str, str]:
         for measure, (low, high) in limits.items()
         if low or high
     }
-
-
-def _known(value: Any, names: Mapping[str, Any], where: str) -> Any:
-    if value not in names:
-        raise InputError(f"{where} is {value!r}; {nearest(str(value), list(names))}")
-    return names[value]

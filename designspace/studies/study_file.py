@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.errors import InputError, nearest
-from designspace.io.validation import refuse_switches, validate
+from designspace.io.validation import FilePart, validate
 from designspace.io.yaml_files import read_yaml
 from designspace.space.recipe_axis import RecipeAxes
 
@@ -20,16 +20,7 @@ _Seed = Annotated[int, Field(ge=0, lt=2**63)]
 _Val = Literal["held-out", "test"]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_switches(cls, data: Any) -> Any:
-        return refuse_switches(cls, data)
-
-
-class Budget(_Entry):
+class Budget(FilePart):
     """Ranges of cost, such as `flops: 1M±10%`."""
 
     flops: str | None = None
@@ -37,7 +28,7 @@ class Budget(_Entry):
     acts: str | None = None
 
 
-class Subset(_Entry):
+class Subset(FilePart):
     """Which models of a population are trained: listed, or chosen by a rule.
 
     Attributes:
@@ -61,7 +52,7 @@ class Subset(_Entry):
         return self
 
 
-class PopulationEntry(_Entry):
+class PopulationEntry(FilePart):
     """One run folder of a study.
 
     Attributes:
@@ -106,7 +97,7 @@ class PopulationEntry(_Entry):
         return self
 
 
-class StepEntry(_Entry):
+class StepEntry(FilePart):
     """Populations that take turns in training, before the next step begins.
 
     Attributes:
@@ -125,7 +116,7 @@ def _listed(value: Any) -> Any:
     return {"claims": value} if isinstance(value, list) else value
 
 
-class ReportEntry(_Entry):
+class ReportEntry(FilePart):
     """A report: the populations that it compares, and the claims that it tests.
 
     Attributes:
@@ -152,7 +143,7 @@ class ReportEntry(_Entry):
         return alike if len(alike) > 1 and name not in self.populations else []
 
 
-class RefinementEntry(_Entry):
+class RefinementEntry(FilePart):
     """One round of the loop: analyze a population, narrow its space, sample and train that.
 
     The models of the narrower space have the budget and the schedule of the population.
@@ -175,7 +166,7 @@ class RefinementEntry(_Entry):
         return self.space.rsplit(".", 1)[0]
 
 
-class DerivedEntry(_Entry):
+class DerivedEntry(FilePart):
     """A derived model: the arguments of `designspace.derive`.
 
     Attributes:
@@ -195,10 +186,10 @@ class DerivedEntry(_Entry):
     search: _Count | None = None
     imagenet: bool = False
     trained: bool = True
-    export: list[str] = []
+    export: list[str] = Field(default_factory=list)
 
 
-class ExportEntry(_Entry):
+class ExportEntry(FilePart):
     """The best models of a population, exported."""
 
     population: _Place
@@ -206,7 +197,7 @@ class ExportEntry(_Entry):
     to: list[str] = Field(min_length=1)
 
 
-class FigureEntry(_Entry):
+class FigureEntry(FilePart):
     """A figure of the paper, and the claims that answer it.
 
     Attributes:
@@ -220,7 +211,7 @@ class FigureEntry(_Entry):
 
     figure: Annotated[str, Field(min_length=1, max_length=40, coerce_numbers_to_str=True)]
     shows: Annotated[str, Field(min_length=1, max_length=300)]
-    claims: list[str | list[str]] = []
+    claims: list[str | list[str]] = Field(default_factory=list)
     note: str = ""
 
     @property
@@ -237,7 +228,7 @@ class FigureEntry(_Entry):
         return self
 
 
-class TrainEntry(_Entry):
+class TrainEntry(FilePart):
     """How models are trained on this machine; errors of different devices differ slightly.
 
     Attributes:
@@ -255,7 +246,7 @@ class TrainEntry(_Entry):
     compile: bool = False
 
 
-class ExtensionEntry(_Entry):
+class ExtensionEntry(FilePart):
     """How far `until="decided"` may extend populations.
 
     Attributes:
@@ -269,7 +260,7 @@ class ExtensionEntry(_Entry):
     batch: _Count = 16
 
 
-class StudyFile(_Entry):
+class StudyFile(FilePart):
     """A whole study; `results/reference/study.yaml` is an example.
 
     Attributes:
@@ -304,22 +295,22 @@ class StudyFile(_Entry):
     val: _Val = "held-out"
     recipe: str = "quick"
     epochs: int | None = Field(default=None, ge=1)
-    recipe_axes: RecipeAxes = {}
+    recipe_axes: RecipeAxes = Field(default_factory=dict)
     train: TrainEntry = TrainEntry()
     n: _Count = 500
     budget: Budget = Budget()
     seed: _Seed = 0
     populations: dict[_Place, PopulationEntry] = Field(min_length=1)
-    steps: list[StepEntry] = []
+    steps: list[StepEntry] = Field(default_factory=list)
     extension: ExtensionEntry = ExtensionEntry()
-    refinements: list[RefinementEntry] = []
-    reports: dict[_Place, ReportEntry] = {}
-    figures: list[FigureEntry] = []
-    agreements: dict[_Place, list[_Place]] = {}
-    derived: dict[str, DerivedEntry] = {}
-    derived_seeds: list[_Seed] = []
+    refinements: list[RefinementEntry] = Field(default_factory=list)
+    reports: dict[_Place, ReportEntry] = Field(default_factory=dict)
+    figures: list[FigureEntry] = Field(default_factory=list)
+    agreements: dict[_Place, list[_Place]] = Field(default_factory=dict)
+    derived: dict[str, DerivedEntry] = Field(default_factory=dict)
+    derived_seeds: list[_Seed] = Field(default_factory=list)
     derived_val: _Val = "test"
-    exports: dict[_Place, ExportEntry] = {}
+    exports: dict[_Place, ExportEntry] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_names(self) -> "StudyFile":

@@ -1,6 +1,7 @@
 """Mistakes that a study's steps would meet, maybe days later, are refused when it is loaded."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,13 @@ def test_what_works_is_accepted(tmp_path, path, value):
     assert load(tmp_path, path, value).plan().models
 
 
+def load_or_refuse(folder, data, message):
+    """Load a study, which is refused with a message unless it is None."""
+    (folder / "study.yaml").write_text(yaml.safe_dump(data))
+    with nullcontext() if message is None else pytest.raises(ds.InputError, match=message):
+        ds.Study.load(folder / "study.yaml")
+
+
 @pytest.mark.parametrize(
     ("populations", "message"),
     [
@@ -256,12 +264,7 @@ def test_agreements_that_would_fail_are_refused(tmp_path, populations, message):
         "populations": STUDY["populations"] | same,
         "agreements": {"a.json": ["regnetx", *same]},
     }
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
-    if message is None:
-        ds.Study.load(tmp_path / "study.yaml")
-    else:
-        with pytest.raises(ds.InputError, match=message):
-            ds.Study.load(tmp_path / "study.yaml")
+    load_or_refuse(tmp_path, data, message)
 
 
 def test_models_are_chosen_by_errors_of_no_later_step(tmp_path):
@@ -319,12 +322,7 @@ def test_derived_models_that_are_trained_make_one_population(tmp_path, second, m
     models = {"m1": {"source": "regnetx:best"}, "m2": second}
     derived = {name: {**entry, "flops": "400K"} for name, entry in models.items()}
     data = {**STUDY, "derived": derived, "derived_seeds": [0]}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(data))
-    if message is None:
-        ds.Study.load(tmp_path / "study.yaml")
-    else:
-        with pytest.raises(ds.InputError, match=message):
-            ds.Study.load(tmp_path / "study.yaml")
+    load_or_refuse(tmp_path, data, message)
 
 
 def test_several_mistakes_are_listed_together(tmp_path):
