@@ -16,6 +16,7 @@ from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
+from designspace.runs.data_record import source_name
 from designspace.runs.image_results import read_correct
 from designspace.runs.measurements import MeasuredSetting, measured_columns, settings_of
 from designspace.runs.run_list import list_runs
@@ -173,6 +174,7 @@ def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> P
         path=readable(str(run.path)),
         sample=space.get("sample", {}),
         recipe={} if recipe is None else recipe.to_dict(),
+        data="" if data is None else source_name(data.source),
         splits=tuple(sorted({trial.split for trial in trials})),
         seeds=tuple(sorted({min(seeds), max(seeds)})) if seeds else (),
         versions={
@@ -182,6 +184,7 @@ def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> P
         seconds=float(sum(trial.seconds for trial in trials)),
         reasons=_reasons(trials),
         notes=tuple(str(space[key]) for key in ("reason",) if space.get(key)),
+        train_images=0 if data is None else data.train_images,
         val_images=0 if data is None else data.val_images,
         content="" if data is None else data.content,
     )

@@ -25,12 +25,14 @@ class Provenance:
         path: The folder it was read from.
         sample: n, budget, seed, hash, as in space.yaml.
         recipe: The resolved recipe, or empty.
+        data: Short name of the data set, or empty.
         splits: Which images the errors were measured on.
         seeds: First and last seed of the trials.
         versions: Library versions and devices of the trials, each with its values.
         seconds: Training time of all trials.
         reasons: Why trials failed or diverged, as "state: reason", with their number, descending.
         notes: Further notes for the reader, such as the source of an import.
+        train_images: Number of images that each model was trained on; 0 is unknown.
         val_images: Number of images that each error was measured on; 0 is unknown.
         content: Hash of the images and labels, or empty.
     """
@@ -38,12 +40,14 @@ class Provenance:
     path: str
     sample: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
     splits: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     reasons: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    train_images: int = 0
     val_images: int = 0
     content: str = ""
 

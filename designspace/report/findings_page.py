@@ -44,7 +44,9 @@ def page(
     sections: defaultdict[str, list[Rendered]] = defaultdict(list)
     for one in rendered:
         sections[one.figure.section].append(one)
-    splits = sorted({s for p in findings.populations for s in p.results.provenance.splits})
+    runs = [population.results.provenance for population in findings.populations]
+    splits = sorted({split for run in runs for split in run.splits})
+    images = sorted({run.data for run in runs if run.data})
     template = templates.get_template("report.html.j2")
     text = template.render(
         title="Design spaces compared"
@@ -66,8 +68,9 @@ def page(
         warnings=narrate(findings).warnings,
         matrix=comparison_matrix(findings),
         trade_offs=[TradeOffRows.of(one, findings) for one in findings.trade_offs],
+        images=" and ".join(images),
         splits=", ".join(splits),
-        imported=not all(p.results.provenance.seeds for p in findings.populations),
+        imported=not all(run.seeds for run in runs),
         version=version,
     )
     return writable(text)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from designspace.analysis.pretraining_findings import PretrainingFindings, ScoreGroup, ScoreRow
 from designspace.errors import counted
 from designspace.report.verdict_cards import Card
+from designspace.runs.data_record import source_name
 
 _MAX_SCORES = 2
 _TASKS = {
@@ -39,11 +40,6 @@ def task_title(group: ScoreGroup) -> str:
 def score_text(row: ScoreRow) -> str:
     """Return the mean with its unit: `93.1 %`, `6.82`."""
     return f"{row.mean:.1f} %" if row.unit == "%" else f"{row.mean:.2f}"
-
-
-def source_name(source: str) -> str:
-    """Return the short name of an image source: `cifar10` of `folder:/data/cifar10`."""
-    return source.rstrip("/").rpartition("/")[2].rpartition(":")[2] or source
 
 
 def _score(group: ScoreGroup) -> Card:

@@ -17,7 +17,7 @@ from designspace.io.text_files import check_links
 from designspace.report.figure_files import Rendered, render
 from designspace.report.findings_page import environment, source, writable
 from designspace.report.palette import css
-from designspace.report.pretraining_cards import group_title, pretraining_cards, source_name
+from designspace.report.pretraining_cards import group_title, pretraining_cards
 from designspace.report.pretraining_figures import (
     Strip,
     loss_hero,
@@ -26,6 +26,7 @@ from designspace.report.pretraining_figures import (
     prototype_strips,
 )
 from designspace.report.write_report import write_figures
+from designspace.runs.data_record import source_name
 
 
 def write_pretraining_page(findings: PretrainingFindings, folder: Path) -> Path:

@@ -54,3 +54,8 @@ def parse_data(data: dict[str, Any], path: Path | str) -> DataRecord:
         InputError: A key is unknown, missing or out of range.
     """
     return validate(DataRecord, data, path, "recipe: data")
+
+
+def source_name(source: str) -> str:
+    """Return the short name of an image source: `cifar10` of `folder:/data/cifar10`."""
+    return source.rstrip("/").rpartition("/")[2].rpartition(":")[2] or source
