@@ -101,8 +101,9 @@ class Population(arch.Population):
             InputError: The folder holds another population, or more models of this one.
         """
         run = Run.create(path, {**self.space.source, "sample": self.record()}, self)
-        recorded = {measurement.key for measurement in run.measurements()}
-        run.append_measurements([m for m in self.measurements if m.key not in recorded])
+        if self.measurements:
+            with run.lock():
+                run.append_measurements(self.measurements)
         return run
 
     def record(self) -> dict[str, Any]:

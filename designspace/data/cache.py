@@ -1,12 +1,13 @@
 """Images decoded once, into memory-mapped uint8 arrays that all workers share.
 
-A cache is a folder named after what is decoded (names, sizes and times of the files, or the pixels
-themselves), the split and the geometry. It is built in a `.building` folder, chunk by chunk, and
-renamed when complete, so an interrupted build resumes.
+A cache is a folder named after what is decoded (names, sizes and times of the files, and the bytes
+of a few of them; or the pixels themselves), the split and the geometry. It is built in a
+`.building` folder, chunk by chunk, and renamed when complete, so an interrupted build resumes.
 """
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -39,6 +40,9 @@ _PARTS = ("train", "val")
 _ATTEMPTS = 3
 # Bytes of each image's SHA-256 digest that are kept to find identical images.
 _DIGEST_BYTES = 16
+# Files of each part whose bytes tell apart images of equal names, sizes and times, as unpacked
+# archives may have.
+_SAMPLED_FILES = 16
 
 # Called with the numbers of decoded images and of all images.
 Progress = Callable[[int, int], None]
@@ -144,10 +148,10 @@ def build_cache(
         InputError: The disk is full or read-only.
     """
     parts = dict(zip(_PARTS, zip((split.train, split.val), geometry, strict=True), strict=True))
-    path = make_folder(home) / _key(parts)
+    path = _cache_folder(make_folder(home), parts)
     _raise_undecodable(path)
     if not (path / "meta.json").is_file():
-        with lock(path.with_suffix(".lock"), f"the image cache {path}", wait=True):
+        with lock(path.with_suffix(".lock"), f"the image cache {path}", wait=math.inf):
             if not (path / "meta.json").is_file():
                 building = path.with_suffix(".building")
                 _build(parts, building, jobs, progress or (lambda done, total: None))
@@ -184,6 +188,46 @@ def _raise_undecodable(path: Path) -> None:
     except (OSError, ValueError, KeyError):
         return
     raise error
+
+
+def _cache_folder(home: Path, parts: Parts) -> Path:
+    """Return the folder of the cache of these images, which need not exist."""
+    key = _key(parts)
+    samples = {part: _sample_digests(items) for part, (items, _) in parts.items()}
+    if not any(samples.values()) or _has_digests(home / key, samples):
+        return home / key  # earlier versions named all caches like this
+    digests = b"".join(digest for sample in samples.values() for digest in sample.values())
+    return home / hashlib.sha256(key.encode() + digests).hexdigest()[:20]
+
+
+def _sample_digests(items: Items) -> dict[int, bytes]:
+    """Return the digests of some files by row; none where the key has the whole content."""
+    if not items.files or items.encoded is not None:
+        return {}
+    rows = np.linspace(0, len(items) - 1, _SAMPLED_FILES, dtype=int).tolist()
+    return {row: _file_digest(os.path.join(items.root, items.files[row])) for row in rows}
+
+
+def _file_digest(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()[:_DIGEST_BYTES]
+    except OSError:  # decoding reports it
+        return bytes(_DIGEST_BYTES)
+
+
+def _has_digests(folder: Path, samples: Mapping[str, dict[int, bytes]]) -> bool:
+    """Whether a cache is complete and has images of these digests in these rows."""
+    if not (folder / "meta.json").is_file():
+        return False
+    try:
+        return all(
+            np.load(_digests_file(folder, part), mmap_mode="r")[list(sample)].tobytes()
+            == b"".join(sample.values())
+            for part, sample in samples.items()
+        )
+    except (OSError, ValueError, IndexError):  # damaged
+        return False
 
 
 def _key(parts: Parts) -> str:

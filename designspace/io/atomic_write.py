@@ -7,8 +7,9 @@ from pathlib import Path
 
 from designspace.errors import InputError
 
-# What `tempfile` and `temporary_path` append to the final name.
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+# Names of temporary files: `.NAME.designspace-XXXXXXXX.tmp`.
+_MARK, _SUFFIX = ".designspace-", ".tmp"
+_TEMPORARY = re.compile(r"\..+\.designspace-[a-z0-9_]{8}\.tmp")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -23,7 +24,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         InputError: The folder does not exist or cannot be written, or the disk is full.
     """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        prefix = f".{path.name}{_MARK}"
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=_SUFFIX)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -40,13 +42,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def temporary_path(path: Path) -> Path:
     """Return the name under which this process writes a file before renaming it to `path`."""
-    return path.with_name(f".{path.name}.{os.getpid():08d}")
+    return path.with_name(f".{path.name}{_MARK}{os.getpid():08d}{_SUFFIX}")
 
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove what killed processes left in a folder while writing."""
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -40,45 +40,66 @@ def merge(sources: list[Run], out: Run) -> Merged:
         out: Created from the first source if it doesn't exist.
 
     Raises:
-        InputError: The folders differ in population, recipe, data, split or seed.
+        InputError: The folders differ in population, recipe, data, split or seed, or another
+            process uses `out`.
     """
     if out.path.is_dir():
         out.check_files()
-    every = [*sources, *([out] if out.space_file.exists() else [])]
-    # That of an untrained run says nothing: the first trained one sets recipe and data.
-    first = next((run for run in every if _trained(run)), sources[0])
-    for other in every:
+    _common_first(sources)
+    make_folder(out.path)
+    with out.lock():
+        _copy_definition(sources, out)
+        return _join(sources, out)
+
+
+def _common_first(runs: list[Run]) -> Run:
+    """Return the run that sets recipe and data: the first trained one.
+
+    Raises:
+        InputError: The runs do not go together.
+    """
+    first = next((run for run in runs if _trained(run)), runs[0])
+    for other in runs:
         _compare(first, other)
+    return first
+
+
+def _copy_definition(sources: list[Run], out: Run) -> None:
+    """Write population, recipe and space as far as the folder lacks them."""
     if not out.space_file.exists():
-        make_folder(out.path)
+        first = _common_first(sources)
         # space.yaml last: it marks the folder as complete.
         for file in (first.population_file, first.recipe_file, first.space_file):
             if file.exists():
                 write_text(out.path / file.name, read_text(file, "merge"))
-    elif _trained(first) and not _trained(out):
+        return
+    first = _common_first([*sources, out])
+    if _trained(first) and not _trained(out):
         write_text(out.recipe_file, read_text(first.recipe_file, "merge"))
-    with out.lock():
-        return _join(sources, out)
 
 
 def _join(sources: list[Run], out: Run) -> Merged:
     current = {trial.index: trial for trial in out.trials()}
+    recorded = {_result(trial) for trial in out.every_trial()}
     added: list[Trial] = []
     repeated, differing = 0, set()
     for source in sources:
         if os.path.realpath(source.path) == os.path.realpath(out.path):
             continue
         for trial in source.trials():
-            before = current.get(trial.index)
-            if before is not None and _result(before) == _result(trial):
-                repeated += 1
-            elif before is None or before.state is TrialState.FAILED:
+            before, result = current.get(trial.index), _result(trial)
+            if before is None or before.state is TrialState.FAILED:
                 current[trial.index] = trial
-                added.append(trial)
-            elif trial.state is not TrialState.FAILED:
-                # Kept in the journal, where the first one counts.
+            elif trial.state is TrialState.FAILED:
+                continue
+            differs = _result(current[trial.index]) != result
+            if differs:  # the first one counts; the journal keeps both
                 differing.add(trial.index)
+            if result not in recorded:
+                recorded.add(result)
                 added.append(trial)
+            elif not differs:
+                repeated += 1
     _join_images(sources, out, list(current.values()))
     out.append_trials(added)
     _join_measurements(sources, out)
@@ -88,21 +109,17 @@ def _join(sources: list[Run], out: Run) -> Merged:
 
 def _join_measurements(sources: list[Run], out: Run) -> None:
     """Append what the sources measured and the folder lacks; the first of equal settings counts."""
-    recorded = {measurement.key for measurement in out.measurements()}
-    added = {m.key: m for source in reversed(sources) for m in source.measurements()}
-    out.append_measurements([m for key, m in added.items() if key not in recorded])
+    measured = {m.key: m for source in reversed(sources) for m in source.measurements()}
+    out.append_measurements(list(measured.values()))
 
 
 def copy_measurements(models: Sequence[Model], run: Run) -> None:
     """Append what was measured of models that come from other runs, by their provenance."""
     origins = {dict(model.provenance).get("run", "") for model in models} - {""}
     keys = {(model.body.id, model.params, model.flops) for model in models}
-    recorded = {measurement.key for measurement in run.measurements()}
-    for path in sorted(origins):
-        measurements = Run(path).measurements()
-        run.append_measurements(
-            [m for m in measurements if m.key[:3] in keys and m.key not in recorded]
-        )
+    measured = [m for path in sorted(origins) for m in Run(path).measurements()]
+    with run.lock():
+        run.append_measurements([m for m in measured if m.key[:3] in keys])
 
 
 def _join_images(sources: list[Run], out: Run, trials: list[Trial]) -> None:

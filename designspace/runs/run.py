@@ -13,7 +13,7 @@ from designspace.errors import InputError, check_types, counted
 from designspace.io import journal
 from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
 from designspace.io.cached_reads import CachedReads
-from designspace.io.file_lock import is_locked, lock
+from designspace.io.file_lock import RETRY_SECONDS, lock, lock_holder
 from designspace.io.fingerprint import seal, unseal
 from designspace.io.text_files import check_links, check_regular_file
 from designspace.io.yaml_files import dump_yaml, read_yaml
@@ -35,6 +35,7 @@ from designspace.runs.recipe import Recipe, parse_recipe
 from designspace.runs.space_file import read_population, read_space
 from designspace.runs.status import RunStatus, unfinished_checkpoints
 from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState, check_percent
+from designspace.runs.trial_journal import current_trials, read_trials
 from designspace.space.recipe_axis import draw_recipes
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
     from designspace.arch.body import FloatArray
 
+# Seconds that `Run.record` waits for other processes, each of which records in a moment.
+RECORD_SECONDS = 30.0
 # What is written, or removed, in a run folder.
 _OURS = (
     "space.yaml",
@@ -130,13 +133,16 @@ class Run:
             run._write_population(space, population)
         return run
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self, wait: float = RETRY_SECONDS) -> AbstractContextManager[None]:
         """Return a context in which this process alone writes to the folder.
+
+        Args:
+            wait: Seconds to wait for another process.
 
         Raises:
             InputError: On entry, if another process holds the lock.
         """
-        return lock(self.lock_file, f"the run folder {self.path}")
+        return lock(self.lock_file, f"the run folder {self.path}", wait)
 
     def check_files(self) -> None:
         """Refuse links out of the folder, pipes and devices in place of the run's files.
@@ -302,28 +308,15 @@ class Run:
             InputError: A line is damaged, or belongs to another population.
         """
         files = [self.space_file, self.population_file, self.trials_file]
-        return self._read("trials", files, self._read_trials)
+        return self._read("trials", files, lambda: current_trials(self.every_trial()))
 
-    def _read_trials(self) -> tuple[Trial, ...]:
-        ids = self.population().ids
-        current: dict[int, Trial] = {}
-        records = journal.read(self.trials_file, "trials").records
-        for number, record in enumerate(records, start=1):
-            where = f"{self.trials_file}, record {number}"
-            trial = Trial.from_record(record, where)
-            if not 0 <= trial.index < len(ids):
-                raise InputError(
-                    f"{where}: index {trial.index} is not in the population of {len(ids)}"
-                )
-            if trial.id != ids[trial.index]:
-                raise InputError(
-                    f"{where}: the trial of model {trial.index} is of {trial.id}, the population "
-                    f"has {ids[trial.index]} there: it is of another population"
-                )
-            before = current.get(trial.index)
-            if before is None or before.state is TrialState.FAILED:
-                current[trial.index] = trial
-        return tuple(current[index] for index in sorted(current))
+    def every_trial(self) -> list[Trial]:
+        """Return all trials in the order of the journal, superseded ones too.
+
+        Raises:
+            InputError: As `trials`.
+        """
+        return read_trials(self.trials_file, self.population().ids)
 
     def ranked_trials(self) -> list[Trial]:
         """Return the complete trials by ascending error, equal ones in sampled order."""
@@ -353,7 +346,8 @@ class Run:
         """Append a trial that your own training loop measured.
 
         Errors of one run must be comparable, so all of its trials share one split: with the default
-        `split`, a run holds either trials of your own or trials of a recipe.
+        `split`, a run holds either trials of your own or trials of a recipe. Several processes may
+        record in one run: each waits for the others.
 
         Args:
             index: Number of the model in sampled order.
@@ -367,7 +361,8 @@ class Run:
 
         Raises:
             InputError: An argument is out of range, the model already has a trial that did not
-                fail, the run's other trials have another split, or the run is being trained.
+                fail, the run's other trials have another split, or another process has used the
+                run for 30 seconds, as one that trains it does.
         """
         population = self.population()
         if not 0 <= index < len(population):
@@ -378,7 +373,7 @@ class Run:
             "error": None if error is None else check_percent(error),
         }
         trial = Trial.from_record(record, "record")
-        with self.lock():
+        with self.lock(RECORD_SECONDS):
             before = {earlier.index: earlier for earlier in self.trials()}
             if index in before and before[index].state is not TrialState.FAILED:
                 raise InputError(f"index is {index}; that model already has a trial", "index")
@@ -440,7 +435,8 @@ class Run:
         Raises:
             InputError: A file of the run is damaged.
         """
-        live = Heartbeat.read(self.heartbeat_file) if is_locked(self.lock_file) else None
+        holder = lock_holder(self.lock_file)
+        live = None if holder is None else Heartbeat.read(self.heartbeat_file, holder)
         trials = self.trials()
         done = {trial.index for trial in trials if trial.state is not TrialState.FAILED}
         if live is not None:  # models may have finished since the last heartbeat
@@ -462,8 +458,10 @@ class Run:
         return self._read("measurements", [file], lambda: read_measurements(file))
 
     def append_measurements(self, measurements: Sequence[Measurement]) -> None:
-        """Append measurements to the journal; they are on disk when this returns."""
-        append_measurements(self.measurements_file, measurements)
+        """Append those of a network and setting that has none; call it within `lock`."""
+        recorded = {measurement.key for measurement in self.measurements()}
+        added = [m for m in measurements if m.key not in recorded]
+        append_measurements(self.measurements_file, added)
 
     def measured(self, **choice: Any) -> dict[str, Measurement]:
         """Return the measurements of one setting by the id of their models.

@@ -110,9 +110,7 @@ class Trial:
             )
         if not all(map(math.isfinite, (trial.seconds, *trial.curve))):
             raise InputError(f"{where}: seconds and curve must be finite numbers")
-        if state is not TrialState.FAILED and (
-            error is None or not math.isfinite(error) or not 0 <= error <= 100
-        ):
+        if state is not TrialState.FAILED and (error is None or not 0 <= error <= 100):
             raise InputError(f"{where}: error is {error}; a {state} trial has 0 to 100 percent")
         return trial
 

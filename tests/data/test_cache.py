@@ -200,3 +200,33 @@ def test_validation_images_that_are_also_trained_on_are_counted(images, tmp_path
     cache = build_cache(parts_of(images), PLAIN, tmp_path / "home", jobs=2)
     assert cache.duplicates == 3
     assert cache.notes[0].startswith("3 of 51 validation images are identical to training images")
+
+
+def uniform_images(root, shade):
+    """Write sixteen images of equal names, sizes and times, each of one shade from `shade` on."""
+    for i in range(16):
+        path = root / ("train", "test")[i // 8] / ("cat", "dog")[i // 4 % 2] / f"{i % 4}.ppm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"P6 8 8 255\n" + bytes([shade + i]) * 192)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    return root
+
+
+def test_other_images_of_equal_names_sizes_and_times_have_a_cache_of_their_own(tmp_path):
+    dark = build_cache(parts_of(uniform_images(tmp_path / "a", 1)), PLAIN, tmp_path / "home")
+    bright = build_cache(parts_of(uniform_images(tmp_path / "b", 101)), PLAIN, tmp_path / "home")
+    assert (dark.mean[0], bright.mean[0]) == (4.5, 104.5)
+    assert dark.content != bright.content
+    moved = uniform_images(tmp_path / "moved", 1)
+    assert build_cache(parts_of(moved), PLAIN, tmp_path / "home") == dark
+
+
+def test_a_cache_of_an_earlier_version_stays_valid_for_its_images(tmp_path):
+    """Earlier versions named it after names, sizes and times alone: here as 9699425 did."""
+    parts = parts_of(uniform_images(tmp_path / "a", 1))
+    earlier = tmp_path / "home" / "f53e349a6ebfa142e216"
+    build_cache(parts, PLAIN, tmp_path / "home").path.rename(earlier)
+    assert build_cache(parts, PLAIN, tmp_path / "home").path == earlier
+    other = build_cache(parts_of(uniform_images(tmp_path / "b", 101)), PLAIN, tmp_path / "home")
+    assert other.path != earlier
+    assert other.mean[0] == 104.5

@@ -249,7 +249,8 @@ def test_a_pipe_or_a_device_in_a_run_folder_is_not_waited_for(
 
 def test_training_removes_none_but_its_own_files(small_study, tmp_path):
     place = Path(shutil.copytree(small_study.trained, tmp_path / "own"))
-    (place / "checkpoints" / ".00001.pt.00004711").write_text("half a checkpoint")
+    half = place / "checkpoints" / ".00001.pt.designspace-00004711.tmp"
+    half.write_text("half a checkpoint")
     (place / "checkpoints" / "notes.txt").write_text("mine")
     assert Command(*small_study.train(place)).end().code == 0
     assert [path.name for path in (place / "checkpoints").iterdir()] == ["notes.txt"]

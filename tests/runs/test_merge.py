@@ -6,6 +6,8 @@ import pytest
 
 import designspace as ds
 from designspace.errors import InputError
+from designspace.runs import Trial, TrialState
+from designspace.runs.merge import merge
 
 
 @pytest.fixture
@@ -43,3 +45,29 @@ def test_a_folder_that_is_new_has_all(places):
     merged = ds.merge([places / "original", places / "a", places / "b"], places / "joined")
     assert (merged.trials, merged.added) == (2, 2)
     assert ds.load_run(places / "joined").recipe().epochs == 1
+
+
+def trial(run, index, state=TrialState.COMPLETE, error=10.0, reason=""):
+    return Trial(run.population().ids[index], index, state, error, (), 1.0, 0, reason=reason)
+
+
+def test_a_folder_in_use_keeps_its_recipe(places):
+    original = ds.load_run(places / "original")
+    with original.lock(), pytest.raises(InputError, match="is in use by process"):
+        ds.merge([places / "a"], original)
+    assert not original.recipe_file.exists()
+    assert original.trials() == ()
+
+
+def test_a_second_merge_adds_nothing(make_run):
+    a, b, out = (make_run(name) for name in ("a", "b", "out"))
+    failed = TrialState.FAILED
+    a.append_trials([trial(a, 0), trial(a, 1, failed, None, "no memory"), trial(a, 2)])
+    b.append_trials([trial(b, 0, error=20.0), trial(b, 1, failed, None, "no time"), trial(b, 2)])
+    first = merge([a, b], out)
+    assert (first.added, first.repeated, first.differing) == (5, 1, (0,))
+    journal = out.trials_file.read_bytes()
+    second = merge([a, b], out)
+    assert (second.added, second.repeated, second.differing) == (0, 5, (0,))
+    assert out.trials_file.read_bytes() == journal
+    assert out.trials()[0].error == 10.0
