@@ -11,13 +11,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from designspace.arch.blocks import activations_of, block_axes, body_axes, has_squeeze
 from designspace.arch.body import Body
 from designspace.arch.cost import MEASURES
 from designspace.arch.model import Model
 from designspace.arch.regnet import RegNetParams
 from designspace.arch.skeleton import Skeleton
 from designspace.arch.valid_names import NAME_PATTERN
-from designspace.errors import InputError
+from designspace.errors import InputError, shortened
 from designspace.io.atomic_write import write_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import dump_yaml, read_yaml
@@ -91,6 +92,7 @@ def model_text(model: Model) -> str:
 def _model(checked: ModelFile) -> Model:
     if checked.stages is not None:
         body = replace(checked.stages, se_ratio=checked.se_ratio)
+        _check_block(body)
     else:
         assert checked.regnet is not None
         body = checked.regnet.body(checked.se_ratio)
@@ -104,6 +106,41 @@ def _model(checked: ModelFile) -> Model:
                 f"{exact}: the file was edited (remove `cost`, or correct the stages)"
             )
     return model
+
+
+def _check_block(body: Body) -> None:
+    """Raise unless a body has the parameters of its block, with possible values, and no more."""
+    block, axes = body.block, {axis.name: axis for axis in block_axes(body.block)}
+    names = [name for name, _ in body.extras]
+    if sorted(names) != sorted(axes):
+        raise InputError(
+            f"stages.extras has {shortened(', '.join(names)) or 'nothing'}; {block} blocks have "
+            f"{', '.join(axes) or 'no axes of their own'}"
+        )
+    for name, values in body.extras:
+        for i, value in enumerate(values):
+            try:
+                axes[name].check(value)
+            except ValueError as error:
+                raise InputError(f"stages.extras.{name}[{i}]: {error}") from None
+    for axis, key in (("b", "bottleneck_ratios"), ("g", "group_widths")):
+        values = getattr(body, key)
+        if axis not in body_axes(block) and set(values) != {1}:
+            raise InputError(
+                f"stages.{key}: must be 1 in every stage, as {block} blocks have no {axis}; found "
+                f"{', '.join(f'{value:g}' for value in values)}"
+            )
+    if body.se_ratio and not has_squeeze(block):
+        raise InputError(
+            f"se_ratio: must be 0, as {block} blocks have no squeeze-and-excitation; found "
+            f"{body.se_ratio:g}"
+        )
+    supported = activations_of(block) or ("relu",)
+    if body.activation not in supported:
+        raise InputError(
+            f"stages.activation: must be {' or '.join(supported)} in {block} blocks; found "
+            f"{body.activation}"
+        )
 
 
 def check_replaceable(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Derive a model of a target cost from a published model, your own, or a study's findings."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -55,8 +54,6 @@ def derive_model(
     target = parse_target(flops, params, acts)
     if (target is None) == (scale is None):
         raise InputError("give one target: flops, params or acts (such as 256G), latency or scale")
-    if scale is not None and not (math.isfinite(scale) and 1e-9 <= scale <= 1e9):
-        raise InputError(f"scale is {scale}; it must be a number from 1e-9 to 1e9", "scale")
     kind, scaling_rule = _family(family), find_rule(rule)
     _refuse_idle(search, scaling_rule, space, seed)
     size = _Size(imagenet, resolution, classes)

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from designspace.arch import CATALOG, Model, RegNetParams, published
+from designspace.arch import BOTTLENECK, CATALOG, Model, RegNetParams, body_axes, published
+from designspace.arch.published_names import published_model
 from designspace.derivation.scale_model import scale_model
+from designspace.derivation.scaled_models import fixed_group_width
 from designspace.derivation.scaling_rules import RULES
 from designspace.errors import InputError
 
@@ -13,8 +15,6 @@ _PROTOTYPES = 16_000
 _POPULAR_WIDTHS = (528, 1056, 2904, 7392)
 _POPULAR_PARAMS = 695.5e6
 _HEAD = (10444, 8192, 8192, 256)
-# What ClassyVision, and registries after it, call regnet_y_256gf (SE 1/4).
-_OTHER_256GF = RegNetParams(27, 640, 124.47, 2.04, 1.0, 848)
 
 
 def explain(model: Model) -> list[tuple[str, list[str]]]:
@@ -40,11 +40,23 @@ def head_params(dims: tuple[int, ...]) -> int:
 
 def _what(model: Model) -> list[str]:
     body, skeleton = model.body, model.skeleton
-    squeezing = f"squeeze-and-excitation {body.se_ratio:g}" if body.se_ratio else "X blocks"
+    present = body_axes(body.block)
+    stages = [f"Depths {_row(body.depths)}", f"widths {_row(body.widths)}"]
+    if "g" in present:
+        stages.append(f"group widths {_row(body.group_widths)}")
+    if "b" in present:
+        stages.append(f"bottleneck ratios {_row(body.bottleneck_ratios)}")
+    if body.block != BOTTLENECK:
+        stages.append(f"{body.block} blocks")
+    stages += [f"{name} {_row(values)}" for name, values in body.extras]
+    if body.se_ratio:
+        stages.append(f"squeeze-and-excitation {body.se_ratio:g}")
+    elif body.block == BOTTLENECK:
+        stages.append("X blocks")
+    if body.activation != "relu":
+        stages.append(f"activation {body.activation}")
     return [
-        f"Depths {_row(body.depths)}; widths {_row(body.widths)}; group widths "
-        f"{_row(body.group_widths)}; bottleneck ratios {_row(body.bottleneck_ratios)}; "
-        f"{squeezing}.",
+        f"{'; '.join(stages)}.",
         f"{model.flops:,} multiply-adds at {skeleton.resolution} pixels; "
         f"{model.params:,} parameters with {skeleton.classes} classes, "
         f"{trunk_params(model):,} without the classifier; "
@@ -55,14 +67,20 @@ def _what(model: Model) -> list[str]:
 def _stages(model: Model, regnet: RegNetParams) -> list[str]:
     last = regnet.w_0 + regnet.w_a * (regnet.d - 1)
     quantized = replace(regnet, b=1.0, g=1).body().widths
-    return [
+    sentences = [
         f"Linear widths u_j = {regnet.w_0} + {regnet.w_a:g} j for blocks j = 0 to {regnet.d - 1}: "
         f"{regnet.w_0} to {last:,.0f}.",
         f"Each is rounded to the nearest power, {regnet.w_0} x {regnet.w_m:g}^k, and to a multiple "
         f"of 8: {_row(quantized)}.",
-        f"Group width {regnet.g} must divide the 3x3's width, which makes them "
-        f"{_row(model.body.widths)}.",
     ]
+    widths = _row(model.body.widths)
+    if fixed_group_width(model) is None:
+        sentences.append(
+            f"Group width {regnet.g} must divide the 3x3's width, which makes them {widths}."
+        )
+    elif model.body.widths != quantized:
+        sentences.append(f"The 3x3's width must be whole, which makes them {widths}.")
+    return sentences
 
 
 def _origin(model: Model) -> list[str]:
@@ -129,7 +147,7 @@ def _popular() -> list[str]:
         + large_head
         + prototypes,
     }
-    other = _OTHER_256GF.body(0.25)
+    other = published_model("regnet_y_256gf").body
     return [
         f"It is often described with widths {_row(_POPULAR_WIDTHS)}, a projection head "
         f"{_row(_HEAD)} and {_POPULAR_PARAMS / 1e6:.1f}M parameters. The three contradict each "

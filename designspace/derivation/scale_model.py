@@ -9,6 +9,7 @@ from designspace.arch import (
     CATALOG,
     Model,
     RegNetParams,
+    body_axes,
     format_quantity,
     model_name,
     parse_quantity,
@@ -20,7 +21,7 @@ from designspace.derivation.nearest_scale import (
     nearest_scaled,
     ratio_text,
 )
-from designspace.derivation.scaled_models import scale
+from designspace.derivation.scaled_models import fixed_group_width, scale, stem_follows
 from designspace.derivation.scaling_rules import ScalingRule
 from designspace.derivation.tune_to_target import tune
 from designspace.errors import InputError
@@ -124,9 +125,10 @@ def scale_model(
         default = model_name(parent.name, f"x{factor:g}")
         if abs(ratio / factor - 1) > SCALE_TOLERANCE:
             default = model_name(parent.name, f"x{ratio:.3g}")
+            stem = "" if stem_follows(parent) else " and the stem keeps its width"
             warnings.append(
                 f"scale is {factor:g}, but the model has {ratio:.3g} times the flops of "
-                f"{parent.name}, as widths are multiples of 8; a target, such as "
+                f"{parent.name}, as widths are multiples of 8{stem}; a target, such as "
                 f"flops={format_quantity(parent.flops * factor)!r}, is reached more exactly"
             )
     else:
@@ -178,8 +180,11 @@ def _to_target(parent: Model, rule: ScalingRule, target: Target) -> tuple[Model,
     if not _is_acceptable(model, parent, target) and (rule.depth or rule.width):
         tuned = tune(model, target, _group_unit(parent))
         if tuned.body != model.body:
-            names = "d, w_0, w_a, w_m and g" if tuned.regnet else "depths, widths and group widths"
-            steps.append(f"Searched {names} around these values: {_describe(tuned)}.")
+            names = ["d", "w_0", "w_a", "w_m"] if tuned.regnet else ["depths", "widths"]
+            if fixed_group_width(parent) is None:
+                names.append("g" if tuned.regnet else "group widths")
+            listed = f"{', '.join(names[:-1])} and {names[-1]}"
+            steps.append(f"Searched {listed} around these values: {_describe(tuned)}.")
         model = tuned
     check_reach(parent, rule, target, model)
     return model, factor, steps
@@ -208,7 +213,7 @@ def scale_by(parent: Model, rule: ScalingRule, factor: float) -> Model:
         InputError: The factor is out of range, or gives no valid model.
     """
     if not 1e-9 <= factor <= 1e9:
-        raise InputError(f"a factor of flops of {factor:g} is out of range, 1e-9 to 1e9")
+        raise InputError(f"scale is {factor}; it must be a number from 1e-9 to 1e9", "scale")
     scaled = scale(parent, rule, np.array([factor]))
     if not len(scaled):
         raise InputError(
@@ -241,16 +246,21 @@ def _provenance(
 
 def _scaling_steps(parent: Model, model: Model, rule: ScalingRule, factor: float) -> list[str]:
     depth, width, side = rule.factors(factor)
+    fixed = fixed_group_width(parent)
+    widths = "width" if fixed else "width and group width"
     steps = [
-        f"Rule {rule.name!r} ({rule.description}): depth x {depth:.6g}, width and group width x "
-        f"{width:.6g}, resolution x {side:.6g}."
+        f"Rule {rule.name!r} ({rule.description}): depth x {depth:.6g}, {widths} x {width:.6g}, "
+        f"resolution x {side:.6g}."
     ]
+    present = body_axes(model.body.block)
+    groups = f", group widths {_list(model.body.group_widths)}" if "g" in present else ""
     old, new = parent.regnet, model.regnet
     if old is not None and new is not None:
+        kept = f"w_m {new.w_m:g}" + (f" and b {new.b:g}" if "b" in present else "")
         steps += [
             f"d {old.d} -> {new.d}"
             + (f" ({old.d * depth:.2f} rounded)" if new.d != old.d else " (kept)")
-            + f"; w_m {new.w_m:g} and b {new.b:g} kept.",
+            + f"; {kept} kept.",
             f"w_0 {old.w_0} -> {old.w_0 * width:.2f} -> {new.w_0} (nearest multiple of 8).",
             f"w_a {old.w_a:g} -> {new.w_a:g} (two decimals)"
             + (", spread over the new depth" if new.d != old.d else "")
@@ -259,16 +269,22 @@ def _scaling_steps(parent: Model, model: Model, rule: ScalingRule, factor: float
                 if _follows(old, new, width)
                 else "."
             ),
-            f"g {old.g} -> {old.g * width:.2f} -> {new.g} (nearest integer).",
-            "Quantized linear rule and group compatibility: depths "
-            f"{_list(model.body.depths)}, widths {_list(model.body.widths)}, group widths "
-            f"{_list(model.body.group_widths)}.",
         ]
+        if fixed is None:
+            steps.append(f"g {old.g} -> {old.g * width:.2f} -> {new.g} (nearest integer).")
+        elif new.g != old.g:
+            steps.append(f"g {old.g} -> {new.g}: every stage stays a single group.")
+        compatible = " and group compatibility" if present else ""
+        steps.append(
+            f"Quantized linear rule{compatible}: depths {_list(model.body.depths)}, widths "
+            f"{_list(model.body.widths)}{groups}."
+        )
     else:
+        compatible = ", then group compatibility" if present else ""
         steps.append(
             f"Stages: depths {_list(parent.body.depths)} -> {_list(model.body.depths)}, widths "
-            f"{_list(parent.body.widths)} -> {_list(model.body.widths)} (nearest multiples of 8, "
-            f"then group compatibility), group widths {_list(model.body.group_widths)}."
+            f"{_list(parent.body.widths)} -> {_list(model.body.widths)} (nearest multiples of 8"
+            f"{compatible}){groups}."
         )
     if model.skeleton.stem_width != parent.skeleton.stem_width:
         steps.append(
@@ -292,7 +308,9 @@ def _describe(model: Model) -> str:
     text = f"depths {_list(model.body.depths)}, widths {_list(model.body.widths)}"
     if model.regnet is not None:
         r = model.regnet
-        text = f"d {r.d}, w_0 {r.w_0}, w_a {r.w_a:g}, w_m {r.w_m:g}, b {r.b:g}, g {r.g}; {text}"
+        present = body_axes(model.body.block)
+        b, g = f", b {r.b:g}" * ("b" in present), f", g {r.g}" * ("g" in present)
+        text = f"d {r.d}, w_0 {r.w_0}, w_a {r.w_a:g}, w_m {r.w_m:g}{b}{g}; {text}"
     return f"{text}; {model.flops:,} multiply-adds at {model.skeleton.resolution} pixels"
 
 

@@ -6,6 +6,7 @@ the stages: RegNetY-128GF scaled by sqrt(2) in width has the widths of RegNetY-2
 the stages' widths and g to multiples of 8 instead, which gives other widths.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from designspace.arch import (
     ACTIVATIONS,
+    MEASURES,
     Body,
     BodyBatch,
     Cost,
@@ -29,6 +31,8 @@ from designspace.derivation.scaling_rules import ScalingRule
 
 MAX_WIDTH = 10**5
 MAX_DEPTH = 1000
+# Group compatibility lowers it to the width of the 3x3: a single group.
+_ONE_GROUP = 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +59,11 @@ class ScaledModels:
     @property
     def cost(self) -> Cost:
         """Cost of each model at its own resolution."""
-        parts = {name: np.zeros(len(self), np.int64) for name in ("flops", "params", "acts")}
-        for resolution in np.unique(self.resolutions):
-            rows = np.flatnonzero(self.resolutions == resolution)
-            counted = cost_with_stem(
-                self.bodies.take(rows), self.skeleton(int(resolution)), self.parent
-            )
-            for name, values in parts.items():
-                values[rows] = getattr(counted, name)
-        return Cost(**parts)
+
+        def count(bodies: BodyBatch, resolution: int) -> Cost:
+            return cost_with_stem(bodies, self.skeleton(resolution), self.parent)
+
+        return _cost_by(self.resolutions, self.bodies, count)
 
     @property
     def countable(self) -> NDArray[np.bool_]:
@@ -125,11 +125,10 @@ def _scaled_regnets(
     stretch = max(old.d - 1, 1) / np.maximum(d - 1, 1)
     stretch = np.where(d == old.d, 1.0, stretch)
     w_a = np.round(old.w_a * width * stretch, 2)
-    g = np.maximum(1, np.rint(old.g * width))
-    if has_fixed_groups(parent):
-        g = np.full(len(width), float(old.g))
-    widest = np.maximum(w_0, np.where(g == old.g, w_a, np.maximum(w_a, g)))
-    in_range = (d <= MAX_DEPTH) & (widest <= MAX_WIDTH)
+    fixed = fixed_group_width(parent)
+    g = np.maximum(1, np.rint(old.g * width)) if fixed is None else np.full(len(width), fixed)
+    g_in_range = (g <= MAX_WIDTH) | (g == (fixed or old.g))
+    in_range = (d <= MAX_DEPTH) & (np.maximum(w_0, w_a) <= MAX_WIDTH) & g_in_range
     count = int(in_range.sum())
     regnets = RegNetParamsBatch(
         d=d[in_range].astype(np.int64),
@@ -159,23 +158,28 @@ def scale_bodies(
     rounded = np.clip(np.rint(w * width[:, None] / 8), 1, MAX_WIDTH / 8) * 8
     rounded = np.where(width[:, None] == 1, w, rounded)
     groups = np.clip(np.rint(g * width[:, None] / group_unit), 1, MAX_WIDTH) * group_unit
-    if has_fixed_groups(parent):
-        groups = np.broadcast_to(g, groups.shape)
-        if "g" in body_axes(old.block):  # a single group, as wide as the 3x3
-            groups = np.full(groups.shape, 10**6)
+    fixed = fixed_group_width(parent)
+    if fixed is not None:
+        groups = np.full(groups.shape, fixed)
     b = np.broadcast_to(b, depths.shape)
     widths, groups_ = group_compatible(rounded.astype(np.int64), b, groups.astype(np.int64))
     scaled = BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
     return of_the_block_of(old, scaled)
 
 
-def has_fixed_groups(parent: Model) -> bool:
-    """Whether its blocks have no group width to scale: none at all, or always a single group."""
-    body = parent.body
+def fixed_group_width(parent: Model) -> int | None:
+    """Return the group width of all scaled models, or None where it scales with width.
+
+    It is 1 for blocks without groups, and more than any width where every stage of the parent is a
+    single group, which those of the scaled models then are too.
+    """
+    body, regnet = parent.body, parent.regnet
+    if "g" not in body_axes(body.block):
+        return 1
+    # A RegNet's group width may have rounded the widths to single groups.
+    rounded = regnet is not None and replace(regnet, g=_ONE_GROUP).body().widths != body.widths
     inner = BodyBatch.from_bodies([body]).inner_widths[0].tolist()
-    narrow = parent.regnet is not None and parent.regnet.g < max(inner)
-    single = list(body.group_widths) == inner and not narrow
-    return "g" not in body_axes(body.block) or single
+    return _ONE_GROUP if list(body.group_widths) == inner and not rounded else None
 
 
 def of_the_block_of(parent: Body, bodies: BodyBatch) -> BodyBatch:
@@ -209,13 +213,22 @@ def cost_with_stem(bodies: BodyBatch, skeleton: Skeleton, parent: Model) -> Cost
     """Count scaled bodies, each with the stem of `with_stem`."""
     if not stem_follows(parent):
         return cost(bodies, skeleton)
-    parts = {name: np.zeros(len(bodies), np.int64) for name in ("flops", "params", "acts")}
-    for width in np.unique(bodies.widths[:, 0]):
-        rows = np.flatnonzero(bodies.widths[:, 0] == width)
-        counted = cost(bodies.take(rows), replace(skeleton, stem_width=int(width)))
-        for name, values in parts.items():
-            values[rows] = getattr(counted, name)
-    return Cost(**parts)
+    return _cost_by(
+        bodies.widths[:, 0],
+        bodies,
+        lambda some, width: cost(some, replace(skeleton, stem_width=width)),
+    )
+
+
+def _cost_by(values: IntArray, bodies: BodyBatch, count: Callable[[BodyBatch, int], Cost]) -> Cost:
+    """Count the bodies of each value, (n,), together."""
+    total = Cost(*(np.zeros(len(bodies), np.int64) for _ in MEASURES))
+    for value in np.unique(values).tolist():
+        rows = np.flatnonzero(values == value)
+        part = count(bodies.take(rows), value)
+        for name in MEASURES:
+            getattr(total, name)[rows] = getattr(part, name)
+    return total
 
 
 def _resolutions(parent: int, side: FloatArray) -> IntArray:

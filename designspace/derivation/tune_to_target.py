@@ -17,7 +17,7 @@ from designspace.derivation.scaled_models import (
     MAX_DEPTH,
     MAX_WIDTH,
     cost_with_stem,
-    has_fixed_groups,
+    fixed_group_width,
     of_the_block_of,
     scale_bodies,
     with_stem,
@@ -63,8 +63,7 @@ def _candidates(
         ratios = [bodies.depths / model.body.depths, bodies.widths / model.body.widths]
         departure = np.asarray(sum((np.log(ratio) ** 2).mean(axis=1) for ratio in ratios))
     else:
-        groups = [center.regnet.g] if has_fixed_groups(model) else None
-        regnets = _regnets_near(center.regnet, group_unit, groups)
+        regnets = _regnets_near(center.regnet, group_unit, fixed_group_width(model))
         se_ratios = np.full(len(regnets), model.body.se_ratio)
         bodies, fits = regnets.bodies(model.skeleton.num_stages, se_ratios)
         bodies = of_the_block_of(model.body, bodies)
@@ -79,7 +78,7 @@ def _candidates(
 
 
 def _regnets_near(
-    center: RegNetParams, group_unit: int, groups: list[int] | None = None
+    center: RegNetParams, group_unit: int, fixed_group: int | None
 ) -> RegNetParamsBatch:
     group = max(1, round(center.g / group_unit))
     values = np.meshgrid(
@@ -87,7 +86,7 @@ def _regnets_near(
         np.unique(np.maximum(8, center.w_0 + 8 * np.arange(-2, 3))),
         np.unique(np.round(center.w_a * np.linspace(0.85, 1.15, 31), 2)),
         np.unique(np.maximum(1.01, np.round(center.w_m * np.linspace(0.94, 1.06, 5), 2))),
-        groups or np.unique(np.maximum(1, group + np.arange(-1, 2))) * group_unit,
+        fixed_group or np.unique(np.maximum(1, group + np.arange(-1, 2))) * group_unit,
     )
     d, w_0, w_a, w_m, g = (array.ravel() for array in values)
     return RegNetParamsBatch(d, w_0, w_a, w_m, np.full(len(d), center.b), g)

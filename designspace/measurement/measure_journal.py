@@ -1,4 +1,7 @@
-"""Measure models into a journal: what it has of the same setting isn't measured again."""
+"""Measure models into a journal: what it has of the same setting isn't measured again.
+
+Noisy measurements are, once a call: another moment, or a longer time limit, may give better ones.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +20,7 @@ def measure_into(
     models: Sequence[Model],
     options: MeasureOptions,
     progress: Progress = lambda done, total, last: None,
+    repeat_noisy: bool = True,
 ) -> list[Measurement]:
     """Return a measurement of each model, from the journal or measured now.
 
@@ -25,6 +29,7 @@ def measure_into(
         models: The models, in order; one that failed before is tried again.
         options: How to measure.
         progress: Called after each new measurement.
+        repeat_noisy: Whether models whose recorded measurement is noisy are measured again.
 
     Raises:
         InputError: The machine lacks the device or the precision, or the journal is damaged.
@@ -34,7 +39,8 @@ def measure_into(
         (m.body.id, m.params, m.flops, target.setting(m.skeleton.resolution, options))
         for m in models
     ]
-    recorded = {} if journal is None else {m.key: m for m in read_measurements(journal)}
+    records = () if journal is None else read_measurements(journal)
+    recorded = {m.key: m for m in records if not (m.noisy and repeat_noisy)}
     results = {
         key: recorded[key] for key in keys if key in recorded and _complete(recorded[key], options)
     }

@@ -126,8 +126,12 @@ class _Search:
         """Measure those models of the pool that have not been measured."""
         new = [i for i in dict.fromkeys(indices) if i not in self.measured]
         models = [self.pool.population.model(i, f"candidate-{i}") for i in new]
-        results = measure_into(self.journal, models, self.options, self.progress) if new else []
-        self.measured.update(zip(new, results, strict=True))
+        if new:
+            # New times of noisy models could lead to another population than that in the folder.
+            results = measure_into(
+                self.journal, models, self.options, self.progress, repeat_noisy=False
+            )
+            self.measured.update(zip(new, results, strict=True))
 
     def value(self, i: int, budget: Budget) -> float:
         """Return what a model was measured to take; infinite if it could not be run."""

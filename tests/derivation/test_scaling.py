@@ -22,6 +22,7 @@ from designspace.derivation.scaled_models import scale
 from designspace.derivation.scaling_rules import RULES, find_rule
 from designspace.errors import InputError
 from designspace.networks import build
+from designspace.space import load_space, sample
 
 WIDTH = RULES["width"]
 SMALL = Model.from_regnet(
@@ -173,6 +174,57 @@ def test_a_free_body_is_scaled_by_its_stages():
     assert derived.body.depths == (4, 8, 12, 4)
     assert derived.body.widths == (64, 128, 192, 512)
     assert derived.body.group_widths == (16, 32, 32, 64)
+
+
+SINGLE = Model.from_regnet("single", RegNetParams(8, 8, 8.0, 2.0, 1.0, 64))
+
+
+def test_a_regnet_of_single_groups_stays_one():
+    """Its stages are 8, 16, 32 and 64 wide, so that groups of 64 are whole stages."""
+    model = scale_model(SINGLE, WIDTH, factor=16.0).model
+    assert model.body == Body((1, 1, 3, 3), (32, 64, 128, 256), (1.0,) * 4, (32, 64, 128, 256), 0.0)
+    assert model.body == model.regnet.body()
+
+
+@pytest.mark.parametrize("rule", ["width", "dw"])
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.3, 16.0, 1000.0])
+def test_single_groups_stay_single_at_any_factor(rule, factor):
+    body = scale_model(SINGLE, RULES[rule], factor=factor).model.body
+    assert body.group_widths == body.widths
+
+
+def test_a_target_is_reached_with_single_groups():
+    target = Target("flops", 16.0 * SINGLE.flops)
+    model = scale_model(SINGLE, WIDTH, target).model
+    assert target.of(model) == pytest.approx(target.value, rel=0.02)
+    assert model.body.group_widths == model.body.widths
+
+
+def test_a_group_width_that_rounds_widths_still_scales():
+    """Stages of 40 and 48 channels, which groups of 40 make 40 and 40."""
+    parent = Model.from_regnet("rounded", RegNetParams(2, 40, 8.0, 1.2, 1.0, 40))
+    assert parent.body.widths == (40, 40)
+    assert scale_model(parent, WIDTH, factor=1.0).model.body == parent.body
+    model = scale_model(parent, WIDTH, factor=4.0).model
+    assert (model.body.widths, model.body.group_widths) == ((80, 80), (80, 80))
+
+
+@pytest.mark.parametrize("name", ["RegNetR@32", "RegNetVR@32"])
+def test_steps_of_blocks_without_groups_say_nothing_of_them(name):
+    space = load_space(name)
+    parent = sample(space, 1, (), 0).population.model(0)
+    steps = " ".join(scale_model(parent, WIDTH, factor=4.0).steps[1:])
+    assert "w_0" in steps
+    assert " g " not in steps
+    assert "width and group width x" not in steps
+    assert ("group widths" in steps) == (name == "RegNetR@32")
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e10, math.nan])
+def test_a_factor_out_of_range_is_refused(factor):
+    with pytest.raises(InputError, match=r"^scale is .*from 1e-9 to 1e9") as error:
+        scale_model(SMALL, WIDTH, factor=factor)
+    assert error.value.argument == "scale"
 
 
 def test_small_images_scale_to_the_pixel_and_large_ones_to_four():

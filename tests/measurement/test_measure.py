@@ -34,6 +34,7 @@ def planted(monkeypatch):
         return [Timing(t, 0.995 * t, 1.005 * t, 9, 3, 0.01) for t in ms]
 
     monkeypatch.setattr(measure_models, "time_interleaved", time_interleaved)
+    monkeypatch.setattr(measure_models.MachineLoad, "share", lambda self: 0.0)
     return calls
 
 
@@ -167,6 +168,26 @@ def test_a_busy_machine_is_reported(run, planted, monkeypatch):
     result = ds.measure(run, **CPU)
     assert all(record.noisy for record in result.records)
     assert "other processes used up to 40 % of the machine" in result.warnings[0]
+
+
+def test_a_noisy_measurement_is_repeated_once_a_call(run, planted, monkeypatch):
+    """As the warning advises: a longer time limit may narrow the interval."""
+
+    def timed(turns, time_limit):
+        planted.append(len(turns))
+        noise = 0.2 if time_limit < 1 else 0.01
+        return [Timing(1e-3 * time_limit, 1e-4, 2e-3, 9, 3, noise) for _ in turns]
+
+    narrow = measure_models.time_interleaved
+    monkeypatch.setattr(measure_models, "time_interleaved", timed)
+    assert all(record.noisy for record in ds.measure(run, limit=2, **CPU).records)
+    monkeypatch.setattr(measure_models, "time_interleaved", narrow)
+    records = ds.measure(run, **{**CPU, "time_limit": 2.0}).records
+    assert [record.noisy for record in records] == [False] * 3
+    assert [record.latency for record in records] == [0.001, 0.002, 0.003]
+    assert run.to_frame()["latency"].tolist() == [0.001, 0.002, 0.003]
+    ds.measure(run, **CPU)
+    assert planted == [2, 3]
 
 
 def test_on_a_gpu_each_step_is_timed_between_events(monkeypatch):

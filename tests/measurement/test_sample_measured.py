@@ -77,6 +77,20 @@ def test_a_folder_grows_without_measuring_again(machine, tmp_path):
         ds.sample("RegNetX@32", n=9, latency="4ms±10%", out=tmp_path / "fast", **ON)
 
 
+def test_a_folder_grows_by_the_times_that_it_has_even_noisy_ones(machine, monkeypatch, tmp_path):
+    steady = measure_models._measure_group
+
+    def noisy(*arguments):
+        return [replace(record, noisy=True) for record in steady(*arguments)]
+
+    monkeypatch.setattr(measure_models, "_measure_group", noisy)
+    run = ds.sample("RegNetX@32", n=5, latency="3ms±10%", out=tmp_path / "fast", **ON)
+    ids = run.population().ids
+    run = ds.sample("RegNetX@32", n=9, latency="3ms±10%", out=tmp_path / "fast", **ON)
+    assert run.population().ids[:5] == ids
+    assert len(set(machine)) == len(machine)
+
+
 def test_a_population_in_memory_saves_its_measurements(machine, tmp_path):
     population = ds.sample("RegNetX@32", n=4, latency="3ms±10%", **ON)
     run = population.save(tmp_path / "fast")
