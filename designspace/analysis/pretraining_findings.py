@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from designspace.errors import InputError
+from designspace.runs.data_record import source_name
 from designspace.stats.arrays import BoolArray, FloatArray, IntArray
 
 # A curve over iterations has this many points at most; more are averaged in bins.
@@ -100,6 +101,11 @@ class ScoreGroup:
     images: int
     split: str
     rows: tuple[ScoreRow, ...]
+
+    @property
+    def data_name(self) -> str:
+        """Short name of the data set: `cifar10` of `folder:/data/cifar10`."""
+        return source_name(self.data)
 
 
 @dataclass(frozen=True, eq=False)

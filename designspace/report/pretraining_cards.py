@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from designspace.analysis.pretraining_findings import PretrainingFindings, ScoreGroup, ScoreRow
 from designspace.errors import counted
 from designspace.report.verdict_cards import Card
-from designspace.runs.data_record import source_name
 
 _MAX_SCORES = 2
 _TASKS = {
@@ -53,7 +52,7 @@ def _score(group: ScoreGroup) -> Card:
         for kind, words in (("random", "from random weights"), ("scratch", "supervised"))
         if kind in best
     ]
-    metric = f"{group.metric} on {source_name(group.data)}"
+    metric = f"{group.metric} on {group.data_name}"
     sentence = f"{metric}, against {' and '.join(others)}." if others else f"{metric}."
     title = task_title(group) + (" accuracy" if group.task == "knn" else "")
     return Card(f"{title}: {own}", sentence[0].upper() + sentence[1:], "equal")

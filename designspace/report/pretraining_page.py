@@ -26,7 +26,6 @@ from designspace.report.pretraining_figures import (
     prototype_strips,
 )
 from designspace.report.write_report import write_figures
-from designspace.runs.data_record import source_name
 
 
 def write_pretraining_page(findings: PretrainingFindings, folder: Path) -> Path:
@@ -60,7 +59,6 @@ def pretraining_page(
         cards=pretraining_cards(findings),
         hero=hero,
         group_title=group_title,
-        source_name=source_name,
         figures={one.figure.key: one for one in rendered},
         neighbours=_strips(neighbour_strips(pictures) if pictures else []),
         prototypes=_strips(prototype_strips(pictures) if pictures else []),
