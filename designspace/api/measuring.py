@@ -132,8 +132,8 @@ def measure(
 
     Models take turns in rounds, until the 95 % interval of each median is narrower than 2 %. Those
     of a run are recorded in its measurements.jsonl and join its table; what is recorded there of
-    the same setting on the same machine isn't measured again. Networks are plain torch modules in
-    channels_last, with fresh weights.
+    the same setting on the same machine is measured again only if it was noisy. Networks are plain
+    torch modules in channels_last, with fresh weights.
 
     Args:
         models: A model, anything that `load_model` accepts, a run (all its models), or several.

@@ -14,6 +14,8 @@ def explain(model: Annotated[str, typer.Argument(help=MODEL_HELP)], json_: Json 
 
       designspace explain RegNetY-256GF
 
+      designspace explain EfficientNet-B0
+
       designspace explain model.yaml --json
     """
     import json
@@ -22,7 +24,7 @@ def explain(model: Annotated[str, typer.Argument(help=MODEL_HELP)], json_: Json 
 
     import designspace as ds
 
-    network = ds.load_model(model, block="explain")
+    network = ds.load_model(model)
     sections = network.explain()
     if json_:
         print(json.dumps({"name": network.name, **network.summary(), "explanation": sections}))

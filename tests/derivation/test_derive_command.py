@@ -97,6 +97,12 @@ def test_explain_other_models(cli, name):
     assert "popular description" not in " ".join(record["explanation"])
 
 
+def test_explain_a_network_of_another_block(cli):
+    outcome = " ".join(cli("explain", "EfficientNet-B0").out.split())
+    assert "mbconv blocks; t 1 6 6 6 6 6 6; k 3 3 5 3 5 5 3; squeeze" in outcome
+    assert "group width" not in outcome
+
+
 def test_explain_names_the_provenance_of_a_derived_model(cli, tmp_path):
     out = tmp_path / "m.yaml"
     cli("derive", "--from", "RegNetX-400MF", "--scale", 3, "--rule", "dw", "--out", out)
