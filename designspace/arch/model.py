@@ -5,7 +5,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any, Self
 
-from designspace.arch.blocks import BOTTLENECK
+from designspace.arch.blocks import BOTTLENECK, activations_of, body_axes, has_squeeze
 from designspace.arch.body import Body, BodyBatch
 from designspace.arch.cost import Cost, cost
 from designspace.arch.regnet import RegNetParams
@@ -140,11 +140,21 @@ class Model:
     def summary(self) -> dict[str, Any]:
         """Return name, input, cost and stages as plain data.
 
-        Another block than RegNet's has `block` and `extras` (its axes) in place of RegNet's own.
+        RegNet's block has `activation` where it is not `relu`. Another block has `block`, `extras`
+        (its axes), and `bottleneck_ratios`, `group_widths`, `se_ratio` and `activation` if it uses
+        them.
         """
+        block = self.body.block
         bodies = self.body.to_dict()
-        if self.body.block != BOTTLENECK:
-            bodies = {key: bodies[key] for key in ("block", "depths", "widths", "extras")}
+        if block != BOTTLENECK:
+            used = {
+                "bottleneck_ratios": "b" in body_axes(block),
+                "group_widths": "g" in body_axes(block),
+                "se_ratio": has_squeeze(block),
+                "activation": bool(activations_of(block)),
+            }
+            bodies["activation"] = self.body.activation
+            bodies = {key: value for key, value in bodies.items() if used.get(key, True)}
         return {
             "name": self.name,
             "resolution": self.skeleton.resolution,

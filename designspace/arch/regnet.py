@@ -113,6 +113,16 @@ class RegNetParamsBatch(ArrayBatch):
         counts: IntArray = 1 + steps.sum(axis=1, dtype=np.int64)
         return counts
 
+    def skip_steps(self) -> NDArray[np.bool_]:
+        """Return which models lack a stage for some power of w_m up to the largest, (n,).
+
+        Some w_0 * w_m ** k lies between the widths of two neighbouring blocks, or rounds to the
+        same multiple of 8 as another.
+        """
+        last = (self.w_0 + self.w_a * (self.d - 1))[:, None]
+        steps = _steps(last, self.w_0, self.w_m)[:, 0]
+        return np.asarray(self.stage_counts() != steps + 1)
+
     def bodies(
         self, num_stages: int | Sequence[int], se_ratios: FloatArray
     ) -> tuple[BodyBatch, NDArray[np.bool_]]:
@@ -160,13 +170,18 @@ def quantized_widths(d: IntArray, w_0: IntArray, w_a: FloatArray, w_m: FloatArra
         Widths (n, max d), 0 where j >= d.
     """
     j = np.arange(int(d.max(initial=1)), dtype=np.float64)
-    linear = w_0[:, None] + w_a[:, None] * j
+    steps = _steps(w_0[:, None] + w_a[:, None] * j, w_0, w_m)
+    widths = np.rint(w_0[:, None] * _power(w_m, steps) / QUANTUM) * QUANTUM
+    return np.where(j < d[:, None], widths, 0).astype(np.int64)
+
+
+def _steps(linear: FloatArray, w_0: IntArray, w_m: FloatArray) -> FloatArray:
+    """Return the rounded s_j of linear widths (n, k), DDS eq. 3."""
     exact = np.log(linear / w_0[:, None]) / np.log(w_m)[:, None]
     steps = np.rint(exact)
     tied = np.abs(np.abs(exact - steps) - 0.5) < _TIE
     steps[tied] = np.rint(np.floor(exact[tied]) + 0.5)
-    widths = np.rint(w_0[:, None] * _power(w_m, steps) / QUANTUM) * QUANTUM
-    return np.where(j < d[:, None], widths, 0).astype(np.int64)
+    return steps
 
 
 def _power(base: FloatArray, exponents: FloatArray) -> FloatArray:

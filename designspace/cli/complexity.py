@@ -46,5 +46,6 @@ def complexity(
     stages = {key: summary[key] for key in keys if key in summary} | summary.get("extras", {})
     for key, values in stages.items():
         print(f"  {key:<18}{'  '.join(f'{value:g}' for value in values)}")
-    last = "block" if "block" in summary else "se_ratio"
-    print(f"  {last:<18}{summary[last]}")
+    for key in ("block", "se_ratio", "activation"):
+        if key in summary:
+            print(f"  {key:<18}{summary[key]}")

@@ -314,8 +314,11 @@ def _input_of(
             raise InputError(f"input is {input!r}; {nearest(input, list(candidates))}", "input")
         return candidates[key]
     if parsed.input is not None:
+        strides = list(parsed.input["strides"])
+        if len(strides) == 1:
+            strides *= 4 if networks is None else networks.bodies.num_stages
         try:
-            return Skeleton.from_dict(dict(parsed.input))
+            return Skeleton.from_dict({**parsed.input, "strides": strides})
         except InputError:
             return None
     if networks is None or "flops" not in columns:

@@ -14,12 +14,8 @@ import numpy as np
 
 from designspace.analysis.imported_folder import COSTS, listed
 from designspace.arch.activation import Activation
-from designspace.arch.pycls_names import (
-    ACTIVATIONS_OF_PYCLS,
-    BLOCKS_OF_PYCLS,
-    STEMS_OF_PYCLS,
-    translate,
-)
+from designspace.arch.pycls_names import STEMS_OF_PYCLS
+from designspace.arch.pycls_network import read_activation, read_block, read_input
 from designspace.errors import InputError, shortened
 from designspace.importing.table_files import ParsedFile
 from designspace.runs import TrialState
@@ -139,7 +135,7 @@ def _pycls_job(record: dict[str, Any], key: str | None) -> _Job:
         numbers={**costs, **_pycls_network(cfg)},
         input=_pycls_input(cfg),
         block=_pycls_block(cfg),
-        activation=_pycls_activation(cfg),
+        activation=read_activation(cfg.get("MODEL") or {}),
         settings=_flat(
             {name: part for name, part in cfg.items() if name not in ("REGNET", "ANYNET")}
         ),
@@ -169,39 +165,23 @@ def _pycls_network(cfg: dict[str, Any]) -> dict[str, float]:
 
 
 def _pycls_input(cfg: dict[str, Any]) -> dict[str, Any] | None:
-    """Input, stem and strides, where they are those of simple networks."""
+    """Input, stem and strides, where they are those of simple networks; one stride for RegNets."""
     model, train = cfg.get("MODEL") or {}, cfg.get("TRAIN") or {}
-    part = cfg.get(str(model.get("TYPE", "")).upper()) or {}
-    strides = part.get("STRIDES")
-    if strides is None and _is_number(part.get("STRIDE")):
-        strides = [part["STRIDE"]] * 4
-    stem = STEMS_OF_PYCLS.get(str(part.get("STEM_TYPE", "")))
-    if stem is None or not strides or not all(map(_is_number, (part.get("STEM_W"), *strides))):
+    kind = str(model.get("TYPE", "")).upper()
+    part = cfg.get(kind) or {}
+    strides = part.get("STRIDES") or [part.get("STRIDE")]
+    images: tuple[Any, Any] = (train.get("IM_SIZE"), model.get("NUM_CLASSES"))
+    numbers = (*images, part.get("STEM_W"), *strides)
+    if str(part.get("STEM_TYPE")) not in STEMS_OF_PYCLS or not all(map(_is_number, numbers)):
         return None
-    if not _is_number(train.get("IM_SIZE")) or not _is_number(model.get("NUM_CLASSES")):
-        return None
-    return {
-        "resolution": int(train["IM_SIZE"]),
-        "classes": int(model["NUM_CLASSES"]),
-        **({} if stem[0] == "conv3" else {"stem": stem[0]}),
-        **({"head_width": int(part["HEAD_W"])} if part.get("HEAD_W") else {}),
-        "stem_width": int(part["STEM_W"]),
-        "stem_stride": stem[1],
-        "strides": [int(stride) for stride in strides],
-    }
+    return read_input(kind, part, *images, strides)
 
 
 def _pycls_block(cfg: dict[str, Any]) -> str | None:
     kind = str((cfg.get("MODEL") or {}).get("TYPE", "")).upper()
     if kind not in ("REGNET", "ANYNET"):
         return None
-    name = (cfg.get(kind) or {}).get("BLOCK_TYPE", "res_bottleneck_block")
-    return translate(name, BLOCKS_OF_PYCLS, f"{kind}.BLOCK_TYPE")
-
-
-def _pycls_activation(cfg: dict[str, Any]) -> Activation:
-    name = (cfg.get("MODEL") or {}).get("ACTIVATION_FUN", "relu")
-    return translate(name, ACTIVATIONS_OF_PYCLS, "MODEL.ACTIVATION_FUN")
+    return read_block(kind, cfg.get(kind) or {})
 
 
 def _varying_settings(jobs: Sequence[_Job], notes: list[str]) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class ParsedFile:
         percent: Whether the values are certainly in percent.
         columns: All other numbers, each (n,), NaN where unknown.
         notes: What the user should know about the reading.
-        input: Input, stem and strides, where the file records them.
+        input: Input, stem and strides, where the file records them; RegNets have one stride for all
+            stages.
         block: What the stages of all models are made of, where the file records it.
         activation: The nonlinearity of all models, likewise.
     """

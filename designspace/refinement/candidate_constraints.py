@@ -141,7 +141,7 @@ def _graded(space: Space, results: PopulationResults) -> list[Candidate]:
     if free_widths and STAGES not in space.axes:
         result.append(_distinct_widths(bodies, every))
     # A RegNet has one value of each for all stages.
-    alike_stages = all(axis in space.share or len(space.axes[axis]) == 1 for axis in kinds)
+    alike_stages = all(axis in space.share or len(space.axes[axis].values) == 1 for axis in kinds)
     if alike_stages and set(space.monotone.items()) >= _INCREASING:
         fit = fit_quantized_linear(bodies.widths, bodies.depths).error
         distance = np.asarray(np.where(fit <= MAX_EXACT_FIT, 0.0, fit))

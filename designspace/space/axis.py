@@ -32,11 +32,11 @@ _ROUNDED_DOWN = (40.4,)
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """A discrete distribution.
+    """A discrete distribution, or the fixed values of the stages.
 
     Attributes:
-        values: Ascending values, (k,).
-        probabilities: Their probabilities, (k,), summing to 1.
+        values: Ascending values, (k,); of a fixed axis those of the stages, in their order.
+        probabilities: Their probabilities, (k,), summing to 1; of a fixed axis (0,).
         counted_as: How many values the paper counts, where that differs from k.
     """
 
@@ -45,7 +45,19 @@ class Axis:
     counted_as: int | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        """Return the number of alternatives: 1 for a fixed axis."""
+        return 1 if self.fixed else len(self.values)
+
+    def __str__(self) -> str:
+        """Return the range, or the values of a fixed axis."""
+        if self.fixed:
+            return f"[{', '.join(f'{value:g}' for value in self.values)}]"
+        return f"{self.values[0]:g} to {self.values[-1]:g}"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether each stage has a value of its own that nothing is drawn for."""
+        return not len(self.probabilities)
 
     def draw(self, uniforms: FloatArray) -> FloatArray:
         """Map uniform numbers in [0, 1), any shape, to values by the inverse distribution."""
@@ -93,6 +105,11 @@ class Axis:
             indices[:, i] = least
             least = np.minimum(least + strict, len(p) - 1)
         return self.values[indices[:, ::-1] if decreasing else indices]
+
+
+def fixed(values: Sequence[float]) -> Axis:
+    """One value for each stage."""
+    return Axis(np.array(values, dtype=np.float64), np.empty(0))
 
 
 @lru_cache(maxsize=64)

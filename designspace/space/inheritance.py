@@ -9,7 +9,9 @@ from designspace.errors import InputError
 # A file with all of these stands alone.
 INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
 # Inherited too, but optional in a file that stands alone.
-_OPTIONAL = ("block", "distinct", "total_depth", "activation", "stages", "recipe")
+_OPTIONAL = (
+    *("block", "distinct", "total_depth", "skipped_steps", "activation", "stages", "recipe"),
+)
 _EXTENDED = ("input", "axes")
 _EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps", "recipe")
 # What a range takes from the parent's range of the same axis.
@@ -61,7 +63,8 @@ def _extended(before: Any, axis: Any) -> Any:
     """Return the data of an axis with what its range leaves out taken from the parent's range."""
     if not (isinstance(before, Mapping) and isinstance(axis, Mapping)):
         return axis
-    if "values" in axis or "choice" in (before.get("distribution"), axis.get("distribution")):
+    kinds = {before.get("distribution"), axis.get("distribution")}
+    if "values" in axis or kinds & {"choice", "fixed"}:
         return axis
     return {**{key: before[key] for key in _RANGE if key in before}, **axis}
 

@@ -187,8 +187,7 @@ class _Search:
         self.budgets = budgets
         self.tried = 0
         self.accepted = 0
-        self.body_rules = [f"{n} distinct {axis}" for axis, n in space.distinct.items()]
-        self.body_rules += ["total depth"] if space.total_depth else []
+        self.body_rules = space.body_rules
         self.rules = [
             "number of stages",
             *self.body_rules,
@@ -212,7 +211,9 @@ class _Search:
         # Index of the first rule that refuses each candidate; len(rules) for none.
         verdict = np.zeros(len(uniforms), dtype=np.int64)
         passing = np.full(len(rows), len(self.rules), dtype=np.int64)
-        checks = list(self.space.body_rules(candidates.bodies).values())
+        checks = [
+            keeps(candidates.bodies, candidates.regnets) for keeps in self.body_rules.values()
+        ]
         checks += [cap.holds(counted) for cap in self.space.caps]
         checks += [budget.holds(counted) for budget in self.budgets]
         for number in range(len(checks), 0, -1):

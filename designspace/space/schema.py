@@ -43,6 +43,7 @@ from designspace.space.axis import (
     Weight,
     check_weights,
     choice,
+    fixed,
     log_uniform,
     uniform,
 )
@@ -137,6 +138,21 @@ class ChoiceAxis(FilePart):
         return restricted_choice(self.model_dump(), [v for v in self.values if v <= limit])
 
 
+class FixedAxis(FilePart):
+    """The value of each stage; nothing is drawn."""
+
+    distribution: Literal["fixed"]
+    values: list[_Bound] = Field(min_length=1, max_length=16)
+
+    def axis(self) -> Axis:
+        """Return the values."""
+        return fixed(self.values)
+
+    def capped(self, high: float) -> dict[str, Any]:
+        """Return the axis with a lower upper end, as plain data."""
+        return {"distribution": "fixed", "values": [min(value, high) for value in self.values]}
+
+
 def restricted_choice(axis: Mapping[str, Any], values: Sequence[float]) -> dict[str, Any]:
     """Return the data of a choice with some of its values, with their weights if it has any."""
     data: dict[str, Any] = {"distribution": "choice", "values": [*values]}
@@ -146,7 +162,7 @@ def restricted_choice(axis: Mapping[str, Any], values: Sequence[float]) -> dict[
     return data
 
 
-AxisFile = Annotated[RangeAxis | ChoiceAxis, Field(discriminator="distribution")]
+AxisFile = Annotated[RangeAxis | ChoiceAxis | FixedAxis, Field(discriminator="distribution")]
 
 
 class CapFile(FilePart):
@@ -220,6 +236,7 @@ class SpaceFile(FilePart):
         Field(default_factory=dict)
     )
     total_depth: DepthFile | None = None
+    skipped_steps: bool = True
     tie: Annotated[dict[Literal["w_a"], Literal["w_0"]], BeforeValidator(_empty)] = Field(
         default_factory=dict
     )
@@ -245,9 +262,12 @@ class SpaceFile(FilePart):
                 )
         elif self.tie:
             raise ValueError("tie is for regnet axes; use share for an anynet")
+        elif not self.skipped_steps:
+            raise ValueError("skipped_steps is for regnet; an anynet's widths follow no steps")
         self._check_strides()
         self._check_stages()
         self._check_axis_names(axes_of(self.family, self.block))
+        self._check_fixed()
         self._check_distinct()
         self._check_total_depth()
         for name, axis in self.axes.items():
@@ -320,6 +340,24 @@ class SpaceFile(FilePart):
         for name in set(self.monotone) & set(self.share):
             raise ValueError(f"monotone.{name}: the axis is shared by all stages already")
 
+    def _check_fixed(self) -> None:
+        for name, axis in self.axes.items():
+            if not isinstance(axis, FixedAxis):
+                continue
+            if self.family == "regnet":
+                raise ValueError(
+                    f"axes.{name}: fixed is for anynet; a regnet's axis has one value: "
+                    "{distribution: choice, values: […]}"
+                )
+            stages = self.stage_counts[-1]
+            if len(axis.values) != stages:
+                raise ValueError(
+                    f"axes.{name}: {len(axis.values)} fixed values for {stages} stages"
+                )
+            for key in ("share", "monotone", "distinct"):
+                if name in getattr(self, key):
+                    raise ValueError(f"{key}: {name} is fixed; leave it out of {key}")
+
     def _check_distinct(self) -> None:
         fewest, most = self.stage_counts[0], self.stage_counts[-1]
         for name, count in self.distinct.items():
@@ -348,8 +386,11 @@ class SpaceFile(FilePart):
                 )
             return
         few, many = self.stage_counts[0], self.stage_counts[-1]
-        fewest = _total(values, few, self._distinct_depths(few))
-        most = _total(values[::-1], many, self._distinct_depths(many))
+        if isinstance(self.axes["d"], FixedAxis):
+            fewest, most = sum(values[:few]), sum(values)
+        else:
+            fewest = _total(values, few, self._distinct_depths(few))
+            most = _total(values[::-1], many, self._distinct_depths(many))
         if high < fewest:
             raise ValueError(
                 f"total_depth: high is {high}, but {few} stages have at least {fewest:g} blocks"

@@ -25,10 +25,11 @@ from designspace.arch import (
     group_compatible,
 )
 from designspace.arch.activation import Activation
-from designspace.arch.body import FloatArray, IntArray
+from designspace.arch.body import FloatArray
 from designspace.errors import InputError, counted, nearest
 from designspace.io.validation import validate
 from designspace.space.axis import Axis, choice, monotone_count
+from designspace.space.body_rules import BodyRule, body_rules
 from designspace.space.inheritance import merge
 from designspace.space.schema import (
     ACTIVATION,
@@ -90,13 +91,18 @@ class Space:
         reason: Why it was narrowed, or what it is for.
         family: `anynet` (d, w, b, g of each stage) or `regnet` (d, w_0, w_a, w_m, b, g).
         skeleton: Input, stem, strides and classes of all its networks.
-        axes: The distribution of each parameter; `activation`, if there are several, has their
-            indices in `ACTIVATIONS`, and `stages`, if an AnyNet draws it, the number of stages.
+        axes: The distribution of each parameter, or an AnyNet's fixed value of each stage;
+            `activation`, if there are several, has their indices in `ACTIVATIONS`, and `stages`, if
+            an AnyNet draws it, the number of stages.
         share: AnyNet axes with one value for all stages.
         monotone: AnyNet axes that never decrease (`increasing`) or never increase (`decreasing`)
-            from stage to stage, as drawn; ties are allowed unless `strictly_` stands before.
+            from stage to stage, as drawn: rounding widths to group widths may change that. Ties
+            are allowed; `strictly_increasing` and `strictly_decreasing` axes have none in finished
+            bodies either.
         distinct: Number of distinct values over the stages of a finished body, by axis.
         total_depth: Closed range of the number of blocks in all stages, or None.
+        skipped_steps: Whether a RegNet's widths may skip a power of w_m, or two powers round to one
+            width. pycls' sweeps refuse both.
         tie: RegNet axes that take another axis' value, such as w_a = w_0.
         caps: Upper bounds on params and acts as functions of flops.
         se_ratio: Squeeze-and-excitation ratio of all networks; 0 for X blocks.
@@ -121,6 +127,7 @@ class Space:
     monotone: Mapping[str, Direction]
     distinct: Mapping[str, int]
     total_depth: tuple[int, int] | None
+    skipped_steps: bool
     tie: Mapping[str, str]
     caps: tuple[Cap, ...]
     se_ratio: float
@@ -156,6 +163,8 @@ class Space:
             content["distinct"] = dict(self.distinct)
         if self.total_depth:
             content["total_depth"] = list(self.total_depth)
+        if not self.skipped_steps:
+            content["skipped_steps"] = False
         if self.stage_counts != (self.skeleton.num_stages,):
             content["stages"] = list(self.stage_counts)
         text = json.dumps(content, sort_keys=True)
@@ -204,23 +213,10 @@ class Space:
     def _body_axes(self) -> Iterator[tuple[str, Axis]]:
         return ((name, axis) for name, axis in self.axes.items() if name != STAGES)
 
-    def body_rules(self, bodies: BodyBatch) -> dict[str, NDArray[np.bool_]]:
-        """Return which finished bodies satisfy each rule that sampling does not build in, (n,)."""
-        values = {
-            "d": bodies.repeated_depths,
-            "w": bodies.widths,
-            "b": bodies.bottleneck_ratios,
-            "g": bodies.group_widths,
-        }
-        rules = {
-            f"{count} distinct {name}": _distinct_values(values[name]) == count
-            for name, count in self.distinct.items()
-        }
-        if self.total_depth:
-            low, high = self.total_depth
-            depth = bodies.depths.sum(axis=1)
-            rules["total depth"] = (depth >= low) & (depth <= high)
-        return rules
+    @property
+    def body_rules(self) -> dict[str, BodyRule]:
+        """The rules of finished bodies that drawing does not build in, by name."""
+        return body_rules(self.monotone, self.distinct, self.total_depth, self.skipped_steps)
 
     @property
     def columns(self) -> int:
@@ -237,7 +233,9 @@ class Space:
             draws = self._draws(name)
             part = uniforms[:, column : column + draws]
             column += draws
-            if name not in self.monotone:
+            if axis.fixed:
+                values[name] = axis.values[None]
+            elif name not in self.monotone:
                 values[name] = axis.draw(part)
             elif counts is None:
                 values[name] = self._draw_monotone(name, part)
@@ -254,7 +252,7 @@ class Space:
         if self.family == "regnet":
             drawn = self._regnets(values)
         else:
-            drawn = self._anynets(values, counts)
+            drawn = self._anynets(len(uniforms), values, counts)
         if codes is None:
             return drawn
         chosen = codes[drawn.fits, 0].astype(np.int64)
@@ -265,8 +263,10 @@ class Space:
         strict = self.monotone[name].startswith("strictly")
         return self.axes[name].draw_monotone(uniforms, decreasing, strict)
 
-    def _anynets(self, drawn: dict[str, FloatArray], counts: FloatArray | None) -> Candidates:
-        shape = len(drawn["d"]), self.skeleton.num_stages
+    def _anynets(
+        self, rows: int, drawn: dict[str, FloatArray], counts: FloatArray | None
+    ) -> Candidates:
+        shape = rows, self.skeleton.num_stages
         values = {name: np.broadcast_to(v, shape) for name, v in drawn.items()}
         if counts is not None:
             stage = np.arange(shape[1])
@@ -303,7 +303,7 @@ class Space:
 
     def _draws(self, name: str) -> int:
         """Number of values of an axis in one model."""
-        if name in self.tie:
+        if name in self.tie or self.axes[name].fixed:
             return 0
         if self.family == "regnet" or name in self.share or name in (ACTIVATION, STAGES):
             return 1
@@ -361,6 +361,8 @@ class Space:
                 f"{name} is {values}; a range has two ends, and a list is a choice", name
             )
         low, high = values
+        if self.axes[name].fixed:
+            raise InputError(f"{name} is {values}; {self.name} has it fixed: give an axis", name)
         kept = [v for v in self.axes[name].values.tolist() if low <= v <= high]
         if not kept:
             raise InputError(f"{name} is {values}; {self.name} has no value in that range", name)
@@ -370,9 +372,7 @@ class Space:
         return data | {"low": kept[0], "high": kept[-1]}
 
     def __repr__(self) -> str:
-        axes = ", ".join(
-            f"{name} {axis.values[0]:g} to {axis.values[-1]:g}" for name, axis in self.axes.items()
-        )
+        axes = ", ".join(f"{name} {axis}" for name, axis in self.axes.items())
         return (
             f"Space({self.name!r}, {self.family}, {counted(self.dimensions, 'dimension')}, "
             f"{self.paper_size:.2g} networks at {self.skeleton.resolution} pixels: {axes})"
@@ -381,7 +381,7 @@ class Space:
     def _repr_html_(self) -> str:
         """Render name, reason, sizes and axes as HTML, for notebooks."""
         rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{axis.values[0]:g} to {axis.values[-1]:g}</td>"
+            f"<tr><th>{html.escape(name)}</th><td>{axis}</td>"
             f"<td>{len(axis)}</td><td>{html.escape(self._axis_rule(name))}</td></tr>"
             for name, axis in self.axes.items()
         )
@@ -398,6 +398,8 @@ class Space:
     def _axis_rule(self, name: str) -> str:
         if name in self.tie:
             return f"equals {self.tie[name]}"
+        if self.axes[name].fixed:
+            return "fixed"
         if self._draws(name) == 1:
             return "one value"
         return self.monotone.get(name, "free").replace("_", " ")
@@ -429,7 +431,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
     skeleton = checked.input.with_stages(checked.stage_counts[-1])
     source["input"] = skeleton.to_dict()
     for axis in source["axes"].values():
-        if axis["counted_as"] is None:
+        if axis.get("counted_as", ...) is None:
             del axis["counted_as"]
     # Keys of later versions are written where they are set.
     for key in ("evidence", "distinct", "total_depth", "activation", "stages", "recipe"):
@@ -437,6 +439,8 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
             del source[key]
     if checked.block == BOTTLENECK:
         del source["block"]
+    if checked.skipped_steps:
+        del source["skipped_steps"]
     # The order that uniform numbers are dealt in must not depend on the file's.
     axes = {name: checked.axes[name].axis() for name in axes_of(checked.family, checked.block)}
     if len(checked.activations) > 1:
@@ -454,6 +458,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         monotone=dict(checked.monotone),
         distinct=dict(checked.distinct),
         total_depth=(depth.low, depth.high) if (depth := checked.total_depth) else None,
+        skipped_steps=checked.skipped_steps,
         tie={str(name): str(other) for name, other in checked.tie.items()},
         caps=tuple(
             Cap(measure, cap.constant, cap.factor, cap.power)
@@ -466,10 +471,3 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         stage_counts=checked.stage_counts,
         source=source,
     )
-
-
-def _distinct_values(values: NDArray[Any]) -> IntArray:
-    """Count the distinct values of each row of (n, stages), (n,)."""
-    ordered = np.sort(values, axis=1)
-    count: IntArray = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1, dtype=np.int64)
-    return count

@@ -4,17 +4,12 @@ The format is that of pycls' `sweep/config.py`: SETUP has samplers, constraints 
 What a sweep launches and plots is left out; `about` of the study names it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from designspace.arch import has_squeeze
-from designspace.arch.pycls_names import (
-    ACTIVATIONS_OF_PYCLS,
-    BLOCKS_OF_PYCLS,
-    STEMS_OF_PYCLS,
-    translate,
-)
+from designspace.arch.pycls_network import read_activation, read_block, read_input
 from designspace.errors import InputError, check_types, nearest
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.yaml_files import dump_yaml, read_yaml
@@ -35,6 +30,8 @@ _RECIPE_KEYS = {
 _NO_LIMIT = 10**15
 _REGNET_AXES = {"DEPTH": "d", "W0": "w_0", "WA": "w_a", "WM": "w_m", "GROUP_W": "g", "BOT_MUL": "b"}
 _ANYNET_AXES = {"DEPTHS": "d", "WIDTHS": "w", "BOT_MULS": "b", "GROUP_WS": "g"}
+_NORM_DECAY = "USE_CUSTOM_WEIGHT_DECAY"
+_BIAS_DECAY = "BIAS_USE_CUSTOM_WEIGHT_DECAY"
 # How pycls' regnet_sampler draws: RAND_TYPE and QUANTIZE.
 _REGNET_RAND_TYPES = {
     **{"DEPTH": ("uniform", 1), "W0": ("log_uniform", 8), "WA": ("log_uniform", 0.1)},
@@ -42,7 +39,7 @@ _REGNET_RAND_TYPES = {
     "BOT_MUL": ("power2_uniform", 1 / 128),
 }
 # Defaults of pycls' regnet_sampler.
-_REGNET_RANGES = {
+_REGNET_DEFAULTS = {
     **{"DEPTH": [12, 28], "W0": [8, 256], "WA": [8.0, 256.0], "WM": [2.0, 3.0]},
     **{"GROUP_W": [8, 128], "BOT_MUL": [1.0, 1.0]},
 }
@@ -130,7 +127,9 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
     ignored = f"Not converted: {', '.join(left_out)}." if left_out else ""
     study = {
         "name": name,
-        "about": " ".join(filter(None, [about, _inexact(space, recipe), ignored])),
+        "about": " ".join(
+            filter(None, [about, *_inexact(setup["BASE_CFG"], space, recipe), ignored])
+        ),
         **({"data": dataset} if dataset in ("cifar10", "cifar100") else {}),
         "val": "test",  # as pycls measures errors
         "recipe": "recipe.yaml",
@@ -151,20 +150,27 @@ def _about(data: Mapping[str, Any]) -> str:
     return " ".join(data.get("DESC", "").split())
 
 
-def _inexact(space: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
-    """Say which drawn settings pycls' decay of the average depends on, where there are any.
+def _inexact(
+    base: Mapping[str, Any], space: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> Iterator[str]:
+    """Say which settings a recipe can't have as pycls has them.
 
-    A recipe has one decay for all models; pycls computes that of each from its own settings.
+    A recipe has one decay of the average for all models; pycls computes that of each from its own
+    settings. And it exempts normalization layers and biases from weight decay together.
     """
     drawn = [key for key in ("epochs", "batch_size") if key in space.get("recipe", {})]
-    if not drawn or not recipe.get("ema_decay"):
-        return ""
-    base = " and ".join(f"{key} = {recipe[key]}" for key in drawn)
-    return (
-        f"Not converted exactly: ema_decay is {recipe['ema_decay']:g} for every model, which is "
-        f"right for {base}; pycls computes it for each model from the drawn "
-        f"{' and '.join(drawn)}."
-    )
+    if drawn and recipe.get("ema_decay"):
+        values = " and ".join(f"{key} = {recipe[key]}" for key in drawn)
+        yield (
+            f"Not converted exactly: ema_decay is {recipe['ema_decay']:g} for every model, which "
+            f"is right for {values}; pycls computes it for each model from the drawn "
+            f"{' and '.join(drawn)}."
+        )
+    if not (recipe["decay_norms"] or (base.get("OPTIM") or {}).get(_BIAS_DECAY)):
+        yield (
+            "Not converted exactly: decay_norms: false leaves biases without weight decay too; "
+            f"pycls decays those of the classifier and of SE unless OPTIM.{_BIAS_DECAY} is true."
+        )
 
 
 def _converted(
@@ -200,7 +206,7 @@ def _space(
     group = kind.upper()
     rules: dict[str, Any] = {}
     net = (_REGNET if kind == "regnet" else _ANYNET) | (base.get(group) or {})
-    block = translate(net["BLOCK_TYPE"], BLOCKS_OF_PYCLS, f"{group}.BLOCK_TYPE")
+    block = read_block(group, net)
     present = axes_of("regnet" if kind == "regnet" else "anynet", block)
     names = _REGNET_AXES if kind == "regnet" else _ANYNET_AXES
     own = {key: axis for key, axis in names.items() if axis in present}
@@ -209,6 +215,7 @@ def _space(
         low, high = (constraints.get("REGNET") or {}).get("NUM_STAGES", [4, 4])
         if low < high:
             rules["stages"] = list(range(low, high + 1))
+        rules["skipped_steps"] = False  # as pycls' `check_regnet_constraints`
         strides = [net["STRIDE"]] * high
     else:
         strides = list(net["STRIDES"])
@@ -219,23 +226,14 @@ def _space(
         key = next(iter(samplers))
         keys = [*_RECIPE_KEYS, "REGNET", *(f"{group}.{axis}" for axis in own)]
         raise InputError(f"SETUP.SAMPLERS.{key}: can't be converted; {nearest(key, keys)}")
-    stem, stem_stride = translate(net["STEM_TYPE"], STEMS_OF_PYCLS, f"{group}.STEM_TYPE")
-    function = model.get("ACTIVATION_FUN", "relu")
-    activation = translate(function, ACTIVATIONS_OF_PYCLS, "MODEL.ACTIVATION_FUN")
+    activation = read_activation(model)
+    resolution = (base.get("TRAIN") or {}).get("IM_SIZE", 224)
     return {
         "name": name,
         "reason": about or "Converted from a pycls sweep config.",
         "family": kind,
         **({} if block == "bottleneck" else {"block": block}),
-        "input": {
-            "resolution": int((base.get("TRAIN") or {}).get("IM_SIZE", 224)),
-            "classes": int(model.get("NUM_CLASSES", 10)),
-            **({} if stem == "conv3" else {"stem": stem}),
-            "stem_width": int(net["STEM_W"]),
-            "stem_stride": stem_stride,
-            "strides": strides,
-            **({"head_width": int(net["HEAD_W"])} if net["HEAD_W"] > 0 else {}),
-        },
+        "input": read_input(group, net, resolution, model.get("NUM_CLASSES", 10), strides),
         "axes": axes,
         **{"share": [], "monotone": {}, "tie": {}, "caps": {}, **rules},
         # In pycls too, SE_ON changes nothing in blocks without squeeze-and-excitation.
@@ -248,7 +246,7 @@ def _regnet_axes(
     net: Mapping[str, Any], samplers: dict[str, Any], own: Mapping[str, str]
 ) -> dict[str, Any]:
     drawn = samplers.pop("REGNET", None)
-    ranges = {} if drawn is None else _REGNET_RANGES | drawn
+    ranges = {} if drawn is None else _REGNET_DEFAULTS | drawn
     axes = {}
     for key, axis in own.items():
         low, high = ranges.get(key, [net[key], net[key]])
@@ -267,7 +265,7 @@ def _anynet_axes(
     net: Mapping[str, Any], samplers: dict[str, Any], stages: int, own: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     axes: dict[str, Any] = {}
-    share, monotone = [], {}
+    share = []
     for key, axis in own.items():
         where = f"ANYNET.{key}"
         if where in samplers:
@@ -285,17 +283,12 @@ def _anynet_axes(
             raise InputError(f"{where} is {net[key]}; ANYNET.STRIDES has {stages} stages")
         if key == "BOT_MULS":
             values = inverse(values, where)
-        axes[axis] = choice(sorted(set(values)))
         if len(set(values)) == 1:
+            axes[axis] = choice(values[:1])
             share.append(axis)
-        elif len(set(values)) == stages and values in (sorted(values), sorted(values)[::-1]):
-            rising = values[0] < values[-1]
-            monotone[axis] = "strictly_increasing" if rising else "strictly_decreasing"
         else:
-            raise InputError(
-                f"{where} is {net[key]}; it must be one value, or rise or fall strictly"
-            )
-    return axes, {"share": share, "monotone": monotone}
+            axes[axis] = {"distribution": "fixed", "values": values}
+    return axes, {"share": share}
 
 
 def _body_axis(sampler: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -333,7 +326,7 @@ def _recipe(base: Mapping[str, Any], name: str) -> dict[str, Any]:
         "momentum": float(optim["MOMENTUM"]),
         "nesterov": bool(optim["NESTEROV"]),
         "weight_decay": float(optim["WEIGHT_DECAY"]),
-        "decay_norms": not norms.get("USE_CUSTOM_WEIGHT_DECAY", False),
+        "decay_norms": _decay_norms(norms, optim),
         "label_smoothing": float(train.get("LABEL_SMOOTHING", 0.0)),
         "mixup": float(train.get("MIXUP_ALPHA", 0.0)),
         **average,
@@ -342,6 +335,23 @@ def _recipe(base: Mapping[str, Any], name: str) -> dict[str, Any]:
         if int(train.get("IM_SIZE", 224)) <= 64
         else "resized-crop-flip",
     }
+
+
+def _decay_norms(norms: Mapping[str, Any], optim: Mapping[str, Any]) -> bool:
+    """Return whether weight decay applies to normalization layers and biases."""
+    exempt = norms.get(_NORM_DECAY, False)
+    if optim.get(_BIAS_DECAY) and not exempt:
+        raise InputError(
+            f"OPTIM.{_BIAS_DECAY}: a recipe's decay_norms exempts biases and normalization layers "
+            f"together; set BN.{_NORM_DECAY} too, or leave it out"
+        )
+    for place, part, key in (("BN", norms, _NORM_DECAY), ("OPTIM", optim, _BIAS_DECAY)):
+        value = part.get(key.replace("USE_", ""), 0)
+        if part.get(key) and value:
+            raise InputError(
+                f"{place}.{key.replace('USE_', '')} is {value:g}; only 0 can be converted"
+            )
+    return not exempt
 
 
 def _budget(limits: Mapping[str, Any]) -> dict[str, str]:

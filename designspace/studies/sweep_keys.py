@@ -105,13 +105,15 @@ _BASE = {
     },
     "BN": {
         **{"ZERO_INIT_FINAL_GAMMA": _switch, "USE_CUSTOM_WEIGHT_DECAY": _switch},
-        **_left_out("EPS MOM USE_PRECISE_STATS NUM_SAMPLES_PRECISE CUSTOM_WEIGHT_DECAY"),
+        **{"CUSTOM_WEIGHT_DECAY": _number},
+        **_left_out("EPS MOM USE_PRECISE_STATS NUM_SAMPLES_PRECISE"),
     },
     "OPTIM": {
         **{"MAX_EPOCH": _whole, "EMA_UPDATE_PERIOD": _whole},
         **dict.fromkeys(
             ("BASE_LR", "MOMENTUM", "WEIGHT_DECAY", "WARMUP_EPOCHS", "EMA_ALPHA"), _number
         ),
+        **{"BIAS_USE_CUSTOM_WEIGHT_DECAY": _switch, "BIAS_CUSTOM_WEIGHT_DECAY": _number},
         **{"NESTEROV": _switch, "LR_POLICY": _text, "OPTIMIZER": _text},
         **_left_out("MIN_LR GAMMA STEPS LR_MULT DAMPENING BETA1 BETA2 WARMUP_FACTOR"),
     },

@@ -1,5 +1,7 @@
 """Published networks of other blocks: figures of pycls, torchvision and timm."""
 
+import json
+
 import pytest
 import timm
 import torch
@@ -93,3 +95,40 @@ def test_published_names_are_matched_in_any_spelling():
     assert set(OTHER_NETWORKS) < set(published_names())
     with pytest.raises(InputError, match="did you mean ResNet-50"):
         published("ResNet-51")
+
+
+# From the papers and from timm's configurations: what a block does not use is left out.
+SETTINGS = {
+    "V-56": {"block": "vanilla", "extras": {}, "activation": "relu"},
+    "RegNetZ-500MF": {
+        **{"block": "linear-bottleneck", "extras": {}, "activation": "silu", "se_ratio": 0.25},
+        **{"bottleneck_ratios": [0.25] * 4, "group_widths": [4] * 4},
+    },
+    "EfficientNet-B0": {
+        **{"block": "mbconv", "activation": "silu", "se_ratio": 0.25},
+        "extras": {"t": [1, 6, 6, 6, 6, 6, 6], "k": [3, 3, 5, 3, 5, 5, 3]},
+    },
+    "MobileNetV2": {
+        **{"block": "mbconv", "activation": "relu6", "se_ratio": 0},
+        "extras": {"t": [1, 6, 6, 6, 6, 6, 6], "k": [3] * 7},
+    },
+    "ConvNeXt-T": {
+        **{"block": "convnext", "activation": "gelu"},
+        "extras": {"t": [4] * 4, "k": [7] * 4},
+    },
+    "RegNetY-400MF": {
+        **{"bottleneck_ratios": [1] * 4, "group_widths": [8] * 4},
+        "se_ratio": 0.25,
+    },
+}
+OF_ALL = ("name", "resolution", "classes", "flops", "params", "acts", "depths", "widths")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_complexity_states_what_distinguishes_a_network(cli, name):
+    summary = json.loads(cli("complexity", name, "--json").out)
+    assert {key: value for key, value in summary.items() if key not in OF_ALL} == SETTINGS[name]
+    lines = cli("complexity", name).out.splitlines()
+    shown = dict(line.split(maxsplit=1) for line in lines[1:])
+    for key in {"block", "se_ratio", "activation"} & SETTINGS[name].keys():
+        assert shown[key] == str(SETTINGS[name][key])

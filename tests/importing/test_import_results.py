@@ -285,6 +285,11 @@ def test_the_input_is_recognized_by_pycls_settings_and_by_flops(tmp_path):
     job["cfg"]["REGNET"] |= {"STEM_TYPE": "res_stem_cifar", "STEM_W": 16, "STRIDE": 2}
     _, about = imported(tmp_path, [job])
     assert about.skeleton() == Skeleton(32, 10, 16, 1, (2, 2, 2, 2))
+    # Fewer stages have fewer strides: widths of 16 and 32, as s is 0, 0.58, 1, 1.32.
+    job["cfg"]["REGNET"] |= {"DEPTH": 4, "W0": 16, "WA": 8.0, "WM": 2.0}
+    found, about = imported(tmp_path, [job])
+    assert found.bodies.widths.tolist() == [[16, 32]]
+    assert about.skeleton() == Skeleton(32, 10, 16, 1, (2, 2))
     params = RegNetParams(13, 24, 24.48, 2.54, 1.0, 16)
     flops = Model("m", params.body(), Skeleton()).flops
     text = f"error,flops,d,w_0,w_a,w_m,b,g\n30,{flops / 1e6},13,24,24.48,2.54,1,16\n"

@@ -187,6 +187,95 @@ def test_group_widths_are_powers_of_2_below_8_and_multiples_of_8_above(tmp_path)
     assert axis.probabilities[3:] == pytest.approx(np.log([2, 2, 3 / 2, 4 / 3]) / np.log(8) / 2)
 
 
+def test_regnets_that_pycls_refuses_are_refused(tmp_path):
+    """pycls' check_regnet_constraints: as many stages as steps up to the last block's."""
+    sampler = {"REGNET": {"TYPE": "regnet_sampler"}}
+    data = changed(changed(REGNET, "SETUP/SAMPLERS", sampler), "SETUP/CONSTRAINTS", {})
+    ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    space = ds.load_space(tmp_path / "sweep/space.yaml")
+    assert not space.skipped_steps
+    regnets = ds.sample(space, n=100).regnets
+    last = np.log(1 + regnets.w_a * (regnets.d - 1) / regnets.w_0) / np.log(regnets.w_m)
+    assert (np.rint(last) == 3).all()  # four stages: steps 0 to 3
+    free = space.narrow(name="free", reason="r", skipped_steps=True)
+    regnets = ds.sample(free, n=100).regnets
+    last = np.log(1 + regnets.w_a * (regnets.d - 1) / regnets.w_0) / np.log(regnets.w_m)
+    assert (np.rint(last) > 3).mean() > 0.05
+
+
+def test_lists_of_several_values_are_fixed_beside_what_is_sampled(tmp_path):
+    width = {"TYPE": "int_sampler", "RAND_TYPE": "log_uniform", "RANGE": [16, 64], "QUANTIZE": 8}
+    net = {
+        **{**STEM, "BLOCK_TYPE": "res_bottleneck_block", "DEPTHS": [3, 4, 6, 3]},
+        **{"STRIDES": [1, 2, 2, 2], "BOT_MULS": [0.5, 1, 0.5, 0.5], "GROUP_WS": [8, 8, 8, 8]},
+    }
+    widths = {"TYPE": "list_sampler", "LENGTH": 4, "ITEM_SAMPLER": width}
+    data = changed(OPTIM, "SETUP/BASE_CFG/ANYNET", net)
+    data = changed(data, "SETUP/SAMPLERS", {"ANYNET.WIDTHS": widths})
+    ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    space = yaml.safe_load((tmp_path / "sweep/space.yaml").read_text())
+    assert space["axes"]["d"] == {"distribution": "fixed", "values": [3, 4, 6, 3]}
+    assert space["axes"]["b"] == {"distribution": "fixed", "values": [2, 1, 2, 2]}
+    assert space["axes"]["g"] == {"distribution": "choice", "values": [8]}
+    assert (space["share"], space["monotone"]) == (["g"], {})
+    population = ds.sample(tmp_path / "sweep/space.yaml", n=20)
+    assert (population.bodies.depths == [3, 4, 6, 3]).all()
+    assert (population.bodies.bottleneck_ratios == [2, 1, 2, 2]).all()
+    assert np.ptp(population.bodies.widths, axis=0).all()
+
+
+@pytest.mark.parametrize(
+    ("norms", "biases", "expected"),
+    [
+        ({}, {}, True),
+        ({"USE_CUSTOM_WEIGHT_DECAY": True, "CUSTOM_WEIGHT_DECAY": 0.0}, {}, False),
+        (
+            {"USE_CUSTOM_WEIGHT_DECAY": True},
+            {"BIAS_USE_CUSTOM_WEIGHT_DECAY": True, "BIAS_CUSTOM_WEIGHT_DECAY": 0.0},
+            False,
+        ),
+        ({}, {"BIAS_USE_CUSTOM_WEIGHT_DECAY": False, "BIAS_CUSTOM_WEIGHT_DECAY": 0.1}, True),
+    ],
+    ids=["all", "norms", "norms-and-biases", "off"],
+)
+def test_weight_decay_of_norms_and_biases(tmp_path, norms, biases, expected):
+    optim = {**BASE["OPTIM"], **biases}
+    data = changed(changed(OPTIM, "SETUP/BASE_CFG/BN", norms), "SETUP/BASE_CFG/OPTIM", optim)
+    about = ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep").file.about
+    recipe = yaml.safe_load((tmp_path / "sweep/recipe.yaml").read_text())
+    assert recipe["decay_norms"] is expected
+    # Newer pycls decays biases unless that key is set; a recipe can't.
+    exact = expected or bool(biases)
+    assert ("decay_norms: false leaves biases without weight decay too" in about) is not exact
+
+
+@pytest.mark.parametrize(
+    ("norms", "biases", "message"),
+    [
+        (
+            {},
+            {"BIAS_USE_CUSTOM_WEIGHT_DECAY": True},
+            "OPTIM.BIAS_USE_CUSTOM_WEIGHT_DECAY: a recipe's decay_norms exempts biases and",
+        ),
+        (
+            {"USE_CUSTOM_WEIGHT_DECAY": True},
+            {"BIAS_USE_CUSTOM_WEIGHT_DECAY": True, "BIAS_CUSTOM_WEIGHT_DECAY": 1e-5},
+            "OPTIM.BIAS_CUSTOM_WEIGHT_DECAY is 1e-05; only 0 can be converted",
+        ),
+        (
+            {"USE_CUSTOM_WEIGHT_DECAY": True, "CUSTOM_WEIGHT_DECAY": 1e-5},
+            {},
+            "BN.CUSTOM_WEIGHT_DECAY is 1e-05; only 0 can be converted",
+        ),
+    ],
+    ids=["biases-alone", "biases-by-another", "norms-by-another"],
+)
+def test_weight_decay_that_a_recipe_cannot_have(refused, tmp_path, norms, biases, message):
+    optim = {**BASE["OPTIM"], **biases}
+    data = changed(changed(OPTIM, "SETUP/BASE_CFG/BN", norms), "SETUP/BASE_CFG/OPTIM", optim)
+    assert message in refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
+
+
 @pytest.mark.parametrize("block", ["vanilla_block", "res_basic_block"])
 def test_regnets_of_blocks_without_groups(tmp_path, block):
     data = changed(REGNET, "SETUP/BASE_CFG/REGNET", {**STEM, "BLOCK_TYPE": block})
