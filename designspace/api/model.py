@@ -73,6 +73,7 @@ class Model(arch.Model):
         out: str | Path,
         *,
         weights: str | Path | None = None,
+        bgr: bool = False,
         verify: bool | None = None,
         outputs: bool | None = None,
         nearest: bool = False,
@@ -85,6 +86,8 @@ class Model(arch.Model):
                 written. timm takes RegNets, ResNets, ConvNeXts and networks of mbconv blocks.
             out: Folder of the files; files of an earlier export there are replaced.
             weights: Checkpoint to convert along.
+            bgr: The checkpoint expects BGR images, as ImageNet's of pycls and mmpretrain do: flip
+                its first convolution, so that the network takes RGB.
             verify: Rebuild with the library and compare; by default where it is installed.
             outputs: Compare outputs too; by default up to 100 million parameters.
             nearest: Write the nearest model that a library can represent.
@@ -101,6 +104,7 @@ class Model(arch.Model):
             names,
             Path(out),
             weights=checkpoint,
+            bgr=bgr,
             verify=verify,
             outputs=outputs,
             nearest=nearest,

@@ -4,7 +4,8 @@ torchvision and ClassyVision write regnet_y_1_6gf, timm regnety_016 and regnety_
 transformers facebook/regnet-y-016, pycls RegNetY-1.6GF_dds_8gpu, mmpretrain regnetx_1.6gf.
 torchvision rounds widths differently, so that three of its networks are not those of pycls.
 Of other families those names are known whose network is one of the catalog: the convolutions pad
-as in PyTorch, also where a name's weights were trained in TensorFlow (tf_efficientnet_b0).
+as in PyTorch, also where a name's weights were trained in TensorFlow (tf_efficientnet_b0). Such a
+name has the same costs, but timm's weights of it give other outputs, so that they are refused.
 """
 
 import re
@@ -62,6 +63,8 @@ _FAMILIES = {
     "regnetz": "RegNetZ",
     "regnetv": "RegNet",
 }
+# The key of a model's provenance that holds the name of another network of the same cost.
+_TIMM_NAME = "name in timm"
 _CLASSY_256GF = RegNetParams(27, 640, 124.47, 2.04, 1.0, 848)
 
 
@@ -86,11 +89,19 @@ def published_model(name: str) -> Model:
             groups = match.groupdict()
             side = groups.get("side")
             model = published(catalog_name.format(**groups))
+            if key.startswith("tf_"):
+                origin = (_TIMM_NAME, key.partition(".")[0])
+                model = replace(model, provenance=(*model.provenance, origin))
             return model.at(int(side) if side else None, _classes(key, name))
     try:
         return published(_catalog_name(key) or name)
     except InputError as error:
         raise _unsupported(key, name) or error from None
+
+
+def timm_name(model: Model) -> str:
+    """Return the name in timm by which a model was loaded, if timm's network differs; else ""."""
+    return dict(model.provenance).get(_TIMM_NAME, "")
 
 
 def _classes(key: str, name: str) -> int | None:

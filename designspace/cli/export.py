@@ -44,8 +44,18 @@ def export(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint of torchvision, timm, transformers, VISSL or ours."),
+        typer.Option(
+            help="Checkpoint of torchvision, timm, transformers, VISSL, pycls, mmpretrain or ours."
+        ),
     ] = None,
+    bgr: Annotated[
+        bool,
+        typer.Option(
+            "--bgr",
+            help="The checkpoint expects BGR images, as ImageNet's of pycls and mmpretrain do: "
+            "flip its first convolution, so that the network takes RGB.",
+        ),
+    ] = False,
     verify: Annotated[
         bool | None,
         typer.Option(
@@ -84,6 +94,8 @@ def export(
 
       designspace export m.yaml --to timm --weights trunk.safetensors --out x
 
+      designspace export RegNetX-400MF --to timm --weights pycls.pyth --bgr --out x
+
       designspace export results/NAME --best 5 --to vissl --out y
 
       designspace export results/NAME --pareto --against acts --to timm --out front
@@ -98,6 +110,8 @@ def export(
         raise ds.InputError(
             "--best, --pareto and --weights exclude each other: a checkpoint fits one model"
         )
+    if bgr and weights is None:
+        raise ds.InputError("--bgr needs --weights, whose first convolution it flips")
     how: dict[str, Any] = {"verify": verify, "outputs": outputs, "nearest": nearest}
     size: dict[str, Any] = {"resolution": resolution, "classes": classes}
     if pareto:
@@ -109,7 +123,7 @@ def export(
         exports = ds.export_best(source, count, targets, out, population=population, **how, **size)
     else:
         model = ds.load_model(source).at(resolution, classes)
-        exports = [model.export(targets, out, weights=weights, **how)]
+        exports = [model.export(targets, out, weights=weights, bgr=bgr, **how)]
     if json_:
         records = [one.to_dict() for one in exports]
         print(json.dumps(records if several else records[0]))

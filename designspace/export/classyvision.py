@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from designspace.arch import Model
+from designspace.arch.pycls_names import PYCLS_STEMS
 from designspace.export.identifiers import identifier
 from designspace.export.target import Target
 
@@ -24,7 +25,7 @@ def trunk_config(model: Model) -> dict[str, Any]:
     """Return the keys of a trunk; an anynet has a `name`, RegNet parameters have none."""
     body, skeleton, regnet = model.body, model.skeleton, model.regnet
     stem: dict[str, Any] = {
-        "stem_type": "simple_stem_in" if skeleton.stem_stride == 2 else "res_stem_cifar",
+        "stem_type": PYCLS_STEMS["conv3", skeleton.stem_stride],
         "stem_width": skeleton.stem_width,
         "block_type": "res_bottleneck_block",
         "use_se": body.se_ratio > 0,

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
+from designspace.arch.published_names import timm_name
 from designspace.errors import InputError
-from designspace.export.state_keys import CLASSIFIER, key_map, key_names, rename, styles_of
+from designspace.export.state_keys import CLASSIFIER, key_map, key_names, styles_of
 from designspace.export.timm_regnet import has_final_activation
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ _WRAPPERS = (
     "model_ema", "state_dict_ema",
     "base_model", "model", "trunk", "network", "base_model", "model", "trunk", "network",
 )  # fmt: skip
+# Averages of the weights that timm, torchvision and pycls save beside them.
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state")
+# Libraries that load images by OpenCV, whose channels are in the order blue, green, red.
+_BGR_STYLES = ("pycls", "mmpretrain")
+_FIRST_CONVOLUTION = "stem.0.weight"
 _CLASSIFIERS = ("fc.", "head.", "classifier.")
 _PREFIX = re.compile(r"^(?:(?:module|model|net|network|backbone|trunk|_orig_mod)\.)+")
 # Heads that pretraining keeps beside a trunk.
@@ -60,7 +66,9 @@ class Weights:
     notes: tuple[str, ...] = ()
 
 
-def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weights:
+def read_weights(
+    path: Path, model: Model, *, trunk_only: bool = False, bgr: bool = False
+) -> Weights:
     """Read a checkpoint of a model from any of the libraries.
 
     Args:
@@ -68,10 +76,15 @@ def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weigh
             model.safetensors or pytorch_model.bin, whole or in shards.
         model: The network, which the checkpoint must fit key by key and shape by shape.
         trunk_only: Leave out the classifier, whatever its size.
+        bgr: The checkpoint expects BGR images; flip its first convolution, so that the result takes
+            RGB.
+
+    Returns:
+        The arrays in our names and shapes, with notes.
 
     Raises:
-        InputError: It can't be read, keys are unknown, missing or of another shape, or values are
-            not finite.
+        InputError: It can't be read, keys are unknown, missing or of another shape, values are not
+            finite, or outputs would differ from those of the library.
     """
     state, notes = _find_state(_load(path), path)
     style = _find_style(state, model, path)
@@ -79,6 +92,12 @@ def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weigh
         raise InputError(
             f"{path} is of timm's {model.name}, which has an activation behind the last stage; the "
             "network here has none, so that outputs would differ"
+        )
+    if style == "timm" and (name := timm_name(model)).startswith("tf_"):
+        raise InputError(
+            f"{path}: timm runs {name} with TensorFlow's padding and a BatchNorm epsilon of 1e-3, "
+            "the network here with PyTorch's padding and 1e-5, so that outputs would differ; use "
+            f"the model {name[3:]} with timm's weights of that name"
         )
     names = key_map(model, style, "torchvision")
     if trunk_only:
@@ -89,12 +108,25 @@ def read_weights(path: Path, model: Model, *, trunk_only: bool = False) -> Weigh
     ours = {own: state[key] for key, own in names.items() if key in state}
     ours = _in_our_shapes(ours, model, path)
     ours, converted = _to_float32(ours, path)
+    if bgr:
+        ours[_FIRST_CONVOLUTION] = _flipped(ours, path)
+        converted.append("the first convolution was flipped from BGR to RGB")
+    elif style in _BGR_STYLES and model.skeleton.channels == 3:
+        converted.append(
+            f"ImageNet checkpoints of {style} expect BGR images; an export with bgr=True flips the "
+            "first convolution, so that the network takes RGB"
+        )
     return Weights(ours, style, CLASSIFIER[0] in ours, path, (*notes, *converted))
 
 
-def convert(weights: Weights, model: Model, style: str) -> "dict[str, torch.Tensor]":
-    """Return the arrays in a library's names; those that its networks lack are left out."""
-    return rename(weights.state, model, style)
+def _flipped(state: "Mapping[str, torch.Tensor]", path: Path) -> "torch.Tensor":
+    """Return the weights of the first convolution for images of the reverse channel order."""
+    weight = state.get(_FIRST_CONVOLUTION)
+    if weight is None or weight.shape[1] != 3:
+        raise InputError(
+            f"bgr is True; it flips a first convolution of 3 channels, which {path} lacks", "bgr"
+        )
+    return weight.flip(1)
 
 
 def write_safetensors(state: "Mapping[str, torch.Tensor]", path: Path, about: str) -> None:
@@ -201,10 +233,12 @@ def _find_state(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], list[s
     """Return the trunk's arrays from what libraries wrap them in, without prefixes, and notes."""
     import torch
 
-    heads = False
+    heads, averages = False, ""
     for key in _WRAPPERS:
         inner = data.get(key) if isinstance(data, Mapping) else None
         if isinstance(inner, Mapping) and inner:
+            beside = [n for n in _AVERAGES if n != key and isinstance(data.get(n), Mapping)]
+            averages = averages or "".join(beside[:1])
             heads = heads or (key == "trunk" and bool(data.get("heads")))
             data = inner
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
@@ -223,6 +257,11 @@ def _find_state(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], list[s
     notes = []
     if heads or len(trunk) < len(state):
         notes.append("pretraining heads are not part of the trunk and were left out")
+    if averages:
+        notes.append(
+            f"averaged weights ({averages}) are in the file too and were not used; to use them, "
+            "write that entry alone to a file with torch.save"
+        )
     for first, prefix in (("encoder.stages.", "regnet."), ("conv1.stem.", "_feature_blocks.")):
         if any(key.startswith(first) for key in trunk):
             trunk = {prefix + key: value for key, value in trunk.items()}

@@ -12,8 +12,12 @@ from designspace.analysis.read_findings import BestModel, read_findings
 from designspace.analysis.trade_off import one_trade_off
 from designspace.arch import Model
 from designspace.errors import InputError, check_types
-from designspace.export.export_model import Exported, ExportOptions, write_targets
-from designspace.export.manifest import write_manifest
+from designspace.export.export_model import (
+    Exported,
+    ExportOptions,
+    finish_exports,
+    write_targets,
+)
 from designspace.export.target import Target
 from designspace.export.target_registry import find_target
 from designspace.io.atomic_write import make_folder
@@ -183,12 +187,7 @@ def write_models(
         # The id is computed here, because one in a file could be a path.
         folder = out / f"{rank:02d}-{model.body.id}"
         exports.append(write_targets(model, libraries, folder, options))
-    written = [
-        {**entry, **exported.manifest_entry(out)}
-        for entry, exported in zip(entries, exports, strict=True)
-    ]
-    write_manifest(out, about, libraries, written)
-    return exports
+    return finish_exports(exports, entries, libraries, out, about)
 
 
 def best_models(

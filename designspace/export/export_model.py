@@ -1,6 +1,6 @@
 """Write one model for several libraries, verify the files, and report what could not be written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +9,24 @@ from designspace.arch import Model
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
 from designspace.export import onnx_graph, torchscript, verify
-from designspace.export.convert_weights import Weights, convert, read_weights, write_safetensors
+from designspace.export.convert_weights import Weights, read_weights, write_safetensors
 from designspace.export.identifiers import describe
-from designspace.export.manifest import file_record, write_manifest
+from designspace.export.manifest import (
+    EARLIER,
+    earlier_records,
+    file_record,
+    remove_earlier_files,
+    write_manifest,
+)
 from designspace.export.pycls_config import PYCLS
-from designspace.export.state_keys import STYLES
+from designspace.export.state_keys import CLASSIFIER, STYLES, key_names, rename
 from designspace.export.target import Target, differences
 from designspace.export.target_registry import MODEL_YAML, ONNX, TARGETS, TORCHSCRIPT, find_target
 from designspace.io.atomic_write import make_folder, write_text
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class ExportOptions:
     verify: bool | None = None
     outputs: bool | None = None
     nearest: bool = False
+    bgr: bool = False
 
 
 def export_model(
@@ -87,10 +95,13 @@ def export_model(
     verify: bool | None = None,
     outputs: bool | None = None,
     nearest: bool = False,
+    bgr: bool = False,
 ) -> Exported:
     """Write a model for each target, with model.yaml and manifest.json, and verify the files.
 
-    A target that can't represent the model is reported in `refused`; the others are written.
+    A target that can't represent the model is reported in `refused`; the others are written. Files
+    of an earlier export to the folder are removed, unless they were changed since, or every target
+    is refused.
 
     Args:
         model: The model.
@@ -102,16 +113,58 @@ def export_model(
             libraries that are installed.
         outputs: Whether to compare outputs; None does so up to 100 million parameters.
         nearest: Write the nearest model if a library can't represent the exact one.
+        bgr: The checkpoint expects BGR images, as ImageNet's of pycls and mmpretrain do; flip its
+            first convolution, so that the network takes RGB.
+
+    Returns:
+        The files written, what was verified, and the targets refused, with reasons.
 
     Raises:
         InputError: A target is unknown, or the folder or the checkpoint is invalid.
         RuntimeError: Verification failed: a bug of ours.
     """
     libraries = [find_target(name) for name in dict.fromkeys(targets)]
-    options = ExportOptions(weights, verify, outputs, nearest)
+    options = ExportOptions(weights, verify, outputs, nearest, bgr)
     exported = write_targets(model, libraries, out, options)
-    write_manifest(out, {}, libraries, [exported.manifest_entry(out)])
-    return exported
+    return finish_exports([exported], [{}], libraries, out, {}, weights)[0]
+
+
+def finish_exports(
+    exports: Sequence[Exported],
+    entries: Sequence[Mapping[str, Any]],
+    targets: Sequence[Target],
+    out: Path,
+    about: Mapping[str, Any],
+    weights: Path | None = None,
+) -> list[Exported]:
+    """Remove what an earlier export left in a folder, and write the manifest.
+
+    Args:
+        exports: What was written to the folder, at least one.
+        entries: What the manifest says of each model besides.
+        targets: The targets; if all were refused, the earlier files stay.
+        out: The folder.
+        about: What is common to all models.
+        weights: The checkpoint that was read.
+
+    Returns:
+        The exports, the last one with notes on the earlier files.
+
+    Raises:
+        InputError: A file can't be removed or written.
+    """
+    if targets and all(len(exported.refused) == len(targets) for exported in exports):
+        about = {**about, EARLIER: list(earlier_records(out))}
+    else:
+        files = [path for exported in exports for path in exported.files]
+        notes = remove_earlier_files(out, files, weights)
+        exports = [*exports[:-1], replace(exports[-1], notes=(*exports[-1].notes, *notes))]
+    models = [
+        {**entry, **exported.manifest_entry(out)}
+        for entry, exported in zip(entries, exports, strict=True)
+    ]
+    write_manifest(out, about, targets, models)
+    return list(exports)
 
 
 def write_targets(
@@ -142,10 +195,19 @@ class _Job:
         self.notes: list[str] = []
         self.refused: dict[str, str] = {}
         self.weights: Weights | None = None
+        if options.weights is None and options.bgr:
+            raise InputError(
+                "bgr is True without a checkpoint, whose first convolution it flips; weights= "
+                "names one",
+                "bgr",
+            )
         if options.weights is not None:
             keys = [target.keys for target in targets if target.keys is not None]
-            trunk_only = bool(keys) and all(STYLES[key].classifier is None for key in keys)
-            self.weights = read_weights(options.weights, model, trunk_only=trunk_only)
+            trunks = bool(keys) and all(STYLES[key].classifier is None for key in keys)
+            traced = ONNX in targets or TORCHSCRIPT in targets
+            self.weights = read_weights(
+                options.weights, model, trunk_only=trunks and not traced, bgr=options.bgr
+            )
             self.notes += _weight_notes(self.weights)
         self._random: dict[str, torch.Tensor] | None = None
 
@@ -232,7 +294,7 @@ class _Job:
             self.notes.append(f"{target.name}: weights are not converted")
             return
         path = folder / target.weights(self.model)
-        state = convert(self.weights, self.model, target.keys)
+        state = rename(self.weights.state, self.model, target.keys)
         write_safetensors(state, path, describe(self.model))
         self.files.append(path)
         if len(state) < len(self.weights.state):
@@ -276,24 +338,47 @@ class _Job:
             self._random = verify.random_state(model)
         return self._random
 
+    def _network(self) -> "nn.Module":
+        """Return the network to trace, which has no classifier if the checkpoint has none."""
+        from torch import nn
+
+        network = verify.our_network(self.model, self._state(self.model))
+        if self._is_trunk:
+            network.fc = nn.Identity()
+        return network
+
+    @property
+    def _is_trunk(self) -> bool:
+        if self.weights is None or self.weights.classifier:
+            return False
+        return CLASSIFIER[0] in key_names(self.model, "torchvision")
+
+    def _note_outputs(self, target: Target) -> None:
+        if self.weights is None:
+            self.notes.append(
+                f"{target.name}: the network has random weights (seed 0); see weights="
+            )
+        elif self._is_trunk:
+            self.notes.append(
+                f"{target.name}: the checkpoint has no classifier; the outputs are features"
+            )
+
     def _write_torchscript(self) -> None:
         folder = make_folder(self.folder / TORCHSCRIPT.name)
-        network = verify.our_network(self.model, self._state(self.model))
+        network = self._network()
         path = torchscript.write_torchscript(self.model, network, folder)
         self.files.append(path)
-        if self.weights is None:
-            self.notes.append("torchscript: the network has random weights (seed 0); see weights=")
+        self._note_outputs(TORCHSCRIPT)
         if self.options.verify is not False:
             self.reports.append(torchscript.verify_torchscript(self.model, network, path))
 
     def _write_onnx(self) -> None:
         onnx_graph.check_size(self.model, self.weights is not None)
         folder = make_folder(self.folder / ONNX.name)
-        network = verify.our_network(self.model, self._state(self.model))
-        files = onnx_graph.write_onnx(self.model, network, folder)
+        network, output = self._network(), "features" if self._is_trunk else "logits"
+        files = onnx_graph.write_onnx(self.model, network, folder, output)
         self.files += files
-        if self.weights is None:
-            self.notes.append("onnx: the graph has random weights (seed 0); see weights=")
+        self._note_outputs(ONNX)
         if self.options.verify is False:
             return
         if not verify.is_installed("onnxruntime"):
@@ -309,7 +394,7 @@ def _network_kind(model: Model) -> str:
 
 
 def _complete(weights: Weights, model: Model) -> "dict[str, torch.Tensor]":
-    """Add what a checkpoint may lack: a classifier, and BatchNorm's step counters."""
+    """Add what a checkpoint may lack: a classifier, to compare with, and BatchNorm's counters."""
     import torch
 
     from designspace.networks import build

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from designspace.errors import InputError, name_some
 from designspace.export.target import Target
 from designspace.io.atomic_write import write_text
 
 MANIFEST = "manifest.json"
+# The key of files that an earlier export left, as this one wrote nothing in their place.
+EARLIER = "earlier_files"
 
 
 def write_manifest(
@@ -33,6 +36,71 @@ def write_manifest(
         "models": list(models),
     }
     write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def remove_earlier_files(
+    out: Path, written: Iterable[Path], source: Path | None = None
+) -> list[str]:
+    """Remove what an earlier export wrote to a folder, by its manifest, and this one did not.
+
+    Files that were changed since stay, as well as those that weights were read from.
+
+    Args:
+        out: The folder, before its manifest is written anew.
+        written: The files that this export wrote.
+        source: The checkpoint that weights were read from, a file or a folder.
+
+    Returns:
+        Notes on the files that were removed, and on those that stay.
+
+    Raises:
+        InputError: A file can't be removed.
+    """
+    new, kept = {path.resolve() for path in written}, None if source is None else source.resolve()
+    removed, changed, read = [], [], []
+    for record in earlier_records(out):
+        path = out / record["path"]
+        if not path.is_file() or path.resolve() in new:
+            continue
+        if kept in (path.resolve(), *path.resolve().parents):
+            read.append(record["path"])
+        elif file_record(path, out)["sha256"] != record["sha256"]:
+            changed.append(record["path"])
+        else:
+            _remove(path, out)
+            removed.append(record["path"])
+    notes = {
+        "removed, as an earlier export wrote them": removed,
+        "kept, as they were changed since an earlier export": changed,
+        "kept, as the weights were read from them": read,
+    }
+    return [f"{what}: {name_some(paths)}" for what, paths in notes.items() if paths]
+
+
+def earlier_records(out: Path) -> Iterator[dict[str, str]]:
+    """Yield path and checksum of the files in a folder that its manifest lists, if it has one."""
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        listed = [record for model in manifest["models"] for record in model["files"]]
+        listed += manifest.get(EARLIER, [])
+        records = [(str(record["path"]), str(record["sha256"])) for record in listed]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return
+    for path, checksum in records:
+        if (out / path).resolve().is_relative_to(out.resolve()):
+            yield {"path": path, "sha256": checksum}
+
+
+def _remove(path: Path, out: Path) -> None:
+    """Remove a file, and the folders up to `out` that it leaves empty."""
+    try:
+        path.unlink()
+        for folder in path.relative_to(out).parents[:-1]:
+            if any((out / folder).iterdir()):
+                break
+            (out / folder).rmdir()
+    except OSError as error:
+        raise InputError(f"cannot remove {path}: {error.strerror}") from None
 
 
 def file_record(path: Path, out: Path) -> dict[str, Any]:

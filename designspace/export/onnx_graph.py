@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.identifiers import identifier
-from designspace.export.verify import VerificationReport, compare_values, versioned
+from designspace.export.verify import VerificationReport, compare_values, probe_image, versioned
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +31,21 @@ def check_size(model: Model, with_weights: bool) -> None:
         )
 
 
-def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
+def write_onnx(
+    model: Model, network: "nn.Module", folder: Path, output: str = "logits"
+) -> list[Path]:
     """Write the graph of a network in evaluation mode, for any batch size.
 
     Weights over 2 GB are written beside it, as external data.
+
+    Args:
+        model: The model.
+        network: Its network.
+        folder: Folder of the files.
+        output: Name of the graph's output.
+
+    Returns:
+        The graph, and the file of its external data if there is one.
 
     Raises:
         InputError: onnx is not installed.
@@ -56,7 +67,7 @@ def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
                 (torch.zeros(2, model.skeleton.channels, side, side),),
                 path,
                 input_names=["image"],
-                output_names=["logits"],
+                output_names=[output],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
                 external_data=external,
                 dynamo=True,
@@ -66,7 +77,8 @@ def write_onnx(model: Model, network: "nn.Module", folder: Path) -> list[Path]:
         raise InputError(
             "onnx: needs onnx and onnxscript: pip install 'designspace-regnet[export]'"
         ) from None
-    return [path, *sorted(folder.glob(f"{path.name}.data"))]
+    # A file of that name that lies there without `external` is an earlier graph's.
+    return [path, path.with_name(f"{path.name}.data")] if external else [path]
 
 
 def run_onnx(path: Path, image: "torch.Tensor") -> "torch.Tensor":
@@ -75,8 +87,8 @@ def run_onnx(path: Path, image: "torch.Tensor") -> "torch.Tensor":
     import torch
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"image": image.numpy()})
-    return torch.from_numpy(logits)
+    (output,) = session.run(None, {"image": image.numpy()})
+    return torch.from_numpy(output)
 
 
 def graph_layers(path: Path) -> list[tuple[int, int]]:
@@ -103,10 +115,8 @@ def verify_onnx(model: Model, network: "nn.Module", path: Path) -> VerificationR
     """
     import torch
 
-    side = model.skeleton.resolution
-    image = torch.randn(
-        3, model.skeleton.channels, side, side, generator=torch.Generator().manual_seed(1)
-    )
+    # Another number of images than the graph was traced with.
+    image = probe_image(model, model.skeleton.resolution, count=3)
     with torch.no_grad():
         outputs = compare_values(network(image), run_onnx(path, image), "onnx")
     convolutions = sorted(

@@ -6,10 +6,11 @@ with another stem, block or activation, are refused with the key.
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from designspace.arch import Body, Model, RegNetParams, Skeleton, model_name
 from designspace.arch.model_file import read_model
@@ -19,9 +20,22 @@ from designspace.io.text_files import read_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
 
-_STEM_STRIDES = {"simple_stem_in": 2, "res_stem_cifar": 1}
 _STEM = Literal["simple_stem_in", "res_stem_cifar"]
 _BLOCK = Literal["res_bottleneck_block"]
+# Blocks with neither bottleneck, groups nor squeeze-and-excitation.
+_PLAIN_BLOCKS = ("vanilla", "residual-basic")
+# Of configs without labels.
+_TRANSFORMERS_CLASSES = 2
+_EPSILON = 1e-5
+
+
+def _check_epsilon(value: float) -> float:
+    if value != _EPSILON:
+        raise ValueError(f"must be {_EPSILON:g}, the epsilon of BatchNorm in the networks here")
+    return value
+
+
+_Epsilon = Annotated[float, AfterValidator(_check_epsilon)]
 
 
 class _Keys(BaseModel):
@@ -69,8 +83,13 @@ class _PyclsImages(_Keys):
     IM_SIZE: int = 224
 
 
+class _PyclsBatchNorm(_Keys):
+    EPS: _Epsilon = _EPSILON
+
+
 class _PyclsFile(_Keys):
     MODEL: _PyclsModel
+    BN: _PyclsBatchNorm = _PyclsBatchNorm()
     REGNET: _PyclsRegNet = _PyclsRegNet()
     ANYNET: _PyclsAnyNet | None = None
     TRAIN: _PyclsImages = _PyclsImages()
@@ -90,6 +109,7 @@ class _ClassyTrunk(_Keys):
     stem_width: int = 32
     block_type: _BLOCK = "res_bottleneck_block"
     activation: Literal["relu"] = "relu"
+    bn_epsilon: _Epsilon = _EPSILON
     use_se: bool = True
     se_ratio: float = 0.25
     depth: int | None = None
@@ -135,11 +155,15 @@ class _TransformersConfig(_Keys):
 def read_model_file(path: Path) -> Model:
     """Read a model from a model.yaml, or from a file of another library.
 
-    Files that lack the resolution or the number of classes get ImageNet's: 224 pixels, 1000.
+    Files that lack the resolution or the number of classes get ImageNet's, 224 pixels and 1000;
+    but a transformers config without labels has 2 classes, as in transformers.
 
     Args:
         path: A model.yaml, a pycls or VISSL YAML, a ClassyVision JSON, a transformers config.json,
             or a folder with a model.yaml or config.json.
+
+    Returns:
+        The model, named after the file, or after its folder where the file has no name of its own.
 
     Raises:
         InputError: The file can't be read, or describes a network that can't be built.
@@ -184,25 +208,25 @@ def _from_pycls(config: _PyclsFile, path: Path) -> Model:
     regnet = None
     if config.MODEL.TYPE == "regnet":
         net = config.REGNET
-        regnet = RegNetParams(net.DEPTH, net.W0, net.WA, net.WM, 1 / net.BOT_MUL, net.GROUP_W)
+        b = _ratio(net.BOT_MUL)
+        regnet = RegNetParams(net.DEPTH, net.W0, net.WA, net.WM, b, net.GROUP_W)
         body = regnet.body(net.SE_R if net.SE_ON else 0.0)
-        strides = [net.STRIDE] * body.num_stages
+        depths, widths, strides = body.depths, body.widths, [net.STRIDE] * body.num_stages
     else:
         assert config.ANYNET is not None
         net = config.ANYNET
-        multipliers = net.BOT_MULS or [1.0] * len(net.DEPTHS)
-        # Without group widths, the 3x3 is not grouped.
-        plain = [round(w * m) for w, m in zip(net.WIDTHS, multipliers, strict=False)]
-        se_ratio = net.SE_R if net.SE_ON else 0.0
-        body = _body(net.DEPTHS, net.WIDTHS, multipliers, net.GROUP_WS or plain, se_ratio)
-        strides = net.STRIDES
+        depths, widths, strides = tuple(net.DEPTHS), tuple(net.WIDTHS), net.STRIDES
     block = BLOCKS_OF_PYCLS[net.BLOCK_TYPE]
+    if block in _PLAIN_BLOCKS:
+        ones, regnet = (1,) * len(depths), None
+        body = Body(depths, widths, tuple(map(float, ones)), ones)
+    elif isinstance(net, _PyclsAnyNet):
+        multipliers = net.BOT_MULS or [1.0] * len(depths)
+        # Without group widths, the 3x3 is not grouped.
+        whole = [round(w * m) for w, m in zip(widths, multipliers, strict=False)]
+        se_ratio = net.SE_R if net.SE_ON else 0.0
+        body = _body(net.DEPTHS, net.WIDTHS, multipliers, net.GROUP_WS or whole, se_ratio)
     activation = ACTIVATIONS_OF_PYCLS[config.MODEL.ACTIVATION_FUN]
-    if block in ("vanilla", "residual-basic"):  # neither bottleneck nor groups
-        ones = (1,) * body.num_stages
-        widths = body.widths if regnet else tuple(config.ANYNET.WIDTHS)  # type: ignore[union-attr]
-        body = Body(body.depths, widths, tuple(map(float, ones)), ones, 0.0)
-        regnet = None
     body = replace(body, block=block, activation=activation)
     stem, stem_stride = STEMS_OF_PYCLS[net.STEM_TYPE]
     skeleton = Skeleton(
@@ -246,7 +270,7 @@ def _from_classy(trunk: _ClassyTrunk, path: Path, resolution: int) -> Model:
     regnet = None
     if trunk.name == "regnet":
         assert trunk.depth is not None
-        b = 1 / trunk.bottleneck_multiplier
+        b = _ratio(trunk.bottleneck_multiplier)
         regnet = RegNetParams(trunk.depth, trunk.w_0, trunk.w_a, trunk.w_m, b, trunk.group_width)
         body = regnet.body(se_ratio)
         strides = [2] * body.num_stages
@@ -259,7 +283,7 @@ def _from_classy(trunk: _ClassyTrunk, path: Path, resolution: int) -> Model:
         resolution=resolution,
         classes=classes[0] if classes else Skeleton().classes,
         stem_width=trunk.stem_width,
-        stem_stride=_STEM_STRIDES[trunk.stem_type],
+        stem_stride=STEMS_OF_PYCLS[trunk.stem_type][1],
         strides=tuple(strides),
     )
     return _model(path, body, skeleton, regnet)
@@ -272,7 +296,7 @@ def _from_transformers(config: _TransformersConfig, path: Path) -> Model:
     se_ratio = 0.25 if config.layer_type == "y" else 0.0
     body = _body(config.depths, widths, [1.0] * len(widths), groups, se_ratio)
     skeleton = Skeleton(
-        classes=config.num_labels or len(config.id2label or ()) or Skeleton().classes,
+        classes=config.num_labels or len(config.id2label or ()) or _TRANSFORMERS_CLASSES,
         stem_width=config.embedding_size,
         channels=config.num_channels,
         strides=(2 if config.downsample_in_first_stage else 1, *(2,) * (len(widths) - 1)),
@@ -287,8 +311,17 @@ def _body(
     group_widths: list[int],
     se_ratio: float,
 ) -> Body:
-    ratios = tuple(1 / multiplier for multiplier in multipliers if multiplier > 0)
+    ratios = tuple(_ratio(multiplier) for multiplier in multipliers if multiplier > 0)
     return Body(tuple(depths), tuple(widths), ratios, tuple(group_widths), se_ratio)
+
+
+def _ratio(multiplier: float) -> float:
+    """Return the simplest bottleneck ratio with this inverse: 1 / (1 / 49) is not 49."""
+    ratio = 1 / multiplier
+    if not 1e-3 < ratio < 1e3:
+        return ratio  # `Body` refuses it
+    simple = float(Fraction(ratio).limit_denominator(10**6))
+    return simple if 1 / simple == multiplier else ratio
 
 
 def _model(path: Path, body: Body, skeleton: Skeleton, regnet: RegNetParams | None) -> Model:

@@ -20,7 +20,7 @@ MODEL_YAML = Target(
     weights=lambda model: "weights.safetensors",
     any_channels=True,
 )
-TORCHSCRIPT = Target("torchscript", lambda model: {})
+TORCHSCRIPT = Target("torchscript", lambda model: {}, any_channels=True)
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (

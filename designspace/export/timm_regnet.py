@@ -30,6 +30,11 @@ def timm_body(regnet: RegNetParams, se_ratio: float) -> Body:
     widths, depths = torch.unique(blocks.int(), return_counts=True)
     ratio = 1 / regnet.b
     inner = [int(width * ratio) for width in widths.tolist()]
+    if 0 in inner:
+        raise InputError(
+            f"timm computes a bottleneck width of 0 from width {widths[inner.index(0)]} and "
+            f"bottleneck ratio {regnet.b:g}"
+        )
     groups = [min(regnet.g, v) for v in inner]
     rounded = [int(round(v / g) * g) for v, g in zip(inner, groups, strict=True)]
     return Body(
@@ -70,7 +75,14 @@ def represent(model: Model) -> Model:
         )
     body = replace(body, block=model.body.block, activation=model.body.activation)
     skeleton = replace(model.skeleton, stem_stride=2, strides=(2,) * _STAGES)
-    return Model(model.name, body, skeleton, None, model.provenance)
+    represented = Model(model.name, body, skeleton, None, model.provenance)
+    if body.se_ratio and not all(map(all, represented.squeeze_widths)):
+        raise InputError(
+            "timm can't leave out squeeze-and-excitation where its width rounds to 0, as se_ratio "
+            f"{body.se_ratio:g} does in {model.name}; torchvision (as Python code), onnx, "
+            "torchscript and model.yaml can"
+        )
+    return represented
 
 
 def _network_keys(model: Model) -> str:

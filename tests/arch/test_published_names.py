@@ -1,5 +1,7 @@
 """Published names of torchvision, timm, transformers, pycls, mmpretrain, ClassyVision."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -8,7 +10,7 @@ from timm.models.regnet import adjust_widths_groups_comp, generate_regnet, model
 from torchvision.models import list_models
 
 from designspace.arch import published
-from designspace.arch.published_names import published_model
+from designspace.arch.published_names import published_model, timm_name
 from designspace.errors import InputError
 
 TIMM = [name for name in model_cfgs if name.startswith(("regnetx_", "regnety_"))]
@@ -87,7 +89,15 @@ def test_other_names_are_those_of_the_catalog(name, catalog):
 )
 def test_names_of_other_families(name, catalog, changes):
     model = published_model(name)
-    assert model == published(catalog).at(**changes)
+    tf = "tf_" in name
+    assert (timm_name(model) != "") == tf
+    plain = replace(model, provenance=model.provenance[:-1]) if tf else model
+    assert plain == published(catalog).at(**changes)
+
+
+def test_names_of_tensorflows_weights_are_kept():
+    model = published_model("timm/tf_efficientnet_b5.ns_jft_in1k")
+    assert timm_name(model.at(resolution=64)) == "tf_efficientnet_b5"
 
 
 TIMMS = ("convnext_small", "tf_efficientnet_b2", "mobilenetv2_100", "resnet34", "resnext101_32x4d")

@@ -75,6 +75,21 @@ def test_onnx_runs_and_agrees(cli, tiny, tmp_path):
     assert "random weights" in outcome.out
 
 
+def test_bgr_flips_the_first_convolution(cli, tiny, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from designspace.export.verify import random_state
+
+    state = random_state(read_model(tiny))
+    save_file(state, tmp_path / "w.safetensors")
+    words = ("export", tiny, "--to", "model.yaml", "--weights", tmp_path / "w.safetensors")
+    outcome = cli(*words, "--bgr", "--out", tmp_path / "x")
+    assert outcome.code == 0, outcome.err
+    assert "note: weights: the first convolution was flipped from BGR to RGB" in outcome.out
+    written = load_file(tmp_path / "x" / "weights.safetensors")["stem.0.weight"]
+    assert written.equal(state["stem.0.weight"][:, [2, 1, 0]])
+
+
 def test_weights_over_the_limit_lie_beside_the_graph(cli, tiny, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     from safetensors.torch import save_file
@@ -205,6 +220,8 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
         (["m.yaml", "--to", "vissl, tim"], "no export target 'tim'"),
         (["RegNetY-129GF", "--to", "timm"], "did you mean RegNetY-12"),
         (["m.yaml", "--to", "timm", "--weights", "none.pth"], "no file none.pth"),
+        (["m.yaml", "--to", "timm", "--bgr"], "--bgr needs --weights"),
+        (["{run}", "--best", "2", "--bgr"], "--bgr needs --weights"),
         (["m.yaml", "--best", "2"], "m.yaml is a file, not a run folder"),
         (["{run}", "--best", "0"], "--best is 0"),
         (["{run}", "--best", "2", "--weights", "w.pth"], "fits one model"),

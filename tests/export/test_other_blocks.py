@@ -1,5 +1,7 @@
 """Exports of networks of other blocks, with other activations, stems and heads."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from marks import quick_share
@@ -85,3 +87,14 @@ def test_a_regnetz_without_a_head_is_another_network_in_timm(tmp_path):
     torch.save(weights, tmp_path / "theirs.pth")
     with pytest.raises(InputError, match="which has an activation behind the last stage"):
         read_weights(tmp_path / "theirs.pth", headless)
+
+
+@pytest.mark.parametrize("verify", [None, False])
+def test_squeeze_widths_of_0_are_refused_by_timm_for_every_network_of_its_regnet(tmp_path, verify):
+    """timm takes a width of 0 for none that is stated: 1/16 of the width inside."""
+    z = published("RegNetZ-500MF").at(64)
+    y = published("RegNetY-200MF").at(64)
+    for model in (z, replace(y, body=replace(y.body, activation="silu"))):
+        narrow = replace(model, skeleton=replace(model.skeleton, stem_width=2))
+        refused = export_model(narrow, ["timm"], tmp_path, verify=verify).refused["timm"]
+        assert "can't leave out squeeze-and-excitation where its width rounds to 0" in refused

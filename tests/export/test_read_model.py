@@ -158,3 +158,71 @@ def test_other_files_are_refused_with_their_name(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message) as refused:
         read_model_file(tmp_path / name)
     assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [
+        ("m.yaml", PYCLS_REGNET.replace("1e-5}", "1.0e-3}"), r"BN\.EPS"),
+        ("m.json", '{"name": "regnet", "depth": 9, "w_0": 8, "bn_epsilon": 0.001}', "bn_epsilon"),
+        (
+            "m.yaml",
+            "config: {MODEL: {TRUNK: {REGNET: {depth: 9, w_0: 8, bn_epsilon: 1.0e-3}}}}",
+            "bn_epsilon",
+        ),
+    ],
+    ids=["pycls", "classyvision", "vissl"],
+)
+def test_another_epsilon_of_batchnorm_is_refused_by_its_key(tmp_path, name, text, key):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=rf"{key}: must be 1e-05.*found 0\.001"):
+        read_model_file(tmp_path / name)
+    (tmp_path / name).write_text(text.replace("1.0e-3", "1.0e-5").replace("0.001", "1e-5"))
+    assert read_model_file(tmp_path / name).body.num_stages >= 1
+
+
+def test_a_transformers_config_without_labels_has_two_classes(tmp_path):
+    from transformers import RegNetConfig, RegNetForImageClassification
+
+    config = RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=8)
+    config.save_pretrained(tmp_path)
+    network = RegNetForImageClassification(RegNetConfig.from_pretrained(tmp_path))
+    model = read_model_file(tmp_path)
+    assert model.skeleton.classes == network.classifier[1].out_features == 2
+    assert model.params == sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("target", ["pycls", "classyvision", "vissl"])
+@pytest.mark.parametrize("b", [49.0, 6.125, 11.625, 12.25, 3.6])
+def test_ratios_whose_inverse_is_rounded_are_read_back(tmp_path, target, b):
+    assert 1 / (1 / b) != b
+    width = 80 * b
+    body = Body((1, 2), (round(width), round(2 * width)), (b, b), (8, 8))
+    export_model(Model("any", body, Skeleton(strides=(1, 2))), [target], tmp_path)
+    (path,) = (tmp_path / target).iterdir()
+    assert read_model_file(path).body == body
+
+
+@pytest.mark.parametrize("target", ["pycls", "classyvision", "vissl"])
+def test_ratios_that_no_file_holds_exactly_are_still_exported(tmp_path, target):
+    b = 3.1622776601683795  # the square root of 10; 1 / b has no inverse that is b
+    model = Model("any", Body((1,), (253,), (b,), (8,)), Skeleton(strides=(2,)))
+    assert [report.target for report in export_model(model, [target], tmp_path).verification]
+
+
+PYCLS_BASIC = """
+MODEL: {TYPE: anynet}
+ANYNET:
+  STEM_W: 16
+  BLOCK_TYPE: res_basic_block
+  DEPTHS: [2, 3]
+  WIDTHS: [16, 32]
+  STRIDES: [1, 2]
+"""
+
+
+@pytest.mark.parametrize("unused", ["GROUP_WS: [24, 24]", "BOT_MULS: [0.001, 7.0]"])
+def test_keys_that_basic_blocks_do_not_use_do_not_matter(tmp_path, unused):
+    (tmp_path / "m.yaml").write_text(PYCLS_BASIC + f"  {unused}\n")
+    body = read_model_file(tmp_path / "m.yaml").body
+    assert body == Body((2, 3), (16, 32), (1.0, 1.0), (1, 1), block="residual-basic")

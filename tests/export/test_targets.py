@@ -216,6 +216,15 @@ def test_a_regnet_without_parameters_is_fitted_for_timm():
         ("regnet_y_256gf", "derived_regnet_y_256gf"),
         ("regnety_120", "derived_regnety_120"),
         ("3 blocks@16", "net_3_blocks_16"),
+        ("global", "net_global"),
+        ("class", "net_class"),
+        ("torch", "net_torch"),
+        ("nn", "net_nn"),
+        ("functional", "net_functional"),
+        ("timm", "net_timm"),
+        ("hasattr", "net_hasattr"),
+        ("random", "net_random"),
+        ("globals-2", "globals_2"),
     ],
 )
 def test_names_of_other_registries_are_never_taken(name, expected):
@@ -283,3 +292,25 @@ def test_five_channels_and_a_stem_of_stride_1_go_along(tmp_path, target):
 def test_transformers_channels_are_read_back(tmp_path):
     export_model(GREY, ["transformers"], tmp_path, verify=False)
     assert read_model_file(tmp_path / "transformers" / "config.json").skeleton.channels == 1
+
+
+@pytest.mark.parametrize("name", ["class", "nn", "hasattr", "build_model_with_cfg"])
+def test_models_of_names_in_use_are_written_and_verified(tmp_path, name):
+    regnet = replace(SMALL, name=name)
+    assert not export_model(regnet, ["torchvision", "timm"], tmp_path / "a").refused
+    other = replace(regnet, body=replace(SMALL.body, activation="silu"))
+    assert not export_model(other, ["torchvision"], tmp_path / "b").refused
+
+
+def test_timm_refuses_bottlenecks_without_channels(tmp_path):
+    model = Model.from_regnet("narrow", RegNetParams(8, 8, 8.0, 2.0, 16.0, 1), 0.0, None)
+    refused = export_model(model, ["timm"], tmp_path).refused["timm"]
+    assert "timm computes a bottleneck width of 0 from width 8 and bottleneck ratio 16" in refused
+
+
+def test_gray_images_go_to_torchscript_and_messages_name_it(tmp_path):
+    exported = export_model(GREY, ["torchscript", "pycls"], tmp_path)
+    assert [report.target for report in exported.verification] == ["torchscript"]
+    assert "onnx, torchscript, model.yaml" in exported.refused["pycls"]
+    network = torch.jit.load(str(tmp_path / "torchscript" / "grey.pt"))
+    assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 10)

@@ -15,10 +15,11 @@ from timm.models.regnet import RegNetCfg
 from transformers import RegNetConfig, RegNetForImageClassification, RegNetModel
 
 from designspace.arch import Model, RegNetParams, Skeleton, published
+from designspace.arch.published_names import published_model
 from designspace.errors import InputError
-from designspace.export.convert_weights import convert, read_weights, write_safetensors
+from designspace.export.convert_weights import read_weights, write_safetensors
 from designspace.export.export_model import export_model
-from designspace.export.state_keys import STYLES, key_names
+from designspace.export.state_keys import STYLES, key_names, rename
 from designspace.export.transformers_config import transformers_config
 from designspace.export.verify import random_state
 from designspace.networks import build
@@ -67,11 +68,11 @@ def test_every_conversion_keeps_every_array(tmp_path, model, source, target):
     state = random_state(model)
     first = read_weights(_written(state, tmp_path / "ours.safetensors"), model)
     assert first.style == "torchvision"
-    there = convert(first, model, source)
+    there = rename(first.state, model, source)
     second = read_weights(_written(there, tmp_path / f"{source}.safetensors"), model)
     assert second.style == source
     assert second.classifier == (source != "vissl")
-    arrays = convert(second, model, target)
+    arrays = rename(second.state, model, target)
     assert set(arrays) == set(names(model, target)) - (
         {names(model, target)[-2], names(model, target)[-1]}
         if source == "vissl" != target
@@ -345,3 +346,107 @@ def test_a_checkpoint_of_something_else(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="has no arrays"):
         read_weights(tmp_path / "w.pth", Y)
+
+
+BGR = ("pycls", "mmpretrain")
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_checkpoints_for_bgr_images_say_so(tmp_path, style):
+    state = random_state(Y)
+    weights = read_weights(_written(rename(state, Y, style), tmp_path / "w.safetensors"), Y)
+    assert torch.equal(weights.state["stem.0.weight"], state["stem.0.weight"])
+    assert any("expect BGR images" in note for note in weights.notes) == (style in BGR)
+
+
+@pytest.mark.parametrize("style", BGR)
+def test_bgr_makes_the_network_take_rgb_in_the_target(tmp_path, style):
+    state = random_state(Y)
+    checkpoint = _written(rename(state, Y, style), tmp_path / "w.safetensors")
+    exported = export_model(Y, ["timm"], tmp_path / "x", weights=checkpoint, bgr=True)
+    note = "weights: the first convolution was flipped from BGR to RGB"
+    (entry,) = json.loads((tmp_path / "x" / "manifest.json").read_text())["models"]
+    assert note in exported.notes
+    assert note in entry["notes"]
+    assert not any("expect BGR" in text for text in exported.notes)
+    written = load_file(tmp_path / "x" / "timm" / "y.safetensors")
+    assert torch.equal(written["stem.conv.weight"], state["stem.0.weight"][:, [2, 1, 0]])
+    theirs, rgb = build(Y).eval(), torch.randn(1, 3, 32, 32)
+    theirs.load_state_dict(state)
+    library = TimmRegNet(RegNetCfg(8, 16, 18.0, 2.2, 8, 1.0, 0.25), num_classes=10, stem_width=8)
+    library.load_state_dict(written)
+    with torch.no_grad():
+        torch.testing.assert_close(library.eval()(rgb), theirs(rgb[:, [2, 1, 0]]))
+
+
+def test_bgr_needs_a_checkpoint_of_three_channels(tmp_path):
+    with pytest.raises(InputError, match="bgr is True without a checkpoint"):
+        export_model(Y, ["timm"], tmp_path / "x", bgr=True)
+    gray = Y.at(channels=1)
+    checkpoint = _written(random_state(gray), tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="flips a first convolution of 3 channels"):
+        export_model(gray, ["timm"], tmp_path / "x", weights=checkpoint, bgr=True)
+    assert not (tmp_path / "x").exists()
+
+
+AVERAGED = {
+    "timm": lambda s: {"state_dict": _renamed(s, "timm"), "state_dict_ema": _renamed(s, "timm")},
+    "torchvision": lambda s: {"model": s, "model_ema": _averaged(s)},
+    "pycls": lambda s: {"model_state": _renamed(s, "pycls"), "ema_state": _renamed(s, "pycls")},
+}
+
+
+@pytest.mark.parametrize("kind", AVERAGED)
+def test_averaged_weights_that_were_not_used_are_named(tmp_path, kind):
+    data = AVERAGED[kind](random_state(Y))
+    raw, averaged = data
+    torch.save(data, tmp_path / "w.pth")
+    note = f"averaged weights ({averaged}) are in the file too and were not used"
+    assert any(note in text for text in read_weights(tmp_path / "w.pth", Y).notes)
+    for name, content in ((raw, {raw: data[raw]}), (averaged, data[averaged])):
+        torch.save(content, tmp_path / f"{name}.pth")
+        notes = read_weights(tmp_path / f"{name}.pth", Y).notes
+        assert not any("averaged" in text for text in notes)
+
+
+def test_timms_weights_of_tensorflow_are_refused(tmp_path):
+    torch_model, tf_model = (published_model(f"{tf}efficientnet_b0") for tf in ("", "tf_"))
+    state = random_state(torch_model)
+    path = _written(rename(state, torch_model, "timm"), tmp_path / "timm.safetensors")
+    assert read_weights(path, torch_model).style == "timm"
+    with pytest.raises(InputError, match=r"timm runs tf_efficientnet_b0 with TensorFlow's padding"):
+        read_weights(path, tf_model)
+    own = _written(state, tmp_path / "ours.safetensors")
+    assert read_weights(own, tf_model).style == "torchvision"
+
+
+def test_trunks_are_traced_without_invented_classifier(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    state = random_state(Y)
+    trunk = {key: array for key, array in state.items() if not key.startswith("fc.")}
+    checkpoint = _written(trunk, tmp_path / "w.safetensors")
+    exported = export_model(Y, ["onnx", "torchscript"], tmp_path, weights=checkpoint)
+    assert [report.target for report in exported.verification] == ["onnx", "torchscript"]
+    for target in ("onnx", "torchscript"):
+        note = f"{target}: the checkpoint has no classifier; the outputs are features"
+        assert note in exported.notes
+    ours, image = build(Y).eval(), torch.randn(1, 3, 32, 32)
+    ours.load_state_dict(state)
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "y.onnx"))
+    assert [output.name for output in session.get_outputs()] == ["features"]
+    with torch.no_grad():
+        features = ours.avgpool(ours.trunk_output(ours.stem(image))).flatten(1)
+        traced = torch.jit.load(str(tmp_path / "torchscript" / "y.pt"))(image)
+    torch.testing.assert_close(traced, features)
+    graph = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+    torch.testing.assert_close(graph, features, rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_is_read_where_one_target_of_several_has_it(tmp_path):
+    ours, image = build(Y).eval(), torch.randn(1, 3, 32, 32)
+    checkpoint = _written(ours.state_dict(), tmp_path / "w.safetensors")
+    exported = export_model(Y, ["vissl", "torchscript"], tmp_path, weights=checkpoint)
+    assert "torchscript" not in " ".join(exported.notes)
+    network = torch.jit.load(str(tmp_path / "torchscript" / "y.pt"))
+    with torch.no_grad():
+        torch.testing.assert_close(network(image), ours(image))
