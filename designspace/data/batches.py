@@ -1,11 +1,12 @@
 """Batches of cached images on the training device, in an order given by (seed, epoch)."""
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -35,7 +36,6 @@ _VAL_BATCH_CPU, _VAL_BATCH_GPU = 128, 512
 # A data set is copied to the device if it fits in this fraction of the free memory, as other
 # processes may hold theirs beside it.
 _MEMORY_FRACTION = 0.2
-_OPENING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,11 @@ class Arrays:
     train_labels: Tensor
     val: Tensor
     val_labels: Tensor
+
+
+_OPENING = threading.Lock()
+_IN_USE: WeakValueDictionary[tuple[Path, torch.device], Arrays] = WeakValueDictionary()
+_LAST: deque[Arrays] = deque(maxlen=1)
 
 
 class Batches:
@@ -102,15 +107,10 @@ class Batches:
 
     def epoch(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one epoch: images (batch, channels, side, side), labels (batch,)."""
-        generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
-        used = self.steps_per_epoch * self._batch
-        order = self._order(generator)[:used]
-        size = max(1, _GROUP // self._batch) * self._batch
+        order, groups = self._begin(seed, epoch)
         records = self._records(order)
-        # The groups, and so the draws, are the same wherever the images lie.
-        for rows in torch.split(order, size):
-            drawn = draw(self._recipe.augmentation, self._geometry, len(rows), generator)
-            drawn = drawn.to(self._device)
+        for rows, draws in groups:
+            drawn = draws.to(self._device)
             labels = self._arrays.train_labels[self._to_device(rows)]
             for first in range(0, len(rows), self._batch):
                 part = slice(first, first + self._batch)
@@ -130,14 +130,8 @@ class Batches:
 
     def draw_epoch(self, seed: int, epoch: int) -> tuple[Tensor, Draw]:
         """Return the rows (n,) and draws of a whole epoch on the CPU, equal to those of `epoch`."""
-        generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
-        order = self._order(generator)[: self.steps_per_epoch * self._batch]
-        size = max(1, _GROUP // self._batch) * self._batch
-        draws = [
-            draw(self._recipe.augmentation, self._geometry, len(rows), generator)
-            for rows in torch.split(order, size)
-        ]
-        return order, concatenate(draws)
+        order, groups = self._begin(seed, epoch)
+        return order, concatenate([draws for _, draws in groups])
 
     def take(self, rows: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
         """Return training images (batch, 3, side, side) and labels of rows on the device."""
@@ -177,6 +171,23 @@ class Batches:
                 labels = functional.pad(labels, (0, missing), value=-1)
             yield self._normalize(self._to_device(images)), labels
 
+    def _begin(self, seed: int, epoch: int) -> tuple[Tensor, Iterator[tuple[Tensor, Draw]]]:
+        """Return the rows of an epoch, and its groups of rows, each with its draws, on the CPU.
+
+        The groups, and so the draws, are the same wherever the images lie.
+        """
+        generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+        order = self._order(generator)[: self.steps_per_epoch * self._batch]
+        groups = (
+            (rows, draw(self._recipe.augmentation, self._geometry, len(rows), generator))
+            for rows in self._groups(order)
+        )
+        return order, groups
+
+    def _groups(self, order: Tensor) -> tuple[Tensor, ...]:
+        """Split the rows of an epoch into groups of whole batches."""
+        return torch.split(order, max(1, _GROUP // self._batch) * self._batch)
+
     def _order(self, generator: torch.Generator) -> Tensor:
         """Return the training images in random order."""
         order = self._positions(generator)
@@ -202,7 +213,7 @@ class Batches:
     def _records(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield records and the positions of each batch in them."""
         if not self._streamed:
-            for rows in torch.split(order, max(1, _GROUP // self._batch) * self._batch):
+            for rows in self._groups(order):
                 for positions in torch.split(self._to_device(rows), self._batch):
                     yield self._arrays.train, positions
             return
@@ -238,18 +249,25 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 def open_arrays(path: Path, device: torch.device) -> Arrays:
-    """Open a cache's arrays once per process, on the device if they fit, else memory-mapped."""
+    """Open a cache's arrays, on the device if they fit, else memory-mapped.
+
+    A process holds one copy of those in use, and of the last ones, which the next model may need.
+    """
     with _OPENING:  # a GPU's process trains several models in threads
-        return _open_arrays(path, device)
+        arrays = _IN_USE.get((path, device))
+        if arrays is None:
+            _LAST.clear()  # before memory is taken for others
+            arrays = _IN_USE[path, device] = _open_arrays(path, device)
+        _LAST.append(arrays)
+        return arrays
 
 
-@lru_cache(maxsize=1)
 def _open_arrays(path: Path, device: torch.device) -> Arrays:
     def read(name: str) -> Tensor:
         try:
             # Copy-on-write: torch needs a writable array, and the file stays unchanged.
             array = np.load(path / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise InputError(f"the image cache {path} is damaged ({error}); remove it") from None
         return torch.from_numpy(array)
 

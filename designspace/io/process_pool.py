@@ -6,10 +6,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import resource_tracker
+from multiprocessing import current_process, resource_tracker
 from typing import Any, TypeVar
 
 from joblib.externals.loky import process_executor
@@ -76,21 +76,24 @@ def unordered(
 ) -> Iterator[Result]:
     """Apply a function in `jobs` processes; yield results as they come.
 
+    A daemonic process, such as a worker of Dask, may have no processes of its own: it uses threads.
+
     Raises:
         TerminatedWorkerError: A process was killed; earlier results are valid.
     """
-    processes = pool(jobs)
+    threads = current_process().daemon
+    executor: Any = ThreadPoolExecutor(jobs) if threads else pool(jobs)
     source = iter(items)
     running: set[Future[Result]] = set()
     try:
         while True:
             for item in islice(source, 2 * jobs - len(running)):
                 with interrupts_blocked():
-                    running.add(processes.submit(function, item))
+                    running.add(executor.submit(function, item))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
     finally:
-        processes.shutdown(wait=False, kill_workers=True)
+        executor.shutdown(wait=False, **{"cancel_futures" if threads else "kill_workers": True})

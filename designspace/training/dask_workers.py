@@ -1,5 +1,6 @@
 """Workers on any machine, through a Dask scheduler."""
 
+import contextlib
 import importlib
 import importlib.util
 import logging
@@ -9,18 +10,21 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from designspace.errors import InputError
 from designspace.io.process_pool import interrupts_blocked
 from designspace.runs.training_options import check_cluster
+from designspace.training.cancellation import watch_cancellation
 from designspace.training.device_health import DEVICE_FAILURES, DeviceHealth
 from designspace.training.devices import physical_gpu
 from designspace.training.loky_workers import (
     TaskResult,
     Work,
 )
-from designspace.training.trial_task import Outcome, TrialTask
+from designspace.training.trial_task import Failure, Outcome, TrialTask
 
 _CLUSTERS = {
     "slurm": "SLURMCluster",
@@ -35,13 +39,16 @@ _JOB: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GB"}
 # How a nanny logs the end of a worker's process; lines of it to read, and how often to look for it.
 _ENDED = re.compile(r"Worker process \d+ (?:was killed by signal (\d+)|exited with status (\d+))")
 _LOG_LINES, _LOG_TRIES, _LOG_SECONDS = 20, 3, 0.5
+# Once a worker is retired, tasks wait so many seconds for others to come back.
+_ABSENT_SECONDS = 60.0
 
 
 class DaskWorkers:
     """The worker processes of a Dask scheduler, one trial per thread of theirs.
 
     A task holds model, recipe and seed; of the driver's paths only that of the data is used. When a
-    worker dies, the scheduler sends its trial to another one.
+    worker dies, the scheduler sends its trial to another one. A worker whose device fails, or that
+    can't read the images, is retired.
     """
 
     def __init__(self, client: Any, work: Work, max_trials: int | None = None) -> None:
@@ -55,28 +62,43 @@ class DaskWorkers:
         self._client, self._work, self._max_trials = client, work, max_trials
         self._running: dict[Any, TrialTask] = {}
         self._restarted: set[str] = set()
+        # Addresses; Dask keeps a retired worker that alone holds a result.
+        self._retired: set[str] = set()
         self._health = DeviceHealth()
-        self._sent = 0
+        self._usable_at = time.monotonic()
         self._news = threading.Event()
 
     @property
     def slots(self) -> int:
         """Tasks that can run at once: the threads of all workers, up to `max_trials`."""
-        threads: int = sum(self._client.nthreads().values())
+        threads = sum(self._usable().values())
         return min(threads, self._max_trials or threads)
 
     max_slots = slots
 
     @property
     def lost_devices(self) -> Mapping[str, str]:
-        """Why no model trains on a device any more, by its name."""
+        """Why a worker is retired, by its name."""
         return self._health.reasons
+
+    def _usable(self) -> dict[str, int]:
+        """Return the threads of each worker that is not retired, by its address."""
+        threads = self._client.nthreads().items()
+        return {address: n for address, n in threads if address not in self._retired}
 
     def submit(self, task: TrialTask) -> None:
         """Send a task to the scheduler."""
-        self._sent += 1
-        key = f"trial-{task.run_index}-{task.index}-{task.seed}-{self._sent}"
-        future = self._client.submit(_run_on_worker, self._work, task, key=key, pure=False)
+        # A key of its own: a cancelled task of an earlier driver may be running still.
+        key = f"trial-{task.run_index}-{task.index}-{uuid4().hex}"
+        # A preference: a worker that restarts has another address.
+        workers = [*self._usable()] if self._retired else []
+        future = self._client.submit(
+            *(_run_on_worker, self._work, task),
+            key=key,
+            pure=False,
+            workers=workers or None,
+            allow_other_workers=bool(workers),
+        )
         self._running[future] = task
         future.add_done_callback(lambda _: self._news.set())
 
@@ -85,10 +107,9 @@ class DaskWorkers:
 
         Raises:
             InputError: The connection to the scheduler is lost.
-            DeviceError: All workers are retired, as their devices failed.
+            DeviceError: All workers are retired.
         """
-        if self._health.reasons and not self._running and not self.slots:
-            raise self._health.no_worker_left()
+        self._check_workers()
         if self._client.status not in ("running", "connecting"):
             raise InputError(
                 "the Dask scheduler is gone; start it again, then the same call resumes"
@@ -97,11 +118,17 @@ class DaskWorkers:
         self._news.clear()
         return [self._collect(future) for future in list(self._running) if future.done()]
 
+    def _check_workers(self) -> None:
+        """Raise if only retired workers are left; tasks wait a while for others to come back."""
+        now = time.monotonic()
+        if not self._retired or self.slots:
+            self._usable_at = now
+        elif not self._running or now - self._usable_at > _ABSENT_SECONDS:
+            raise self._health.no_worker_left("worker")
+
     def kill(self, task: TrialTask) -> None:
-        """Cancel a task; a worker that hangs is left to Dask."""
-        for future, other in self._running.items():
-            if other.position == task.position:
-                future.cancel(force=True)
+        """Never called: tasks elsewhere, which may decode images first, have no deadline."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Cancel the remaining tasks and disconnect."""
@@ -117,7 +144,9 @@ class DaskWorkers:
         task = self._running.pop(future)
         if future.status == "finished":
             address, name, outcome = future.result()
-            return TaskResult(task, outcome, note=self._check_device(address, name, task, outcome))
+            note = self._check_worker(address, name, task, outcome)
+            written = partial(self._remove_checkpoint, address, task)
+            return TaskResult(task, outcome, note=note, written=written)
         if future.status == "cancelled":
             return TaskResult(task, None, "it was cancelled")
         return TaskResult(task, None, self._describe_death(future.exception()))
@@ -147,8 +176,19 @@ class DaskWorkers:
             return []
         return [line for _, line in lines]
 
-    def _check_device(self, address: str, name: str, task: TrialTask, outcome: Outcome) -> str:
+    def _remove_checkpoint(self, address: str, task: TrialTask) -> None:
+        """Remove the checkpoint that a worker keeps of a task, unless the worker is gone."""
+        with contextlib.suppress(Exception):
+            self._client.run(_remove_checkpoint, task, workers=[address], on_error="ignore")
+
+    def _check_worker(self, address: str, name: str, task: TrialTask, outcome: Outcome) -> str:
         """Restart the process of a worker after a device error, or retire the worker."""
+        if address in self._retired:
+            return ""
+        if outcome.failure is Failure.DATA_UNREADABLE:
+            reason = self._health.reasons[f"Dask worker {name}"] = outcome.trial.reason
+            self._retire(address)
+            return f"Dask worker {name} is retired, as it can't read the images: {reason}"
         task = replace(task, device=f"{task.device} of Dask worker {name}")
         retire, note = self._health.check(name, name in self._restarted, task, outcome)
         if outcome.failure not in DEVICE_FAILURES:
@@ -161,8 +201,12 @@ class DaskWorkers:
                 return ""
             except Exception:  # the worker has no nanny, or does not come back
                 _, note = self._health.check(name, True, task, outcome)
-        self._client.retire_workers([address], close_workers=True, remove=True)
+        self._retire(address)
         return note
+
+    def _retire(self, address: str) -> None:
+        self._retired.add(address)
+        self._client.retire_workers([address], close_workers=True, remove=True)
 
 
 def _signal_name(number: int) -> str:
@@ -175,7 +219,20 @@ def _signal_name(number: int) -> str:
 def _run_on_worker(work: Work, task: TrialTask) -> tuple[str, str, Outcome]:
     """Run a task; also return address and name of the worker that this process is."""
     worker = _import("distributed").get_worker()
+    key = worker.get_current_task()
+
+    def is_cancelled() -> bool:
+        running = worker.state.tasks.get(key)
+        return running is not None and running.state == "cancelled"
+
+    watch_cancellation(is_cancelled)
     return worker.address, str(worker.name), work(task)
+
+
+def _remove_checkpoint(task: TrialTask) -> None:
+    from designspace.training.run_task import remove_checkpoint  # for workers alone
+
+    remove_checkpoint(task)
 
 
 def connect(

@@ -40,10 +40,10 @@ class DeviceHealth:
         note = f"a worker on {task.device} is retired, as the device fails: {outcome.trial.reason}"
         return True, note if first else ""
 
-    def no_worker_left(self) -> DeviceError:
+    def no_worker_left(self, what: str = "device") -> DeviceError:
         """Return the error that ends training once all workers are retired."""
-        devices = "; ".join(f"{device}: {reason}" for device, reason in self.reasons.items())
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
         return DeviceError(
-            f"no usable device is left ({devices}); finished trials are kept, and the same call "
+            f"no usable {what} is left ({reasons}); finished trials are kept, and the same call "
             "resumes"
         )

@@ -139,11 +139,16 @@ class Driver:
         self._tries: Counter[tuple[int, int]] = Counter()
         self._exclusive = False
         self._noted: set[str] = set()  # by one model, for all
+        self._data_error: InputError | None = None
         self._started = time.monotonic()
         self._heartbeat_at = 0.0
 
     def run(self) -> tuple[RunProgress, ...]:
-        """Train until every model has a trial or `until` ends it; return each run's progress."""
+        """Train until every model has a trial or `until` ends it; return each run's progress.
+
+        Raises:
+            InputError: The images of this machine can't be read, or a journal can't be written.
+        """
         stopped = self._should_stop()
         if not stopped:
             self._submit_waiting()
@@ -152,6 +157,8 @@ class Driver:
             # Before writing, which waits for the disk.
             self._submit_waiting()
             stopped = self._write(finished) and self._should_stop()
+            if self._data_error is not None:
+                raise self._data_error
             self._kill_overdue()
             self._report()
         return tuple(self.progress(run_index) for run_index in range(len(self._tallies)))
@@ -185,7 +192,8 @@ class Driver:
             return
         while self._waiting and len(self._running) < self._workers.slots:
             self._submit(self._waiting.popleft())
-        if self._alone and not self._waiting and not self._running:
+        # Without slots, as the last device is lost, the workers raise an error when waited for.
+        if self._alone and not self._waiting and not self._running and self._workers.slots:
             self._exclusive = True
             self._submit(self._alone.popleft())
 
@@ -205,20 +213,26 @@ class Driver:
                 self._killed.add(task.position)
                 self._workers.kill(task)
 
-    def _take(self, results: list[TaskResult]) -> list[tuple[TrialTask, Outcome]]:
+    def _take(self, results: list[TaskResult]) -> list[tuple[TaskResult, Outcome]]:
         finished = []
         for result in results:
-            del self._running[result.task.position]
+            seconds = time.time() - self._running.pop(result.task.position)
             self._deadlines.pop(result.task.position, None)
             alone, self._exclusive = self._exclusive, False
-            outcome = self._finish_or_retry(result, alone)
+            outcome = self._finish_or_retry(result, alone, seconds)
             if outcome is not None:
                 self._suspects.discard(result.task.position)
-                finished.append((result.task, outcome))
+                finished.append((result, outcome))
         return finished
 
-    def _finish_or_retry(self, result: TaskResult, alone: bool) -> Outcome | None:
-        """Return the outcome of the finished trial, or None to retry."""
+    def _finish_or_retry(self, result: TaskResult, alone: bool, seconds: float) -> Outcome | None:
+        """Return the outcome of the finished trial, or None to retry.
+
+        Args:
+            result: The task that a worker has finished, or died of.
+            alone: Whether no other task was running.
+            seconds: Since the task was submitted.
+        """
         task, outcome = result.task, result.outcome
         if result.note:
             self._observer.note(result.note)
@@ -228,7 +242,12 @@ class Driver:
                 if note not in self._noted:
                     self._note(task, note)
                     self._noted.add(note)
-            if outcome.failure is Failure.DEVICE_UNUSABLE:
+            if outcome.failure is Failure.DATA_UNREADABLE and task.cache is not None:
+                # Other workers of this machine can't read them either.
+                self._data_error = InputError(
+                    f"{outcome.trial.reason}; finished trials are kept, and the same call resumes"
+                )
+            if outcome.failure in (Failure.DEVICE_UNUSABLE, Failure.DATA_UNREADABLE):
                 # It was not trained: this is no try of the model.
                 self._tries[task.position] -= 1
                 (self._alone if alone else self._waiting).appendleft(task)
@@ -245,6 +264,7 @@ class Driver:
                 task,
                 f"killed {self._grace:g} s past its time limit of "
                 f"{task.time_limit:g} s, without a response",
+                seconds,
             )
         if alone and task.position in self._suspects:
             self._clear_suspects()
@@ -258,7 +278,7 @@ class Driver:
         if tries == _MAX_TRIES:
             # The kernel kills the largest process with SIGKILL when memory runs out.
             hint = "; was it out of memory?" if "SIGKILL" in death else ""
-            return _failed(task, f"{death}, {tries} times, the last time alone{hint}")
+            return _failed(task, f"{death}, {tries} times, the last time alone{hint}", seconds)
         self._note(task, f"{death}; retrying")
         if tries == _MAX_TRIES - 1:
             self._alone.append(task)
@@ -273,20 +293,19 @@ class Driver:
         self._waiting.extendleft(reversed(others))
         self._suspects.clear()
 
-    def _write(self, finished: list[tuple[TrialTask, Outcome]]) -> bool:
+    def _write(self, finished: list[tuple[TaskResult, Outcome]]) -> bool:
         """Write the journals and notify the observer; return whether there was a trial."""
         for run_index, tally in enumerate(self._tallies):
-            outcomes = [outcome for task, outcome in finished if task.run_index == run_index]
+            outcomes = [o for result, o in finished if result.task.run_index == run_index]
             if outcomes:
                 # First, so that no trial lacks its images if the driver is killed in between.
                 self._write_images(tally.plan.run, outcomes)
                 tally.plan.run.append_trials([outcome.trial for outcome in outcomes])
-        for task, outcome in finished:
-            tally, trial = self._tallies[task.run_index], outcome.trial
+        for result, outcome in finished:
+            tally, trial = self._tallies[result.task.run_index], outcome.trial
             tally.add(trial)
-            if trial.state is not TrialState.FAILED and task.checkpoint is not None:
-                with contextlib.suppress(OSError):
-                    task.checkpoint.unlink(missing_ok=True)
+            if trial.state is not TrialState.FAILED:
+                _remove_checkpoint(result)
             self._observer.trial(tally.plan.run, trial, self.progress())
         return bool(finished)
 
@@ -340,14 +359,22 @@ def _ordered(plans: Sequence[RunPlan], slots: int) -> list[TrialTask]:
     return ordered
 
 
-def _failed(task: TrialTask, reason: str) -> Outcome:
+def _remove_checkpoint(result: TaskResult) -> None:
+    if result.task.checkpoint is not None:
+        with contextlib.suppress(OSError):
+            result.task.checkpoint.unlink(missing_ok=True)
+    if result.written is not None:
+        result.written()
+
+
+def _failed(task: TrialTask, reason: str, seconds: float) -> Outcome:
     trial = Trial(
         id=task.id,
         index=task.index,
         state=TrialState.FAILED,
         error=None,
         curve=(),
-        seconds=0.0,
+        seconds=max(0.0, seconds),
         seed=task.seed,
         reason=reason,
         split=task.data.split,

@@ -32,6 +32,7 @@ class TaskResult:
         note: A message for the user about the worker.
         suspects: How many tasks may have caused the death: several if they shared a process, 0 if
             another task was the cause.
+        written: Called once the trial is in the journal, or None.
     """
 
     task: TrialTask
@@ -39,6 +40,7 @@ class TaskResult:
     death: str = ""
     note: str = ""
     suspects: int = 1
+    written: Callable[[], None] | None = None
 
 
 class Workers(Protocol):

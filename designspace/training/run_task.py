@@ -1,11 +1,14 @@
 """Train the model of one task, in a worker."""
 
+import contextlib
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +20,8 @@ from designspace.data.prepare import prepare_images
 from designspace.errors import Diverged, InputError
 from designspace.runs import Trial, TrialState
 from designspace.training import checkpoint, device_setup, devices
+from designspace.training.cancellation import raise_if_cancelled
+from designspace.training.device_time import DeviceTime
 from designspace.training.static_step import SETUP
 from designspace.training.trainer import Trainer
 from designspace.training.trial_task import Failure, Outcome, TrialTask
@@ -24,6 +29,8 @@ from designspace.training.trial_task import Failure, Outcome, TrialTask
 # Seconds between two checkpoints on a GPU, where an epoch may take less than writing one.
 _SAVE_SECONDS = 20.0
 _DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
+# Of the GPUs that this process trains on, by name; on a CPU each model has a core of its own.
+_GPU_TIMES: defaultdict[str, DeviceTime] = defaultdict(DeviceTime)
 
 
 class _TimeLimitExceeded(Exception):
@@ -31,7 +38,14 @@ class _TimeLimitExceeded(Exception):
 
 
 def run_task(task: TrialTask) -> Outcome:
-    """Train one model from its checkpoint or from scratch; every ending has a state."""
+    """Train one model from its checkpoint or from scratch; every ending has a state.
+
+    The trial's seconds are those of its device: models that this process trains at once on a GPU
+    share the time, as `DeviceTime` charges it.
+
+    Raises:
+        TaskCancelled: It was cancelled, and has no outcome. Its checkpoint is kept.
+    """
     if task.block is not None:
         provide_block(task.block)
     progress = _Progress(task)
@@ -56,14 +70,18 @@ def run_task(task: TrialTask) -> Outcome:
     except _TimeLimitExceeded as stop:
         return progress.end(TrialState.FAILED, None, str(stop))
     except Exception as error:  # every ending is recorded, bugs and errors of torch included
-        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        reason = f"{kind}{error}".strip().splitlines()[0][:500]
         failure = None
         if device_setup.is_out_of_memory(error):
             failure, reason = Failure.OUT_OF_MEMORY, f"out of memory on {task.device}: {reason}"
         elif device_failure is Failure.DEVICE_UNUSABLE or _is_device_error(error):
             failure = device_failure
+        elif not progress.has_images:
+            failure = Failure.DATA_UNREADABLE
         return progress.end(TrialState.FAILED, None, reason, failure)
     finally:
+        progress.stop_clock()
         with SETUP:
             device_setup.release_memory(device)
 
@@ -74,14 +92,42 @@ class _Progress:
     def __init__(self, task: TrialTask) -> None:
         self.task = task
         self.started = time.monotonic()
-        self.before = 0.0
+        # Of earlier calls: seconds of the training, and those charged by the device.
+        self.before = self.charged_before = 0.0
+        self.device_time: DeviceTime | None = None
+        self.has_images = False
         self.curve: list[float] = []
         self.versions: dict[str, str] = {}
         self.notes: list[str] = []
 
+    def start_clock(self, device: torch.device) -> None:
+        self.started = time.monotonic()
+        self.device_time = DeviceTime() if device.type == "cpu" else _GPU_TIMES[str(device)]
+        self.charged_before -= self.device_time.begin()
+
+    def stop_clock(self) -> None:
+        if self.device_time is not None:
+            self.device_time.end()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the training, which the time limit is about."""
+        return self.before + time.monotonic() - self.started
+
     @property
     def seconds(self) -> float:
-        return self.before + time.monotonic() - self.started
+        """Seconds of the device."""
+        charged = 0.0 if self.device_time is None else self.device_time.seconds()
+        return self.charged_before + charged
+
+    def to_state(self) -> dict[str, float]:
+        """Return what a checkpoint keeps."""
+        return {"seconds": self.elapsed, "device_seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Add the seconds of a checkpoint; those of earlier versions lack the device's."""
+        self.before += float(state["seconds"])
+        self.charged_before += float(state.get("device_seconds", state["seconds"]))
 
     def end(
         self,
@@ -109,18 +155,19 @@ class _Progress:
 def _train(
     task: TrialTask, device: torch.device, autocast: torch.dtype | None, progress: _Progress
 ) -> Outcome:
-    file = task.checkpoint or _home(task) / "checkpoints" / f"{task.key[:32]}.pt"
+    file = _checkpoint_file(task)
     images = _open_images(task)
     with SETUP:
         batches = Batches(images, task.recipe, device)
-        progress.started = time.monotonic()
+        progress.has_images = True
+        progress.start_clock(device)
         training = Trainer(task.model, task.recipe, task.seed, device, autocast, task.compiled)
         progress.curve = training.curve
         state = checkpoint.load(file, task.key, device)
         if state is None and file.exists():
             progress.notes.append(f"{file} is damaged or of another trial; training starts over")
         if state is not None:
-            progress.before = float(state["seconds"])
+            progress.restore(state)
             training.restore(state)
             progress.curve = training.curve
     guard = _guard(task, progress)
@@ -129,7 +176,9 @@ def _train(
     while training.epochs_done < task.recipe.epochs:
         training.run_epoch(batches, guard)
         now = time.monotonic()
-        if training.epochs_done < task.recipe.epochs and now - saved >= pause:
+        # After the last epoch only for a driver elsewhere, which may have gone meanwhile.
+        last = training.epochs_done == task.recipe.epochs
+        if task.checkpoint is None if last else now - saved >= pause:
             _save(file, task.key, training, progress)
             saved = now
     if training.failed_capture:
@@ -140,10 +189,18 @@ def _train(
     curve, correct = training.curve, training.correct
     with SETUP:
         del training, batches  # frees graphs and memory
-    if task.checkpoint is None:
-        file.unlink(missing_ok=True)
     outcome = progress.end(TrialState.COMPLETE, curve[-1])
     return replace(outcome, correct=correct) if task.image_results else outcome
+
+
+def remove_checkpoint(task: TrialTask) -> None:
+    """Remove the checkpoint that a task left on this machine, once its trial is written."""
+    with contextlib.suppress(OSError):
+        _checkpoint_file(task).unlink(missing_ok=True)
+
+
+def _checkpoint_file(task: TrialTask) -> Path:
+    return task.checkpoint or _home(task) / "checkpoints" / f"{task.key[:32]}.pt"
 
 
 def _open_images(task: TrialTask) -> Cache:
@@ -172,7 +229,7 @@ def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:
     """Write the checkpoint; without one training continues."""
     try:
         with SETUP:
-            checkpoint.save(file, key, {**training.state(), "seconds": progress.seconds})
+            checkpoint.save(file, key, {**training.state(), **progress.to_state()})
     except OSError as error:
         note = (
             f"cannot write checkpoints in {file.parent} ({error.strerror or error}); an "
@@ -184,7 +241,8 @@ def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:
 
 def _guard(task: TrialTask, progress: _Progress) -> Callable[[], None]:
     def check() -> None:
-        if task.time_limit is not None and progress.seconds > task.time_limit:
+        raise_if_cancelled()
+        if task.time_limit is not None and progress.elapsed > task.time_limit:
             raise _TimeLimitExceeded(
                 f"reached its time limit of {task.time_limit:g} s in epoch "
                 f"{len(progress.curve) + 1} of {task.recipe.epochs}"

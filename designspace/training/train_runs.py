@@ -95,7 +95,8 @@ def train_runs(
     """Train the models of one or more runs that have no trial yet, the runs in turns.
 
     Args:
-        runs: Run folders with their options; `jobs` and `device` are those of the first.
+        runs: Run folders with their options; `jobs` is that of the first, and `device` and
+            `compiled` are those of all.
         observer: Receives messages and progress.
         make_workers: Starts the workers, given options and the number of trials.
         until: Called after each trial; a returned text is shown and ends the training.
@@ -104,16 +105,18 @@ def train_runs(
         The final progress of each run.
 
     Raises:
-        InputError: The options don't match the data, the run or this machine, or a journal can't be
-            written. Finished trials are kept.
+        InputError: The options don't match the data, the run or this machine, runs differ in
+            options that all workers share, or the images can't be read or a journal written.
+            Finished trials are kept.
     """
     _check_distinct([run for run, _ in runs])
     for _, options in runs:
         _check(options)
-    _check_together([options for _, options in runs])
+    _check_together(runs)
     with ExitStack() as stack:
         for run, _ in runs:
             stack.enter_context(run.lock())
+            run.heartbeat_file.unlink(missing_ok=True)  # of a driver that was killed
         selections = [_select(run, options) for run, options in runs]
         trials = sum(len(indices) for indices, _ in selections)
 
@@ -176,7 +179,7 @@ def _plan(
             data=data,
             device=options.device,
             checkpoint=run.checkpoints.resolve() / f"{index:05d}.pt" if local else None,
-            home=options.home,
+            home=options.home and options.home.absolute(),
             time_limit=options.time_limit,
             compiled=options.compiled,
             exact=options.exact,
@@ -214,11 +217,25 @@ def _check(options: TrainOptions) -> None:
             device_setup.check_precision(torch.device(name), options.recipe.precision)
 
 
-def _check_together(runs: list[TrainOptions]) -> None:
-    """Raise if runs that share processes need different settings of a whole process."""
-    if not any(_on_cuda(options) for options in runs):
+def _check_together(runs: Sequence[tuple[Run, TrainOptions]]) -> None:
+    """Raise if runs that share workers need different ones, or settings of a whole process."""
+    (first, wanted), *others = runs
+    for run, options in others:
+        for argument, one, other in (
+            ("device", _devices(wanted), _devices(options)),
+            ("compile", wanted.compiled, options.compiled),
+        ):
+            if one != other:
+                raise InputError(
+                    f"runs that train together share their workers, but {argument} is {one} for "
+                    f"{first.path} and {other} for {run.path}; choose one "
+                    f"{argument} for both, or train them one after the other",
+                    "runs",
+                )
+    every = [options for _, options in runs]
+    if not any(_on_cuda(options) for options in every):
         return
-    if len({(options.recipe.precision == "fp32", options.exact) for options in runs}) > 1:
+    if len({(options.recipe.precision == "fp32", options.exact) for options in every}) > 1:
         raise InputError(
             "runs has some that train in fp32 or exactly, and some that do not; train them one "
             "after the other",
@@ -227,8 +244,13 @@ def _check_together(runs: list[TrainOptions]) -> None:
 
 
 def _on_cuda(options: TrainOptions) -> bool:
-    names = () if options.elsewhere else devices.resolve_devices(options.device)
-    return options.elsewhere or any(name.startswith("cuda") for name in names)
+    return options.elsewhere or _devices(options).startswith("cuda")
+
+
+def _devices(options: TrainOptions) -> str:
+    """Return the devices of the workers; those elsewhere decide what auto stands for."""
+    here = not options.elsewhere
+    return ", ".join(devices.resolve_devices(options.device)) if here else options.device
 
 
 class _Images:

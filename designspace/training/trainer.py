@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,18 +33,23 @@ from designspace.training.step_settings import StepSettings
 
 # Steps between two checks of the loss on a GPU, as each check synchronises.
 _CHECK_EVERY = 50
+# Key of the random numbers that layers draw, beside those of the order of images and of mixup.
+_LAYERS_STREAM = 2
 
 
 class Trainer:
     """A network in training: weights, momentum, weight average, and finished epochs.
 
-    Training resumed from `state` by `restore` is bit-identical to an uninterrupted one.
+    Training resumed from `state` by `restore` is bit-identical to an uninterrupted one. On a CPU
+    this holds for blocks that draw random numbers too, such as dropout: torch's generator is seeded
+    at the beginning of each epoch, as long as the process trains one model at a time. On a GPU such
+    blocks draw from the process's generator, which its models share, and are not reproducible.
 
     Attributes:
         network: The network being trained.
         curve: Validation error in percent after each finished epoch.
-        correct: Which validation images are classified correctly, (images,), after the last epoch
-            of this process; None before.
+        correct: Which validation images are classified correctly, (images,), after the last
+            finished epoch; None before the first.
     """
 
     def __init__(
@@ -122,9 +128,13 @@ class Trainer:
 
     def train_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
         """Train one epoch without measuring the error; see `run_epoch`."""
-        if self._static and batches.resident:
-            self._train_static_epoch(batches, guard)
-            return
+        static, on_cpu = self._static and batches.resident, self._device.type == "cpu"
+        with torch.random.fork_rng(devices=[], enabled=on_cpu):
+            if on_cpu:
+                torch.default_generator.manual_seed(_layers_seed(self._seed, self.epochs_done))
+            (self._train_static_epoch if static else self._train_eager_epoch)(batches, guard)
+
+    def _train_eager_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
         epoch, steps = self.epochs_done, batches.steps_per_epoch
         values = self._settings.epoch(self._seed, epoch, steps)
         check_every = 1 if self._device.type == "cpu" else _CHECK_EVERY
@@ -179,6 +189,7 @@ class Trainer:
             "scaler": self._scaler.state_dict(),
             "average": self._average.network.state_dict() if self._average else None,
             "curve": list(self.curve),
+            "correct": None if self.correct is None else torch.from_numpy(self.correct),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -192,6 +203,8 @@ class Trainer:
         if self._average:
             self._average.network.load_state_dict(state["average"], strict=False)
         self.curve = [float(error) for error in state["curve"]]
+        correct = state.get("correct")  # earlier versions lack it
+        self.correct = None if correct is None else correct.cpu().numpy()
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self._autocast is None:
@@ -256,6 +269,12 @@ class Trainer:
 
 def _error(correct: BoolArray) -> float:
     return 100.0 * (len(correct) - int(correct.sum())) / len(correct)
+
+
+def _layers_seed(seed: int, epoch: int) -> int:
+    """Return the seed of the random numbers that layers draw in an epoch."""
+    sequence = np.random.SeedSequence((seed, epoch, _LAYERS_STREAM))
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
 def _drop_batch_counters(network: nn.Module) -> None:

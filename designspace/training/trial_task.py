@@ -69,7 +69,8 @@ class TrialTask:
         import torch
 
         data = (self.data.content, self.data.split)
-        trial = (self.id, self.model.skeleton.to_dict(), self.recipe.to_dict(), self.seed, data)
+        recipe = {**self.recipe.to_dict(), "about": ""}  # words change no training
+        trial = (self.id, self.model.skeleton.to_dict(), recipe, self.seed, data)
         return hashlib.sha256(json.dumps([trial, torch.__version__]).encode()).hexdigest()
 
 
@@ -80,11 +81,13 @@ class Failure(Enum):
         OUT_OF_MEMORY: The trial may succeed alone.
         DEVICE_UNUSABLE: The device failed before training began.
         DEVICE_ERROR: The device failed during training.
+        DATA_UNREADABLE: The worker can't read the images; the model was not trained.
     """
 
     OUT_OF_MEMORY = auto()
     DEVICE_UNUSABLE = auto()
     DEVICE_ERROR = auto()
+    DATA_UNREADABLE = auto()
 
 
 @dataclass(frozen=True)

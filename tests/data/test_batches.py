@@ -1,5 +1,8 @@
 """The order in which images come."""
 
+import gc
+import shutil
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -101,6 +104,22 @@ def test_a_batch_is_never_larger_than_the_data(cached, recipe):
     batches = Batches(cached, replace(recipe, batch_size=1000), CPU)
     assert batches.steps_per_epoch == 1
     assert [len(images) for images, _ in batches.epoch(0, 0)] == [180]
+
+
+def test_a_process_holds_one_copy_of_the_images_in_use_and_of_the_last(cached, recipe, tmp_path):
+    """Models of two geometries take turns, as those of two runs do."""
+    other = tmp_path / "other"
+    shutil.copytree(cached.path, other)
+    in_use = [module.open_arrays(path, CPU) for path in (cached.path, other) * 4]
+    assert len({*in_use}) == 2
+    assert module.open_arrays(cached.path, CPU) is in_use[0]
+    first, second = weakref.ref(in_use[0]), weakref.ref(in_use[1])
+    del in_use
+    gc.collect()
+    assert second() is None
+    assert first() is module.open_arrays(cached.path, CPU)  # for the next model
+    module.open_arrays(other, CPU)
+    assert first() is None
 
 
 def test_chunks_are_read_whole_and_batches_mix_them(cached, recipe, monkeypatch):

@@ -1,11 +1,12 @@
 """The driver: every model is accounted for, whatever becomes of its worker."""
 
+import time
 from dataclasses import replace
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
-from designspace.errors import InputError
+from designspace.errors import DeviceError, InputError
 from designspace.io import journal
 from designspace.runs import Trial, TrialState
 from designspace.training.driver import Driver, RunPlan, _ordered
@@ -113,19 +114,81 @@ def test_out_of_memory_is_tried_again_alone(drive, observer):
     assert observer.notes == ["model 0: out of memory; retrying alone"]
 
 
+class OneSlot:
+    """Workers that run what a test hands over for the task that was submitted."""
+
+    slots = max_slots = 1
+    lost_devices = MappingProxyType({})
+
+    def submit(self, task):
+        assert self.slots, "there is no slot"
+        self.task = task
+
+
+def test_the_last_device_is_lost_while_a_task_waits_to_be_alone(drive, tasks):
+    class Lost(OneSlot):
+        def wait(self, seconds):
+            if not self.slots:
+                raise DeviceError("no usable device is left")
+            self.slots = 0
+            return [TaskResult(self.task, failed(self.task, memory=True))]
+
+    with pytest.raises(DeviceError, match="no usable device is left"):
+        drive(workers=Lost(), tasks=tasks[:1])
+
+
+def unreadable(task):
+    trial = replace(failed(task).trial, reason="there is no folder /images")
+    return Outcome(trial, Failure.DATA_UNREADABLE)
+
+
+def test_images_that_cannot_be_read_here_stop_training(drive, make_run, inline):
+    class Both(inline):
+        def wait(self, seconds):
+            tasks, self.tasks = self.tasks, []
+            return [TaskResult(task, self.work(task)) for task in tasks]
+
+    work = lambda task: unreadable(task) if task.index == 0 else complete(task)  # noqa: E731
+    with pytest.raises(InputError, match=r"^there is no folder /images; finished trials are kept"):
+        drive(workers=Both(2, work))
+    assert [(trial.index, trial.error) for trial in make_run(n=4).trials()] == [(1, 10.0)]
+
+
+def test_images_that_a_worker_elsewhere_cannot_read_are_no_try_of_the_model(drive, tasks):
+    calls = []
+
+    def work(task):
+        calls.append(task.index)
+        return unreadable(task) if len(calls) <= 5 else complete(task)
+
+    _, _, end = drive(work, slots=1, tasks=[replace(task, cache=None) for task in tasks])
+    assert (end.complete, end.failed) == (4, 0)
+    assert calls == [0, 0, 0, 0, 0, 0, 1, 2, 3]
+
+
+def test_workers_hear_which_trials_are_written(drive, make_run):
+    written = []
+
+    def work(task):
+        def note():
+            written.append((task.index, len(make_run(n=4).trials())))
+
+        outcome = failed(task) if task.index == 2 else complete(task)
+        return TaskResult(task, outcome, written=note)
+
+    drive(work, slots=1)
+    assert written == [(0, 1), (1, 2), (3, 4)]  # the checkpoint of a failed trial is kept
+
+
 def test_out_of_memory_alone_is_a_failure(drive):
     folder, _, end = drive(lambda task: failed(task, memory=task.index == 2))
     assert end.failed == 4
     assert len(folder.trials()) == 4
 
 
-def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
-    class Hanging:
-        slots = max_slots = 1
-        killed, lost_devices = False, MappingProxyType({})
-
-        def submit(self, task):
-            self.task = task
+def test_a_silent_worker_is_killed_past_the_limit(drive, tasks, monkeypatch):
+    class Hanging(OneSlot):
+        killed = False
 
         def wait(self, seconds):
             return [TaskResult(self.task, None, "its worker died")] if self.killed else []
@@ -133,9 +196,12 @@ def test_a_silent_worker_is_killed_past_the_limit(drive, tasks):
         def kill(self, task):
             self.killed = True
 
+    times = SimpleNamespace(time=iter([100.0, 107.5]).__next__, monotonic=time.monotonic)
+    monkeypatch.setattr("designspace.training.driver.time", times)
     limited = [replace(tasks[0], time_limit=0.01)]
     folder, _, end = drive(workers=Hanging(), tasks=limited, grace=0.01)
     assert folder.trials()[0].reason.startswith("killed 0.01 s past its time limit of 0.01 s")
+    assert folder.trials()[0].seconds == 7.5
     assert end.failed == 1
 
 

@@ -2,6 +2,7 @@
 
 import os
 import resource
+from contextvars import ContextVar
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from designspace.data.datasets import load_source
 from designspace.data.decode import geometries
 from designspace.data.splits import split
 from designspace.runs import DataRecord, TrialState
-from designspace.training import checkpoint
+from designspace.training import cancellation, checkpoint
 from designspace.training import run_task as module
 from designspace.training.run_task import run_task
 from designspace.training.trainer import Trainer
@@ -67,7 +68,7 @@ def test_a_diverged_trial_counts_with_chance(task, exploding):
 
 
 def _raises(error):
-    def function(*arguments):
+    def function(*arguments, **options):
         raise error
 
     return function
@@ -232,13 +233,73 @@ def test_a_pipe_in_place_of_a_checkpoint_is_not_waited_for(task):
     assert "is damaged or of another trial; training starts over" in outcome.notes[0]
 
 
-def test_a_worker_elsewhere_decodes_for_itself_and_cleans_up(task, tmp_path):
+@pytest.fixture
+def elsewhere(task, tmp_path):
+    """The task as a worker on another machine gets it."""
     home = tmp_path / "another machine"
-    here = run_task(task).trial
-    there = run_task(replace(task, cache=None, checkpoint=None, home=home, device="auto")).trial
+    return replace(task, cache=None, checkpoint=None, home=home, image_results=True)
+
+
+def test_a_worker_elsewhere_decodes_for_itself(task, elsewhere):
+    here, there = run_task(task).trial, run_task(replace(elsewhere, device="auto")).trial
     assert there.curve == here.curve
-    assert list((home / "checkpoints").iterdir()) == []
-    other = replace(task.data, content="0" * 20)
-    refused = run_task(replace(task, cache=None, checkpoint=None, home=home, data=other)).trial
-    assert refused.state is TrialState.FAILED
-    assert "differ from the run's" in refused.reason
+
+
+def test_a_trial_elsewhere_is_not_lost_with_its_driver(elsewhere, monkeypatch):
+    """The last checkpoint stays, and holds all of the outcome, until the trial is written."""
+    first = run_task(elsewhere)
+    again = run_task(elsewhere)
+    assert _epochs_of(elsewhere, monkeypatch)[1] == 0
+    assert (again.trial.state, again.trial.curve) == (TrialState.COMPLETE, first.trial.curve)
+    assert np.array_equal(again.correct, first.correct)
+    assert again.trial.seconds >= first.trial.seconds
+    module.remove_checkpoint(elsewhere)
+    assert list((elsewhere.home / "checkpoints").iterdir()) == []
+    module.remove_checkpoint(elsewhere)
+
+
+@pytest.mark.parametrize("what", ["other images", "no folder", "a broken library"])
+def test_images_that_cannot_be_read_are_not_the_models_fault(elsewhere, monkeypatch, what):
+    data = elsewhere.data
+    if what == "other images":
+        data, reason = replace(data, content="0" * 20), f"the images of {data.source} on "
+    elif what == "no folder":
+        data, reason = replace(data, source="folder:/no/such"), "data is 'folder:/no/such'"
+    else:
+        monkeypatch.setattr(module, "prepare_images", _raises(AssertionError("no children")))
+        reason = "AssertionError: no children"
+    outcome = run_task(replace(elsewhere, data=data))
+    assert outcome.trial.state is TrialState.FAILED
+    assert outcome.failure is Failure.DATA_UNREADABLE
+    assert outcome.trial.reason.startswith(reason)
+
+
+def test_images_that_do_not_fit_in_memory_are_tried_again_alone(task, monkeypatch):
+    monkeypatch.setattr(module, "Batches", _raises(MemoryError()))
+    assert run_task(task).failure is Failure.OUT_OF_MEMORY
+
+
+def test_a_damaged_cache_is_not_the_models_fault(task):
+    (task.cache / "train.npy").write_bytes(b"")
+    outcome = run_task(task)
+    assert outcome.failure is Failure.DATA_UNREADABLE
+    assert outcome.trial.reason.startswith(f"the image cache {task.cache} is damaged")
+
+
+def test_a_cancelled_task_stops_before_its_next_step_and_can_go_on(elsewhere, monkeypatch):
+    undisturbed = run_task(elsewhere).trial
+    module.remove_checkpoint(elsewhere)
+    answers = iter([False] * 4 + [True])  # of three steps an epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(cancellation, "_IS_CANCELLED", ContextVar("test", default=answers.__next__))
+        with pytest.raises(cancellation.TaskCancelled):
+            run_task(elsewhere)
+    trial, epochs = _epochs_of(elsewhere, monkeypatch)
+    assert epochs == 2
+    assert trial.curve == undisturbed.curve
+
+
+def test_the_words_of_a_recipe_change_no_training(task):
+    reworded = replace(task, recipe=replace(task.recipe, about="Other words."))
+    assert reworded.key == task.key
+    assert replace(task, recipe=replace(task.recipe, lr=0.2)).key != task.key

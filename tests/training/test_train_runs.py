@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -144,6 +145,70 @@ def test_several_runs_train_as_each_would_alone(make_run, request_of, train, obs
     assert [end.complete for end in ends] == [3, 2]
     assert results(one) == results(alone)
     assert (one.data().seed, two.data().seed) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"device": "cuda:1"}, "device is cuda:0 for .*a and cuda:1 for .*b", id="gpu"),
+        pytest.param({"device": "cpu"}, "device is cuda:0 for .*a and cpu for .*b", id="cpu"),
+        pytest.param({"compiled": True}, "compile is False for .*a and True for .*b", id="compile"),
+        pytest.param(
+            {"device": "cpu", "elsewhere": True}, "device is cuda for .*a and cpu", id="elsewhere"
+        ),
+    ],
+)
+def test_runs_that_train_together_share_their_workers(
+    make_run, request_of, observer, monkeypatch, changes, words
+):
+    monkeypatch.setattr(
+        "designspace.training.devices.resolve_devices",
+        lambda device: ("cuda:0",) if device == "cuda" else (device,),
+    )
+    one = request_of(device="cuda", elsewhere=changes.get("elsewhere", False))
+    runs = [(make_run("a"), one), (make_run("b"), replace(one, **changes))]
+    with pytest.raises(InputError, match=f"share their workers, but {words}"):
+        train_runs(runs, observer)
+
+
+def test_runs_whose_devices_come_to_the_same_train_together(
+    make_run, request_of, observer, inline, monkeypatch
+):
+    monkeypatch.setattr("designspace.training.devices.resolve_devices", lambda device: ("cpu",))
+    runs = [(make_run("a"), request_of(indices=(0,))), (make_run("b"), request_of(indices=(0,)))]
+    runs[1] = (runs[1][0], replace(runs[1][1], device="auto"))
+    ends = train_runs(runs, observer, make_workers=lambda *_: inline(2))
+    assert [end.complete for end in ends] == [1, 1]
+
+
+def test_what_a_killed_driver_said_it_was_training_is_forgotten(
+    make_run, request_of, train_one, observer, inline
+):
+    run, seen = make_run(), []
+    run.heartbeat_file.write_text("{}")
+
+    def make(*_):
+        seen.append(run.heartbeat_file.exists())
+        return inline()
+
+    train_one(run, request_of(indices=(0,)), observer, make_workers=make)
+    assert seen == [False]
+
+
+def test_workers_elsewhere_get_an_absolute_cache_folder(
+    make_run, request_of, train_one, observer, inline, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    homes = []
+
+    class Noting(inline):
+        def submit(self, task):
+            homes.append(task.home)
+            super().submit(task)
+
+    options = request_of(home=Path("home"), elsewhere=True, indices=(0,))
+    train_one(make_run(), options, observer, make_workers=lambda *_: Noting())
+    assert homes == [tmp_path / "home"]
 
 
 def test_a_run_named_twice(make_run, request_of, observer):

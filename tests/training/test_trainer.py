@@ -17,7 +17,7 @@ from designspace.data.splits import split
 from designspace.errors import Diverged
 from designspace.training.ema import WeightAverage
 from designspace.training.lr_schedule import learning_rate
-from designspace.training.trainer import Trainer
+from designspace.training.trainer import Trainer, _layers_seed
 
 CPU = torch.device("cpu")
 
@@ -61,6 +61,45 @@ def test_going_on_from_a_state_gives_the_same_bits(batches, model, recipe, ema, 
     mine, theirs = second.state(), whole.state()
     for part in ("network", "average") if ema else ("network",):
         assert all(torch.equal(mine[part][key], theirs[part][key]) for key in mine[part])
+
+
+def with_dropout(trainer):
+    """Let the network draw random numbers in training, as a block of one's own may."""
+    trainer.network.register_forward_hook(
+        lambda network, _, outputs: nn.functional.dropout(outputs, 0.5, network.training)
+    )
+    return trainer
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["eager", "static"])
+def test_blocks_that_draw_random_numbers_are_reproducible_and_resume(
+    batches, model, recipe, static
+):
+    def trainer():
+        return with_dropout(Trainer(model, recipe, 7, CPU, static=static))
+
+    plain = run(Trainer(model, recipe, 7, CPU, static=static), batches, 3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        whole = run(trainer(), batches, 3)
+        torch.manual_seed(2)
+        before = torch.random.get_rng_state()
+        first = run(trainer(), batches, 1)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        torch.manual_seed(3)
+        second = trainer()
+        second.restore(first.state())
+        run(second, batches, 2)
+    weights = [one.network.fc.weight for one in (whole, second, plain)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_layers_draw_other_numbers_in_each_epoch_than_the_order_of_images_does():
+    from designspace.data.batches import _epoch_seed
+
+    seeds = [_layers_seed(s, e) for s in range(9) for e in range(9)]
+    assert len({*seeds, *(_epoch_seed(s, e) for s in range(9) for e in range(9))}) == 162
 
 
 def test_training_on_a_gpu_goes_on_on_a_cpu(batches, model, recipe):

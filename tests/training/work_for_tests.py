@@ -122,3 +122,36 @@ def _device_error(task):
         reason="AcceleratorError: CUDA error: device-side assert triggered",
     )
     return Outcome(trial, Failure.DEVICE_ERROR)
+
+
+# Set when `notes_its_end` has returned, in the process of the worker.
+ENDED = threading.Event()
+
+
+def notes_its_end(task):
+    """Train, and set `ENDED` whatever happens."""
+    try:
+        return run_task(task)
+    finally:
+        ENDED.set()
+
+
+def on_a_bad_device(task):
+    """Every device is unusable."""
+    trial = replace(_device_error(task).trial, reason="CUDA error: busy or unavailable")
+    return Outcome(trial, Failure.DEVICE_UNUSABLE)
+
+
+def without_images_on_worker_1(task):
+    """Train; the Dask worker 1 lacks the folder of the images."""
+    from distributed import get_worker
+
+    if get_worker().name == 1:
+        data = replace(task.data, source="folder:/no/such/mount")
+        return run_task(replace(task, data=data))
+    return run_task(task)
+
+
+def with_images_of_its_own(task):
+    """Train on a machine that does not share the driver's cache."""
+    return run_task(replace(task, home=task.home.with_name("worker")))
