@@ -16,17 +16,23 @@ from designspace.io.text_files import read_text
 from designspace.io.validation import list_mistakes
 from designspace.runs import Recipe, Run
 from designspace.studies.study_file import DerivedEntry, PopulationEntry, StudyFile
+from designspace.studies.study_inputs import population_space, sample_hash, study_budgets
+from designspace.studies.toggle import toggled_hash
 
 # Data sets that are other images wherever their names differ; folders may hold the same ones.
 _NAMED_DATA = ("digits", "cifar10", "cifar100")
 # Options of a training that override the recipe's.
 _OF_RECIPE = ("batch_size", "lr", "precision")
+# The key of a derived model's provenance that has its entry.
+DERIVATION = "study entry"
+# What the file of every derived model has of its entry.
+_KEPT = ("target", "rule", "factor")
 
 
 def check_begun(
     folder: Path, file: StudyFile, recipe: Recipe, options: Mapping[str, Any], path: Path
 ) -> None:
-    """Check what was trained, derived and exported before by what the study's file states now.
+    """Check what was sampled, trained, derived and exported by what the study's file states now.
 
     Args:
         folder: The study's results.
@@ -38,9 +44,39 @@ def check_begun(
     Raises:
         InputError: With place and difference, for the first five.
     """
-    mistakes = [*_trained(folder, file, recipe, options), *_written(folder, file)]
+    mistakes = [
+        *_sampled(path, folder, file),
+        *_trained(folder, file, recipe, options),
+        *_written(folder, file),
+    ]
     if mistakes:
         raise InputError(f"study: {path}: {list_mistakes(mistakes)}")
+
+
+def _sampled(path: Path, folder: Path, file: StudyFile) -> Iterator[str]:
+    """Compare what populations were sampled from; their hashes need no sampling."""
+    spaces = {entry.run: folder / entry.space for entry in file.refinements}
+    for name in file.runs:
+        place = folder / name
+        if not (place / "space.yaml").is_file() or (name in spaces and not spaces[name].is_file()):
+            continue
+        run, toggle = Run.open(place), file.entry(name).toggle
+        record = run.space().get("sample", {})
+        stated = sample_hash(file, name, population_space(path, folder, file, name), run)
+        stated = stated if toggle is None else toggled_hash(stated, toggle)
+        if record.get("hash", stated) != stated:
+            budget = [budget.to_dict() for budget in study_budgets(file, name)]
+            differs = [
+                key
+                for key, now in (("budget", budget), ("seed", file.seed))
+                if record.get(key) != now
+            ]
+            if record["hash"].partition("-")[2] != stated.partition("-")[2]:
+                differs.append("toggle")
+            yield (
+                f"{place} was sampled with another {' and '.join(differs) or 'space'} than the "
+                "file states; restore it, or write the results into another folder"
+            )
 
 
 def _trained(
@@ -63,10 +99,10 @@ def _check_training(
 ) -> None:
     before = run.data()
     now = recipe.override(
-        epochs=entry.epochs or file.epochs, **{key: options.get(key) for key in _OF_RECIPE}
+        epochs=file.epochs_of(entry), **{key: options.get(key) for key in _OF_RECIPE}
     )
     # The images themselves are compared once more are trained on.
-    data = before and replace(before, seed=entry.seed, val=entry.val or file.val)
+    data = before and replace(before, seed=entry.seed, val=file.val_of(entry))
     run.check_training(now.at(run.population().skeleton.resolution), data)
     if before is None or options.get("data") is None:
         return
@@ -94,23 +130,41 @@ def _written(folder: Path, file: StudyFile) -> Iterator[str]:
 
 
 def _derived(place: str, path: Path, entry: DerivedEntry) -> Iterator[str]:
-    """Compare target and rule of a derived model with its entry; more is not written in its file.
+    """Compare the entry that a model was derived by, as far as its file has it, with its entry now.
 
-    A model keeps its rule unless it was searched, and its target unless it was scaled by a factor.
+    Models of earlier versions have their rule unless they were searched, and their target unless
+    they were scaled by a factor.
     """
-    origin = dict(read_model(path).provenance)
+    origin, now = dict(read_model(path).provenance), derivation_of(entry)
+    try:
+        before = dict(json.loads(origin.get(DERIVATION, "{}")))
+    except (TypeError, ValueError):
+        yield f"{place}: {path}: provenance.{DERIVATION} was edited; restore it, or leave it out"
+        return
+    if not before:
+        before = {key: origin.get(key, value) for key, value in now.items() if key in _KEPT}
+        now = {key: now[key] for key in before}
+    for key in dict.fromkeys([*now, *before]):
+        if before.get(key) != now.get(key):
+            earlier = f"with {key} {before[key]}" if key in before else f"without {key}"
+            yield (
+                f"{place}: {path} was derived {earlier}, and the file states "
+                f"{now.get(key, 'none')}; restore it, or remove the model and what was trained of "
+                "it"
+            )
+
+
+def derivation_of(entry: DerivedEntry) -> dict[str, str]:
+    """Return what a model is derived from and how, as text; what an entry leaves out is absent."""
     target = parse_target(entry.flops, entry.params, entry.acts)
-    now = {
+    stated = {
         "target": None if target is None else str(target),
         "rule": None if entry.search is not None else find_rule(entry.rule).name,
         "factor": None if entry.scale is None else f"{entry.scale:.10g}",
+        **entry.model_dump(include={"family", "source", "population", "search"}),
+        "imagenet": entry.imagenet or None,
     }
-    for key, value in now.items():
-        if value is not None and origin.get(key, value) != value:
-            yield (
-                f"{place}: {path} was derived with {key} {origin[key]}, and the file states "
-                f"{value}; restore it, or remove the model and what was trained of it"
-            )
+    return {key: str(value) for key, value in stated.items() if value is not None}
 
 
 def _exported(

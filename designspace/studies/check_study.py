@@ -23,10 +23,16 @@ from designspace.runs.training_options import check_device, check_source_kind, c
 from designspace.space import Budget, Space
 from designspace.studies.claim_parameters import parameter_names
 from designspace.studies.derived_shapes import shape_mistakes
+from designspace.studies.figure_answers import check_figures
 from designspace.studies.study_file import Budget as BudgetEntry
 from designspace.studies.study_file import DerivedEntry, PopulationEntry, StudyFile
-from designspace.studies.study_inputs import study_recipe, study_space
-from designspace.studies.subset import models_to_train
+from designspace.studies.study_inputs import (
+    find_file,
+    study_recipe,
+    study_source,
+    study_space,
+)
+from designspace.studies.subset import errors_needed, models_to_train, pairs_to_train
 from designspace.studies.toggle import check_toggle, keeps_regnets
 
 _WHICH = re.compile(r"best|[0-9]{1,9}")
@@ -73,6 +79,7 @@ class _StudyCheck:
         yield from _mistake("recipe", lambda: self._recipe)
         yield from _mistake("train.device", lambda: check_device(self.file.train.device))
         yield from _budget("budget", self.file.budget)
+        yield from self._epochs()
         for name, entry in self.file.populations.items():
             yield from self._population(f"populations.{name}", name, entry)
         for i, refined in enumerate(self.file.refinements):
@@ -98,6 +105,7 @@ class _StudyCheck:
                     )
         for place in self.claims:
             yield from self._claims(place)
+        yield from check_figures(self.file, self.claims)
         for name, derived in self.file.derived.items():
             yield from self._derived(f"derived.{name}", derived)
         yield from shape_mistakes(self.file, self._spaces, self._load_source)
@@ -140,16 +148,22 @@ class _StudyCheck:
 
     def _order(self) -> Iterator[str]:
         """Check that errors are measured before models are chosen by them."""
-        whole: set[str] = set()
+        trained: dict[str, int] = {}
         for step in self.file.ordered_steps():
             entries = {name: self.file.populations[name] for name in step.populations}
-            whole |= {name for name, entry in entries.items() if entry.models is None}
             for name, entry in entries.items():
-                spread = None if entry.models is None else entry.models.spread
-                if spread is not None and entry.same_as not in whole:
+                if entry.models is None:
+                    n = step.n or self.file.own_size(name)
+                    trained[name] = max(n, trained.get(name, 0))
+            for name, entry in entries.items():
+                if entry.models is None or entry.models.spread is None:
+                    continue
+                needed = errors_needed(self.file, name)
+                if trained.get(str(entry.same_as), 0) < needed:
                     yield (
-                        f"populations.{name}.models: spread needs the errors of all models of "
-                        f"{entry.same_as}; train these in the same step or an earlier one"
+                        f"populations.{name}.models: spread needs the errors of the first {needed} "
+                        f"models of {entry.same_as}; train these in the same step or an earlier "
+                        "one, or set among"
                     )
 
     def _agreement(self, place: str, names: list[str]) -> Iterator[str]:
@@ -163,7 +177,7 @@ class _StudyCheck:
                     "the other, or both same_as a third"
                 )
                 continue
-            common = min(models_to_train(self.file, name) for name in (first, other))
+            common = pairs_to_train(self.file, first, other)
             if self._schedule_of(first)[0] != self._schedule_of(other)[0] and common < MIN_RANKED:
                 yield (
                     f"{place}: {first} and {other} have {counted(common, 'common model')}; a rank "
@@ -180,7 +194,7 @@ class _StudyCheck:
     def _schedule_of(self, name: str) -> tuple[int | None, int]:
         """Return epochs and seed."""
         entry = self.file.populations[name]
-        return entry.epochs or self.file.epochs, entry.seed
+        return self.file.epochs_of(entry), entry.seed
 
     @cached_property
     def _recipe(self) -> Recipe:
@@ -225,13 +239,22 @@ class _StudyCheck:
             yield from _mistake(place, lambda: _check_change(toggle, space))
         yield from self._schedule(place, entry, space)
 
+    def _epochs(self) -> Iterator[str]:
+        """Check that some model is trained for the epochs of the study."""
+        spaces = [self._spaces.get(name) for name in self.file.populations]
+        drawn = all(space is not None and "epochs" in space.recipe for space in spaces)
+        if self.file.epochs is not None and drawn and not self.file.derived_runs:
+            yield (
+                "epochs: has no effect, as every space draws epochs for each model; leave it out"
+            )
+
     def _schedule(self, place: str, entry: PopulationEntry, space: Space) -> Iterator[str]:
         """Check that the recipe goes with the epochs of a population and what it draws."""
         try:
             recipe = self._recipe
         except InputError:
             return
-        epochs = entry.epochs or self.file.epochs
+        epochs = self.file.epochs_of(entry)
         drawn = space.recipe.get("epochs")
         if drawn is not None:
             if entry.epochs is not None:
@@ -280,19 +303,11 @@ class _StudyCheck:
                         f"{place}: the claim {claim.claim!r} is about {name!r}, the last name of "
                         f"{' and of '.join(several)}; write the whole name"
                     )
+            if claim.n is not None:
+                for name in claim.populations:
+                    yield from self._claimed(report, claim.claim, claim.n, named[name])
             if isinstance(claim, ComparisonClaim):
-                first = self.file.reports[report].n
-                if min(models_to_train(self.file, named[n], first) for n in claim.populations) < 2:
-                    yield (
-                        f"{place}: the claim {claim.claim!r} compares means, which needs two or "
-                        "more models of each population"
-                    )
-                if claim.paired and not self._same_bodies(named[claim.first], named[claim.second]):
-                    yield (
-                        f"{place}: the claim {claim.claim!r} is paired, but {claim.first} and "
-                        f"{claim.second} are not the same bodies; one must be same_as the other, "
-                        "or both same_as a third"
-                    )
+                yield from self._compared(report, claim)
                 continue
             name = named[claim.population]
             if (space := self._spaces.get(name)) is None:
@@ -305,6 +320,52 @@ class _StudyCheck:
                     f"{nearest(claim.parameter, parameters)}"
                 )
 
+    def _claimed(self, report: str, claim: str, n: int, name: str) -> Iterator[str]:
+        """Check that a claim's n is no more than there are models to judge."""
+        limit = self.file.reports[report].n
+        models = models_to_train(self.file, name, limit)
+        if n > models:
+            which = "the report" if limit == models else name
+            yield (
+                f"reports.{report}.claims: the claim {claim!r} has n = {n}, but {which} has "
+                f"{counted(models, 'model')}; lower n"
+            )
+
+    def _compared(self, report: str, claim: ComparisonClaim) -> Iterator[str]:
+        """Check that a claim about two populations compares enough models, or the same bodies."""
+        place = f"reports.{report}.claims: the claim {claim.claim!r}"
+        entry = self.file.reports[report]
+        first, second = (entry.by_claim_name[name] for name in claim.populations)
+        least, pairs = claim.n or 2, pairs_to_train(self.file, first, second, entry.n)
+        if min(models_to_train(self.file, name, entry.n) for name in (first, second)) < 2:
+            yield f"{place} compares means, which needs two or more models of each population"
+        elif self._are_seeds(first, second):
+            yield (
+                f"{place} compares {claim.first} and {claim.second}, which reports show as one "
+                "population, trained with two seeds; leave it out"
+            )
+        elif not claim.paired:
+            return
+        elif not self._same_bodies(first, second):
+            yield (
+                f"{place} is paired, but {claim.first} and {claim.second} are not the same bodies; "
+                "one must be same_as the other, or both same_as a third"
+            )
+        elif pairs < least:
+            yield (
+                f"{place} is paired, but {claim.first} and {claim.second} have "
+                f"{counted(pairs, 'common model')}; it needs {least} or more"
+            )
+
+    def _are_seeds(self, first: str, second: str) -> bool:
+        """Return whether two populations differ in their seeds alone."""
+        if first not in self.file.populations or second not in self.file.populations:
+            return False
+        entries = [self.file.populations[name] for name in (first, second)]
+        trained = {(self.file.epochs_of(e), self.file.val_of(e)) for e in entries}
+        seeds = len({entry.seed for entry in entries}) == 2
+        return seeds and len(trained) == 1 and self._same_models(first, second)
+
     def _same_bodies(self, first: str, second: str) -> bool:
         """Return whether model i of both is the same body but for a toggle, as far as is known."""
         bases = [
@@ -316,7 +377,7 @@ class _StudyCheck:
         spaces = [self._spaces.get(name) for name in bases]
         if spaces[0] is None or spaces[1] is None:
             return True
-        budgets = [self.file.populations[name].budget or self.file.budget for name in bases]
+        budgets = [self.file.budget_of(self.file.entry(name)) for name in bases]
         return spaces[0].hash == spaces[1].hash and budgets[0] == budgets[1]
 
     def _derived(self, place: str, entry: DerivedEntry) -> Iterator[str]:
@@ -380,8 +441,7 @@ class _StudyCheck:
         places = [*runs, *self.file.reports, *(entry.findings for entry in self.file.refinements)]
         before = takewhile(lambda other: f"derived.{other}" != model, self.file.derived)
         places += [f"derived/{other}.yaml" for other in before]
-        here = (self.folder / name, self.path.parent / name, Path(name))
-        if name in places or any(place.exists() for place in here):
+        if name in places or find_file(name, self.folder, self.path.parent, Path()):
             return
         try:
             load_model(source)
@@ -390,8 +450,7 @@ class _StudyCheck:
 
     def _load_source(self, source: str) -> Model:
         """Load a model that is none of the study's own."""
-        beside = self.path.parent / source.partition(":")[0]
-        return load_model(self.path.parent / source if beside.exists() else source)
+        return load_model(study_source(source, self.folder, self.path.parent))
 
 
 def _check_change(toggle: Mapping[str, Any], space: Space) -> None:
@@ -406,8 +465,8 @@ def _check_change(toggle: Mapping[str, Any], space: Space) -> None:
         current = space.activations[0] if len(space.activations) == 1 else None
     elif name in (parts := space.skeleton.to_dict()):
         current = parts[name]
-    elif axis is not None and len(axis) == 1 and name not in ("d", "w", "g"):  # others are rounded
-        current = axis.values[0]
+    elif axis is not None and name not in ("d", "w", "g"):  # these are rounded
+        current = axis.values[0] if len(axis.values) == 1 else None
     if current == value:
         raise InputError(f"toggle: every model has {name} = {value} already")
 

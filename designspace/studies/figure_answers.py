@@ -1,7 +1,7 @@
 """The figures of the paper that a study repeats, and the verdict of the claims about each."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from designspace.analysis.claims import ClaimsFile
 from designspace.analysis.summary import SUMMARY_FILE, read_summary
 from designspace.analysis.summary_schema import ClaimRecord
+from designspace.errors import nearest
 from designspace.studies.study_file import FigureEntry, StudyFile
 
 FigureVerdict = Literal[
@@ -82,12 +83,36 @@ def answer_figures(
     file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]
 ) -> FigureAnswers:
     """Return the verdict on each figure that the file lists, from the reports that are written."""
-    judged: dict[str, Evidence] = {}
-    for one in claim_verdicts(folder, claims) if file.figures else ():
-        # A sentence may be in two reports: the one that judges it counts.
-        if one.verdict is not None or one.claim not in judged:
-            judged[one.claim] = one
+    verdicts = claim_verdicts(folder, claims) if file.figures else ()
+    judged = {name: one for one in verdicts for name in claim_names(one.report, one.claim)}
     return FigureAnswers(tuple(_answer(entry, judged) for entry in file.figures))
+
+
+def check_figures(file: StudyFile, claims: Mapping[str, ClaimsFile]) -> Iterator[str]:
+    """Yield a text for each claim that a figure names and that is in no report, or in several."""
+    names = [
+        (name, place)
+        for place, stated in claims.items()
+        for claim in stated.claims
+        for name in claim_names(place, claim.claim)
+    ]
+    for i, entry in enumerate(file.figures):
+        for name in (name for alike in entry.alternatives for name in alike):
+            places = [place for stated, place in names if stated == name]
+            where = f"figures[{i}].claims"
+            if not places:
+                known = [claim.claim for stated in claims.values() for claim in stated.claims]
+                yield f"{where}: no claim {name!r}; {nearest(name, known)}"
+            if len(places) > 1:
+                yield (
+                    f"{where}: the claim {name!r} is in the reports {' and '.join(places)}; write "
+                    f"which one: '{places[0]}: {name}'"
+                )
+
+
+def claim_names(report: str, sentence: str) -> tuple[str, str]:
+    """Return what figures may call a claim of a report."""
+    return sentence, f"{report}: {sentence}"
 
 
 def claim_verdicts(folder: Path, claims: Mapping[str, ClaimsFile]) -> tuple[Evidence, ...]:

@@ -1,6 +1,6 @@
 """What a study would cost and what it could show, before it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.runs import Run, TrialState
 from designspace.stats.power import difference_power, equivalence_power
 from designspace.studies.study_file import StudyFile
-from designspace.studies.subset import models_to_train
+from designspace.studies.subset import chosen_indices, models_to_train, pairs_to_train
 
 # Standard deviation of errors, in percent, where nothing is measured yet.
 DEFAULT_SD = 1.5
@@ -28,22 +28,29 @@ class PopulationPlan:
         name: Its folder.
         models: Models to train.
         trained: Models with a trial.
-        seconds: Core-seconds per model: the median measured here, else that of the other
-            populations, per epoch; None where nothing is measured.
-        sd: Standard deviation of the errors measured, in percent; None below eight models.
+        seconds: Seconds of a core or a GPU per model: the median measured here, else that of the
+            other populations, per epoch; None where nothing is measured.
+        errors: Errors measured, in percent, by the index of the model.
         budget: Ranges of cost that it is sampled within, by measure.
+        gpu: Whether its models trained on GPUs, or None where nothing is measured.
     """
 
     name: str
     models: int
     trained: int
     seconds: float | None
-    sd: float | None
+    errors: Mapping[int, float]
     budget: Mapping[str, str]
+    gpu: bool | None = None
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation of the errors measured, in percent; None below eight models."""
+        return _sd([*self.errors.values()])
 
     @property
     def hours(self) -> float | None:
-        """Core-hours left."""
+        """Hours of cores or GPUs left."""
         missing = max(0, self.models - self.trained)
         return None if self.seconds is None else missing * self.seconds / 3600
 
@@ -57,9 +64,11 @@ class ClaimPlan:
         report: The report that tests it.
         n: Models of each population.
         power: Probability that the test supports the claim: of a difference one point beyond the
-            margin (half a point for pairs), or of equal means; None for claims about a best value.
+            margin (half a point for pairs), or of equal means. For claims about a parameter that
+            which the file states, or None.
         sd: Standard deviations that it rests on, in percent; of pairs their difference's, and 0.
         assumed: Whether a standard deviation is assumed, as too few models are measured.
+        stated: Whether the power is the file's.
     """
 
     claim: str
@@ -68,30 +77,49 @@ class ClaimPlan:
     power: float | None
     sd: tuple[float, float] | None
     assumed: bool
+    stated: bool = False
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """All populations and claims of a study."""
+    """What a study trains, and its claims.
+
+    Attributes:
+        populations: The populations of its file.
+        claims: The claims of all reports.
+        others: The runs of refinements, and the derived models, one row a seed.
+    """
 
     populations: tuple[PopulationPlan, ...]
     claims: tuple[ClaimPlan, ...]
+    others: tuple[PopulationPlan, ...] = ()
+
+    @property
+    def rows(self) -> tuple[PopulationPlan, ...]:
+        """All that is trained."""
+        return self.populations + self.others
 
     @property
     def models(self) -> int:
         """Models to train in all."""
-        return sum(population.models for population in self.populations)
+        return sum(row.models for row in self.rows)
 
     @property
     def trained(self) -> int:
         """Models that have a trial."""
-        return sum(min(p.trained, p.models) for p in self.populations)
+        return sum(min(row.trained, row.models) for row in self.rows)
 
     @property
     def hours(self) -> float | None:
-        """Core-hours left, or None where nothing is measured yet."""
-        hours = [population.hours for population in self.populations]
+        """Hours of cores or GPUs left, or None where nothing is measured yet."""
+        hours = [row.hours for row in self.rows]
         return None if None in hours else sum(hour for hour in hours if hour is not None)
+
+    @property
+    def unit(self) -> str:
+        """Of which devices the hours are: core-hours, GPU-hours, or hours where both trained."""
+        on_gpus = {row.gpu for row in self.rows if row.gpu is not None} or {False}
+        return "hours" if len(on_gpus) > 1 else "GPU-hours" if True in on_gpus else "core-hours"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -99,87 +127,117 @@ class StudyPlan:
             "models": self.models,
             "trained": self.trained,
             "core_hours_left": self.hours,
+            "unit": self.unit,
             "populations": [
                 {
                     **{"name": p.name, "models": p.models, "trained": p.trained},
                     **{"core_hours": p.hours, "budget": dict(p.budget)},
                 }
-                for p in self.populations
+                for p in self.rows
             ],
             "claims": [vars(claim) for claim in self.claims],
         }
 
     def text(self) -> str:
         """Return the plan as lines for a terminal."""
-        width = max(len(p.name) for p in self.populations)
-        lines = [f"{'population':{width}}  models  trained  core-hours left  budget"]
+        width = max(len(p.name) for p in self.rows)
+        lines = [f"{'population':{width}}  models  trained  {self.unit + ' left':>15}  budget"]
         lines += [
             f"{p.name:{width}}  {p.models:6}  {p.trained:7}  {_hours(p.hours):>15}  {_budget(p)}"
-            for p in self.populations
+            for p in self.rows
         ]
         total = f"{'in all':{width}}  {self.models:6}  {self.trained:7}  {_hours(self.hours):>15}"
         lines += [total, "", "power      n  claim"]
         for claim in self.claims:
             power = "    -" if claim.power is None else f"{claim.power:5.2f}"
-            note = " (sd assumed)" if claim.assumed else ""
+            note = " (sd assumed)" if claim.assumed else " (stated)" if claim.stated else ""
             lines.append(f"{power}  {claim.n or '':>5}  {claim.report}: {claim.claim}{note}")
         return "\n".join(lines)
 
 
-def plan_study(file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile]) -> StudyPlan:
+def plan_study(
+    file: StudyFile, folder: Path, claims: Mapping[str, ClaimsFile], epochs: int
+) -> StudyPlan:
     """Compute the plan of a study from its file and what is trained already.
 
     Args:
         file: The study.
         folder: Its results.
         claims: The claims of each report.
+        epochs: Of the recipe, where the file has none.
     """
-    measured = {name: _measure(folder / name) for name in file.populations}
-    rates = [s / epochs for s, epochs, *_ in measured.values() if s is not None and epochs]
+    entries = {name: file.entry(name) for name in file.runs} | file.derived_runs
+    chosen = {name: chosen_indices(file, name, folder) for name in file.runs}
+    measured = {name: _measure(folder / name, chosen.get(name)) for name in entries}
+    # Derived models may be of any size, so that they say nothing about the others.
+    of_runs = [measured[name] for name in file.runs]
+    rates = [s / length for s, length, *_ in of_runs if s is not None and length]
     rate = float(np.median(rates)) if rates else None
     plans = {}
-    for name, entry in file.populations.items():
-        seconds, _, trained, errors = measured[name]
-        epochs = entry.epochs or file.epochs
-        if seconds is None and rate is not None and epochs:
-            seconds = rate * epochs
-        sd = float(np.std(errors, ddof=1)) if len(errors) >= _MIN_MODELS else None
-        budget = (file.base(name).budget or file.budget).model_dump(exclude_none=True)
-        models = models_to_train(file, name)
-        plans[name] = PopulationPlan(name, models, trained, seconds, sd, budget)
+    for name, entry in entries.items():
+        seconds, _, trained, errors, gpu = measured[name]
+        if seconds is None and rate is not None:
+            seconds = rate * (file.epochs_of(entry) or epochs)
+        budget, models = {}, sum(derived.trained for derived in file.derived.values())
+        if name not in file.derived_runs:
+            budget, models = file.budget_of(file.base(name)), models_to_train(file, name)
+        plans[name] = PopulationPlan(name, models, trained, seconds, errors, budget, gpu)
     rows = [
         _claim(claim, place, file, plans, of) for place, of in claims.items() for claim in of.claims
     ]
-    return StudyPlan(tuple(plans.values()), tuple(rows))
+    populations = tuple(plans[name] for name in file.populations)
+    others = tuple(plan for name, plan in plans.items() if name not in file.populations)
+    return StudyPlan(populations, tuple(rows), others)
 
 
-def _measure(folder: Path) -> tuple[float | None, int, int, list[float]]:
-    """Return the median seconds of a complete trial, its epochs, all trials, and the errors."""
+def _measure(
+    folder: Path, chosen: Sequence[int] | None
+) -> tuple[float | None, int, int, dict[int, float], bool | None]:
+    """Return the median seconds of a complete trial, its epochs, all trials, and the errors.
+
+    Last, whether the complete trials, or some of them, are of a GPU; None without any.
+    """
     if not (folder / "trials.jsonl").is_file():
-        return None, 0, 0, []
+        return None, 0, 0, {}, None
     trials = Run.open(folder).trials()
-    errors = [float(trial.error) for trial in trials if trial.error is not None]
+    if chosen is not None and not isinstance(chosen, range):  # a range may have been extended
+        trials = tuple(trial for trial in trials if trial.index in chosen)
+    errors = {trial.index: float(trial.error) for trial in trials if trial.error is not None}
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if not complete:
-        return None, 0, len(trials), errors
+        return None, 0, len(trials), errors, None
     seconds = float(np.median([trial.seconds for trial in complete]))
-    return seconds, max(len(trial.curve) for trial in complete), len(trials), errors
+    gpu = any(not _of_cpu(trial.versions.get("device", "cpu")) for trial in complete)
+    return seconds, max(len(trial.curve) for trial in complete), len(trials), errors, gpu
+
+
+def _sd(errors: Sequence[float]) -> float | None:
+    return float(np.std(errors, ddof=1)) if len(errors) >= _MIN_MODELS else None
+
+
+def _of_cpu(device: str) -> bool:
+    """Whether a trial's device is a CPU, as `device_setup.device_name` names it."""
+    return device.partition(" ")[0] == "cpu"
 
 
 def _claim(
     claim: Any, place: str, file: StudyFile, plans: Mapping[str, PopulationPlan], of: ClaimsFile
 ) -> ClaimPlan:
     if not isinstance(claim, ComparisonClaim):
-        return ClaimPlan(claim.claim, place, claim.n, None, None, False)
+        stated = claim.power is not None
+        return ClaimPlan(claim.claim, place, claim.n, claim.power, None, False, stated)
     named = file.reports[place].by_claim_name
     names = [named[name] for name in (claim.first, claim.second)]
-    pair = [plans.get(name) for name in names]  # a refinement's run has no plan of its own
-    first = min((n for n in (claim.n, file.reports[place].n) if n is not None), default=None)
-    n = min(models_to_train(file, name, first) for name in names)
-    measured = [p.sd if p is not None else None for p in pair]
+    limit = file.reports[place].n
+    n = min(models_to_train(file, name, limit) for name in names)
+    measured = [plans[name].sd for name in names]
     sd = (measured[0] or DEFAULT_SD, measured[1] or DEFAULT_SD)
     if claim.paired:  # the populations' own sd says nothing about that of a difference
-        measured, sd = [None, None], (DEFAULT_PAIR_SD, 0.0)
+        n = pairs_to_train(file, names[0], names[1], limit)
+        one, two = (plans[name].errors for name in names)
+        measured = [_sd([two[i] - one[i] for i in sorted(one.keys() & two.keys())])]
+        sd = (measured[0] or DEFAULT_PAIR_SD, 0.0)
+    n = min(n, claim.n or n)
     level = of.alpha / (len(of.claims) + of.untested)  # the least that Holm's method requires
     if n < 2:
         power = 0.0

@@ -1,8 +1,8 @@
 """Claims judged by always-valid tests, so that populations may grow until each is decided."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from typing import Literal
 
 import numpy as np
@@ -39,11 +39,12 @@ def judge_sequentially(
     runs: Mapping[str, Run],
     alpha: float,
     declared: int | None = None,
+    chosen: Mapping[str, Sequence[int]] | None = None,
 ) -> list[SequentialVerdict]:
     """Judge claims about two populations, valid however often and whenever this is called.
 
-    Model i of the second is paired with model i of the first, up to the first model that lacks a
-    trial in either; pairs with a failed trial are left out.
+    Model i of the second is paired with model i of the first, in ascending order, up to the first
+    model that lacks a trial in either; pairs with a failed trial are left out.
 
     Args:
         claims: Of one report, those whose populations exist.
@@ -51,11 +52,16 @@ def judge_sequentially(
         alpha: Probability that any verdict of the report, at any time, is wrong (Bonferroni).
         declared: Number of claims of the report, among them those that can't be tested yet, so that
             the level stays as it is when they can; by default those of `claims`.
+        chosen: Of populations of which only some models are trained, their indices.
     """
     level = 1 - alpha / (declared or max(1, len(claims)))
-    return [
-        _judge(claim, *_pairs(runs[claim.first], runs[claim.second]), level) for claim in claims
-    ]
+    verdicts = []
+    for claim in claims:
+        of_both = [set(chosen[n]) for n in claim.populations if n in chosen] if chosen else []
+        indices = sorted(set.intersection(*of_both)) if of_both else count()
+        pairs = _pairs(runs[claim.first], runs[claim.second], indices)
+        verdicts.append(_judge(claim, *pairs, level))
+    return verdicts
 
 
 def _judge(claim: ComparisonClaim, a: FloatArray, b: FloatArray, level: float) -> SequentialVerdict:
@@ -79,9 +85,8 @@ def _verdict(claim: ComparisonClaim, low: float, high: float) -> Verdict:
     return "supported" if supported else "contradicted" if contradicted else "undecided"
 
 
-def _pairs(first: Run, second: Run) -> tuple[FloatArray, FloatArray]:
+def _pairs(first: Run, second: Run, indices: Iterable[int]) -> tuple[FloatArray, FloatArray]:
     one, other = ({t.index: t.error for t in run.trials()} for run in (first, second))
-    end = next(i for i in count() if i not in one or i not in other)
-    pairs = [(one[i], other[i]) for i in range(end)]
+    pairs = [(one[i], other[i]) for i in takewhile(lambda i: i in one and i in other, indices)]
     complete = np.array([p for p in pairs if None not in p], np.float64).reshape(-1, 2)
     return complete[:, 0], complete[:, 1]

@@ -7,16 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from designspace.analysis.claims import ClaimsFile, read_claims
-from designspace.analysis.load_results import distinct_names, load_populations
+from designspace.analysis import findings as analysis
+from designspace.analysis.claims import ClaimsFile, ComparisonClaim, read_claims
 from designspace.analysis.rank_agreement import rank_agreement
-from designspace.api import findings as analysis
+from designspace.analysis.summary import SUMMARY_FILE
 from designspace.api.model import Model, derive, load_model
+from designspace.api.progress import Display
 from designspace.api.run import Run, gather
-from designspace.errors import InputError, nearest
+from designspace.errors import InputError
 from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.refinement.refine import refine
+from designspace.report.write_report import write_report
+from designspace.studies.check_begun import DERIVATION, derivation_of
 from designspace.studies.check_study import check_study
 from designspace.studies.collect_study_page import study_page
 from designspace.studies.figure_answers import (
@@ -26,6 +29,7 @@ from designspace.studies.figure_answers import (
     claim_verdicts,
 )
 from designspace.studies.plan import StudyPlan, plan_study
+from designspace.studies.report_populations import load_stated, shown_names
 from designspace.studies.sequential_claims import SequentialVerdict, judge_sequentially
 from designspace.studies.study_file import (
     DerivedEntry,
@@ -36,7 +40,8 @@ from designspace.studies.study_file import (
     comparisons,
     load_study_file,
 )
-from designspace.studies.subset import fixed_indices, models_to_train
+from designspace.studies.study_inputs import study_recipe, study_source
+from designspace.studies.subset import chosen_indices, trained_indices
 from designspace.studies.train_study import StudyTraining
 
 _PARTS = (None, "train", "report")
@@ -102,19 +107,8 @@ class Study:
                         f"study: {file}: reports.{place}: the claim {claim.claim!r} is about "
                         f"{wrong[0]}, which is not among {', '.join(report.populations)}"
                     )
-        study._check_figures()
         check_study(file, study.folder, study.file, study.claims)
         return study
-
-    def _check_figures(self) -> None:
-        stated = [claim.claim for file in self.claims.values() for claim in file.claims]
-        for i, entry in enumerate(self.file.figures):
-            for name in (name for names in entry.alternatives for name in names):
-                if name not in stated:
-                    raise InputError(
-                        f"study: {self.path}: figures[{i}].claims: no claim {name!r}; "
-                        f"{nearest(name, stated)}"
-                    )
 
     @cached_property
     def claims(self) -> dict[str, ClaimsFile]:
@@ -129,7 +123,8 @@ class Study:
 
     def plan(self) -> StudyPlan:
         """Return what is trained and what is missing, core-hours, and the power of each claim."""
-        return plan_study(self.file, self.folder, self.claims)
+        epochs = study_recipe(self.path, self.file).epochs
+        return plan_study(self.file, self.folder, self.claims, epochs)
 
     def verdicts(self) -> tuple[Evidence, ...]:
         """Return the verdict of each claim, as far as the reports are written."""
@@ -162,11 +157,11 @@ class Study:
                 cache, backend, scheduler, cluster, …
 
         Returns:
-            The study's page.
+            The study's page. With `only="train"` it is left as it is once there is a report.
 
         Raises:
-            InputError: The data are missing, or the file states another schedule, data or targets
-                than those of the models that are trained, derived or exported already.
+            InputError: The data are missing, or the file states other spaces, budgets, schedules,
+                data or targets than those of the models that are there already.
         """
         if only not in _PARTS:
             raise InputError(f"only is {only!r}; it is 'train' or 'report'", "only")
@@ -174,10 +169,8 @@ class Study:
             raise InputError(f"until is {until!r}; it is 'decided'", "until")
         if until is not None and only == "report":
             raise InputError("only='report' trains nothing, but until='decided' does", "until")
-        if until is not None and not any(map(comparisons, self.claims.values())):
-            raise InputError(
-                "until='decided' decides claims about two populations, and there are none", "until"
-            )
+        if until is not None:
+            self._check_until()
         training = StudyTraining(self.path, self.folder, self.file, data, progress, options)
         training.check_begun()
         if only != "report":
@@ -187,7 +180,11 @@ class Study:
                 training.run_step(step)
                 self._refine(training)
             if until is not None:
-                self._extend(training)
+                self._extend(training, Display(None, silent=not progress))
+        page = self.folder / "index.html"
+        written = any((self.folder / place / SUMMARY_FILE).is_file() for place in self.file.reports)
+        if only == "train" and written and page.is_file():
+            return page
         verdicts = self.sequential_verdicts() if self._extended() else {}
         findings = self._write_reports() if only != "train" else {}
         if only is None:
@@ -204,7 +201,12 @@ class Study:
             runs = self._runs(self.file.reports[place].by_claim_name)
             there = [c for c in comparisons(claims) if c.first in runs and c.second in runs]
             declared = len(claims.claims) + claims.untested
-            verdicts[place] = judge_sequentially(there, runs, claims.alpha, declared)
+            chosen = {
+                key: chosen_indices(self.file, name, self.folder) or ()
+                for key, name in self.file.reports[place].by_claim_name.items()
+                if self._is_subset(name)
+            }
+            verdicts[place] = judge_sequentially(there, runs, claims.alpha, declared, chosen)
         return verdicts
 
     def _runs(self, names: Mapping[str, str]) -> dict[str, Run]:
@@ -212,29 +214,66 @@ class Study:
         folders = {key: self.folder / name for key, name in names.items()}
         return {k: Run.open(f) for k, f in folders.items() if (f / "space.yaml").is_file()}
 
-    def _extend(self, training: StudyTraining) -> None:
+    def _check_until(self) -> None:
+        """Raise unless there is a claim that larger populations may decide."""
+        claims = [(place, claim) for place, of in self.claims.items() for claim in comparisons(of)]
+        if not claims:
+            raise InputError(
+                "until='decided' decides claims about two populations, and there are none", "until"
+            )
+        fixed = [self._fixed(place, claim) for place, claim in claims]
+        if all(fixed):
+            raise InputError(
+                "until='decided' extends the populations of claims, but no claim has two that can "
+                f"grow: {claims[0][1].claim!r} is about {fixed[0]}, whose models are chosen, or "
+                "those of a refinement",
+                "until",
+            )
+
+    def _fixed(self, place: str, claim: ComparisonClaim) -> str:
+        """Return the population of a claim that can't grow, or an empty text."""
+        named = self.file.reports[place].by_claim_name
+        names = [named[name] for name in claim.populations]
+        fixed = [n for n in names if n not in self.file.populations or self._is_subset(n)]
+        return fixed[0] if fixed else ""
+
+    def _extend(self, training: StudyTraining, display: Display) -> None:
         """Add models to the populations of undecided claims, until the file's limits."""
-        limits = self.file.extension
-        while limits.core_hours is None or training.core_hours() < limits.core_hours:
-            undecided = {
-                self.file.reports[place].by_claim_name[name]
-                for place, verdicts in self.sequential_verdicts().items()
-                for verdict in verdicts
-                if verdict.verdict == "undecided"
-                for name in (verdict.claim.first, verdict.claim.second)
-            }
-            sizes = {
-                name: len(Run.open(self.folder / name))
-                for name, entry in self.file.populations.items()
-                if name in undecided and entry.models is None
-            }
-            growing = [name for name, size in sizes.items() if size < limits.n]
+        for place, claims in self.claims.items():
+            for claim in comparisons(claims):
+                if fixed := self._fixed(place, claim):
+                    display.note(f"not extended: {claim.claim}: the models of {fixed} are fixed")
+        extension = self.file.extension
+        limits = dict.fromkeys(self.file.populations, extension.n)
+        while extension.core_hours is None or training.core_hours() < extension.core_hours:
+            targets = self._targets(limits)
+            sizes = {name: len(Run.open(self.folder / name)) for name in targets}
+            growing = [name for name, size in sizes.items() if size < targets[name]]
             if not growing:
                 return
             smallest = min(sizes[name] for name in growing)
-            names = [name for name in growing if sizes[name] < smallest + limits.batch]
-            n = min(limits.n, smallest + limits.batch)
-            training.run_step(StepEntry(populations=names, n=n))
+            names = [name for name in growing if sizes[name] < smallest + extension.batch]
+            n = min(smallest + extension.batch, *(targets[name] for name in names))
+            # A small space may not have so many.
+            there = {name: training.most(name, n) for name in names}
+            limits |= {name: number for name, number in there.items() if number < n}
+            if min(there.values()) == n:
+                training.run_step(StepEntry(populations=names, n=n))
+
+    def _targets(self, limits: Mapping[str, int]) -> dict[str, int]:
+        """Return to how many models the populations of undecided claims may grow.
+
+        A pair needs both of its models, so that the smaller limit of the two counts.
+        """
+        targets: dict[str, int] = {}
+        for place, verdicts in self.sequential_verdicts().items():
+            named = self.file.reports[place].by_claim_name
+            for verdict in verdicts:
+                if verdict.verdict == "undecided" and not self._fixed(place, verdict.claim):
+                    names = [named[name] for name in verdict.claim.populations]
+                    least = min(limits[name] for name in names)
+                    targets |= {name: max(least, targets.get(name, 0)) for name in names}
+        return targets
 
     def _extended(self) -> bool:
         runs = self._runs({name: name for name in self.file.populations})
@@ -246,8 +285,7 @@ class Study:
             if not self._complete(entry.population, n):
                 continue
             if not space.is_file():
-                findings = self._analyze_refined(entry)
-                findings.save(self.folder / entry.findings)
+                self._analyze_refined(entry)
                 refinement = refine(
                     self.folder / entry.population,
                     name=space.stem,
@@ -259,50 +297,50 @@ class Study:
                 refinement.save(space)
             training.train([training.sample(entry.run)], self.file.entry(entry.run))
 
-    def _analyze_refined(self, entry: RefinementEntry) -> analysis.Findings:
-        """Analyze the models that a refinement starts from."""
-        return analysis.analyze(
-            self.folder / entry.population,
-            first=self.file.size(entry.run),
-            all_finished=self._is_subset(entry.population),
-        )
+    def _analyze_refined(self, entry: RefinementEntry) -> None:
+        """Write the analysis of the models that a refinement starts from."""
+        n = self.file.size(entry.run)
+        models = load_stated(self.file, self.folder, [entry.population], n)
+        write_report(analysis.analyze(models), self.folder / entry.findings)
 
     def _write_reports(self) -> dict[str, analysis.Findings]:
         """Write the reports, or the parts of them, whose models are trained, and return them."""
         written: dict[str, analysis.Findings] = {}
         for entry in self.file.refinements:
             if (self.folder / entry.findings).is_dir():
-                self._analyze_refined(entry).save(self.folder / entry.findings)
+                self._analyze_refined(entry)
         for place, report in self.file.reports.items():
             names, claims = self._ready(place, report)
             if names:
-                runs = [self.folder / name for name in names]
                 if claims is not None:
                     shown = self._shown_names(report, names)
                     claims = claims.model_copy(
                         update={"claims": [claim.renamed(shown) for claim in claims.claims]}
                     )
-                findings = analysis.analyze(
-                    runs,
-                    margin=report.margin,
-                    claims=claims,
-                    # Also once populations are extended: a test at a number of models that earlier
-                    # verdicts chose would not keep its level, as the always-valid ones do.
-                    first=report.n,
-                    all_finished=any(self._is_subset(name) for name in names),
-                )
-                findings.save(self.folder / place)
-                written[place] = findings
+                populations = load_stated(self.file, self.folder, names, report.n)
+                written[place] = analysis.analyze(populations, report.margin, claims)
+                write_report(written[place], self.folder / place)
         for place, names in self.file.agreements.items():
-            if all(len(self._trained(name)) >= self._fewest(name) for name in names):
-                folders = [self.folder / name for name in names]
-                loaded = load_populations(folders, all_finished=True)
+            if self._comparable(names):
                 # By the names of the file, so that the folder it lies in does not matter.
+                loaded = load_stated(self.file, self.folder, names, all_finished=True)
                 named = [replace(run, name=n) for run, n in zip(loaded, names, strict=True)]
                 file = self.folder / place
                 make_folder(file.parent)
                 write_text(file, json.dumps(rank_agreement(named).to_dict()) + "\n")
         return written
+
+    def _comparable(self, names: Sequence[str]) -> bool:
+        """Return whether the models that populations have in common are trained in all of them."""
+        chosen = {name: chosen_indices(self.file, name, self.folder) for name in names}
+        for name, own in chosen.items():
+            others = [indices for other, indices in chosen.items() if other != name]
+            if own is None or None in others:
+                return False
+            common = set(own) & set().union(*(indices or () for indices in others))
+            if not trained_indices(self.folder / name) >= common:
+                return False
+        return True
 
     def _ready(self, place: str, report: ReportEntry) -> tuple[list[str], ClaimsFile | None]:
         """Return the populations and claims of a report for which all models are trained.
@@ -315,13 +353,14 @@ class Study:
         if claims is None:
             return [], None
         named = report.by_claim_name
-        ready = {
-            claim: {named[claim.first], named[claim.second]}
-            for claim in comparisons(claims)
-            if self._complete(named[claim.first], claim.n or report.n)
-            and self._complete(named[claim.second], claim.n or report.n)
-        }
-        names = [name for name in report.populations if any(name in two for two in ready.values())]
+        ready = {}
+        for claim in claims.claims:
+            about = {named[name] for name in claim.populations}
+            # Of chosen models n counts those that are chosen, wherever they are.
+            first = report.n if any(map(self._is_subset, about)) else claim.n or report.n
+            if all(self._complete(name, first) for name in about):
+                ready[claim] = about
+        names = [name for name in report.populations if any(name in of for of in ready.values())]
         untested = claims.untested + len(claims.claims) - len(ready)
         return names, claims.model_copy(update={"claims": list(ready), "untested": untested})
 
@@ -331,31 +370,16 @@ class Study:
 
     def _shown_names(self, report: ReportEntry, names: Sequence[str]) -> dict[str, str]:
         """Return what the analysis of these populations calls them, by the names in claims."""
-        last_parts = [name.rpartition("/")[2] for name in names]
-        shown = distinct_names(last_parts, [self.folder.resolve() / name for name in names])
-        by_name = dict(zip(names, shown, strict=True))
+        by_name = shown_names(self.folder, names)
         return {k: by_name[name] for k, name in report.by_claim_name.items() if name in by_name}
 
     def _complete(self, name: str, first: int | None) -> bool:
         """Return whether all of the first models of a population, as far as chosen, are trained."""
-        trained = self._trained(name)
-        if len(trained) >= models_to_train(self.file, name):
-            return True
-        subset, size = self.file.entry(name).models, self.file.size(name)
-        indices = range(size) if subset is None else fixed_indices(subset, size, name)
-        if indices is None:  # of models that are spread over errors, only all are certain
+        indices = chosen_indices(self.file, name, self.folder)
+        if indices is None:
             return False
+        trained = trained_indices(self.folder / name)
         return trained.issuperset(index for index in indices if first is None or index < first)
-
-    def _fewest(self, name: str) -> int:
-        """Return how many trials an agreement waits for: all of a subset, any of the whole."""
-        return models_to_train(self.file, name) if self._is_subset(name) else 1
-
-    def _trained(self, name: str) -> set[int]:
-        """Return the indices of the models of a population that have a trial."""
-        if not (self.folder / name / "trials.jsonl").is_file():
-            return set()
-        return {trial.index for trial in Run.open(self.folder / name).trials()}
 
     def _derive(self, training: StudyTraining) -> None:
         models = {name: self._derived(name, entry) for name, entry in self.file.derived.items()}
@@ -372,22 +396,16 @@ class Study:
             if report is not None and entry.population is not None:
                 shown = self._shown_names(report, report.populations)
                 options["population"] = shown[entry.population]
+            source = entry.source and study_source(entry.source, self.folder, self.path.parent)
+            derived = Model.of(derive(source=source, name=name, **options))
+            origin = dict(derived.provenance) | {DERIVATION: json.dumps(derivation_of(entry))}
             make_folder(file.parent)
-            derive(source=self._source(entry.source), name=name, **options).save(file)
+            replace(derived, provenance=tuple(origin.items())).save(file)
         model = load_model(file)
         manifest = self.folder / "exported" / name / "manifest.json"
         if entry.export and not manifest.is_file():
             model.export(entry.export, manifest.parent)
         return model
-
-    def _source(self, source: str | None) -> str | Path | None:
-        if source is None:
-            return None
-        name, _, which = source.partition(":")
-        for place in (self.folder / name, self.path.parent / name):
-            if place.exists():
-                return f"{place}:{which}" if which else place
-        return source
 
     def _export(self) -> None:
         for place, entry in self.file.exports.items():

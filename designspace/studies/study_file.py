@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.errors import InputError, nearest
@@ -15,6 +15,15 @@ from designspace.space.recipe_axis import RecipeAxes
 _Place = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")
 ]
+
+
+def _yaml(place: str) -> str:
+    """Refuse the place of a file that would not be read as YAML."""
+    if not place.endswith((".yaml", ".yml")):
+        raise ValueError("must end in .yaml or .yml")
+    return place
+
+
 _Count = Annotated[int, Field(ge=1, le=10**7)]
 _Seed = Annotated[int, Field(ge=0, lt=2**63)]
 _Val = Literal["held-out", "test"]
@@ -157,7 +166,7 @@ class RefinementEntry(FilePart):
 
     population: _Place
     findings: _Place
-    space: _Place
+    space: Annotated[_Place, AfterValidator(_yaml)]
     n: _Count | None = None
 
     @property
@@ -197,21 +206,32 @@ class ExportEntry(FilePart):
     to: list[str] = Field(min_length=1)
 
 
+def _sentence(value: Any) -> Any:
+    """Read `report: sentence`, which YAML takes for a map, as text."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((report, sentence),) = value.items()
+        return f"{report}: {sentence}"
+    return value
+
+
+_Sentence = Annotated[str, BeforeValidator(_sentence)]
+
+
 class FigureEntry(FilePart):
     """A figure of the paper, and the claims that answer it.
 
     Attributes:
         figure: Its number.
         shows: What it shows.
-        claims: Sentences of claims of the reports. The figure is shown here if all are supported,
-            contradicted here if one is. Of a list of claims that ask the same of ever more models,
-            the last that is judged counts.
+        claims: Sentences of claims of the reports, `report: sentence` where two reports have it.
+            The figure is shown here if all are supported, contradicted here if one is. Of a list of
+            claims that ask the same of ever more models, the last that is judged counts.
         note: What the claims leave out, or why there are none.
     """
 
     figure: Annotated[str, Field(min_length=1, max_length=40, coerce_numbers_to_str=True)]
     shows: Annotated[str, Field(min_length=1, max_length=300)]
-    claims: list[str | list[str]] = Field(default_factory=list)
+    claims: list[_Sentence | list[_Sentence]] = Field(default_factory=list)
     note: str = ""
 
     @property
@@ -315,8 +335,15 @@ class StudyFile(FilePart):
     @model_validator(mode="after")
     def _check_names(self) -> "StudyFile":
         names_of_runs = self.runs
+        in_steps = [(f"steps[{i}]", n) for i, s in enumerate(self.steps) for n in s.populations]
+        for where, name in in_steps:
+            if name in names_of_runs and name not in self.populations:
+                raise ValueError(
+                    f"{where}: {name} is the run of a refinement, which is trained as soon as its "
+                    "population is; leave it out"
+                )
         named = [
-            *((f"steps[{i}]", name) for i, s in enumerate(self.steps) for name in s.populations),
+            *in_steps,
             *(("refinements", entry.population) for entry in self.refinements),
             *((f"reports.{p}", name) for p, r in self.reports.items() for name in r.populations),
             *((f"agreements.{p}", n) for p, names in self.agreements.items() for n in names),
@@ -392,6 +419,18 @@ class StudyFile(FilePart):
         """Return the entry whose space a population is sampled from."""
         entry = self.entry(name)
         return entry if entry.same_as is None else self.entry(entry.same_as)
+
+    def epochs_of(self, entry: PopulationEntry) -> int | None:
+        """Return the epochs of an entry, or None for the recipe's."""
+        return entry.epochs or self.epochs
+
+    def val_of(self, entry: PopulationEntry) -> str:
+        """Return the validation images of an entry."""
+        return entry.val or self.val
+
+    def budget_of(self, entry: PopulationEntry) -> dict[str, str]:
+        """Return the ranges of cost of an entry with a space, by measure."""
+        return (entry.budget or self.budget).model_dump(exclude_none=True)
 
     def axes_of(self, entry: PopulationEntry) -> RecipeAxes:
         """Return the settings that are drawn for each model of an entry with a space."""

@@ -1,9 +1,9 @@
-"""Data, spaces and recipe that a study file names: shipped ones, or files beside the study."""
+"""What a study file names: shipped spaces and recipes, data, models, or files beside the study."""
 
 from pathlib import Path
 
-from designspace.runs import Recipe, load_recipe
-from designspace.space import Space, load_space
+from designspace.runs import Recipe, Run, load_recipe
+from designspace.space import Budget, Sample, SamplingStats, Space, load_space, sample_record
 from designspace.space.recipe_axis import RecipeAxes
 from designspace.studies.study_file import StudyFile
 
@@ -26,6 +26,56 @@ def study_data(path: Path, file: StudyFile) -> str | None:
     beside = path.parent / place
     there = beside.parent.is_dir() if kind == "webdataset" else beside.exists()
     return f"{kind}:{beside}" if colon and there and place else file.data
+
+
+def find_file(name: str, *folders: Path) -> Path | None:
+    """Return the file or folder of a name in the first of these folders that has it."""
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def study_source(source: str, *folders: Path) -> str:
+    """Return the source of a model: a path in the first folder that has it, else as it is."""
+    name, colon, which = source.partition(":")
+    place = find_file(name, *folders)
+    return source if place is None else f"{place}{colon}{which}"
+
+
+def population_space(path: Path, folder: Path, file: StudyFile, name: str) -> Space:
+    """Load the space that a population, or what it is `same_as`, is sampled from.
+
+    Args:
+        path: The study's file.
+        folder: The study's results, where refinements write their spaces.
+        file: The study.
+        name: The population.
+
+    Raises:
+        InputError: There is no such space, or it breaks a rule.
+    """
+    base = file.base(name)
+    stated = str(base.space)
+    if stated.partition("@")[0] in {refinement.space for refinement in file.refinements}:
+        stated = str(folder / stated)
+    return study_space(path, stated, file.axes_of(base))
+
+
+def sample_hash(file: StudyFile, name: str, space: Space, run: Run) -> str:
+    """Return the hash of the sample of a population, without a toggle, that the file states.
+
+    Args:
+        file: The study.
+        name: The population.
+        space: The space that it is sampled from.
+        run: Its run folder; the hash does not depend on what is in it.
+    """
+    result = Sample(run.population(), SamplingStats(0, 0, {}))
+    return str(sample_record(space, result, study_budgets(file, name), file.seed)["hash"])
+
+
+def study_budgets(file: StudyFile, name: str) -> tuple[Budget, ...]:
+    """Return the ranges of cost that the models of a population lie in."""
+    stated = file.budget_of(file.base(name))
+    return tuple(Budget.parse(measure, text) for measure, text in stated.items())
 
 
 def study_space(path: Path, name: str, axes: RecipeAxes) -> Space:

@@ -1,5 +1,7 @@
 """Which models of a population a study trains."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 from designspace.errors import InputError
 from designspace.runs import Run
 from designspace.runs.training_options import chosen_models
-from designspace.studies.study_file import StudyFile, Subset
+from designspace.studies.study_file import StudyFile
 
 
 def models_to_train(file: StudyFile, name: str, first: int | None = None) -> int:
@@ -22,64 +24,109 @@ def models_to_train(file: StudyFile, name: str, first: int | None = None) -> int
     within = min(first or size, size)
     if subset is None:
         return within
-    indices = fixed_indices(subset, size, name)
+    indices = fixed_indices(file, name)
     if indices is None:
         assert subset.spread is not None
         return min(within, subset.among or size, subset.spread)
     return sum(index < within for index in indices)
 
 
-def fixed_indices(subset: Subset, size: int, place: Path | str) -> tuple[int, ...] | None:
-    """Return the indices of the models to train, ascending, or None if errors decide.
+def pairs_to_train(file: StudyFile, first: str, second: str, most: int | None = None) -> int:
+    """Return how many models with one index are trained of both populations in the end.
 
     Args:
-        subset: The rule.
-        size: Models in the population.
-        place: Its run folder, for messages.
+        file: The study.
+        first: A population.
+        second: Another one.
+        most: Only among the first so many; of models that are spread over errors at most so many.
+    """
+    sides = [fixed_indices(file, name) for name in (first, second)]
+    if sides[0] is None or sides[1] is None:
+        return min(models_to_train(file, name, most) for name in (first, second))
+    fewer, more = sorted((sides[0], sides[1]), key=len)
+    common = more if isinstance(more, range) else set(more)
+    return sum(index in common and (most is None or index < most) for index in fewer)
+
+
+def fixed_indices(file: StudyFile, name: str) -> Sequence[int] | None:
+    """Return the indices of the models to train in the end, ascending, or None if errors decide.
 
     Raises:
-        InputError: The rule names models that are not there.
+        InputError: The file names models that are not there.
     """
+    size, subset = file.size(name), file.entry(name).models
+    if subset is None:
+        return range(size)
     among = min(size, subset.among or size)
     if subset.indices is not None:
-        return chosen_models(subset.indices, None, among, place) or ()
+        return chosen_models(subset.indices, None, among, name) or ()
     if subset.random is not None:
         generator = np.random.default_rng(subset.seed)
         return tuple(sorted(generator.permutation(among)[: subset.random].tolist()))
     return None
 
 
-def choose_models(subset: Subset, run: Run, measured: Run | None) -> tuple[int, ...]:
-    """Return the indices of the models to train, ascending.
+def errors_needed(file: StudyFile, name: str) -> int:
+    """Return over how many models of `same_as`, the first, a population's models are spread."""
+    entry = file.entry(name)
+    assert entry.models is not None
+    assert entry.same_as is not None
+    size = min(file.size(name), file.size(entry.same_as))
+    return min(size, entry.models.among or size)
+
+
+def choose_models(file: StudyFile, name: str, folder: Path) -> Sequence[int]:
+    """Return the indices of the models to train in the end, ascending.
 
     Args:
-        subset: The rule.
-        run: The population.
-        measured: Where `spread` takes its errors from.
+        file: The study.
+        name: The population.
+        folder: The study's results, where `spread` takes its errors from.
 
     Raises:
-        InputError: The rule names models that are not there, or the errors are not measured yet.
+        InputError: The file names models that are not there, or the errors are not measured yet.
     """
-    size = len(run.population())
-    indices = fixed_indices(subset, size, run.path)
+    indices = fixed_indices(file, name)
     if indices is not None:
         return indices
-    among = min(size, subset.among or size)
-    assert subset.spread is not None
-    assert measured is not None
+    entry, among = file.entry(name), errors_needed(file, name)
+    assert entry.models is not None
+    assert entry.models.spread is not None
+    measured, wanted = Run.open(folder / str(entry.same_as)), entry.models.spread
     trials = [trial for trial in measured.trials() if trial.index < among]
-    if len(trials) < min(among, len(measured.population())):
+    if len(trials) < among:
         raise InputError(
             f"{measured.path}: {len(trials)} of the first {among} models are trained; the models "
-            f"of {run.path} are spread over the errors of all of them"
+            f"of {name} are spread over the errors of all of them"
         )
     # Failed models have no error; diverged ones have that of chance.
     errors = [(trial.error, trial.index) for trial in trials if trial.error is not None]
-    if len(errors) < subset.spread:
+    if len(errors) < wanted:
         raise InputError(
             f"{measured.path}: {len(errors)} of the first {among} models have an error, but "
-            f"{subset.spread} of {run.path} are spread over them; train the failed ones again"
+            f"{wanted} of {name} are spread over them; train the failed ones again"
         )
-    ordered = sorted(errors)
-    ranks = np.linspace(0, len(ordered) - 1, subset.spread).round().astype(int)
-    return tuple(sorted({ordered[rank][1] for rank in ranks}))
+    ordered = sorted(error for error, _ in errors)
+    ranks = np.linspace(0, len(ordered) - 1, wanted).round().astype(int)
+    trained = trained_indices(folder / name)
+    chosen: list[int] = []
+    for value, count in Counter(ordered[rank] for rank in ranks).items():
+        # Of models with one error those that are trained, so that a choice made earlier stays.
+        tied = [(index not in trained, index) for error, index in errors if error == value]
+        chosen += [index for _, index in sorted(tied)[:count]]
+    return tuple(sorted(chosen))
+
+
+def trained_indices(run: Path) -> set[int]:
+    """Return the indices of the models in a run folder, which need not exist, that have a trial."""
+    if not (run / "trials.jsonl").is_file():
+        return set()
+    return {trial.index for trial in Run.open(run).trials()}
+
+
+def chosen_indices(file: StudyFile, name: str, folder: Path) -> Sequence[int] | None:
+    """Return what `choose_models` does, or None as long as the errors are missing."""
+    try:
+        return choose_models(file, name, folder)
+    except InputError:
+        return None

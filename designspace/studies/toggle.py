@@ -126,6 +126,12 @@ def toggled_source(
     return source
 
 
+def toggled_hash(sample: str, toggle: Mapping[str, Setting]) -> str:
+    """Return the hash of a sample with a setting changed; both parts can be read from it."""
+    ((name, value),) = toggle.items()
+    return f"{sample}-{name}-{value}"
+
+
 def keeps_regnets(toggle: Mapping[str, Setting] | None) -> bool:
     """Return whether RegNet parameters still describe the models once a setting is changed."""
     return toggle is None or _setting(toggle)[0] not in _PER_STAGE

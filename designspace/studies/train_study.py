@@ -10,11 +10,17 @@ from designspace.api.population import Population, sample
 from designspace.api.run import Run, train
 from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
+from designspace.space import sample_prefix
 from designspace.studies.check_begun import check_begun
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
-from designspace.studies.study_inputs import study_data, study_recipe, study_space
+from designspace.studies.study_inputs import (
+    population_space,
+    study_budgets,
+    study_data,
+    study_recipe,
+)
 from designspace.studies.subset import choose_models
-from designspace.studies.toggle import toggled, toggled_source
+from designspace.studies.toggle import toggled, toggled_hash, toggled_source
 
 
 class StudyTraining:
@@ -64,10 +70,10 @@ class StudyTraining:
             if self._is_refined(self._file.base(name)) or self._is_sampled(name):
                 continue
             with _naming(f"populations.{name}"):
-                population = self._population(self._file.base(name), self._file.size(name), name)
+                population = self._population(name, self._file.size(name))
                 if entry.toggle is not None:
                     toggled(population, entry.toggle)
-        parts = {entry.val or self._file.val for entry in self._file.populations.values()}
+        parts = {self._file.val_of(entry) for entry in self._file.populations.values()}
         parts |= {self._file.derived_val} if self._file.derived_seeds else set()
         if "test" in parts and self._options["data"] is not None:
             from designspace.data.cache import default_cache_folder
@@ -81,20 +87,23 @@ class StudyTraining:
         """Train the populations of a step: those with one schedule together, in turns."""
         groups: dict[tuple[Any, ...], list[str]] = {}
         for name in step.populations:
-            entry = self._file.entry(name)
+            entry, n = self._file.entry(name), step.n or self._file.own_size(name)
             subset = name if entry.models is not None else ""
-            groups.setdefault((entry.epochs, entry.seed, entry.val, subset), []).append(name)
+            groups.setdefault((entry.epochs, entry.seed, entry.val, n, subset), []).append(name)
         runs = {name: self.sample(name, step.n) for name in step.populations}
         # Subsets come last: they may depend on the errors of whole populations.
         ordered = sorted(groups.values(), key=lambda g: self._file.entry(g[0]).models is not None)
         for group in ordered:
-            entry = self._file.entry(group[0])
+            entry, n = self._file.entry(group[0]), step.n or self._file.own_size(group[0])
             if entry.models is None:
-                self.train([runs[name] for name in group], entry)
+                together = [runs[name] for name in group]
+                # A folder may hold models of a later step already.
+                more = any(len(run) > n for run in together)
+                self.train(together, entry, range(n) if more else None)
             else:
-                base = entry.same_as and Run.open(self._folder / entry.same_as)
                 run = runs[group[0]]
-                self.train([run], entry, choose_models(entry.models, run, base or None))
+                chosen = choose_models(self._file, group[0], self._folder)
+                self.train([run], entry, [index for index in chosen if index < len(run)])
 
     def train(
         self, runs: Sequence[Run], entry: PopulationEntry, indices: Sequence[int] | None = None
@@ -118,9 +127,9 @@ class StudyTraining:
             train(
                 runs,
                 recipe=self._recipe,
-                epochs=entry.epochs or self._file.epochs,
+                epochs=self._file.epochs_of(entry),
                 seed=entry.seed,
-                val=entry.val or self._file.val,
+                val=self._file.val_of(entry),
                 only=indices,
                 **self._options,
             )
@@ -129,7 +138,7 @@ class StudyTraining:
             raise
 
     def core_hours(self) -> float:
-        """Return the hours that the trials of all populations took."""
+        """Return the hours that the trials of all populations took, of cores or of GPUs."""
         places = [self._folder / name for name in self._file.populations]
         runs = [Run.open(place) for place in places if (place / "space.yaml").is_file()]
         return sum(trial.seconds for run in runs for trial in run.trials()) / 3600
@@ -147,18 +156,21 @@ class StudyTraining:
     def _recipe(self) -> Recipe:
         return study_recipe(self._path, self._file)
 
-    def _population(self, entry: PopulationEntry, n: int, name: str) -> Population:
-        """Sample n models as an entry with a space states, or more if the folder holds more."""
-        assert entry.space is not None
+    def _population(self, name: str, n: int) -> Population:
+        """Sample n models of a population without its toggle, or more if the folder holds more."""
         place = self._folder / name
         if (place / "space.yaml").is_file():
             n = max(n, len(Run.open(place)))
-        # A refinement writes its space into the folder of the results.
-        stated = str(self._folder / entry.space) if self._is_refined(entry) else entry.space
-        space = study_space(self._path, stated, self._file.axes_of(entry))
-        costs = (entry.budget or self._file.budget).model_dump(exclude_none=True)
+        space = population_space(self._path, self._folder, self._file, name)
+        costs: dict[str, Any] = self._file.budget_of(self._file.base(name))
         population: Population = sample(space, n, **costs, seed=self._file.seed)
         return population
+
+    def most(self, name: str, n: int) -> int:
+        """Return how many models of a population a search for n finds, at most n."""
+        space = population_space(self._path, self._folder, self._file, name)
+        budgets = study_budgets(self._file, name)
+        return len(sample_prefix(space, n, budgets, self._file.seed).population)
 
     def sample(self, name: str, n: int | None = None) -> Run:
         """Sample n models of a population into its folder, or more if it holds more.
@@ -166,9 +178,8 @@ class StudyTraining:
         Raises:
             InputError: Too few models fit the budget, or the folder holds other models.
         """
-        entry, base = self._file.entry(name), self._file.base(name)
-        n = n or self._file.own_size(name)
-        original = self._population(base, n, name)
+        entry = self._file.entry(name)
+        original = self._population(name, n or self._file.own_size(name))
         if entry.toggle is None:
             return original.save(self._folder / name)
         population = toggled(original, entry.toggle)
@@ -178,7 +189,7 @@ class StudyTraining:
             **toggled_source(original.space.source, entry.toggle, population),
             "name": f"{original.space.name}-{setting}-{value}",
             "reason": f"The models of {entry.same_as} with {setting} = {value}.",
-            "sample": {**record, "hash": f"{record['hash']}-{setting}-{value}"},
+            "sample": {**record, "hash": toggled_hash(record["hash"], entry.toggle)},
         }
         return Run.create(self._folder / name, source, population)
 

@@ -11,7 +11,7 @@ from scipy.stats import ttest_ind
 
 import designspace as ds
 from designspace.analysis.claim_tests import paired, unpaired
-from designspace.runs import DataRecord, TrialState
+from designspace.runs import TrialState
 from designspace.studies.plan import DEFAULT_PAIR_SD, DEFAULT_SD
 
 DATA = {
@@ -22,13 +22,21 @@ DATA = {
     "budget": {"flops": "180K:220K"},
     "populations": {"a": {"space": "AnyNetXA@8"}, "x": {"space": "RegNetX@8"}},
 }
-FAILED, DIVERGED = {"state": TrialState.FAILED}, {"state": TrialState.DIVERGED}
+FAILED, DIVERGED = TrialState.FAILED, TrialState.DIVERGED
 
 
 def load(folder, **changes):
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(DATA | changes, sort_keys=False))
     return ds.Study.load(file)
+
+
+POPULATIONS = DATA["populations"]
+
+
+def gates(ratio=None):
+    """Return a population of the models of x, with or without squeeze-and-excitation."""
+    return {"gates": {"same_as": "x", **({"toggle": {"se_ratio": ratio}} if ratio else {})}}
 
 
 def better(first, second, **more):
@@ -45,30 +53,6 @@ class Errors:
 
     def __len__(self):
         return len(self.errors)
-
-
-@pytest.fixture
-def train(monkeypatch):
-    """Errors that depend on the model alone, in place of training; a list of what was trained."""
-    trained, states = [], {}
-
-    def pretend(runs, *, recipe, epochs, seed, val, only, **options):
-        for run in runs:
-            data = DataRecord(options["data"], val, "held-out", seed, 10, 1, 1, "content")
-            run.begin_training(recipe.override(epochs=epochs).at(8), data)
-            done = {trial.index for trial in run.trials()}
-            for i in sorted({*(range(len(run)) if only is None else only)} - done):
-                error = 50 + int(run.population().ids[i], 16) % 97 / 10
-                result = {"error": error, "curve": [error] * epochs, "seconds": 9}
-                state = states.get((run.name, i), {})
-                if state:
-                    result = {"error": 90 if state is DIVERGED else None, "reason": "r", **state}
-                run.record(i, seed=seed, split="held-out", **result)
-            trained.append(run.name)
-
-    monkeypatch.setattr("designspace.studies.train_study.train", pretend)
-    trained_and_states = type("Training", (), {"trained": trained, "states": states})
-    return trained_and_states
 
 
 @pytest.mark.parametrize("base", ["a", "x"])
@@ -297,6 +281,11 @@ def test_rounds_of_refinements_keep_budget_and_schedule_of_their_population(
         assert (limits["low"], limits["high"]) == (150_000, 300_000)
         assert (len(run.trials()), run.recipe().epochs, run.data().seed) == (n, 2, 5)
     assert study.verdicts()[0].n == (6, 3)
+    study.run(progress=False, only="report")
+    changed = populations | {"own": {**populations["own"], "budget": {"flops": "1M:2M"}}}
+    study = load(tmp_path, populations=changed, refinements=rounds, reports=reports)
+    with pytest.raises(ds.InputError, match=r"/one was sampled with another budget .*/two was sam"):
+        study.run(progress=False, only="report")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +342,20 @@ def test_a_step_without_n_trains_the_populations_own_number(tmp_path, train):
         ({"val": "test", "derived_val": "held-out"}, "val: held-out, test"),
         ({"data": "cifar10"}, "trained on digits, and data is cifar10 now"),
         ({"populations": {**DATA["populations"], "x": {"space": "RegNetX@8", "seed": 3}}}, "seed:"),
+        ({"budget": {"flops": "150K:220K"}}, "/a was sampled with another budget .*/gates was"),
+        ({"seed": 4}, "/x was sampled with another seed than the file states; restore it, or wri"),
+        ({"populations": {"x": {"space": "RegNetY@8"}}}, "/x was sampled with another space than"),
+        ({"populations": POPULATIONS | gates(0.5)}, "/gates was sampled with another toggle than"),
+        ({"populations": POPULATIONS | gates()}, "/gates was sampled with another toggle than"),
         ({"derived": {"m": {"source": "x:best", "flops": "500K"}}}, "m.yaml was derived with tar"),
+        (
+            {"derived": {"m": {"source": "x:0", "flops": "400K"}}},
+            "m.yaml was derived with source x:best, and the file states x:0; restore",
+        ),
+        (
+            {"derived": {"m": {"source": "x:best", "flops": "400K", "family": "regnety"}}},
+            "m.yaml was derived without family, and the file states regnety",
+        ),
         (
             {"exports": {"out": {"population": "x", "best": 2, "to": ["model"]}}},
             "1 best, and the file",
@@ -368,6 +370,7 @@ def test_a_file_that_no_longer_states_what_was_trained_is_refused(
     tmp_path, train, changes, message
 ):
     before = {
+        "populations": POPULATIONS | gates(0.25),
         "derived": {"m": {"source": "x:best", "flops": "400K"}},
         "derived_seeds": [0],
         "derived_val": "held-out",
@@ -378,6 +381,46 @@ def test_a_file_that_no_longer_states_what_was_trained_is_refused(
     for only in (None, "report"):
         with pytest.raises(ds.InputError, match=message):
             load(tmp_path, **(before | changes)).run(progress=False, only=only)
+
+
+def test_a_derived_model_of_an_earlier_version_is_kept_by_its_target_and_rule(tmp_path, train):
+    model = {"source": "x:best", "flops": "400K"}
+    load(tmp_path, derived={"m": model}).run(progress=False)
+    file = tmp_path / "derived" / "m.yaml"
+    data = yaml.safe_load(file.read_text())
+    del data["provenance"]["study entry"]
+    file.write_text(yaml.safe_dump(data))
+    model["source"] = "x:0"
+    load(tmp_path, derived={"m": model}).run(progress=False)
+    data["provenance"]["study entry"] = "x"
+    file.write_text(yaml.safe_dump(data))
+    with pytest.raises(ds.InputError, match=r"m\.yaml: provenance\.study entry was edited"):
+        load(tmp_path, derived={"m": model}).run(progress=False)
+    del data["provenance"]["study entry"]
+    file.write_text(yaml.safe_dump(data))
+    model["flops"] = "500K"
+    with pytest.raises(
+        ds.InputError, match=r"derived with target 400K .*, and the file states 500K"
+    ):
+        load(tmp_path, derived={"m": model}).run(progress=False)
+
+
+def test_whether_a_model_is_trained_or_exported_may_change(tmp_path, train):
+    model = {"source": "x:best", "flops": "400K"}
+    load(tmp_path, derived={"m": model}).run(progress=False)
+    load(tmp_path, derived={"m": {**model, "trained": False, "export": ["model"]}}).run(
+        progress=False
+    )
+    assert (tmp_path / "exported" / "m" / "model.yaml").is_file()
+
+
+def test_training_alone_leaves_the_page_of_the_reports(tmp_path, train):
+    study = load(tmp_path, reports={"r": {"populations": ["a", "x"]}})
+    page = study.run(only="train", progress=False)
+    before = page.read_bytes()
+    assert study.run(progress=False).read_bytes() != before
+    after = page.read_bytes()
+    assert study.run(only="train", progress=False).read_bytes() == after
 
 
 def test_a_report_keeps_its_n_once_populations_are_extended(tmp_path, train):

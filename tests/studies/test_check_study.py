@@ -275,7 +275,15 @@ def test_models_are_chosen_by_errors_of_no_later_step(tmp_path):
         file.write_text(yaml.safe_dump({**data, "steps": [{"populations": s} for s in steps]}))
         ds.Study.load(file)
     file.write_text(yaml.safe_dump({**data, "steps": [{"populations": ["few"]}]}))
-    with pytest.raises(ds.InputError, match=r"few\.models: spread needs the errors of all models"):
+    with pytest.raises(ds.InputError, match=r"few\.models: spread needs the errors of the first 8"):
+        ds.Study.load(file)
+    few["models"]["among"] = 5
+    steps = [{"populations": ["regnetx", "few"], "n": 5}, {"populations": ["regnetx"]}]
+    file.write_text(yaml.safe_dump({**data, "steps": steps}))
+    ds.Study.load(file)
+    steps[0]["n"] = 4
+    file.write_text(yaml.safe_dump({**data, "steps": [*steps, {"populations": ["few"]}]}))
+    with pytest.raises(ds.InputError, match=r"errors of the first 5 models of regnetx"):
         ds.Study.load(file)
 
 

@@ -53,12 +53,13 @@ STUDY = {
     "reports": {"report": REPORT, "large/report": LARGE, "few": FEW, "long/report": LONG},
     "figures": [
         {"figure": 5, "shows": "Sharing b costs nothing.", "claims": [[EQUAL, SAME]]},
-        {"figure": "7", "shows": "<C> is better.", "claims": [BETTER]},
-        {"figure": "8", "shows": "Both.", "claims": [EQUAL, BETTER]},
+        {"figure": "7", "shows": "<C> is better.", "claims": [f"report: {BETTER}"]},
+        {"figure": "8", "shows": "Both.", "claims": [EQUAL, {"report": BETTER}]},
         {"figure": "9", "shows": "Long.", "claims": [EQUAL, LATER]},
         {"figure": "10", "shows": "Long.", "claims": [LATER]},
         {"figure": "11", "shows": "Sharing b.", "claims": [[EQUAL, FEWER, SAME]]},
         {"figure": "12", "shows": "Time.", "note": "No GPU."},
+        {"figure": "13", "shows": "<C> is better.", "claims": [f"long/report: {BETTER}"]},
     ],
 }
 
@@ -87,12 +88,13 @@ def test_verdicts_follow_from_the_claims(study):
         "not trained yet",
         "shown here",
         "not tried",
+        "not trained yet",
     ]
     first = answers[0].evidence[0]
     # The claim about 40 models is not judged yet, so that about 12 counts.
     assert (first.claim, first.report, first.n) == (EQUAL, "report", (12, 12))
-    # Its sentence is also in a report whose models are not trained.
-    assert answers[1].evidence[0].report == "report"
+    # The sentence is also in a report whose models are not trained.
+    assert [answers[i].evidence[-1].report for i in (1, 2, 7)] == ["report"] * 2 + ["long/report"]
 
 
 def test_the_last_judged_of_claims_that_ask_the_same_counts(study):
@@ -116,6 +118,16 @@ def test_page_and_terminal_show_them(study, cli):
     ("figure", "message"),
     [
         ({"figure": "1", "shows": "x", "claims": ["A equal B"]}, "no claim 'A equal B'; did you"),
+        (
+            {"figure": "1", "shows": "x", "claims": [[BETTER]]},
+            "the claim 'C beats A' is in the reports long/report and report; write which one: "
+            "'long/report: C beats A'",
+        ),
+        (
+            {"figure": "1", "shows": "x", "claims": [f"few: {BETTER}"]},
+            "no claim 'few: C beats A'; did you mean C beats A",
+        ),
+        ({"figure": "1", "shows": "x", "claims": [{"a": 1, "b": 2}]}, "must be text"),
         ({"figure": "1", "shows": "x"}, "give claims, or a note"),
         ({"figure": "1", "shows": "x", "claims": [[]]}, "an empty list"),
     ],
