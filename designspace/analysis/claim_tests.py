@@ -1,6 +1,7 @@
 """The test behind each kind of claim, before the correction for their number."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from designspace.stats.mean_difference import (
 )
 from designspace.stats.two_sample import compare_arrays
 
+# Of what a claim is about: a difference of mean errors, in percent, or a correlation.
+Unit = Literal["points", "rank correlation"]
 # With fewer models on either side, a claim about a parameter can't be tested.
 MIN_GROUP = 4
 # Widths and group widths are rounded to fit each other and the bottleneck ratio, so that one of
@@ -37,6 +40,7 @@ class ClaimTest:
         p_against: p-value of its opposite.
         p_bootstrap: As `p`, by the bootstrap-t.
         p_against_bootstrap: As `p_against`, by the bootstrap-t.
+        unit: Of the estimate.
     """
 
     test: str
@@ -46,6 +50,7 @@ class ClaimTest:
     p_against: float = 1.0
     p_bootstrap: float = 1.0
     p_against_bootstrap: float = 1.0
+    unit: Unit = "points"
 
 
 def lower_mean(means: MeanDifference, margin: float, p_permutation: float, test: str) -> ClaimTest:
@@ -93,7 +98,7 @@ def unpaired(
     """Test a claim about the means of two populations."""
     a, b = first.counted_errors, second.counted_errors
     if min(len(a), len(b)) < 2:
-        return _untestable(
+        return untestable(
             "means", f"{len(a)} and {counted(len(b), 'counted model')}", len(a), len(b)
         )
     means = difference_of_means(a, b)
@@ -110,7 +115,7 @@ def paired(
     differences = paired_differences(first, second, where)
     if len(differences) < 2:
         pairs = counted(len(differences), "pair")
-        return _untestable("paired", f"{pairs} with both errors", len(differences))
+        return untestable("paired", f"{pairs} with both errors", len(differences))
     means = mean_of_pairs(differences)
     if kind == "better":
         p = sign_flip_test(differences + margin)
@@ -147,8 +152,15 @@ def paired_differences(
     return np.asarray(second.errors[both] - first.errors[both])
 
 
-def _untestable(test: str, reason: str, *n: int) -> ClaimTest:
+def untestable(test: str, reason: str, *n: int) -> ClaimTest:
+    """Return the test of a claim that these numbers of models can't test, and why."""
     return ClaimTest(f"{test}: not testable: {reason}", Estimate(np.nan, np.nan, np.nan), n)
+
+
+def not_judged(test: ClaimTest, models: int, needed: int) -> ClaimTest:
+    """Return a test without p-values, as fewer models have a trial than the claim states."""
+    words = f"{test.test.partition(': not testable: ')[0]}: not judged yet: {models} of "
+    return ClaimTest(f"{words}{counted(needed, 'model')}", test.estimate, test.n, unit=test.unit)
 
 
 def parameter_group(
@@ -169,7 +181,7 @@ def parameter_group(
         test = f"{results.name}: models with {name} = {low:g} against the others"
     n = len(a), len(b)
     if min(n) < MIN_GROUP:
-        return _untestable(test, f"{counted(n[1], 'model')} inside, {n[0]} outside", *n)
+        return untestable(test, f"{counted(n[1], 'model')} inside, {n[0]} outside", *n)
     p = permutation_test(a, b, margin)
     words = f"{test}: permutation test of means, one-sided"
     return lower_mean(difference_of_means(a, b), margin, p, words)
@@ -184,8 +196,11 @@ def parameter_trend(
     finite = np.isfinite(values)
     x, y = values[finite], results.counted_errors[finite]
     test = f"{results.name}: rank correlation of {name} and error, one-sided"
-    if len(x) < 2 * MIN_GROUP or x.min() == x.max() or y.min() == y.max():
-        return _untestable(test, "nothing varies", len(x))
+    if len(x) < 2 * MIN_GROUP:
+        return untestable(test, f"{counted(len(x), 'model')}, of {2 * MIN_GROUP} needed", len(x))
+    for what, column in ((name, x), ("the error", y)):
+        if column.min() == column.max():
+            return untestable(test, f"{what} does not vary", len(x))
     result = spearmanr(x, y, alternative="less" if falls else "greater")
     p = float(result.pvalue)
     return ClaimTest(
@@ -196,4 +211,5 @@ def parameter_trend(
         p_against=1 - p,
         p_bootstrap=p,
         p_against_bootstrap=1 - p,
+        unit="rank correlation",
     )

@@ -25,30 +25,37 @@ A claims file is YAML:
 `better` with a margin claims that the second is better by at least the margin. All claims of a file
 share one correction (Holm). A verdict needs two tests, the one that it names and the bootstrap-t;
 where one of them alone would give another, the claim is borderline.
-`n` states how many models of each population are judged, in sampled order: with fewer the claim is
+`n` states how many models of each population are judged, in sampled order up to the first without a
+trial (or the first that have one, where all finished trials count): with fewer the claim is
 undecided, and later ones don't count. `power` is the probability, computed beforehand, of
 supporting the claim where it is true.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from designspace.analysis.claim_tests import (
     ClaimTest,
+    Unit,
+    not_judged,
     paired,
     parameter_group,
     parameter_trend,
     unpaired,
+    untestable,
 )
-from designspace.analysis.compare_pairs import ClaimVerdict
+from designspace.analysis.compare_pairs import ClaimVerdict, signed
 from designspace.analysis.population_results import MISSING, PopulationResults
 from designspace.errors import InputError, nearest
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
+from designspace.stats.arrays import BoolArray
 from designspace.stats.multiple_testing import holm
 
 # YAML reads a folder named 2024 as a number.
@@ -67,23 +74,23 @@ class _Claim(BaseModel):
     power: _Number | None = Field(default=None, gt=0, le=1)
 
     # The fields that name populations.
-    _about: ClassVar[tuple[str, ...]] = ("population",)
+    about: ClassVar[tuple[str, ...]] = ("population",)
 
     @property
     def populations(self) -> tuple[str, ...]:
         """The populations that it is about."""
-        return tuple(getattr(self, field) for field in self._about)
+        return tuple(getattr(self, field) for field in self.about)
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Return the claim about the same populations under other names."""
-        old = dict(zip(self._about, self.populations, strict=True))
+        old = dict(zip(self.about, self.populations, strict=True))
         return self.model_copy(update={field: names[name] for field, name in old.items()})
 
 
 class ComparisonClaim(_Claim):
     """A claim about the difference of the mean errors of two populations."""
 
-    _about: ClassVar[tuple[str, ...]] = ("first", "second")
+    about: ClassVar[tuple[str, ...]] = ("first", "second")
 
     kind: str
     first: _Name
@@ -164,11 +171,12 @@ class Claim:
         low: Lower end of its 95 % interval.
         high: Upper end.
         p: p-value of the claim, the larger of its two tests', with Holm's correction over all
-            claims; None where it can't be tested.
+            claims; None where it can't be tested, or not yet.
         p_against: p-value of the opposite, corrected likewise.
         n: Models behind it: of the first and the second, or the number of pairs or models.
         p_bootstrap: As `p`, by the bootstrap-t alone.
         borderline: Whether the two tests alone would give different verdicts.
+        unit: Of the estimate.
     """
 
     claim: str
@@ -182,6 +190,15 @@ class Claim:
     n: tuple[int, ...]
     p_bootstrap: float | None = None
     borderline: bool = False
+    unit: Unit = "points"
+
+    @property
+    def estimate_text(self) -> str:
+        """The estimate with its interval and unit, or a dash where nothing could be tested."""
+        if math.isnan(self.estimate):
+            return "–"
+        text = f"{signed(self.estimate)} ({signed(self.low)} to {signed(self.high)})"
+        return f"{text} {self.unit}" if self.unit == "points" else f"{self.unit} {text}"
 
 
 @dataclass(frozen=True)
@@ -209,61 +226,85 @@ def read_claims(path: Path) -> ClaimsFile:
 
 
 def judge_claims(
-    file: ClaimsFile, populations: Sequence[PopulationResults], path: Path | str
+    file: ClaimsFile,
+    populations: Sequence[PopulationResults],
+    path: Path | str,
+    pooled: Mapping[str, str] | None = None,
 ) -> Claims:
     """Judge each claim by the populations that it names.
 
     Args:
         file: The claims.
-        populations: All populations of the report.
+        populations: All populations of the report, those of which every trial failed included.
         path: What messages call the file.
+        pooled: Name of the population that a run counts as, by the run's, where runs of several
+            seeds are one population.
 
     Raises:
         InputError: A claim names an unknown population or parameter.
     """
     by_name = {results.name: results for results in populations}
+    by_name |= {run: by_name[name] for run, name in (pooled or {}).items()}
     tests = [
         _test(entry, by_name, f"claims: {path}: claims.{i}") for i, entry in enumerate(file.claims)
     ]
-    tested = [test for test in tests if test.p is not None]
-    named = [(test.p or 0.0, test.p_against) for test in tested]
-    bootstrap = [(test.p_bootstrap, test.p_against_bootstrap) for test in tested]
+    # Claims that can't be tested, or not yet, count in the correction like those of `untested`.
+    named = [(1.0 if test.p is None else test.p, test.p_against) for test in tests]
+    bootstrap = [(test.p_bootstrap, test.p_against_bootstrap) for test in tests]
     both = [
         (max(one[0], two[0]), max(one[1], two[1]))
         for one, two in zip(named, bootstrap, strict=True)
     ]
     more: list[_P] = [(1.0, 1.0)] * file.untested
-    adjusted = iter(
-        [*zip(*(_corrected(one + more) for one in (both, named, bootstrap)), strict=True)]
-    )
+    adjusted = zip(*(_corrected(one + more) for one in (both, named, bootstrap)), strict=True)
     claims = [
-        _judge(entry.claim, test, None if test.p is None else next(adjusted), file.alpha)
-        for entry, test in zip(file.claims, tests, strict=True)
-    ]
-    claims = [
-        replace(claim, verdict="undecided")
-        if entry.n and _judged(entry, by_name) < entry.n
-        else claim
-        for claim, entry in zip(claims, file.claims, strict=True)
+        _judge(entry.claim, test, p, file.alpha)
+        for entry, test, p in zip(file.claims, tests, adjusted, strict=False)
     ]
     return Claims(file.alpha, tuple(claims), file.untested)
 
 
 def _test(entry: _AnyClaim, by_name: dict[str, PopulationResults], where: str) -> ClaimTest:
+    chosen = [
+        _population(by_name, name, f"{where}.{field}")
+        for field, name in zip(entry.about, entry.populations, strict=True)
+    ]
+    tried = [_tried(results) for results in chosen]
+    if isinstance(entry, ComparisonClaim) and entry.paired:
+        size = min(map(len, tried))
+        both = np.logical_and(*(rows[:size] for rows in tried))
+        tried = [np.pad(both, (0, len(rows) - size)) for rows in tried]
+    judged = [np.isin(np.arange(len(rows)), np.flatnonzero(rows)[: entry.n]) for rows in tried]
+    masked = [
+        replace(results, counted=results.counted & rows)
+        for results, rows in zip(chosen, judged, strict=True)
+    ]
+    test = _run_test(entry, masked, where)
+    fewest = min(int(rows.sum()) for rows in judged)
+    if entry.n is not None and fewest < entry.n:
+        return not_judged(test, fewest, entry.n)
+    return test
+
+
+def _run_test(entry: _AnyClaim, chosen: Sequence[PopulationResults], where: str) -> ClaimTest:
+    """Test a claim about the counted models of the populations that it names."""
     if isinstance(entry, _BestIn | _Trend):
-        results = _population(by_name, entry.population, f"{where}.population", entry.n)
-        columns = results.counted_parameters()
+        (results,) = chosen
+        # Without a counted model, names of parameters are checked all the same.
+        columns = results.counted_parameters() or results.parameters
         if entry.parameter not in columns:
             raise InputError(
                 f"{where}.parameter: {results.name} has no parameter {entry.parameter!r}; "
                 f"{nearest(entry.parameter, list(columns))}"
             )
-        values, name = columns[entry.parameter], entry.parameter
+        values, name = results.parameters[entry.parameter][results.counted], entry.parameter
         if isinstance(entry, _Trend):
             return parameter_trend(results, values, name, entry.error == "falls")
         return parameter_group(results, values, name, (entry.low, entry.high), entry.margin)
-    first = _population(by_name, entry.first, f"{where}.first", entry.n)
-    second = _population(by_name, entry.second, f"{where}.second", entry.n)
+    first, second = chosen
+    if first.name == second.name:
+        seeds = f"{entry.first} and {entry.second} are seeds of the same models"
+        return untestable("means", seeds, int(first.counted.sum()))
     compare = paired if entry.paired else unpaired
     test = compare(first, second, entry.margin, entry.kind, where)
     return replace(test, test=f"{second.name} against {first.name}: {test.test}")
@@ -275,11 +316,10 @@ def _corrected(tests: Sequence[_P]) -> list[_P]:
     return list(zip(holm(of), holm(against), strict=True))
 
 
-def _judge(claim: str, test: ClaimTest, p: tuple[_P, _P, _P] | None, alpha: float) -> Claim:
+def _judge(claim: str, test: ClaimTest, p: tuple[_P, ...], alpha: float) -> Claim:
     """Judge a claim by its corrected p-values: of both tests, and of each alone."""
-    verdicts: list[ClaimVerdict] = ["undecided"] * 3
-    if p is not None:
-        verdicts = [_verdict(*one, alpha) for one in p]
+    verdicts = [_verdict(*one, alpha) for one in p]
+    tested = test.p is not None
     return Claim(
         claim=claim,
         test=test.test,
@@ -287,11 +327,12 @@ def _judge(claim: str, test: ClaimTest, p: tuple[_P, _P, _P] | None, alpha: floa
         estimate=test.estimate.value,
         low=test.estimate.low,
         high=test.estimate.high,
-        p=p and p[0][0],
-        p_against=p and p[0][1],
+        p=p[0][0] if tested else None,
+        p_against=p[0][1] if tested else None,
         n=test.n,
-        p_bootstrap=p and p[2][0],
+        p_bootstrap=p[2][0] if tested else None,
         borderline=verdicts[1] != verdicts[2],
+        unit=test.unit,
     )
 
 
@@ -301,14 +342,16 @@ def _verdict(p: float, p_against: float, alpha: float) -> ClaimVerdict:
     return "contradicted" if p_against < alpha else "undecided"
 
 
-def _judged(entry: _AnyClaim, by_name: dict[str, PopulationResults]) -> int:
-    """Return how many models of each population have a trial so far."""
-    return min(int((by_name[name].states != MISSING).sum()) for name in entry.populations)
+def _tried(results: PopulationResults) -> BoolArray:
+    """Return which models have a trial, (n,), up to the first without unless all trials count."""
+    tried = np.asarray(results.states != MISSING)
+    end = len(tried) if tried.all() else int(tried.argmin())
+    if not results.counted[end:].any():
+        tried[end:] = False
+    return tried
 
 
-def _population(
-    by_name: dict[str, PopulationResults], name: str, where: str, first: int | None
-) -> PopulationResults:
+def _population(by_name: dict[str, PopulationResults], name: str, where: str) -> PopulationResults:
     if name not in by_name:
         raise InputError(f"{where}: no population {name!r}; {nearest(name, list(by_name))}")
-    return by_name[name] if first is None else by_name[name].first(first)
+    return by_name[name]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
 
+import numpy as np
+
 from designspace.analysis.compare_images import (
     ImageComparison,
     ImageErrors,
@@ -29,6 +31,8 @@ from designspace.stats.sequential import SequentialComparison, compare_sequentia
 from designspace.stats.two_sample import Comparison, compare_arrays
 
 DEFAULT_MARGIN = 1.0
+# Counted models that a population needs to be compared.
+MIN_COMPARED = 2
 # With more populations than this, each is only compared with its predecessor.
 MAX_FOR_ALL_PAIRS = 16
 _ALPHA = 0.05
@@ -148,10 +152,10 @@ def compare_pairs(
         populations: In the order in which they were passed.
         margin: Percent of error that counts as no difference, stated beforehand.
     """
-    usable = [results for results in populations if results.counted.sum() >= 2]
+    usable = [results for results in populations if results.counted.sum() >= MIN_COMPARED]
     all_pairs = len(usable) <= MAX_FOR_ALL_PAIRS
     pairs = list(combinations(usable, 2) if all_pairs else pairwise(usable))
-    errors = [(first.counted_errors, second.counted_errors) for first, second in pairs]
+    errors = [(_errors(first), _errors(second)) for first, second in pairs]
     edfs = [(Edf.from_errors(a), Edf.from_errors(b)) for a, b in errors]
     permutations = PERMUTATIONS if len(pairs) <= _MANY_PAIRS else _MORE_PERMUTATIONS
     compared = [compare_arrays(*pair, permutations=permutations) for pair in errors]
@@ -182,6 +186,11 @@ def compare_pairs(
         )
         for i, (first, second) in enumerate(pairs)
     )
+
+
+def _errors(results: PopulationResults) -> FloatArray:
+    """Return the counted errors, rounded so that those equal up to rounding are equal."""
+    return np.round(results.counted_errors, 9)
 
 
 def _image_errors(populations: Sequence[PopulationResults]) -> dict[str, ImageErrors]:

@@ -71,7 +71,10 @@ class ControlImportance:
 
 
 def controls_of(results: PopulationResults) -> dict[str, FloatArray]:
-    """Return the controls of the counted models, each (n,), as far as they are known."""
+    """Return the controls of the counted models, each (n,), as far as they are known and above 0.
+
+    Ratios and logarithms are taken of them.
+    """
     columns = {NAMES[cost]: results.costs[cost] for cost in COSTS if cost in results.costs}
     if results.bodies is not None:
         described = results.has_body
@@ -80,7 +83,11 @@ def controls_of(results: PopulationResults) -> dict[str, FloatArray]:
         columns["depth"] = np.where(described, depth, np.nan)
         columns["last width"] = np.where(described, last, np.nan)
     counted = {name: values[results.counted] for name, values in columns.items()}
-    return {name: v for name, v in counted.items() if len(v) and np.isfinite(v).all()}
+    return {name: v for name, v in counted.items() if len(v) and _above_zero(v)}
+
+
+def _above_zero(values: FloatArray) -> bool:
+    return bool((np.isfinite(values) & (values > 0)).all())
 
 
 def unequal_costs(first: PopulationResults, second: PopulationResults) -> tuple[str, ...]:
@@ -102,7 +109,7 @@ def controlled_differences(
     a, b = controls_of(first), controls_of(second)
     for setting in first.measured:
         times = [r.cost("latency", setting)[r.counted] for r in (first, second)]
-        if "latency" not in a and all(np.isfinite(t).all() for t in times):
+        if "latency" not in a and all(map(_above_zero, times)):
             a["latency"], b["latency"] = times
     return tuple(
         _controlled(name, (first.counted_errors, second.counted_errors), (a[name], b[name]), raw)

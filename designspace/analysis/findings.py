@@ -3,12 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from designspace.analysis.claims import Claims, ClaimsFile, judge_claims
-from designspace.analysis.compare_pairs import DEFAULT_MARGIN, PairComparison, compare_pairs
+from designspace.analysis.compare_pairs import (
+    DEFAULT_MARGIN,
+    MIN_COMPARED,
+    PairComparison,
+    compare_pairs,
+)
 from designspace.analysis.equal_cost import (
     ControlImportance,
     control_importances,
@@ -235,6 +241,25 @@ class Findings:
         return errors.astype(errors[whole].convert_dtypes().dtypes.to_dict())
 
 
+def compared(findings: Findings) -> list[PopulationFindings]:
+    """Return the populations that are compared: those of two or more counted models."""
+    return [p for p in findings.populations if p.accounting.counted >= MIN_COMPARED]
+
+
+def lowest_mean(findings: Findings) -> PopulationFindings | None:
+    """Return the population of lowest mean error, a single model only where there is no other."""
+    populations = compared(findings) or findings.populations
+    return min(populations, key=lambda p: p.edf.mean, default=None)
+
+
+def neighbors(findings: Findings) -> list[PairComparison]:
+    """Return the pairs of populations that follow each other; of three populations all pairs."""
+    names = [p.name for p in compared(findings)]
+    following = set(pairwise(names))
+    few = len(names) <= 3
+    return [pair for pair in findings.comparisons if few or (pair.first, pair.second) in following]
+
+
 def error_range(populations: Sequence[PopulationFindings]) -> tuple[float, float]:
     """Return the errors that a figure should show: from the best to where 98 % of each lie."""
     if not populations:
@@ -274,6 +299,7 @@ def analyze(
     pooled = pool_seeds([results for results in populations if results.counted.any()])
     empty = tuple(results for results in populations if not results.counted.any())
     populations = [results for results, _ in pooled]
+    counts_as = {run: r.name for r, seeds in pooled if seeds for run in seeds.names}
     low = min((float(results.counted_errors.min()) for results in populations), default=0.0)
     high = max((float(results.counted_errors.max()) for results in populations), default=100.0)
     area_range = (low, high if high > low else low + 1.0)
@@ -281,7 +307,11 @@ def analyze(
         populations=tuple(_analyze_one(*one, area_range) for one in pooled),
         comparisons=compare_pairs(populations, margin),
         normalized=normalized_edfs(populations) if populations else None,
-        claims=None if claims is None else judge_claims(claims, populations, claims_source),
+        claims=(
+            None
+            if claims is None
+            else judge_claims(claims, [*populations, *empty], claims_source, counts_as)
+        ),
         area_range=area_range,
         without_errors=empty,
         trade_offs=trade_offs(populations, against) if populations else (),

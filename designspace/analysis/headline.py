@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from designspace.analysis.compare_pairs import PairComparison, interval_text, signed
-from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.equal_cost import MIN_COMMON, ControlledDifference
+from designspace.analysis.findings import (
+    Findings,
+    PopulationFindings,
+    compared,
+    lowest_mean,
+    neighbors,
+)
 from designspace.analysis.population_results import PopulationResults
 from designspace.arch import format_quantity
 from designspace.errors import counted
@@ -41,11 +47,12 @@ class Narrative:
 def narrate(findings: Findings) -> Narrative:
     """Describe findings in words."""
     populations = findings.populations
-    if not populations:
+    best = lowest_mean(findings)
+    if best is None:
         return Narrative(_warnings(findings), ("No model has an error.",))
-    best = min(populations, key=lambda p: p.edf.mean)
     sentences = (
         _lead(best, findings),
+        *(f"{p.seeds.sentence}." for p in populations if p.seeds is not None),
         *_comparisons(findings),
         *_claims(findings),
         *_parameters(best),
@@ -84,7 +91,6 @@ def _unequal_costs(findings: Findings) -> list[str]:
     pairs = [pair for pair in findings.comparisons if pair.unequal]
     if not pairs:
         return []
-    cost = pairs[0].unequal[0]
     ranges = [
         f"{p.name} {format_quantity(p.flops_range[0])} to {format_quantity(p.flops_range[1])}"
         for p in findings.populations
@@ -93,20 +99,27 @@ def _unequal_costs(findings: Findings) -> list[str]:
     text = "The populations differ in cost, so that a difference may be that of larger networks"
     if ranges:
         text += f" (multiply-adds: {_and(ranges)})"
-    controlled = [(pair, pair.at_equal(cost)) for pair in pairs]
-    shown = [
-        f"{pair.second} against {pair.first} {interval_text(one.difference)}"
-        for pair, one in controlled
-        if one is not None and one.difference is not None
-    ]
-    apart = [
-        f"{pair.second} and {pair.first}" for pair, one in controlled if not one or not one.method
-    ]
-    if shown:
-        text += f"; at equal {cost}: {'; '.join(shown[:_MOST_PAIRS])}"
-    if apart:
-        text += f"; too far apart to compare at equal {cost}: {'; '.join(apart[:_MOST_PAIRS])}"
+    lists: dict[str, list[str]] = {}
+    for pair in pairs:
+        if (one := pair.at_equal(pair.unequal[0])) is not None:
+            head, entry = _at_equal_cost(pair, one)
+            lists.setdefault(head, []).append(entry)
+    for head in sorted(lists, key=lambda head: not head.startswith("at equal")):
+        text += f"; {head}: {'; '.join(lists[head][:_MOST_PAIRS])}"
     return [f"{text}."]
+
+
+def _at_equal_cost(pair: PairComparison, one: ControlledDifference) -> tuple[str, str]:
+    """Return what is left of a difference at equal cost, or why that can't be said."""
+    if one.difference is not None:
+        shown = f"{pair.second} against {pair.first} {interval_text(one.difference)}"
+        return f"at equal {one.control}", shown
+    names = f"{pair.second} and {pair.first}"
+    if not min(one.n):
+        return f"too far apart to compare at equal {one.control}", names
+    first, second = one.n
+    head = f"too few models to compare at equal {one.control}"
+    return head, f"{names} ({second} and {first} in the common range, {MIN_COMMON} needed)"
 
 
 def _noisy(populations: Sequence[PopulationFindings]) -> list[str]:
@@ -233,7 +246,11 @@ def _lead(best: PopulationFindings, findings: Findings) -> str:
     if len(findings.populations) > 1:
         if all(pair.verdict == "undecided" for pair in findings.comparisons):
             return "No population is shown to be better than another."
-        return f"{best.name} has the lowest mean error, {mean} over {counted(best.edf.n, 'model')}."
+        among = ""
+        if len(compared(findings)) < len(findings.populations):
+            among = " of the populations with two models or more"
+        over = f"{mean} over {counted(best.edf.n, 'model')}"
+        return f"{best.name} has the lowest mean error{among}, {over}."
     half = best.quantiles[2]
     interval = f"95 % interval {half.low:.1f} to {half.high:.1f}"
     if not np.isfinite(half.low + half.high):
@@ -251,9 +268,7 @@ def _comparisons(findings: Findings) -> list[str]:
 
     Undecided pairs share one sentence.
     """
-    neighbors = list(pairwise(p.name for p in findings.populations))
-    few = len(findings.populations) <= 3
-    pairs = [pair for pair in findings.comparisons if few or (pair.first, pair.second) in neighbors]
+    pairs = neighbors(findings)
     sentences = [f"{pair.sentence}." for pair in pairs if pair.verdict != "undecided"]
     undecided = [
         f"{pair.second} against {pair.first} ({signed(pair.comparison.mean.low, 1)} to "

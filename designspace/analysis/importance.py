@@ -13,8 +13,10 @@ from designspace.stats.range_of_best import group_by_known
 
 # With fewer models, a parameter has no trend.
 MIN_MODELS = 8
-# A parameter with more distinct values is divided into this many bins of equal count.
+# A parameter with more distinct values is divided into this many bins of equal count, or fewer, so
+# that each has three models.
 MAX_BINS = 8
+_MODELS_PER_BIN = 3
 _REPEATS = 400
 _PERMUTATIONS = 999
 _CHUNK = 1 << 21
@@ -118,11 +120,15 @@ def parameter_trends(
 def bins_of(values: FloatArray) -> IntArray:
     """Return the bin of each value, (n,), numbered without gaps from the lowest.
 
-    Few distinct values are a bin each; more are divided at quantiles, equal values together.
+    Few distinct values are a bin each; more are divided at quantiles, equal values together. With a
+    bin for each of 8 models, any parameter would explain all: there are n / 3 bins at most.
     """
     distinct, place = np.unique(values, return_inverse=True)
-    if len(distinct) > MAX_BINS:
-        edges = np.unique(np.quantile(values, np.arange(1, MAX_BINS) / MAX_BINS))
+    most = max(2, min(MAX_BINS, len(values) // _MODELS_PER_BIN))
+    if len(distinct) > most:
+        edges = np.unique(np.quantile(values, np.arange(1, most) / most))
+        edges = edges[edges < distinct[-1]]
+        edges = edges if len(edges) else distinct[-2:-1]
         place = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1]
     return place.astype(np.int64)
 

@@ -187,6 +187,7 @@ def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> P
         train_images=0 if data is None else data.train_images,
         val_images=0 if data is None else data.val_images,
         content="" if data is None else data.content,
+        seed=None if data is None else data.seed,
     )
 
 

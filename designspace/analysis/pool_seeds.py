@@ -24,17 +24,26 @@ class Seeds:
         errors: Error of each model in each run, NaN where there is none, (n, runs).
         repeatability: Variance between models and between seeds, over the models that have an error
             in every run, or None where fewer than two have.
+        seeds: Seed of each run's training, or none where one of them is unknown.
     """
 
     names: tuple[str, ...]
     errors: FloatArray
     repeatability: Repeatability | None
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Which runs the population is the mean over."""
+        seeds = f" (seeds {', '.join(map(str, self.seeds))})" if self.seeds else ""
+        runs = f"{', '.join(self.names[:-1])} and {self.names[-1]}"
+        return f"{self.names[0]} is the mean over {runs}{seeds}"
 
 
 def pool_seeds(
     populations: Sequence[PopulationResults],
 ) -> tuple[tuple[PopulationResults, Seeds | None], ...]:
-    """Merge runs of the same networks, settings and split that differ in their seeds.
+    """Merge runs of the same networks, settings, images and split that differ in their seeds.
 
     The merged population keeps the name and the place of the first. Failed and missing models count
     as such only where no seed has an error.
@@ -78,12 +87,23 @@ def _merge(group: Sequence[PopulationResults]) -> tuple[PopulationResults, Seeds
         states[better] = results.states[better]
     set_aside = any((np.isfinite(r.errors) & ~r.counted).any() for r in group)
     complete = errors[finite.all(axis=1)]
+    variances = repeatability(complete) if len(complete) > 1 else None
+    known = tuple(r.provenance.seed for r in group if r.provenance.seed is not None)
+    seeds = known if len(known) == len(group) else ()
+    merged = Seeds(tuple(results.name for results in group), errors, variances, seeds)
+    every = [seed for results in group for seed in results.provenance.seeds]
+    provenance = replace(
+        first.provenance,
+        seeds=(min(every), max(every)),
+        seconds=sum(results.provenance.seconds for results in group),
+        notes=(*first.provenance.notes, f"{merged.sentence}."),
+    )
     pooled = replace(
         first,
         errors=means,
         states=states,
         counted=counted_models(states, means, all_finished=not set_aside),
         correct={},
+        provenance=provenance,
     )
-    variances = repeatability(complete) if len(complete) > 1 else None
-    return pooled, Seeds(tuple(results.name for results in group), errors, variances)
+    return pooled, merged

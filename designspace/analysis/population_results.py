@@ -35,6 +35,7 @@ class Provenance:
         train_images: Number of images that each model was trained on; 0 is unknown.
         val_images: Number of images that each error was measured on; 0 is unknown.
         content: Hash of the images and labels, or empty.
+        seed: Seed of the training, from which each trial has its own, or None.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Provenance:
     train_images: int = 0
     val_images: int = 0
     content: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,11 +173,13 @@ class PopulationResults:
     def trained_like(self, other: "PopulationResults") -> bool:
         """Return whether models with the same id differ at most in the seed of their training.
 
-        The id is a hash of the stages alone, so the skeletons are compared as well, and the
-        settings of the training that were drawn for each model.
+        The id is a hash of the stages alone, so the skeletons are compared as well, the settings of
+        the training that were drawn for each model, and the images where both runs record theirs.
         """
+        one, two = self.provenance, other.provenance
         return (
-            self.provenance.recipe == other.provenance.recipe
+            one.recipe == two.recipe
+            and (one.content == two.content or not (one.content and two.content))
             and self.skeleton == other.skeleton
             and _drawn_alike(self, other)
         )

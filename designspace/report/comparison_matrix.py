@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from designspace.analysis.compare_pairs import signed
-from designspace.analysis.findings import Findings
+from designspace.analysis.compare_pairs import MAX_FOR_ALL_PAIRS, signed
+from designspace.analysis.findings import Findings, compared
 from designspace.report.verdict_cards import difference, verdict
 
 _MARKS = {"better": "✓", "worse": "✗", "equivalent": "=", "undecided": "?"}
@@ -31,9 +31,9 @@ class Cell:
 
 
 def comparison_matrix(findings: Findings) -> list[list[Cell | None]]:
-    """Return a row a population, or no rows unless every two of three or more are compared."""
-    names = [p.name for p in findings.populations]
-    if len(names) < 3 or len(findings.comparisons) < len(names) * (len(names) - 1) / 2:
+    """Return a row for each compared population, or none unless every two of several are."""
+    names = [p.name for p in compared(findings)]
+    if not 3 <= len(names) <= MAX_FOR_ALL_PAIRS:
         return []
     largest = max(abs(pair.comparison.mean.value) for pair in findings.comparisons) or 1.0
     cells: dict[tuple[str, str], Cell] = {}

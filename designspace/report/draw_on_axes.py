@@ -4,6 +4,7 @@ Each function takes `color` and `linestyle` where it draws one population: they 
 band and legend together.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -31,6 +32,13 @@ _LEVELS = 2000
 _MAX_VECTOR_DOTS = 1500
 # Fewer dots than this are larger.
 _FEW_DOTS = 30
+# Characters of a name that a legend or a panel's title has room for.
+MAX_NAME = 26
+# Widths and powers of 2, of all stages or of one (`w3`); and depths.
+_POWERS = re.compile(r"[bgw]\d*|w_0|w_a|batch_size")
+_DEPTHS = re.compile(r"d\d*")
+# Other parameters have a log axis where their largest value is so many times the smallest.
+_WIDE = 50.0
 # Color and marker of each verdict: two cues, for the color-blind.
 VERDICT_MARKERS = {
     "better": (color(2), "o"),
@@ -38,6 +46,19 @@ VERDICT_MARKERS = {
     "equivalent": (color(0), "D"),
     "undecided": (INK, "|"),
 }
+
+
+def short_name(name: str) -> str:
+    """Return a name as it fits into a legend, with its end, as names often differ there."""
+    if len(name) <= MAX_NAME:
+        return name
+    half = MAX_NAME // 2
+    return f"{name[: MAX_NAME - half - 1]}…{name[-half:]}"
+
+
+def legend_label(name: str) -> str:
+    """Return a name that a legend shows: Matplotlib leaves out those that begin with "_"."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def draw_edf(
@@ -163,7 +184,8 @@ def draw_best_of_k(
     """Draw the expected best of k random models, with the range of a single search."""
     style = {"color": color, "linestyle": linestyle}
     marker = "o" if len(best.k) == 1 else None
-    ax.plot(best.k, best.expected, marker=marker, label=label, gid=f"curve-{index}", **style)
+    name = legend_label(label)
+    ax.plot(best.k, best.expected, marker=marker, label=name, gid=f"curve-{index}", **style)
     if band:
         # Errors are percent: an open end reaches the edge.
         low, high = np.maximum(best.low, 0.0), np.minimum(best.high, 100.0)
@@ -392,14 +414,17 @@ def _draw_dots(
 
 
 def _scale_parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
-    """Choose a log axis for widths, their slopes and powers of 2, a linear one for the rest."""
-    if name.startswith(("b", "g", "w")) and name != "w_m" and values.min() > 0:
-        ax.set_xscale("log", base=2)
+    """Choose a log axis for widths, their slopes, powers of 2 and wide ranges above 0."""
+    known = values[np.isfinite(values)]
+    low, high = float(known.min()), float(known.max())
+    base = 2 if _POWERS.fullmatch(name) else 10 if high >= _WIDE * low else None
+    if base is not None and low > 0:
+        ax.set_xscale("log", base=base)
         # Drawing ticks is what takes the time in small panels.
-        ax.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
+        ax.xaxis.set_major_locator(LogLocator(base=base, numticks=5))
         ax.xaxis.set_minor_locator(NullLocator())
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=name.startswith("d")))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=bool(_DEPTHS.fullmatch(name))))
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_formatter(_plain)
 

@@ -12,9 +12,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from designspace.analysis.compare_pairs import signed
-from designspace.analysis.findings import Findings, error_range
+from designspace.analysis.findings import (
+    Findings,
+    PopulationFindings,
+    compared,
+    error_range,
+    lowest_mean,
+)
 from designspace.analysis.headline import narrate
 from designspace.arch import format_quantity
+from designspace.errors import counted
 from designspace.io.serialization import significant
 from designspace.report.comparison_matrix import comparison_matrix
 from designspace.report.figure_files import Rendered
@@ -57,7 +64,7 @@ def page(
         markup=Markup,
         hero=hero,
         wide=wide,
-        best=min(findings.populations, key=lambda p: p.edf.mean, default=None),
+        best=lowest_mean(findings),
         many=len(findings.populations) > MOST_BANDS,
         style=Markup(css(len(findings.populations)) + source(templates, "report.css")),
         everything=[*(p.results for p in findings.populations), *findings.without_errors],
@@ -67,6 +74,7 @@ def page(
         cards=verdict_cards(findings),
         warnings=narrate(findings).warnings,
         matrix=comparison_matrix(findings),
+        compared=compared(findings),
         trade_offs=[TradeOffRows.of(one, findings) for one in findings.trade_offs],
         images=" and ".join(images),
         splits=", ".join(splits),
@@ -89,8 +97,24 @@ def environment() -> Environment:
     templates.globals["infinity"] = math.inf
     templates.filters |= {"signed": signed, "verdict": verdict, "points": points}
     templates.filters["quantity"] = format_quantity
-    templates.filters |= {"words": in_words, "units": _with_units}
+    templates.filters |= {"words": in_words, "units": _with_units, "few_models": _few_models}
     return templates
+
+
+def _few_models(p: PopulationFindings) -> list[str]:
+    """Say of which parameters too few models are known for the range of the best."""
+    varying = {name: p.bootstrap[name] for name in p.results.counted_parameters(varying=True)}
+    few: dict[int, list[str]] = {}
+    for name, interval in varying.items():
+        if interval.few:
+            few.setdefault(interval.n, []).append(name)
+    texts = []
+    for n, names in few.items():
+        which = "" if len(names) == len(varying) else f"{', '.join(names)}: "
+        ranges = "these ranges" if len(names) > 1 else "this range"
+        are = counted(n, "model is", "models are")
+        texts.append(f"{which}{are} too few for {ranges} to say anything.")
+    return texts
 
 
 def writable(text: str) -> str:

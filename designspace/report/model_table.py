@@ -74,10 +74,15 @@ def _describe(results: PopulationResults, index: int) -> str:
         shapes = zip(depths, widths, kinds, strict=True)
         return " ".join(f"{d}×{w}{kind}" for d, w, kind in shapes)
     return " ".join(
-        f"{name}={plain(round(float(values[index]), 2))}"
+        f"{name}={_shown(float(values[index]))}"
         for name, values in results.parameters.items()
         if math.isfinite(values[index])
     )
+
+
+def _shown(value: float) -> str:
+    """Return a parameter in four digits, or a number of 10,000 or more in all before the point."""
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def _stages(results: PopulationResults, index: int) -> list[Any] | None:

@@ -304,8 +304,13 @@ def _styles(
 
 
 def _legend(ax: Axes, corner: Literal["lower right", "upper right"], fresh: bool) -> None:
-    """Put the legend inside, or of many populations below; a figure of our own grows by it."""
+    """Put the legend inside, or of many populations below; a figure of our own grows by it.
+
+    Without a name there is none.
+    """
     labels, figure = ax.get_legend_handles_labels()[1], ax.get_figure(root=True)
+    if not labels:
+        return
     if len(labels) <= LEGEND_INSIDE or figure is None:
         ax.legend(loc=corner)
         return

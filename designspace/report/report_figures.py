@@ -10,7 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from designspace.analysis.compare_pairs import PairComparison
-from designspace.analysis.findings import Findings, PopulationFindings, WidthFits, error_range
+from designspace.analysis.findings import (
+    Findings,
+    PopulationFindings,
+    WidthFits,
+    error_range,
+    neighbors,
+)
 from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.trade_off import format_cost
 from designspace.arch import BodyBatch
@@ -19,13 +25,11 @@ from designspace.report import draw_on_axes as draw
 from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
 from designspace.report.trade_off_figures import trade_off_figures, trade_off_keys
-from designspace.report.verdict_cards import difference, neighbors, points
+from designspace.report.verdict_cards import difference, points
 from designspace.stats.edf import Band, Edf
 
 # The most important parameters that the figure of importance shows; the tables have all.
 _SHOWN = 8
-# Characters of a name that a legend or a panel's title has room for.
-_LABEL = 26
 _Corner = Literal["lower right", "upper right"]
 _Fitted = tuple[int, PopulationFindings, WidthFits, BodyBatch]
 
@@ -96,14 +100,6 @@ def _keys(findings: Findings) -> list[str]:
     return keys
 
 
-def _label(name: str) -> str:
-    """A name as it fits into a legend, with its end, as names often differ there."""
-    if len(name) <= _LABEL:
-        return name
-    half = _LABEL // 2
-    return f"{name[: _LABEL - half - 1]}…{name[-half:]}"
-
-
 def _draw_edfs(
     ax: Axes,
     findings: Findings,
@@ -116,9 +112,11 @@ def _draw_edfs(
     low, high = error_range(findings.populations)
     every = [p.name for p in findings.populations]
     places = [every.index(name) for name in (every if shown is None else shown)]
-    names = [f"{f.legend} {_label(every[place])}" for f, place in zip(edfs, places, strict=True)]
+    names = [
+        f"{f.legend} {draw.short_name(every[place])}" for f, place in zip(edfs, places, strict=True)
+    ]
     for index, function, band in zip(places, edfs, bands, strict=True):
-        name = _label(every[index])
+        name = draw.short_name(every[index])
         style = line_style(index)
         draw.draw_edf(ax, function, band, label=name, until=high, index=index, **style)
     ax.set_xlim(low, high)
@@ -134,7 +132,7 @@ def _draw_edf_among(ax: Axes, findings: Findings, chosen: int) -> None:
     p = findings.populations[chosen]
     draw.draw_edf(ax, p.edf, p.band, until=high, index=chosen, color=color(chosen))
     ax.set_xlim(low, high)
-    ax.set_title(f"{p.edf.legend} {_label(p.name)}")
+    ax.set_title(f"{p.edf.legend} {draw.short_name(p.name)}")
 
 
 def _edf_figure(findings: Findings) -> Figure:
@@ -160,7 +158,7 @@ def _edf_figure(findings: Findings) -> Figure:
     drawing = partial(_draw_edfs, findings=findings, edfs=edfs, bands=shown, labels=True)
     panel = Panel(drawing, f"Error distributions. {words}.")
     narrow = replace(panel, draw=partial(drawing, labels=False))
-    legend = [f"{p.edf.legend} {_label(p.name)}" for p in populations]
+    legend = [f"{p.edf.legend} {draw.short_name(p.name)}" for p in populations]
     paper = _with_legend("edf", caption, narrow, legend, "lower right", ONE_COLUMN)
     return Figure("edf", "edf", caption, (panel,), (7.2, 3.9), narrow=paper)
 
@@ -187,7 +185,7 @@ def _normalized_figure(
     if not many:
         caption += " Bands: bootstrap, 95 % for each whole curve."
     panel = Panel(drawing, f"Error distributions at equal {normalized.complexity}. {words}.")
-    legend = [f"{f.legend} {_label(n)}" for n, f in zip(names, edfs, strict=True)]
+    legend = [f"{f.legend} {draw.short_name(n)}" for n, f in zip(names, edfs, strict=True)]
     return _with_legend(key, caption, panel, legend, "lower right")
 
 
@@ -196,7 +194,7 @@ def _best_of_k_figure(findings: Findings) -> Figure:
 
     def drawing(ax: Axes) -> None:
         for index, p in enumerate(findings.populations):
-            options = {"label": _label(p.name), "index": index, **line_style(index)}
+            options = {"label": draw.short_name(p.name), "index": index, **line_style(index)}
             draw.draw_best_of_k(ax, p.best_of_k, band=bands, **options)
         ax.set_ylim(*error_range(findings.populations))
 
@@ -210,7 +208,7 @@ def _best_of_k_figure(findings: Findings) -> Figure:
         + (", and the range of 95 % of such searches." if bands else ".")
     )
     panel = Panel(drawing, f"Best of k. {words}.")
-    legend = [_label(p.name) for p in findings.populations]
+    legend = [draw.short_name(p.name) for p in findings.populations]
     return _with_legend("best_of_k", caption, panel, legend, "upper right")
 
 
@@ -244,9 +242,9 @@ def _with_legend(
 
 
 def _differences_figure(pairs: Sequence[PairComparison]) -> Figure:
-    labels = [f"{_label(pair.second)} − {_label(pair.first)}" for pair in pairs]
+    labels = [f"{draw.short_name(pair.second)} − {draw.short_name(pair.first)}" for pair in pairs]
     height = 0.32
-    if max(map(len, labels)) > _LABEL:
+    if max(map(len, labels)) > draw.MAX_NAME:
         labels, height = [label.replace(" − ", "\n− ") for label in labels], 0.44
     longest = max(len(line) for label in labels for line in label.split("\n"))
     margin = pairs[0].equivalence.margin
@@ -266,7 +264,7 @@ def _edf_differences_figure(pairs: Sequence[PairComparison], errors: tuple[float
     edges = [np.abs([pair.edf_difference.low, pair.edf_difference.high]).max() for pair in pairs]
     panels = []
     for pair in pairs:
-        title = f"{_label(pair.second)} − {_label(pair.first)}"
+        title = f"{draw.short_name(pair.second)} − {draw.short_name(pair.first)}"
         tint = draw.VERDICT_MARKERS[pair.verdict][0]
         regions = " and ".join(
             f"{pair.second if region.better == 'second' else pair.first} from {region.low:.1f} to "
@@ -300,7 +298,7 @@ def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
             draw.draw_importance,
             shares=shares,
             controls=controls,
-            title=_label(p.name),
+            title=draw.short_name(p.name),
             color=color(index),
         )
         alt = ", ".join(f"{name} {share.value:.0%}" for name, share in [*shares, *controls])
@@ -339,12 +337,15 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
             f"{interval.high:g}, median {interval.median:g}"
         )
         panels.append(Panel(drawing, alt))
-    first = next(iter(p.bootstrap.values()))
+    intervals = [p.bootstrap[name] for name in p.results.counted_parameters(varying=True)]
+    most = max(intervals, key=lambda interval: interval.n)
     caption = (
         f"{p.name}: error against each parameter that varies. Shaded: range of the best of "
-        f"{first.draws} models in redraws (95 %); colored line: its median; thin line: median "
-        f"error in bins. {first.carriers} of {counted(first.n, 'model')} carry 95 % of the weight."
+        f"{most.draws} models in redraws (95 %); colored line: its median; thin line: median "
+        f"error in bins. {most.carriers} of {counted(most.n, 'model')} carry 95 % of the weight."
     )
+    if any(interval.n < most.n for interval in intervals):
+        caption += " Of parameters that fewer models have, as large a share of these is redrawn."
     return Figure(
         key=key,
         section="bootstrap",
@@ -370,7 +371,7 @@ def _widths_figure(populations: Sequence[_Fitted]) -> Figure:
             networks=networks,
             trend=widths.trend,
             width_range=(0.7 * float(every.min()), 1.4 * float(every.max())),
-            title=_label(p.name),
+            title=draw.short_name(p.name),
             color=color(index),
         )
         alt = (
@@ -394,7 +395,7 @@ def _fit_figure(populations: Sequence[_Fitted]) -> Figure:
             ranks=widths.ranks,
             errors=widths.fits.error,
             top=top,
-            title=_label(p.name),
+            title=draw.short_name(p.name),
             color=color(index),
         )
         panels.append(Panel(drawing, f"{p.name}: e_fit of {len(widths.fits)} models by rank"))

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from designspace.analysis.trade_off import PopulationTradeOff, TradeOff
+from designspace.report.draw_on_axes import legend_label, short_name
 from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import FAINT, GROUND, MOST_BANDS, color, line_style
 from designspace.stats.arrays import FloatArray
 
 # Ranges of cost below this ratio have evenly spaced ticks.
 _NARROW = 6.0
-_LABEL = 24
 # Section of the page.
 TRADE_OFF = "trade_off"
 
@@ -70,7 +70,7 @@ def draw_trade_off(
     finite = np.isfinite(best.errors)
     style = {"color": color, "linestyle": linestyle, "drawstyle": "steps-post"}
     x, y = best.costs[finite], best.errors[finite]
-    ax.plot(x, y, label=label, gid=f"curve-{index}", solid_capstyle="butt", **style)
+    ax.plot(x, y, label=legend_label(label), gid=f"curve-{index}", solid_capstyle="butt", **style)
     if band:
         # Errors are percent: an open end reaches the edge.
         low, high = np.maximum(best.low[finite], 0.0), np.minimum(best.high[finite], 100.0)
@@ -159,7 +159,7 @@ def _figure(trade_off: TradeOff, key: str, names: Sequence[str]) -> Figure:
         f"{part.name}: {_in_words(trade_off, part)}" for part in trade_off.populations
     )
     panel = Panel(partial(_draw_all, trade_off=trade_off, names=names, labels=True), alt)
-    longest = max(len(_short(part.name)) for part in trade_off.populations)
+    longest = max(len(short_name(part.name)) for part in trade_off.populations)
     legend = partial(_draw_all, trade_off=trade_off, names=names, labels=False)
     narrow = Figure(key, TRADE_OFF, caption, (Panel(legend, alt),), (ONE_COLUMN, 2.6))
     right = 0.75 + 0.075 * longest
@@ -171,11 +171,11 @@ def _draw_all(ax: Axes, trade_off: TradeOff, names: Sequence[str], labels: bool)
     styles = [line_style(names.index(part.name)) for part in parts]
     for part, style in zip(parts, styles, strict=True):
         index = names.index(part.name)
-        draw_trade_off(ax, part, label=_short(part.name), index=index, **style)
+        draw_trade_off(ax, part, label=short_name(part.name), index=index, **style)
     scale_axes(ax, trade_off)
     if labels:
         ends = np.array([part.best.errors[-1] for part in parts])
-        label_ends(ax, ends, [_short(part.name) for part in parts], styles)
+        label_ends(ax, ends, [short_name(part.name) for part in parts], styles)
     else:
         ax.legend(loc="upper right")
 
@@ -189,7 +189,7 @@ def _draw_among(ax: Axes, trade_off: TradeOff, chosen: int, names: Sequence[str]
     draw_trade_off(ax, part, index=index, color=color(index))
     scale_axes(ax, trade_off)
     ax.xaxis.set_major_locator(MaxNLocator(3) if _ratio(trade_off) < _NARROW else LogLocator())
-    ax.set_title(_short(part.name))
+    ax.set_title(short_name(part.name))
 
 
 def _ratio(trade_off: TradeOff) -> float:
@@ -240,7 +240,3 @@ def _in_words(trade_off: TradeOff, part: PopulationTradeOff) -> str:
         for i in (first, last)
     )
     return f"{ends}; {len(part.rows)} of {part.n} models on the front."
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"

@@ -3,17 +3,26 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
+import numpy as np
+
 from designspace.analysis.compare_pairs import PairComparison, signed
-from designspace.analysis.findings import Findings, PopulationFindings
+from designspace.analysis.findings import (
+    Findings,
+    PopulationFindings,
+    compared,
+    lowest_mean,
+    neighbors,
+)
 from designspace.analysis.trade_off import TradeOff
 from designspace.analysis.trade_off_text import best_text, middle, pair_sentence, searches
 from designspace.arch import format_quantity
 
 Tone = Literal["better", "worse", "equal", "undecided", "neutral"]
 _MAX_CARDS = 5
+# Verdicts by which one of a pair is better.
+_DECIDED = ("better", "worse")
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,13 @@ class Card:
 
 def verdict_cards(findings: Findings) -> tuple[Card, ...]:
     """Return the cards of a report, the most important first."""
-    if not findings.populations:
+    best = lowest_mean(findings)
+    if best is None:
         return (Card("No model has an error", "Every trial failed; see the warnings.", "worse"),)
-    best = min(findings.populations, key=lambda p: p.edf.mean)
     trade_offs = tuple(map(_trade_off, findings.trade_offs))
     if len(findings.populations) == 1:
         return (*_quality(best), *trade_offs, *_parameter(best), *_shared(best))
-    cards = [_best(best, findings.comparisons), *_equal(findings.comparisons)]
+    cards = [_best(best, findings), *_equal(findings.comparisons)]
     rest = [*_undecided(findings), *_claims(findings), *_parameter(best)]
     if len(cards) + len(rest) < _MAX_CARDS:
         cards += _step(best, findings)
@@ -67,26 +76,23 @@ def points(value: float) -> str:
     return f"{value:g} point" + ("" if value == 1 else "s")
 
 
-def neighbors(findings: Findings) -> list[PairComparison]:
-    """Return the pairs of populations that follow each other; of three populations all pairs."""
-    names = [p.name for p in findings.populations]
-    following = set(pairwise(names))
-    few = len(names) <= 3
-    return [pair for pair in findings.comparisons if few or (pair.first, pair.second) in following]
-
-
-def _best(best: PopulationFindings, comparisons: Sequence[PairComparison]) -> Card:
+def _best(best: PopulationFindings, findings: Findings) -> Card:
     """Say which population has the lowest mean error, and whether that is shown."""
-    involved = [pair for pair in comparisons if best.name in (pair.first, pair.second)]
-    beaten = [pair for pair in involved if pair.verdict in ("better", "worse")]
+    involved = [pair for pair in findings.comparisons if best.name in (pair.first, pair.second)]
+    beaten = [pair for pair in involved if pair.verdict in _DECIDED]
     mean = f"mean error {best.edf.mean:.1f} %, n = {best.edf.n}"
+    title = "No space is shown to be better"
     if not involved:
         sentence = f"{best.name} has the lowest mean ({mean}); nothing could be compared."
-        return Card("No space is shown to be better", sentence, "undecided")
-    others = _other(involved[0], best) if len(involved) == 1 else f"the {len(involved)} others"
+        return Card(title, sentence, "undecided")
     if not beaten:
+        others = _other(involved[0], best)
+        if len(involved) > 1:
+            others = _others(f"the {len(involved)}", len(involved), findings)
+        if any(pair.verdict in _DECIDED for pair in findings.comparisons):
+            title = f"{best.name}'s lead is not shown"
         sentence = f"{best.name} has the lowest mean ({mean}); its lead over {others} is not shown."
-        return Card("No space is shown to be better", sentence, "undecided")
+        return Card(title, sentence, "undecided")
     nearest = min(beaten, key=lambda pair: abs(pair.comparison.mean.value))
     size, interval = _size(nearest)
     if len(beaten) == 1:
@@ -96,10 +102,19 @@ def _best(best: PopulationFindings, comparisons: Sequence[PairComparison]) -> Ca
     if len(beaten) == len(involved):
         count = "both" if len(beaten) == 2 else f"all {len(beaten)}"
     return Card(
-        f"{best.name} is better than {count} others",
+        f"{best.name} is better than {_others(count, len(involved), findings)}",
         f"By {size} or more (over {_other(nearest, best)}: {interval}); {mean}.",
         "better",
     )
+
+
+def _others(count: str, of: int, findings: Findings) -> str:
+    """Say which populations the best one is compared with: `of` of them, two or more."""
+    if of < len(compared(findings)) - 1:
+        return f"its {of} neighbors (the only ones compared)"
+    # A population of a single model is compared with none.
+    all_compared = len(compared(findings)) == len(findings.populations)
+    return f"{count} others" + ("" if all_compared else " that could be compared")
 
 
 def _other(pair: PairComparison, population: PopulationFindings) -> str:
@@ -111,7 +126,7 @@ def _step(best: PopulationFindings, findings: Findings) -> list[Card]:
     steps = [
         pair
         for pair in neighbors(findings)
-        if pair.verdict in ("better", "worse") and best.name not in (pair.first, pair.second)
+        if pair.verdict in _DECIDED and best.name not in (pair.first, pair.second)
     ]
     if not steps:
         return []
@@ -182,7 +197,9 @@ def _quality(p: PopulationFindings) -> list[Card]:
         interval = "too few models for an interval; "
     best = int(p.best_rows[0])
     costs = ", ".join(
-        f"{format_quantity(values[best])} {name}" for name, values in p.results.costs.items()
+        f"{format_quantity(values[best])} {name}"
+        for name, values in p.results.costs.items()
+        if math.isfinite(values[best])
     )
     return [
         Card(
@@ -201,10 +218,14 @@ def _trade_off(trade_off: TradeOff) -> Card:
     place, k = middle(trade_off), searches(trade_off)
     if not trade_off.pairs:
         part = trade_off.populations[0]
-        within = f"{trade_off.cost} {trade_off.format(float(part.best.costs[place]))}"
-        error = best_text(part, place)
-        title = f"Within {within}: {error}"
         shown = f"{len(part.rows)} of {part.n} models are on the front of the sample."
+        known = np.flatnonzero(np.isfinite(part.best.errors))
+        if not len(known):
+            title = f"Too few models for the best error within {trade_off.cost}"
+            return Card(title, shown, "undecided")
+        place = max(place, int(known[0]))
+        within = f"{trade_off.cost} {trade_off.format(float(part.best.costs[place]))}"
+        title = f"Within {within}: {best_text(part, place)}"
         return Card(title, f"Half of all searches reach it, {k} (95 % band). {shown}")
     decided = [pair for pair in trade_off.pairs if pair.better is not None]
     title = f"No space is shown to be better against {trade_off.cost}"
@@ -214,6 +235,7 @@ def _trade_off(trade_off: TradeOff) -> Card:
     best = max(trade_off.populations, key=lambda part: part.hypervolume.value).name
     lead = [pair for pair in decided if pair.better == best]
     if not lead:
+        title = f"{best}'s lead against {trade_off.cost} is not shown"
         return Card(title, f"{pair_sentence(trade_off, decided[0])}.", "undecided")
     others = len(trade_off.populations) - 1
     beaten = lead[0].first if lead[0].second == best else lead[0].second

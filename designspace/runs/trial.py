@@ -38,7 +38,8 @@ class Trial:
         error: Top-1 error in percent on the validation split after the last epoch; chance error for
             a diverged trial, None for a failed one.
         curve: That error after each epoch.
-        seconds: Training time, including data loading and validation.
+        seconds: Training time, including data loading and validation; of a GPU that trains several
+            models at once, the share of this one.
         seed: Seed of initialisation and data order.
         versions: Library versions and device.
         reason: Why it diverged or failed; empty for a complete trial.

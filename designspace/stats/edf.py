@@ -30,7 +30,8 @@ class Edf:
         n: Number of models.
         minimum: Lowest error.
         mean: Mean error, weighted if the EDF is.
-        median: Lowest error with at least half of the models at or below it.
+        median: Median error; of a weighted EDF, the lowest error that has at least half of the
+            weight at or below it.
     """
 
     errors: FloatArray

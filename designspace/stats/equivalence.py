@@ -15,37 +15,19 @@ class Equivalence:
 
     Attributes:
         margin: The largest difference that counts as none, percent of error, stated beforehand.
-        difference: Difference of means, second minus first.
-        low: Lower end of the 1 - 2 alpha interval of the difference.
-        high: Its upper end: the means are equivalent where both ends lie within the margin.
         p_lower: p-value against "the second is better by the margin or more".
         p_upper: p-value against "the second is worse by the margin or more": alone, it is the test
             of non-inferiority.
-        alpha: Level of the test.
     """
 
     margin: float
-    difference: float
-    low: float
-    high: float
     p_lower: float
     p_upper: float
-    alpha: float
 
     @property
     def p(self) -> float:
         """p-value of equivalence: the larger of the two."""
         return max(self.p_lower, self.p_upper)
-
-    @property
-    def equivalent(self) -> bool:
-        """Whether the means are shown to be within the margin of each other."""
-        return self.p < self.alpha
-
-    @property
-    def p_different(self) -> float:
-        """p-value against "the means lie within the margin", two-sided: the opposite claim."""
-        return min(1.0, 2 * min(1 - self.p_lower, 1 - self.p_upper))
 
 
 def check_margin(margin: float) -> float:
@@ -61,26 +43,20 @@ def check_margin(margin: float) -> float:
     return margin
 
 
-def equivalent(a: FloatArray, b: FloatArray, margin: float, alpha: float = 0.05) -> Equivalence:
+def equivalent(a: FloatArray, b: FloatArray, margin: float) -> Equivalence:
     """Test whether two means lie within a margin of each other, by Welch's t.
 
     Args:
         a: Errors of the first population, (n,), at least 2.
         b: Errors of the second, (m,), at least 2.
         margin: Largest difference that counts as none, percent of error.
-        alpha: Level of the test.
     """
     from scipy.stats import t
 
     difference, error, df = welch(a, b)
-    half = error * float(t.ppf(1 - alpha, df))
     scale = max(error, np.finfo(np.float64).tiny)
     return Equivalence(
         margin=margin,
-        difference=difference,
-        low=difference - half,
-        high=difference + half,
         p_lower=float(t.sf((difference + margin) / scale, df)),
         p_upper=float(t.cdf((difference - margin) / scale, df)),
-        alpha=alpha,
     )

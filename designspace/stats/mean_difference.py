@@ -17,7 +17,7 @@ import numpy as np
 
 from designspace.stats.arrays import FloatArray
 from designspace.stats.intervals import Estimate
-from designspace.stats.two_sample import welch
+from designspace.stats.two_sample import ROUNDING, welch
 
 _REPEATS = 4999
 # With more models there are no redraws, as skewness then hardly moves the level of t.
@@ -86,7 +86,10 @@ class MeanDifference:
         return two_sided(above, max(self.p_below(-margin), self.p_below_bootstrap(-margin)))
 
     def _statistic(self, bound: float) -> float:
-        return (self.value - bound) / max(self.error, float(np.finfo(np.float64).tiny))
+        distance = self.value - bound
+        if abs(distance) < ROUNDING:
+            return 0.0
+        return distance / max(self.error, float(np.finfo(np.float64).tiny))
 
 
 def two_sided(p: float, other: float) -> float:
@@ -110,6 +113,7 @@ def difference_of_means(a: FloatArray, b: FloatArray) -> MeanDifference:
 def mean_of_pairs(differences: FloatArray) -> MeanDifference:
     """Return the mean of paired differences, (n,), at least 2."""
     n, value = len(differences), float(differences.mean())
+    value = 0.0 if abs(value) < ROUNDING else value
     error = float(differences.std(ddof=1)) / math.sqrt(n)
     if n > _VERY_MANY:
         return MeanDifference(value, error, float(n - 1), (n,), _quantiles_of_t(n - 1))
@@ -158,4 +162,4 @@ def _studentized(distances: FloatArray, errors: FloatArray) -> FloatArray:
 
 def _unsorted(distances: FloatArray, errors: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(distances == 0, 0.0, distances / errors))
+        return np.asarray(np.where(np.abs(distances) < ROUNDING, 0.0, distances / errors))

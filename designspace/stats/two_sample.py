@@ -14,6 +14,8 @@ from designspace.errors import check_types
 from designspace.stats.arrays import FloatArray, Numbers, as_float_array, check_probability
 from designspace.stats.intervals import Estimate
 
+# Differences below this many points are rounding.
+ROUNDING = 1e-9
 # About this many random numbers are drawn at a time.
 _CHUNK = 1 << 22
 _MAX_DRAWS = 1 << 28
@@ -98,6 +100,7 @@ def compare_arrays(
     from scipy.stats import ks_2samp
 
     rng = np.random.default_rng(0) if rng is None else rng
+    a, b = np.round(a, 9), np.round(b, 9)  # equal up to rounding is equal
     repeats = max(199, min(permutations, _MAX_DRAWS // (len(a) + len(b))))
     p_mean, p_median = _permutation_tests(a, b, rng, repeats)
     with warnings.catch_warnings():
@@ -125,11 +128,16 @@ def welch(a: FloatArray, b: FloatArray) -> tuple[float, float, float]:
     """Return the difference of means, its standard error, and Welch's degrees of freedom."""
     parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
     total = parts[0] + parts[1]
-    difference = float(b.mean() - a.mean())
+    difference = _difference_of_means(a, b)
     if total == 0:
         return difference, 0.0, float(len(a) + len(b) - 2)
     df = total**2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
     return difference, math.sqrt(total), float(df)
+
+
+def _difference_of_means(a: FloatArray, b: FloatArray) -> float:
+    difference = float(b.mean() - a.mean())
+    return 0.0 if abs(difference) < ROUNDING else difference
 
 
 def minimum_test(a: FloatArray, b: FloatArray) -> float:
@@ -141,7 +149,7 @@ def minimum_test(a: FloatArray, b: FloatArray) -> float:
     """
     pooled = np.concatenate([a, b])
     distance = abs(float(b.min() - a.min()))
-    if distance == 0:
+    if distance < ROUNDING:
         return 1.0
     # An error that equals the other minimum up to rounding is not below it.
     ahead = int((pooled - pooled.min() < distance * (1 - 1e-9)).sum())
@@ -211,8 +219,8 @@ def _hedges_g(a: FloatArray, b: FloatArray, level: float) -> Estimate:
     n, m = len(a), len(b)
     df = n + m - 2
     pooled = math.sqrt((a.var(ddof=1) * (n - 1) + b.var(ddof=1) * (m - 1)) / df)
-    difference = float(b.mean() - a.mean())
-    if pooled == 0:
+    difference = _difference_of_means(a, b)
+    if pooled < ROUNDING:
         value = 0.0 if difference == 0 else math.copysign(math.inf, difference)
         return Estimate(value, value, value)
     value = (1 - 3 / (4 * df - 1)) * difference / pooled
@@ -248,6 +256,6 @@ def _permutation_statistics(rows: FloatArray, n: int) -> FloatArray:
     variance = first.var(axis=1, ddof=1) / n + second.var(axis=1, ddof=1) / second.shape[1]
     difference = np.abs(first.mean(axis=1) - second.mean(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        studentized = np.where(difference > 0, difference / np.sqrt(variance), 0.0)
+        studentized = np.where(difference > ROUNDING, difference / np.sqrt(variance), 0.0)
     medians = np.abs(np.median(first, axis=1) - np.median(second, axis=1))
     return np.stack([studentized, medians])

@@ -7,7 +7,6 @@ from designspace.analysis.claims import Claim
 from designspace.analysis.findings import Findings
 from designspace.errors import counted
 from designspace.report.study_page import StudyPage, write_study_page
-from designspace.runs import Run
 from designspace.studies.figure_answers import FigureAnswer
 from designspace.studies.plan import ClaimPlan, PopulationPlan, StudyPlan
 from designspace.studies.sequential_claims import SequentialVerdict
@@ -35,7 +34,7 @@ def study_page(
     Returns:
         The path of index.html.
     """
-    sequential = {v.claim.claim: v for rows in verdicts.values() for v in rows}
+    sequential = {(place, v.claim.claim): v for place, rows in verdicts.items() for v in rows}
     judged = {
         (place, claim.claim): claim
         for place, result in findings.items()
@@ -44,10 +43,11 @@ def study_page(
     page = StudyPage(
         title=file.name,
         about=[" ".join(part.split()) for part in file.about.split("\n\n") if part.strip()],
-        populations=[_population(file, folder, row) for row in plan.populations],
+        populations=[_population(file, row) for row in plan.rows],
         claims=[
-            _claim(row, judged.get((row.report, row.claim)), sequential.get(row.claim))
+            _claim(row, judged.get(key), sequential.get(key))
             for row in plan.claims
+            for key in [(row.report, row.claim)]
         ],
         figures=figures,
         reports=list(findings),
@@ -57,16 +57,14 @@ def study_page(
     return write_study_page(page, folder, next(iter(findings.values()), None))
 
 
-def _population(file: StudyFile, folder: Path, plan: PopulationPlan) -> dict[str, str]:
-    entry = file.populations[plan.name]
-    source = entry.space or f"{entry.same_as}"
+def _population(file: StudyFile, plan: PopulationPlan) -> dict[str, str]:
+    of_derived = file.derived_runs.get(plan.name)
+    entry = of_derived or file.entry(plan.name)
+    source = "the derived models" if of_derived else entry.space or f"{entry.same_as}"
     details = [f"{key} = {value}" for key, value in (entry.toggle or {}).items()]
     details += [f"{counted(entry.epochs, 'epoch')}"] if entry.epochs else []
     details += [f"seed {entry.seed}"] if entry.seed else []
-    errors = []
-    if plan.trained:
-        trials = Run.open(folder / plan.name).trials()
-        errors = [trial.error for trial in trials if trial.error is not None]
+    errors = plan.errors.values()
     return {
         "name": plan.name,
         "source": ", ".join([source, *details]),
@@ -82,17 +80,10 @@ def _population(file: StudyFile, folder: Path, plan: PopulationPlan) -> dict[str
 def _claim(
     plan: ClaimPlan, judged: Claim | None, sequential: SequentialVerdict | None
 ) -> dict[str, str]:
-    estimate = ""
-    if judged is not None:
-        form = "+.2f" if judged.p is not None else "g"
-        value, low, high = (
-            format(v, form).replace("-", "−") for v in (judged.estimate, judged.low, judged.high)
-        )
-        estimate = f"{value} ({low} to {high})"
     return {
         "claim": plan.claim,
         "report": plan.report,
-        "estimate": estimate,
+        "estimate": "" if judged is None else judged.estimate_text,
         "verdict": "" if judged is None else judged.verdict,
         "n": f"{plan.n or ''}",
         "power": "" if plan.power is None else f"{plan.power:.2f}",

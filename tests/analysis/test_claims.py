@@ -1,10 +1,14 @@
 """Claims about a parameter and about pairs: level, power, and what can't be tested."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from analysis.populations import made_up
 
 from designspace.analysis.claims import judge_claims, read_claims
+from designspace.analysis.findings import analyze
+from designspace.analysis.trial_accounting import counted_models
 from designspace.errors import InputError
 from designspace.stats.mean_difference import difference_of_means
 
@@ -136,3 +140,106 @@ def test_a_claim_needs_both_tests_and_disagreement_is_flagged(tmp_path):
         assert not (claim.borderline and claim.verdict == "supported")
         found.add((claim.borderline, claim.verdict))
     assert {(True, "undecided"), (False, "supported"), (False, "undecided")} <= found
+
+
+BETTER = "  - {claim: %s, kind: better, first: a, second: c, n: %d}\n"
+
+
+def with_missing(results, missing, all_finished=False):
+    """The population with models that have no trial yet."""
+    states = results.states.copy()
+    states[missing] = "missing"
+    errors = np.where(states == "missing", np.nan, results.errors)
+    counted = counted_models(states, errors, all_finished)
+    return replace(results, states=states, errors=errors, counted=counted)
+
+
+def apart(n, rng=None):
+    """Two populations whose means differ by 4 points, far more than chance."""
+    rng = rng or np.random.default_rng(6)
+    return made_up(rng.normal(50, 1, n), "a"), made_up(rng.normal(46, 1, n), "c")
+
+
+def test_a_claim_waits_for_its_first_n_models_whatever_else_is_trained(tmp_path):
+    first, second = apart(100)
+    text = "claims:\n" + BETTER % ("x", 64)
+    (claim,) = judged(tmp_path, text, first, with_missing(second, slice(12, 40)))
+    assert (claim.verdict, claim.p, claim.borderline) == ("undecided", None, False)
+    assert claim.test.endswith("not judged yet: 12 of 64 models")
+    assert claim.n == (64, 12)
+    (claim,) = judged(tmp_path, text, first, with_missing(second, slice(64, 70)))
+    assert (claim.verdict, claim.n) == ("supported", (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("paired", "n", "models"),
+    [("false", 40, (40, 40)), ("true", 40, (40,))],
+    ids=["means", "pairs"],
+)
+def test_of_a_subset_the_first_n_models_with_a_trial_are_judged(tmp_path, paired, n, models):
+    first, second = apart(100)
+    untrained = np.setdiff1d(np.arange(100), np.arange(1, 100, 2)[:45])
+    subset = with_missing(second, untrained, all_finished=True)
+    text = "claims:\n" + BETTER.replace("n:", f"paired: {paired}, n:") % ("x", n)
+    (claim,) = judged(tmp_path, text, first, subset)
+    assert (claim.verdict, claim.n) == ("supported", models)
+    (claim,) = judged(tmp_path, text.replace("n: 40", "n: 46"), first, subset)
+    assert claim.test.endswith("not judged yet: 45 of 46 models")
+
+
+def test_claims_that_wait_or_can_not_be_tested_count_in_the_correction(tmp_path):
+    rng = np.random.default_rng(1)
+    b = np.tile([1.0, 2.0], 32)
+    a = made_up(48 + 0.8 * (b - 1) + rng.normal(0, 1, 64), parameters={"b": b})
+    c = made_up(rng.normal(40, 1, 64), "c", parameters={"b": b})
+    (alone,) = judged(tmp_path, GROUP, a)
+    untestable = GROUP.partition("\n")[2].replace("low: 1, high: 1", "low: 7, high: 9")
+    claims = judged(tmp_path, GROUP + untestable + BETTER % ("y", 65), a, c)
+    assert claims[0].p == pytest.approx(3 * alone.p)
+    assert [claim.p for claim in claims[1:]] == [None, None]
+    assert [claim.p_bootstrap for claim in claims[1:]] == [None, None]
+
+
+def test_a_population_that_failed_makes_its_claims_untestable_and_no_others(tmp_path):
+    first, second = apart(24)
+    states = np.full(24, "failed", dtype="U8")
+    failed = replace(
+        made_up(np.full(24, np.nan), "d", parameters={"b": np.ones(24)}),
+        states=states,
+        counted=np.zeros(24, bool),
+    )
+    text = (
+        "claims:\n  - {claim: x, kind: better, first: a, second: c}\n"
+        "  - {claim: y, kind: better, first: a, second: d}\n"
+        "  - {claim: z, kind: trend, population: d, parameter: b, error: falls}\n"
+    )
+    (tmp_path / "claims.yaml").write_text(text)
+    found = analyze([first, second, failed], claims=read_claims(tmp_path / "claims.yaml"))
+    claims = found.claims.claims
+    assert [claim.verdict for claim in claims] == ["supported", "undecided", "undecided"]
+    assert claims[1].test.endswith("not testable: 24 and 0 counted models")
+    assert claims[2].test.endswith("not testable: 0 models, of 8 needed")
+    (tmp_path / "claims.yaml").write_text(text.replace("parameter: b", "parameter: q"))
+    with pytest.raises(InputError, match="d has no parameter 'q'"):
+        analyze([first, second, failed], claims=read_claims(tmp_path / "claims.yaml"))
+
+
+def test_a_trend_says_whether_models_or_variation_are_missing(tmp_path):
+    seven = made_up(range(40, 47), parameters={"b": range(7)})
+    assert "7 models, of 8 needed" in judged(tmp_path, TREND, seven)[0].test
+    same = made_up(range(40, 60), parameters={"b": np.ones(20)})
+    assert "not testable: b does not vary" in judged(tmp_path, TREND, same)[0].test
+    flat = made_up(np.full(20, 40.0), parameters={"b": range(20)})
+    assert "not testable: the error does not vary" in judged(tmp_path, TREND, flat)[0].test
+
+
+def test_estimates_name_their_unit(tmp_path):
+    rises = made_up(np.arange(40.0, 50.0), parameters={"b": range(10)})
+    text = judged(tmp_path, TREND, rises)[0].estimate_text
+    assert text.startswith("rank correlation +1.00 (")
+    a, c = made_up([50.0, 51.0, 52.0]), made_up([46.0, 47.0, 48.0], "c")
+    claims = "claims:\n  - {claim: x, kind: better, first: a, second: c}\n"
+    # The standard error is (2/3) ** 0.5, t of 4 degrees of freedom 2.776.
+    assert judged(tmp_path, claims, a, c)[0].estimate_text == "−4.00 (−6.27 to −1.73) points"
+    alone = judged(tmp_path, claims, made_up([50.0]), c)[0]
+    assert alone.estimate_text == "–"

@@ -7,10 +7,14 @@ from marks import quick_share
 
 import designspace as ds
 from designspace.analysis import equal_cost
+from designspace.analysis.claims import read_claims
 from designspace.analysis.equal_cost import match
 from designspace.analysis.findings import analyze
 from designspace.analysis.headline import narrate
+from designspace.analysis.rank_agreement import rank_agreement
 from designspace.analysis.summary import summarize
+from designspace.errors import InputError
+from designspace.report.write_report import write_report
 from designspace.runs import Run, Trial, TrialState
 from designspace.stats.intervals import Estimate
 
@@ -46,6 +50,43 @@ def test_ranges_that_miss_each_other_are_reported_not_dropped():
     found = analyze([sized(rng, "a", 1e6, 3e6, 0), sized(rng, "c", 2e8, 9e8, 0)])
     assert found.comparisons[0].at_equal("multiply-adds").method is None
     assert "too far apart to compare at equal multiply-adds: c and a" in narrate(found).warnings[0]
+
+
+def of_costs(rng, name, flops, params):
+    flops, params = np.asarray(flops, float), np.asarray(params, float)
+    return made_up(rng.normal(50, 1, len(flops)), name, costs={"flops": flops, "params": params})
+
+
+def test_too_few_models_are_not_said_to_be_too_far_apart():
+    """The ranges are the same; 8 models of each are fewer than the 10 of a regression."""
+    rng = np.random.default_rng(1)
+    low = 1e6 * np.array([1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 9])
+    first, second = of_costs(rng, "a", low, low), of_costs(rng, "c", 10e6 - low, 10e6 - low)
+    text = narrate(analyze([first, second])).warnings[0]
+    words = "too few models to compare at equal multiply-adds: c and a (8 and 8 in the common range"
+    assert f"{words}, 10 needed)." in text
+    assert "too far apart" not in text
+
+
+def test_each_pair_is_compared_at_a_cost_of_its_own():
+    rng = np.random.default_rng(1)
+    about = np.geomspace(1e6, 4e6, 24)
+    first, second = of_costs(rng, "a", about, about), of_costs(rng, "b", 9 * about, 9 * about)
+    flops_unknown = of_costs(rng, "c", np.full(24, np.nan), 1.4 * about)
+    text = narrate(analyze([first, second, flops_unknown])).warnings[0]
+    assert "; at equal parameters: c against a " in text
+    assert "; too far apart to compare at equal multiply-adds: b and a;" in text
+    assert text.endswith("; too far apart to compare at equal parameters: c and b.")
+
+
+def test_a_cost_of_zero_is_no_control():
+    rng = np.random.default_rng(1)
+    ones = np.full(24, 1e6)
+    first, second = (of_costs(rng, name, 0 * ones, ones) for name in "ac")
+    (pair,) = analyze([first, second]).comparisons
+    assert [one.control for one in pair.controls] == ["parameters"]
+    some = of_costs(rng, "d", np.append(0.0, ones[1:]), ones)
+    assert analyze([some, first]).comparisons[0].unequal == ()
 
 
 def test_one_budget_is_no_unequal_cost():
@@ -149,6 +190,48 @@ def test_runs_of_one_seed_or_of_other_recipes_stay_apart():
         rng.normal(50, 1, 9), "c", recipe={"name": "long"}, splits=("val",), seeds=(7, 8)
     )
     assert len(analyze([first, same, other]).populations) == 3
+
+
+def test_runs_on_other_images_are_no_seeds_of_one_model():
+    rng = np.random.default_rng(8)
+    about = {"recipe": {"name": "r"}, "splits": ("val",)}
+    runs = [
+        made_up(rng.normal(50, 1, 9), name, **about, seeds=(seed, seed + 9), content=content)
+        for name, seed, content in (("a", 1, "one"), ("b", 11, "two"), ("c", 21, ""))
+    ]
+    # c, of before images were recorded, goes with either.
+    assert len(analyze(runs[:2]).populations) == 2
+    assert [p.name for p in analyze(runs).populations] == ["a", "b"]
+    with pytest.raises(InputError, match="needs at least"):  # other images are another schedule
+        rank_agreement([run.first(3) for run in runs[:2]])
+
+
+def test_pooled_runs_are_named_with_their_seeds_and_claims_may_name_any(tmp_path):
+    rng = np.random.default_rng(9)
+    about = {"recipe": {"name": "r"}, "splits": ("val",), "seconds": 60.0}
+    models = rng.normal(50, 2, 12)
+    runs = [
+        made_up(models + rng.normal(0, 0.5, 12), f"x{k}", **about, seeds=(k, k + 9), seed=k)
+        for k in (0, 1)
+    ]
+    other = made_up(rng.normal(40, 2, 12), "y")
+    (tmp_path / "claims.yaml").write_text(
+        "claims:\n"
+        "  - {claim: p, kind: better, first: x1, second: y}\n"
+        "  - {claim: q, kind: better, first: x0, second: x1}\n"
+    )
+    found = analyze([*runs, other], claims=read_claims(tmp_path / "claims.yaml"))
+    about_both, of_itself = found.claims.claims
+    mean = (runs[0].errors.mean() + runs[1].errors.mean()) / 2
+    assert about_both.estimate == pytest.approx(other.errors.mean() - mean)
+    assert about_both.verdict == "supported"
+    assert of_itself.test.endswith("not testable: x0 and x1 are seeds of the same models")
+    words = "x0 is the mean over x0 and x1 (seeds 0, 1)"
+    assert f"{words}." in narrate(found).sentences
+    assert found.populations[0].results.provenance.seconds == 120
+    page = write_report(found, tmp_path / "report", figures=("svg",)).read_text()
+    assert f"{words}: errors are means over 2 trainings of each model" in page
+    assert f"<dt>note</dt><dd>{words}.</dd>" in page
 
 
 def test_a_run_of_which_every_model_failed_has_a_report(tmp_path, cli):

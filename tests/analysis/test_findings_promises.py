@@ -80,6 +80,25 @@ def test_importance_covers_the_truth_and_is_nothing_under_the_null(repeats):
     assert np.mean(null) >= lowest
 
 
+@pytest.mark.parametrize("n", [8, 12, 16])
+def test_few_models_do_not_make_every_parameter_explain_all(n):
+    """With a bin for each of 8 models the importance was 1.00, interval 1.00 to 1.00."""
+    rng = np.random.default_rng(n)
+    null = []
+    for _ in range(200):
+        columns = {"x": rng.random(n), "y": rng.choice([1.0, 2.0, 4.0, 8.0], n)}
+        null += [t.importance.low > 0 for t in parameter_trends(columns, rng.random(n), rng=rng)]
+    assert np.mean(null) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(null))
+
+
+def test_bins_have_three_models_each_or_more_and_are_never_one():
+    assert np.bincount(bins_of(np.arange(8.0))).tolist() == [4, 4]
+    assert np.bincount(bins_of(np.arange(12.0))).tolist() == [3, 3, 3, 3]
+    assert np.bincount(bins_of(np.arange(64.0))).tolist() == [8] * 8
+    # More than half of the models have the largest value.
+    assert bins_of(np.array([1.0, 2, 4, 4, 4, 4, 4, 4])).tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+
+
 def test_the_parameter_that_matters_comes_first():
     rng = np.random.default_rng(2)
     columns = {name: rng.integers(1, 30, 120).astype(float) for name in ("x", "y", "z")}

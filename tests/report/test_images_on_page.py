@@ -3,11 +3,11 @@
 import re
 
 import pytest
+from report.test_report_page import run
 
 from designspace.runs import DataRecord, load_recipe
 from designspace.runs.data_record import source_name
 from designspace.runs.run import Run
-from tests.report.test_report_page import run
 
 CIFAR = DataRecord("folder:/data/cifar10", "test", "test", 0, 10, 50_000, 10_000, "a1")
 

@@ -17,6 +17,7 @@ from designspace.analysis.trial_accounting import account, counted_models
 from designspace.stats.best_of_k import best_of_k
 from designspace.stats.edf import edf, normalized_weights
 from designspace.stats.equivalence import equivalent
+from designspace.stats.mean_difference import difference_of_means
 from designspace.stats.sequential import compare_sequentially, decision
 from designspace.stats.two_sample import compare
 
@@ -174,10 +175,12 @@ def test_verdicts_of_planted_differences():
 def test_a_test_against_a_margin_and_its_opposite_never_both_speak():
     rng = np.random.default_rng(5)
     for shift in (0.0, 0.5, 1.0, 4.0):
-        found = equivalent(rng.normal(0, 1, 60), rng.normal(shift, 1, 60), 1.0)
-        assert not (found.p < 0.05 and found.p_different < 0.05)
-        assert (found.p_different < 0.05) == (shift == 4.0)
-        assert found.equivalent == (found.low > -1 and found.high < 1)
+        a, b = rng.normal(0, 1, 60), rng.normal(shift, 1, 60)
+        found = difference_of_means(a, b)
+        assert not (found.p_within(1.0) < 0.05 and found.p_beyond(1.0) < 0.05)
+        assert (found.p_beyond(1.0) < 0.05) == (shift == 4.0)
+        interval = found.estimate(0.9)
+        assert (equivalent(a, b, 1.0).p < 0.05) == (interval.low > -1 and interval.high < 1)
 
 
 def test_peeking_fools_a_plain_test_and_not_the_sequential_one():

@@ -4,9 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
+from analysis.populations import made_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from designspace.analysis.compare_pairs import compare_pairs
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
 from designspace.analysis.trial_accounting import counted_models
 from designspace.arch import RegNetParams
@@ -15,6 +17,7 @@ from designspace.stats.best_of_k import best_of_k
 from designspace.stats.edf import edf, normalized_weights
 from designspace.stats.equivalence import equivalent
 from designspace.stats.intervals import quantile_interval
+from designspace.stats.mean_difference import difference_of_means, mean_of_pairs, sign_flip_test
 from designspace.stats.multiple_testing import holm
 from designspace.stats.power import (
     difference_power,
@@ -132,12 +135,12 @@ def test_equivalence_never_calls_a_margin_sized_difference_equal_too_often():
     rng = np.random.default_rng(5)
     margin = 1.0
     wrong = [
-        equivalent(rng.normal(0, 2, 50), rng.normal(margin, 2, 50), margin).equivalent
+        equivalent(rng.normal(0, 2, 50), rng.normal(margin, 2, 50), margin).p < 0.05
         for _ in range(4000)
     ]
     assert np.mean(wrong) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
     right = [
-        equivalent(rng.normal(0, 2, 400), rng.normal(0, 2, 400), margin).equivalent
+        equivalent(rng.normal(0, 2, 400), rng.normal(0, 2, 400), margin).p < 0.05
         for _ in range(100)
     ]
     assert np.mean(right) > 0.95
@@ -153,7 +156,7 @@ def test_power_is_what_simulation_gives():
             powers = [difference_power(far, (0.1, 0.1), models, alpha) for alpha in (0.001, 0.05)]
             assert 0 <= powers[0] <= powers[1] <= 1
     simulated = [
-        equivalent(rng.normal(0, 2, 60), rng.normal(0, 2, 60), 1.2).equivalent for _ in range(800)
+        equivalent(rng.normal(0, 2, 60), rng.normal(0, 2, 60), 1.2).p < 0.05 for _ in range(800)
     ]
     assert np.mean(simulated) == pytest.approx(equivalence_power(1.2, (2.0, 2.0), 60), abs=0.06)
 
@@ -228,3 +231,21 @@ def test_few_tied_errors_are_compared_without_a_warning():
         warnings.simplefilter("error")
         found = compare([0.7, 1.1, 0.8, 2.0, 1.1], [2.3, 0.5, 1.1, 1.6, 1.0])
     assert 0 < found.p_ks <= 1
+
+
+def test_constant_errors_that_are_equal_up_to_rounding_do_not_differ():
+    """Each is 0.3 in one of the ways that floats write it; p was 0.0005."""
+    first, second = np.full(20, 0.3), np.full(33, 0.1 + 0.2)
+    assert first[0] != second[0]
+    found = compare(first, second)
+    assert (found.p_mean, found.p_median, found.p_minimum, found.p_ks) == (1, 1, 1, 1)
+    assert (found.mean.value, found.superiority.value, found.hedges_g.value) == (0, 0.5, 0)
+    means = difference_of_means(first, second)
+    assert means.p_zero_bootstrap() == 1
+    assert mean_of_pairs(second[:20] - first).p_zero_bootstrap() == 1
+    assert sign_flip_test(second[:20] - first) == 1
+    (pair,) = compare_pairs([made_up(first, "a"), made_up(second, "b")])
+    assert (pair.verdict, pair.edf_difference.regions) == ("equivalent", ())
+    assert pair.sequential.decided_at is None
+    # A difference of two hundredths of a point is one.
+    assert compare(first, second + 0.02).p_mean < 0.001

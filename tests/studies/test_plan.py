@@ -31,7 +31,7 @@ def test_the_plan_has_runs_of_refinements_and_of_derived_models(load, train, mon
     assert plan.models == 8 + 8 + 6 + 2 + 2
     assert "derived/seed-3       2        0     not measured  none" in plan.text()
     assert [row["name"] for row in plan.to_dict()["populations"]] == ["a", "x", *others]
-    assert [row.name for row in plan.populations] == ["a", "x"]  # which the page shows
+    assert [row.name for row in plan.populations] == ["a", "x"]
     monkeypatch.setattr("designspace.studies.study.Study._refine", lambda *_: None)
     study.run(progress=False)
     assert rows(study)["derived/seed-3"].trained == 2
@@ -103,3 +103,11 @@ def test_epochs_of_a_study_whose_spaces_all_draw_them_are_refused(load):
         load(recipe_axes=EPOCHS)
     load(recipe_axes=EPOCHS, epochs=None)
     load({"own": {"space": "RegNetY@8", "recipe_axes": {}}}, recipe_axes=EPOCHS)
+
+
+def test_the_page_has_what_refinements_and_derived_models_train(load, train):
+    refinement = {"population": "a", "findings": "f", "space": "loop/r.yaml", "n": 4}
+    study = load(refinements=[refinement])
+    page = study.run(progress=False).read_text()
+    assert study.plan().others[0].name == "loop/r"
+    assert "loop/r</td>" in page

@@ -1,0 +1,114 @@
+"""Parameters of any size and names of any kind, in tables, on axes and in legends."""
+
+import html
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from analysis.populations import made_up
+from matplotlib.figure import Figure
+
+from designspace.analysis.findings import analyze
+from designspace.report.draw_on_axes import _scale_parameter_axis
+from designspace.report.model_table import model_table
+from designspace.report.plot import plot_best_of_k, plot_trade_off
+from designspace.report.report_figures import report_figures
+from designspace.report.verdict_cards import verdict_cards
+from designspace.report.write_report import write_report
+
+
+def test_parameters_are_shown_in_four_digits():
+    columns = {"lr": [0.00312], "decay": [5.0e-05], "w": [123.456], "images": [123456.0]}
+    findings = analyze([made_up([30.0], parameters=columns)])
+    assert model_table(findings)["rows"][0][-1] == "lr=0.00312 decay=5e-05 w=123.5 images=123456"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "scale", "base"),
+    [
+        ("b", [1, 2, 4], "log", 2),
+        ("g3", [1, 2, 64], "log", 2),
+        ("w_0", [8, 32, 200], "log", 2),
+        ("w2", [8, 32, np.nan], "log", 2),
+        ("w_m", [1.5, 2, 3], "linear", None),
+        ("d", [4, 20, 60], "linear", None),
+        ("weight_decay", [1e-5, 1e-4, 1e-3], "log", 10),
+        ("weight_decay", [0, 1e-4, 1e-3], "linear", None),
+        ("lr", [0.001, 0.01, 0.1], "log", 10),
+        ("lr", [0.01, 0.02, 0.1], "linear", None),
+        ("batch_size", [32, 64, 128], "log", 2),
+        ("growth", [1, 2, 3], "linear", None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_parameter_has_the_axis_that_its_values_ask_for(name, values, scale, base):
+    ax = Figure().add_subplot()
+    _scale_parameter_axis(ax, name, np.array(values, float))
+    assert ax.get_xscale() == scale
+    assert getattr(ax.xaxis.get_transform(), "base", None) == base
+
+
+def of_part_of_the_models():
+    """The first parameter is known of 12 of 40 models, the second of all."""
+    rng = np.random.default_rng(0)
+    some = np.where(np.arange(40) < 12, rng.random(40), np.nan)
+    return made_up(rng.normal(50, 1, 40), parameters={"few": some, "all": rng.random(40)})
+
+
+def test_too_few_models_of_one_parameter_are_said_of_that_one(tmp_path):
+    findings = analyze([of_part_of_the_models()])
+    (caption,) = [f.caption for f in report_figures(findings) if f.section == "bootstrap"]
+    assert "range of the best of 10 models in redraws" in caption
+    assert " of 40 models carry 95 % of the weight." in caption
+    page = write_report(findings, tmp_path, figures=("svg",)).read_text()
+    assert '"warning">few: 12 models are too few for this range to say anything.<' in page
+    few = made_up([30.0, 31, 32], parameters={"x": [1, 2, 3], "y": [3, 1, 2]})
+    page = write_report(analyze([few]), tmp_path, figures=("svg",)).read_text()
+    assert '"warning">3 models are too few for these ranges to say anything.<' in page
+
+
+def of_costs(name, shift=0.0, n=40):
+    rng = np.random.default_rng(0)
+    flops = np.linspace(1e6, 2e6, n)
+    return made_up(rng.normal(50 + shift, 1, n), name, costs={"flops": flops})
+
+
+def test_names_that_begin_with_an_underscore_are_in_every_legend(tmp_path):
+    findings = analyze([of_costs("_one"), of_costs("_two", 1)], against="flops")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        axes = [
+            plot(findings, ax=Figure().add_subplot()) for plot in (plot_best_of_k, plot_trade_off)
+        ]
+        index = write_report(findings, tmp_path, figures=("svg",))
+    for ax in axes:
+        words = [text.get_text().strip() for text in ax.get_legend().get_texts()]
+        assert words == ["_one", "_two"]
+    figure = (index.parent / "figures" / "best_of_k.svg").read_text()
+    assert ">_one<" in html.unescape(figure).replace("> ", ">")
+
+
+def test_curves_without_names_have_no_legend():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = plot_best_of_k([30.0, 31.0, 32.0], Figure().add_subplot())
+    assert ax.get_legend() is None
+
+
+def test_the_card_of_a_trade_off_names_a_cost_within_which_there_is_an_error():
+    """Half of the range of cost holds 3 of 40 models: too few for a search over 3."""
+    flops = np.append([1e6, 1.1e6, 1.2e6], np.linspace(3e6, 4e6, 37))
+    results = replace(of_costs("a"), costs={"flops": flops})
+    card = next(c for c in verdict_cards(analyze([results], against="flops")) if "ithin" in c.title)
+    assert card.title.startswith("Within multiply-adds 3.")
+    assert "too few" not in card.title
+    one = made_up([50.0, 51.0], costs={"flops": [1e6, 2e6]})
+    titles = [card.title for card in verdict_cards(analyze([one], against="flops"))]
+    assert not any("too few models" in title for title in titles)
+
+
+def test_the_card_of_the_best_model_leaves_out_unknown_costs():
+    results = made_up([30.0, 31.0], costs={"flops": [np.nan, 1e6], "params": [2e5, 3e5]})
+    card = verdict_cards(analyze([results]))[1]
+    assert card.sentence == "Model 0 of 2: 200K params."
