@@ -88,8 +88,8 @@ def _merge(group: Sequence[PopulationResults]) -> tuple[PopulationResults, Seeds
     set_aside = any((np.isfinite(r.errors) & ~r.counted).any() for r in group)
     complete = errors[finite.all(axis=1)]
     variances = repeatability(complete) if len(complete) > 1 else None
-    known = tuple(r.provenance.seed for r in group if r.provenance.seed is not None)
-    seeds = known if len(known) == len(group) else ()
+    recorded = tuple(r.provenance.seed for r in group if r.provenance.seed is not None)
+    seeds = recorded if len(recorded) == len(group) else ()
     merged = Seeds(tuple(results.name for results in group), errors, variances, seeds)
     every = [seed for results in group for seed in results.provenance.seeds]
     provenance = replace(

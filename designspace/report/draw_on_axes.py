@@ -415,8 +415,8 @@ def _draw_dots(
 
 def _scale_parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
     """Choose a log axis for widths, their slopes, powers of 2 and wide ranges above 0."""
-    known = values[np.isfinite(values)]
-    low, high = float(known.min()), float(known.max())
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
     base = 2 if _POWERS.fullmatch(name) else 10 if high >= _WIDE * low else None
     if base is not None and low > 0:
         ax.set_xscale("log", base=base)

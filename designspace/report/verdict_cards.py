@@ -219,11 +219,11 @@ def _trade_off(trade_off: TradeOff) -> Card:
     if not trade_off.pairs:
         part = trade_off.populations[0]
         shown = f"{len(part.rows)} of {part.n} models are on the front of the sample."
-        known = np.flatnonzero(np.isfinite(part.best.errors))
-        if not len(known):
+        reached = np.flatnonzero(np.isfinite(part.best.errors))
+        if not len(reached):
             title = f"Too few models for the best error within {trade_off.cost}"
             return Card(title, shown, "undecided")
-        place = max(place, int(known[0]))
+        place = max(place, int(reached[0]))
         within = f"{trade_off.cost} {trade_off.format(float(part.best.costs[place]))}"
         title = f"Within {within}: {best_text(part, place)}"
         return Card(title, f"Half of all searches reach it, {k} (95 % band). {shown}")

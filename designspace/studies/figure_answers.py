@@ -101,8 +101,8 @@ def check_figures(file: StudyFile, claims: Mapping[str, ClaimsFile]) -> Iterator
             places = [place for stated, place in names if stated == name]
             where = f"figures[{i}].claims"
             if not places:
-                known = [claim.claim for stated in claims.values() for claim in stated.claims]
-                yield f"{where}: no claim {name!r}; {nearest(name, known)}"
+                sentences = [claim.claim for of in claims.values() for claim in of.claims]
+                yield f"{where}: no claim {name!r}; {nearest(name, sentences)}"
             if len(places) > 1:
                 yield (
                     f"{where}: the claim {name!r} is in the reports {' and '.join(places)}; write "

@@ -92,7 +92,7 @@ def choose_models(file: StudyFile, name: str, folder: Path) -> Sequence[int]:
     entry, among = file.entry(name), errors_needed(file, name)
     assert entry.models is not None
     assert entry.models.spread is not None
-    measured, wanted = Run.open(folder / str(entry.same_as)), entry.models.spread
+    measured, number = Run.open(folder / str(entry.same_as)), entry.models.spread
     trials = [trial for trial in measured.trials() if trial.index < among]
     if len(trials) < among:
         raise InputError(
@@ -101,13 +101,13 @@ def choose_models(file: StudyFile, name: str, folder: Path) -> Sequence[int]:
         )
     # Failed models have no error; diverged ones have that of chance.
     errors = [(trial.error, trial.index) for trial in trials if trial.error is not None]
-    if len(errors) < wanted:
+    if len(errors) < number:
         raise InputError(
             f"{measured.path}: {len(errors)} of the first {among} models have an error, but "
-            f"{wanted} of {name} are spread over them; train the failed ones again"
+            f"{number} of {name} are spread over them; train the failed ones again"
         )
     ordered = sorted(error for error, _ in errors)
-    ranks = np.linspace(0, len(ordered) - 1, wanted).round().astype(int)
+    ranks = np.linspace(0, len(ordered) - 1, number).round().astype(int)
     trained = trained_indices(folder / name)
     chosen: list[int] = []
     for value, count in Counter(ordered[rank] for rank in ranks).items():

@@ -219,11 +219,11 @@ def _check(options: TrainOptions) -> None:
 
 def _check_together(runs: Sequence[tuple[Run, TrainOptions]]) -> None:
     """Raise if runs that share workers need different ones, or settings of a whole process."""
-    (first, wanted), *others = runs
+    (first, settings), *others = runs
     for run, options in others:
         for argument, one, other in (
-            ("device", _devices(wanted), _devices(options)),
-            ("compile", wanted.compiled, options.compiled),
+            ("device", _devices(settings), _devices(options)),
+            ("compile", settings.compiled, options.compiled),
         ):
             if one != other:
                 raise InputError(

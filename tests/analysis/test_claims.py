@@ -214,8 +214,8 @@ def test_a_population_that_failed_makes_its_claims_untestable_and_no_others(tmp_
         "  - {claim: z, kind: trend, population: d, parameter: b, error: falls}\n"
     )
     (tmp_path / "claims.yaml").write_text(text)
-    found = analyze([first, second, failed], claims=read_claims(tmp_path / "claims.yaml"))
-    claims = found.claims.claims
+    findings = analyze([first, second, failed], claims=read_claims(tmp_path / "claims.yaml"))
+    claims = findings.claims.claims
     assert [claim.verdict for claim in claims] == ["supported", "undecided", "undecided"]
     assert claims[1].test.endswith("not testable: 24 and 0 counted models")
     assert claims[2].test.endswith("not testable: 0 models, of 8 needed")

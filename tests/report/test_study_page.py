@@ -33,8 +33,10 @@ def page(tmp_path, findings, verdicts):
         for report in ("one", "two")
         for claim in ("better", "deeper", "flat")
     ]
-    found = dict.fromkeys(("one", "two"), findings)
-    return study_page(file, tmp_path, StudyPlan((), tuple(plans)), found, verdicts, ()).read_text()
+    of_reports = dict.fromkeys(("one", "two"), findings)
+    return study_page(
+        file, tmp_path, StudyPlan((), tuple(plans)), of_reports, verdicts, ()
+    ).read_text()
 
 
 def test_estimates_have_units_and_what_is_not_tested_has_a_dash(tmp_path, findings):

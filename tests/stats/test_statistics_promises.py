@@ -237,9 +237,9 @@ def test_constant_errors_that_are_equal_up_to_rounding_do_not_differ():
     """Each is 0.3 in one of the ways that floats write it; p was 0.0005."""
     first, second = np.full(20, 0.3), np.full(33, 0.1 + 0.2)
     assert first[0] != second[0]
-    found = compare(first, second)
-    assert (found.p_mean, found.p_median, found.p_minimum, found.p_ks) == (1, 1, 1, 1)
-    assert (found.mean.value, found.superiority.value, found.hedges_g.value) == (0, 0.5, 0)
+    equal = compare(first, second)
+    assert (equal.p_mean, equal.p_median, equal.p_minimum, equal.p_ks) == (1, 1, 1, 1)
+    assert (equal.mean.value, equal.superiority.value, equal.hedges_g.value) == (0, 0.5, 0)
     means = difference_of_means(first, second)
     assert means.p_zero_bootstrap() == 1
     assert mean_of_pairs(second[:20] - first).p_zero_bootstrap() == 1
