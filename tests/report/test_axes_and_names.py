@@ -108,6 +108,18 @@ def test_the_card_of_a_trade_off_names_a_cost_within_which_there_is_an_error():
     assert not any("too few models" in title for title in titles)
 
 
+def test_a_trade_off_whose_leader_is_not_shown_to_lead_says_that_alone():
+    """b is shown to be better than a; the lead of c is not shown."""
+    shifts = {"a": 0.0, "b": -4.0, "c": -4.01}
+    populations = [of_costs(name, shift) for name, shift in shifts.items()]
+    findings = analyze(populations, against="flops")
+    (trade_off,) = findings.trade_offs
+    pairs = [replace(p, p=1.0) if "c" in (p.first, p.second) else p for p in trade_off.pairs]
+    findings = replace(findings, trade_offs=(replace(trade_off, pairs=tuple(pairs)),))
+    titles = [card.title for card in verdict_cards(findings)]
+    assert "c's lead against multiply-adds is not shown" in titles
+
+
 def test_the_card_of_the_best_model_leaves_out_unknown_costs():
     results = made_up([30.0, 31.0], costs={"flops": [np.nan, 1e6], "params": [2e5, 3e5]})
     card = verdict_cards(analyze([results]))[1]
