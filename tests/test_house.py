@@ -219,3 +219,9 @@ def test_no_six_lines_are_repeated():
             if sum(any(letter.isalnum() for letter in line) for line in run) == 6:
                 assert run not in seen, f"{name} repeats {seen[run]}: {run}"
                 seen[run] = name
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """pytest refuses to collect two modules of one name."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

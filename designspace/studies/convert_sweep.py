@@ -147,7 +147,8 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
 
 
 def _about(data: Mapping[str, Any]) -> str:
-    return " ".join(data.get("DESC", "").split())
+    text = " ".join(data.get("DESC", "").split())
+    return f"{text}." if text and text[-1] not in ".!?" else text
 
 
 def _inexact(
