@@ -6,6 +6,7 @@ A population has its 64 registered models or more; what is reported is what `sum
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,11 @@ REPORTS = sorted(
     for pattern in ("report/*.json", "report/tables/*.csv")
     for path in STUDY.rglob(pattern)
 )
-# The folders with kept models that were sampled from a space.
+# The folders with kept models that were sampled from a space; paired ones have another's models.
 SAMPLED = [
     path.parent.relative_to(ROOT).as_posix()
     for path in sorted((ROOT / "results").rglob("space.yaml"))
-    if "axes" in yaml.safe_load(path.read_text())
+    if "axes" in yaml.safe_load(path.read_text()) and path.parent.parent.name != "paired"
 ]
 JOURNALS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "results").rglob("*.jsonl"))
 MIB = 2**20
@@ -86,6 +87,15 @@ def test_every_population_has_its_registered_models_by_one_recipe_and_one_split(
         assert set(table["split"]) == {"held-out 10% of train, seed 0"}, run
     recipes = {(STUDY / run / "recipe.yaml").read_text() for run in COUNTED}
     assert len(recipes) == 1
+
+
+def test_the_paired_models_are_those_of_regnetx_with_squeeze_and_excitation():
+    plain, gated = (ds.load_run(STUDY / name) for name in ("regnetx", "paired/se"))
+    assert len(gated) == 80
+    for i in range(80):
+        assert gated[i].body == replace(plain[i].body, se_ratio=0.25)
+    hashes = [run.space()["sample"]["hash"] for run in (plain, gated)]
+    assert hashes[1] == f"{hashes[0]}-se_ratio-0.25"
 
 
 @pytest.mark.parametrize("folder", SAMPLED)
