@@ -7,7 +7,7 @@ from pathlib import Path
 
 from designspace.errors import InputError
 
-# Names of temporary files: `.NAME.designspace-XXXXXXXX.tmp`.
+# A temporary file of `recipe.yaml` is `.recipe.yaml.designspace-`, eight characters and `.tmp`.
 _MARK, _SUFFIX = ".designspace-", ".tmp"
 _TEMPORARY = re.compile(r"\..+\.designspace-[a-z0-9_]{8}\.tmp")
 

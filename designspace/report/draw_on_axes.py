@@ -414,7 +414,7 @@ def _draw_dots(
 
 
 def _scale_parameter_axis(ax: Axes, name: str, values: FloatArray) -> None:
-    """Choose a log axis for widths, their slopes, powers of 2 and wide ranges above 0."""
+    """Choose a log axis for widths, `w_a`, powers of 2 and wide ranges of positive values."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
     base = 2 if _POWERS.fullmatch(name) else 10 if high >= _WIDE * low else None

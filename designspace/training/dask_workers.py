@@ -127,8 +127,10 @@ class DaskWorkers:
             raise self._health.no_worker_left("worker")
 
     def kill(self, task: TrialTask) -> None:
-        """Never called: tasks elsewhere, which may decode images first, have no deadline."""
-        raise NotImplementedError
+        """Cancel a task, which stops at its next step; `wait` then returns it as cancelled."""
+        for future, other in self._running.items():
+            if other.position == task.position:
+                future.cancel(force=True)
 
     def close(self) -> None:
         """Cancel the remaining tasks and disconnect."""

@@ -93,6 +93,17 @@ def test_ctrl_c_stops_trials_elsewhere_and_the_same_call_resumes_them(
     assert list(checkpoints.iterdir()) == []
 
 
+def test_a_killed_task_is_returned_as_cancelled(make_task, scheduler):
+    work.ENDED.clear()
+    workers, task = scheduler(work.waits_for_its_end)(), make_task(0)
+    workers.submit(task)
+    workers.kill(task)
+    (result,) = workers.wait(60)
+    assert (result.task, result.outcome, result.death) == (task, None, "it was cancelled")
+    work.ENDED.set()
+    workers.close()
+
+
 @pytest.mark.parametrize(
     ("processes", "threads"),
     [

@@ -136,6 +136,11 @@ def notes_its_end(task):
         ENDED.set()
 
 
+def waits_for_its_end(task):
+    """Wait until `ENDED` is set."""
+    assert ENDED.wait(60)
+
+
 def on_a_bad_device(task):
     """Every device is unusable."""
     trial = replace(_device_error(task).trial, reason="CUDA error: busy or unavailable")
