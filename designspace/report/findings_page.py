@@ -102,7 +102,7 @@ def environment() -> Environment:
 
 
 def _few_models(p: PopulationFindings) -> list[str]:
-    """Say of which parameters too few models are known for the range of the best."""
+    """Say which parameters have too few models for the range of the best."""
     varying = {name: p.bootstrap[name] for name in p.results.counted_parameters(varying=True)}
     few: dict[int, list[str]] = {}
     for name, interval in varying.items():

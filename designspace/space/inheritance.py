@@ -10,7 +10,13 @@ from designspace.errors import InputError
 INHERITED = ("family", "input", "axes", "share", "monotone", "tie", "caps", "se_ratio")
 # Inherited too, but optional in a file that stands alone.
 _OPTIONAL = (
-    *("block", "distinct", "total_depth", "skipped_steps", "activation", "stages", "recipe"),
+    "block",
+    "distinct",
+    "total_depth",
+    "skipped_steps",
+    "activation",
+    "stages",
+    "recipe",
 )
 _EXTENDED = ("input", "axes")
 _EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps", "recipe")

@@ -176,9 +176,11 @@ def _train(
     while training.epochs_done < task.recipe.epochs:
         training.run_epoch(batches, guard)
         now = time.monotonic()
-        # After the last epoch only for a driver elsewhere, which may have gone meanwhile.
-        last = training.epochs_done == task.recipe.epochs
-        if task.checkpoint is None if last else now - saved >= pause:
+        if training.epochs_done == task.recipe.epochs:
+            due = task.checkpoint is None  # the driver is elsewhere, and may have gone meanwhile
+        else:
+            due = now - saved >= pause
+        if due:
             _save(file, task.key, training, progress)
             saved = now
     if training.failed_capture:
