@@ -11,10 +11,12 @@ import pytest
 import torch
 import yaml
 from disturbed import Command, clear
+from training_fixtures import Inline
 
-from designspace.io.file_lock import is_locked
+from designspace.io.file_lock import lock_holder, process_name
 from designspace.pretraining.pretrain_run import PretrainRun
 from designspace.pretraining.recipe import load_recipe
+from designspace.training import train_runs
 
 
 def strike(kills, start, fresh, whole, longest, seed=0):
@@ -224,21 +226,33 @@ def test_a_batch_system_ends_pretraining_by_sigterm(pretraining, undisturbed):
 
 
 def held(path, command):
-    """Wait until a command holds a lock."""
+    """Wait until a command holds a lock, and its file names it."""
     limit = time.monotonic() + 120
-    while not is_locked(path):
+    while lock_holder(path) != process_name(command.pid):
         assert command.alive()
         assert time.monotonic() < limit
         time.sleep(0.02)
 
 
+class Unanswered(Inline):
+    """Workers that never answer."""
+
+    def wait(self, seconds):
+        time.sleep(600)
+
+
+def train_without_end():
+    """Let a command that trains wait for ever: it writes no checkpoint and no trial."""
+    train_runs.LokyWorkers = lambda jobs, work, *_: Unanswered(1, work)
+
+
 def test_two_drivers_of_a_run(small_study, refused, cli):
     place = small_study.copy("two")
-    command = Command(*small_study.train(place, "--epochs", 500))
+    command = Command(*small_study.train(place), before=train_without_end)
     held(place / ".lock", command)
     holder, remedy = f"in use by process {command.pid} on", "wait for it or stop it"
     for words in (
-        small_study.train(place, "--epochs", 500),
+        small_study.train(place),
         ("merge", place, small_study.trained, "--out", place),
         ("sample", "AnyNetXE@8", "--flops", "100K:300K", "-n", 5, "--out", place),
     ):
