@@ -1,7 +1,10 @@
 """Convolutions in the form in which a CPU computes them fastest in float32, channels last.
 
 A 1x1 convolution is a product of matrices, for which the CPU's matrix library takes 5 to 20 % less
-time than oneDNN's convolution (16 to 96 channels, one thread of an Intel Xeon). oneDNN's grouped
+time than oneDNN's convolution (16 to 96 channels, one thread of an Intel Xeon). Of many pixels and
+few channels it takes longer, up to 3.6 times (8 to 48 channels, 16,384 pixels, one thread of an AMD
+EPYC with AVX-512), so that these stay with oneDNN: steps of seven sampled networks take 2 to 14 %
+less time by that (batches of 64 images of 16 pixels, same machine). oneDNN's grouped
 3x3 convolution takes longer for groups of 2 channels than for groups of 8, so narrow groups are
 merged into wider ones, whose other weights are zero: 1.1 to 1.6 times as fast for groups of 2, 1.0
 to 1.2 times for groups of 3 and 4.
@@ -15,6 +18,8 @@ from torch.nn import functional
 
 from designspace.networks.strided_projection import StridedProjection
 
+# Fewer channels in or out, for so many pixels or more, are left to oneDNN's 1x1 convolution.
+_FEW_CHANNELS, _MANY_PIXELS = 16, 4096
 # Channels of a merged group, at most; wider groups take longer than the narrow ones they replace.
 _WIDEST_GROUP = 8
 
@@ -24,11 +29,16 @@ class MatrixProjection(StridedProjection):
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (batch, channels, height, width)."""
-        if not _is_fast_for(images):
+        if not _is_fast_for(images) or self._is_narrow(images):
             return super().forward(images)
         down, right = self.stride
         pixels = images[:, :, ::down, ::right].permute(0, 2, 3, 1)
         return functional.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+    def _is_narrow(self, images: Tensor) -> bool:
+        down, right = self.stride
+        pixels = images.numel() // (images.shape[1] * down * right)
+        return min(self.in_channels, self.out_channels) < _FEW_CHANNELS and pixels >= _MANY_PIXELS
 
 
 class MergedGroups(nn.Conv2d):

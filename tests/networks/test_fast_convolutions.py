@@ -64,6 +64,20 @@ def test_projections_are_products_of_matrices(inputs, outputs, stride, bias):
     assert type(fast) is MatrixProjection
 
 
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "stride", "product"),
+    [(8, 48, 1, False), (48, 8, 1, False), (16, 16, 1, True), (8, 16, 2, True)],
+)
+def test_few_channels_of_many_pixels_are_left_to_onednn(inputs, outputs, stride, product):
+    fast = changed(nn.Conv2d(inputs, outputs, 1, stride, bias=False))
+    images = torch.randn(4, inputs, 32, 32).to(memory_format=ORDER).requires_grad_()
+    nodes, step = set(), fast(images).grad_fn
+    while step is not None:
+        nodes.add(type(step).__name__)
+        step = step.next_functions[0][0] if step.next_functions else None
+    assert ("ConvolutionBackward0" not in nodes) is product
+
+
 @pytest.mark.parametrize(("channels", "width", "stride", "computed"), GROUPED)
 def test_narrow_groups_are_merged(channels, width, stride, computed):
     groups = channels // width
