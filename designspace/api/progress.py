@@ -211,7 +211,11 @@ class PretrainingDisplay(Display):
     def epoch(self, record: dict[str, Any]) -> None:
         """Report the metrics of an epoch."""
         knn = f", k-NN {record['knn']:.1f} %" if "knn" in record else ""
-        rank = f", RankMe {record['rankme']:.1f} of {record['rank_limit']}"
+        rank = (
+            f", RankMe {record['rankme']:.1f} of {record['rank_limit']}"
+            if "rankme" in record
+            else ""
+        )
         self.note(
             f"epoch {record['epoch']}: loss {record['loss']:.4f}, {record['prototypes_used']} "
             f"prototypes used, feature std {record['feature_std']:.2f}{rank}{knn}"

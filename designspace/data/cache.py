@@ -304,7 +304,8 @@ def _build(parts: Parts, folder: Path, jobs: int, progress: Progress) -> None:
         if parts["train"][0].encoded is not None:  # no files that could be replaced
             record = {"rows": rows, "reasons": reasons, "total": total}
             write_text(folder.with_suffix(".undecodable"), json.dumps(record) + "\n")
-            shutil.rmtree(folder)
+        # Of replaced files the cache has another name: nothing would read or remove this folder.
+        shutil.rmtree(folder)
         raise UndecodableImages(rows, reasons, total)
     meta = _describe(parts, chunks) | {"duplicates": _count_duplicates(folder)}
     write_text(folder / "meta.json", json.dumps(meta, indent=1) + "\n")

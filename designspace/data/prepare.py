@@ -11,7 +11,14 @@ from designspace.data.cache import Cache, UndecodableImages, build_cache, defaul
 from designspace.data.datasets import Items, Source, load_source
 from designspace.data.decode import Geometry, narrow_range_note
 from designspace.data.encoded_images import MAX_UNDECODABLE
-from designspace.data.splits import Split, check_labels, split, split_unseen
+from designspace.data.splits import (
+    NoValidation,
+    Split,
+    check_labels,
+    split,
+    split_unseen,
+    without_labels,
+)
 from designspace.errors import name_some
 
 
@@ -36,7 +43,7 @@ class PreparedImages:
 
 def split_data(data: str, home: Path, val: str | None = None, download: bool = False) -> Split:
     """Find a data set and split it; see `prepare_images`."""
-    return _split(load_source(data, download, home / "data"), val)
+    return _split(load_source(data, download, home / "data"), val, labeled=False)[1]
 
 
 def prepare_images(
@@ -59,7 +66,8 @@ def prepare_images(
         geometry: Of the training and of the validation records.
         home: Folder of image caches and downloads; None for the user's cache folder.
         val: held-out or test; None for the test images, or held-out ones if there are none.
-        labeled: Refuse images without labels, which only pretraining can use.
+        labeled: Refuse images without labels, which only pretraining can use, and labels that
+            leave no images to validate on.
         download: Download the data set if it is missing.
         observer: Receives progress, and notes on source, split and images.
 
@@ -70,7 +78,7 @@ def prepare_images(
     source = load_source(data, download, home / "data")
     if labeled:
         check_labels(source)
-    parts = _split(source, val)
+    source, parts = _split(source, val, labeled)
     progress = observer.decoded if observer else None
     folder, jobs = home / "images", int(cpu_count())
     try:
@@ -103,5 +111,14 @@ def _without(error: UndecodableImages, parts: Split) -> Split:
     )
 
 
-def _split(source: Source, val: str | None) -> Split:
-    return split_unseen(source) if val is None else split(source, val)
+def _split(source: Source, val: str | None, labeled: bool) -> tuple[Source, Split]:
+    """Split a data set; where labels are of no use and leave none to validate on, without them."""
+    if val is not None:
+        return source, split(source, val)
+    try:
+        return source, split_unseen(source)
+    except NoValidation as error:
+        if labeled:
+            raise
+        source = without_labels(source, error.reason)
+        return source, split_unseen(source)

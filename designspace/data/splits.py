@@ -35,6 +35,18 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
+class NoValidation(InputError):
+    """Labelled images leave none to validate on.
+
+    Attributes:
+        reason: Why, in words.
+    """
+
+    def __init__(self, source: Source, reason: str, advice: str = "") -> None:
+        super().__init__(f"data is {source.spec!r}; {reason}{advice}", "data")
+        self.reason = reason
+
+
 def split(source: Source, choice: str) -> Split:
     """Split a data set.
 
@@ -44,8 +56,8 @@ def split(source: Source, choice: str) -> Split:
             images stay unseen; `test` trains on all of them and measures on the test images.
 
     Raises:
-        InputError: There is no such choice, there are no test images, or validation would have
-            fewer than two classes.
+        NoValidation: Validation would have fewer than two classes.
+        InputError: There is no such choice, or there are no test images.
     """
     check_val(choice)
     check_labels(source)
@@ -61,10 +73,11 @@ def split(source: Source, choice: str) -> Split:
         val = source.train.take(np.flatnonzero(held_out))
         words = f"held-out {source.held_out:.0%} of train, seed {_SPLIT_SEED}"
     if len(np.unique(val.labels)) < 2:
-        raise InputError(
-            f"data is {source.spec!r}; its {len(val)} validation images are of one class, so that "
-            "every model would be right; add images of other classes",
-            "data",
+        raise NoValidation(
+            source,
+            f"its {len(val)} validation images are of one class, so that every model would be "
+            "right",
+            "; add images of other classes",
         )
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(train))
     return Split(train.take(order), val, choice, words, notes)
@@ -100,6 +113,13 @@ def split_unseen(source: Source) -> Split:
     return replace(parts, notes=(*parts.notes, f"{source.no_test}; held-out images are used"))
 
 
+def without_labels(source: Source, reason: str) -> Source:
+    """Return a data set as one of unlabelled images, its training images, and say why."""
+    train = replace(source.train, labels=np.full_like(source.train.labels, -1))
+    notes = (*source.notes, f"the labels of {source.spec} are not used: {reason}")
+    return Source(source.spec, (), train, None, no_labels=reason, notes=notes)
+
+
 def _hold_out(source: Source) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Return the mask of the held-out images, (n,), and messages.
 
@@ -126,7 +146,5 @@ def _hold_out(source: Source) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
             f"trained on, not validated"
         )
     if not mask.any():
-        raise InputError(
-            f"data is {source.spec!r}; no class has two images, so none can be held out", "data"
-        )
+        raise NoValidation(source, "no class has two images, so none can be held out")
     return mask, tuple(notes)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from designspace.errors import InputError
 
+# The file that makes a folder a run folder.
+POPULATION_FILE = "population.jsonl"
 # A temporary file of `recipe.yaml` is `.recipe.yaml.designspace-`, eight characters and `.tmp`.
 _MARK, _SUFFIX = ".designspace-", ".tmp"
 _TEMPORARY = re.compile(r"\..+\.designspace-[a-z0-9_]{8}\.tmp")
@@ -65,3 +67,18 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise InputError(f"cannot make folder {path}: {error.strerror}") from None
     return path
+
+
+def make_output_folder(path: Path) -> Path:
+    """Make a folder for results, which a run folder is not: they would change what it stands for.
+
+    Raises:
+        InputError: It is a run folder (`out`), or can't be made.
+    """
+    if (path / POPULATION_FILE).is_file():
+        raise InputError(
+            f"out: {path} is a run folder, which holds a population and its trials alone; choose "
+            "another",
+            "out",
+        )
+    return make_folder(path)

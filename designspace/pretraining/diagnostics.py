@@ -80,12 +80,21 @@ def training_alarms(
     return alarms
 
 
-def non_finite_message(iteration: int, epoch: int, rate: float) -> str:
-    """Return the error message for a non-finite loss."""
+def non_finite_message(what: str, iteration: int, epoch: int, rate: float, saved: bool) -> str:
+    """Return the error message for a non-finite loss, or for non-finite weights.
+
+    Args:
+        what: loss or weights.
+        iteration: Iteration at which it was noticed, from 1.
+        epoch: Its epoch, from 1.
+        rate: Its learning rate.
+        saved: Whether there is a checkpoint.
+    """
+    kept = "the checkpoint before it is kept" if saved else "there is no checkpoint before it"
     return (
-        f"the loss became non-finite at iteration {iteration + 1} (epoch {epoch + 1}, learning "
-        f"rate {rate:.4g}); the checkpoint before it is kept. Known causes: too large an lr or too "
-        "short a warm-up; start again with a smaller lr"
+        f"the {what} became non-finite at iteration {iteration} (epoch {epoch}, learning "
+        f"rate {rate:.4g}); {kept}. Known causes: too large an lr or too short a warm-up; start "
+        "again with a smaller lr"
     )
 
 

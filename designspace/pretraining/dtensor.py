@@ -1,6 +1,6 @@
 """Sharded tensors (torch's DTensor) and ordinary ones behind one interface."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -16,6 +16,12 @@ def local_tensor(tensor: Tensor) -> Tensor:
 def full_tensor(tensor: Tensor) -> Tensor:
     """Return the whole tensor; collective."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def all_finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Return whether all values of this process's shards are finite, as a boolean scalar."""
+    finite = [torch.isfinite(local_tensor(tensor)).all() for tensor in tensors]
+    return torch.stack([one.to(finite[0].device) for one in finite]).all()
 
 
 def process_group_of(tensors: list[Tensor]) -> dist.ProcessGroup | None:

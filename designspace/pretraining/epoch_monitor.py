@@ -3,6 +3,7 @@
 Training never sees labels; they serve for k-NN and the linear probe alone.
 """
 
+import math
 from contextlib import nullcontext
 
 import torch
@@ -15,6 +16,7 @@ from designspace.data.shards import ShardStream
 from designspace.pretraining.crop_loader import select_images
 from designspace.pretraining.distributed import ProcessGroupInfo
 from designspace.pretraining.features import extract_features
+from designspace.pretraining.float64 import as_float64
 from designspace.pretraining.knn import knn_accuracy
 from designspace.pretraining.multicrop import CropMaker, draw_crops
 from designspace.pretraining.recipe import SwavRecipe
@@ -81,18 +83,23 @@ class EpochMonitor:
     def spectrum(
         self, network: SwavNetwork, autocast: torch.dtype | None = None
     ) -> dict[str, float]:
-        """Return rankme, alpha, lidar and rank_limit; collective, as `measure`."""
+        """Return rankme, alpha, lidar and rank_limit; collective, as `measure`.
+
+        What is not defined is left out: α of few eigenvalues, and all of features that overflow.
+        """
         width = next(network.head.parameters()).shape[1]
         dim = self._recipe.head.dim
         n = min(max(_SPECTRUM_IMAGES, 2 * width), self._images.train_images)
         views = min(max(_LIDAR_IMAGES, 2 * dim), n)
         if self._records is None:
             self._records = self._sample(max(n, views))
-        features = self._features(network.trunk, self._records[:n], autocast)
+        # A sharded network must be called as a whole before its trunk is.
         embeddings = self._embeddings(network, self._records[:views], autocast)
+        features = self._features(network.trunk, self._records[:n], autocast)
         alpha = alpha_req(features)
         record = {"rankme": rankme(features), "lidar": lidar(embeddings)}
         record |= {} if alpha is None else {"alpha": alpha}
+        record = {name: value for name, value in record.items() if math.isfinite(value)}
         network.train()
         return record | {"rank_limit": min(features.shape)}
 
@@ -137,8 +144,13 @@ class EpochMonitor:
     def _accuracy(
         self, trunk: nn.Module, arrays: Arrays, autocast: torch.dtype | None
     ) -> dict[str, float]:
-        """Accuracy of k-NN and of a linear probe, in percent, on the first training images."""
+        """Accuracy of k-NN and of a linear probe, in percent, on the first training images.
+
+        Nothing of fewer than five images, a fifth of which are the queries.
+        """
         queries = min(_QUERIES, len(arrays.train) // 5)
+        if not queries:
+            return {}
         rows = min(len(arrays.train), queries + _BANK)
         features = self._features(trunk, arrays.train[:rows], autocast)
         labels = arrays.train_labels[:rows].to(features.device)
@@ -156,12 +168,14 @@ def ridge_accuracy(
     It is solved exactly, within seconds, where training by SGD may take longer than an epoch of
     pretraining; `evaluate` trains the usual probe. Arguments as of `knn_accuracy`.
     """
-    mean = bank.double().mean(0)
-    x, q = bank.double() - mean, queries.double() - mean
-    y = functional.one_hot(bank_labels, classes).double()
+    values, own = as_float64(bank), as_float64(queries)
+    mean = values.mean(0)
+    x, q = values - mean, own - mean
+    y = as_float64(functional.one_hot(bank_labels, classes))
     gram = x.T @ x
     ridge = _RIDGE * gram.diagonal().mean().clamp(min=1e-12)
     gram.diagonal().add_(ridge)
     weight = torch.linalg.solve(gram, x.T @ (y - y.mean(0)))
-    hits = int(((q @ weight + y.mean(0)).argmax(1) == query_labels).sum())
+    predicted = (q @ weight + y.mean(0)).argmax(1)
+    hits = int((predicted == query_labels.to(predicted.device)).sum())
     return 100.0 * hits / len(queries)

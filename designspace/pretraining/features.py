@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from designspace.errors import InputError
 from designspace.export.convert_weights import write_safetensors
-from designspace.io.atomic_write import temporary_path, write_text
+from designspace.io.atomic_write import temporary_path, write_bytes
 
 _BATCH = 256
 _SUFFIXES = (".npz", ".safetensors")
@@ -89,17 +89,20 @@ def write_features(
     if file.suffix == ".safetensors":
         write_safetensors({k: v.cpu() for k, v in arrays.items()}, file, "features of images")
         if names:
-            write_text(file.with_name(f"{file.name}.files.txt"), "\n".join(names) + "\n")
+            text = "\n".join(names) + "\n"
+            # Names that are not UTF-8 are written as the bytes that they are.
+            content = text.encode(errors="surrogateescape")
+            write_bytes(file.with_name(f"{file.name}.files.txt"), content)
         return
-    content = {k: v.cpu().numpy() for k, v in arrays.items()}
+    columns = {k: v.cpu().numpy() for k, v in arrays.items()}
     if names:
         # An empty array would be of float64 otherwise.
         train_files, val_files = (np.array(n, np.str_) for n in (names[:train], names[train:]))
-        content |= {"train_files": train_files, "val_files": val_files}
+        columns |= {"train_files": train_files, "val_files": val_files}
     part = temporary_path(file)
     try:
         with part.open("wb") as handle:
-            np.savez(handle, **content)  # type: ignore[arg-type]
+            np.savez(handle, **columns)  # type: ignore[arg-type]
         os.replace(part, file)
     except OSError as error:
         raise InputError(f"cannot write {file}: {error.strerror}") from None

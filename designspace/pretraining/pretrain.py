@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from designspace.arch import Model
 from designspace.data.cache import Cache
 from designspace.data.shards import ShardStream
 from designspace.errors import Diverged, InputError, counted, name_some
-from designspace.io.atomic_write import make_folder
+from designspace.io.atomic_write import make_output_folder
 from designspace.io.file_lock import lock
 from designspace.pretraining.crop_loader import crop_loader
 from designspace.pretraining.diagnostics import (
@@ -24,10 +24,11 @@ from designspace.pretraining.diagnostics import (
     training_alarms,
 )
 from designspace.pretraining.distributed import ProcessGroupInfo, process_group
-from designspace.pretraining.dtensor import full_tensor
+from designspace.pretraining.dtensor import all_finite, full_tensor
 from designspace.pretraining.epoch_monitor import EpochMonitor
 from designspace.pretraining.images import decode_images, is_stream, open_stream
 from designspace.pretraining.initial_weights import load_initial_weights, resumed_start
+from designspace.pretraining.lr_schedule import learning_rate
 from designspace.pretraining.pretrain_log import PretrainLog
 from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
@@ -47,6 +48,8 @@ _SAVE_SECONDS = 300.0
 _ALARMS_EVERY = 500
 # Iterations between measurements of the features' rank within an epoch, which takes seconds.
 _SPECTRUM_EVERY = 10_000
+# What is timed in an epoch, which a call that goes on after it can't know.
+_CLOCKED = ("images_per_second", "crop_share")
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,13 @@ def pretrain(
         initial = load_initial_weights(weights, model, recipe)
         start = initial.start
     folder = None if cache is None else Path(cache)
-    logs = PretrainLog(log, out, {"model": model.name, "data": data, **recipe.to_dict()})
+    options = {"model": model.name, "data": data, **recipe.to_dict()}
+    logs = PretrainLog(log, out, options, observer.note)
     with process_group(device) as group:
         group.check_batch(recipe.batch_size, recipe.accumulate)
         autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
         created = [path for path in (out, *out.parents) if not path.exists()] if group.first else []
-        run = PretrainRun(make_folder(out))
+        run = PretrainRun(make_output_folder(out))
         locked = lock(run.lock_file, f"the folder {out}") if group.first else nullcontext()
         with locked, _removed_unless_begun(run, created):
             channels = model.skeleton.channels
@@ -181,8 +185,10 @@ def pretrain(
                 for text in (*notes, *(initial.notes if initial else ())):
                     observer.note(text)
             group.barrier()
-            record = loop.train()
-            logs.close()
+            try:
+                record = loop.train()
+            finally:
+                logs.close()
     return PretrainResult(out, record) if record else None
 
 
@@ -228,6 +234,10 @@ class _Loop:
                 self._observer.note(text)
             self._observer.begin(self._first, self._total)
             self._logs.begin(self._first)
+        if self._first and self._first % self._per_epoch == 0:
+            assert state is not None
+            # Older versions might end with a checkpoint that lacks what is timed.
+            self._finish_saved_epoch(state.get("epoch", dict.fromkeys(_CLOCKED, 0.0)))
         while trainer.iteration < self._total:
             self._epoch()
         weights = {}
@@ -251,7 +261,7 @@ class _Loop:
             self._iterate(crops)
             if len(self._pending) >= _FLUSH_EVERY:
                 self._flush()
-                if self._checkpoint_due():
+                if trainer.iteration % self._per_epoch and self._checkpoint_due():
                     self._save()
             done = trainer.iteration
             if done % _ALARMS_EVERY == 0 and done % self._per_epoch:
@@ -261,19 +271,41 @@ class _Loop:
                 self._report_alarms(record)
         self._flush()
         seconds = time.monotonic() - start
-        record = {"epoch": epoch + 1, "iteration": trainer.iteration, **self._epoch_metrics()}
-        record["images_per_second"] = recipe.batch_size * (trainer.iteration - first) / seconds
+        speed = recipe.batch_size * (trainer.iteration - first) / seconds
+        record = self._epoch_metrics() | {"images_per_second": speed}
+        # Measuring takes time and may fail: what was trained is saved before.
+        self._save({"epoch": {key: record[key] for key in _CLOCKED}})
+        self._finish_epoch(record)
+
+    def _finish_saved_epoch(self, clocked: dict[str, float]) -> None:
+        """Measure the epoch that a checkpoint ends with, unless an earlier call did; collective.
+
+        Args:
+            clocked: What the earlier call timed.
+        """
+        lacking = 0.0
+        if self._group.first:
+            epochs = {record["epoch"] for record in self._run.epochs()}
+            lacking = float(self._first // self._per_epoch not in epochs)
+        if self._group.sum(torch.tensor(lacking, device=self._group.device)).item():
+            self._finish_epoch(self._epoch_metrics() | clocked)
+        else:
+            self._trainer.metrics.reset()
+
+    def _finish_epoch(self, metrics: dict[str, Any]) -> None:
+        """Measure a trained and saved epoch, and write its record; collective."""
+        trainer = self._trainer
+        epoch = trainer.iteration // self._per_epoch
+        record = {"epoch": epoch, "iteration": trainer.iteration, **metrics}
         trainer.metrics.reset()
-        self._collect_undecodable()
         if self._loader.undecodable is not None:
             record["undecodable"] = len(self._loader.undecodable)
-        record |= self._monitor.measure(trainer.network, epoch + 1, trainer.autocast)
+        record |= self._monitor.measure(trainer.network, epoch, trainer.autocast)
         record["alarms"] = self._report_alarms(record)
         if self._group.first:
             self._run.append_epoch(record)
             self._observer.epoch(record)
             self._logs.epoch(record)
-        self._save()
 
     def _epoch_metrics(self) -> dict[str, Any]:
         """Metrics of the epoch so far; collective."""
@@ -305,19 +337,27 @@ class _Loop:
             self._timer.add(start, cropped, self._timer.now())
 
     def _flush(self) -> None:
-        """Write pending iterations to the journal, and check that their losses are finite."""
+        """Write pending iterations to the journal, up to one whose loss is not finite.
+
+        Raises:
+            Diverged: There is one.
+        """
         if not self._pending:
             return
-        records = []
         losses = torch.stack([loss for _, loss, _ in self._pending]).tolist()
-        for (iteration, _, lr), value in zip(self._pending, losses, strict=True):
-            if not math.isfinite(value):
-                epoch = (iteration - 1) // self._per_epoch
-                raise Diverged(non_finite_message(iteration - 1, epoch, lr))
-            records.append({"iteration": iteration, "loss": value, "lr": lr})
+        records = [
+            {"iteration": iteration, "loss": value, "lr": lr}
+            for (iteration, _, lr), value in zip(self._pending, losses, strict=True)
+        ]
+        bad = next((r for r in records if not math.isfinite(r["loss"])), None)
+        self._write_steps(records[: records.index(bad)] if bad else records)
+        if bad:
+            raise Diverged(self._non_finite("loss", bad["iteration"], bad["lr"]))
+
+    def _write_steps(self, records: list[dict[str, Any]]) -> None:
         self._pending.clear()
         self._timer.collect()
-        if not self._group.first:
+        if not self._group.first or not records:
             return
         self._run.append_steps(records)
         done = self._trainer.iteration
@@ -345,10 +385,28 @@ class _Loop:
                 f"far); another of the batch stands in for each: {name_some(new)}"
             )
 
-    def _save(self) -> None:
+    def _save(self, more: Mapping[str, Any] | None = None) -> None:
+        """Save a checkpoint; collective.
+
+        Args:
+            more: Plain data to save with the trainer's state.
+
+        Raises:
+            Diverged: A weight is not finite: of the last step, whose loss still was.
+        """
         self._collect_undecodable()
-        self._run.save(self._trainer.state(), self._group)
+        trainer = self._trainer
+        state = trainer.state() | dict(more or {})
+        finite = all_finite(state["network"].values()).to(self._group.device, torch.float32)
+        if self._group.sum(finite).item() < self._group.size:
+            rate = learning_rate(self._recipe, trainer.iteration - 1, self._per_epoch)
+            raise Diverged(self._non_finite("weights", trainer.iteration, rate))
+        self._run.save(state, self._group)
         self._saved_at = time.monotonic()
+
+    def _non_finite(self, what: str, iteration: int, rate: float) -> str:
+        epoch = (iteration - 1) // self._per_epoch + 1
+        return non_finite_message(what, iteration, epoch, rate, self._run.has_checkpoint)
 
 
 def _decode_once(

@@ -1,6 +1,7 @@
 """Logs of a pretraining: loss and learning rate of iterations, and measures of epochs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,49 +30,80 @@ _EPOCH = {
 
 
 class PretrainLog:
-    """Sends a pretraining to loggers."""
+    """Sends a pretraining to loggers.
 
-    def __init__(self, log: Sequence[LoggerLike], folder: Path, options: Mapping[str, Any]) -> None:
+    A logger that fails, such as a server that can't be reached, doesn't end the pretraining: the
+    journals have all numbers.
+    """
+
+    def __init__(
+        self,
+        log: Sequence[LoggerLike],
+        folder: Path,
+        options: Mapping[str, Any],
+        note: Callable[[str], None],
+    ) -> None:
         """Import what the loggers need.
 
         Args:
             log: tensorboard, mlflow, wandb, or objects that receive the numbers.
             folder: Of the pretraining.
             options: What servers show beside it.
+            note: Receives the first failure of each logger.
 
         Raises:
             InputError: There is no such logger, or its package is not installed.
         """
         check_loggers(log)
-        self._log, self._folder, self._options = log, folder, options
-        self._loggers: list[MetricLogger] = []
+        self._log, self._folder, self._options, self._note = log, folder, options, note
+        self._loggers: list[tuple[str, MetricLogger]] = []
+        self._failed: set[str] = set()
 
     def begin(self, done: int) -> None:
         """Open the loggers; iterations after `done` replace those of an earlier call."""
-        self._loggers = open_loggers(self._log, self._folder, "", self._options, done)
+        for number, one in enumerate(self._log):
+            name = one if isinstance(one, str) else f"{type(one).__name__} (log[{number}])"
+            with self._noting(name):
+                (logger,) = open_loggers([one], self._folder, "", self._options, done)
+                self._loggers.append((name, logger))
 
     def steps(self, records: list[dict[str, Any]]) -> None:
         """Log iterations."""
-        for logger in self._loggers:
-            for record in records:
-                values = {f"step/{name}": record[name] for name in ("loss", "lr")}
-                logger.scalars(values, record["iteration"])
+        for name, logger in self._loggers:
+            with self._noting(name):
+                for record in records:
+                    values = {f"step/{key}": record[key] for key in ("loss", "lr")}
+                    logger.scalars(values, record["iteration"])
 
     def measures(self, values: Mapping[str, Any], iteration: int) -> None:
         """Log measures that have a tag."""
-        named = {tag: float(values[name]) for name, tag in _EPOCH.items() if name in values}
-        for logger in self._loggers:
-            logger.scalars(named, iteration)
+        named = {tag: float(values[key]) for key, tag in _EPOCH.items() if key in values}
+        for name, logger in self._loggers:
+            with self._noting(name):
+                logger.scalars(named, iteration)
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Log an epoch at its last iteration, alarms as text."""
         largest = max(record["prototype_shares"])
         self.measures(record | {"largest_prototype": largest}, record["iteration"])
-        for logger in self._loggers:
-            for name, text in record["alarms"].items():
-                logger.text(f"alarm/{name}", text, record["iteration"])
+        for name, logger in self._loggers:
+            with self._noting(name):
+                for alarm, text in record["alarms"].items():
+                    logger.text(f"alarm/{alarm}", text, record["iteration"])
 
     def close(self) -> None:
         """Write what is pending."""
-        for logger in self._loggers:
-            logger.close()
+        for name, logger in self._loggers:
+            with self._noting(name):
+                logger.close()
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Note the first error of a logger and ignore the others: messages may differ each time."""
+        try:
+            yield
+        except Exception as error:
+            if name not in self._failed:
+                failure = f"{type(error).__name__}: {error}"
+                self._note(f"{name} does not log everything, but the journals do: {failure}")
+            self._failed.add(name)

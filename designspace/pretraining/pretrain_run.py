@@ -134,7 +134,8 @@ class PretrainRun:
         more = recipe.epochs > own_recipe.epochs and len(self.epochs()) >= own_recipe.epochs
         same = (own_model.body, own_model.skeleton) == (model.body, model.skeleton)
         differences = [] if same else ["another trunk"]
-        differences += [d for d in recipe.differences(own_recipe) if not (more and "epochs: " in d)]
+        changed = recipe.differences(own_recipe)
+        differences += [d for d in changed if not (more and d.startswith("epochs: "))]
         own_start = self.start()
         if (start and start.digest) != (own_start and own_start.digest):
             sources = (s.source if s else "random" for s in (start, own_start))

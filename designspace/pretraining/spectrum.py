@@ -1,13 +1,16 @@
 """Label-free measures of collapse from the spectrum of features: RankMe, α-ReQ and LiDAR.
 
 A representation that uses few of its dimensions is of low rank, whatever its loss says. All three
-are computed in float64 from eigenvalues of the smaller Gram matrix.
+are computed in float64 from eigenvalues of the smaller Gram matrix. Of values that are not finite
+RankMe and LiDAR are NaN, and α-ReQ is None.
 """
 
 import math
 
 import torch
 from torch import Tensor
+
+from designspace.pretraining.float64 import as_float64
 
 # RankMe's and LiDAR's constant in p_k, and LiDAR's ridge δ (Garrido et al. 2023, equation 2; Thilak
 # et al. 2024, equation 5).
@@ -27,7 +30,7 @@ def rankme(features: Tensor) -> float:
     It is the exponential of the entropy of the normalized singular values. Features of more
     dimensions than images have at most rank n: compare it with min(n, d).
     """
-    return _effective_rank(_gram_eigenvalues(features.double()).sqrt())
+    return _effective_rank(_gram_eigenvalues(as_float64(features)).sqrt())
 
 
 def alpha_req(features: Tensor) -> float | None:
@@ -37,7 +40,7 @@ def alpha_req(features: Tensor) -> float | None:
     line through log λ against log k for k from 11 to 100, weighted by 1/k. Of fewer than 30
     nonzero eigenvalues all are fitted; None if there are fewer than 3.
     """
-    values = features.double()
+    values = as_float64(features)
     eigenvalues = _gram_eigenvalues(values - values.mean(0)) / max(1, len(values) - 1)
     eigenvalues = eigenvalues[eigenvalues > _ZERO * eigenvalues[0]].cpu()
     if len(eigenvalues) < 3:
@@ -58,7 +61,9 @@ def lidar(embeddings: Tensor) -> float:
             class: the between-class covariance is whitened by the within-class covariance plus
             1e-4 on its diagonal (equations 4 to 7). The rank is at most min(images - 1, d).
     """
-    values = embeddings.double()
+    values = as_float64(embeddings)
+    if not values.isfinite().all():
+        return math.nan
     images, views, width = values.shape
     means = values.mean(1)
     centered, residuals = means - means.mean(0), (values - means[:, None]).reshape(-1, width)
@@ -73,6 +78,8 @@ def _gram_eigenvalues(values: Tensor) -> Tensor:
     """Return the min(n, d) eigenvalues of the Gram matrix of (n, d), descending, at least 0."""
     if len(values) < values.shape[1]:
         values = values.T
+    if not values.isfinite().all():  # LAPACK raises an error
+        return values.new_full((values.shape[1],), math.nan)
     eigenvalues: Tensor = torch.linalg.eigvalsh(values.T @ values)
     return eigenvalues.flip(0).clamp_min(0)
 

@@ -48,7 +48,7 @@ class PretrainingStatus:
 
     def __str__(self) -> str:
         state = "running" if self.running else "not running"
-        if self.iteration == self.iterations:
+        if self.epoch == self.epochs:  # the last iteration may be done and not yet measured
             state = "finished"
         parts = [
             f"{self.name}: pretraining of {self.model} by {self.recipe}, {state}",

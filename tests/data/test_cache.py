@@ -102,6 +102,7 @@ def test_unreadable_images_are_named_and_counted(images, tmp_path):
     assert "2 of 96 images can't be read" in str(error.value)
     assert f"{images}/train/class0/003.png (not an image)" in str(error.value)
     assert "test/class1/001.png" in str(error.value)
+    assert [path.suffix for path in (tmp_path / "home").iterdir()] == [".lock"]
 
 
 def test_a_killed_build_resumes(images, tmp_path, monkeypatch):

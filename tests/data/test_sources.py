@@ -1,12 +1,15 @@
 """Finding data sets: what is there, and what a person is told when it isn't."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from designspace.data.datasets import load_source
+from designspace.data.decode import Geometry
+from designspace.data.prepare import prepare_images
 from designspace.data.splits import split, split_unseen
 from designspace.errors import InputError
 
@@ -218,6 +221,21 @@ def test_validation_with_one_class_is_refused(images, choice):
         file.unlink()
     with pytest.raises(InputError, match=r"validation images are of one class"):
         split(load_source(f"folder:{images}"), choice)
+
+
+def test_labels_that_leave_no_validation_are_not_used_where_none_is_needed(images, tmp_path):
+    for file in sorted((images / "train" / "class0").iterdir())[1:]:
+        file.unlink()
+    shutil.rmtree(images / "test")
+    sizes = (Geometry(8, 8), Geometry(8, 8))
+    done = prepare_images(f"folder:{images}", sizes, tmp_path / "home")
+    reason = "its 2 validation images are of one class, so that every model would be right"
+    assert done.source.no_labels == reason
+    assert done.split.notes[-1] == f"the labels of folder:{images} are not used: {reason}"
+    assert (len(done.split.train), len(done.split.val)) == (25, 0)
+    assert set(done.split.train.labels) == {-1}
+    with pytest.raises(InputError, match=reason):
+        prepare_images(f"folder:{images}", sizes, tmp_path / "home", labeled=True)
 
 
 @pytest.mark.parametrize(

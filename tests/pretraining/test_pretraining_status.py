@@ -33,6 +33,9 @@ def test_status_follows_the_journals(tmp_path):
     assert "k-NN 55.0 %" in text
     assert "ALARM (stuck): the loss is no better" in text
     run.append_steps([{"iteration": 6, "loss": 4.0, "lr": 0.1}])
+    assert "not running" in str(pretraining_status(run.path))  # the last epoch is not measured
+    for epoch in (2, 3):
+        run.append_epoch({"epoch": epoch, "iteration": 2 * epoch, "loss": 4.0, "alarms": {}})
     assert "finished" in str(pretraining_status(run.path))
     assert pretraining_status(str(run.path)).to_dict()["iterations"] == 6
 

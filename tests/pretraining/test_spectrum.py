@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from designspace.evaluation.label_free import prototype_measures, retrieval_accuracy
+from designspace.pretraining.epoch_monitor import ridge_accuracy
 from designspace.pretraining.spectrum import alpha_req, lidar, rankme
 
 
@@ -92,3 +94,45 @@ def test_collapse_has_rank_one():
     constant = torch.ones(100, 16)
     assert rankme(constant) == pytest.approx(1, abs=1e-3)
     assert lidar(torch.ones(50, 4, 8)) == pytest.approx(1, abs=1e-3)
+
+
+def test_features_that_are_not_finite_have_no_rank():
+    features = torch.randn(20, 4)
+    features[3, 2] = torch.nan
+    assert math.isnan(rankme(features))
+    assert math.isnan(lidar(features.view(10, 2, 4)))
+    assert alpha_req(features) is None
+
+
+class OnMps(torch.Tensor):
+    """On an Apple GPU, as far as float64 goes: results of operations on it are there too."""
+
+    @property
+    def device(self):
+        return torch.device("mps")
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_measures_of_features_on_a_device_without_float64():
+    g = torch.Generator().manual_seed(0)
+    features, views = torch.randn(60, 8, generator=g), torch.randn(30, 2, 8, generator=g)
+    labels = torch.randint(0, 3, (60,), generator=g)
+    calls = [
+        (rankme, (features,)),
+        (alpha_req, (features,)),
+        (lidar, (views,)),
+        (retrieval_accuracy, (views[:, 0], views[:, 1])),
+        (ridge_accuracy, (features[:40], labels[:40], features[40:], labels[40:])),
+        (prototype_measures, (labels, labels, labels.flip(0))),
+    ]
+    for measure, tensors in calls:
+        more = (3,) if measure in (ridge_accuracy, prototype_measures) else ()
+        there = [tensor.as_subclass(OnMps) for tensor in tensors]
+        with pytest.raises(TypeError):
+            there[0].double()
+        assert measure(*there, *more) == measure(*tensors, *more), measure

@@ -8,17 +8,20 @@ import torch
 from small import SMALL
 
 from designspace.arch import Body, Model
-from designspace.errors import InputError
+from designspace.errors import Diverged, InputError
 from designspace.networks import build
 from designspace.networks.fused_blocks import FusedBatchNorm
+from designspace.pretraining import pretrain as loop
 from designspace.pretraining import swav_trainer
 from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.pretraining.epoch_monitor import EpochMonitor
 from designspace.pretraining.initial_weights import load_initial_weights
 from designspace.pretraining.lr_schedule import learning_rate
 from designspace.pretraining.multicrop import CropMaker, draw_crops
 from designspace.pretraining.pretrain import PretrainObserver, pretrain
-from designspace.pretraining.pretrain_run import PretrainRun
+from designspace.pretraining.pretrain_run import DataStamp, PretrainRun
 from designspace.pretraining.recipe import load_recipe, parse_recipe
+from designspace.pretraining.status import pretraining_status
 from designspace.pretraining.swav_trainer import SwavTrainer
 
 CPU = ProcessGroupInfo(torch.device("cpu"))
@@ -71,6 +74,96 @@ def test_an_unfinished_run_keeps_its_epochs(train):
     run.epochs_file.unlink()
     with pytest.raises(InputError, match="epochs: 3, 1"):
         train("stopped", epochs=3)
+
+
+def test_only_the_number_of_epochs_may_change(tmp_path):
+    recipe = load_recipe("swav").model_copy(update={"epochs": 1})
+    mean = [1.0, 2.0, 3.0]
+    stamp = DataStamp(source="digits", images=9, content="0", mean=mean, std=mean, seed=0)
+    run = PretrainRun(tmp_path)
+    run.begin(SMALL, recipe, stamp)
+    run.append_epoch({"epoch": 1})
+    longer = recipe.model_copy(update={"epochs": 2, "warmup_epochs": 7.0})
+    with pytest.raises(InputError, match=r"[(]warmup_epochs: 7\.0, 10\.0;"):
+        run.begin(SMALL, longer, stamp)
+
+
+def test_an_epoch_that_was_saved_but_not_measured_is_measured_by_the_next_call(train, monkeypatch):
+    """Killed while measuring each of two epochs, the last one too."""
+    train("undisturbed", epochs=2)
+    plain = EpochMonitor.measure
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)  # checkpoints are due all the time
+    for killed in (1, 2):
+
+        def dies(self, network, epoch, *args, killed=killed):
+            if epoch == killed:
+                raise KeyboardInterrupt
+            return plain(self, network, epoch, *args)
+
+        monkeypatch.setattr(EpochMonitor, "measure", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train("unmeasured", epochs=2)
+        assert len(PretrainRun(train.home / "unmeasured").epochs()) == killed - 1
+        assert "not running" in str(pretraining_status(train.home / "unmeasured"))
+    monkeypatch.setattr(EpochMonitor, "measure", plain)
+    train("unmeasured", epochs=2)
+    run, other = (PretrainRun(train.home / name) for name in ("unmeasured", "undisturbed"))
+    assert run.steps() == other.steps()
+    clocked = ("images_per_second", "crop_share", "alarms")
+    mine, theirs = ([{**e, **dict.fromkeys(clocked)} for e in r.epochs()] for r in (run, other))
+    assert mine == theirs
+    assert all(epoch["images_per_second"] > 0 for epoch in run.epochs())
+
+
+def test_weights_that_are_not_finite_are_not_saved(train, monkeypatch):
+    """After the last step of an epoch, before a loss shows it."""
+    plain = SwavTrainer.step
+
+    def overflows(self, crops):
+        done = plain(self, crops)
+        if self.iteration == 5:
+            next(self.network.trunk.parameters()).data.fill_(float("inf"))
+        return done
+
+    monkeypatch.setattr(SwavTrainer, "step", overflows)
+    said = "weights became non-finite at iteration 5 .epoch 1, .*there is no checkpoint before it"
+    with pytest.raises(Diverged, match=said):
+        train("overflow", epochs=2)
+    run = PretrainRun(train.home / "overflow")
+    assert not run.has_checkpoint
+    assert [step["iteration"] for step in run.steps()] == [1, 2, 3, 4, 5]
+
+
+class FailingLogger:
+    """A server that is down, each time in other words."""
+
+    calls, closed = 0, False
+
+    def scalars(self, values, step):
+        FailingLogger.calls += 1
+        raise ConnectionError(f"no answer, {FailingLogger.calls}")
+
+    text = scalars
+
+    def close(self):
+        FailingLogger.closed = True
+
+
+def test_a_logger_that_fails_does_not_end_a_pretraining(train, monkeypatch):
+    observer = Notes()
+    train("logged", observer=observer, log=(FailingLogger(),))
+    (note,) = [text for text in observer.notes if "no answer" in text]
+    assert note == (
+        "FailingLogger (log[0]) does not log everything, but the journals do: "
+        "ConnectionError: no answer, 1"
+    )
+    assert FailingLogger.calls > 1
+    assert FailingLogger.closed
+    FailingLogger.closed = False
+    monkeypatch.setattr(EpochMonitor, "measure", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train("failed", log=(FailingLogger(),))
+    assert FailingLogger.closed
 
 
 def test_a_run_starts_from_another_with_head_and_prototypes(train):

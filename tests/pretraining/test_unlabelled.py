@@ -60,6 +60,22 @@ def test_unlabelled_images_are_pretrained_on_and_featurized(flat, cli, refused):
     assert "RankMe" in done.out
 
 
+def test_few_labelled_images_are_pretrained_on(tmp_path):
+    """Too few for k-NN: two classes of three images, one of which is held out."""
+    generator = np.random.default_rng(0)
+    for i in range(6):
+        folder = tmp_path / "few" / "train" / f"class{i % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (18, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    pretrain(
+        SMALL, data=f"folder:{tmp_path / 'few'}", out=tmp_path / "run", cache=tmp_path / "cache",
+        epochs=1, batch_size=4, device="cpu", threads=1,
+    )  # fmt: skip
+    (epoch,) = PretrainRun(tmp_path / "run").epochs()
+    assert "knn" not in epoch
+
+
 def test_streams_say_once_that_measures_by_labels_are_left_out(flat):
     with tarfile.open(flat / "few.tar", "w") as archive:
         archive.add(flat / "flat" / "001.png", "001.png")
