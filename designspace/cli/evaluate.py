@@ -51,7 +51,8 @@ def evaluate(
         bool | None,
         typer.Option(
             "--supervised-pretraining",
-            help="Compare with the same trunk pretrained with all labels, in as many passes.",
+            help="Compare with the same trunk pretrained with all labels, in as many passes; if it "
+            "is trained further, its learning rates are chosen on images whose labels it has seen.",
         ),
     ] = None,
     tune_lr: Annotated[

@@ -22,7 +22,7 @@ from designspace.evaluation.evaluation_options import (
     SilentObserver,
 )
 from designspace.evaluation.scores import Task
-from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.atomic_write import make_folder, write_bytes
 from designspace.runs.folder_kind import is_pretraining
 
 # Images of a contact sheet, its columns, and the side of each in pixels.
@@ -144,7 +144,8 @@ def _write(
         for row in rows:
             file = features.files[row] if features.files else ""
             writer.writerow([row, file, number, f"{similarity[row]:.6f}"])
-    write_text(out / "images.csv", table.getvalue())
+    # Names that are not UTF-8 are written as the bytes that they are.
+    write_bytes(out / "images.csv", table.getvalue().encode(errors="surrogateescape"))
     return Clusters(out, len(prototype), sizes)
 
 

@@ -65,7 +65,8 @@ class EvaluationOptions:
             k-NN, which takes seconds otherwise.
         scratch_epochs: Epochs of that training; None derives them from the number of images.
         supervised_pretraining: Compare with the same trunk pretrained with all labels of the
-            training images, in as many passes as the pretraining.
+            training images, in as many passes as the pretraining. If it is trained further, its
+            learning rates are chosen on images whose labels it has been trained with.
         tune_lr: Each network that is trained (fine-tuned or from scratch) takes its learning rates
             from the same grid, chosen on a held-out fifth of its own labels (of few labels, each
             fifth in turn); None does so, False takes those of the published protocols.

@@ -7,6 +7,7 @@ al. 2022); retrieval of the same image from another view is the task of instance
 et al. 2018), and perplexity is that of a codebook (van den Oord et al. 2017).
 """
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from designspace.evaluation.evaluation_options import EvaluationObserver, Evalua
 from designspace.evaluation.scores import PERCENT, Score, ScoreBook, ScoreKey, ScoreKind, Task
 from designspace.pretraining.crop_loader import select_images
 from designspace.pretraining.features import extract_features
+from designspace.pretraining.float64 import as_float64
 from designspace.pretraining.images import is_stream, open_stream
 from designspace.pretraining.multicrop import CropMaker, draw_crops, mixed_seed
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
@@ -194,17 +196,20 @@ def _view_recipe(backbone: Backbone) -> SwavRecipe:
 def label_free_measures(features: Tensor, views: Tensor) -> dict[str, float]:
     """Return RankMe, LiDAR, retrieval and, unless features have too few dimensions, α-ReQ.
 
+    Of features that are not finite, which overflow in 16 bits, there is no rank.
+
     Args:
         features: Of images, (n, width).
         views: Of augmented views of images, (m, views, width); LiDAR takes each image as a class.
     """
     alpha = alpha_req(features)
-    return {
+    measures = {
         RANKME: rankme(features),
         **({} if alpha is None else {ALPHA: alpha}),
         LIDAR: lidar(views),
         RETRIEVAL: retrieval_accuracy(views[:, 0], views[:, 1]),
     }
+    return {name: value for name, value in measures.items() if math.isfinite(value)}
 
 
 def retrieval_accuracy(queries: Tensor, bank: Tensor) -> float:
@@ -220,7 +225,7 @@ def retrieval_accuracy(queries: Tensor, bank: Tensor) -> float:
     # Strictly nearer than every other image: views that are all alike retrieve nothing.
     same = similarity.diagonal().clone()
     others = similarity.fill_diagonal_(-torch.inf).amax(1)
-    return 100.0 * float((same > others).double().mean())
+    return 100.0 * float(as_float64(same > others).mean())
 
 
 def prototype_measures(
@@ -237,10 +242,10 @@ def prototype_measures(
         second: That of another view.
         count: Number of prototypes.
     """
-    counts = torch.bincount(winners, minlength=count).double()
+    counts = as_float64(torch.bincount(winners, minlength=count))
     shares = counts[counts > 0] / len(winners)
     return {
         USED: 100.0 * len(shares) / count,
         PERPLEXITY: float(torch.exp(-(shares * shares.log()).sum())),
-        SAME: 100.0 * float((first == second).double().mean()),
+        SAME: 100.0 * float(as_float64(first == second).mean()),
     }

@@ -108,7 +108,7 @@ class Score(ScoreKey):
             interval = "" if self.low is None else f"  [{self.low:.2f}, {self.high:.2f}]"
             metric = f"{self.metric}, {self.unit}" if self.unit else self.metric
             return f"{metric:<32}{self.what:<16}{self.mean:8.2f}{interval}"
-        labels = f"{self.labels} labels" + (f" ({self.share:.0%})" if self.share < 1 else "")
+        labels = f"{self.labels} labels" + (f" ({100 * self.share:g}%)" if self.share < 1 else "")
         metric = "" if self.metric == ACCURACY else f"{self.metric:<10}"
         interval = "" if self.low is None else f"  [{self.low:.1f}, {self.high:.1f}]"
         return f"{self.task:<9}{labels:<20}{metric}{self.what:<40}{self.mean:6.1f}{interval}"
@@ -128,10 +128,10 @@ class ScoreBook:
         self._folder, self._seeds, self._note = make_folder(folder), seeds, note
         self._journal = folder / "scores.jsonl"
         # Older versions stored every metric as "accuracy".
-        self._values = {
-            r["key"]: float(r["value"] if "value" in r else r["accuracy"])
-            for r in journal.read(self._journal, "scores").records
-        }
+        self._values: dict[str, float | None] = {}  # None: this metric is not defined
+        for record in journal.read(self._journal, "scores").records:
+            value = record["value"] if "value" in record else record["accuracy"]
+            self._values[record["key"]] = None if value is None else float(value)
 
     def score(
         self,
@@ -157,21 +157,21 @@ class ScoreBook:
                 self._note(f"{key.task}: {key.what}{labels}, seed {seed + 1} of {self._seeds}")
                 self._append(key, seed, entries, measure(seed))
             for metric, entry in entries.items():
-                if entry in self._values:
-                    values[metric].append(self._values[entry])
+                value = self._values[entry]
+                if value is not None:
+                    values[metric].append(value)
         complete = {m: each for m, each in values.items() if len(each) == self._seeds}
         return [_score(key, metric, each, units[metric]) for metric, each in complete.items()]
 
     def _append(
         self, key: ScoreKey, seed: int, entries: Mapping[str, str], values: Mapping[str, float]
     ) -> None:
-        entries = {metric: entry for metric, entry in entries.items() if metric in values}
-        self._values |= {entry: values[metric] for metric, entry in entries.items()}
+        self._values |= {entry: values.get(metric) for metric, entry in entries.items()}
         context = {"what": key.what, "seed": seed, "source": key.source}
         journal.append(
             self._journal,
             [
-                {"key": entry, "value": values[metric], "metric": metric, **context}
+                {"key": entry, "value": values.get(metric), "metric": metric, **context}
                 for metric, entry in entries.items()
             ],
         )
@@ -181,6 +181,16 @@ class ScoreBook:
         before = {_row_key(row): row for row in read_table(self._folder)}
         rows = (score.to_dict() for score in scores)
         table = before | {_row_key(row): row for row in rows}
+        others = {
+            row["source"]
+            for key, row in before.items()
+            if _place(row["source"]) != _place(table[key]["source"])
+        }
+        for source in sorted(others):
+            self._note(
+                f"{self._folder / _TABLE}: scores of {source} are replaced by those of this "
+                "checkpoint on the same subject; another folder (out) keeps both"
+            )
         if table != before:
             text = json.dumps(list(table.values()), indent=1, allow_nan=False)
             write_text(self._folder / _TABLE, text + "\n")
@@ -216,6 +226,11 @@ def _journal_key(key: ScoreKey, identity: Sequence[Any], metric: str, seed: int)
 
 def _row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("task", "metric", "data", "share", "what", "split"))
+
+
+def _place(source: str) -> str:
+    """Checkpoint in words without the iteration: a pretraining goes on."""
+    return source.partition(", iteration ")[0]
 
 
 def _score(key: ScoreKey, metric: str, values: list[float], unit: str) -> Score:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small import SMALL
 
-from designspace.evaluation.cluster_images import cluster_images
+from designspace.evaluation.classification import ImageFeatures
+from designspace.evaluation.cluster_images import _write, cluster_images
 from designspace.evaluation.evaluate_trunk import evaluate_trunk
+from designspace.pretraining.features import write_features
 from designspace.pretraining.pretrain import pretrain
 
 
@@ -124,3 +127,19 @@ def test_a_file_in_place_of_the_new_folder(run, refused, tmp_path):
     (tmp_path / "notes.txt").write_text("")
     said = refused("cluster", run / "run", "--out", tmp_path / "notes.txt")
     assert f"--out is {tmp_path / 'notes.txt'}, a file; pass a new folder" in said
+
+
+def test_names_that_are_not_utf8_are_written_as_their_bytes(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    one = torch.zeros(1, 4)
+    features = ImageFeatures(
+        *(one, torch.zeros(1, dtype=torch.int64), one[:0], torch.zeros(0, dtype=torch.int64)),
+        files=(name,),
+        prototype=torch.zeros(1, dtype=torch.int64),
+        similarity=torch.ones(1),
+    )
+    _write(tmp_path, features, lambda rows: np.zeros((len(rows), 8, 8, 3), np.uint8))
+    assert b"\n0,caf\xe9.png,0,1.000000\n" in (tmp_path / "images.csv").read_bytes()
+    pytest.importorskip("safetensors")
+    write_features(tmp_path / "f.safetensors", features.arrays(), features.files, 1)
+    assert (tmp_path / "f.safetensors.files.txt").read_bytes() == b"caf\xe9.png\n"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -424,3 +425,15 @@ def test_wrong_requests_are_refused(place, refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     assert "pip install 'designspace-regnet[detect]'" in refused(*words(place, "--data", "digits"))
+
+
+@pytest.mark.parametrize("change", [{"iscrowd": 1}, {"bbox": [0.1, 0.1, 0.5, 0.5]}])
+def test_images_without_an_object_to_train_on_are_refused(change):
+    """Boxes as fractions of the image, and crowds alone."""
+    made = scenes([block(2, 3, 10, 12)], [])
+    changed = {i: tuple(one | change for one in some) for i, some in made.annotations.items()}
+    with pytest.raises(InputError, match="made up: none of 2 training images has an object"):
+        train_detector(
+            *(SMALL, None, replace(made, annotations=changed), small_schedule(16)),
+            *(((0.0,) * 3, (1.0,) * 3), 0, torch.device("cpu"), print),
+        )

@@ -21,7 +21,15 @@ from designspace.evaluation.evaluation_options import (
     EvaluationOptions,
     parse_labels,
 )
-from designspace.evaluation.scores import Score, ScoreKind, Task, read_table
+from designspace.evaluation.scores import (
+    ACCURACY,
+    Score,
+    ScoreBook,
+    ScoreKey,
+    ScoreKind,
+    Task,
+    read_table,
+)
 from designspace.pretraining.swav_network import trunk_of
 
 
@@ -194,5 +202,45 @@ def test_neighbors_and_temperature_give_scores_of_their_own(tmp_path):
     for name, value in (("neighbors", 0), ("temperature", 0.0)):
         with pytest.raises(InputError, match=f"{name} is 0"):
             replace(options, **{name: value})
+    many = Classification(backbone, replace(options, neighbors=1295), Recorder())
+    with pytest.raises(InputError, match=r"neighbors is 1295; .* at most 1294, .*90% of 1438 lab"):
+        many.scores(tmp_path / "scores")
     with pytest.raises(InputError, match="neighbors has no effect on task linear"):
         EvaluationOptions(Task.LINEAR, "digits", neighbors=20)
+
+
+KEY = ScoreKey(
+    *("knn", "d", 0.004, 5, ScoreKind.PRETRAINED, "pretrained", 10, "test", "a, iteration 1")
+)
+
+
+def test_small_fractions_of_the_labels_are_written_in_full():
+    score = Score(**vars(KEY), metric=ACCURACY, values=(1.0,), mean=1.0, low=None, high=None)
+    assert "5 labels (0.4%)" in str(score)
+
+
+def test_a_metric_that_is_not_defined_is_not_measured_again(tmp_path):
+    calls = []
+
+    def measure(seed):
+        calls.append(seed)
+        return {"RankMe": 3.0}
+
+    for _ in range(2):
+        book = ScoreBook(tmp_path, 2, lambda text: None)
+        (score,) = book.score(KEY, ("labelfree", "x"), measure, {"RankMe": "", "α-ReQ": ""})
+        assert score.values == (3.0, 3.0)
+    assert calls == [0, 1]
+
+
+def test_scores_of_another_checkpoint_are_not_replaced_silently(tmp_path):
+    notes = []
+    book = ScoreBook(tmp_path, 1, notes.append)
+    for source in ("a, iteration 1", "a, iteration 2", "b, iteration 2"):
+        book.save_table(
+            book.score(replace(KEY, source=source), ("knn", source), lambda seed: {ACCURACY: 1.0})
+        )
+    assert [note for note in notes if "replaced" in note] == [
+        f"{tmp_path / 'scores.json'}: scores of a, iteration 2 are replaced by those of this "
+        "checkpoint on the same subject; another folder (out) keeps both"
+    ]

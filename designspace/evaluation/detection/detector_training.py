@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from designspace.arch import Model
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.evaluation.detection.mask_rcnn import Detector, mask_rcnn
 from designspace.evaluation.detection.scenes import Scenes, encode_mask, targets
 from designspace.pretraining.multicrop import mixed_seed
@@ -107,7 +107,7 @@ def train_detector(
         autocast: Type of autocast, or None for float32.
 
     Raises:
-        InputError: The loss became non-finite, or an image can't be read.
+        InputError: No image has an object, the loss became non-finite, or an image can't be read.
     """
     places = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=places):
@@ -200,8 +200,19 @@ def _batches(
 
 
 def _order(scenes: Scenes, schedule: Schedule, seed: int) -> list[tuple[int, bool]]:
-    """Image rows of all iterations, and whether each image is flipped."""
+    """Image rows of all iterations, and whether each image is flipped.
+
+    Raises:
+        InputError: No image has an object.
+    """
     with_objects = [row for row in range(len(scenes)) if any(_trainable(scenes, row))]
+    if not with_objects:
+        raise InputError(
+            f"{scenes.name}: none of {counted(len(scenes), 'training image')} has an object that "
+            "is no crowd (iscrowd) and whose box is at least one pixel wide and high; are the "
+            "boxes in pixels?",
+            "data",
+        )
     count = schedule.iterations * schedule.batch
     generator = torch.Generator().manual_seed(mixed_seed(seed, 4))
     order: list[int] = []
