@@ -100,11 +100,17 @@ def pretrain(
     changes["accumulate"] = accumulate
     source: dict[str, Any] = {"download": download, "cache": cache}
     planned: dict[str, Any] = {"images": images, "gpus": gpus, "teraflops": teraflops}
+    if print_recipe and dry_run:
+        raise ds.InputError("--print-recipe and --dry-run exclude each other; pass one")
+    for name, value in planned.items():
+        if value is not None and not dry_run:
+            raise ds.InputError(f"--{name} has an effect with --dry-run alone; omit it")
     if print_recipe:
         from designspace.io.yaml_files import dump_yaml
 
         chosen = ds.load_pretrain_recipe(recipe).override(**changes, lr=lr)
-        print(dump_yaml(chosen.to_dict()), end="")
+        plain = chosen.to_dict()
+        print(json.dumps(plain) if json_ else dump_yaml(plain).rstrip())
         return
     if dry_run:
         # The options of a pretraining stay valid when --dry-run is added to them.
@@ -117,9 +123,6 @@ def pretrain(
         plan = ds.plan_pretraining(model, recipe, data=data, **planned, **changes, **source)
         print(json.dumps(plan.to_dict()) if json_ else plan)
         return
-    for name, value in planned.items():
-        if value is not None:
-            raise ds.InputError(f"--{name} has an effect with --dry-run alone; omit it")
     if data is None:
         raise ds.InputError("--data is missing; try digits, or folder:PATH for your own images")
     if out is None:

@@ -18,6 +18,7 @@ from designspace.data.batches import Arrays, Batches, open_arrays
 from designspace.data.cache import Cache
 from designspace.data.decode import geometries
 from designspace.data.prepare import prepare_images
+from designspace.errors import InputError
 from designspace.evaluation.backbone import Backbone
 from designspace.evaluation.evaluation_options import (
     DEFAULT_SHARES,
@@ -36,7 +37,9 @@ from designspace.evaluation.learning_rates import LearningRates, split_labels
 from designspace.evaluation.linear_probe import linear_accuracy
 from designspace.evaluation.scores import ACCURACY, Score, ScoreBook, ScoreKey, ScoreKind, Task
 from designspace.io.atomic_write import write_text
+from designspace.networks.classifier import classifier_path
 from designspace.pretraining.features import extract_features
+from designspace.pretraining.float64 import as_float64
 from designspace.pretraining.images import is_stream
 from designspace.pretraining.knn import TEMPERATURE, knn_accuracy
 from designspace.pretraining.multicrop import mixed_seed
@@ -208,6 +211,13 @@ class Classification:
             train = partial(self._train, scratch, labelled[0])
             compared.append((ScoreKind.SCRATCH, what, train))
         folds = "" if self._options.tune_lr is False else self._folds(labelled[0])
+        bank = max(1, round(_BANK * count))
+        if (self._options.neighbors or 1) > bank:
+            raise InputError(
+                f"neighbors is {self._options.neighbors}; it must be at most {bank}, the images "
+                f"among which k-NN looks: {_BANK:.0%} of {count} labelled ones",
+                "neighbors",
+            )
         return [
             self._score(
                 book,
@@ -357,7 +367,8 @@ class Classification:
     ) -> tuple[float, float]:
         """Error and cross-entropy on a fifth of the labelled images after training on the rest.
 
-        With few labels, of all folds together.
+        With few labels, of all folds together. A trunk of supervised pretraining has been trained
+        with these labels too, so that it validates better than it would on unseen images.
         """
         outputs, held_out = [], []
         for fit, part in split_labels(self._arrays.train_labels.cpu()[rows]):
@@ -366,7 +377,7 @@ class Classification:
             held_out.append(rows[part])
         logits = torch.cat(outputs)
         truth = self._arrays.train_labels[torch.cat(held_out).to(self._device)]
-        error = float((logits.argmax(1) != truth).double().mean())
+        error = float(as_float64(logits.argmax(1) != truth).mean())
         return error, float(functional.cross_entropy(logits, truth))
 
     def _outputs(self, network: nn.Module, rows: Tensor) -> Tensor:
@@ -398,7 +409,9 @@ class Classification:
             schedule = scratch_schedule(len(rows), self._backbone.passes)
             self._observer.note(f"supervised pretraining: {schedule.epochs} passes, seed {seed}")
             network = self._network(None, schedule, rows, seed)
-            weights = {k: v.cpu() for k, v in network.state_dict().items() if k[:3] != "fc."}
+            head = f"{classifier_path(network, self._classifier())}."
+            arrays = network.state_dict().items()
+            weights = {k: v.cpu() for k, v in arrays if not k.startswith(head)}
             state = {"weights": weights}
             checkpoint.save(file, key, state)
         trunk: Mapping[str, Tensor] = state["weights"]

@@ -12,6 +12,7 @@ from torch.nn import functional
 from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
+from designspace.networks.classifier import classifier_path
 from designspace.training.accuracy import correct_images
 from designspace.training.lr_schedule import step_decay, warmup_cosine
 
@@ -121,8 +122,9 @@ def train_network(
     if weights is not None:
         network.load_state_dict({**network.state_dict(), **weights})
     network.to(device=device, memory_format=torch.channels_last)
-    head = list(network.fc.parameters())
-    trunk = [p for name, p in network.named_parameters() if not name.startswith("fc.")]
+    classifier = classifier_path(network, model)
+    head = list(network.get_submodule(classifier).parameters())
+    trunk = [p for name, p in network.named_parameters() if not name.startswith(f"{classifier}.")]
     peaks = (schedule.trunk_lr, schedule.head_lr)
     optimizer = torch.optim.SGD(
         [{"params": trunk}, {"params": head}],

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from designspace.arch import Model
 from designspace.arch.published_names import timm_name
 from designspace.errors import InputError
-from designspace.export.state_keys import CLASSIFIER, key_map, key_names, styles_of
+from designspace.export.state_keys import classifier_keys, key_map, key_names, styles_of
 from designspace.export.timm_regnet import has_final_activation
 
 if TYPE_CHECKING:
@@ -100,11 +100,17 @@ def read_weights(
             f"the model {name[3:]} with timm's weights of that name"
         )
     names = key_map(model, style, "torchvision")
+    own_classifier = classifier_keys(model)
+    classifier = {key for key, own in names.items() if own in own_classifier}
     if trunk_only:
         # timm's ConvNeXts have a trunk's last normalization in their head.
-        trunk = {key for key, own in names.items() if own not in CLASSIFIER}
-        state = {k: v for k, v in state.items() if k in trunk or not k.startswith(_CLASSIFIERS)}
-    _check_keys(state, names, model, style, path)
+        trunk = names.keys() - classifier
+        state = {
+            key: value
+            for key, value in state.items()
+            if key in trunk or not (key in classifier or key.startswith(_CLASSIFIERS))
+        }
+    _check_keys(state, names, classifier, model, style, path)
     ours = {own: state[key] for key, own in names.items() if key in state}
     ours = _in_our_shapes(ours, model, path)
     ours, converted = _to_float32(ours, path)
@@ -116,7 +122,9 @@ def read_weights(
             f"ImageNet checkpoints of {style} expect BGR images; an export with bgr=True flips the "
             "first convolution, so that the network takes RGB"
         )
-    return Weights(ours, style, CLASSIFIER[0] in ours, path, (*notes, *converted))
+    return Weights(
+        ours, style, not ours.keys().isdisjoint(own_classifier), path, (*notes, *converted)
+    )
 
 
 def _flipped(state: "Mapping[str, torch.Tensor]", path: Path) -> "torch.Tensor":
@@ -287,12 +295,12 @@ def _find_style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -
 def _check_keys(
     state: "Mapping[str, torch.Tensor]",
     names: dict[str, str],
+    classifier: set[str],
     model: Model,
     style: str,
     path: Path,
 ) -> None:
     """Raise on unknown and missing keys; only a whole classifier may be absent (a trunk)."""
-    classifier = {key for key, ours in names.items() if ours in CLASSIFIER}
     optional = set() if classifier & set(state) else classifier
     # Some checkpoints lack BatchNorm's step counter, which does not affect outputs.
     missing = [

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _CONV = ("weight",)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _DENSE = ("weight", "bias")
-CLASSIFIER = ("fc.weight", "fc.bias")
 
 
 @dataclass(frozen=True)
@@ -161,6 +160,21 @@ def key_names(model: Model, style: str) -> list[str]:
     if keys.classifier is not None:
         names += [f"{keys.classifier}.{leaf}" for leaf in _DENSE]
     return names
+
+
+def classifier_keys(model: Model) -> tuple[str, ...]:
+    """Return the classifier's keys among our own names; none where a network has no classifier."""
+    from designspace.networks import build
+    from designspace.networks.classifier import classifier_path
+
+    if model.is_regnet_network:
+        return tuple(f"fc.{leaf}" for leaf in _DENSE)
+    network = build(model, device="meta")
+    try:
+        path = classifier_path(network, model)
+    except InputError:
+        return ()
+    return tuple(key for key in network.state_dict() if key.rpartition(".")[0] == path)
 
 
 def styles_of(model: Model) -> tuple[str, ...]:

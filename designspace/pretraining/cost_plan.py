@@ -6,19 +6,24 @@ NCCL.
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from designspace.arch import Model
 from designspace.arch.unit_suffix import format_quantity
 from designspace.errors import InputError, counted
 from designspace.pretraining.loader_plan import ImageSizes, LoaderPlan, plan_loader
 from designspace.pretraining.recipe import SwavRecipe, load_recipe
-from designspace.pretraining.swav_network import SwavNetwork
+from designspace.pretraining.swav_network import SwavNetwork, has_stages, trunk_of
 
 _FLOAT, _HALF = 4, 2
+# Crops of a traced pass: so many that what is stored once per batch, such as BatchNorm's means,
+# does not count.
+_TRACED = 64
 # Sustained 10^12 floating-point operations per second of one GPU.
 DEFAULT_TERAFLOPS = 15.0
 
@@ -33,7 +38,8 @@ class MemoryPlan:
         optimizer: Momentum, same size.
         gathered: If sharded, what the largest block needs besides its shard: its whole weights and
             the next block's, its gradients, and these again in float32 while they are averaged.
-        activations: For the backward pass, if all are kept.
+        activations: For the backward pass, if all are kept. In mixed precision all count two bytes
+            a number; autocast keeps LayerNorm's in float32 (for ConvNeXt-T, 11 % more in all).
         activations_checkpointed: The same with activation checkpointing.
         total: With the activations that the recipe keeps.
     """
@@ -252,17 +258,16 @@ def _memory(
     weights = _FLOAT * _count(network)
     held = math.ceil(weights / gpus) if recipe.shard else weights
     size = _HALF if precision == "mixed" else _FLOAT
-    kept = sum(g.count * batch * stored_elements(model, g.size) for g in recipe.crops)
-    fewer = sum(
-        g.count * batch * checkpointed_elements(model, recipe, g.size) for g in recipe.crops
-    )
+    elements = {g.size: _elements(model, g.size) for g in recipe.crops}
+    kept = sum(g.count * batch * _kept(elements[g.size]) for g in recipe.crops)
+    fewer = sum(g.count * batch * _checkpointed(elements[g.size], recipe) for g in recipe.crops)
     # One segment at a time is recomputed, for one crop size.
-    largest = max(g.count * batch * _largest_segment(model, recipe, g.size) for g in recipe.crops)
+    largest = max(
+        g.count * batch * _largest_segment(elements[g.size], recipe) for g in recipe.crops
+    )
     checkpointed = size * (fewer + largest)
     activations = size * kept
-    parts = [network.head, *(b for s in network.trunk.trunk_output for b in s)]
-    largest_part = max(_count(part) for part in parts)
-    gathered = (3 * size + _FLOAT) * largest_part if recipe.shard else 0
+    gathered = (3 * size + _FLOAT) * _largest_part(network) if recipe.shard else 0
     used = activations if recipe.checkpoint_after is None else checkpointed
     # Gradients are scattered once per iteration, after the last part.
     gradients = held if recipe.accumulate == 1 else weights
@@ -277,25 +282,44 @@ def _memory(
     )
 
 
-def stored_elements(model: Model, side: int) -> int:
-    """Return the elements that the backward pass of one crop needs.
+def _largest_part(network: SwavNetwork) -> int:
+    """Return the parameters of the largest part that is gathered at once."""
+    stages = network.trunk.trunk_output
+    return max(map(_count, (network.head, *(block for stage in stages for block in stage))))
 
-    Each convolution's output counts twice: as the input of its BatchNorm and, normalized, as the
-    input of the next layer (ReLU works in place).
+
+@dataclass(frozen=True)
+class _Elements:
+    """Elements stored of one crop.
+
+    Attributes:
+        always: What can't be recomputed: of the stem, of what follows the stages, or of a network
+            without stages.
+        blocks: For each block of each stage, all that is stored, and its output alone.
     """
-    stem, blocks = _elements(model, side)
-    return stem + sum(whole for stage in blocks for whole, _ in stage)
+
+    always: int
+    blocks: list[list[tuple[int, int]]]
 
 
-def checkpointed_elements(model: Model, recipe: SwavRecipe, side: int) -> int:
-    """Return the elements kept of one crop with checkpointing: the input of each segment."""
-    stem, blocks = _elements(model, side)
-    return stem + sum(segment[-1][1] for segment in _segments(blocks, recipe))
+def stored_elements(model: Model, side: int) -> int:
+    """Return the numbers that the backward pass of one crop needs."""
+    return _kept(_elements(model, side))
 
 
-def _largest_segment(model: Model, recipe: SwavRecipe, side: int) -> int:
-    _, blocks = _elements(model, side)
-    return max(sum(whole for whole, _ in segment) for segment in _segments(blocks, recipe))
+def _kept(elements: _Elements) -> int:
+    return elements.always + sum(whole for stage in elements.blocks for whole, _ in stage)
+
+
+def _checkpointed(elements: _Elements, recipe: SwavRecipe) -> int:
+    """Elements kept of one crop with checkpointing: the input of each segment."""
+    segments = _segments(elements.blocks, recipe)
+    return elements.always + sum(segment[-1][1] for segment in segments)
+
+
+def _largest_segment(elements: _Elements, recipe: SwavRecipe) -> int:
+    segments = _segments(elements.blocks, recipe)
+    return max((sum(whole for whole, _ in segment) for segment in segments), default=0)
 
 
 def _segments(
@@ -311,8 +335,16 @@ def _segments(
     return segments
 
 
-def _elements(model: Model, side: int) -> tuple[int, list[list[tuple[int, int]]]]:
-    """Elements stored for the stem, and (total, output) for each block of each stage."""
+def _elements(model: Model, side: int) -> _Elements:
+    return _regnet_elements(model, side) if model.is_regnet_network else _traced(model, side)
+
+
+def _regnet_elements(model: Model, side: int) -> _Elements:
+    """Elements of a RegNet.
+
+    Each convolution's output counts twice: as the input of its BatchNorm and, normalized, as the
+    input of the next layer (ReLU works in place).
+    """
     skeleton = model.at(resolution=side).skeleton
     sides = skeleton.stage_resolutions()
     body = model.body
@@ -333,4 +365,49 @@ def _elements(model: Model, side: int) -> tuple[int, list[list[tuple[int, int]]]
             stage.append((whole, width * area))
             width_in = width
         blocks.append(stage)
-    return stem, blocks
+    return _Elements(stem, blocks)
+
+
+def _traced(model: Model, side: int) -> _Elements:
+    """Elements of any network: what autograd stores on the device `meta`, which has no memory.
+
+    Raises:
+        InputError: The network can't be trained on such crops.
+    """
+    trunk = trunk_of(model, device="meta").train()
+    stages = [list(stage) for stage in trunk.trunk_output] if has_stages(trunk) else []
+    blocks = [block for stage in stages for block in stage]
+    units = [trunk.stem, *blocks, trunk.avgpool] if stages else [trunk]
+    # The unit that each storage belongs to; weights and buffers are of none.
+    weights = [t.untyped_storage() for t in (*trunk.parameters(), *trunk.buffers())]
+    owner = {storage._cdata: -1 for storage in weights}
+    saved: list[torch.UntypedStorage] = []
+    # Keeps storages alive, whose addresses would be used again.
+    outputs = [torch.empty(_TRACED, model.skeleton.channels, side, side, device="meta")]
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor.untyped_storage())
+        return tensor
+
+    for index, unit in enumerate(units):
+        before = len(saved)
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                outputs.append(unit(outputs[-1]))
+        except Exception as error:  # another's code may fail in any way
+            raise InputError(
+                f"{model.name}: its network of {model.body.block} blocks failed in training on "
+                f"crops of {side} pixels: {type(error).__name__}: {error}"
+            ) from error
+        # An output is its block's, though only the next one stores it.
+        for storage in (*saved[before:], outputs[-1].untyped_storage()):
+            owner.setdefault(storage._cdata, index)
+    stored = [0] * len(units)
+    for address, size in {storage._cdata: storage.nbytes() for storage in saved}.items():
+        if owner[address] >= 0:
+            stored[owner[address]] += size
+    whole = [math.ceil(size / (_FLOAT * _TRACED)) for size in stored]
+    if not stages:
+        return _Elements(whole[0], [])
+    of_blocks = zip(whole[1:-1], (x[0].numel() for x in outputs[2:-1]), strict=True)
+    return _Elements(whole[0] + whole[-1], [list(islice(of_blocks, len(s))) for s in stages])

@@ -14,25 +14,38 @@ from torch.utils.checkpoint import checkpoint
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.networks import build
+from designspace.networks.classifier import remove_classifier
 from designspace.pretraining.dtensor import local_tensor
 from designspace.pretraining.recipe import Head, SwavRecipe
 
 
 def trunk_of(model: Model, zero_init_residual: bool = False, device: str = "cpu") -> Any:
-    """Build a network without classifier: (n, channels, side, side) to features (n, width)."""
+    """Build a network without classifier: (n, channels, side, side) to features (n, width).
+
+    Raises:
+        InputError: It can't be built, or has no classifier to leave out.
+    """
     network = build(model, zero_init_residual, device)
-    if not isinstance(getattr(network, "fc", None), nn.Linear):
-        raise InputError(
-            f"{model.name}: a trunk needs a network whose classifier is the linear layer `fc`; "
-            f"that of {model.body.block} blocks has none"
-        )
-    if network.fc.in_features != model.output_width:
-        raise InputError(
-            f"{model.name}: its classifier sees {network.fc.in_features} features; a trunk has as "
-            f"many as its last stage is wide, {model.output_width}"
-        )
-    network.fc = nn.Identity()
+    remove_classifier(network, model)
     return network
+
+
+def check_stages(trunk: nn.Module, model: Model, purpose: str) -> None:
+    """Raise unless a trunk is a stem, stages of blocks and pooling that can run one by one.
+
+    Raises:
+        InputError: It is not; the message begins with the purpose.
+    """
+    if not has_stages(trunk):
+        raise InputError(
+            f"{purpose} needs a network with the modules stem, trunk_output and avgpool; that of "
+            f"{model.body.block} blocks ({model.name}) lacks them"
+        )
+
+
+def has_stages(trunk: nn.Module) -> bool:
+    """Return whether a trunk is a stem, stages of blocks and pooling that can run one by one."""
+    return all(hasattr(trunk, part) for part in ("stem", "trunk_output", "avgpool"))
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -66,6 +79,12 @@ class SwavNetwork(nn.Module):
         super().__init__()
         check_depth(model, recipe)
         self.trunk = trunk_of(model, recipe.zero_init_residual, device)
+        for option, chosen in (
+            ("checkpoint_after", recipe.checkpoint_after is not None),
+            ("shard", recipe.shard),
+        ):
+            if chosen:
+                check_stages(self.trunk, model, option)
         with torch.device(device):
             self.head = projection(model.output_width, recipe.head)
             self.prototypes = nn.Linear(recipe.head.dim, recipe.prototypes, bias=False)

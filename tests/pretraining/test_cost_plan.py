@@ -3,16 +3,23 @@
 import json
 import math
 import tarfile
+from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
 from PIL import Image
 from small import SMALL
 
-from designspace.arch import published
+from designspace.arch import Body, Model, Skeleton, published
 from designspace.arch.unit_suffix import format_bytes
 from designspace.errors import InputError
-from designspace.pretraining.cost_plan import plan_pretraining, stored_elements
+from designspace.pretraining.cost_plan import (
+    _elements,
+    _traced,
+    plan_pretraining,
+    stored_elements,
+)
 from designspace.pretraining.images import measure_images
 from designspace.pretraining.loader_plan import DECODED_PER_CORE, ImageSizes
 from designspace.pretraining.recipe import load_recipe, parse_recipe, shipped_recipes
@@ -54,7 +61,9 @@ def test_a_plan_for_data_counts_the_images_that_are_trained_on(cli, tmp_path):
 
 
 def test_a_printed_recipe_is_a_file_to_start_from(cli, tmp_path):
-    done = cli("pretrain", "RegNetY-400MF", "--recipe", "seer-10b", "--print-recipe", "--lr", "4")
+    words = ("pretrain", "RegNetY-400MF", "--recipe", "seer-10b", "--print-recipe", "--lr", "4")
+    assert json.loads(cli(*words, "--json").out)["lr"] == 4
+    done = cli(*words)
     (tmp_path / "mine.yaml").write_text(done.out)
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("seer-10b").override(lr=4)
 
@@ -71,24 +80,60 @@ def test_128gf_with_head_is_the_facts_figure():
     assert made.parameters == pytest.approx(771.3e6, rel=1e-4)
 
 
-@pytest.mark.parametrize(("name", "side"), [("RegNetY-400MF", 96), ("RegNetX-400MF", 128)])
-def test_predicted_activations_are_what_torch_keeps(name, side):
-    model = published(name)
+def kept_by_torch(model, side, images):
+    """Float32 numbers that autograd really keeps for each image."""
     trunk = trunk_of(model).train()
-    weights = {p.data_ptr() for p in trunk.parameters()}
+    weights = {t.untyped_storage().data_ptr() for t in (*trunk.parameters(), *trunk.buffers())}
     kept = {}
 
     def pack(tensor):
-        if tensor.data_ptr() not in weights:
-            storage = tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = trunk(torch.randn(2, 3, side, side))
-    measured = sum(kept.values()) / 4 / 2
+        out = trunk(torch.randn(images, 3, side, side))
     assert out.requires_grad
-    assert stored_elements(model, side) == pytest.approx(measured, rel=0.08)
+    return sum(kept.values()) / 4 / images
+
+
+@pytest.mark.parametrize(("name", "side"), [("RegNetY-400MF", 96), ("RegNetX-400MF", 128)])
+def test_predicted_activations_are_what_torch_keeps(name, side):
+    model = published(name)
+    assert stored_elements(model, side) == pytest.approx(kept_by_torch(model, side, 2), rel=0.08)
+
+
+STAGES = ((1, 2), (8, 16), (1.0, 1.0), (8, 8))
+AROUND = Skeleton(32, 10, 8, 1, (1, 2))
+EXPANDED = (("t", (1.0, 4.0)), ("k", (3.0, 5.0)))
+
+
+@pytest.mark.parametrize(
+    ("body", "around"),
+    [
+        (Body(*STAGES, 0.25, "mbconv", EXPANDED, "silu"), replace(AROUND, head_width=32)),
+        (Body(*STAGES, 0.0, "convnext", EXPANDED, "gelu"), replace(AROUND, stem="patch")),
+        (Body(*STAGES, 0.0, "vanilla"), AROUND),
+        (Body(*STAGES), replace(AROUND, stem="conv7_pool", stem_stride=4)),
+        (Body(*STAGES, 0.25, activation="gelu"), AROUND),
+    ],
+    ids=["mbconv", "convnext", "vanilla", "resnet", "gelu"],
+)
+def test_other_networks_keep_what_is_predicted(body, around):
+    model = Model("small", body, around)
+    assert stored_elements(model, 32) == pytest.approx(kept_by_torch(model, 32, 8), rel=0.01)
+
+
+def test_what_a_block_keeps_does_not_depend_on_how_it_is_counted():
+    """The blocks of a RegNet, counted and traced, and so its recomputed segments."""
+    model = published("RegNetX-200MF")
+    counted, traced = _elements(model, 96), _traced(model, 96)
+    assert [len(stage) for stage in traced.blocks] == list(model.body.depths)
+    for one, other in zip(chain(*counted.blocks), chain(*traced.blocks), strict=True):
+        assert one == pytest.approx(other, rel=0.01)
+    # The image is in the trace only.
+    assert traced.always - counted.always == pytest.approx(3 * 96**2, rel=0.01)
 
 
 def test_checkpointing_and_sharding_save_memory():

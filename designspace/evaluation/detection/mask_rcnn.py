@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from designspace.arch import Model
-from designspace.pretraining.swav_network import trunk_of
+from designspace.pretraining.swav_network import check_stages, trunk_of
 
 # Levels of the pyramid that come from the trunk, at most.
 _MAX_LEVELS = 4
@@ -63,6 +63,7 @@ class PyramidTrunk(nn.Module):
         """Build the trunk; weights None initializes it randomly, with zero-init residual."""
         super().__init__()
         trunk = trunk_of(model, zero_init_residual=weights is None)
+        check_stages(trunk, model, "a detector")
         if weights is not None:
             trunk.load_state_dict(dict(weights))
         self.stem = trunk.stem
