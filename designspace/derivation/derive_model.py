@@ -10,7 +10,9 @@ from designspace.analysis.findings import Findings
 from designspace.analysis.read_findings import StudyPopulation, read_findings
 from designspace.arch import CATALOG, Model, Skeleton, check_name, published, require_bottleneck
 from designspace.derivation.cost_target import Target, parse_target
+from designspace.derivation.imagenet_skeleton import imagenet_skeleton, imagenet_step
 from designspace.derivation.scale_model import Derivation, regime, scale_model
+from designspace.derivation.scaled_models import with_stem
 from designspace.derivation.scaling_rules import DEFAULT_RULE, RULES, ScalingRule, find_rule
 from designspace.derivation.search_by_findings import search_model
 from designspace.errors import InputError, nearest
@@ -178,10 +180,13 @@ class _Size:
     resolution: int | None = None
     classes: int | None = None
 
-    def of(self, skeleton: Skeleton) -> Skeleton:
-        """Return the skeleton with what was requested, starting from ImageNet's if requested."""
-        base = Skeleton(strides=(2,) * skeleton.num_stages) if self.imagenet else skeleton
-        return replace(
+    def of(self, skeleton: Skeleton | None, block: str, where: str) -> Skeleton | None:
+        """Return the skeleton with what was requested, starting from ImageNet's if requested.
+
+        None, where it is unknown, stays None without `imagenet`.
+        """
+        base = imagenet_skeleton(skeleton, block, where) if self.imagenet else skeleton
+        return base and replace(
             base,
             resolution=base.resolution if self.resolution is None else self.resolution,
             classes=base.classes if self.classes is None else self.classes,
@@ -215,15 +220,22 @@ def _choose_parent(
             f"Set the squeeze-and-excitation ratio of {parent.name} to "
             f"{parent.body.se_ratio:g}, as in {family}."
         )
-    return with_skeleton(parent, size.of(parent.skeleton)), steps
+    skeleton = size.of(parent.skeleton, parent.body.block, parent.name)
+    assert skeleton is not None
+    if size.imagenet:
+        if skeleton.stem == "patch":
+            skeleton = with_stem(parent.body, skeleton, parent)
+        steps.append(imagenet_step(skeleton))
+    return with_skeleton(parent, skeleton), steps
 
 
 def _typical_parent(
     findings: StudyPopulation, family: Family | None, size: _Size
 ) -> tuple[Model, list[str]]:
     """Return the model of the findings' medians at the requested size, and the steps to it."""
-    around = findings.skeleton or (Skeleton() if size.imagenet else None)
-    return findings.median_model(around and size.of(around), family and SE_RATIOS[family])
+    around = size.of(findings.skeleton, findings.block, findings.place)
+    parent, steps = findings.median_model(around, family and SE_RATIOS[family])
+    return parent, [*steps, imagenet_step(parent.skeleton)] if size.imagenet else steps
 
 
 def _searched(

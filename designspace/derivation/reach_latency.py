@@ -62,10 +62,15 @@ def reach_latency(
         tries.append(_Try(cost, math.log(measurement.latency), derivation, measurement))
         if abs(measurement.latency / target - 1) <= TOLERANCE:
             return _with_steps(tries[-1], tries, target)
+        flops = math.exp(_next(tries, math.log(target)))
         try:
-            derivation = derive(math.exp(_next(tries, math.log(target))))
-        except InputError as error:
-            problem = f" ({error})"
+            derivation = derive(flops)
+        except InputError:
+            problem = (
+                f"; the next to try, of {format_quantity(flops)} multiply-adds, is out of reach of "
+                f"{first.parent.name} by rule {first.rule.name!r}: choose another latency, or "
+                "another model or rule to start from"
+            )
             break
     nearest = min(tries, key=lambda one: abs(one.seconds - math.log(target)))
     raise InputError(

@@ -178,10 +178,11 @@ def _to_target(parent: Model, rule: ScalingRule, target: Target) -> tuple[Model,
         *_scaling_steps(parent, model, rule, factor),
     ]
     if not _is_acceptable(model, parent, target) and (rule.depth or rule.width):
-        tuned = tune(model, target, _group_unit(parent))
+        fixed = fixed_group_width(parent)
+        tuned = tune(model, target, _group_unit(parent), fixed)
         if tuned.body != model.body:
             names = ["d", "w_0", "w_a", "w_m"] if tuned.regnet else ["depths", "widths"]
-            if fixed_group_width(parent) is None:
+            if fixed is None:
                 names.append("g" if tuned.regnet else "group widths")
             listed = f"{', '.join(names[:-1])} and {names[-1]}"
             steps.append(f"Searched {listed} around these values: {_describe(tuned)}.")
@@ -286,6 +287,8 @@ def _scaling_steps(parent: Model, model: Model, rule: ScalingRule, factor: float
             f"{_list(parent.body.widths)} -> {_list(model.body.widths)} (nearest multiples of 8"
             f"{compatible}){groups}."
         )
+    if fixed == 1 and "g" in present:
+        steps.append("Group width 1 kept: the 3x3 convolutions stay depthwise.")
     if model.skeleton.stem_width != parent.skeleton.stem_width:
         steps.append(
             f"Stem width {parent.skeleton.stem_width} -> {model.skeleton.stem_width}, that of the "

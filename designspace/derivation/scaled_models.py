@@ -101,7 +101,7 @@ def scale(parent: Model, rule: ScalingRule, factors: FloatArray) -> ScaledModels
     depth, width, side = (np.array(f) for f in zip(*map(rule.factors, factors), strict=True))
     resolutions = _resolutions(parent.skeleton.resolution, side)
     if parent.regnet is None:
-        bodies = scale_bodies(parent, depth, width)
+        bodies = scale_bodies(parent, depth, width, fixed_group_width(parent))
         scaled = ScaledModels(factors, bodies, None, resolutions, parent)
         return scaled.take(scaled.countable)
     regnets, in_range = _scaled_regnets(parent, depth, width)
@@ -146,9 +146,16 @@ def _scaled_regnets(
 
 
 def scale_bodies(
-    parent: Model, depth: FloatArray, width: FloatArray, group_unit: int = 1
+    parent: Model,
+    depth: FloatArray,
+    width: FloatArray,
+    fixed_group: int | None,
+    group_unit: int = 1,
 ) -> BodyBatch:
-    """Scale a free body by n factors of depth and width; group widths round to multiples."""
+    """Scale a free body by n factors of depth and width.
+
+    Group widths round to multiples of a unit, or are fixed.
+    """
     old = parent.body
     d, w, b, g = (
         np.array([values], dtype=np.float64)
@@ -158,9 +165,8 @@ def scale_bodies(
     rounded = np.clip(np.rint(w * width[:, None] / 8), 1, MAX_WIDTH / 8) * 8
     rounded = np.where(width[:, None] == 1, w, rounded)
     groups = np.clip(np.rint(g * width[:, None] / group_unit), 1, MAX_WIDTH) * group_unit
-    fixed = fixed_group_width(parent)
-    if fixed is not None:
-        groups = np.full(groups.shape, fixed)
+    if fixed_group is not None:
+        groups = np.full(groups.shape, fixed_group)
     b = np.broadcast_to(b, depths.shape)
     widths, groups_ = group_compatible(rounded.astype(np.int64), b, groups.astype(np.int64))
     scaled = BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
@@ -170,8 +176,8 @@ def scale_bodies(
 def fixed_group_width(parent: Model) -> int | None:
     """Return the group width of all scaled models, or None where it scales with width.
 
-    It is 1 for blocks without groups, and more than any width where every stage of the parent is a
-    single group, which those of the scaled models then are too.
+    It is 1 for blocks without groups and where every stage of the parent is depthwise, and more
+    than any width where every stage is a single group; those of the scaled models then are too.
     """
     body, regnet = parent.body, parent.regnet
     if "g" not in body_axes(body.block):
@@ -179,7 +185,9 @@ def fixed_group_width(parent: Model) -> int | None:
     # A RegNet's group width may have rounded the widths to single groups.
     rounded = regnet is not None and replace(regnet, g=_ONE_GROUP).body().widths != body.widths
     inner = BodyBatch.from_bodies([body]).inner_widths[0].tolist()
-    return _ONE_GROUP if list(body.group_widths) == inner and not rounded else None
+    if list(body.group_widths) == inner and not rounded:
+        return _ONE_GROUP
+    return 1 if max(body.group_widths) == 1 else None
 
 
 def of_the_block_of(parent: Body, bodies: BodyBatch) -> BodyBatch:

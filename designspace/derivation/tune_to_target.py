@@ -17,7 +17,6 @@ from designspace.derivation.scaled_models import (
     MAX_DEPTH,
     MAX_WIDTH,
     cost_with_stem,
-    fixed_group_width,
     of_the_block_of,
     scale_bodies,
     with_stem,
@@ -27,17 +26,19 @@ _CLOSE = 0.01
 _ROUNDS = 8
 
 
-def tune(model: Model, target: Target, group_unit: int) -> Model:
+def tune(model: Model, target: Target, group_unit: int, fixed_group: int | None) -> Model:
     """Return a model near a scaled one, with a cost nearest to the target.
 
     Args:
         model: The scaled model.
         target: The target cost.
         group_unit: Group widths become multiples of this.
+        fixed_group: Group width of all models, or None where it varies: `fixed_group_width` of the
+            parent, as rounding may make a narrow model depthwise that is to have groups.
     """
     best = model
     for _ in range(_ROUNDS):
-        bodies, regnets, departure = _candidates(model, best, group_unit)
+        bodies, regnets, departure = _candidates(model, best, group_unit, fixed_group)
         reached = getattr(cost_with_stem(bodies, model.skeleton, model), target.measure)
         distance = np.abs(reached / target.value - 1)
         close = distance <= _CLOSE
@@ -53,17 +54,17 @@ def tune(model: Model, target: Target, group_unit: int) -> Model:
 
 
 def _candidates(
-    model: Model, center: Model, group_unit: int
+    model: Model, center: Model, group_unit: int, fixed_group: int | None
 ) -> tuple[BodyBatch, RegNetParamsBatch | None, FloatArray]:
     """Return bodies around a center, their parameters, and their departure from the model, (n,)."""
     regnets = None
     if model.regnet is None or center.regnet is None:
         depth, width = np.meshgrid(np.linspace(0.8, 1.25, 10), np.linspace(0.8, 1.25, 91))
-        bodies = scale_bodies(center, depth.ravel(), width.ravel(), group_unit)
+        bodies = scale_bodies(center, depth.ravel(), width.ravel(), fixed_group, group_unit)
         ratios = [bodies.depths / model.body.depths, bodies.widths / model.body.widths]
         departure = np.asarray(sum((np.log(ratio) ** 2).mean(axis=1) for ratio in ratios))
     else:
-        regnets = _regnets_near(center.regnet, group_unit, fixed_group_width(model))
+        regnets = _regnets_near(center.regnet, group_unit, fixed_group)
         se_ratios = np.full(len(regnets), model.body.se_ratio)
         bodies, fits = regnets.bodies(model.skeleton.num_stages, se_ratios)
         bodies = of_the_block_of(model.body, bodies)

@@ -53,6 +53,19 @@ def test_a_latency_that_nothing_reaches_names_the_nearest():
     assert len(sizes) <= 10
 
 
+def test_a_latency_below_the_reach_of_the_rule_names_no_flops_to_pass():
+    small = ds.load_model("RegNetX-200MF").at(resolution=32, classes=10)
+
+    def derive(flops):
+        return derive_model(source=small, flops=flops)
+
+    measure, _ = timed(lambda model: 0.07 + 1e-9 * model.flops)
+    with pytest.raises(InputError, match="is out of reach of RegNetX-200MF by rule") as error:
+        reach_latency(derive(4e6), derive, measure, 0.004)
+    assert str(error.value).startswith("latency is 4ms; of ")
+    assert "flops=" not in str(error.value)
+
+
 def test_a_busy_machine_is_a_warning():
     measure, _ = timed(lambda model: 0.01)
     result = reach_latency(to(4e8), to, lambda d: replace(measure(d), noisy=True), 0.01)
@@ -79,6 +92,10 @@ def test_it_is_measured_on_this_machine():
         (("--latency", "10ms", "--flops", "1G"), "--flops is '1G' beside a latency"),
         (("--latency", "10"), "latency is '10'"),
         (("--latency", "10ms", "--on", "tpu"), "tpu"),
+        (("--latency", "10ms", "--mode", "foo"), "--mode is 'foo'"),
+        (("--latency", "10ms", "--precision", "fp99"), "--precision is 'fp99'"),
+        (("--latency", "10ms", "--time-limit", "0"), "--time-limit is 0"),
+        (("--flops", "1G", "--latency-batch", "2"), "--latency-batch is 2, which has no effect"),
     ],
 )
 def test_wrong_targets_are_explained(refused, tmp_path, words, message):

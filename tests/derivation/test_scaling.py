@@ -1,6 +1,7 @@
 """Scaling rules, targets, and the golden 256GF."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -207,6 +208,26 @@ def test_a_group_width_that_rounds_widths_still_scales():
     assert scale_model(parent, WIDTH, factor=1.0).model.body == parent.body
     model = scale_model(parent, WIDTH, factor=4.0).model
     assert (model.body.widths, model.body.group_widths) == ((80, 80), (80, 80))
+
+
+DEPTHWISE = Model.from_regnet(
+    "depthwise", RegNetParams(9, 16, 13.2, 1.85, 4.0, 1), 0.0, SMALL.skeleton
+)
+
+
+@pytest.mark.parametrize("parent", [DEPTHWISE, replace(DEPTHWISE, regnet=None)])
+@pytest.mark.parametrize("rule", ["width", "dw"])
+def test_depthwise_convolutions_stay_depthwise(parent, rule):
+    """A group width of 1 is a choice of the paper's; 2 would be another kind of convolution."""
+    widened = scale_model(parent, RULES[rule], factor=16.0)
+    target = Target("flops", 3.3 * parent.flops)
+    reached = scale_model(parent, RULES[rule], target)
+    assert target.of(reached.model) == pytest.approx(target.value, rel=0.02)
+    for derived in (widened, reached):
+        assert derived.model.body.group_widths == (1, 1, 1, 1)
+        assert "Group width 1 kept: the 3x3 convolutions stay depthwise." in derived.steps
+        assert "g 1 -> " not in " ".join(derived.steps)
+        assert "width and group width x" not in " ".join(derived.steps)
 
 
 @pytest.mark.parametrize("name", ["RegNetR@32", "RegNetVR@32"])
