@@ -171,19 +171,19 @@ def _read_models(
     path: Path,
 ) -> tuple[tuple[str, ...], NDArray[np.str_], FloatArray, dict[str, FloatArray]]:
     """Return ids, states, errors, and all other columns of models.csv."""
-    header, *rows = csv_rows(read_text(path, "import"), path)
+    (header, *rows), (_, *lines) = csv_rows(read_text(path, "import"), path)
     rows = [row + [""] * (len(header) - len(row)) for row in rows]
     if not rows or not {"id", "state", "error"} <= set(header):
         raise InputError(f"import: {path}: needs a header with id, state, error, and models below")
     cells = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
     problems: list[str] = []
     columns = {
-        name: _numbers(values, name, problems)
+        name: _numbers(values, name, lines, problems)
         for name, values in cells.items()
         if name not in ("id", "state")
     }
     states, errors = cells["state"], columns.pop("error")
-    for i, (state, error) in enumerate(zip(states, errors.tolist(), strict=True), start=2):
+    for i, state, error in zip(lines, states, errors.tolist(), strict=True):
         if state not in STATES:
             problems.append(f"line {i}: state is {state!r}; {nearest(state, list(STATES))}")
         if error < 0 or error > 100:
@@ -205,15 +205,20 @@ def usable_name(name: str, place: int) -> str:
     return f"{name} (imported)" if name in RESERVED else name
 
 
-def csv_rows(text: str, path: Path, delimiter: str = ",") -> list[list[str]]:
-    """Return the rows of a CSV that are not blank; cells are stripped.
+def csv_rows(text: str, path: Path, delimiter: str = ",") -> tuple[list[list[str]], list[int]]:
+    """Return the rows of a CSV that are not blank, with stripped cells, and the line of each.
 
     Raises:
         InputError: The text is no CSV, or a row has more cells than the header.
     """
+    rows, lines, line = [], [], 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        rows = [[cell.strip() for cell in row] for row in lines if row]
+        for row in reader:
+            if row:
+                rows.append([cell.strip() for cell in row])
+                lines.append(line)
+            line = reader.line_num + 1  # a quoted cell may have several lines
     except csv.Error as error:
         raise InputError(f"import: {path}: not CSV: {error}") from None
     if not rows:
@@ -225,16 +230,16 @@ def csv_rows(text: str, path: Path, delimiter: str = ",") -> list[list[str]]:
         # Either each row ends with a delimiter, or the row names have no header, as R writes them.
         rows = [row[:width] for row in rows] if trailing else [["", *rows[0]], *rows[1:]]
         width = len(rows[0])
-    long = [i for i, row in enumerate(rows, start=1) if any(row[width:])]
+    long = [line for line, row in zip(lines, rows, strict=True) if any(row[width:])]
     if long:
         raise InputError(
-            f"import: {path}: the header has {width} columns, but these rows have more: "
-            f"{listed([str(i) for i in long], ', ')}; quote cells that contain {delimiter!r}"
+            f"import: {path}: the header has {width} columns, but these lines have more: "
+            f"{listed([str(line) for line in long], ', ')}; quote cells that contain {delimiter!r}"
         )
     twice = sorted({name for name in rows[0] if name and rows[0].count(name) > 1})
     if twice:
         raise InputError(f"import: {path}: these columns occur twice: {listed(twice, ', ')}")
-    return [row[:width] for row in rows]
+    return [row[:width] for row in rows], lines
 
 
 def listed(items: list[str], separator: str = "; ") -> str:
@@ -243,12 +248,12 @@ def listed(items: list[str], separator: str = "; ") -> str:
     return separator.join(items[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _numbers(cells: list[str], name: str, problems: list[str]) -> FloatArray:
+def _numbers(cells: list[str], name: str, lines: list[int], problems: list[str]) -> FloatArray:
     values = np.full(len(cells), math.nan)
     for i, cell in enumerate(cells):
         if cell:
             try:
                 values[i] = float(cell)
             except ValueError:
-                problems.append(f"line {i + 2}, {name}: {cell!r} is not a number")
+                problems.append(f"line {lines[i]}, {name}: {cell!r} is not a number")
     return values

@@ -92,6 +92,8 @@ def _read_regnets(
     rows: list[int] = []
     for i in np.flatnonzero(np.isfinite(table).all(axis=1)).tolist():
         d, w_0, w_a, w_m, b, g = table[i].tolist()
+        if d % 1 or w_0 % 1 or g % 1:
+            continue
         try:
             valid.append(RegNetParams(int(d), int(w_0), w_a, w_m, b, int(g)))
             rows.append(i)
@@ -138,6 +140,7 @@ def _read_stages(
         groups = inner if groups is None else np.minimum(groups, np.maximum(inner, 1))
         described = (depths >= 1) & (widths >= 1) & (groups >= 1) & (ratios > 0) & (inner >= 1)
         described &= (widths <= _MAX_WIDTH) & np.isfinite(depths) & (inner % groups == 0)
+        described &= (depths % 1 == 0) & (widths % 1 == 0) & (groups % 1 == 0)
         mask = described.all(axis=1) & (depths.sum(axis=1) <= _MAX_BLOCKS)
     kept = np.flatnonzero(mask)
     complete = np.isfinite(np.concatenate([depths, widths, ratios, groups], axis=1)).all(axis=1)

@@ -79,7 +79,8 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
         depths: Blocks of each stage, (n, stages); 0 after a network's last one.
 
     Raises:
-        InputError: The shapes don't match, or a width or depth is below 1.
+        InputError: The shapes don't match, a width or depth is no number or below 1, or a depth is
+            no whole number.
 
     Example:
         >>> import designspace as ds
@@ -87,7 +88,7 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
         >>> bool(fits.error[0] < 0.02)
         True
     """
-    observed = np.asarray(widths, dtype=np.float64)
+    observed = _as_numbers(widths, "widths")
     if depths is None:
         if observed.ndim != 1 or not len(observed):
             raise InputError(
@@ -97,12 +98,19 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
             )
         blocks, depth = observed[None, :], np.array([len(observed)])
     else:
-        counts = np.asarray(depths, dtype=np.int64)
-        fits = observed.ndim == 2 and counts.shape == observed.shape
-        # A network may lack its last stages.
-        least = np.arange(observed.shape[-1]) == 0
-        least = least | (np.cumsum(counts[:, ::-1], axis=1)[:, ::-1] > 0) if fits else least
-        if not fits or (counts < least).any():
+        stated = _as_numbers(depths, "depths")
+        with np.errstate(invalid="ignore"):
+            counts = stated.astype(np.int64)
+        if (counts != stated).any():
+            raise InputError(
+                f"depths must be whole numbers; found {stated[counts != stated][0]:g}", "depths"
+            )
+        fits = observed.ndim == 2 and observed.shape[1] > 0 and counts.shape == observed.shape
+        if fits:  # a network may lack its last stages
+            least = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1] > 0
+            least[:, 0] = True
+            fits = not (counts < least).any()
+        if not fits:
             raise InputError(
                 "depths must be at least 1, or 0 in all stages that a network lacks at its end, "
                 f"and have the shape of widths, {observed.shape}",
@@ -119,6 +127,17 @@ def fit_quantized_linear(widths: Numbers | IntArray, depths: IntArray | None = N
     smaller = np.minimum(counts[:, 1:], counts[:, :-1])
     error = error + (ties * smaller).sum(axis=1) / depth * np.log(_LEAST_RATIO)
     return LinearFits(w_0, w_a, w_m, error, ties.sum(axis=1))
+
+
+def _as_numbers(values: Numbers | IntArray, argument: str) -> FloatArray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{argument} must be numbers, as many in each row; a network that lacks stages has "
+            "depth 0 there",
+            argument,
+        ) from None
 
 
 def block_widths(depths: IntArray, widths: FloatArray | IntArray) -> FloatArray:

@@ -82,6 +82,8 @@ def import_(
 
     import designspace as ds
 
+    if fraction and scale not in (None, "fraction"):
+        raise ds.InputError(f"--fraction and --scale {scale} contradict each other; pass one")
     result = ds.import_results(
         file,
         out,

@@ -7,7 +7,7 @@ import numpy as np
 
 from designspace.analysis.imported_folder import COSTS, listed, usable_name
 from designspace.errors import InputError, nearest
-from designspace.importing.table_files import COST_NAMES, UNITS, normalized
+from designspace.importing.table_files import COST_NAMES, UNITS, in_units, normalized
 from designspace.stats.arrays import FloatArray
 
 _METRIC = re.compile(
@@ -24,23 +24,28 @@ def assign_columns(
     costs: Mapping[str, str] | None = None,
     metrics: Sequence[str] = (),
     labels: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> tuple[dict[str, FloatArray], list[str], list[str]]:
     """Return columns under usable names, the names of those that are parameters, and notes.
 
-    Costs come first, in single multiply-adds, parameters and activations. The arguments are those
-    of `import_results`.
+    Costs come first, in single multiply-adds, parameters and activations. `names` are those of all
+    columns of the file; the other arguments are those of `import_results`.
 
     Raises:
-        InputError: An argument names a column that is not numeric.
+        InputError: An argument names a column that is not there, or, but for labels, not numeric.
     """
     _check_names(columns, parameters, costs, metrics)
+    for name in labels:
+        if name not in (*columns, *names):
+            hint = nearest(name, list(dict.fromkeys((*columns, *names))))
+            raise InputError(f"labels: no column {name!r}; {hint}", "labels")
     notes: list[str] = []
     cost_of = _find_costs(columns, parameters or (), costs or {})
     result: dict[str, FloatArray] = {}
     for cost_name in COSTS:
         if cost_name in cost_of:
             name, factor = cost_of[cost_name]
-            result[cost_name] = columns[name] * factor
+            result[cost_name] = in_units(columns[name], factor)
             if name != cost_name:
                 unit = f" in units of {factor:g}" if factor != 1 else ""
                 notes.append(f"{cost_name}: column {name!r}{unit}")

@@ -36,6 +36,7 @@ from designspace.importing.table_files import (
     parse_table,
     read_any_text,
 )
+from designspace.io.atomic_write import POPULATION_FILE
 from designspace.io.serialization import readable
 from designspace.runs import TrialState
 from designspace.space import load_space
@@ -117,14 +118,14 @@ def import_results(
         3
     """
     path, folder = Path(file), Path(out)
-    _check_arguments(folder, error, accuracy, scale, format, decimal, block, force)
+    _check_arguments(folder, error, accuracy, scale, classes, format, decimal, block, force)
     parsed = _parse(path, format, error, accuracy, decimal)
     parsed = parsed if block is None else replace(parsed, block=block)
     notes = list(parsed.notes)
     chance = 100.0 if classes is None else 100 * (1 - 1 / classes)
     trial_states, errors = _interpret(parsed, path, scale, chance, states or {}, notes)
     columns, chosen, column_notes = assign_columns(
-        parsed.columns, parameters, costs, metrics, labels
+        parsed.columns, parameters, costs, metrics, labels, parsed.names
     )
     notes += column_notes
     own = {name: columns[name] for name in chosen}
@@ -162,13 +163,14 @@ def _check_arguments(
     error: str | None,
     accuracy: str | None,
     scale: str | None,
+    classes: int | None,
     format: str | None,
     decimal: str | None,
     block: str | None,
     force: bool,
 ) -> None:
     if error is not None and accuracy is not None:
-        raise InputError("error and accuracy: pass one, not both", "error")
+        raise InputError("error= and accuracy= exclude each other; pass one", "error")
     for name, value, choices in (
         ("format", format, FORMATS),
         ("scale", scale, ("percent", "fraction")),
@@ -176,12 +178,14 @@ def _check_arguments(
     ):
         if value is not None and value not in choices:
             raise InputError(f"{name} is {value!r}; {nearest(value, list(choices))}", name)
+    if classes is not None and classes < 2:
+        raise InputError(f"classes is {classes}; it must be at least 2", "classes")
     axes = ", ".join(axis.name for axis in block_axes(block or BOTTLENECK))
     if axes:
         raise InputError(
             f"block {block!r} has axes of its own ({axes}), which imports can't state", "block"
         )
-    if (folder / "population.jsonl").exists():
+    if (folder / POPULATION_FILE).exists():
         raise InputError(f"out: {folder} is a run folder; choose another", "out")
     if (folder / IMPORT_FILE).exists() and not force:
         raise InputError(

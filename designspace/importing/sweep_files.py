@@ -110,6 +110,7 @@ def parse_sweep(
         accuracy=accuracy is not None,
         percent=key is None,
         columns={**columns, **settings},
+        names=list(dict.fromkeys(name for job in jobs for name in job.settings)),
         notes=notes,
         input=inputs[0] if all(one == inputs[0] for one in inputs) else None,
         block=block,

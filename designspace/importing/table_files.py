@@ -73,6 +73,7 @@ class ParsedFile:
         accuracy: Whether the values are accuracies.
         percent: Whether the values are certainly in percent.
         columns: All other numbers, each (n,), NaN where unknown.
+        names: All columns or settings of the file, also those that are no numbers.
         notes: What the user should know about the reading.
         input: Input, stem and strides, where the file records them; RegNets have one stride for all
             stages.
@@ -87,6 +88,7 @@ class ParsedFile:
     accuracy: bool
     percent: bool
     columns: Mapping[str, FloatArray]
+    names: Sequence[str] = ()
     notes: Sequence[str] = ()
     input: Mapping[str, Any] | None = None
     block: str | None = None
@@ -154,8 +156,9 @@ def parse_table(
     """
     first = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(",;\t|", key=first.count)
-    header, *rows = csv_rows(text, path, delimiter)
-    return parse_rows(header, rows, path, error, accuracy, decimal, delimiter)
+    (header, *rows), lines = csv_rows(text, path, delimiter)
+    places = [f"line {line}" for line in lines[1:]]
+    return parse_rows(header, rows, places, path, error, accuracy, decimal, delimiter)
 
 
 def parse_records(
@@ -169,7 +172,8 @@ def parse_records(
          for key in header]
         for record in records
     ]  # fmt: skip
-    return parse_rows(header, rows, path, error, accuracy, ".", ",")
+    places = [f"model {i}" for i in range(len(rows))]
+    return parse_rows(header, rows, places, path, error, accuracy, ".", ",")
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -184,17 +188,19 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def parse_rows(
     header: list[str],
     rows: list[list[str]],
+    places: Sequence[str],
     path: Path,
     error: str | None,
     accuracy: str | None,
     decimal: str | None,
     delimiter: str,
 ) -> ParsedFile:
-    """Read rows of text cells; see `parse_table`."""
+    """Read rows of text cells, each from its place in the file; see `parse_table`."""
     notes: list[str] = []
     blank = sum(not any(row) for row in rows)
     if blank:
         notes.append(f"skipped: {counted(blank, 'empty row')}")
+    places = [place for place, row in zip(places, rows, strict=True) if any(row)]
     rows = [row + [""] * (len(header) - len(row)) for row in rows if any(row)]
     if not rows:
         raise InputError(f"import: {path}: needs a header line, and a model per line")
@@ -212,7 +218,7 @@ def parse_rows(
         label = ""  # names without a header, as R and pandas write them
     values, odd = numbers(cells[metric], decimal)
     if odd:
-        lines = listed([f"line {i + 2}: {shortened(repr(cells[metric][i]))}" for i in odd])
+        lines = listed([f"{places[i]}: {shortened(repr(cells[metric][i]))}" for i in odd])
         raise InputError(f"import: {path}: {metric} must be a number or empty; {lines}")
     columns = _numeric_columns(cells, (metric, label, state), decimal, notes)
     named_percent = "%" in metric or re.search(r"percent|pct", metric.lower()) is not None
@@ -224,6 +230,7 @@ def parse_rows(
         accuracy=is_accuracy,
         percent=named_percent or any(cell.endswith("%") for cell in cells[metric]),
         columns=columns,
+        names=header,
         notes=notes,
     )
 
@@ -312,7 +319,14 @@ def _costs(cells: Sequence[str], decimal: str) -> tuple[FloatArray, list[int]]:
     matches = [_COST_CELL.fullmatch(cell.strip()) for cell in cells]
     bare = [match[1] if match else cell for match, cell in zip(matches, cells, strict=True)]
     values, odd = numbers(bare, decimal)
-    return values * [UNITS[match[2].lower()] if match else 1.0 for match in matches], odd
+    factors = [UNITS[match[2].lower()] if match else 1.0 for match in matches]
+    return in_units(values, np.array(factors)), odd
+
+
+def in_units(values: FloatArray, factors: FloatArray | float) -> FloatArray:
+    """Return costs in units of the factors as whole costs; those in units of 1 as they are."""
+    # 4.1 * 1e6 is 4099999.9999999995 in float64.
+    return np.where(np.equal(factors, 1), values, np.rint(values * factors))
 
 
 def _numeric_columns(

@@ -17,6 +17,7 @@ from designspace.derivation.derive_model import derive_model
 from designspace.errors import InputError
 from designspace.importing.import_results import import_results
 from designspace.refinement.refine import refine
+from designspace.report.write_report import write_report
 
 
 def test_a_pycls_sweep_of_regnets(tmp_path, cli):
@@ -176,7 +177,12 @@ def test_a_pickle_is_never_opened(tmp_path, refused):
             "not a model as nds writes it",
         ),
         ("error\n5\n", ("--format", "xml"), "format is 'xml'"),
-        ("error\n5\n", ("--error", "error", "--accuracy", "error"), "not both"),
+        (
+            "error\n5\n",
+            ("--error", "error", "--accuracy", "error"),
+            "--error and --accuracy exclude",
+        ),
+        ("error\n5\n", ("--fraction", "--scale", "percent"), "--scale percent contradict"),
     ],
 )
 def test_what_is_wrong_is_reported(tmp_path, refused, text, words, message):
@@ -276,6 +282,18 @@ def test_imported_regnets_can_be_derived_from_and_exported(tmp_path, cli, refuse
     assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
     with pytest.raises(InputError, match=r"needs the columns d, w_0, .* the columns are: width"):
         read_findings(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["@8", "=x"])
+def test_a_search_reads_populations_whose_names_tables_quote(tmp_path, name):
+    results, _ = imported(tmp_path, REGNETS, name=name, input="imagenet")
+    findings = analyze([results])
+    write_report(findings, tmp_path / "out", figures=())
+    models = [
+        derive_model(source=source, flops="200K", search=8, space="RegNetX@8").model
+        for source in (findings, tmp_path / "out")
+    ]
+    assert models[0].body == models[1].body
 
 
 def test_the_input_is_recognized_by_pycls_settings_and_by_flops(tmp_path):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from foreign_results import imported
+from foreign_results import imported, pycls_job
 
 import designspace as ds
 from designspace.analysis.findings import analyze
+from designspace.analysis.load_results import load_results
 from designspace.errors import InputError
 
 
@@ -142,10 +143,66 @@ def test_tables_as_people_have_them(tmp_path, content, options):
         ("error;x\n12,5;1.5\n13,25;2\n", "decimal is unclear"),
         ("error,x\nlow,1\nhigh,2\n5,3\n", "line 2: 'low'; line 3: 'high'"),
         ("error,x\n101,1\n-3,2\n5,3\n", "model 0: 101, model 1: -3"),
-        ("error,x\n5,1\n5,1,7,8\n", "these rows have more: 3"),
+        ("error,x\n5,1\n5,1,7,8\n", "these lines have more: 3"),
+        ("\n\nerror,x\n\n5,1\n,\n\nlow,1\n", r"empty; line 8: 'low'"),
+        ('name,error\n"a\nb",5\n\nc,low\n', r"empty; line 5: 'low'"),
+        ("error,x\n\n5,1\n\n5,1,7,8\n", "these lines have more: 5"),
+        ([{"error": 5}, {"error": "low"}], r"empty; model 1: 'low'"),
         (b"PK\x03\x04", "a workbook"),
     ],
 )
 def test_all_problems_of_a_table_are_reported_at_once(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         imported(tmp_path, content)
+
+
+@pytest.mark.parametrize("classes", [1, 0, -1])
+def test_fewer_than_two_classes_have_no_chance_error(tmp_path, classes):
+    with pytest.raises(InputError, match=f"^classes is {classes}; it must be at least 2") as error:
+        imported(tmp_path, "error,state\n5,ok\n6,diverged\n", classes=classes)
+    assert error.value.argument == "classes"
+
+
+def test_labels_are_columns_of_the_file(tmp_path):
+    text = "name,error,kind,x\na,5,s,1\nb,6,t,2\n"
+    found, _ = imported(tmp_path, text, labels=["name", "kind", "x"])
+    assert not found.parameters
+    with pytest.raises(InputError, match=r"^labels: no column 'kidn'; did you mean kind") as error:
+        imported(tmp_path, text, labels=["kidn"])
+    assert error.value.argument == "labels"
+    sweep = [pycls_job(i) for i in range(3)]
+    for i, job in enumerate(sweep):
+        job["cfg"]["OPTIM"]["LR_POLICY"] = "cos" if i else "exp"
+    found, _ = imported(tmp_path, sweep, labels=["lr", "OPTIM.LR_POLICY"])
+    assert "lr" not in found.parameters
+
+
+def test_costs_with_units_are_whole(tmp_path):
+    text = "name,error,flops,MParams,acts\na,5,4.1M,4.1,1000.5\nb,6,8.2 MF,8.3,7\n"
+    found, _ = imported(tmp_path, text)
+    costs = {name: values.tolist() for name, values in found.costs.items()}
+    assert costs == {"flops": [4.1e6, 8.2e6], "params": [4.1e6, 8.3e6], "acts": [1000.5, 7]}
+
+
+@pytest.mark.parametrize(
+    ("header", "right", "broken"),
+    [
+        ("d,w_0,w_a,w_m,b,g", "13,24,20,2.4,1,8", ["13.7,24,20,2.4,1,8", "13,24,20,2.4,1,8.5"]),
+        ("d1,w1,g1", "2,24,8", ["1.7,24,8", "2,24.5,24.5", "2,25,12.5"]),
+    ],
+)
+def test_rows_with_a_fraction_of_a_block_or_channel_are_no_networks(
+    tmp_path, header, right, broken
+):
+    rows = [right] * 4 + broken
+    text = f"error,{header}\n" + "".join(f"{30 + i},{row}\n" for i, row in enumerate(rows))
+    found, _ = imported(tmp_path, text)
+    assert found.has_body.tolist() == [True] * 4 + [False] * len(broken)
+
+
+def test_a_damaged_folder_names_the_lines_of_the_file(tmp_path):
+    imported(tmp_path, "error,x\n5,1\n6,2\n")
+    models = tmp_path / "in" / "models.csv"
+    models.write_text("id,state,error,x\n\na,complete,5,1\n\nb,complet,6,one\n")
+    with pytest.raises(InputError, match=r"line 5, x: 'one' .*; line 5: state is 'complet'"):
+        load_results(tmp_path / "in")

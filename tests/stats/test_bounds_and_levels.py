@@ -14,6 +14,7 @@ from designspace.analysis.compare_pairs import compare_pairs
 from designspace.analysis.population_results import PopulationResults, Provenance
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear, width_trend
 from designspace.analysis.trial_accounting import account, counted_models
+from designspace.errors import InputError
 from designspace.stats.best_of_k import best_of_k
 from designspace.stats.edf import edf, normalized_weights
 from designspace.stats.equivalence import equivalent
@@ -282,3 +283,22 @@ def test_a_decision_waits_for_every_run_in_sampled_order():
     # Failed trials leave their pairs out.
     assert decision({"a": {**a, 0: None}, "b": b}) is not None
     assert decision({"a": {}, "b": b}) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[24, 56]], [[1, 1.7]]), "depths must be whole numbers; found 1.7"),
+        (([[24, 56]], [[1, float("nan")]]), "depths must be whole numbers; found nan"),
+        (([24, "x"],), "widths must be numbers"),
+        (([[24, 56], [24]], [[1, 1]]), "widths must be numbers, as many in each row"),
+        (([[24, 56]], [[1, 1], [1]]), "depths must be numbers, as many in each row"),
+        (([[24, 56]], [[1, 0.0], [1, 1]]), "depths must be at least 1"),
+        (([[]], [[]]), "depths must be at least 1"),
+        ((24, 1), "depths must be at least 1"),
+    ],
+)
+def test_widths_and_depths_that_can_not_be_fitted(arguments, message):
+    with pytest.raises(InputError, match=message) as error:
+        fit_quantized_linear(*arguments)
+    assert error.value.argument == message.partition(" ")[0]
