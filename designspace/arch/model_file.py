@@ -37,8 +37,22 @@ class ModelFile(BaseModel):
     cost: dict[str, Annotated[int, Field(ge=0)]] = {}
     provenance: dict[str, str | int | float] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_se_ratio(cls, data: Any) -> Any:
+        parts = [part for part in (data, data.get("stages")) if isinstance(part, dict)]
+        stated = [part["se_ratio"] for part in parts if "se_ratio" in part]
+        if len(stated) == 2 and stated[0] != stated[1]:
+            values = [shortened(str(value), 20) for value in stated]
+            raise ValueError(
+                f"se_ratio is {values[0]}, but stages.se_ratio is {values[1]}; keep one of them"
+            )
+        return data
+
     @model_validator(mode="after")
     def _check(self) -> "ModelFile":
+        if self.stages is not None and "se_ratio" not in self.model_fields_set:
+            self.se_ratio = self.stages.se_ratio
         if self.regnet is None and self.stages is None:
             raise ValueError("needs `regnet` (d, w_0, w_a, w_m, b, g) or explicit `stages`")
         unknown = sorted(set(self.cost) - set(MEASURES))

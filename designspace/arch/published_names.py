@@ -18,9 +18,7 @@ from designspace.arch.regnet import RegNetParams
 from designspace.errors import InputError
 
 # timm (multiply-adds in units of 0.1 G), transformers, Keras
-_NUMBERED = re.compile(
-    r"regnet[-_]?([xy])[-_]?(\d{3,4})(_tv)?(?:_sgn)?(?:\.[a-z0-9_]+|-seer(?:-in1k)?)?"
-)
+_NUMBERED = re.compile(r"regnet[-_]?([xy])[-_]?(\d{3,4})(_tv)?(?:\.[a-z0-9_]+|-seer(?:-in1k)?)?")
 # torchvision, ClassyVision, pycls and mmpretrain, with their suffixes of config files
 _SIZED = re.compile(
     r"regnet[-_]?([xy])[-_](\d+(?:[._]\d+)?)([mg])f(?:_(?:dds|\d+xb\d+)[a-z0-9_-]*)?(?:\.yaml|\.py)?"
@@ -116,6 +114,11 @@ def _classes(key: str, name: str) -> int | None:
 
 def _unsupported(key: str, name: str) -> InputError | None:
     """Return the error for a network of a known family that is built or sized differently."""
+    if "_sgn" in key:
+        return InputError(
+            f"no published model {name!r}; timm's _sgn has GroupNorm and SiLU, published RegNets "
+            "have BatchNorm and ReLU"
+        )
     family = re.match(r"(?:tf_|tv_)?([a-z]+?)(?=v\d|[^a-z])", f"{key} ")
     prefix = _FAMILIES.get(family[1]) if family else None
     if prefix is None:

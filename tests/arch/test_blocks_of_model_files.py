@@ -80,3 +80,20 @@ def own_block():
 def test_every_published_network_is_read_as_it_was_written(tmp_path, name):
     (tmp_path / "m.yaml").write_text(model_text(published(name)))
     assert read_model(tmp_path / "m.yaml") == published(name)
+
+
+@pytest.mark.parametrize(
+    ("top", "within", "se_ratio"),
+    [(None, 0.25, 0.25), (0.25, None, 0.25), (0.25, 0.25, 0.25), (None, None, 0), (0, 0.25, None),
+     (0.25, 0, None), (0.5, 0.25, None)],
+)  # fmt: skip
+def test_an_se_ratio_within_the_stages_counts_too(tmp_path, top, within, se_ratio):
+    path = tmp_path / "m.yaml"
+    text = text_of("bottleneck", "se_ratio: 0\n", "" if top is None else f"se_ratio: {top}\n")
+    within_text = "" if within is None else f", se_ratio: {within}"
+    path.write_text(text.replace("activation: relu", f"activation: relu{within_text}"))
+    if se_ratio is not None:
+        assert read_model(path).body.se_ratio == se_ratio
+        return
+    with pytest.raises(InputError, match=f"se_ratio is {top}, but stages.se_ratio is {within};"):
+        read_model(path)

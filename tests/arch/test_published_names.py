@@ -13,7 +13,12 @@ from designspace.arch import published
 from designspace.arch.published_names import published_model, timm_name
 from designspace.errors import InputError
 
-TIMM = [name for name in model_cfgs if name.startswith(("regnetx_", "regnety_"))]
+# Those of BatchNorm and ReLU.
+TIMM = [
+    name
+    for name in model_cfgs
+    if name.startswith(("regnetx_", "regnety_")) and not name.endswith("_sgn")
+]
 
 
 @pytest.mark.parametrize("name", [name for name in list_models() if name.startswith("regnet")])
@@ -172,6 +177,13 @@ def test_classyvisions_256gf_is_its_own_network():
     model = published_model("regnet_y_256gf")
     assert model.body.widths == (640, 1696, 2544, 5088)
     assert "not SEER's" in dict(model.provenance)["source"]
+
+
+@pytest.mark.parametrize("name", ["regnety_040_sgn", "timm/regnety_040_sgn.untrained"])
+def test_timms_regnet_of_other_layers_is_refused(name):
+    assert model_cfgs["regnety_040_sgn"].act_layer == "silu"
+    with pytest.raises(InputError, match=f"no published model '{name}'; .* GroupNorm and SiLU"):
+        published_model(name)
 
 
 @pytest.mark.parametrize("name", ["regnetz_c16", "regnetv_064", "regnety_041", "resnet51", ""])
