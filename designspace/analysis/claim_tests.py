@@ -6,9 +6,10 @@ from typing import Literal
 import numpy as np
 
 from designspace.analysis.compare_pairs import PERMUTATIONS
+from designspace.analysis.network_columns import is_network_column
 from designspace.analysis.population_results import PopulationResults
 from designspace.errors import InputError, counted
-from designspace.stats.arrays import FloatArray
+from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.intervals import Estimate, spearman_interval
 from designspace.stats.mean_difference import (
     MeanDifference,
@@ -131,25 +132,59 @@ def paired_differences(
     """Return the errors of the second minus those of the first, model by model, (pairs,).
 
     Models are paired by their index. All parameters of a pair must agree, but for one: the switch.
-    Of b, g and w several may differ, as each is rounded to fit the others.
+    Of b, g and w several may differ, as each is rounded to fit the others. Where RegNets became
+    AnyNets, or both are AnyNets, their stages are compared.
 
     Raises:
         InputError: The populations are not the same bodies with one switch changed.
     """
     size = min(len(first), len(second))
     both = np.flatnonzero(first.counted[:size] & second.counted[:size])
-    differing: dict[str, str] = {}
+    stages = _differing_stages(first, second, both)
+    differing = stages or set()
     for name in first.parameters.keys() & second.parameters.keys():
+        if stages is not None and is_network_column(name):
+            continue
         a, b = first.parameters[name][both], second.parameters[name][both]
         if not np.array_equal(a, b, equal_nan=True):
-            differing.setdefault(name.rstrip("0123456789") or name, name)
-    if len(differing) > 1 and not differing.keys() <= _ROUNDED_TOGETHER:
+            differing.add(name.rstrip("0123456789") or name)
+    if len(differing) > 1 and not differing <= _ROUNDED_TOGETHER:
         names = ", ".join(sorted(differing))
         raise InputError(
             f"{where}: {first.name} and {second.name} are not the same bodies with one switch "
             f"changed: models of the same index differ in {names}"
         )
     return np.asarray(second.errors[both] - first.errors[both])
+
+
+def _differing_stages(
+    first: PopulationResults, second: PopulationResults, rows: IntArray
+) -> set[str] | None:
+    """Return the axes in which stages differ, or None where parameters are what is comparable.
+
+    Those of two populations of RegNets are all of a body; else names differ with the family.
+    """
+    if first.bodies is None or second.bodies is None:
+        return None
+    if first.regnets is not None and second.regnets is not None:
+        return None
+    if not (first.has_body[rows] & second.has_body[rows]).all():
+        return None
+    a, b = (
+        bodies.first_stages(int(bodies.stage_counts.max(initial=1)))
+        for bodies in (first.bodies.take(rows), second.bodies.take(rows))
+    )
+    pairs: dict[str, tuple[FloatArray | IntArray, ...]] = {
+        "d": (a.depths, b.depths),
+        "w": (a.widths, b.widths),
+    }
+    if a.block == b.block:  # else the block is the switch, and axes are its own
+        pairs |= {
+            "b": (a.bottleneck_ratios, b.bottleneck_ratios),
+            "g": (a.group_widths, b.group_widths),
+            **{name: (values, b.extras[name]) for name, values in a.extras.items()},
+        }
+    return {name for name, values in pairs.items() if not np.array_equal(values[0], values[1])}
 
 
 def untestable(test: str, reason: str, *n: int) -> ClaimTest:
@@ -169,8 +204,12 @@ def parameter_group(
     name: str,
     bounds: tuple[float, float],
     margin: float,
+    level: str = "",
 ) -> ClaimTest:
-    """Test "models whose parameter is within bounds have a lower mean error than the others"."""
+    """Test "models whose parameter is within bounds have a lower mean error than the others".
+
+    `level` is the name that equal bounds stand for.
+    """
     low, high = bounds
     finite = np.isfinite(values)
     inside = finite & (values >= low) & (values <= high)
@@ -178,7 +217,7 @@ def parameter_group(
     a, b = errors[finite & ~inside], errors[inside]
     test = f"{results.name}: models with {name} from {low:g} to {high:g} against the others"
     if low == high:
-        test = f"{results.name}: models with {name} = {low:g} against the others"
+        test = f"{results.name}: models with {name} = {level or f'{low:g}'} against the others"
     n = len(a), len(b)
     if min(n) < MIN_GROUP:
         return untestable(test, f"{counted(n[1], 'model')} inside, {n[0]} outside", *n)

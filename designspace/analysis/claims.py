@@ -14,7 +14,7 @@ A claims file is YAML:
         kind: best_in             # lower mean error than outside, by a margin if any
         population: regnetx
         parameter: b
-        low: 1
+        low: 1                    # of the activation a name, the same for both, such as silu
         high: 1
       - claim: Deeper RegNets are better
         kind: trend
@@ -52,6 +52,7 @@ from designspace.analysis.claim_tests import (
 )
 from designspace.analysis.compare_pairs import ClaimVerdict, signed
 from designspace.analysis.population_results import MISSING, PopulationResults
+from designspace.arch.parameter_columns import category_names
 from designspace.errors import InputError, nearest
 from designspace.io.validation import validate
 from designspace.io.yaml_files import read_yaml
@@ -62,6 +63,8 @@ from designspace.stats.multiple_testing import holm
 _Name = Annotated[str, Field(coerce_numbers_to_str=True)]
 # Strict: neither yes nor "1".
 _Number = Annotated[float, Field(strict=True)]
+# Of a parameter whose values are names, such as the activation.
+_LevelName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 # p-values of a claim and of its opposite.
 _P = tuple[float, float]
 
@@ -122,13 +125,19 @@ class _OfParameter(_Claim):
 
 class _BestIn(_OfParameter):
     kind: Literal["best_in"]
-    low: _Number
-    high: _Number
+    low: _Number | _LevelName
+    high: _Number | _LevelName
     margin: _Number = Field(default=0.0, ge=0, le=100)
 
     @model_validator(mode="after")
     def _check(self) -> "_BestIn":
-        if self.high < self.low:
+        if isinstance(self.low, str) or isinstance(self.high, str):
+            if self.low != self.high:
+                raise ValueError(
+                    f"low is {self.low} and high {self.high}; names have no order, so that both "
+                    "must be the same name"
+                )
+        elif self.high < self.low:
             raise ValueError(f"low is {self.low:g}, above high, {self.high:g}")
         return self
 
@@ -298,9 +307,18 @@ def _run_test(entry: _AnyClaim, chosen: Sequence[PopulationResults], where: str)
                 f"{nearest(entry.parameter, list(columns))}"
             )
         values, name = results.parameters[entry.parameter][results.counted], entry.parameter
-        if isinstance(entry, _Trend):
-            return parameter_trend(results, values, name, entry.error == "falls")
-        return parameter_group(results, values, name, (entry.low, entry.high), entry.margin)
+        names = category_names(results.bodies).get(name)
+        if isinstance(entry, _BestIn):
+            codes = np.unique(results.parameters[name]).tolist() if names else []
+            bounds = _bounds(entry, {names[int(k)]: k for k in codes} if names else {}, where)
+            level = entry.low if isinstance(entry.low, str) else ""
+            return parameter_group(results, values, name, bounds, entry.margin, level)
+        if names:
+            raise InputError(
+                f"{where}.kind: the values of {name} are names, which have no order, so that the "
+                "error has no trend; claim that it is best_in one of them"
+            )
+        return parameter_trend(results, values, name, entry.error == "falls")
     first, second = chosen
     if first.name == second.name:
         seeds = f"{entry.first} and {entry.second} are seeds of the same models"
@@ -308,6 +326,25 @@ def _run_test(entry: _AnyClaim, chosen: Sequence[PopulationResults], where: str)
     compare = paired if entry.paired else unpaired
     test = compare(first, second, entry.margin, entry.kind, where)
     return replace(test, test=f"{second.name} against {first.name}: {test.test}")
+
+
+def _bounds(entry: _BestIn, names: Mapping[str, float], where: str) -> tuple[float, float]:
+    """Return the range that a claim is about.
+
+    Args:
+        entry: The claim.
+        names: The numbers of its parameter by the name that each stands for, if they do.
+        where: Its place, for messages.
+    """
+    low, high = entry.low, entry.high
+    if not names and not isinstance(low, str) and not isinstance(high, str):
+        return low, high
+    about = f"{where}.low: {entry.population}'s {entry.parameter} is"
+    if not names:
+        raise InputError(f"{about} a number; found {low!r}")
+    if low not in names:
+        raise InputError(f"{about} {' or '.join(names)}; found {low!r}")
+    return names[str(low)], names[str(low)]
 
 
 def _corrected(tests: Sequence[_P]) -> list[_P]:

@@ -39,6 +39,7 @@ from designspace.analysis.quantized_linear_fit import (
 from designspace.analysis.shared_constraints import SharedConstraint, shared_constraints
 from designspace.analysis.trade_off import TradeOff, trade_offs
 from designspace.analysis.trial_accounting import Accounting, account
+from designspace.arch.parameter_columns import category_names, with_names
 from designspace.errors import counted
 from designspace.runs import TrialState
 from designspace.stats.arrays import IntArray
@@ -89,7 +90,7 @@ class PopulationFindings:
         quantiles: The 5, 25, 50 and 75 % quantiles of the error, with their intervals.
         area: Mean height of the EDF over the range of errors of all populations of the report.
         best_of_k: Expected best error of a random search.
-        bootstrap: Where the best models have each parameter.
+        bootstrap: Where the best models have each parameter whose values are numbers.
         widths: Quantized-linear fits, or None where block widths are unknown.
         trends: How the error depends on each parameter, the most important first.
         correlated: Parameters that are correlated among the best models.
@@ -228,7 +229,7 @@ class Findings:
                     "counted": r.counted,
                     "error": r.errors,
                     **r.costs,
-                    **r.parameters,
+                    **with_names(r.parameters, r.bodies),
                 }
             )
             for r in everything
@@ -323,6 +324,7 @@ def _analyze_one(
 ) -> PopulationFindings:
     errors, parameters = results.counted_errors, results.counted_parameters()
     function, bodies = Edf.from_errors(errors), results.bodies
+    numbers = {k: v for k, v in parameters.items() if k not in category_names(bodies)}
     described = results.counted & results.has_body
     return PopulationFindings(
         results=results,
@@ -332,7 +334,7 @@ def _analyze_one(
         quantiles=tuple(quantile_interval(errors, q) for q in _QUANTILES),
         area=function.area(*area_range),
         best_of_k=best_of_k(errors),
-        bootstrap=bootstrap_intervals(parameters, errors),
+        bootstrap=bootstrap_intervals(numbers, errors),
         widths=_width_fits(results),
         trends=parameter_trends(parameters, errors),
         correlated=correlated_parameters(parameters, errors),

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from designspace.arch.parameter_columns import has_order
 from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.intervals import Estimate, spearman_interval
 from designspace.stats.multiple_testing import holm
@@ -30,12 +31,13 @@ class ParameterTrend:
     Attributes:
         name: The parameter.
         rank_correlation: Spearman's, of parameter and error, with its interval; above 0, larger
-            values have higher error.
-        p: p-value of no monotone trend, with Holm's correction over the parameters.
+            values have higher error. NaN of a parameter without an order, such as the activation.
+        p: p-value of no monotone trend, or of equal errors of all names by Kruskal and Wallis'
+            test where there is no order, with Holm's correction over the parameters.
         importance: Fraction of the variance of the error's rank that the parameter alone explains,
             by means of bins, corrected for their number (epsilon squared, Kelley 1935), with its
             interval. Ranks, so that a few diverged models don't dominate.
-        centers: Median parameter value in each bin, (k,).
+        centers: Median parameter value in each bin, (k,). Without an order, each value is a bin.
         medians: Median error in each bin, (k,).
         counts: Models in each bin, (k,).
     """
@@ -87,7 +89,7 @@ def parameter_trends(
         level: Level of the intervals.
         rng: Generator of the bootstrap; None uses a fixed seed.
     """
-    from scipy.stats import rankdata, spearmanr
+    from scipy.stats import rankdata
 
     rng = np.random.default_rng(0) if rng is None else rng
     trends: list[ParameterTrend] = []
@@ -97,19 +99,23 @@ def parameter_trends(
         columns = {name: x for name, x in columns.items() if x.min() < x.max()}
         if len(y) < MIN_MODELS or y.min() == y.max():
             continue
-        places = [bins_of(x) for x in columns.values()]
+        ordered = [has_order(name, x) for name, x in columns.items()]
+        places = [
+            bins_of(x) if order else _each_value(x)
+            for order, x in zip(ordered, columns.values(), strict=True)
+        ]
         explained = importances(places, rankdata(y), level, rng)
-        for (name, x), place, importance in zip(columns.items(), places, explained, strict=True):
-            test = spearmanr(x, y)
+        for i, (name, x) in enumerate(columns.items()):
+            correlation, p = _rank_test(x, y, level) if ordered[i] else _kruskal_test(places[i], y)
             trends.append(
                 ParameterTrend(
                     name=name,
-                    rank_correlation=spearman_interval(float(test.statistic), len(y), level),
-                    p=float(test.pvalue),
-                    importance=importance,
-                    centers=_median_by_bin(x, place),
-                    medians=_median_by_bin(y, place),
-                    counts=np.bincount(place).astype(np.int64),
+                    rank_correlation=correlation,
+                    p=p,
+                    importance=explained[i],
+                    centers=_median_by_bin(x, places[i]),
+                    medians=_median_by_bin(y, places[i]),
+                    counts=np.bincount(places[i]).astype(np.int64),
                 )
             )
     adjusted = holm([trend.p for trend in trends])
@@ -131,6 +137,26 @@ def bins_of(values: FloatArray) -> IntArray:
         edges = edges if len(edges) else distinct[-2:-1]
         place = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1]
     return place.astype(np.int64)
+
+
+def _each_value(values: FloatArray) -> IntArray:
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def _rank_test(values: FloatArray, errors: FloatArray, level: float) -> tuple[Estimate, float]:
+    """Return Spearman's rank correlation and its p-value."""
+    from scipy.stats import spearmanr
+
+    test = spearmanr(values, errors)
+    return spearman_interval(float(test.statistic), len(errors), level), float(test.pvalue)
+
+
+def _kruskal_test(place: IntArray, errors: FloatArray) -> tuple[Estimate, float]:
+    """Return no rank correlation, and the p-value of equal errors in all bins."""
+    from scipy.stats import kruskal
+
+    groups = [errors[place == k] for k in range(int(place.max()) + 1)]
+    return Estimate(np.nan, np.nan, np.nan), float(kruskal(*groups).pvalue)
 
 
 def importances(
@@ -177,7 +203,7 @@ def correlated_parameters(
 ) -> tuple[ParameterCorrelation, ...]:
     """Return how parameters correlate among the best fraction of the models, strongest first.
 
-    Parameters that are unknown of some models are left out.
+    Parameters that are unknown of some models, or have no order, are left out.
 
     The correlation among the best is compared with that among the others (Fisher's z), as a budget
     causes correlations in all models. The test permutes the errors.
@@ -191,7 +217,7 @@ def correlated_parameters(
     columns = {
         name: values
         for name, values in parameters.items()
-        if np.ptp(values[best]) > 0 and np.ptp(values[rest]) > 0
+        if has_order(name, values) and np.ptp(values[best]) > 0 and np.ptp(values[rest]) > 0
     }
     if len(columns) < 2:
         return ()

@@ -4,15 +4,22 @@ AnyNet: `d1` … `dk`, `w1` … `wk`, `b1` … (or one `b` when every model shar
 `g1` … (or one `g`), and the total depth `d`. Blocks have b and g only where they use them,
 and their own axes. Where models differ in their number of stages, `stages` has it, and columns of a
 stage are NaN for models without it. RegNet: `d`, `w_0`, `w_a`, `w_m`, `b`, `g`. Networks of several
-activations have `activation`, its index in `ACTIVATIONS`.
+activations have `activation`, its index in `ACTIVATIONS`; tables and pages show its name.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from designspace.arch.activation import ACTIVATIONS
 from designspace.arch.blocks import body_axes
 from designspace.arch.body import BodyBatch, FloatArray, IntArray
 from designspace.arch.regnet import REGNET_AXES, RegNetParamsBatch
+
+# Parameters without an order: number i stands for name i.
+CATEGORIES: dict[str, tuple[str, ...]] = {"activation": ACTIVATIONS}
 
 
 def parameters(
@@ -40,6 +47,35 @@ def parameters(
         else:
             columns |= _by_stage("g", bodies.group_widths, missing)
     return {**columns, **own, "d": bodies.depths.sum(axis=1).astype(np.float64)}
+
+
+def has_order(name: str, values: FloatArray) -> bool:
+    """Return whether a parameter's values, (n,), are quantities, not numbers of names."""
+    names = CATEGORIES.get(name, ())
+    return not np.isin(values, np.arange(len(names))).all()
+
+
+def category_names(bodies: BodyBatch | None) -> dict[str, tuple[str, ...]]:
+    """Return the names that numbers of parameters of these bodies stand for, by parameter.
+
+    A table that was imported may have a column of the same name, whose numbers are its own.
+    """
+    if bodies is None or bodies.activations is None or not np.ptp(bodies.activations):
+        return {}
+    return CATEGORIES
+
+
+def with_names(
+    columns: Mapping[str, FloatArray], bodies: BodyBatch | None
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of these bodies' parameters, each (n,), with names in place of numbers."""
+    names = category_names(bodies)
+    return {
+        name: np.array(names[name], dtype=object)[values.astype(np.int64)]
+        if name in names
+        else values
+        for name, values in columns.items()
+    }
 
 
 def one_group_width(bodies: BodyBatch) -> NDArray[np.bool_]:

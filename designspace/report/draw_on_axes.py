@@ -19,7 +19,7 @@ from designspace.analysis.compare_pairs import PairComparison
 from designspace.analysis.importance import ParameterTrend
 from designspace.analysis.quantized_linear_fit import WidthTrend
 from designspace.report.palette import FAINT, GROUND, INK, color
-from designspace.stats.arrays import FloatArray
+from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.best_of_k import BestOfK
 from designspace.stats.edf import Band, Edf
 from designspace.stats.edf_bands import EdfDifference
@@ -229,6 +229,39 @@ def draw_bootstrap(
     if trend is not None:
         ax.plot(trend.centers, trend.medians, color=INK, linewidth=1.0, zorder=4)
     _scale_parameter_axis(ax, name, values)
+    ax.set_title(name, fontweight="bold", y=1.0, pad=4)
+    ax.set_title(unit, loc="right", fontsize=8, y=1.0, pad=4)
+
+
+def draw_names(
+    ax: Axes,
+    levels: Sequence[str],
+    places: IntArray,
+    errors: FloatArray,
+    *,
+    medians: Sequence[float],
+    name: str,
+    error_range: tuple[float, float],
+    unit: str = "",
+    color: str,
+    index: int = 0,
+) -> None:
+    """Draw error against a parameter whose values are names, with the median error of each.
+
+    `places` is the number in `levels` of each model's, `medians` that of each level; `unit`, above
+    the panel, names its vertical axis.
+    """
+    low, high = error_range
+    edge = 0.04 * (high - low)
+    ax.set_ylim(low - edge, high + edge)
+    for place, median in enumerate(medians):
+        ax.plot([place - 0.3, place + 0.3], [median, median], color=color, linewidth=1.6, zorder=5)
+    size = 2.2 if len(errors) > _FEW_DOTS else 4.0
+    shown = np.minimum(errors, high + 2 * edge)  # as in `draw_bootstrap`
+    _draw_dots(ax, places, shown, size=size, color=INK, alpha=0.45, index=index)
+    ax.set_xlim(-0.5, len(levels) - 0.5)
+    ax.set_xticks(range(len(levels)), levels)
+    ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.set_title(name, fontweight="bold", y=1.0, pad=4)
     ax.set_title(unit, loc="right", fontsize=8, y=1.0, pad=4)
 

@@ -27,6 +27,7 @@ from designspace.report.comparison_matrix import comparison_matrix
 from designspace.report.figure_files import Rendered
 from designspace.report.model_table import model_table, rows_shown
 from designspace.report.palette import MOST_BANDS, css
+from designspace.report.report_figures import ranges_of_best
 from designspace.report.trade_off_rows import TradeOffRows
 from designspace.report.verdict_cards import points, verdict, verdict_cards
 
@@ -103,7 +104,7 @@ def environment() -> Environment:
 
 def _few_models(p: PopulationFindings) -> list[str]:
     """Say which parameters have too few models for the range of the best."""
-    varying = {name: p.bootstrap[name] for name in p.results.counted_parameters(varying=True)}
+    varying = ranges_of_best(p)
     few: dict[int, list[str]] = {}
     for name, interval in varying.items():
         if interval.few:

@@ -6,6 +6,7 @@ from typing import Any
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.population_results import PopulationResults
 from designspace.arch import BOTTLENECK, BodyBatch, body_axes
+from designspace.arch.parameter_columns import category_names
 from designspace.io.serialization import number as plain
 
 # The page has at most this many rows; the CSV file has all.
@@ -67,15 +68,17 @@ def _row(results: PopulationResults, number: int, index: int, rank: int | None) 
 
 
 def _describe(results: PopulationResults, index: int) -> str:
+    columns, names = results.parameters, category_names(results.bodies)
+    named = {k: names[k][int(v[index])] for k, v in columns.items() if k in names}
     if results.bodies is not None and results.regnets is None and results.has_body[index]:
         s = results.bodies
         depths, widths, settings = _shapes(s, index)
         kinds = [f" ({words})" if s.block != BOTTLENECK else "" for words in settings]
         shapes = zip(depths, widths, kinds, strict=True)
-        return " ".join(f"{d}×{w}{kind}" for d, w, kind in shapes)
+        return " ".join([*(f"{d}×{w}{kind}" for d, w, kind in shapes), *named.values()])
     return " ".join(
-        f"{name}={_shown(float(values[index]))}"
-        for name, values in results.parameters.items()
+        f"{name}={named.get(name) or _shown(float(values[index]))}"
+        for name, values in columns.items()
         if math.isfinite(values[index])
     )
 

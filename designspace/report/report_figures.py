@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,13 +20,16 @@ from designspace.analysis.findings import (
 from designspace.analysis.normalized_edf import NormalizedEdfs
 from designspace.analysis.trade_off import format_cost
 from designspace.arch import BodyBatch
+from designspace.arch.parameter_columns import category_names
 from designspace.errors import counted
 from designspace.report import draw_on_axes as draw
 from designspace.report.figure_files import ONE_COLUMN, Figure, Panel
 from designspace.report.palette import COLORS, FAINT, LEGEND_INSIDE, MOST_BANDS, color, line_style
 from designspace.report.trade_off_figures import trade_off_figures, trade_off_keys
 from designspace.report.verdict_cards import difference, points
+from designspace.stats.arrays import FloatArray
 from designspace.stats.edf import Band, Edf
+from designspace.stats.range_of_best import BootstrapInterval
 
 # The most important parameters that the figure of importance shows; the tables have all.
 _SHOWN = 8
@@ -313,39 +316,54 @@ def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
     return Figure("importance", "importance", caption, tuple(panels), size, 3, left=0.96)
 
 
+def ranges_of_best(p: PopulationFindings) -> dict[str, BootstrapInterval]:
+    """Return the range of the best of each parameter that varies and has an order."""
+    named = category_names(p.results.bodies)
+    varying = p.results.counted_parameters(varying=True)
+    return {name: p.bootstrap[name] for name in varying if name not in named}
+
+
 def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
     errors = p.results.counted_errors
     shown = error_range([p])
     trends = {trend.name: trend for trend in p.trends}
+    named, ranges = category_names(p.results.bodies), ranges_of_best(p)
     panels: list[Panel] = []
     for name, values in p.results.counted_parameters(varying=True).items():
-        interval = p.bootstrap[name]
+        drawn: dict[str, Any] = {
+            "errors": errors,
+            "name": name,
+            "error_range": shown,
+            "unit": "" if panels else "error (%)",
+            "color": color(index),
+            "index": index,
+        }
+        if name in named:
+            panels.append(_names_panel(p, named[name], values, drawn))
+            continue
+        interval = ranges[name]
         drawing = partial(
-            draw.draw_bootstrap,
-            values=values,
-            errors=errors,
-            interval=interval,
-            name=name,
-            trend=trends.get(name),
-            error_range=shown,
-            unit="" if panels else "error (%)",
-            color=color(index),
-            index=index,
+            draw.draw_bootstrap, values=values, interval=interval, trend=trends.get(name), **drawn
         )
         alt = (
             f"{p.name}, error against {name}: the best models have {interval.low:g} to "
             f"{interval.high:g}, median {interval.median:g}"
         )
         panels.append(Panel(drawing, alt))
-    intervals = [p.bootstrap[name] for name in p.results.counted_parameters(varying=True)]
-    most = max(intervals, key=lambda interval: interval.n)
-    caption = (
-        f"{p.name}: error against each parameter that varies. Shaded: range of the best of "
-        f"{most.draws} models in redraws (95 %); colored line: its median; thin line: median "
-        f"error in bins. {most.carriers} of {counted(most.n, 'model')} carry 95 % of the weight."
-    )
-    if any(interval.n < most.n for interval in intervals):
-        caption += " Of parameters that fewer models have, as large a share of these is redrawn."
+    caption = f"{p.name}: error against each parameter that varies."
+    if ranges:
+        most = max(ranges.values(), key=lambda interval: interval.n)
+        caption += (
+            f" Shaded: range of the best of {most.draws} models in redraws (95 %); colored line: "
+            f"its median; thin line: median error in bins. {most.carriers} of "
+            f"{counted(most.n, 'model')} carry 95 % of the weight."
+        )
+        if any(interval.n < most.n for interval in ranges.values()):
+            caption += (
+                " Of parameters that fewer models have, as large a share of these is redrawn."
+            )
+    if len(panels) > len(ranges):
+        caption += f" Bars of {' and '.join(named)}: median errors."
     return Figure(
         key=key,
         section="bootstrap",
@@ -356,6 +374,18 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
         bottom=0.26,
         population=index,
     )
+
+
+def _names_panel(
+    p: PopulationFindings, names: Sequence[str], values: FloatArray, drawn: dict[str, Any]
+) -> Panel:
+    """Return the panel of a parameter whose values, (n,), stand for names."""
+    codes, places = np.unique(values, return_inverse=True)
+    levels = [names[int(code)] for code in codes]
+    medians = [float(np.median(drawn["errors"][places == k])) for k in range(len(levels))]
+    drawing = partial(draw.draw_names, levels=levels, places=places, medians=medians, **drawn)
+    parts = (f"{level} {median:.1f} %" for level, median in zip(levels, medians, strict=True))
+    return Panel(drawing, f"{p.name}, median error by {drawn['name']}: {', '.join(parts)}")
 
 
 def _widths_figure(populations: Sequence[_Fitted]) -> Figure:

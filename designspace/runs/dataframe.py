@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Population
-from designspace.arch.parameter_columns import parameters
+from designspace.arch.parameter_columns import parameters, with_names
 from designspace.runs.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Parameters that are whole numbers in every space.
-_WHOLE = re.compile(r"[dwg][0-9]*|w_0|stages|activation")
+_WHOLE = re.compile(r"[dwg][0-9]*|w_0|stages")
 _TRIAL_COLUMNS = ["status", "error", "epochs", "seconds", "seed", "split", "reason", "device"]
 
 
@@ -35,7 +35,8 @@ def models_frame(population: Population, draws: Mapping[str, Any]) -> "pd.DataFr
     """Return one row per model: id, parameters, costs and settings drawn for its training."""
     import pandas as pd
 
-    columns = parameters(population.bodies, population.regnets)
+    bodies = population.bodies
+    columns = with_names(parameters(bodies, population.regnets), bodies)
     costs = {name: getattr(population.cost, name) for name in ("flops", "params", "acts")}
     index = pd.RangeIndex(len(population), name="index")
     frame = pd.DataFrame({"id": list(population.ids), **columns, **costs, **draws}, index=index)

@@ -1,16 +1,23 @@
 """Claims about a parameter and about pairs: level, power, and what can't be tested."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+import yaml
 from analysis.populations import made_up
 
+import designspace as ds
+from designspace.analysis.claim_tests import paired_differences
 from designspace.analysis.claims import judge_claims, read_claims
 from designspace.analysis.findings import analyze
 from designspace.analysis.trial_accounting import counted_models
+from designspace.arch.parameter_columns import parameters
 from designspace.errors import InputError
+from designspace.space import load_space, sample
 from designspace.stats.mean_difference import difference_of_means
+from designspace.studies.toggle import toggled
 
 GROUP = "claims:\n  - {claim: x, kind: best_in, population: a, parameter: b, low: 1, high: 1}\n"
 TREND = "claims:\n  - {claim: x, kind: trend, population: a, parameter: b, error: rises}\n"
@@ -95,6 +102,42 @@ def test_pairs_see_a_switch_that_populations_do_not(tmp_path):
     other = made_up(body, "c", parameters={"b": 3 - b, "se": np.full(80, 0.25)})
     with pytest.raises(InputError, match="differ in b, se"):
         judged(tmp_path, text % ", paired: true", first, other)
+
+
+def sampled(name, population):
+    n = len(population)
+    results = made_up(
+        np.linspace(40, 60, n), name, parameters(population.bodies, population.regnets)
+    )
+    return replace(results, bodies=population.bodies, regnets=population.regnets)
+
+
+@pytest.mark.parametrize("space", ["RegNetX@8", "AnyNetXA@8"])
+def test_toggled_populations_are_pairs(space):
+    toggles = [
+        {},
+        {"se_ratio": 0.25},
+        {"activation": "silu"},
+        {"b": 2},
+        {"g": 1},
+        {"resolution": 16},
+    ]
+    base = sample(load_space(space), 10).population
+    changed = [sampled("x", toggled(base, toggle) if toggle else base) for toggle in toggles]
+    for first, second in combinations(changed, 2):
+        assert len(paired_differences(first, second)) == 10
+    for toggle in ({"d": 2}, {"w": 64}):
+        assert len(paired_differences(changed[0], sampled("x", toggled(base, toggle)))) == 10
+    # A population of fewer models, of which none has as many stages.
+    assert len(paired_differences(changed[0].first(4), changed[1])) == 4
+
+
+def test_samples_of_two_spaces_are_no_pairs():
+    spaces = ("AnyNetXA@8", "RegNetX@8", "AnyNetVA@8")
+    one, two, three = (sampled(name, sample(load_space(name), 10).population) for name in spaces)
+    for first, second in ((one, two), (two, one), (one, three), (three, two)):
+        with pytest.raises(InputError, match=r"not the same bodies with one switch .*d, .*w"):
+            paired_differences(first, second)
 
 
 def test_paired_claims_hold_their_level(tmp_path):
@@ -243,3 +286,24 @@ def test_estimates_name_their_unit(tmp_path):
     assert judged(tmp_path, claims, a, c)[0].estimate_text == "−4.00 (−6.27 to −1.73) points"
     alone = judged(tmp_path, claims, made_up([50.0]), c)[0]
     assert alone.estimate_text == "–"
+
+
+def test_claims_are_a_file_or_its_content(tmp_path):
+    run = ds.sample("RegNetX@8", n=8, flops="150K:260K", out=tmp_path / "a")
+    for i in range(8):
+        run.record(i, error=30.0 + i)
+    claim = {"claim": "x", "kind": "trend", "population": "a", "parameter": "d", "error": "rises"}
+    content = {"claims": [claim]}
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(content))
+    of_file = ds.analyze(run, claims=tmp_path / "claims.yaml").claims
+    assert ds.analyze(run, claims=content).claims == of_file
+    for wrong, message in [
+        ({"claims": []}, "claims: content: claims: must have at least 1"),
+        ({"claims": [{**claim, "kind": "trendy"}]}, "kind is 'trendy'"),
+        ({"claims": [{**claim, "parameter": "q"}]}, r"content: claims\.0\.parameter: .* 'q'"),
+        ({1: 2}, "claims: missing"),
+        ([claim], "it must be the path of a YAML file, or its content as a mapping"),
+        (5, "claims is 5; it must be the path"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            ds.analyze(run, claims=wrong)

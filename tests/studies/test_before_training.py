@@ -49,7 +49,7 @@ class Errors:
     def __init__(self, errors):
         self.errors = self.counted_errors = errors
         self.counted = np.ones(len(errors), bool)
-        self.parameters = {}
+        self.parameters, self.bodies = {}, None
 
     def __len__(self):
         return len(self.errors)
@@ -196,6 +196,54 @@ def test_until_decided_without_a_comparison_is_refused(tmp_path, train):
     with pytest.raises(ds.InputError, match="only='report' trains nothing"):
         study.run(until="decided", only="report", progress=False)
     assert train.trained == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "message"),
+    [
+        ({"jobs": -4}, "--jobs -4", "--jobs is -4"),
+        ({"device": "nodev"}, "--device nodev", "--device is 'nodev'"),
+        ({"precision": "fp99"}, "--precision fp99", "precision: must be"),
+        ({"data": "folder:none"}, "--data folder:none", "there is no folder none"),
+        ({"backend": "zz"}, "--backend zz", "--backend is 'zz'"),
+        ({"cluster_options": ["a=b"]}, "--cluster-option a=b", "--cluster-option needs cluster"),
+        ({"retry": True}, "--retry --only report", "--only report trains nothing, but --retry"),
+        ({"only": "nonsense"}, "--only nonsense", "--only is 'nonsense'"),
+        ({"until": "never"}, "--until never", "--until is 'never'"),
+    ],
+)
+def test_options_are_checked_also_where_nothing_is_trained(
+    tmp_path, refused, options, words, message
+):
+    study = load(tmp_path)
+    with pytest.raises(ds.InputError):
+        study.run(progress=False, **{"only": "report", **options})
+    assert message in refused("study", study.path, "--dry-run", *words.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+
+
+@pytest.mark.parametrize("options", [{"lr": -1.0}, {"time_limit": -1}, {"log": "paper"}])
+def test_arguments_without_a_flag_are_checked_too(tmp_path, options):
+    with pytest.raises(ds.InputError, match=next(iter(options))):
+        load(tmp_path).run(only="report", progress=False, **options)
+
+
+@pytest.mark.parametrize("options", [{"jbos": 1}, {"limit": 1}, {"epochs": 2}])
+def test_arguments_that_a_study_does_not_have_are_refused(tmp_path, options):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{next(iter(options))}'"):
+        load(tmp_path).run(only="report", progress=False, **options)
+
+
+def test_options_in_place_of_the_file_reach_the_training(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "designspace.studies.train_study.train", lambda runs, **options: seen.append(options)
+    )
+    study = load(tmp_path, train={"jobs": 3, "device": "cpu"})
+    study.run(progress=False, only="train", jobs=2, retry=True, image_results=False, lr=0.1)
+    stated = {"jobs": 2, "device": "cpu", "retry": True, "image_results": False, "lr": 0.1}
+    assert stated.items() <= seen[0].items()
+    assert "precision" not in seen[0]
 
 
 def test_the_power_of_a_claim_counts_all_claims_of_its_report(tmp_path):
