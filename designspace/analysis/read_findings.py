@@ -29,6 +29,7 @@ from designspace.arch import (
     model_name,
 )
 from designspace.errors import InputError, counted, nearest
+from designspace.io.atomic_write import POPULATION_FILE
 from designspace.runs import Run
 from designspace.space import load_space
 
@@ -291,7 +292,7 @@ def _read_summary(folder: Path) -> Summary:
     path = folder / SUMMARY_FILE
     if path.is_file():
         return read_summary(path)
-    if (folder / "population.jsonl").is_file():
+    if (folder / POPULATION_FILE).is_file():
         raise InputError(
             f"{folder} is a run folder, not findings: analyze it, and start from the findings, "
             f"or start from one of its models, such as {quote(f'{folder}:best')}"

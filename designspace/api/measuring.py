@@ -11,7 +11,7 @@ from designspace import arch, runs
 from designspace.api.model import load_model
 from designspace.api.run import load_run
 from designspace.errors import InputError, check_types
-from designspace.io.atomic_write import make_folder
+from designspace.io.atomic_write import make_folder, make_output_folder
 from designspace.runs.folder_kind import holds_model
 from designspace.runs.measurements import Measurement, settings_of
 from designspace.space import Budget, Space
@@ -281,7 +281,7 @@ def _parts(
         else:
             loose.append(load_model(entry))
     if loose:
-        folder = None if out is None else runs.Run(make_folder(out))
+        folder = None if out is None else runs.Run(make_output_folder(out))
         parts.append((folder, loose))
     elif out is not None:
         raise InputError(

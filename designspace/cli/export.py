@@ -36,8 +36,12 @@ def export(
         typer.Option("--pareto", help="Export each model on a run's Pareto front, by cost."),
     ] = False,
     against: Annotated[
-        str, typer.Option(help="Cost for --pareto: flops, params, acts, latency or memory.")
-    ] = "flops",
+        str | None,
+        typer.Option(
+            help="Cost for --pareto: flops, params, acts, latency or memory.",
+            show_default="flops",
+        ),
+    ] = None,
     setting: Annotated[
         str | None,
         typer.Option(help="Where several were measured, for --pareto: batch=1,threads=1."),
@@ -112,12 +116,17 @@ def export(
         )
     if bgr and weights is None:
         raise ds.InputError("--bgr needs --weights, whose first convolution it flips")
+    if population is not None and count is None:
+        raise ds.InputError("--population needs --best, whose models are of that population")
+    for flag, value in (("--against", against), ("--setting", setting)):
+        if value is not None and not pareto:
+            raise ds.InputError(f"{flag} needs --pareto, which has a cost")
     how: dict[str, Any] = {"verify": verify, "outputs": outputs, "nearest": nearest}
     size: dict[str, Any] = {"resolution": resolution, "classes": classes}
     if pareto:
         choice = None if setting is None else parse_setting(setting)
         exports = ds.export_pareto(
-            source, targets, out, against=against, setting=choice, **how, **size
+            source, targets, out, against=against or "flops", setting=choice, **how, **size
         )
     elif count is not None:
         exports = ds.export_best(source, count, targets, out, population=population, **how, **size)

@@ -9,6 +9,7 @@ from typing import Any
 
 from designspace.analysis.load_results import load_results
 from designspace.analysis.read_findings import BestModel, read_findings
+from designspace.analysis.summary import SUMMARY_FILE
 from designspace.analysis.trade_off import one_trade_off
 from designspace.arch import Model
 from designspace.errors import InputError, check_types
@@ -20,7 +21,7 @@ from designspace.export.export_model import (
 )
 from designspace.export.target import Target
 from designspace.export.target_registry import find_target
-from designspace.io.atomic_write import make_folder
+from designspace.io.atomic_write import POPULATION_FILE, make_output_folder
 from designspace.runs import Run
 from designspace.runs.run_list import check_run
 from designspace.stats.intervals import proportion
@@ -181,7 +182,7 @@ def write_models(
     about: Mapping[str, Any],
 ) -> list[Exported]:
     """Export models, each to a folder named by its rank and id, and write their manifest."""
-    make_folder(out)
+    make_output_folder(out)
     exports = []
     for rank, model in enumerate(models, start=1):
         # The id is computed here, because one in a file could be a path.
@@ -194,10 +195,15 @@ def best_models(
     study: Path, count: int, population: str | None = None
 ) -> tuple[tuple[BestModel, ...], Run | None, str]:
     """Return the best models of a study by error, its run if that exists, and its name."""
-    if (study / "summary.json").is_file():
+    if not (study / POPULATION_FILE).is_file() and (study / SUMMARY_FILE).is_file():
         findings = read_findings(study, population)
         run = None if findings.run is None else Run(findings.run)
         return findings.models(count), run, findings.population
+    if population is not None:
+        raise InputError(
+            f"population is {population!r}, but {study} is one run, not findings; leave it out",
+            "population",
+        )
     run = Run.open(study)
     ranked = run.ranked_trials()[:count]
     if not ranked:

@@ -19,10 +19,10 @@ from designspace.export.manifest import (
     write_manifest,
 )
 from designspace.export.pycls_config import PYCLS
-from designspace.export.state_keys import CLASSIFIER, STYLES, key_names, rename
+from designspace.export.state_keys import STYLES, classifier_keys, rename
 from designspace.export.target import Target, differences
 from designspace.export.target_registry import MODEL_YAML, ONNX, TARGETS, TORCHSCRIPT, find_target
-from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.atomic_write import make_folder, make_output_folder, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +84,13 @@ class ExportOptions:
     outputs: bool | None = None
     nearest: bool = False
     bgr: bool = False
+
+    def __post_init__(self) -> None:
+        if self.outputs and self.verify is False:
+            raise InputError(
+                "outputs=True has no effect without verification; pass outputs=True alone",
+                "outputs",
+            )
 
 
 def export_model(
@@ -172,7 +179,7 @@ def write_targets(
 ) -> Exported:
     """Export as `export_model` does, without a manifest."""
     job = _Job(model, targets, folder, options)  # reads the weights, before anything is written
-    job.write_model(model, make_folder(folder))
+    job.write_model(model, make_output_folder(folder))
     for target in targets:
         try:
             job.run(target)
@@ -340,18 +347,18 @@ class _Job:
 
     def _network(self) -> "nn.Module":
         """Return the network to trace, which has no classifier if the checkpoint has none."""
-        from torch import nn
+        from designspace.networks.classifier import remove_classifier
 
         network = verify.our_network(self.model, self._state(self.model))
         if self._is_trunk:
-            network.fc = nn.Identity()
+            remove_classifier(network, self.model)
         return network
 
     @property
     def _is_trunk(self) -> bool:
         if self.weights is None or self.weights.classifier:
             return False
-        return CLASSIFIER[0] in key_names(self.model, "torchvision")
+        return bool(classifier_keys(self.model))
 
     def _note_outputs(self, target: Target) -> None:
         if self.weights is None:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from designspace import __version__
 from designspace.analysis.pretraining_findings import PretrainingFindings
-from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.atomic_write import make_output_folder, write_text
 from designspace.io.serialization import readable
 from designspace.io.text_files import check_links
 from designspace.report.figure_files import Rendered, render
@@ -37,7 +37,7 @@ def write_pretraining_page(findings: PretrainingFindings, folder: Path) -> Path:
     Raises:
         InputError: The folder cannot be written.
     """
-    check_links(make_folder(folder), ("figures",))
+    check_links(make_output_folder(folder), ("figures",))
     rendered = [render(figure, ("svg", "png")) for figure in pretraining_figures(findings)]
     write_figures(folder, rendered, re.compile("curves|scores"))
     index = folder / "index.html"

@@ -11,7 +11,13 @@ from designspace import __version__
 from designspace.analysis.csv_tables import tables, to_csv
 from designspace.analysis.findings import Findings, PopulationFindings
 from designspace.analysis.summary import SUMMARY_FILE, summarize, summary_schema
-from designspace.io.atomic_write import make_folder, remove_temporary_files, write_bytes, write_text
+from designspace.io.atomic_write import (
+    make_folder,
+    make_output_folder,
+    remove_temporary_files,
+    write_bytes,
+    write_text,
+)
 from designspace.io.text_files import check_links
 from designspace.report.figure_files import FORMATS, Rendered, check_formats, render
 from designspace.report.findings_page import page
@@ -41,7 +47,7 @@ def write_report(
         InputError: The folder cannot be written, or there is no such format.
     """
     formats, folder = check_formats(figures), Path(out)
-    check_links(make_folder(folder), ("figures", "tables"))
+    check_links(make_output_folder(folder), ("figures", "tables"))
     findings = _with_relative_paths(findings, folder)
     rendered = [render(figure, formats) for figure in report_figures(findings)]
     hero = [render(figure, ()) for figure in edf_hero(findings)]

@@ -4,6 +4,22 @@ from pathlib import Path
 from shlex import quote
 
 from designspace.errors import InputError
+from designspace.io.atomic_write import POPULATION_FILE
+from designspace.runs.measurements import MEASUREMENTS_FILE
+
+# What is written, or removed, in a run folder.
+RUN_FILES = (
+    "space.yaml",
+    POPULATION_FILE,
+    "recipe.yaml",
+    "trials.jsonl",
+    MEASUREMENTS_FILE,
+    "correct.jsonl",
+    "checkpoints",
+    "running.json",
+    "tensorboard",
+    ".lock",
+)
 
 
 def is_pretraining(path: Path | str) -> bool:
@@ -13,7 +29,9 @@ def is_pretraining(path: Path | str) -> bool:
 
 
 def holds_model(path: Path | str) -> bool:
-    """Return whether a folder holds a model's file."""
+    """Return whether a folder holds a model's file, and is no run folder."""
+    if (Path(path) / POPULATION_FILE).is_file():
+        return False
     return any((Path(path) / name).is_file() for name in ("model.yaml", "config.json"))
 
 
@@ -21,7 +39,7 @@ def check_weights_path(path: Path, argument: str) -> None:
     """Raise unless a path exists and may hold weights: the run of a population has errors alone."""
     if not path.exists():
         raise InputError(f"there is no {path}; pass the folder of a pretraining, or a file")
-    if (path / "population.jsonl").is_file():
+    if (path / POPULATION_FILE).is_file():
         raise InputError(
             f"{argument} is {path}, the run of a population, which keeps no weights; pretrain one "
             f"of its models first, as `designspace pretrain {quote(f'{path}:best')}` does, and "
@@ -55,7 +73,7 @@ def not_a_run(path: Path | str) -> InputError:
             "have no models to train"
         )
     missing = next(
-        name for name in ("space.yaml", "population.jsonl") if not (folder / name).is_file()
+        name for name in ("space.yaml", POPULATION_FILE) if not (folder / name).is_file()
     )
     return InputError(
         f"{path} is not a run folder: it has no {missing}; `designspace sample` creates one"

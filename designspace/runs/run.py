@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 from designspace.arch import Model, Population, Skeleton, model_name
 from designspace.errors import InputError, check_types, counted
 from designspace.io import journal
-from designspace.io.atomic_write import make_folder, remove_temporary_files, write_text
+from designspace.io.atomic_write import (
+    POPULATION_FILE,
+    make_folder,
+    remove_temporary_files,
+    write_text,
+)
 from designspace.io.cached_reads import CachedReads
 from designspace.io.file_lock import RETRY_SECONDS, lock, lock_holder
 from designspace.io.fingerprint import seal, unseal
@@ -20,7 +25,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.data_record import DataRecord, parse_data
 from designspace.runs.dataframe import run_frame
 from designspace.runs.execution import Execution, parse_execution
-from designspace.runs.folder_kind import holds_records, not_a_run
+from designspace.runs.folder_kind import RUN_FILES, holds_records, not_a_run
 from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.measurements import (
     MEASUREMENTS_FILE,
@@ -45,19 +50,6 @@ if TYPE_CHECKING:
 
 # Seconds that `Run.record` waits for other processes, each of which records in a moment.
 RECORD_SECONDS = 30.0
-# What is written, or removed, in a run folder.
-_OURS = (
-    "space.yaml",
-    "population.jsonl",
-    "recipe.yaml",
-    "trials.jsonl",
-    MEASUREMENTS_FILE,
-    "correct.jsonl",
-    "checkpoints",
-    "running.json",
-    "tensorboard",
-    ".lock",
-)
 
 
 class Run:
@@ -81,7 +73,7 @@ class Run:
         """Refer to a folder, which need not exist; see `open` and `create`."""
         self.path = path = Path(path)
         self.space_file = path / "space.yaml"
-        self.population_file = path / "population.jsonl"
+        self.population_file = path / POPULATION_FILE
         self.recipe_file = path / "recipe.yaml"
         self.trials_file = path / "trials.jsonl"
         self.measurements_file = path / MEASUREMENTS_FILE
@@ -150,8 +142,8 @@ class Run:
         Raises:
             InputError: There is one; it is named.
         """
-        check_links(self.path, _OURS)
-        for name in _OURS:
+        check_links(self.path, RUN_FILES)
+        for name in RUN_FILES:
             check_regular_file(self.path / name, "run folder")
 
     def _write_population(self, space: dict[str, Any], population: Population) -> None:
@@ -168,8 +160,7 @@ class Run:
             if int(before.get("n", 0)) > now["n"]:
                 raise InputError(
                     f"{self.path} already holds {counted(before['n'], 'model')} of this "
-                    f"population; "
-                    "sample at least as many, or choose another folder",
+                    "population; sample at least as many, or choose another folder",
                     "out",
                 )
         # A process killed between writing the two files leaves exactly `models`.
@@ -178,8 +169,8 @@ class Run:
             and journal.read_text_lossy(self.population_file, "population") != models
         ):
             raise InputError(
-                f"{self.path} holds a population.jsonl of other models, and no space.yaml; "
-                "choose another folder",
+                f"{self.path} holds a {POPULATION_FILE} of other models, and no space.yaml; choose "
+                "another folder",
                 "out",
             )
         write_text(self.population_file, models)

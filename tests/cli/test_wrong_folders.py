@@ -97,3 +97,36 @@ def test_one_of_a_thing_is_singular(cli, tmp_path):
     assert "one): 1 model, family-wise level" in printed
     assert "of 1 models" not in printed
     assert "over 1 model, the best" in narrate(ds.analyze(run)).sentences[0]
+
+
+def test_results_do_not_go_into_a_run_folder(refused, cli, tmp_path):
+    run = ds.sample("RegNetX@8", n=4, flops="180K:220K", out=tmp_path / "run")
+    for index in range(4):
+        run.record(index, error=30 - index)
+    before = sorted(path.name for path in run.path.iterdir())
+    model = run.model(0).save(tmp_path / "m.yaml")
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text("{}")
+    for words in (
+        ("analyze", run.path),
+        ("export", model, "--to", "pycls"),
+        ("export", run.path, "--best", 1, "--to", "pycls"),
+        ("measure", model, "--time-limit", 0.01),
+        ("pretrain", model, "--data", "digits", "--recipe", "quick"),
+    ):
+        message = refused(*words, "--out", run.path)
+        assert f"--out: {run.path} is a run folder" in message, words
+    assert sorted(path.name for path in run.path.iterdir()) == before
+
+
+def test_the_journal_of_a_run_counts_whatever_lies_beside_it(tmp_path):
+    run = ds.sample("RegNetX@8", n=3, flops="180K:220K", out=tmp_path / "run")
+    for index in range(2):
+        run.record(index, error=30 - index)
+    findings = ds.analyze(run, all_finished=True).save(tmp_path / "findings")
+    shutil.copy(findings.parent / "summary.json", run.path)
+    run.record(2, error=1)
+    exports = ds.export_best(run, 1, "pycls", tmp_path / "best")
+    assert [one.model.name for one in exports] == ["run-2"]
+    run.model(0).save(run.path / "model.yaml")
+    assert len(ds.measure(run, limit=2, time_limit=0.01)) == 2

@@ -230,6 +230,11 @@ def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
         (["{run}", "--pareto", "--against", "speed"], "known: flops, params, acts"),
         (["m.yaml", "--pareto"], "m.yaml is a file, not a run folder"),
         (["{analysis}", "--best", "2", "--population", "b"], "no population 'b'"),
+        (["{run}", "--best", "2", "--population", "b"], "is one run, not findings"),
+        (["{run}", "--pareto", "--population", "b"], "--population needs --best"),
+        (["{run}", "--best", "2", "--against", "acts"], "--against needs --pareto"),
+        (["{run}", "--best", "2", "--setting", "batch=1"], "--setting needs --pareto"),
+        (["m.yaml", "--no-verify", "--outputs"], "pass --outputs alone"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(refused, small, study, monkeypatch, words, message):
