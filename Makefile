@@ -98,7 +98,7 @@ pretraining-proof: $(EXTRAS) ## evaluate the kept pretraining, train and compare
 docs: $(EXTRAS)   ## pages of the API from its docstrings, in .docs/
 	$(PIP) -e '.[docs]'
 	$(BIN)/pdoc --docformat google --output-directory .docs \
-	  $(addprefix designspace.,arch space runs networks training analysis derivation report export pretraining)
+	  designspace
 
 clean:           ## remove what the tools cache (never results/)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist .docs

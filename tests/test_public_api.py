@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import designspace as ds
 
@@ -77,3 +78,8 @@ def test_objects_show_as_html_in_a_notebook(make):
     page = make()._repr_html_()
     assert page.startswith("<p>")
     assert "<table" in page
+
+
+def test_the_version_is_that_of_the_citation():
+    citation = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text())
+    assert citation["version"] == ds.__version__
