@@ -49,6 +49,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from designspace.analysis.quantized_linear_fit import fit_quantized_linear
     from designspace.api.findings import Findings, analyze, rank_agreement, refine
+    from designspace.api.gathering import gather
     from designspace.api.measuring import Measurements, measure
     from designspace.api.model import Model, derive, load_model
     from designspace.api.population import Population, sample
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
         plan_pretraining,
         pretrain,
     )
-    from designspace.api.run import Run, gather, load_run, merge, status, train
+    from designspace.api.run import Run, load_run, merge, status, train
     from designspace.api.spaces import Space, list_spaces, load_space
     from designspace.arch.blocks import Block, BlockAxis, register_block
     from designspace.arch.plugins import load_plugin
@@ -146,7 +147,7 @@ _MODULES = {
     "export_best": "export.export_best",
     "export_pareto": "export.export_best",
     "fit_quantized_linear": "analysis.quantized_linear_fit",
-    "gather": "api.run",
+    "gather": "api.gathering",
     "import_results": "importing.import_results",
     "list_spaces": "api.spaces",
     "load_model": "api.model",

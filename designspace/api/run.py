@@ -1,7 +1,5 @@
 """Run folders: train them, record errors of your own, read tables and status, merge parts."""
 
-import hashlib
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from designspace import arch, runs
-from designspace.api.model import Model, load_model
+from designspace import runs
+from designspace.api.model import Model
 from designspace.errors import InputError, check_index, check_types, nearest
 from designspace.runs import Recipe, load_recipe
-from designspace.runs.merge import Merged, copy_measurements
+from designspace.runs.merge import Merged
 from designspace.runs.run_list import check_run, list_runs
 
 if TYPE_CHECKING:
@@ -274,49 +272,6 @@ def train(
         return [*train_runs([*zip(folders, options, strict=True)], display, make_workers, stop)]
 
 
-@check_types
-def gather(models: "Sequence[arch.Model | str | Path]", out: str | Path) -> Run:
-    """Write a run folder of models that you name, to train and compare them as a population.
-
-    They must agree in block, input size, stem, classes, and strides as far as their stages go.
-    Model i of the run is `models[i]`.
-
-    Args:
-        models: Models, or anything that `load_model` accepts.
-        out: Run folder to write.
-
-    Raises:
-        InputError: A model can't be loaded, two are equal, or they do not go together.
-
-    Example:
-        >>> import designspace as ds
-        >>> population = ds.sample("RegNetX@8", n=5, flops="180K:220K")
-        >>> len(ds.gather([population[4], population[0]], out="results/gathered"))
-        2
-    """
-    if not models:
-        raise InputError("models is empty; name at least one", "models")
-    loaded = [m if isinstance(m, arch.Model) else load_model(m) for m in models]
-    population = arch.Population.of(loaded)
-    content = ":".join([*population.ids, json.dumps(population.skeleton.to_dict())])
-    space = {
-        "name": "given",
-        "reason": f"Models given by name: {', '.join(model.name for model in loaded)}.",
-        "family": "anynet" if population.regnets is None else "regnet",
-        "input": population.skeleton.to_dict(),
-        "stages": sorted(set(population.bodies.stage_counts.tolist())),
-        "sample": {
-            "n": len(loaded),
-            "budget": [],
-            "seed": 0,
-            "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
-        },
-    }
-    run = Run.create(out, space, population)
-    copy_measurements(loaded, run)
-    return run
-
-
 def merge(sources: "Sequence[runs.Run | str | Path]", out: "runs.Run | str | Path") -> Merged:
     """Join the trials of one population that were trained in several places.
 
@@ -363,6 +318,8 @@ def _resume_options(
         chosen = before
     else:
         chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+        if chosen.precision is None and before is not None and folder.begun:
+            chosen = chosen.override(precision=before.precision)
     return (
         chosen,
         data or (record.source if record else ""),

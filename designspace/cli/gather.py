@@ -21,7 +21,8 @@ def gather(
 ) -> None:
     """Write a run folder of given models, to train and compare them as a population.
 
-    They must agree in input size, stem and number of classes. Model i is the i-th that you name.
+    They must agree in block, input size, stem, head, classes, and strides as far as their stages
+    go. Model i is the i-th that you name.
 
     Examples:
 

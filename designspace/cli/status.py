@@ -42,6 +42,8 @@ def status(
     import designspace as ds
     from designspace.runs.folder_kind import is_pretraining
 
+    if watch and json_:
+        raise ds.InputError("--watch and --json exclude each other; --json prints one status")
     folders = [Path(run) if is_pretraining(run) else ds.load_run(run) for run in runs]
     statuses = ds.status(folders)
     if json_:

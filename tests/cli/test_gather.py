@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+import designspace as ds
+
 MODEL = """name: {name}
 input: {{resolution: 8, classes: 10, stem_width: 8, stem_stride: 1, strides: [1, 2]}}
 stages: {{depths: [1, {depth}], widths: [8, 16], bottleneck_ratios: [1, 1], group_widths: [8, 8]}}
@@ -50,3 +52,5 @@ def test_models_that_cannot_be_gathered(refused, models, tmp_path):
         "gather", "RegNetX-200MF", models[0], *out
     )
     assert "RegNetX-200MF" in refused("gather", "RegNetX-200M", *out)
+    with pytest.raises(ds.InputError, match="pass a list of models"):
+        ds.gather("RegNetX-200MF", tmp_path / "run")

@@ -138,7 +138,7 @@ def test_several_runs_stop_when_they_are_separated(cli, refused, run, tmp_path):
     assert "--until is 95" in refused(*train, "--until", 95)
 
 
-def test_status_accounts_for_every_model(cli, run):
+def test_status_accounts_for_every_model(cli, refused, run):
     fill(run, {0: 10.0, 2: 20.0, 3: None})
     status = json.loads(cli("status", run, "--json").out)
     assert status["n"] == 4
@@ -146,6 +146,7 @@ def test_status_accounts_for_every_model(cli, run):
     assert (status["running"], status["waiting"], status["at_work"]) == (0, 1, False)
     assert status["error"] == {"min": 10.0, "mean": 15.0, "median": 15.0, "max": 20.0}
     assert [f["reason"] for f in status["failures"]] == ["out of memory"]
+    assert "--watch and --json exclude" in refused("status", run, "--watch", "--json")
     text = cli("status", run).out
     assert "4 models: 2 complete, 1 failed, 1 waiting" in text
     assert "model 3 failed: out of memory" in text
