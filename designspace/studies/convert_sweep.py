@@ -5,13 +5,14 @@ What a sweep launches and plots is left out; `about` of the study names it.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from designspace.arch import has_squeeze
+from designspace.arch import format_quantity, has_squeeze, parse_quantity
 from designspace.arch.pycls_network import read_activation, read_block, read_input
 from designspace.errors import InputError, check_types, nearest
-from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.atomic_write import make_output_folder, write_text
 from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.recipe import parse_recipe
 from designspace.space import load_space
@@ -66,9 +67,11 @@ _ANYNET = {
 def convert_sweep(path: str | Path, out: str | Path) -> Study:
     """Convert a pycls sweep config into space.yaml, recipe.yaml and study.yaml.
 
-    Settings of the optimizer that a sweep draws become recipe axes of the space. A sampler of
-    RNG_SEED is left out, as every trial has a seed of its own; `about` of the study names it too,
-    and what is not converted exactly.
+    Settings of the optimizer that a sweep draws become recipe axes of the space, and its limits of
+    cost the budget of the study: pass them to `sample` too. A sampler of RNG_SEED is left out, as
+    every trial has a seed of its own. Where a sweep trains one network with a few settings and all
+    of the seeds, each setting becomes a population of so many models. `about` of the study says
+    so, and what is not converted exactly.
 
     Args:
         path: The sweep config.
@@ -95,9 +98,12 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
         ... '''
         >>> pathlib.Path("sweep.yaml").write_text(sweep) > 0
         True
-        >>> ds.convert_sweep("sweep.yaml", out="converted").plan().models
+        >>> study = ds.convert_sweep("sweep.yaml", out="converted")
+        >>> study.plan().models
         8
-        >>> len(ds.sample("converted/space.yaml", n=4))
+        >>> study.file.budget.flops
+        '120M:130M'
+        >>> len(ds.sample("converted/space.yaml", n=4, flops=study.file.budget.flops))
         4
     """
     data = read_yaml(Path(path), "sweep")
@@ -125,25 +131,100 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
     if space["family"] == "regnet" and "g" not in space["axes"]:
         left_out.append("REGNET.GROUP_W (pycls fits widths to it even in blocks without groups)")
     ignored = f"Not converted: {', '.join(left_out)}." if left_out else ""
-    study = {
+    n = setup.get("NUM_CONFIGS") or 500
+    copies, populations = _copies(setup, space, recipe, name, n)
+    notes = [*_inexact(setup["BASE_CFG"], space, recipe)]
+    if populations:
+        times = f"{copies} times, each time with another seed"
+        about += f" Each population trains one setting {times}."
+    else:
+        notes += _drawn(setup, space, name)
+    study: dict[str, Any] = {
         "name": name,
-        "about": " ".join(
-            filter(None, [about, *_inexact(setup["BASE_CFG"], space, recipe), ignored])
-        ),
+        "about": " ".join(filter(None, [about.strip(), *notes, ignored])),
         **({"data": dataset} if dataset in ("cifar10", "cifar100") else {}),
         "val": "test",  # as pycls measures errors
         "recipe": "recipe.yaml",
-        "n": setup.get("NUM_CONFIGS") or 500,
+        "n": copies if populations else n,
         "budget": budget,
         "seed": setup.get("RNG_SEED", 0),
-        "populations": {name: {"space": "space.yaml"}},
-        "reports": {"report": {"populations": [name]}},
+        "populations": populations or {name: {"space": "space.yaml"}},
+        "reports": {"report": {"populations": list(populations or [name])}},
     }
-    folder = make_folder(Path(out))
+    folder = make_output_folder(Path(out))
     header = f"Converted from {Path(path).name}, a pycls sweep config."
-    for file, content in (("space", space), ("recipe", recipe), ("study", study)):
+    # Its limits are no part of a space, which `sample` would draw without them.
+    limits = {"n": n, **budget, "seed": study["seed"]}
+    call = ", ".join(["'space.yaml'", *(f"{key}={value!r}" for key, value in limits.items())])
+    sampling = "" if populations else f"\nThe study samples it by designspace.sample({call})."
+    write_text(folder / "space.yaml", dump_yaml(space, header + sampling))
+    for file, content in (("recipe", recipe), ("study", study)):
         write_text(folder / f"{file}.yaml", dump_yaml(content, header))
     return Study.load(folder / "study.yaml")
+
+
+def _copies(
+    setup: Mapping[str, Any],
+    space: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    name: str,
+    n: int,
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Return how often a sweep trains each of its settings, and a population for each setting.
+
+    None where it doesn't: pycls trains no config twice, so that it does where it draws a few
+    settings and seeds only, and as many configs as there are.
+    """
+    sampler = setup.get("SAMPLERS", {}).get("RNG_SEED")
+    if sampler is None or not _draws_few_settings(setup, space):
+        return 0, {}
+    seeds = convert_sampler(sampler, "SETUP.SAMPLERS.RNG_SEED")
+    if "values" in seeds:
+        copies = len(seeds["values"])
+    else:
+        copies = int((seeds["high"] - seeds["low"]) / seeds["step"]) + 1
+    axes = {key: axis["values"] for key, axis in space.get("recipe", {}).items()}
+    settings = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    if len(settings) == 1:
+        copies = min(copies, n)
+    elif n < copies * len(settings):
+        return 0, {}
+    populations = {}
+    for setting in settings:
+        # Bodies are distinct unless something is drawn beside them, if of one value.
+        drawn = {key: value for key, value in setting.items() if key != "epochs"}
+        values = "-".join(f"{key}-{value:.12g}" for key, value in setting.items())
+        populations[values or name] = {
+            "space": "space.yaml",
+            "recipe_axes": {k: choice([v]) for k, v in (drawn or {"lr": recipe["lr"]}).items()},
+            **({"epochs": int(setting["epochs"])} if "epochs" in setting else {}),
+        }
+    return copies, populations
+
+
+def _draws_few_settings(setup: Mapping[str, Any], space: Mapping[str, Any]) -> bool:
+    """Return whether a sweep draws nothing but listed values of the recipe, and seeds."""
+    only_recipe = setup.get("SAMPLERS", {}).keys() <= {*_RECIPE_KEYS, "RNG_SEED"}
+    return only_recipe and all(
+        axis["distribution"] == "choice" for axis in space.get("recipe", {}).values()
+    )
+
+
+def _drawn(setup: Mapping[str, Any], space: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Say what a study draws that pycls trains once or several times, and how to get copies."""
+    samplers = setup.get("SAMPLERS", {})
+    if samplers and _draws_few_settings(setup, space):
+        keys = " and ".join(space.get("recipe", {}))
+        yield (
+            f"Not converted exactly: pycls trains no config twice, but the study draws {keys} for "
+            "each model anew, so that how many models have each value is random; for copies of one "
+            "setting, add a population with n and recipe_axes of one value to study.yaml."
+        )
+    elif "RNG_SEED" in samplers:
+        yield (
+            "Not converted exactly: no model is trained with several seeds; for copies, add a "
+            f"population of {{same_as: {name}, seed: 1}} to study.yaml."
+        )
 
 
 def _about(data: Mapping[str, Any]) -> str:
@@ -357,7 +438,13 @@ def _decay_norms(norms: Mapping[str, Any], optim: Mapping[str, Any]) -> bool:
 
 def _budget(limits: Mapping[str, Any]) -> dict[str, str]:
     return {
-        measure.lower(): f"{max(1, low):.12g}:{high or _NO_LIMIT:.12g}"
+        measure.lower(): f"{_quantity(max(1, low))}:{_quantity(high or _NO_LIMIT)}"
         for measure, (low, high) in limits.items()
         if low or high
     }
+
+
+def _quantity(value: float) -> str:
+    """Write a count with a suffix where that is exact."""
+    short = format_quantity(value)
+    return short if parse_quantity(short) == value else f"{value:.12g}"

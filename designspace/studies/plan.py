@@ -64,8 +64,8 @@ class ClaimPlan:
         report: The report that tests it.
         n: Models of each population.
         power: Probability that the test supports the claim: of a difference one point beyond the
-            margin (half a point for pairs), or of equal means. For claims about a parameter that
-            which the file states, or None.
+            margin (half a point for pairs), or of equal means. It is not computed for claims about
+            a parameter: for these it is what the file states, or None.
         sd: Standard deviations that it rests on, in percent; of pairs their difference's, and 0.
         assumed: Whether a standard deviation is assumed, as too few models are measured.
         stated: Whether the power is the file's.
@@ -73,7 +73,7 @@ class ClaimPlan:
 
     claim: str
     report: str
-    n: int | None
+    n: int
     power: float | None
     sd: tuple[float, float] | None
     assumed: bool
@@ -147,11 +147,19 @@ class StudyPlan:
             for p in self.rows
         ]
         total = f"{'in all':{width}}  {self.models:6}  {self.trained:7}  {_hours(self.hours):>15}"
-        lines += [total, "", "power      n  claim"]
+        lines += [total]
+        if self.hours is None:
+            lines += [
+                f"{self.unit} are estimated from the first models that are trained: start the "
+                "study, interrupt it once it has some (it resumes), and plan it again"
+            ]
+        lines += ["", "power      n  claim"]
         for claim in self.claims:
             power = "    -" if claim.power is None else f"{claim.power:5.2f}"
             note = " (sd assumed)" if claim.assumed else " (stated)" if claim.stated else ""
-            lines.append(f"{power}  {claim.n or '':>5}  {claim.report}: {claim.claim}{note}")
+            if claim.power is None:
+                note = " (power is not computed for claims about a parameter)"
+            lines.append(f"{power}  {claim.n:5}  {claim.report}: {claim.claim}{note}")
         return "\n".join(lines)
 
 
@@ -223,13 +231,14 @@ def _of_cpu(device: str) -> bool:
 def _claim(
     claim: Any, place: str, file: StudyFile, plans: Mapping[str, PopulationPlan], of: ClaimsFile
 ) -> ClaimPlan:
-    if not isinstance(claim, ComparisonClaim):
-        stated = claim.power is not None
-        return ClaimPlan(claim.claim, place, claim.n, claim.power, None, False, stated)
     named = file.reports[place].by_claim_name
-    names = [named[name] for name in (claim.first, claim.second)]
+    names = [named[name] for name in claim.populations]
     limit = file.reports[place].n
     n = min(models_to_train(file, name, limit) for name in names)
+    if not isinstance(claim, ComparisonClaim):
+        stated = claim.power is not None
+        n = min(n, claim.n or n)
+        return ClaimPlan(claim.claim, place, n, claim.power, None, False, stated)
     measured = [plans[name].sd for name in names]
     sd = (measured[0] or DEFAULT_SD, measured[1] or DEFAULT_SD)
     if claim.paired:  # the populations' own sd says nothing about that of a difference

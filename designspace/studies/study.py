@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from designspace.analysis import findings as analysis
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim, read_claims
 from designspace.analysis.rank_agreement import rank_agreement
 from designspace.analysis.summary import SUMMARY_FILE
+from designspace.api.gathering import gather
 from designspace.api.model import Model, derive, load_model
 from designspace.api.progress import Display
-from designspace.api.run import Run, gather
-from designspace.errors import InputError
+from designspace.api.run import Run
+from designspace.errors import InputError, check_types
 from designspace.export.export_best import export_best
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.refinement.refine import refine
@@ -42,7 +43,10 @@ from designspace.studies.study_file import (
 )
 from designspace.studies.study_inputs import study_recipe, study_source
 from designspace.studies.subset import chosen_indices, trained_indices
-from designspace.studies.train_study import StudyTraining
+from designspace.studies.train_study import StudyTraining, check_overrides
+
+if TYPE_CHECKING:
+    from designspace.training.metric_logger import LoggerLike
 
 _PARTS = (None, "train", "report")
 
@@ -134,43 +138,79 @@ class Study:
         """Return what the reports say about each figure of the paper that the file lists."""
         return answer_figures(self.file, self.folder, self.claims)
 
+    @check_types
     def run(
         self,
         data: str | None = None,
         *,
         only: str | None = None,
         until: str | None = None,
+        jobs: int | None = None,
+        device: str | None = None,
+        precision: str | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        retry: bool = False,
+        time_limit: float | None = None,
+        compile: bool | None = None,
+        exact: bool | None = None,
+        image_results: bool | None = None,
+        download: bool = False,
+        cache: str | Path | None = None,
+        tensorboard: bool = False,
+        log: "Sequence[LoggerLike] | LoggerLike" = (),
+        backend: str | None = None,
+        scheduler: str | None = None,
+        cluster: str | None = None,
+        cluster_options: Mapping[str, Any] | Sequence[str] = (),
         progress: bool = True,
-        **options: Any,
     ) -> Path:
         """Sample, train, analyze, derive and export all that is missing.
 
-        Interrupt it at any time: the same call resumes, within a trial too.
+        Interrupt it at any time: the same call resumes, within a trial too. Arguments that are not
+        listed below are as of `designspace.train`, in place of the file's.
 
         Args:
             data: In place of the file's data.
             only: `"train"` stops before the reports, `"report"` writes them from what is trained.
             until: `"decided"` extends populations, once all are trained, until always-valid tests
                 have decided every claim or the file's `extension` is used up.
+            jobs: Trials at once, in place of the file's.
+            device: In place of the file's: auto, cpu, cuda, cuda:N or mps.
+            precision: In place of the file's: fp32, tf32, bf16 or fp16.
+            batch_size: In place of the recipe's.
+            lr: In place of the recipe's.
+            retry: Train failed models again.
             progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
-            **options: As of `designspace.train`, in place of the file's: jobs, device, download,
-                cache, backend, scheduler, cluster, …
 
         Returns:
             The study's page. With `only="train"` it is left as it is once there is a report.
 
         Raises:
-            InputError: The data are missing, or the file states other spaces, budgets, schedules,
-                data or targets than those of the models that are there already.
+            InputError: An argument is wrong, the data are missing, or the file states other spaces,
+                budgets, schedules, data or targets than those of the models that are there already.
         """
-        if only not in _PARTS:
-            raise InputError(f"only is {only!r}; it is 'train' or 'report'", "only")
-        if until not in (None, "decided"):
-            raise InputError(f"until is {until!r}; it is 'decided'", "until")
-        if until is not None and only == "report":
-            raise InputError("only='report' trains nothing, but until='decided' does", "until")
-        if until is not None:
-            self._check_until()
+        options: dict[str, Any] = {
+            "jobs": jobs,
+            "device": device,
+            "precision": precision,
+            "batch_size": batch_size,
+            "lr": lr,
+            "retry": retry,
+            "time_limit": time_limit,
+            "compile": compile,
+            "exact": exact,
+            "image_results": image_results,
+            "download": download,
+            "cache": cache,
+            "tensorboard": tensorboard,
+            "log": log,
+            "backend": backend,
+            "scheduler": scheduler,
+            "cluster": cluster,
+            "cluster_options": cluster_options,
+        }
+        self.check_options(data, only=only, until=until, **options)
         training = StudyTraining(self.path, self.folder, self.file, data, progress, options)
         training.check_begun()
         if only != "report":
@@ -193,6 +233,31 @@ class Study:
         return study_page(
             self.file, self.folder, self.plan(), findings, verdicts, self.figures().answers
         )
+
+    def check_options(
+        self,
+        data: str | None = None,
+        *,
+        only: str | None = None,
+        until: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Raise for a wrong argument of `run`, which has the same ones; nothing is written.
+
+        Raises:
+            InputError: For the first wrong one.
+        """
+        if only not in _PARTS:
+            raise InputError(f"only is {only!r}; it is 'train' or 'report'", "only")
+        if until not in (None, "decided"):
+            raise InputError(f"until is {until!r}; it is 'decided'", "until")
+        if until is not None and only == "report":
+            raise InputError("only='report' trains nothing, but until='decided' does", "until")
+        if options.get("retry") and only == "report":
+            raise InputError("only='report' trains nothing, but retry=True does", "retry")
+        if until is not None:
+            self._check_until()
+        check_overrides(self.path, self.file, data, options)
 
     def sequential_verdicts(self) -> dict[str, list[SequentialVerdict]]:
         """Return the always-valid verdicts on the claims of each report, at what is trained."""
@@ -240,8 +305,11 @@ class Study:
     def _extend(self, training: StudyTraining, display: Display) -> None:
         """Add models to the populations of undecided claims, until the file's limits."""
         for place, claims in self.claims.items():
-            for claim in comparisons(claims):
-                if fixed := self._fixed(place, claim):
+            for claim in claims.claims:
+                if not isinstance(claim, ComparisonClaim):
+                    why = "it is about a parameter, not about two populations"
+                    display.note(f"not extended: {claim.claim}: {why}")
+                elif fixed := self._fixed(place, claim):
                     display.note(f"not extended: {claim.claim}: the models of {fixed} are fixed")
         extension = self.file.extension
         limits = dict.fromkeys(self.file.populations, extension.n)

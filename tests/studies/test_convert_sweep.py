@@ -1,5 +1,7 @@
 """pycls sweep configs, as its CIFAR examples are: converted, sampled and run, shortened."""
 
+import shlex
+
 import numpy as np
 import pytest
 import yaml
@@ -129,7 +131,7 @@ def test_the_recipe_is_pycls(tmp_path):
     # pycls: alpha * batch / epochs * period.
     assert recipe["ema_decay"] == pytest.approx(1 - 2e-4 * 512 / 40 * 16)
     study = yaml.safe_load((tmp_path / "study.yaml").read_text())
-    assert study["budget"] == {"flops": "5000000:60000000", "params": "1:2000000"}
+    assert study["budget"] == {"flops": "5M:60M", "params": "1:2M"}
 
 
 def test_a_sweep_of_one_network_draws_its_settings(tmp_path):
@@ -359,8 +361,8 @@ def test_keys_that_are_left_out_are_listed_once(cli, tmp_path):
 def test_numbers_that_yaml_reads_as_text_and_open_limits_count(tmp_path):
     data = changed(REGNET, "SETUP/CONSTRAINTS/CX", {"FLOPS": ["5e6", "6e7"], "ACTS": [1000, 0]})
     study = ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
-    assert study.file.budget.flops == "5000000:60000000"
-    assert study.file.budget.acts.startswith("1000:")
+    assert study.file.budget.flops == "5M:60M"
+    assert study.file.budget.acts.startswith("1K:")
     assert len(ds.sample(tmp_path / "sweep/space.yaml", n=2, acts=study.file.budget.acts)) == 2
 
 
@@ -403,3 +405,74 @@ def test_what_is_not_converted_exactly_is_stated(tmp_path):
     plain = changed(BEST, "SETUP/BASE_CFG/OPTIM/EMA_UPDATE_PERIOD", 0)
     assert "ema_decay" not in ds.convert_sweep(write(tmp_path, plain), tmp_path / "a").file.about
     assert "ema_decay" not in ds.convert_sweep(write(tmp_path, OPTIM), tmp_path / "b").file.about
+
+
+def test_the_printed_command_samples_the_population_of_the_study(cli, tmp_path):
+    """Without its limits, the models of the space have up to ten times the sweep's flops."""
+    folder = tmp_path / "a sweep"
+    out = cli("convert", write(tmp_path, REGNET), "--out", folder).out
+    (command,) = [line for line in out.splitlines() if "designspace sample" in line]
+    words = shlex.split(command.partition(": designspace ")[2])
+    comment = (folder / "space.yaml").read_text().splitlines()[1]
+    limits = "-n 6 --flops 5M:60M --params 1:2M --seed 0 --out"
+    call = "designspace.sample('space.yaml', n=6, flops='5M:60M', params='1:2M', seed=0)"
+    assert comment == f"# The study samples it by {call}."
+    assert words == ["sample", f"{folder}/space.yaml", *limits.split(), f"{folder}/regnets"]
+    assert cli(*words).code == 0
+    flops = ds.load_run(folder / "regnets").population().cost.flops
+    assert len(flops) == 6
+    assert ((flops >= 5e6) & (flops <= 6e7)).all()
+    # The study goes on with them; it would refuse models of another sample.
+    ds.Study.load(folder / "study.yaml").run(only="report", progress=False)
+
+
+def test_copies_of_a_few_settings_are_a_population_each(cli, tmp_path, train):
+    """pycls trains no config twice: six are two numbers of epochs with three seeds."""
+    data = changed(BEST, "SETUP/NUM_CONFIGS", 6)
+    out = cli("convert", write(tmp_path, data), "--out", tmp_path / "best").out
+    assert "6 models: designspace study" in out
+    assert "designspace sample" not in out
+    assert "sample(" not in (tmp_path / "best/space.yaml").read_text()
+    study = ds.Study.load(tmp_path / "best/study.yaml")
+    assert "trains one setting 3 times, each time with another seed." in study.file.about
+    assert "is random" not in study.file.about
+    assert {row.name: row.models for row in study.plan().rows} == {"epochs-40": 3, "epochs-80": 3}
+    study = shortened(tmp_path / "best")
+    study.run(jobs=1, only="train", progress=False)
+    runs = [ds.load_run(study.folder / name) for name in ("epochs-40", "epochs-80")]
+    assert [len(trial.curve) for run in runs for trial in run.trials()] == [40, 40, 80, 80]
+    assert len({body for run in runs for body in run.population().ids}) == 1
+
+
+@pytest.mark.parametrize(
+    ("samplers", "n", "populations"),
+    [
+        pytest.param({"OPTIM.BASE_LR": [0.5, 1]}, 8, ["lr-0.5", "lr-1"], id="lr"),
+        pytest.param(
+            {"OPTIM.BASE_LR": [0.5, 1], "OPTIM.MAX_EPOCH": [40, 80]},
+            12,
+            ["lr-0.5-epochs-40", "lr-0.5-epochs-80", "lr-1-epochs-40", "lr-1-epochs-80"],
+            id="both",
+        ),
+        pytest.param({}, 9, ["best"], id="seeds"),
+    ],
+)
+def test_settings_of_copies_are_named(tmp_path, samplers, n, populations):
+    values = {k: {"TYPE": "value_sampler", "VALUES": listed} for k, listed in samplers.items()}
+    seeds = {"RNG_SEED": {"TYPE": "value_sampler", "VALUES": [1, 2, 3]}}
+    data = changed(changed(BEST, "SETUP/SAMPLERS", {**values, **seeds}), "SETUP/NUM_CONFIGS", n)
+    study = ds.convert_sweep(write(tmp_path, data), tmp_path / "sweep")
+    assert {row.name: row.models for row in study.plan().rows} == dict.fromkeys(populations, 3)
+
+
+def test_settings_that_are_drawn_are_called_random(tmp_path):
+    """Four configs of the six that there are, and bodies that are drawn with a seed."""
+    about = ds.convert_sweep(write(tmp_path, BEST), tmp_path / "best").file.about
+    assert "draws epochs for each model anew, so that how many models have each" in about
+    seeds = BEST["SETUP"]["SAMPLERS"]["RNG_SEED"]
+    data = changed(REGNET, "SETUP/SAMPLERS/RNG_SEED", seeds)
+    about = ds.convert_sweep(write(tmp_path, data), tmp_path / "regnets").file.about
+    assert "is random" not in about
+    assert "for copies, add a population of {same_as: regnets, seed: 1} to study.yaml" in about
+    about = ds.convert_sweep(write(tmp_path, REGNET), tmp_path / "plain").file.about
+    assert "copies" not in about

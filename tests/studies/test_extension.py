@@ -42,6 +42,15 @@ def test_claims_about_chosen_models_do_not_extend_populations(load, train, tmp_p
     assert capsys.readouterr().err == "not extended: few beats x: the models of few are fixed\n"
 
 
+def test_claims_about_a_parameter_are_said_not_to_be_extended(load, train, capsys):
+    trend = {"kind": "trend", "population": "x", "parameter": "d", "error": "falls"}
+    claims = [better("a", "x"), {"claim": "Deeper is better", **trend}]
+    reports = {"r": {"populations": ["a", "x"], "claims": claims}}
+    load(reports=reports, extension={"n": 8}).run(only="train", until="decided")
+    why = "it is about a parameter, not about two populations"
+    assert capsys.readouterr().err == f"not extended: Deeper is better: {why}\n"
+
+
 def test_until_decided_needs_a_claim_about_two_populations_that_can_grow(load, train):
     rounds = [{"population": "x", "findings": "f", "space": "loop/one.yaml"}]
     claims = [better("x", "few"), better("x", "one")]

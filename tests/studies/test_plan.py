@@ -44,21 +44,25 @@ def test_hours_are_estimated_by_the_epochs_of_the_recipe(load, train):
     populations = {"y": {"space": "RegNetY@8"}, "one": {"same_as": "x", "epochs": 1}}
     study = load(populations, epochs=None, steps=[{"populations": ["x", "one"]}])
     assert study.plan().hours is None
+    assert "\ncore-hours are estimated from the first models that" in study.plan().text()
     run = ds.sample("RegNetX@8", n=8, flops="180K:220K", out=study.folder / "x")
     for i in range(8):
         run.record(i, 50.0 + i, curve=[50.0 + i] * 10, seconds=20)
     seconds = {name: row.seconds for name, row in rows(study).items()}
     assert seconds == {"a": 20, "x": 20, "y": 20, "one": 2}
+    assert "are estimated" not in study.plan().text()
 
 
 def test_power_that_the_file_states_is_shown_as_stated(load):
-    trend = claim("trend", population="x", parameter="d", error="falls")
+    trend = claim("trend", population="x", parameter="d", error="falls", n=4)
     best = claim("best_in", population="x", parameter="b", low=1, high=1, power=0.7)
     study = load(reports={"r": {"populations": ["x"], "claims": [trend, best]}})
     first, second = study.plan().claims
     assert (first.power, first.stated) == (None, False)
     assert (second.power, second.stated, second.assumed) == (0.7, True, False)
-    assert " 0.70         r: best_in (stated)\n" in study.plan().text() + "\n"
+    lines = study.plan().text().splitlines()
+    assert " 0.70      8  r: best_in (stated)" in lines
+    assert "    -      4  r: trend (power is not computed for claims about a parameter)" in lines
 
 
 def test_the_sd_of_pairs_is_that_of_the_measured_differences(load):
