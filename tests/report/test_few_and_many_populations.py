@@ -45,7 +45,7 @@ def test_of_many_populations_the_best_is_better_than_its_neighbors_alone():
     card = verdict_cards(findings)[0]
     assert card.title == "p08 is better than its 2 neighbors (the only ones compared)"
     assert comparison_matrix(findings) == []
-    level = analyze(spaces(means | {"p07": 50.0, "p09": 50.0}))
+    level = analyze(spaces(means | {"p07": 50.01, "p09": 50.01}))
     card = verdict_cards(level)[0]
     assert card.title.endswith("'s lead is not shown")
     assert "its lead over its 2 neighbors (the only ones compared) is not shown." in card.sentence
