@@ -1,13 +1,13 @@
 """Analysis: compare runs, draw and save what was found, narrow a space, read others' results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace import runs
 from designspace.analysis import findings as core
-from designspace.errors import InputError, check_types
+from designspace.errors import InputError, check_types, shortened
 from designspace.runs.run_list import check_run, list_runs
 
 if TYPE_CHECKING:
@@ -74,7 +74,15 @@ class Findings(core.Findings):
         return plot_edf(self, ax=ax, **options)
 
     def plot_best_of_k(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
-        """Draw the expected best error of random searches; arguments as of `plot_edf`."""
+        """Draw the expected best error of random searches.
+
+        Args:
+            ax: Axes to draw on; by default new ones.
+            **options: As of `plot_edf`.
+
+        Returns:
+            The axes.
+        """
         from designspace.report.plot import plot_best_of_k
 
         return plot_best_of_k(self, ax=ax, **options)
@@ -85,6 +93,9 @@ class Findings(core.Findings):
         Args:
             ax: Axes to draw on; by default new ones.
             **options: label (a list, one a pair), color and style.
+
+        Returns:
+            The axes.
         """
         from designspace.report.plot import plot_differences
 
@@ -99,6 +110,9 @@ class Findings(core.Findings):
             against: Which cost; by default the first of `trade_offs`.
             ax: Axes to draw on; by default new ones.
             **options: As of `designspace.plot_edf`: color, label, linestyle, style, band.
+
+        Returns:
+            The axes.
 
         Raises:
             InputError: The analysis was not against that cost.
@@ -116,7 +130,7 @@ def analyze(
     runs: "Sequence[RunLike] | RunLike",
     *,
     margin: float = 1.0,
-    claims: "str | Path | ClaimsFile | None" = None,
+    claims: "str | Path | Mapping[str, Any] | ClaimsFile | None" = None,
     all_finished: bool = False,
     first: int | None = None,
     against: str | Sequence[str] = (),
@@ -126,16 +140,20 @@ def analyze(
     Args:
         runs: Runs, run folders, or folders of imported results.
         margin: Difference in mean error, in percent, that counts as none.
-        claims: YAML file of claims that were written down beforehand, or its content.
+        claims: Path of a YAML file of claims that were written down beforehand, or its content: a
+            mapping with the list `claims`, as a YAML reader returns it.
         all_finished: Count every finished trial of an unfinished population. By default trials
             after the first model without one are set aside, as fast models finish first.
         first: Only the first so many models of each population, in sampled order.
         against: Costs to set errors against: flops, params, acts; or latency, memory of runs that
             were measured, each setting on its own. One or several; see `Findings.trade_offs`.
 
+    Returns:
+        The findings: `to_frame()` and `plot_edf()` show them, `save(out)` writes the report.
+
     Raises:
-        InputError: A folder can't be read or has no error yet, the claims file is wrong, or a cost
-            is unknown.
+        InputError: A folder can't be read or has no error yet, the claims are wrong, or a cost is
+            unknown.
 
     Example:
         >>> import designspace as ds
@@ -145,15 +163,13 @@ def analyze(
         >>> ds.analyze("results/analyzed").populations[0].edf.minimum
         10.5
     """
-    from designspace.analysis.claims import read_claims
     from designspace.analysis.load_results import load_populations
 
     if not 0 < margin <= 100:
         raise InputError(f"margin is {margin:g}; it must be above 0 and at most 100", "margin")
     if first is not None and first < 1:
         raise InputError(f"first is {first}; it must be at least 1", "first")
-    content = read_claims(Path(claims)) if isinstance(claims, str | Path) else claims
-    source = str(claims) if isinstance(claims, str | Path) else "claims"
+    content, source = _claims(claims)
     populations = load_populations(runs, all_finished, first)
     findings = core.analyze(populations, margin, content, source, against)
     return Findings(**{name: getattr(findings, name) for name in findings.__dataclass_fields__})
@@ -175,8 +191,10 @@ def refine(
     rule) is accepted, rejected or left undecided by a test suited to it, with Holm's correction.
 
     Args:
-        study: Findings, a folder of findings, or a run.
-        population: Which population of the study, by name or as a run; by default its first.
+        study: Findings, a folder of findings, or a run. Of findings, the models that they count are
+            tested: those of their `first` and `all_finished`.
+        population: Which population of the study: its name, its run, or the run's folder; by
+            default its first.
         name: Name of the narrower space; by default the run's, with `-refined`.
         alpha: Probability of any wrong constraint among all that are proposed.
         margin: Percent of error that sharing may cost and still count as free.
@@ -197,24 +215,19 @@ def refine(
         True
     """
     from designspace.refinement.refine import refine as propose
-    from designspace.refinement.refine import study_run
+    from designspace.refinement.refine import studied_models
 
-    if isinstance(study, core.Findings):
-        if not study.populations:
-            raise InputError("study has no model with an error: every trial failed", "study")
-        chosen = population or study.populations[0].results.provenance.path
-        run, which = _path(chosen, "population"), None
+    place = study if isinstance(study, core.Findings) else _path(study, "study")
+    chosen: str | Path | None
+    if population is None or isinstance(population, str):
+        chosen = population
     else:
-        run, which = _path(study, "study"), None
-        if isinstance(population, str):
-            which = population
-        elif population is not None:
-            which = _path(population, "population").name
+        chosen = _path(population, "population")
     if name is None:
-        name = f"{study_run(run, which).resolve().name}-refined"
+        name = f"{studied_models(place, chosen).run.resolve().name}-refined"
     return propose(
-        run,
-        which,
+        place,
+        chosen,
         name=name,
         alpha=alpha,
         margin=margin,
@@ -231,7 +244,11 @@ def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgree
 
     Args:
         runs: Two or more runs of the same models.
-        level: Level of the intervals.
+        level: Level of the intervals, between 0 and 1.
+
+    Returns:
+        `schedules`, how each run of another schedule agrees with the first; `seeds`, the shares of
+        the variance, or None without a second seed; `to_dict()`, both as plain data.
 
     Raises:
         InputError: Fewer than two runs, or runs of different populations.
@@ -255,6 +272,26 @@ def rank_agreement(runs: "Sequence[RunLike]", level: float = 0.95) -> "RankAgree
     if len(listed) < 2:
         raise InputError("runs must be two or more runs of the same models", "runs")
     return measure(load_populations(listed, all_finished=True), level)
+
+
+def _claims(
+    claims: "str | Path | Mapping[str, Any] | ClaimsFile | None",
+) -> "tuple[ClaimsFile | None, str]":
+    """Return the content of claims, and what messages call it."""
+    from designspace.analysis.claims import ClaimsFile, read_claims
+    from designspace.io.validation import from_plain
+
+    if isinstance(claims, str | Path):
+        return read_claims(Path(claims)), str(claims)
+    if isinstance(claims, Mapping):
+        return from_plain(ClaimsFile, dict(claims), "claims: content"), "content"
+    if claims is None or isinstance(claims, ClaimsFile):
+        return claims, "content"
+    raise InputError(
+        f"claims is {shortened(repr(claims))}; it must be the path of a YAML file, or its content "
+        "as a mapping",
+        "claims",
+    )
 
 
 def _path(run: RunLike, argument: str) -> Path:

@@ -7,6 +7,9 @@ import typer
 
 from designspace.cli.options import Json
 
+# Python arguments in warnings, and the options of `analyze` and `train` that they are here.
+_FLAGS = {"all_finished=True": "--all-finished", "retry=True": "--retry"}
+
 
 def analyze(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of `import`.")],
@@ -19,6 +22,10 @@ def analyze(
             "the first model without one are set aside, as fast models finish first.",
         ),
     ] = False,
+    first: Annotated[
+        int | None,
+        typer.Option(help="Only the first so many models of each population, in sampled order."),
+    ] = None,
     margin: Annotated[
         float, typer.Option(help="Difference in mean error, in percent, that counts as none.")
     ] = 1.0,
@@ -48,6 +55,8 @@ def analyze(
 
       designspace analyze results/* --out results/study --margin 0.5 --claims claims.yaml
 
+      designspace analyze results/a results/b --first 100 --out results/report
+
       designspace analyze results/a results/b --against flops,latency --out results/report
     """
     import designspace as ds
@@ -55,13 +64,20 @@ def analyze(
     from designspace.analysis.trade_off_text import trade_off_sentences
 
     findings = ds.analyze(
-        runs, margin=margin, claims=claims, all_finished=all_finished, against=against or ()
+        runs,
+        margin=margin,
+        claims=claims,
+        all_finished=all_finished,
+        first=first,
+        against=against or (),
     )
     index = findings.save(out, tuple(figures or ("svg", "png")))
     if json_:
         print((index.parent / "summary.json").read_text(encoding="utf-8"), end="")
         return
     for warning in narrate(findings).warnings:
+        for argument, flag in _FLAGS.items():
+            warning = warning.replace(argument, flag)
         print(f"warning: {warning}")
     for p in findings.populations:
         print(f"{p.name}: {p.edf.legend} n = {p.edf.n} of {p.accounting.n}")

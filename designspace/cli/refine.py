@@ -51,16 +51,16 @@ def refine(
     from dataclasses import asdict
 
     import designspace as ds
+    from designspace.refinement.refine import check_output
 
     if out.suffix not in (".yaml", ".yml"):
         raise ds.InputError(f"--out is {out}; it must end in .yaml, as space files do")
-    if out.exists() and not force:
-        raise ds.InputError(f"{out} exists already; choose another --out, or add --force")
+    check_output(out, force)
     result = ds.refine(
         study, population, name=name or out.stem, alpha=alpha, margin=margin, space=space
     )
     if result.space is not None:
-        result.save(out)
+        result.save(out, force=force)
     if json_:
         record = {
             "parent": result.parent.name,

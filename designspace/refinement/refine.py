@@ -1,5 +1,7 @@
 """Narrow a studied space by the constraints that its results support (DDS §3.2 to §3.4)."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from designspace.analysis.findings import Findings
 from designspace.analysis.imported_folder import IMPORT_FILE
 from designspace.analysis.load_results import load_results
 from designspace.analysis.population_results import STATES, PopulationResults
@@ -15,7 +18,7 @@ from designspace.analysis.read_findings import find_run
 from designspace.analysis.summary import SUMMARY_FILE, damaged, read_summary
 from designspace.errors import InputError, counted, nearest
 from designspace.io.atomic_write import write_text
-from designspace.io.yaml_files import dump_yaml
+from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.refinement.constraint_tests import Proposal, evaluate_constraints
 from designspace.runs import Run
 from designspace.space import Budget, Space, load_space, sample
@@ -64,21 +67,78 @@ class Refinement:
             evidence, default_flow_style=False, allow_unicode=True, width=100
         )
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: Path | str, *, force: bool = False) -> None:
         """Write the narrower space's YAML file.
 
+        Args:
+            path: The file, such as mine.yaml.
+            force: Replace an existing file, though never the space file of a run.
+
         Raises:
-            InputError: No constraint was accepted, or the file can't be written.
+            InputError: No constraint was accepted, a file is in the way, or it can't be written.
         """
-        write_text(Path(path), self.text())
+        text = self.text()
+        check_output(Path(path), force)
+        write_text(Path(path), text)
 
 
-def study_run(study: Path, population: str | None) -> Path:
-    """Return the run folder of a study: a run folder itself, or one of an analysis folder's.
+def check_output(path: Path, force: bool) -> None:
+    """Raise unless a space file may be written to a path.
 
     Raises:
-        InputError: It is neither, or has no such population.
+        InputError: It is the space file of a run, or another file that is not to be replaced.
     """
+    if not path.exists():
+        return
+    try:
+        sampled = "sample" in read_yaml(path, "space")
+    except InputError:  # no space file at all
+        sampled = False
+    if sampled:
+        raise InputError(
+            f"{path} is the space file of a run, which records how its models were sampled; choose "
+            "another path"
+        )
+    if not force:
+        raise InputError(f"{path} exists already; choose another path, or pass force=True")
+
+
+@dataclass(frozen=True)
+class StudiedModels:
+    """The models that a study is about.
+
+    Attributes:
+        run: Their run folder, or the folder of their import.
+        first: Only the first so many of it, in sampled order; None is all.
+        all_finished: As of `designspace.analyze`.
+    """
+
+    run: Path
+    first: int | None = None
+    all_finished: bool = False
+
+
+def studied_models(study: Findings | Path, population: str | Path | None) -> StudiedModels:
+    """Return the models of one population of findings or an analysis folder, or those of a run.
+
+    Args:
+        study: Findings, an analysis folder, or a run folder.
+        population: Name or folder of the population; None is the first.
+
+    Raises:
+        InputError: It is no study, or has no such population.
+    """
+    if isinstance(study, Path):
+        return _of_folder(study, population)
+    if not study.populations:
+        raise InputError("study has no model with an error: every trial failed", "study")
+    places = {p.name: Path(p.results.provenance.path) for p in study.populations}
+    name = _choose(places, population, "study")
+    chosen = next(p for p in study.populations if p.name == name)
+    return StudiedModels(places[name], len(chosen.results), chosen.accounting.with_gaps)
+
+
+def _of_folder(study: Path, population: str | Path | None) -> StudiedModels:
     file = study / SUMMARY_FILE
     if not file.is_file():
         if population is not None:
@@ -91,28 +151,44 @@ def study_run(study: Path, population: str | None) -> Path:
                 f"{study} has no {SUMMARY_FILE} and is not a run folder; "
                 "`designspace analyze` writes one"
             )
-        return study
-    runs = {entry.name: entry.path for entry in read_summary(file).populations}
-    if not runs:
+        return StudiedModels(study)
+    entries = {entry.name: entry for entry in read_summary(file).populations}
+    if not entries:
         raise InputError(f"{study}: no model has an error: every trial failed")
-    chosen = next(iter(runs)) if population is None else population
-    if chosen not in runs:
-        raise InputError(f"{study} has no population {chosen!r}; {nearest(chosen, list(runs))}")
-    path = runs[chosen]
-    if path is None:
-        raise damaged(file, f"populations: {chosen} has no path")
-    run = find_run(path, study)
+    places = {name: find_run(entry.path, study) for name, entry in entries.items()}
+    name = _choose(places, population, str(study))
+    entry, run = entries[name], places[name]
+    if entry.path is None:
+        raise damaged(file, f"populations: {name} has no path")
+    if entry.n < 1:
+        raise damaged(file, f"populations: {name} has n = {entry.n}")
     if run is None:
         raise InputError(
-            f"{file} is an analysis of {path}, which does not exist; pass the run folder itself, "
-            "or work in the folder in which `designspace analyze` was run"
+            f"{file} is an analysis of {entry.path}, which does not exist; pass the run folder "
+            "itself, or work in the folder in which `designspace analyze` was run"
         )
-    return run
+    return StudiedModels(run, entry.n, entry.with_gaps)
+
+
+def _choose(places: Mapping[str, Path | None], population: str | Path | None, study: str) -> str:
+    """Return the name of a population: the first, or that of a name or a folder."""
+    if population is None:
+        return next(iter(places))
+    if isinstance(population, str) and population in places:
+        return population
+    folder = os.path.realpath(population)
+    for name, place in places.items():
+        if place is not None and os.path.realpath(place) == folder:
+            return name
+    text = str(population)
+    raise InputError(
+        f"{study} has no population {text!r}; {nearest(text, list(places))}", "population"
+    )
 
 
 def refine(
-    study: Path | str,
-    population: str | None = None,
+    study: Findings | Path | str,
+    population: str | Path | None = None,
     *,
     name: str,
     alpha: float = 0.05,
@@ -124,14 +200,14 @@ def refine(
     """Test every constraint that a studied space lacks, and add those that the study supports.
 
     Args:
-        study: A run folder, or an analysis folder.
-        population: Population of the analysis; by default its first.
+        study: Findings, an analysis folder, or a run folder.
+        population: Name or folder of a population of the analysis; by default its first.
         name: Name of the narrower space.
         alpha: Family-wise error rate of the accepted constraints.
         margin: Percent of error below which sharing counts as costing nothing.
         space: The space that imported or gathered models belong to; a sampled run records its own.
-        first: Only the first so many models, in sampled order.
-        all_finished: As of `designspace.analyze`.
+        first: Only the first so many models, in sampled order; None is as the study was analyzed.
+        all_finished: As of `designspace.analyze`; a study that was analyzed so needs none.
 
     Raises:
         InputError: The run can't be read, has no model with an error, or an argument is invalid.
@@ -140,8 +216,11 @@ def refine(
         raise InputError(f"alpha is {alpha:g}; it must be between 0 and 1", "alpha")
     if not 0 < margin <= 100:
         raise InputError(f"margin is {margin:g}; it must be above 0 and at most 100", "margin")
-    run = study_run(Path(study), population)
-    results = load_results(run, all_finished, first)
+    models = studied_models(Path(study) if isinstance(study, str) else study, population)
+    run = models.run
+    results = load_results(
+        run, all_finished or models.all_finished, models.first if first is None else first
+    )
     budgets: tuple[Budget, ...] = ()
     if (run / IMPORT_FILE).is_file():
         parent = _parent_of_import(run, space)

@@ -6,8 +6,9 @@ populations they are lists. `style` sets the size of a new figure: "screen", "pa
 column) or "paper-wide" (two columns).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,8 @@ from designspace.stats.edf_bands import equal_levels_band
 Population = PopulationFindings | Numbers
 Populations = Findings | Population | Mapping[str, Population | Source] | Source | Sequence[Source]
 Option = str | Sequence[str] | None
+# Matplotlib's colors: also (red, green, blue) or (name, opacity).
+Color = str | Sequence[Any] | None
 _SIZES = {"screen": (7.2, 3.9), "paper": (3.35, 2.5), "paper-wide": (6.9, 3.5)}
 _PNG_DPI = 300
 # Share of each population's models that the axis of errors has room for.
@@ -45,7 +48,7 @@ def plot_edf(
     ax: Axes | None = None,
     *,
     label: Option = None,
-    color: Option = None,
+    color: Color = None,
     linestyle: Any = None,
     style: Style = "screen",
     band: bool | None = None,
@@ -62,6 +65,9 @@ def plot_edf(
         style: "screen", "paper" (one column wide) or "paper-wide" (two columns).
         band: Whether to draw the 95 % confidence bands; by default those of up to three
             populations.
+
+    Returns:
+        The axes; `save_figure(ax, "edf.pdf")` writes a file.
 
     Raises:
         InputError: A run has no errors, or there are not as many labels, colors or line styles as
@@ -92,7 +98,7 @@ def plot_best_of_k(
     ax: Axes | None = None,
     *,
     label: Option = None,
-    color: Option = None,
+    color: Color = None,
     linestyle: Any = None,
     style: Style = "screen",
     band: bool | None = None,
@@ -100,6 +106,9 @@ def plot_best_of_k(
     """Plot the expected best error of k random models, with the range of a single search.
 
     The arguments are those of `plot_edf`.
+
+    Returns:
+        The axes.
 
     Example:
         >>> import designspace as ds
@@ -127,16 +136,31 @@ def plot_differences(
 ) -> Axes:
     """Plot the difference of mean error of each pair of populations, with its interval.
 
-    `label` has one text a pair; a color stands in for those of the verdicts.
+    Args:
+        data: Findings of two populations or more.
+        ax: Axes to draw on; a new figure by default.
+        label: One text a pair; by default the names of its populations.
+        color: One color in place of those of the verdicts.
+        style: "screen", "paper" (one column wide) or "paper-wide" (two columns).
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: There is no pair, there are not as many labels as pairs, or no such color.
     """
     pairs = data.comparisons
     if not pairs:
         raise InputError("data has no pair of populations to compare", argument="data")
-    labels = label or [f"{pair.second} − {pair.first}" for pair in pairs]
+    labels = [f"{pair.second} − {pair.first}" for pair in pairs]
+    if label is not None:
+        labels = [label] if isinstance(label, str) else list(label)
     if len(labels) != len(pairs):
         raise InputError(
             f"label needs {len(pairs)}, one for each pair; found {len(labels)}", "label"
         )
+    if color is not None:
+        _check_color(color)
     with _axes(ax, style) as (axes, _):
         draw.draw_differences(axes, pairs, labels, color=color)
         figure = axes.get_figure(root=True)
@@ -151,7 +175,7 @@ def plot_trade_off(
     ax: Axes | None = None,
     *,
     label: Option = None,
-    color: Option = None,
+    color: Color = None,
     linestyle: Any = None,
     style: Style = "screen",
     band: bool | None = None,
@@ -167,6 +191,9 @@ def plot_trade_off(
         linestyle: Matplotlib's line style; a list for several populations.
         style: "screen", "paper" (one column wide) or "paper-wide" (two columns).
         band: Whether to draw bands and fronts; by default those of up to three populations.
+
+    Returns:
+        The axes.
 
     Raises:
         InputError: The analysis was not against that cost.
@@ -189,6 +216,10 @@ def plot_trade_off(
 
 def save_figure(figure: Axes | Figure, path: str | Path) -> Path:
     """Write a figure, or that of axes, as SVG, PNG or PDF (fonts embedded), by the path's suffix.
+
+    Args:
+        figure: The figure, or axes of it.
+        path: The file: .svg, .png or .pdf.
 
     Returns:
         The path.
@@ -280,7 +311,7 @@ def _best_of_k_of(population: Population) -> BestOfK:
 
 
 def _styles(
-    names: Sequence[str], start: int, label: Option, color: Option, linestyle: Any
+    names: Sequence[str], start: int, label: Option, color: Color, linestyle: Any
 ) -> list[dict[str, Any]]:
     """Return each population's style: the caller's choice, else the palette's."""
     styles = [
@@ -290,17 +321,35 @@ def _styles(
     for key, values in chosen.items():
         if values is None:
             continue
-        each = list(values) if isinstance(values, list) else [values] * len(names)
+        each = _each(key, values, len(names))
         if len(each) != len(names):
             raise InputError(
                 f"{key} needs {len(names)}, one for each population; found {len(each)}", key
             )
         for one, value in zip(styles, each, strict=True):
             one[key] = value
-    wrong = [one["color"] for one in styles if not is_color_like(one["color"])]
-    if wrong:
-        raise InputError(f"color is {wrong[0]!r}; give a name such as crimson, or #c33c0a", "color")
+    for one in styles:
+        _check_color(one["color"])
     return styles
+
+
+def _check_color(color: Any) -> None:
+    if not is_color_like(color):
+        raise InputError(f"color is {color!r}; give a name such as crimson, or #c33c0a", "color")
+
+
+def _each(key: str, values: Any, count: int) -> list[Any]:
+    """Return an option of every population: one value for all, or a sequence of one for each."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return [values] * count
+    # A tuple is a pattern of dashes.
+    if key == "linestyle" and not isinstance(values, list):
+        return [values] * count
+    each = list(values)
+    # Numbers are parts of one color: red, green and blue, or opacity.
+    if key == "color" and any(isinstance(value, Real) for value in each):
+        return [tuple(each)] * count
+    return each
 
 
 def _legend(ax: Axes, corner: Literal["lower right", "upper right"], fresh: bool) -> None:

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from populations import made_up
 
+import designspace as ds
 from designspace.analysis.csv_tables import tables
 from designspace.analysis.findings import analyze
 from designspace.analysis.headline import narrate
@@ -133,3 +134,23 @@ def test_a_table_written_by_hand_counts_what_diverged(tmp_path):
         InputError, match=r"line 4: a failed model has no error.*line 5: a complete"
     ):
         read_imported(tmp_path)
+
+
+def test_the_command_names_options_and_python_arguments(tmp_path, cli, refused, monkeypatch):
+    run = ds.sample("RegNetX@8", n=8, flops="150K:260K", out=tmp_path / "gaps")
+    for i in (0, 1, 3, 4, 5):
+        run.record(i, error=10.0 + i)
+    failed = ds.sample("RegNetX@8", n=2, flops="150K:260K", seed=1, out=tmp_path / "failed")
+    for i in range(2):
+        failed.record(i, error=None, state="failed")
+    monkeypatch.setattr("designspace.report.write_report.write_report", lambda *_: tmp_path)
+    words = ("analyze", run.path, failed.path)
+    printed = cli(*words).out
+    assert "3 of gaps. --all-finished includes them." in printed
+    assert "train again with --retry." in printed
+    assert "=True" not in printed
+    text = " ".join(narrate(ds.analyze([run, failed])).warnings)
+    assert "3 of gaps. all_finished=True includes them." in text
+    assert "--" not in text
+    assert "gaps: [10.0 | 10.5] n = 2 of 2" in cli(*words, "--first", 2).out
+    assert "--first is 0; it must be at least 1" in refused(*words, "--first", 0)

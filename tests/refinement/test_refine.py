@@ -7,6 +7,7 @@ import pytest
 
 import designspace as ds
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
+from designspace.analysis.summary import summarize
 from designspace.errors import InputError
 from designspace.refinement.refine import refine
 from designspace.runs import Run, Trial, TrialState
@@ -247,3 +248,73 @@ def test_an_import_is_not_refined_as_networks_of_another_block(tmp_path, refused
     message = refused(*words, "ConvNeXt-like@8")
     assert "ConvNeXt-like@8 is of convnext blocks" in message
     assert "described as networks of bottleneck blocks" in message
+
+
+def saved(findings, folder):
+    """The folder of findings without figures and tables, which take seconds."""
+    folder.mkdir(exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(summarize(findings).to_dict()))
+    return folder
+
+
+@pytest.fixture
+def analyzed(tmp_path):
+    """Findings of two runs and their folder, and a third run that they are not about."""
+    runs = []
+    for seed, name in enumerate(("one", "two", "other")):
+        run = ds.sample("RegNetX@8", n=8, flops="150K:260K", seed=seed, out=tmp_path / name)
+        for i in range(8):
+            run.record(i, error=10.0 + i)
+        runs.append(run)
+    findings = ds.analyze(runs[:2])
+    return findings, saved(findings, tmp_path / "report"), runs
+
+
+def test_a_population_is_one_of_the_findings(analyzed, tmp_path, monkeypatch):
+    findings, folder, (_, two, other) = analyzed
+    monkeypatch.chdir(tmp_path)  # in which there are folders of all three names
+    for study in (findings, folder):
+        for population in ("two", two, two.path, str(two.path)):
+            assert ds.refine(study, population).run == two.path
+        for population in ("other", other, other.path):
+            with pytest.raises(InputError, match=r"has no population '.*other'; "):
+                ds.refine(study, population)
+        with pytest.raises(InputError, match="population has int; it must be a run or the path"):
+            ds.refine(study, 5)
+
+
+def test_the_models_are_those_that_the_findings_count(analyzed, tmp_path):
+    _, _, runs = analyzed
+    gaps = ds.sample("RegNetX@8", n=8, flops="150K:260K", seed=4, out=tmp_path / "gaps")
+    for i in (0, 1, 3, 4, 5, 6, 7):
+        gaps.record(i, error=10.0 + i)
+    for options, models, sampled in (
+        ({"runs": runs, "first": 4}, 4, 4),
+        ({"runs": gaps}, 2, 8),
+        ({"runs": gaps, "all_finished": True}, 7, 8),
+        ({"runs": gaps, "all_finished": True, "first": 6}, 5, 6),
+    ):
+        findings = ds.analyze(**options)
+        for study in (findings, saved(findings, tmp_path / "part")):
+            refined = ds.refine(study)
+            assert (refined.models, refined.sampled) == (models, sampled)
+            assert findings.populations[0].edf.n == models
+
+
+def test_a_file_is_replaced_by_force_and_that_of_a_run_never(tmp_path, refused):
+    run = study(tmp_path / "run", "AnyNetXC@16", falling_widths)
+    refined, out, sealed = refine(run, name="mine"), tmp_path / "mine.yaml", run / "space.yaml"
+    refined.save(out)
+    out.write_text("edited: by hand")
+    with pytest.raises(InputError, match="exists already; choose another path, or pass force=True"):
+        refined.save(out)
+    assert "or pass --force" in refused("refine", run, "--out", out)
+    assert out.read_text() == "edited: by hand"
+    refined.save(out, force=True)
+    assert load_space(str(out)).hash == refined.space.hash
+    before = sealed.read_text()
+    for force in (False, True):
+        with pytest.raises(InputError, match="is the space file of a run"):
+            refined.save(sealed, force=force)
+    assert "is the space file of a run" in refused("refine", run, "--out", sealed, "--force")
+    assert sealed.read_text() == before

@@ -10,9 +10,10 @@ from analysis.populations import made_up
 from matplotlib.figure import Figure
 
 from designspace.analysis.findings import analyze
+from designspace.errors import InputError
 from designspace.report.draw_on_axes import _scale_parameter_axis
 from designspace.report.model_table import model_table
-from designspace.report.plot import plot_best_of_k, plot_trade_off
+from designspace.report.plot import plot_best_of_k, plot_differences, plot_edf, plot_trade_off
 from designspace.report.report_figures import report_figures
 from designspace.report.verdict_cards import verdict_cards
 from designspace.report.write_report import write_report
@@ -94,6 +95,37 @@ def test_curves_without_names_have_no_legend():
         warnings.simplefilter("error")
         ax = plot_best_of_k([30.0, 31.0, 32.0], Figure().add_subplot())
     assert ax.get_legend() is None
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.array])
+def test_any_sequence_of_labels_and_colors_is_one_for_each_curve(kind):
+    errors = {"a": [30.0, 31.0], "b": [32.0, 33.0]}
+    for plot in (plot_edf, plot_best_of_k):
+        ax = plot(errors, Figure().add_subplot(), label=kind(["A", "B"]), color=kind(["r", "b"]))
+        words = [text.get_text()[-1] for text in ax.get_legend().get_texts()]
+        assert words == ["A", "B"]
+        curves = [line for line in ax.lines if str(line.get_gid()).startswith("curve-")]
+        assert [line.get_color() for line in curves] == ["r", "b"]
+    with pytest.raises(InputError, match="label needs 2, one for each population; found 3"):
+        plot_edf(errors, Figure().add_subplot(), label=kind(["A", "B", "C"]))
+
+
+@pytest.mark.parametrize("color", [(1.0, 0.0, 0.5), ("red", 0.5), "0.5"])
+def test_numbers_are_one_color_and_a_tuple_is_one_line_style(color):
+    errors = {name: [30.0, 31.0] for name in "abc"}
+    ax = plot_edf(errors, Figure().add_subplot(), color=color, linestyle=(0, (1, 2)))
+    curves = [line for line in ax.lines if str(line.get_gid()).startswith("curve-")]
+    assert [line.get_color() for line in curves] == [color] * 3
+    assert {line.get_linestyle() for line in curves} == {"--"}
+
+
+def test_differences_take_any_sequence_of_labels_and_one_color():
+    findings = analyze([made_up([30.0, 31.0], "a"), made_up([32.0, 33.0], "b")])
+    for label in ("mine", ("mine",), np.array(["mine"])):
+        ax = plot_differences(findings, Figure().add_subplot(), label=label, color="crimson")
+        assert [text.get_text() for text in ax.get_yticklabels()] == ["mine"]
+    with pytest.raises(InputError, match="color is 'crimsn'"):
+        plot_differences(findings, Figure().add_subplot(), color="crimsn")
 
 
 def test_the_card_of_a_trade_off_names_a_cost_within_which_there_is_an_error():
