@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace import arch
+from designspace.api.idle_options import refuse_idle
 from designspace.arch import format_quantity, parse_measured, require_bottleneck
 from designspace.errors import InputError, check_types
 from designspace.runs import Run
@@ -89,7 +90,8 @@ class Model(arch.Model):
             bgr: The checkpoint expects BGR images, as ImageNet's of pycls and mmpretrain do: flip
                 its first convolution, so that the network takes RGB.
             verify: Rebuild with the library and compare; by default where it is installed.
-            outputs: Compare outputs too; by default up to 100 million parameters.
+            outputs: Compare outputs too; by default up to 100 million parameters, and with
+                `weights` always.
             nearest: Write the nearest model that a library can represent.
 
         Returns:
@@ -118,6 +120,9 @@ class Model(arch.Model):
 
     def save(self, path: str | Path) -> Path:
         """Write the model to a model.yaml, which `load_model` reads.
+
+        Returns:
+            The path.
 
         Raises:
             InputError: Another kind of file is in the way, or the folder can't be written.
@@ -161,6 +166,9 @@ def load_model(name: str | Path | arch.Model, *, block: str | None = None) -> Mo
             library's config file, or a model of a run: `"results/a:12"`, `"results/a:best"`.
         block: What the model is for, if that supports RegNet's bottleneck block only; other blocks
             are refused.
+
+    Returns:
+        The model.
 
     Raises:
         InputError: There is no such model, or its file is wrong.
@@ -241,7 +249,8 @@ def derive(
         scale: Factor of flops, in place of a target.
         latency: Target time of a step, such as "10ms" or seconds, in place of the others:
             candidates are derived and measured on this machine until one is within 5 %.
-        on: Device of these measurements: auto, cpu, cuda, cuda:N or mps.
+        on: Device of these measurements: auto, cpu, cuda, cuda:N or mps. This and their other
+            options are refused without `latency`.
         threads: Their CPU threads; by default one per core.
         batch: Their images per step.
         mode: inference or training.
@@ -252,8 +261,12 @@ def derive(
         space: Space for `search`; by default that of the findings.
         seed: Seed for `search`.
         population: Which population of the findings to start from.
-        imagenet: 224 pixels, 1000 classes, stem of 32 channels, stride 2 in every stage.
-        resolution: Side of the input, in pixels.
+        imagenet: Of the parent: 224 pixels, 1000 classes, and the stem, strides and head of its
+            block there: of RegNets a stem of 32 channels and stride 2 in every stage, of mbconv
+            and convnext those of MobileNetV2 and ConvNeXt-T, or its own if it is for 224 pixels
+            already. Blocks of your own for smaller images are refused. Rules with r (resolution,
+            dr, wr, dwr, fast) scale the resolution further.
+        resolution: Side of the parent's input, in pixels; rules with r scale it further.
         classes: Outputs of the classifier.
         name: Name of the network.
 
@@ -296,6 +309,16 @@ def derive(
     )
     targets = {"flops": flops, "params": params, "acts": acts, "scale": scale, "search": search}
     if latency is None:
+        refuse_idle(
+            derive,
+            "latency",
+            on=on,
+            threads=threads,
+            batch=batch,
+            mode=mode,
+            precision=precision,
+            time_limit=time_limit,
+        )
         return DerivedModel.from_derivation(to_target(**targets))
     both = next((key for key, value in targets.items() if value is not None), None)
     if both is not None:

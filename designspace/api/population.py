@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from designspace import arch
+from designspace.api.idle_options import refuse_idle
 from designspace.api.model import Model
 from designspace.api.run import Run
 from designspace.arch import BOTTLENECK, format_quantity, parse_quantity
@@ -96,6 +97,9 @@ class Population(arch.Population):
 
     def save(self, path: str | Path) -> Run:
         """Write the population to a new run folder, or extend the same population there.
+
+        Returns:
+            The run in that folder.
 
         Raises:
             InputError: The folder holds another population, or more models of this one.
@@ -209,7 +213,8 @@ def sample(
         acts: Range of activations, likewise.
         latency: Range of the latency of a step, such as `"3ms±10%"`, or a pair of seconds.
         memory: Range of peak memory, such as `"100MB:200MB"`, or a pair of bytes.
-        on: Device that latency and memory are measured on: auto, cpu, cuda, cuda:N or mps.
+        on: Device that latency and memory are measured on: auto, cpu, cuda, cuda:N or mps. This and
+            the other options of the measurement are refused without such a budget.
         threads: CPU threads of the measurement; by default one per core.
         batch: Images per step of the measurement.
         mode: inference or training, of the measurement.
@@ -225,8 +230,8 @@ def sample(
         A `Population`, or the `Run` in `out`.
 
     Raises:
-        InputError: The space or a budget is wrong, or too few candidates fit; the message has the
-            nearest cost that was seen, and the range of the space's.
+        InputError: The space, a budget or an option is wrong, or too few candidates fit; the
+            message has the nearest cost that was seen, and the range of the space's.
 
     Example:
         >>> import designspace as ds
@@ -235,11 +240,7 @@ def sample(
         True
     """
     resolved = space if isinstance(space, Space) else load_space(space)
-    ranges: dict[str, str | tuple[float, float] | None] = {
-        "flops": flops,
-        "params": params,
-        "acts": acts,
-    }
+    ranges = {"flops": flops, "params": params, "acts": acts}
     limits = {"latency": latency, "memory": memory}
     budgets, measured = (
         tuple(_budget(key, value, resolved) for key, value in wanted.items() if value is not None)
@@ -258,6 +259,16 @@ def sample(
         )
         result, measurements, record = within.sample, within.measurements, within.record
     else:
+        refuse_idle(
+            sample,
+            "latency or memory",
+            on=on,
+            threads=threads,
+            batch=batch,
+            mode=mode,
+            precision=precision,
+            time_limit=time_limit,
+        )
         from designspace.api.progress import search_progress
 
         try:

@@ -258,7 +258,7 @@ def train(
         for folder, resumed in zip(folders, resolved, strict=True)
     ]
     stop = _stop_rule(folders, until)
-    make_workers = _workers(backend, scheduler, cluster, _pairs(cluster_options))
+    make_workers = choose_workers(backend, scheduler, cluster, option_pairs(cluster_options))
 
     from designspace.api.progress import TrainingDisplay, progress_bar
     from designspace.training.metric_logger import chosen_loggers
@@ -410,16 +410,21 @@ def _stop_rule(folders: Sequence[runs.Run], level: float | None) -> Callable[[],
     return stop
 
 
-def _pairs(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+def option_pairs(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Return options of a batch system as KEY=VALUE."""
     if isinstance(options, Mapping):
         return tuple(f"{key}={value}" for key, value in options.items())
     return tuple(options)
 
 
-def _workers(
+def choose_workers(
     backend: str, scheduler: str | None, cluster: str | None, options: tuple[str, ...]
 ) -> "Callable[[TrainOptions, int], Workers]":
-    """Return the function that starts the workers of a backend."""
+    """Return the function that starts the workers of a backend.
+
+    Raises:
+        InputError: There is no such backend or batch system, or the arguments contradict others.
+    """
     from designspace.runs.training_options import check_cluster
 
     if backend not in ("loky", "dask"):

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution, Threads
+from designspace.cli.options import (
+    MODEL_HELP,
+    Classes,
+    Json,
+    MeasureMode,
+    MeasurePrecision,
+    MeasureTime,
+    Threads,
+)
 
 if TYPE_CHECKING:
     from designspace.derivation.scale_model import Derivation
@@ -33,6 +41,9 @@ def derive(
     batch: Annotated[
         int, typer.Option("--latency-batch", help="Images per step, for --latency.")
     ] = 1,
+    mode: MeasureMode = "inference",
+    precision: MeasurePrecision = None,
+    time_limit: MeasureTime = 2.0,
     source: Annotated[
         str | None,
         typer.Option(
@@ -56,9 +67,20 @@ def derive(
         str | None, typer.Option(help="Population of the findings to start from.")
     ] = None,
     imagenet: Annotated[
-        bool, typer.Option("--imagenet", help="224 pixels, 1000 classes, stem 32, all strides 2.")
+        bool,
+        typer.Option(
+            "--imagenet",
+            help="Of the parent: 224 pixels, 1000 classes, stem and strides as its block has them "
+            "there (RegNets: stem 32, all strides 2).",
+        ),
     ] = False,
-    resolution: Resolution = None,
+    resolution: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the parent's input, in pixels: rules with r (resolution, dr, wr, dwr, "
+            "fast) scale it further."
+        ),
+    ] = None,
     classes: Classes = None,
     memory_batch: Annotated[
         int, typer.Option("--batch", help="Images per step, for the predicted memory.")
@@ -97,6 +119,9 @@ def derive(
         on=on,
         threads=threads,
         batch=batch,
+        mode=mode,
+        precision=precision,
+        time_limit=time_limit,
         rule=rule,
         search=search,
         space=space,

@@ -27,6 +27,11 @@ TrialsAtOnce = Annotated[
     typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
 ]
 Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; by default one per core.")]
+MeasureMode = Annotated[str, typer.Option(help="inference or training, when measured.")]
+MeasurePrecision = Annotated[
+    str | None, typer.Option(help="fp32, tf32, bf16 or fp16, when measured.")
+]
+MeasureTime = Annotated[float, typer.Option(help="Seconds of timing per measured model.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the data set if it is missing.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder of decoded images and downloads.")]
 Log = Annotated[

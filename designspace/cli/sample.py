@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Json, Threads
+from designspace.cli.options import Json, MeasureMode, MeasurePrecision, MeasureTime, Threads
 from designspace.errors import counted
 
 _BUDGET = "Range low:high or middle±percent, such as 360M:400M or 400M±1%."
@@ -31,11 +31,9 @@ def sample(
     ] = "auto",
     threads: Threads = None,
     batch: Annotated[int, typer.Option(help="Images per step, when measured.")] = 1,
-    mode: Annotated[str, typer.Option(help="inference or training, when measured.")] = "inference",
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, tf32, bf16 or fp16, when measured.")
-    ] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds of timing per measured model.")] = 2.0,
+    mode: MeasureMode = "inference",
+    precision: MeasurePrecision = None,
+    time_limit: MeasureTime = 2.0,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     max_candidates: Annotated[int, typer.Option(help="Stop after so many candidates.")] = 2_000_000,
     json_: Json = False,

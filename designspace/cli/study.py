@@ -1,7 +1,7 @@
 """`designspace study`: run a whole study from its file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -97,25 +97,26 @@ def study(
     import designspace as ds
 
     whole = ds.Study.load(file, out)
+    options: dict[str, Any] = {
+        "only": only,
+        "until": until,
+        "jobs": jobs,
+        "device": device,
+        "precision": precision,
+        "retry": retry,
+        "download": download,
+        "cache": cache,
+        "backend": backend,
+        "scheduler": scheduler,
+        "cluster": cluster,
+        "cluster_options": cluster_option or (),
+    }
     if dry_run:
+        whole.check_options(data, **options)
         _print(whole, json_)
         return
     try:
-        page = whole.run(
-            data,
-            only=only,
-            until=until,
-            jobs=jobs,
-            device=device,
-            precision=precision,
-            retry=retry,
-            download=download,
-            cache=cache,
-            backend=backend,
-            scheduler=scheduler,
-            cluster=cluster,
-            cluster_options=cluster_option or None,
-        )
+        page = whole.run(data, **options)
     except KeyboardInterrupt as stop:
         stop.args = (f"stopped; `{typed_command(context)}` resumes",)
         raise

@@ -1,15 +1,16 @@
 """Sampling and training the populations of a study."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from designspace.api.population import Population, sample
-from designspace.api.run import Run, train
+from designspace.api.run import Run, choose_workers, option_pairs, train
 from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
+from designspace.runs.training_options import check_training_options
 from designspace.space import sample_prefix
 from designspace.studies.check_begun import check_begun
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
@@ -192,6 +193,42 @@ class StudyTraining:
             "sample": {**record, "hash": toggled_hash(record["hash"], entry.toggle)},
         }
         return Run.create(self._folder / name, source, population)
+
+
+def check_overrides(
+    path: Path, file: StudyFile, data: str | None, options: Mapping[str, Any]
+) -> None:
+    """Raise for a wrong option of a study's training, also where nothing is trained.
+
+    Args:
+        path: The study's file.
+        file: What it states. Its data may be elsewhere: reports need no images.
+        data: In place of the file's data, or None.
+        options: As of `designspace.train`, in place of the file's.
+
+    Raises:
+        InputError: For the first wrong one.
+    """
+    check_training_options(
+        data=data or "digits",
+        val=file.val,
+        seed=file.seed,
+        jobs=options.get("jobs"),
+        device=options.get("device") or file.train.device,
+        time_limit=options.get("time_limit"),
+    )
+    changes = {key: options.get(key) for key in ("batch_size", "lr", "precision")}
+    study_recipe(path, file).override(**changes)
+    log, tensorboard = options.get("log") or (), bool(options.get("tensorboard"))
+    if log or tensorboard:
+        from designspace.training.metric_logger import check_loggers, chosen_loggers
+
+        check_loggers(chosen_loggers(log, tensorboard))
+    backend, scheduler, cluster = map(options.get, ("backend", "scheduler", "cluster"))
+    pairs = option_pairs(options.get("cluster_options") or ())
+    if backend or scheduler or cluster or pairs:
+        kind = backend or ("dask" if scheduler or cluster else "loky")
+        choose_workers(kind, scheduler, cluster, pairs)
 
 
 @contextmanager

@@ -154,6 +154,27 @@ def test_wrong_budgets_are_refused(options, message):
         ds.sample("RegNetX@32", n=2, **{**ON, **options})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on": "nodevice"}, "on is 'nodevice'"),
+        ({"threads": -3}, "threads is -3"),
+        ({"batch": 0}, "batch is 0"),
+        ({"mode": "training"}, "mode is 'training'"),
+        ({"precision": "x"}, "precision is 'x'"),
+        ({"time_limit": -1}, "time_limit is -1"),
+    ],
+)
+def test_options_of_measuring_are_refused_where_nothing_is_measured(options, message, tmp_path):
+    idle = f"^{message}, which has no effect without latency"
+    with pytest.raises(InputError, match=idle) as error:
+        ds.sample("RegNetX@8", n=2, flops="180K:220K", out=tmp_path / "a", **options)
+    assert error.value.argument == next(iter(options))
+    with pytest.raises(InputError, match=idle):
+        ds.derive("regnetx", flops="400M", **options)
+    assert not (tmp_path / "a").exists()
+
+
 def test_the_command_samples_by_latency(machine, tmp_path, capsys):
     arguments = ["-n", "4", "--latency", "3ms±10%", "--on", "cpu", "--threads", "1"]
     with pytest.raises(SystemExit) as end:

@@ -200,9 +200,11 @@ def test_the_command_that_resumes_has_all_options_of_the_study(cli, tmp_path, mo
         "import designspace as ds\nB = ds.Block('mine', 'A block.', (), None, lambda *_: None)\n"
     )
     (tmp_path / "block.py").write_text(block)
+    monkeypatch.setattr("shutil.which", lambda command: command)  # batch systems are there
     file, out = write(tmp_path, SMALL), tmp_path / "other place"
     options = ["--data", "digits", "--until", "decided", "--jobs", "2", "--device", "cpu"]
-    options += ["--retry", "--cluster-option", "a=1", "--cluster-option", "b=2"]
+    options += ["--retry", "--cluster", "slurm"]
+    options += ["--cluster-option", "a=1", "--cluster-option", "b=2"]
     options += ["--plugin", tmp_path / "block.py"]
     outcome = cli("study", file, "--out", out, *options)
     assert outcome.code == 130
