@@ -307,10 +307,10 @@ def _run_test(entry: _AnyClaim, chosen: Sequence[PopulationResults], where: str)
                 f"{nearest(entry.parameter, list(columns))}"
             )
         values, name = results.parameters[entry.parameter][results.counted], entry.parameter
-        names = category_names(results.bodies).get(name)
+        names = category_names(results.bodies).get(name, ())
         if isinstance(entry, _BestIn):
-            codes = np.unique(results.parameters[name]).tolist() if names else []
-            bounds = _bounds(entry, {names[int(k)]: k for k in codes} if names else {}, where)
+            codes = np.unique(results.parameters[name]) if names else ()
+            bounds = _bounds(entry, {names[int(code)]: float(code) for code in codes}, where)
             level = entry.low if isinstance(entry.low, str) else ""
             return parameter_group(results, values, name, bounds, entry.margin, level)
         if names:

@@ -135,13 +135,14 @@ def _about(trade_off: TradeOff) -> dict[str, str]:
 def to_csv(frame: pd.DataFrame) -> str:
     """Return CSV text in which no spreadsheet takes a cell for a formula: such text is quoted."""
     texts = frame.select_dtypes(["object", "string"]).columns
-    escaped = frame.assign(**{name: frame[name].map(_escape_formula) for name in texts})
-    return escaped.rename(columns=_escape_formula).to_csv(
+    escaped = frame.assign(**{name: frame[name].map(escape_formula) for name in texts})
+    return escaped.rename(columns=escape_formula).to_csv(
         index=False, lineterminator="\n", float_format="%.12g"
     )
 
 
-def _escape_formula(value: Any) -> Any:
+def escape_formula(value: Any) -> Any:
+    """Quote text that a spreadsheet would take for a formula; other values stay."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 

@@ -324,7 +324,8 @@ def _analyze_one(
 ) -> PopulationFindings:
     errors, parameters = results.counted_errors, results.counted_parameters()
     function, bodies = Edf.from_errors(errors), results.bodies
-    numbers = {k: v for k, v in parameters.items() if k not in category_names(bodies)}
+    categories = category_names(bodies)
+    numbers = {k: v for k, v in parameters.items() if k not in categories}
     described = results.counted & results.has_body
     return PopulationFindings(
         results=results,
@@ -336,8 +337,8 @@ def _analyze_one(
         best_of_k=best_of_k(errors),
         bootstrap=bootstrap_intervals(numbers, errors),
         widths=_width_fits(results),
-        trends=parameter_trends(parameters, errors),
-        correlated=correlated_parameters(parameters, errors),
+        trends=parameter_trends(parameters, errors, categories=categories),
+        correlated=correlated_parameters(numbers, errors),
         constraints=(
             ()
             if bodies is None

@@ -1,12 +1,11 @@
 """Which parameters matter: trends of the error, importance, and correlations among the best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from designspace.arch.parameter_columns import has_order
 from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.intervals import Estimate, spearman_interval
 from designspace.stats.multiple_testing import holm
@@ -79,6 +78,7 @@ def parameter_trends(
     errors: FloatArray,
     level: float = 0.95,
     *,
+    categories: Collection[str] = (),
     rng: np.random.Generator | None = None,
 ) -> tuple[ParameterTrend, ...]:
     """Return the trend of each parameter that varies, the most important first.
@@ -87,6 +87,7 @@ def parameter_trends(
         parameters: Named values, each (n,), NaN where unknown.
         errors: The errors, (n,).
         level: Level of the intervals.
+        categories: Parameters without an order, whose values stand for names.
         rng: Generator of the bootstrap; None uses a fixed seed.
     """
     from scipy.stats import rankdata
@@ -99,7 +100,7 @@ def parameter_trends(
         columns = {name: x for name, x in columns.items() if x.min() < x.max()}
         if len(y) < MIN_MODELS or y.min() == y.max():
             continue
-        ordered = [has_order(name, x) for name, x in columns.items()]
+        ordered = [name not in categories for name in columns]
         places = [
             bins_of(x) if order else _each_value(x)
             for order, x in zip(ordered, columns.values(), strict=True)
@@ -203,7 +204,7 @@ def correlated_parameters(
 ) -> tuple[ParameterCorrelation, ...]:
     """Return how parameters correlate among the best fraction of the models, strongest first.
 
-    Parameters that are unknown of some models, or have no order, are left out.
+    Parameters that are unknown of some models are left out.
 
     The correlation among the best is compared with that among the others (Fisher's z), as a budget
     causes correlations in all models. The test permutes the errors.
@@ -217,7 +218,7 @@ def correlated_parameters(
     columns = {
         name: values
         for name, values in parameters.items()
-        if has_order(name, values) and np.ptp(values[best]) > 0 and np.ptp(values[rest]) > 0
+        if np.ptp(values[best]) > 0 and np.ptp(values[rest]) > 0
     }
     if len(columns) < 2:
         return ()

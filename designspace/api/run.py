@@ -232,7 +232,7 @@ def train(
         2
     """
     folders = [load_run(run) for run in list_runs(runs)]
-    backend = backend or ("dask" if scheduler or cluster else "loky")
+    backend = choose_backend(backend, scheduler, cluster)
     resolved = [_resume_options(folder, recipe, data, val, seed) for folder in folders]
     options = [
         _train_options(
@@ -415,6 +415,11 @@ def option_pairs(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
     if isinstance(options, Mapping):
         return tuple(f"{key}={value}" for key, value in options.items())
     return tuple(options)
+
+
+def choose_backend(backend: str | None, scheduler: str | None, cluster: str | None) -> str:
+    """Return the backend, by default Dask where its scheduler or a batch system is named."""
+    return backend or ("dask" if scheduler or cluster else "loky")
 
 
 def choose_workers(

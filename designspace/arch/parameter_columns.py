@@ -49,12 +49,6 @@ def parameters(
     return {**columns, **own, "d": bodies.depths.sum(axis=1).astype(np.float64)}
 
 
-def has_order(name: str, values: FloatArray) -> bool:
-    """Return whether a parameter's values, (n,), are quantities, not numbers of names."""
-    names = CATEGORIES.get(name, ())
-    return not np.isin(values, np.arange(len(names))).all()
-
-
 def category_names(bodies: BodyBatch | None) -> dict[str, tuple[str, ...]]:
     """Return the names that numbers of parameters of these bodies stand for, by parameter.
 

@@ -168,25 +168,18 @@ def _space(findings: StudyPopulation, name: str | None) -> Space:
 
 def _read_models(findings: StudyPopulation) -> tuple[RegNetParamsBatch, FloatArray]:
     """Return parameters and errors of a study's counted models, as in tables/models.csv."""
-    import pandas as pd
-
-    from designspace.analysis.csv_tables import to_csv
+    from designspace.analysis.csv_tables import escape_formula, to_csv
 
     if isinstance(findings.findings, Path):
         path = findings.findings / "tables" / "models.csv"
         place, table = str(path), read_text(path, "findings")
     else:
         place, table = findings.place, to_csv(findings.findings.models_frame())
-    # Tables quote a name that would begin a formula.
-    (named,) = csv.DictReader(
-        io.StringIO(to_csv(pd.DataFrame({"population": [findings.population]})))
-    )
+    name = escape_formula(findings.population)
     rows = [
         row
         for row in csv.DictReader(io.StringIO(table))
-        if row.get("population") == named["population"]
-        and row.get("counted") == "True"
-        and row.get("error")
+        if row.get("population") == name and row.get("counted") == "True" and row.get("error")
     ]
     try:
         columns = {k: np.array([float(row[k]) for row in rows]) for k in (*NAMES, "error")}

@@ -36,7 +36,7 @@ from designspace.importing.table_files import (
     parse_table,
     read_any_text,
 )
-from designspace.io.atomic_write import POPULATION_FILE
+from designspace.io.atomic_write import check_output_folder
 from designspace.io.serialization import readable
 from designspace.runs import TrialState
 from designspace.space import load_space
@@ -185,8 +185,7 @@ def _check_arguments(
         raise InputError(
             f"block {block!r} has axes of its own ({axes}), which imports can't state", "block"
         )
-    if (folder / POPULATION_FILE).exists():
-        raise InputError(f"out: {folder} is a run folder; choose another", "out")
+    check_output_folder(folder)
     if (folder / IMPORT_FILE).exists() and not force:
         raise InputError(
             f"out: {folder} already holds an import; choose another, or pass force=True", "out"

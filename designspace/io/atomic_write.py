@@ -69,11 +69,11 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def make_output_folder(path: Path) -> Path:
-    """Make a folder for results, which a run folder is not: they would change what it stands for.
+def check_output_folder(path: Path) -> None:
+    """Raise if a folder for results is a run folder, whose meaning they would change.
 
     Raises:
-        InputError: It is a run folder (`out`), or can't be made.
+        InputError: It is one (`out`).
     """
     if (path / POPULATION_FILE).is_file():
         raise InputError(
@@ -81,4 +81,13 @@ def make_output_folder(path: Path) -> Path:
             "another",
             "out",
         )
+
+
+def make_output_folder(path: Path) -> Path:
+    """Make a folder for results, with its parents.
+
+    Raises:
+        InputError: It is a run folder, or can't be made.
+    """
+    check_output_folder(path)
     return make_folder(path)

@@ -93,7 +93,7 @@ def non_finite_message(what: str, iteration: int, epoch: int, rate: float, saved
     kept = "the checkpoint before it is kept" if saved else "there is no checkpoint before it"
     return (
         f"the {what} became non-finite at iteration {iteration} (epoch {epoch}, learning "
-        f"rate {rate:.4g}); {kept}. Known causes: too large an lr or too short a warm-up; start "
+        f"rate {rate:.4g}); {kept}. Usual causes: too large an lr or too short a warm-up; start "
         "again with a smaller lr"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.api.population import Population, sample
-from designspace.api.run import Run, choose_workers, option_pairs, train
+from designspace.api.run import Run, choose_backend, choose_workers, option_pairs, train
 from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
 from designspace.runs.training_options import check_training_options
@@ -227,8 +227,8 @@ def check_overrides(
     backend, scheduler, cluster = map(options.get, ("backend", "scheduler", "cluster"))
     pairs = option_pairs(options.get("cluster_options") or ())
     if backend or scheduler or cluster or pairs:
-        kind = backend or ("dask" if scheduler or cluster else "loky")
-        choose_workers(kind, scheduler, cluster, pairs)
+        backend = choose_backend(backend, scheduler, cluster)
+        choose_workers(backend, scheduler, cluster, pairs)
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from analysis.populations import made_up
 
 import designspace as ds
 from designspace.analysis.csv_tables import tables
-from designspace.analysis.importance import correlated_parameters, parameter_trends
+from designspace.analysis.findings import analyze
+from designspace.analysis.importance import parameter_trends
 from designspace.arch import ACTIVATIONS
+from designspace.arch.parameter_columns import CATEGORIES
 from designspace.report.model_table import model_table
 from designspace.report.report_figures import report_figures
 from designspace.space import load_space, parse_space
@@ -70,24 +73,27 @@ def test_names_are_compared_whatever_their_order_and_without_effect_seldom_diffe
     one, two = (
         {
             t.name: t
-            for t in parameter_trends({"activation": order[codes.astype(int)], **other}, errors)
+            for t in parameter_trends(
+                {"activation": order[codes.astype(int)], **other}, errors, categories=CATEGORIES
+            )
         }
         for order in (np.array([0.0, 1, 2]), np.array([1.0, 0, 2]))
     )
     assert one["activation"].p == two["activation"].p < 1e-6
     assert one["activation"].importance.value == pytest.approx(two["activation"].importance.value)
     wrong = sum(
-        parameter_trends({"activation": codes}, rng.random(60), rng=rng)[0].p < 0.05
+        parameter_trends({"activation": codes}, rng.random(60), categories=CATEGORIES, rng=rng)[0].p
+        < 0.05
         for _ in range(40)
     )
     assert wrong / 40 <= 0.05 + 3 * 0.034
-    assert correlated_parameters({"activation": codes, **other}, errors) == ()
 
 
 def test_another_table_may_have_numbers_under_that_name():
-    """As of an import, where `activation` is a quantity: 0.1 is no activation."""
-    values = np.linspace(0.1, 2.0, 40)
-    (trend,) = parameter_trends({"activation": values}, 30 + values)
+    """As of an import, whose models are no networks that designspace describes."""
+    values = np.arange(40.0) % 4
+    findings = analyze([made_up(30 + values, parameters={"activation": values})])
+    (trend,) = findings.populations[0].trends
     assert trend.rank_correlation.value == pytest.approx(1)
 
 
