@@ -44,10 +44,14 @@ def part(name: str, sizes: Sizes) -> list[Comparison]:
         import parts_sampling as of
 
         jobs = {"sampling": of.sampling, "cost": of.costing, "growth": of.growth}
-    elif name in ("training", "pretraining"):
+    elif name in ("training", "convolutions", "pretraining"):
         import parts_training as of
 
-        jobs = {"training": of.training, "pretraining": of.pretraining}
+        jobs = {
+            "training": of.training,
+            "convolutions": of.convolutions,
+            "pretraining": of.pretraining,
+        }
     else:
         import parts_analysis as of
 
@@ -59,6 +63,7 @@ PARTS = {
     "sampling": "Sampling",
     "cost": "Cost",
     "training": "Trainer",
+    "convolutions": "Convolutions of narrow groups",
     "edf": "Error distributions",
     "bootstrap": "Bootstrap",
     "pretraining": "Pretraining",

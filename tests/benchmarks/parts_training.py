@@ -4,11 +4,12 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from bench_train import Kept, Trained, best_workers, make_images, make_run, ours, plain_process
-from table import Agreement, Comparison, Goal, Sizes, compared
+from table import Agreement, Comparison, Goal, Sizes, compared, side_by_side
 
 Side = Callable[[int], Trained]
 
@@ -124,6 +125,55 @@ def within_noise(mine: list[Trained], theirs: list[Trained]) -> Agreement:
             )
         }
     )
+
+
+def convolutions(sizes: Sizes) -> list[Comparison]:
+    """Steps of a 3x3 convolution of narrow groups, forward and backward, against torch's own."""
+    import torch
+    from torch import nn
+
+    from designspace.networks.fast_convolutions import use_fast_convolutions
+    from designspace.training.device_setup import prepare
+
+    prepare(torch.device("cpu"))
+    torch.manual_seed(0)
+    rows = []
+    for channels, side in ((16, 16), (48, 8), (96, 2)):
+        images = torch.randn(64, channels, side, side).to(memory_format=torch.channels_last)
+        images.requires_grad_()
+        for group in (1, 2, 4):
+            layers = [
+                nn.Conv2d(channels, channels, 3, 1, 1, groups=channels // group, bias=False)
+                for _ in range(2)
+            ]
+            layers[0].load_state_dict(layers[1].state_dict())
+            mine, plain = (
+                nn.Sequential(layer).to(memory_format=torch.channels_last) for layer in layers
+            )
+            use_fast_convolutions(mine)
+            gradient = torch.randn_like(images)
+
+            def steps(network: nn.Module, images=images, gradient=gradient) -> torch.Tensor:
+                for _ in range(20):
+                    images.grad = None
+                    network.zero_grad()
+                    network(images).backward(gradient)
+                return images.grad
+
+            apart = float((steps(mine) - steps(plain)).abs().max())
+            both = partial(steps, mine), partial(steps, plain)
+            ours, theirs = side_by_side(*both, sizes.rounds)
+            rows.append(
+                Comparison(
+                    f"20 steps of {channels} channels in groups of {group}, {side} pixels",
+                    "s",
+                    ours,
+                    "torch",
+                    theirs,
+                    Agreement.all({f"gradients {apart:.1g} apart": apart < 1e-4}),
+                )
+            )
+    return rows
 
 
 def pretraining(sizes: Sizes) -> list[Comparison]:

@@ -82,7 +82,7 @@ def test_few_channels_of_many_pixels_are_left_to_onednn(inputs, outputs, stride,
 def test_narrow_groups_are_merged(channels, width, stride, computed):
     groups = channels // width
     fast = assert_like_torch(nn.Conv2d(channels, channels, 3, stride, 1, groups=groups, bias=False))
-    merged = fast.merged if type(fast) is MergedGroups else 1
+    merged = fast.merged if isinstance(fast, MergedGroups) else 1
     assert width * merged == computed
 
 
