@@ -22,7 +22,7 @@ from designspace.studies.toggle import toggled_hash
 # Data sets that are other images wherever their names differ; folders may hold the same ones.
 _NAMED_DATA = ("digits", "cifar10", "cifar100")
 # Options of a training that override the recipe's.
-_OF_RECIPE = ("batch_size", "lr", "precision")
+OF_RECIPE = ("batch_size", "lr", "precision")
 # The key of a derived model's provenance that has its entry.
 DERIVATION = "study entry"
 # What the file of every derived model has of its entry.
@@ -99,7 +99,7 @@ def _check_training(
 ) -> None:
     before = run.data()
     now = recipe.override(
-        epochs=file.epochs_of(entry), **{key: options.get(key) for key in _OF_RECIPE}
+        epochs=file.epochs_of(entry), **{key: options.get(key) for key in OF_RECIPE}
     )
     # The images themselves are compared once more are trained on.
     data = before and replace(before, seed=entry.seed, val=file.val_of(entry))

@@ -11,7 +11,12 @@ from designspace.analysis.claims import ClaimsFile, ComparisonClaim
 from designspace.runs import Run, TrialState
 from designspace.stats.power import difference_power, equivalence_power
 from designspace.studies.study_file import StudyFile
-from designspace.studies.subset import chosen_indices, models_to_train, pairs_to_train
+from designspace.studies.subset import (
+    chosen_indices,
+    models_to_train,
+    pairs_to_train,
+    trained_indices,
+)
 
 # Standard deviation of errors, in percent, where nothing is measured yet.
 DEFAULT_SD = 1.5
@@ -33,6 +38,7 @@ class PopulationPlan:
         errors: Errors measured, in percent, by the index of the model.
         budget: Ranges of cost that it is sampled within, by measure.
         gpu: Whether its models trained on GPUs, or None where nothing is measured.
+        shared: Models without a trial that another population trains alike, before this one.
     """
 
     name: str
@@ -42,6 +48,7 @@ class PopulationPlan:
     errors: Mapping[int, float]
     budget: Mapping[str, str]
     gpu: bool | None = None
+    shared: int = 0
 
     @property
     def sd(self) -> float | None:
@@ -51,7 +58,7 @@ class PopulationPlan:
     @property
     def hours(self) -> float | None:
         """Hours of cores or GPUs left."""
-        missing = max(0, self.models - self.trained)
+        missing = max(0, self.models - self.trained - self.shared)
         return None if self.seconds is None else missing * self.seconds / 3600
 
 
@@ -131,7 +138,7 @@ class StudyPlan:
             "populations": [
                 {
                     **{"name": p.name, "models": p.models, "trained": p.trained},
-                    **{"core_hours": p.hours, "budget": dict(p.budget)},
+                    **{"shared": p.shared, "core_hours": p.hours, "budget": dict(p.budget)},
                 }
                 for p in self.rows
             ],
@@ -148,6 +155,11 @@ class StudyPlan:
         ]
         total = f"{'in all':{width}}  {self.models:6}  {self.trained:7}  {_hours(self.hours):>15}"
         lines += [total]
+        if shared := sum(row.shared for row in self.rows):
+            lines += [
+                f"{shared} of the models are trained alike for another population before, whose "
+                "trials are copied"
+            ]
         if self.hours is None:
             lines += [
                 f"{self.unit} are estimated from the first models that are trained: start the "
@@ -181,7 +193,7 @@ def plan_study(
     of_runs = [measured[name] for name in file.runs]
     rates = [s / length for s, length, *_ in of_runs if s is not None and length]
     rate = float(np.median(rates)) if rates else None
-    plans = {}
+    plans, shared = {}, _shared(file, folder, chosen)
     for name, entry in entries.items():
         seconds, _, trained, errors, gpu = measured[name]
         if seconds is None and rate is not None:
@@ -189,13 +201,38 @@ def plan_study(
         budget, models = {}, sum(derived.trained for derived in file.derived.values())
         if name not in file.derived_runs:
             budget, models = file.budget_of(file.base(name)), models_to_train(file, name)
-        plans[name] = PopulationPlan(name, models, trained, seconds, errors, budget, gpu)
+        alike = shared.get(name, 0)
+        plans[name] = PopulationPlan(name, models, trained, seconds, errors, budget, gpu, alike)
     rows = [
         _claim(claim, place, file, plans, of) for place, of in claims.items() for claim in of.claims
     ]
     populations = tuple(plans[name] for name in file.populations)
     others = tuple(plan for name, plan in plans.items() if name not in file.populations)
     return StudyPlan(populations, tuple(rows), others)
+
+
+def _shared(
+    file: StudyFile, folder: Path, chosen: Mapping[str, Sequence[int] | None]
+) -> dict[str, int]:
+    """Count the models of each population that `share_trials` copies from others of one base.
+
+    Equal models of toggled populations are not counted: only their bodies tell.
+    """
+    steps = [name for step in file.ordered_steps() for name in step.populations]
+    places: dict[tuple[Any, ...], dict[str, set[int]]] = {}
+    for name in dict.fromkeys(steps):
+        entry = file.entry(name)
+        toggle = tuple((entry.toggle or {}).items())
+        key = (entry.same_as or name, toggle, file.epochs_of(entry), entry.seed, file.val_of(entry))
+        places.setdefault(key, {})[name] = trained_indices(folder / name)
+    shared = {}
+    for alike in places.values():
+        trained = set().union(*alike.values())
+        for name, own in alike.items():
+            models = set(chosen[name] or ())
+            shared[name] = len((models - own) & trained)
+            trained |= models
+    return shared
 
 
 def _measure(

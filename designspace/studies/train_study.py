@@ -12,7 +12,8 @@ from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
 from designspace.runs.training_options import check_training_options
 from designspace.space import sample_prefix
-from designspace.studies.check_begun import check_begun
+from designspace.studies.check_begun import OF_RECIPE, check_begun
+from designspace.studies.shared_trials import share_trials
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
 from designspace.studies.study_inputs import (
     population_space,
@@ -109,7 +110,7 @@ class StudyTraining:
     def train(
         self, runs: Sequence[Run], entry: PopulationEntry, indices: Sequence[int] | None = None
     ) -> None:
-        """Train the models of some runs that have no trial yet.
+        """Train the models of some runs that have no trial yet, here or in another population.
 
         Args:
             runs: Run folders.
@@ -120,6 +121,9 @@ class StudyTraining:
             InputError: The data are missing or are not those of the earlier training.
         """
         retry = bool(self._options.get("retry"))
+        for run in runs:
+            if not _finished(run, indices, retry):
+                self._share(run, entry, indices)
         if all(_finished(run, indices, retry) for run in runs):
             return
         if self._options["data"] is None and any(run.data() is None for run in runs):
@@ -138,11 +142,27 @@ class StudyTraining:
             stop.args = ("stopped; the same call resumes",)
             raise
 
+    def _share(self, run: Run, entry: PopulationEntry, indices: Sequence[int] | None) -> None:
+        recipe = self._recipe.override(
+            epochs=self._file.epochs_of(entry),
+            **{key: self._options.get(key) for key in OF_RECIPE},
+        )
+        others = [other for other in self._runs() if other.path != run.path]
+        share_trials(run, others, recipe, entry.seed, self._file.val_of(entry), indices)
+
+    def _runs(self) -> list[Run]:
+        """Return the run folders that there are, of populations and refinements."""
+        places = [self._folder / name for name in self._file.runs]
+        return [Run.open(place) for place in places if (place / "space.yaml").is_file()]
+
     def core_hours(self) -> float:
-        """Return the hours that the trials of all populations took, of cores or of GPUs."""
-        places = [self._folder / name for name in self._file.populations]
-        runs = [Run.open(place) for place in places if (place / "space.yaml").is_file()]
-        return sum(trial.seconds for run in runs for trial in run.trials()) / 3600
+        """Return the hours that all trainings took, of cores or of GPUs."""
+        trials = {
+            (trial.id, trial.index, trial.seed, trial.curve, trial.seconds)
+            for run in self._runs()
+            for trial in run.trials()
+        }  # populations may share a training
+        return sum(seconds for *_, seconds in trials) / 3600
 
     def _is_refined(self, entry: PopulationEntry) -> bool:
         """Return whether a refinement writes the space of an entry."""
@@ -217,7 +237,7 @@ def check_overrides(
         device=options.get("device") or file.train.device,
         time_limit=options.get("time_limit"),
     )
-    changes = {key: options.get(key) for key in ("batch_size", "lr", "precision")}
+    changes = {key: options.get(key) for key in OF_RECIPE}
     study_recipe(path, file).override(**changes)
     log, tensorboard = options.get("log") or (), bool(options.get("tensorboard"))
     if log or tensorboard:
