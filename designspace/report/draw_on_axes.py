@@ -151,10 +151,12 @@ def _label_curve(
 def legend_columns(labels: Sequence[str], width: float, size: float) -> int:
     """Return how many columns, 1 or 2, a legend of a width in inches has room for at a font size.
 
-    Letters are about half as wide as the size.
+    Letters are about half as wide as the size. Each column is as wide as its longest label, with a
+    line before it; a margin and the gap between the columns come to 47 points.
     """
-    column = 0.5 * size * max(map(len, labels)) + 34
-    return 2 if 72 * width >= 2 * column else 1
+    half = -(-len(labels) // 2)
+    columns = [max(map(len, part), default=0) for part in (labels[:half], labels[half:])]
+    return 2 if 72 * width >= 47 + sum(24 + 0.52 * size * letters for letters in columns) else 1
 
 
 def legend_below(ax: Axes, columns: int) -> None:
