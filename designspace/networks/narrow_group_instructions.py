@@ -1,8 +1,8 @@
 """LLVM instructions of 3x3 convolutions of narrow groups, for loops that numba compiles.
 
-Each works on whole registers, and holds sums in registers over several loads: numba's own loops
-would be compiled to shorter ones, or to single values where LLVM can't tell arrays apart. Addresses
-and strides are bytes.
+Each works on whole vectors, and holds sums in registers over several loads: numba's own loops would
+use shorter vectors, or scalars where LLVM can't rule out that arrays overlap. Addresses and strides
+are bytes.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def _store(builder: Any, value: Any, address: Any) -> None:
     builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = BYTES
 
 
-def _moved(builder: Any, address: Any, times: int, stride: Any) -> Any:
+def _offset(builder: Any, address: Any, times: int, stride: Any) -> Any:
     return builder.add(address, builder.mul(stride, ir.Constant(stride.type, times)))
 
 
@@ -45,7 +45,7 @@ def _each_product(
     for i in range(stride * (rows - 1) + 3):
         for dx in range(3):
             start = image if dx == 0 else builder.add(image, columns[dx - 1])
-            value = _load(builder, _moved(builder, start, i, image_row))
+            value = _load(builder, _offset(builder, start, i, image_row))
             for dy in range(3):
                 row, between = divmod(i - dy, stride)
                 if between == 0 and 0 <= row < rows:
@@ -103,14 +103,14 @@ def write_outputs(
         offsets, image, image_row, second, third, weights, tap, output, output_row = arguments[2:]
         totals = _totals(builder, [ir.Constant(_VECTOR, [0.0] * LANES)] * lines)
         with cgutils.for_range(builder, offsets) as loop:
-            own = _moved(builder, image, BYTES, loop.index)
-            band = _moved(builder, weights, TAPS, builder.mul(loop.index, tap))
-            loaded = [_load(builder, _moved(builder, band, k, tap)) for k in range(TAPS)]
-            products = _each_product(builder, steps, lines, own, image_row, (second, third))
+            image_at = _offset(builder, image, BYTES, loop.index)
+            band = _offset(builder, weights, TAPS, builder.mul(loop.index, tap))
+            loaded = [_load(builder, _offset(builder, band, k, tap)) for k in range(TAPS)]
+            products = _each_product(builder, steps, lines, image_at, image_row, (second, third))
             for value, row, k in products:
                 _accumulate(builder, totals[row], loaded[k], value)
         for row, total in enumerate(totals):
-            _store(builder, builder.load(total), _moved(builder, output, row, output_row))
+            _store(builder, builder.load(total), _offset(builder, output, row, output_row))
         return context.get_dummy_value()
 
     return types.void(stride, rows, *[intp] * 9), generate
@@ -141,18 +141,21 @@ def add_weight_gradients(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         image, image_row, second, third, gradient, gradient_row, sums, tap = arguments[2:10]
-        addresses = [_moved(builder, sums, k, tap) for k in range(TAPS)]
+        addresses = [_offset(builder, sums, k, tap) for k in range(TAPS)]
         totals = _totals(builder, [_load(builder, address) for address in addresses])
         with cgutils.for_range(builder, arguments[10]) as group:
-            inputs = _moved(builder, image, steps * lines, builder.mul(group.index, image_row))
-            outputs = _moved(builder, gradient, lines, builder.mul(group.index, gradient_row))
+            inputs = _offset(builder, image, steps * lines, builder.mul(group.index, image_row))
+            outputs = _offset(builder, gradient, lines, builder.mul(group.index, gradient_row))
             with cgutils.for_range(builder, arguments[11]) as column:
-                own = _moved(builder, inputs, 1, builder.mul(column.index, tap))
-                at = _moved(builder, outputs, 1, builder.mul(column.index, tap))
+                image_at = _offset(builder, inputs, 1, builder.mul(column.index, tap))
+                output_at = _offset(builder, outputs, 1, builder.mul(column.index, tap))
                 loaded = [
-                    _load(builder, _moved(builder, at, r, gradient_row)) for r in range(lines)
+                    _load(builder, _offset(builder, output_at, r, gradient_row))
+                    for r in range(lines)
                 ]
-                products = _each_product(builder, steps, lines, own, image_row, (second, third))
+                products = _each_product(
+                    builder, steps, lines, image_at, image_row, (second, third)
+                )
                 for value, row, k in products:
                     _accumulate(builder, totals[k], loaded[row], value)
         for total, address in zip(totals, addresses, strict=True):
@@ -197,19 +200,19 @@ def write_strided_gradients(
         pairs = {0: ((1, 0),), 1: ((2, 0), (0, 1))}
         totals = _totals(builder, [ir.Constant(_VECTOR, [0.0] * LANES)] * 4)
         with cgutils.for_range(builder, offsets) as loop:
-            own = _moved(builder, gradient, BYTES, loop.index)
-            band = _moved(builder, weights, TAPS, builder.mul(loop.index, tap))
-            rows = [_moved(builder, own, y, gradient_row) for y in range(2)]
+            gradient_at = _offset(builder, gradient, BYTES, loop.index)
+            band = _offset(builder, weights, TAPS, builder.mul(loop.index, tap))
+            rows = [_offset(builder, gradient_at, y, gradient_row) for y in range(2)]
             values = [
-                [_load(builder, _moved(builder, r, x, pixel)) for x in range(2)] for r in rows
+                [_load(builder, _offset(builder, r, x, pixel)) for x in range(2)] for r in rows
             ]
             for total, odd_row, odd_column in zip(totals, (0, 0, 1, 1), (0, 1, 0, 1), strict=True):
                 for dy, y in pairs[odd_row]:
                     for dx, x in pairs[odd_column]:
-                        weight = _load(builder, _moved(builder, band, 3 * dy + dx, tap))
+                        weight = _load(builder, _offset(builder, band, 3 * dy + dx, tap))
                         _accumulate(builder, total, weight, values[y][x])
         for number, total in enumerate(totals):
-            _store(builder, builder.load(total), _moved(builder, output, number, plane))
+            _store(builder, builder.load(total), _offset(builder, output, number, plane))
         return context.get_dummy_value()
 
     return types.void(*[intp] * 8), generate

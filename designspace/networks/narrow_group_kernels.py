@@ -4,7 +4,8 @@ Libraries compute a group as a small product of matrices, and fill few lanes of 
 a group has 1 to 4 channels. Here the lanes are neighboring values of an image's row, of all
 channels, whatever their groups: an output of channel c is a sum over nine taps and over the inputs
 of channels c + offset, |offset| < width of a group, and the weights of inputs of other groups are
-zero. So 2 * width - 1 products of whole registers stand for each tap.
+zero. So 2 * width - 1 products of whole registers stand for each tap. An infinite or NaN value of a
+channel therefore spreads to the channels beside it, of other groups too.
 
 Images are (images, height, width * channels), channels last; each is copied into a frame of zeros,
 which is the padding. A stride of 2 takes the even columns of the frame, then the odd ones. Weights
@@ -14,14 +15,18 @@ the least common multiple of the channels and `LANES`.
 The functions take addresses of float32 values, and are compiled when they are first needed.
 """
 
+import zlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import carray, cfunc
 from numba.types import void, voidptr
 
+from designspace.networks import narrow_group_instructions as instructions
+from designspace.networks import numba_loops
 from designspace.networks.narrow_group_instructions import (
     BYTES,
     TAPS,
@@ -35,17 +40,21 @@ from designspace.networks.numba_loops import LANES, OPTIONS, loops, with_cache
 # Values of pixels of few channels that are copied at once; the channels are a multiple.
 COPIED = 4
 _Kernel = Callable[[int, int, int, int], None]
-_KIND = void(*[voidptr] * 4)
+# Numba's cache on disk sees changes of this file alone; a kernel that uses a number depends on it.
+_OTHER_SOURCES = zlib.crc32(
+    b"".join(Path(str(module.__file__)).read_bytes() for module in (instructions, numba_loops))
+)
+_SIGNATURE = void(*[voidptr] * 4)
 
 
 @loops
-def _copy_values(source: int, target: int, size: int) -> None:
+def _copy_values(source: int, target: int, count: int) -> None:
     """Copy some bytes; of `LANES` values or more, the last ones overlap those before."""
-    if size < BYTES * LANES:
-        for i in range(0, size, BYTES * COPIED):
+    if count < BYTES * LANES:
+        for i in range(0, count, BYTES * COPIED):
             copy(COPIED, source + i, target + i)
         return
-    last = size - BYTES * LANES
+    last = count - BYTES * LANES
     for i in range(0, last, BYTES * LANES):
         copy(LANES, source + i, target + i)
     copy(LANES, source + last, target + last)
@@ -71,7 +80,7 @@ def _frame(image: int, frame: Any, size: Any, stride: int) -> Any:
 
 @loops
 def _aligned_zeros(count: int) -> Any:
-    """Return zeros that begin with a cache line: registers that cross lines take twice as long."""
+    """Return zeros that begin a cache line: loads that cross lines take twice as long."""
     values = np.zeros(count + LANES, np.float32)
     first = -(values.ctypes.data // BYTES) % LANES
     return values[first : first + count]
@@ -97,14 +106,18 @@ def _band(weights: Any, lanes: int, transposed: bool, flipped: bool) -> Any:
     band = _new_band(group, lanes)
     for lane in range(lanes):
         first = lane % channels // group * group
-        own = lane % channels - first
+        in_group = lane % channels - first
         for other in range(group):
             for k in range(TAPS):
                 tap = TAPS - 1 - k if flipped else k
                 if transposed:
-                    band[other - own + group - 1, tap, lane] = weights[first + other, own, k]
+                    band[other - in_group + group - 1, tap, lane] = weights[
+                        first + other, in_group, k
+                    ]
                 else:
-                    band[other - own + group - 1, tap, lane] = weights[first + own, other, k]
+                    band[other - in_group + group - 1, tap, lane] = weights[
+                        first + in_group, other, k
+                    ]
     return band
 
 
@@ -113,12 +126,12 @@ def _weights_of(band: Any, weights: Any) -> None:
     """Sum a band over the lanes of each channel, and write what belongs to weights."""
     channels, group, _ = weights.shape
     for channel in range(channels):
-        own = channel % group
+        in_group = channel % group
         for other in range(group):
             for k in range(TAPS):
                 total = np.float32(0)
                 for lane in range(channel, band.shape[2], channels):
-                    total += band[other - own + group - 1, k, lane]
+                    total += band[other - in_group + group - 1, k, lane]
                 weights[channel, other, k] = total
 
 
@@ -140,7 +153,7 @@ def _join_planes(planes: int, rows: int, width: int, pixel: int) -> None:
 
 
 @loops
-def _steps(width: int, channels: int, stride: int) -> Any:
+def _byte_strides(width: int, channels: int, stride: int) -> Any:
     """Return bytes between rows of a frame, and from a column to the next and the one after."""
     pixel = BYTES * channels
     if stride == 1:
@@ -149,7 +162,7 @@ def _steps(width: int, channels: int, stride: int) -> Any:
 
 
 def _compile(function: _Kernel) -> _Kernel:
-    compiled = with_cache(lambda cache: cfunc(_KIND, cache=cache, **OPTIONS)(function))
+    compiled = with_cache(lambda cache: cfunc(_SIGNATURE, cache=cache, **OPTIONS)(function))
     call: _Kernel = compiled.ctypes
     return call
 
@@ -172,12 +185,15 @@ def outputs_kernel(stride: int, rows: int) -> _Kernel:
         sizes as six int64: images, their height, width and channels, the width of a group, lanes.
     """
 
+    sources = _OTHER_SOURCES
+
     def outputs(images_at: Any, weights_at: Any, outputs_at: Any, sizes_at: Any) -> None:
+        assert sources
         count, height, width, channels, group, lanes = carray(sizes_at, (6,), np.int64)
         band = _band(carray(weights_at, (channels, group, TAPS), np.float32), lanes, False, False)
         size = (height, width, channels)
         frame = _new_frame(size)
-        frame_row, second, third = _steps(width, channels, stride)
+        frame_row, second, third = _byte_strides(width, channels, stride)
         values, tap, offsets = width // stride * channels, BYTES * lanes, 2 * group - 1
         row = BYTES * values
         image = carray(images_at, 1, np.float32).ctypes.data
@@ -187,10 +203,20 @@ def outputs_kernel(stride: int, rows: int) -> _Kernel:
             for y in range(0, height // stride, rows):
                 for j in range(0, values, LANES):
                     at = first + y * stride * frame_row + BYTES * (j - group + 1)
-                    own = band.ctypes.data + BYTES * (j % lanes)
+                    band_at = band.ctypes.data + BYTES * (j % lanes)
                     target = output + y * row + BYTES * j
                     write_outputs(
-                        stride, rows, offsets, at, frame_row, second, third, own, tap, target, row
+                        stride,
+                        rows,
+                        offsets,
+                        at,
+                        frame_row,
+                        second,
+                        third,
+                        band_at,
+                        tap,
+                        target,
+                        row,
                     )
             image += BYTES * height * width * channels
             output += height // stride * row
@@ -211,11 +237,14 @@ def weight_gradients_kernel(stride: int, rows: int) -> _Kernel:
         which it writes, and sizes, as of `outputs_kernel`.
     """
 
+    sources = _OTHER_SOURCES
+
     def weight_gradients(images_at: Any, grads_at: Any, weights_at: Any, sizes_at: Any) -> None:
+        assert sources
         count, height, width, channels, group, lanes = carray(sizes_at, (6,), np.int64)
         band, offsets = _new_band(group, lanes), 2 * group - 1
         frame = _new_frame((height, width, channels))
-        frame_row, second, third = _steps(width, channels, stride)
+        frame_row, second, third = _byte_strides(width, channels, stride)
         row, tap = BYTES * (width // stride * channels), BYTES * lanes
         image = carray(images_at, 1, np.float32).ctypes.data
         gradient = carray(grads_at, 1, np.float32).ctypes.data
@@ -257,13 +286,16 @@ def image_gradients_kernel(stride: int, rows: int) -> _Kernel:
         which it writes, and sizes, as of `outputs_kernel` but with the outputs' height and width.
     """
 
+    sources = _OTHER_SOURCES
+
     def image_gradients(grads_at: Any, weights_at: Any, images_at: Any, sizes_at: Any) -> None:
+        assert sources
         count, height, width, channels, group, lanes = carray(sizes_at, (6,), np.int64)
         weights = carray(weights_at, (channels, group, TAPS), np.float32)
         band, offsets = _band(weights, lanes, True, stride == 1), 2 * group - 1
         size, values = (height, width, channels), width * channels
         frame, planes = _new_frame(size), _aligned_zeros(4 * values)
-        frame_row, pixel, third = _steps(width, channels, 1)
+        frame_row, pixel, third = _byte_strides(width, channels, 1)
         row, tap = BYTES * values, BYTES * lanes
         gradient = carray(grads_at, 1, np.float32).ctypes.data
         image = carray(images_at, 1, np.float32).ctypes.data
@@ -272,17 +304,17 @@ def image_gradients_kernel(stride: int, rows: int) -> _Kernel:
             for y in range(0, height, rows):
                 for j in range(0, values, LANES):
                     at = first + y * frame_row + BYTES * (j - group + 1)
-                    own = band.ctypes.data + BYTES * (j % lanes)
+                    band_at = band.ctypes.data + BYTES * (j % lanes)
                     if stride == 1:
                         target = image + y * row + BYTES * j
                         write_outputs(
-                            1, rows, offsets, at, frame_row, pixel, third, own, tap, target, row
+                            1, rows, offsets, at, frame_row, pixel, third, band_at, tap, target, row
                         )
                     else:
                         at += frame_row + pixel
                         target = planes.ctypes.data + BYTES * j
                         write_strided_gradients(
-                            offsets, at, frame_row, pixel, own, tap, target, row
+                            offsets, at, frame_row, pixel, band_at, tap, target, row
                         )
                 if stride == 2:
                     _join_planes(planes.ctypes.data, image + y * 4 * row, width, pixel)

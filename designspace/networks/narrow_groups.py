@@ -13,8 +13,6 @@ from designspace.networks import numba_loops
 
 # Wider groups take longer than oneDNN's.
 WIDEST = 4
-# More threads are left to torch, as a kernel has one.
-_MOST_THREADS = 2
 
 
 def supports(convolution: nn.Conv2d) -> bool:
@@ -35,15 +33,15 @@ def supports(convolution: nn.Conv2d) -> bool:
     )
 
 
-def is_fast_for(images: Tensor, stride: int) -> bool:
-    """Return whether the kernels compute channels-last float32 images on a CPU, and fast."""
+def fits_kernels(images: Tensor, stride: int) -> bool:
+    """Return whether rows of these images fill registers; several threads are left to torch."""
     _, channels, height, width = images.shape
-    fits = stride == 1 or height % 2 == width % 2 == 0
+    halves = stride == 1 or height % 2 == width % 2 == 0
     return (
-        fits
+        halves
         and width // stride * channels % numba_loops.LANES == 0
         and images.numel() > 0
-        and torch.get_num_threads() <= _MOST_THREADS
+        and torch.get_num_threads() == 1
         and numba_loops.available()
     )
 
@@ -52,7 +50,7 @@ def convolve(images: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Convolve images with the weights of narrow groups.
 
     Args:
-        images: (batch, channels, height, width), channels last, as of `is_fast_for`.
+        images: (batch, channels, height, width), channels last, float32, as of `fits_kernels`.
         weight: (channels, width of a group, 3, 3).
         stride: 1 or 2.
 

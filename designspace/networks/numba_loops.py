@@ -11,7 +11,7 @@ _Compiled = TypeVar("_Compiled")
 # Sums stay in the order of the loops and NaN is honoured; only a product and its sum may become
 # one instruction.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
-# Float32 values in a register: one of AVX-512, two of AVX, four of NEON.
+# Float32 values of a vector: one register of AVX-512, two of AVX, four of NEON.
 LANES = 16
 
 

@@ -12,13 +12,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from designspace.analysis.compare_pairs import PairComparison
 from designspace.analysis.importance import ParameterTrend
 from designspace.analysis.quantized_linear_fit import WidthTrend
-from designspace.report.palette import FAINT, GROUND, INK, color
+from designspace.report.palette import AXES_LEFT, FAINT, GROUND, INK, color
 from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.best_of_k import BestOfK
 from designspace.stats.edf import Band, Edf
@@ -34,6 +35,8 @@ _MAX_VECTOR_DOTS = 1500
 _FEW_DOTS = 30
 # Characters of a name that a legend or a panel's title has room for.
 MAX_NAME = 26
+# Of the legend below axes, to their left, in inches.
+_LEGEND_SHIFT = -0.2
 # Widths and powers of 2, of all stages or of one (`w3`); and depths.
 _POWERS = re.compile(r"[bgw]\d*|w_0|w_a|batch_size")
 _DEPTHS = re.compile(r"d\d*")
@@ -148,22 +151,29 @@ def _label_curve(
     ax.plot([at], [height], "o", color=style["color"], markersize=4, gid=gid)
 
 
-def legend_columns(labels: Sequence[str], width: float, size: float) -> int:
-    """Return how many columns, 1 or 2, a legend of a width in inches has room for at a font size.
+def legend_columns(
+    labels: Sequence[str], width: float, size: float, left: float = AXES_LEFT
+) -> int:
+    """Return how many columns, 1 or 2, a legend below the axes has room for.
 
-    Letters are about half as wide as the size. Each column is as wide as its longest label, with a
-    line before it; a margin and the gap between the columns come to 47 points.
+    Args:
+        labels: Its texts.
+        width: Of the figure, in inches.
+        size: Of the font, in points.
+        left: Of the axes, in inches.
     """
+    widths = [TextPath((0, 0), label, size=size).get_extents().width for label in labels]
     half = -(-len(labels) // 2)
-    columns = [max(map(len, part), default=0) for part in (labels[:half], labels[half:])]
-    return 2 if 72 * width >= 47 + sum(24 + 0.52 * size * letters for letters in columns) else 1
+    # A column is as wide as its longest label; a line and gaps beside it are 4.2 letters.
+    columns = [max(part, default=0) + 4.2 * size for part in (widths[:half], widths[half:])]
+    return 2 if 72 * (width - left - _LEGEND_SHIFT) >= sum(columns) else 1
 
 
 def legend_below(ax: Axes, columns: int) -> None:
     """Put the legend below the label of the horizontal axis."""
     figure = ax.get_figure(root=True)
     assert figure is not None
-    offset = ScaledTranslation(-0.2, -0.42, figure.dpi_scale_trans)
+    offset = ScaledTranslation(_LEGEND_SHIFT, -0.42, figure.dpi_scale_trans)
     ax.legend(
         loc="upper left",
         bbox_to_anchor=(0, 0),

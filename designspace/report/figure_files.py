@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from designspace.errors import InputError
-from designspace.report.palette import Style, rc
+from designspace.report.palette import AXES_LEFT, Style, rc
 from designspace.report.svg_panels import panels, shortened, to_text
 
 FORMATS = ("svg", "png", "pdf")
@@ -60,7 +60,7 @@ class Figure:
     panels: tuple[Panel, ...]
     size: tuple[float, float] = (4.8, 3.4)
     columns: int = 4
-    left: float = 0.56
+    left: float = AXES_LEFT
     right: float = RIGHT
     bottom: float = 0.46
     population: int | None = None

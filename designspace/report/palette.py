@@ -30,6 +30,8 @@ COLORS = (
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
 # Bands of more populations hide each other: the page shows that of the chosen one.
 MOST_BANDS = 3
+# Left of the axes of a figure, in inches.
+AXES_LEFT = 0.56
 # A legend of more populations stands below the axes, where it hides no curve.
 LEGEND_INSIDE = 4
 # Text, rules and backgrounds of the page; figures use the first three.

@@ -364,7 +364,7 @@ def _legend(ax: Axes, corner: Literal["lower right", "upper right"], fresh: bool
         ax.legend(loc=corner)
         return
     size, (width, height) = float(rcParams["legend.fontsize"]), figure.get_size_inches().tolist()
-    columns = draw.legend_columns(labels, width, size)
+    columns = draw.legend_columns(labels, width, size, ax.get_position().x0 * width)
     draw.legend_below(ax, columns)
     if fresh:
         figure.set_size_inches(width, height + 0.02 * size * -(-len(labels) // columns))

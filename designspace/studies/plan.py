@@ -1,5 +1,6 @@
 """What a study would cost and what it could show, before it runs."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class PopulationPlan:
         errors: Errors measured, in percent, by the index of the model.
         budget: Ranges of cost that it is sampled within, by measure.
         gpu: Whether its models trained on GPUs, or None where nothing is measured.
-        shared: Models without a trial that another population trains alike, before this one.
+        shared: Models without a trial whose training an earlier population has, or will have.
     """
 
     name: str
@@ -157,8 +158,8 @@ class StudyPlan:
         lines += [total]
         if shared := sum(row.shared for row in self.rows):
             lines += [
-                f"{shared} of the models are trained alike for another population before, whose "
-                "trials are copied"
+                f"{shared} of the models are trained for an earlier population too; their trials "
+                "are copied"
             ]
         if self.hours is None:
             lines += [
@@ -193,7 +194,7 @@ def plan_study(
     of_runs = [measured[name] for name in file.runs]
     rates = [s / length for s, length, *_ in of_runs if s is not None and length]
     rate = float(np.median(rates)) if rates else None
-    plans, shared = {}, _shared(file, folder, chosen)
+    plans, shared = {}, _shared(file, folder, chosen, epochs)
     for name, entry in entries.items():
         seconds, _, trained, errors, gpu = measured[name]
         if seconds is None and rate is not None:
@@ -212,26 +213,32 @@ def plan_study(
 
 
 def _shared(
-    file: StudyFile, folder: Path, chosen: Mapping[str, Sequence[int] | None]
+    file: StudyFile, folder: Path, chosen: Mapping[str, Sequence[int] | None], epochs: int
 ) -> dict[str, int]:
-    """Count the models of each population that `share_trials` copies from others of one base.
+    """Count the models of each population that `share_trials` will copy from others of its base.
 
-    Equal models of toggled populations are not counted: only their bodies tell.
+    Models that a toggle leaves as they are aren't counted: finding them needs the sampled models.
     """
-    steps = [name for step in file.ordered_steps() for name in step.populations]
-    places: dict[tuple[Any, ...], dict[str, set[int]]] = {}
-    for name in dict.fromkeys(steps):
+    keys: dict[str, tuple[Any, ...]] = {}
+    trained: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for name in file.populations:
         entry = file.entry(name)
         toggle = tuple((entry.toggle or {}).items())
-        key = (entry.same_as or name, toggle, file.epochs_of(entry), entry.seed, file.val_of(entry))
-        places.setdefault(key, {})[name] = trained_indices(folder / name)
-    shared = {}
-    for alike in places.values():
-        trained = set().union(*alike.values())
-        for name, own in alike.items():
-            models = set(chosen[name] or ())
-            shared[name] = len((models - own) & trained)
-            trained |= models
+        schedule = (file.epochs_of(entry) or epochs, entry.seed, file.val_of(entry))
+        keys[name] = (entry.same_as or name, toggle, *schedule)
+        trained[keys[name]] |= trained_indices(folder / name, complete=True)
+    shared: dict[str, int] = {}
+    for step in file.ordered_steps():
+        # Whole populations of a step take turns; subsets come after them, one by one.
+        whole = [name for name in step.populations if file.entry(name).models is None]
+        subsets = [name for name in step.populations if name not in whole]
+        for together in (whole, *([name] for name in subsets)):
+            models = {name: set(chosen[name] or ()) for name in together}
+            for name, own in models.items():
+                own -= trained_indices(folder / name)
+                shared.setdefault(name, len(own & trained[keys[name]]))
+            for name in together:
+                trained[keys[name]] |= models[name]
     return shared
 
 

@@ -1,17 +1,20 @@
-"""Trainings that populations of a study have in common are done once.
+"""Trainings that several populations of a study need are done once.
 
-A trial depends on model, index, recipe, seed and images alone. Where another population has trained
-a model alike (of a subset, a longer schedule, or a toggle that leaves the model as it is), its
-trial and single images are copied: nothing is trained twice, and pairs of equal models differ by
-zero.
+A trial depends on model, index, recipe, seed and images, and up to rounding on nothing else. Where
+a population that was trained before has that trial (of a subset, a longer schedule, or a toggle
+that leaves the model as it is), the trial and its single images are copied, so that pairs of equal
+models differ by zero. As in one run, earlier trials may be of another device.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from designspace.errors import InputError
-from designspace.runs import Recipe, Run, TrialState
+from designspace.runs import Recipe, Run, Trial, TrialState
 from designspace.runs.image_results import append_correct, read_correct
+from designspace.runs.training_options import absolute_source
 
 
 def share_trials(
@@ -20,7 +23,10 @@ def share_trials(
     recipe: Recipe,
     seed: int,
     val: str,
+    *,
+    data: str | None = None,
     indices: Sequence[int] | None = None,
+    retry: bool = False,
 ) -> int:
     """Copy the trials that other runs have of the models that a run is to train.
 
@@ -32,7 +38,10 @@ def share_trials(
         recipe: The run's recipe.
         seed: The run's seed.
         val: The run's validation images.
+        data: The data set that the run is to be trained on; runs on another one are left out. None
+            for that of the other runs.
         indices: Models to train, or None for all.
+        retry: Whether the run's failed trials are to be repeated.
 
     Returns:
         How many trials were copied.
@@ -40,34 +49,45 @@ def share_trials(
     recipe = recipe.at(run.population().skeleton.resolution)
     with run.lock():
         missing = set(range(len(run.population())) if indices is None else indices)
-        missing -= {trial.index for trial in run.trials()}
+        failed = TrialState.FAILED if retry else None
+        missing -= {trial.index for trial in run.trials() if trial.state is not failed}
         before = len(missing)
         for other in others:
-            if missing and _trains_alike(run, other, recipe, seed, val):
+            if missing and _has_same_training(run, other, recipe, seed, val, data):
                 missing -= _copy(run, other, recipe, missing)
         return before - len(missing)
 
 
-def _trains_alike(run: Run, other: Run, recipe: Recipe, seed: int, val: str) -> bool:
-    """Whether trials of another run with one id and index are those that the run would have."""
-    data = other.data()
-    if data is None or not other.begun:
+def _has_same_training(
+    run: Run, other: Run, recipe: Recipe, seed: int, val: str, data: str | None
+) -> bool:
+    """Whether another run's trials of one id and index are those that the run would have."""
+    record = other.data()
+    if record is None or not other.begun:
+        return False
+    if data is not None and record.source not in (data, absolute_source(data)):
         return False
     try:
-        other.check_training(recipe, replace(data, seed=seed, val=val))
-        run.check_training(recipe, data)
+        other.check_training(recipe, replace(record, seed=seed, val=val))
+        run.check_training(recipe, record)
     except InputError:  # other options, or other images
         return False
-    if run.recipe_draws() or other.recipe_draws():
-        return False
     one, two = run.population(), other.population()
-    return (one.skeleton, one.bodies.block) == (two.skeleton, two.bodies.block)
+    same = (one.skeleton, one.bodies.block) == (two.skeleton, two.bodies.block)
+    return same and _has_same_draws(run, other)
+
+
+def _has_same_draws(run: Run, other: Run) -> bool:
+    """Whether two runs have drawn the same recipe for each model that both have."""
+    one, two = run.recipe_draws(), other.recipe_draws()
+    n = min(len(run.population()), len(other.population()))
+    return one.keys() == two.keys() and all(np.array_equal(one[k][:n], two[k][:n]) for k in one)
 
 
 def _copy(run: Run, other: Run, recipe: Recipe, missing: set[int]) -> set[int]:
-    """Copy the trials of missing models; return their indices."""
-    data, ids = other.data(), run.population().ids
-    assert data is not None
+    """Copy the trials of these models that the other run has; return their indices."""
+    record, ids = other.data(), run.population().ids
+    assert record is not None
     trials = [
         trial
         for trial in other.trials()
@@ -76,11 +96,20 @@ def _copy(run: Run, other: Run, recipe: Recipe, missing: set[int]) -> set[int]:
         and trial.state is not TrialState.FAILED
     ]
     if trials:
-        images = read_correct(other.path, trials)
-        run.begin_training(recipe, data)
+        run.begin_training(recipe, record, run.execution())
         # As in training, images come first: a kill in between repeats them and loses no trial.
-        append_correct(run.path, [(t, images[t.index]) for t in trials if t.index in images])
+        _copy_images(run, other, trials)
         run.append_trials(trials)
     for trial in trials:
         (run.checkpoints / f"{trial.index:05d}.pt").unlink(missing_ok=True)
     return {trial.index for trial in trials}
+
+
+def _copy_images(run: Run, other: Run, trials: Sequence[Trial]) -> None:
+    if run.execution().image_results is False:
+        return
+    try:
+        images = read_correct(other.path, trials)
+    except InputError:  # a damaged file, which reports name
+        return
+    append_correct(run.path, [(t, images[t.index]) for t in trials if t.index in images])

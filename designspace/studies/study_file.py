@@ -270,7 +270,7 @@ class ExtensionEntry(FilePart):
     """How far `until="decided"` may extend populations.
 
     Attributes:
-        core_hours: Stop once the study's journals hold so many.
+        core_hours: Stop once populations and refinements have trained for so many.
         n: Models of a population at most.
         batch: Models that are added to a population at once.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from designspace.errors import InputError
-from designspace.runs import Run
+from designspace.runs import Run, TrialState
 from designspace.runs.training_options import chosen_models
 from designspace.studies.study_file import StudyFile
 
@@ -117,11 +117,17 @@ def choose_models(file: StudyFile, name: str, folder: Path) -> Sequence[int]:
     return tuple(sorted(chosen))
 
 
-def trained_indices(run: Path) -> set[int]:
-    """Return the indices of the models in a run folder, which need not exist, that have a trial."""
+def trained_indices(run: Path, complete: bool = False) -> set[int]:
+    """Return the indices of the models in a run folder, which need not exist, that have a trial.
+
+    Args:
+        run: The folder.
+        complete: Leave out failed trials.
+    """
     if not (run / "trials.jsonl").is_file():
         return set()
-    return {trial.index for trial in Run.open(run).trials()}
+    left_out = TrialState.FAILED if complete else None
+    return {trial.index for trial in Run.open(run).trials() if trial.state is not left_out}
 
 
 def chosen_indices(file: StudyFile, name: str, folder: Path) -> Sequence[int] | None:

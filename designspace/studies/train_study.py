@@ -147,21 +147,32 @@ class StudyTraining:
             epochs=self._file.epochs_of(entry),
             **{key: self._options.get(key) for key in OF_RECIPE},
         )
-        others = [other for other in self._runs() if other.path != run.path]
-        share_trials(run, others, recipe, entry.seed, self._file.val_of(entry), indices)
+        share_trials(
+            run,
+            [other for other in self._runs() if other.path != run.path],
+            recipe,
+            entry.seed,
+            self._file.val_of(entry),
+            data=self._options["data"],
+            indices=indices,
+            retry=bool(self._options.get("retry")),
+        )
 
     def _runs(self) -> list[Run]:
-        """Return the run folders that there are, of populations and refinements."""
+        """Return the existing run folders of populations and refinements."""
         places = [self._folder / name for name in self._file.runs]
         return [Run.open(place) for place in places if (place / "space.yaml").is_file()]
 
     def core_hours(self) -> float:
-        """Return the hours that all trainings took, of cores or of GPUs."""
+        """Return the hours of cores or GPUs that populations and refinements took to train.
+
+        A training that several of them share counts once.
+        """
         trials = {
             (trial.id, trial.index, trial.seed, trial.curve, trial.seconds)
             for run in self._runs()
             for trial in run.trials()
-        }  # populations may share a training
+        }
         return sum(seconds for *_, seconds in trials) / 3600
 
     def _is_refined(self, entry: PopulationEntry) -> bool:

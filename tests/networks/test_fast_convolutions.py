@@ -15,7 +15,15 @@ ORDER = torch.channels_last
 
 PROJECTIONS = [(8, 16, 1), (5, 7, 1), (24, 48, 2), (16, 16, 3)]
 # Channels, width of a group, stride, and the width of the group that is computed.
-GROUPED = [(24, 2, 1, 8), (24, 3, 2, 6), (16, 4, 1, 8), (10, 2, 2, 2), (18, 2, 1, 6), (40, 8, 1, 8)]
+GROUPED = [
+    (24, 2, 1, 8),
+    (24, 3, 2, 6),
+    (20, 4, 1, 4),
+    (24, 4, 1, 8),
+    (10, 2, 2, 2),
+    (18, 2, 1, 6),
+    (40, 8, 1, 8),
+]
 
 
 def changed(convolution):

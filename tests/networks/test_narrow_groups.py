@@ -29,6 +29,14 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def convolution(channels, group, stride, bias=False):
     torch.manual_seed(0)
     groups = channels // group
@@ -54,7 +62,7 @@ def test_outputs_and_gradients_are_those_of_torch(shape, weights):
     network = nn.Sequential(layer)
     use_fast_convolutions(network)
     network.to(memory_format=weights)
-    assert narrow_groups.is_fast_for(images, stride)
+    assert narrow_groups.fits_kernels(images, stride)
     assert (type(network[0]) is NarrowGroups) is (group <= narrow_groups.WIDEST)
     # Memory that an earlier step freed, and that holds other values.
     torch.full((2 * images.numel(),), torch.nan)
@@ -88,16 +96,36 @@ def test_other_images_are_left_to_torch(shape, stride):
     assert torch.equal(network(images), expected)
 
 
-def test_more_threads_are_left_to_torch():
-    threads = torch.get_num_threads()
+def test_several_threads_are_left_to_torch():
     images = in_order(2, 8, 4, 4)
-    try:
-        torch.set_num_threads(2)
-        assert narrow_groups.is_fast_for(images, 1)
-        torch.set_num_threads(3)
-        assert not narrow_groups.is_fast_for(images, 1)
-    finally:
-        torch.set_num_threads(threads)
+    assert narrow_groups.fits_kernels(images, 1)
+    torch.set_num_threads(2)
+    assert not narrow_groups.fits_kernels(images, 1)
+
+
+@pytest.mark.parametrize("convert", [torch.Tensor.contiguous, torch.Tensor.double])
+def test_other_memory_orders_and_types_equal_torch_to_the_bit(convert):
+    layer = convolution(8, 1, 1)
+    images = convert(torch.randn(2, 8, 4, 4))
+    layer.to(images.dtype)
+    expected = layer(images)
+    use_fast_convolutions(nn.Sequential(layer))
+    assert torch.equal(layer(images), expected)
+
+
+def test_weights_of_another_type_raise_the_error_of_torch():
+    layer = convolution(8, 1, 1)
+    use_fast_convolutions(nn.Sequential(layer))
+    with pytest.raises(RuntimeError, match="type"):
+        layer.double()(in_order(2, 8, 4, 4))
+
+
+def test_exported_graphs_have_convolutions_alone():
+    layers = nn.Sequential(convolution(8, 2, 1), convolution(8, 1, 2))
+    use_fast_convolutions(layers)
+    graph = torch.export.export(layers.eval(), (in_order(2, 8, 4, 4),)).graph
+    operations = [str(node.target) for node in graph.nodes if node.op == "call_function"]
+    assert operations == ["aten.conv2d.default"] * 2
 
 
 @pytest.mark.parametrize(
@@ -118,14 +146,17 @@ def test_layers_of_other_kinds_are_not_computed_by_the_kernels(other):
     assert not narrow_groups.supports(other)
 
 
-def test_only_the_gradients_that_are_needed_are_computed():
+def test_only_the_gradients_that_are_needed_are_computed(monkeypatch):
+    from designspace.networks import narrow_group_kernels as kernels
+
     layer = convolution(8, 2, 1)
     images = in_order(2, 8, 4, 4)
-    narrow_groups.convolve(images, layer.weight, 1).sum().backward()
+    with monkeypatch.context() as patch:
+        patch.delattr(kernels, "image_gradients_kernel")
+        narrow_groups.convolve(images, layer.weight, 1).sum().backward()
     assert layer.weight.grad is not None
 
-    layer.weight.grad = None
     layer.weight.requires_grad_(False)
+    monkeypatch.delattr(kernels, "weight_gradients_kernel")
     narrow_groups.convolve(images.requires_grad_(), layer.weight, 1).sum().backward()
     assert images.grad is not None
-    assert layer.weight.grad is None

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import designspace as ds
-from designspace.runs import DataRecord
+from designspace.runs import DataRecord, Execution
 from designspace.runs.image_results import append_correct, read_correct
+from designspace.studies.shared_trials import share_trials
+from designspace.studies.train_study import StudyTraining
 
 LONG = {"same_as": "x", "epochs": 2}
 
@@ -17,9 +19,11 @@ def trained(monkeypatch):
 
     def train(runs, *, recipe, epochs, seed, val, only, **options):
         for run in runs:
+            if options.get("retry"):
+                calls.append((run.name, "retry", epochs))
             done = {trial.index for trial in run.trials()}
             indices = [i for i in (range(len(run)) if only is None else only) if i not in done]
-            data = DataRecord("digits", val, "held-out", seed, 10, 8, 2, "content")
+            data = DataRecord(options["data"], val, "held-out", seed, 10, 8, 2, "content")
             run.begin_training(recipe.override(epochs=epochs).at(8), data)
             for i in indices:
                 calls.append((run.name, i, epochs))
@@ -63,6 +67,7 @@ def test_what_a_subset_has_trained_is_copied_with_its_single_images(load, traine
         pytest.param({**LONG, "val": "test"}, id="validation images"),
         pytest.param({**LONG, "epochs": 3}, id="epochs"),
         pytest.param({**LONG, "toggle": {"se_ratio": 0.25}}, id="models"),
+        pytest.param({**LONG, "toggle": {"stem_width": 16}}, id="stem"),
     ],
 )
 def test_other_trainings_are_not_copied(load, trained, other, monkeypatch):
@@ -107,8 +112,75 @@ def test_plans_count_a_shared_training_once(load, trained):
     study = load(populations, steps=steps_of("x", "one", "two"), n=4)
     before = {row.name: row for row in study.plan().populations}
     assert (before["one"].shared, before["two"].shared) == (0, 3)
-    assert "3 of the models are trained alike" in study.plan().text()
+    assert "3 of the models are trained for an earlier population" in study.plan().text()
     train_all(study)
     plan = study.plan()
     assert plan.trained == plan.models
-    assert "trained alike" not in plan.text()
+    assert "earlier population" not in plan.text()
+
+
+def test_trials_on_other_images_are_not_copied(load, trained, tmp_path):
+    train_all(load({"one": LONG}, steps=steps_of("x", "one"), n=4))
+    study = load({"one": LONG, "two": LONG}, steps=steps_of("x", "one", "two"), n=4)
+    (tmp_path / "other").mkdir()
+    study.run(f"folder:{tmp_path / 'other'}", only="train", jobs=1, progress=False)
+    assert len([call for call in trained if call[0] == "two"]) == 4
+
+
+def test_drawn_recipes_must_be_the_same(load, trained):
+    axes = {"lr": {"distribution": "log_uniform", "low": 0.01, "high": 1.0}}
+    steps = steps_of("x", "one", "two", "y")
+    other = {"y": {"space": "RegNetX@8", "epochs": 2, "recipe_axes": {}}}
+    study = load({"one": LONG, "two": LONG} | other, steps=steps, n=4, recipe_axes=axes)
+    train_all(study)
+    # `y` has the models of `x` with one recipe for all.
+    assert [name for name, _, epochs in trained if epochs == 2] == ["one"] * 4 + ["y"] * 4
+
+
+def test_a_retry_copies_what_another_population_has(load, trained):
+    train_all(load({"one": LONG}, steps=steps_of("x", "one"), n=4))
+    study = load({"one": LONG, "two": LONG}, steps=steps_of("x", "one", "two"), n=4)
+    train_all(study)
+    run = ds.load_run(study.folder / "two")
+    lines = run.trials_file.read_text().splitlines()
+    run.trials_file.write_text("\n".join(lines[:3]) + "\n")
+    run.record(3, None, state="failed", reason="memory", split="held-out")
+    trained.clear()
+    study.run(only="train", jobs=1, progress=False, retry=True)
+    assert run.trials()[3].state == "complete"
+    assert not trained
+
+
+def test_options_that_a_run_remembers_stay(load, trained):
+    train_all(
+        load({"one": {**LONG, "models": {"indices": "0-2"}}}, steps=steps_of("x", "one"), n=4)
+    )
+    study = load(
+        {"one": {**LONG, "models": {"indices": "0-2"}}, "two": LONG},
+        steps=steps_of("x", "one", "two"),
+        n=4,
+    )
+    one = ds.load_run(study.folder / "one")
+    two = ds.sample("RegNetX@8", n=4, flops="180K:220K").save(study.folder / "two")
+    two.begin_training(one.recipe(), one.data(), Execution(time_limit=3600.0))
+    two.record(3, 50, curve=[50.0, 50.0], split="held-out")
+    share_trials(two, [one], one.recipe(), 0, "held-out")
+    assert two.execution().time_limit == 3600.0
+    assert len(two.trials()) == 4
+
+
+def test_damaged_single_images_are_left_out(load, trained):
+    train_all(load({"one": LONG}, steps=steps_of("x", "one"), n=4))
+    study = load({"one": LONG, "two": LONG}, steps=steps_of("x", "one", "two"), n=4)
+    damaged = study.folder / "one" / "correct.jsonl"
+    damaged.write_text(damaged.read_text().replace("correct", "corect"))
+    train_all(study)
+    assert len(ds.load_run(study.folder / "two").trials()) == 4
+    assert not (study.folder / "two" / "correct.jsonl").exists()
+
+
+def test_core_hours_count_a_shared_training_once(load, trained):
+    study = load({"one": LONG, "two": LONG}, steps=steps_of("x", "one", "two"), n=4)
+    train_all(study)
+    training = StudyTraining(study.path, study.folder, study.file, None, False, {})
+    assert training.core_hours() == pytest.approx(12 * 9 / 3600)
