@@ -79,9 +79,11 @@ class NarrowGroups(MergedGroups):
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (batch, channels, height, width)."""
-        own = self.weight.dtype == torch.float32 and self.weight.device.type == "cpu"
-        if own and _is_fast_for(images) and narrow_groups.fits_kernels(images, self.stride[0]):
-            return narrow_groups.convolve(images, self.weight, self.stride[0])
+        stride, weight = self.stride[0], self.weight
+        # The kernels read addresses, where torch would compare types and devices.
+        same_kind = (weight.dtype, weight.device) == (images.dtype, images.device)
+        if same_kind and _is_fast_for(images) and narrow_groups.fits_kernels(images, stride):
+            return narrow_groups.convolve(images, weight, stride)
         return super().forward(images) if self.merged > 1 else nn.Conv2d.forward(self, images)
 
 

@@ -40,7 +40,8 @@ from designspace.networks.numba_loops import LANES, OPTIONS, loops, with_cache
 # Values of pixels of few channels that are copied at once; the channels are a multiple.
 COPIED = 4
 _Kernel = Callable[[int, int, int, int], None]
-# Numba's cache on disk sees changes of this file alone; a kernel that uses a number depends on it.
+# Numba's cache on disk sees changes of this file and of the values that a kernel uses. So each uses
+# this one, which changes with the files that it is compiled from besides.
 _OTHER_SOURCES = zlib.crc32(
     b"".join(Path(str(module.__file__)).read_bytes() for module in (instructions, numba_loops))
 )
@@ -184,7 +185,6 @@ def outputs_kernel(stride: int, rows: int) -> _Kernel:
         A function of four addresses: images, weights (channels, width of a group, 9), outputs, and
         sizes as six int64: images, their height, width and channels, the width of a group, lanes.
     """
-
     sources = _OTHER_SOURCES
 
     def outputs(images_at: Any, weights_at: Any, outputs_at: Any, sizes_at: Any) -> None:
@@ -236,7 +236,6 @@ def weight_gradients_kernel(stride: int, rows: int) -> _Kernel:
         A function of four addresses: images, gradients of the outputs, gradients of the weights,
         which it writes, and sizes, as of `outputs_kernel`.
     """
-
     sources = _OTHER_SOURCES
 
     def weight_gradients(images_at: Any, grads_at: Any, weights_at: Any, sizes_at: Any) -> None:
@@ -285,7 +284,6 @@ def image_gradients_kernel(stride: int, rows: int) -> _Kernel:
         A function of four addresses: gradients of the outputs, weights, gradients of the images,
         which it writes, and sizes, as of `outputs_kernel` but with the outputs' height and width.
     """
-
     sources = _OTHER_SOURCES
 
     def image_gradients(grads_at: Any, weights_at: Any, images_at: Any, sizes_at: Any) -> None:

@@ -259,6 +259,10 @@ class Run:
         header = "What this run is trained with (written by designspace train)."
         write_text(self.recipe_file, dump_yaml(seal(plain), header))
 
+    def checkpoint(self, index: int) -> Path:
+        """Return the file of a model's checkpoint, which need not exist."""
+        return self.checkpoints / f"{index:05d}.pt"
+
     @property
     def begun(self) -> bool:
         """Whether there is a trial, or a checkpoint of one."""

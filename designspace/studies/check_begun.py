@@ -16,13 +16,16 @@ from designspace.io.text_files import read_text
 from designspace.io.validation import list_mistakes
 from designspace.runs import Recipe, Run
 from designspace.studies.study_file import DerivedEntry, PopulationEntry, StudyFile
-from designspace.studies.study_inputs import population_space, sample_hash, study_budgets
+from designspace.studies.study_inputs import (
+    entry_recipe,
+    population_space,
+    sample_hash,
+    study_budgets,
+)
 from designspace.studies.toggle import toggled_hash
 
 # Data sets that are other images wherever their names differ; folders may hold the same ones.
 _NAMED_DATA = ("digits", "cifar10", "cifar100")
-# Options of a training that override the recipe's.
-OF_RECIPE = ("batch_size", "lr", "precision")
 # The key of a derived model's provenance that has its entry.
 DERIVATION = "study entry"
 # What the file of every derived model has of its entry.
@@ -98,9 +101,7 @@ def _check_training(
     run: Run, file: StudyFile, entry: PopulationEntry, recipe: Recipe, options: Mapping[str, Any]
 ) -> None:
     before = run.data()
-    now = recipe.override(
-        epochs=file.epochs_of(entry), **{key: options.get(key) for key in OF_RECIPE}
-    )
+    now = entry_recipe(recipe, file, entry, options)
     # The images themselves are compared once more are trained on.
     data = before and replace(before, seed=entry.seed, val=file.val_of(entry))
     run.check_training(now.at(run.population().skeleton.resolution), data)

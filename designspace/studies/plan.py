@@ -202,8 +202,8 @@ def plan_study(
         budget, models = {}, sum(derived.trained for derived in file.derived.values())
         if name not in file.derived_runs:
             budget, models = file.budget_of(file.base(name)), models_to_train(file, name)
-        alike = shared.get(name, 0)
-        plans[name] = PopulationPlan(name, models, trained, seconds, errors, budget, gpu, alike)
+        copied = shared.get(name, 0)
+        plans[name] = PopulationPlan(name, models, trained, seconds, errors, budget, gpu, copied)
     rows = [
         _claim(claim, place, file, plans, of) for place, of in claims.items() for claim in of.claims
     ]

@@ -1,4 +1,4 @@
-"""Trainings that several populations of a study need are done once.
+"""Trainings that an earlier population of a study has done are not repeated.
 
 A trial depends on model, index, recipe, seed and images, and up to rounding on nothing else. Where
 a population that was trained before has that trial (of a subset, a longer schedule, or a toggle
@@ -27,7 +27,7 @@ def share_trials(
     data: str | None = None,
     indices: Sequence[int] | None = None,
     retry: bool = False,
-) -> int:
+) -> None:
     """Copy the trials that other runs have of the models that a run is to train.
 
     Failed trials are not copied: they say more about a machine than about a model.
@@ -42,20 +42,15 @@ def share_trials(
             for that of the other runs.
         indices: Models to train, or None for all.
         retry: Whether the run's failed trials are to be repeated.
-
-    Returns:
-        How many trials were copied.
     """
     recipe = recipe.at(run.population().skeleton.resolution)
     with run.lock():
         missing = set(range(len(run.population())) if indices is None else indices)
         failed = TrialState.FAILED if retry else None
         missing -= {trial.index for trial in run.trials() if trial.state is not failed}
-        before = len(missing)
         for other in others:
             if missing and _has_same_training(run, other, recipe, seed, val, data):
                 missing -= _copy(run, other, recipe, missing)
-        return before - len(missing)
 
 
 def _has_same_training(
@@ -101,7 +96,7 @@ def _copy(run: Run, other: Run, recipe: Recipe, missing: set[int]) -> set[int]:
         _copy_images(run, other, trials)
         run.append_trials(trials)
     for trial in trials:
-        (run.checkpoints / f"{trial.index:05d}.pt").unlink(missing_ok=True)
+        run.checkpoint(trial.index).unlink(missing_ok=True)
     return {trial.index for trial in trials}
 
 

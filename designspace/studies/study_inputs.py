@@ -1,11 +1,16 @@
 """What a study file names: shipped spaces and recipes, data, models, or files beside the study."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from designspace.runs import Recipe, Run, load_recipe
 from designspace.space import Budget, Sample, SamplingStats, Space, load_space, sample_record
 from designspace.space.recipe_axis import RecipeAxes
-from designspace.studies.study_file import StudyFile
+from designspace.studies.study_file import PopulationEntry, StudyFile
+
+# Options of a training that override the recipe's.
+OF_RECIPE = ("batch_size", "lr", "precision")
 
 
 def study_recipe(path: Path, file: StudyFile) -> Recipe:
@@ -16,6 +21,22 @@ def study_recipe(path: Path, file: StudyFile) -> Recipe:
     """
     beside = path.parent / file.recipe
     return load_recipe(str(beside) if beside.is_file() else file.recipe)
+
+
+def entry_recipe(
+    recipe: Recipe, file: StudyFile, entry: PopulationEntry, options: Mapping[str, Any]
+) -> Recipe:
+    """Return the recipe of a population.
+
+    Args:
+        recipe: The study's.
+        file: The study.
+        entry: The population's entry.
+        options: Of the training, as of `designspace.train`; some override the recipe.
+    """
+    return recipe.override(
+        epochs=file.epochs_of(entry), **{key: options.get(key) for key in OF_RECIPE}
+    )
 
 
 def study_data(path: Path, file: StudyFile) -> str | None:

@@ -12,10 +12,12 @@ from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
 from designspace.runs.training_options import check_training_options
 from designspace.space import sample_prefix
-from designspace.studies.check_begun import OF_RECIPE, check_begun
+from designspace.studies.check_begun import check_begun
 from designspace.studies.shared_trials import share_trials
 from designspace.studies.study_file import PopulationEntry, StepEntry, StudyFile
 from designspace.studies.study_inputs import (
+    OF_RECIPE,
+    entry_recipe,
     population_space,
     study_budgets,
     study_data,
@@ -143,14 +145,10 @@ class StudyTraining:
             raise
 
     def _share(self, run: Run, entry: PopulationEntry, indices: Sequence[int] | None) -> None:
-        recipe = self._recipe.override(
-            epochs=self._file.epochs_of(entry),
-            **{key: self._options.get(key) for key in OF_RECIPE},
-        )
         share_trials(
             run,
             [other for other in self._runs() if other.path != run.path],
-            recipe,
+            entry_recipe(self._recipe, self._file, entry, self._options),
             entry.seed,
             self._file.val_of(entry),
             data=self._options["data"],

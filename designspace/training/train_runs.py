@@ -178,7 +178,7 @@ def _plan(
             cache=cache.path.resolve() if local else None,
             data=data,
             device=options.device,
-            checkpoint=run.checkpoints.resolve() / f"{index:05d}.pt" if local else None,
+            checkpoint=run.checkpoint(index).resolve() if local else None,
             home=options.home and options.home.absolute(),
             time_limit=options.time_limit,
             compiled=options.compiled,

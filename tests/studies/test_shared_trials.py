@@ -35,6 +35,13 @@ def trained(monkeypatch):
     return calls
 
 
+def fail_last(run):
+    """Replace the last of four trials by a failed one."""
+    lines = run.trials_file.read_text().splitlines()
+    run.trials_file.write_text("\n".join(lines[:3]) + "\n")
+    run.record(3, None, state="failed", reason="memory", split="held-out")
+
+
 def steps_of(*names):
     return [{"populations": [name], "n": 4} for name in names]
 
@@ -89,9 +96,7 @@ def test_failed_trials_are_trained_in_each_population(load, trained):
     study = load({"one": LONG}, steps=steps_of("x", "one"), n=4)
     train_all(study)
     run = ds.load_run(study.folder / "one")
-    lines = run.trials_file.read_text().splitlines()
-    run.trials_file.write_text("\n".join(lines[:3]) + "\n")
-    run.record(3, None, state="failed", reason="memory", split="held-out")
+    fail_last(run)
     trained.clear()
     train_all(load({"one": LONG, "two": LONG}, steps=steps_of("x", "one", "two"), n=4))
     assert trained == [("two", 3, 2)]
@@ -100,7 +105,7 @@ def test_failed_trials_are_trained_in_each_population(load, trained):
 def test_a_checkpoint_of_a_copied_trial_is_removed(load, trained):
     train_all(load({"one": LONG}, steps=steps_of("x", "one"), n=4))
     study = load({"one": LONG, "two": LONG}, steps=steps_of("x", "one", "two"), n=4)
-    checkpoints = ds.load_run(study.folder / "one").path.parent / "two" / "checkpoints"
+    checkpoints = study.folder / "two" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "00002.pt").write_bytes(b"half a model")
     train_all(study)
@@ -142,9 +147,7 @@ def test_a_retry_copies_what_another_population_has(load, trained):
     study = load({"one": LONG, "two": LONG}, steps=steps_of("x", "one", "two"), n=4)
     train_all(study)
     run = ds.load_run(study.folder / "two")
-    lines = run.trials_file.read_text().splitlines()
-    run.trials_file.write_text("\n".join(lines[:3]) + "\n")
-    run.record(3, None, state="failed", reason="memory", split="held-out")
+    fail_last(run)
     trained.clear()
     study.run(only="train", jobs=1, progress=False, retry=True)
     assert run.trials()[3].state == "complete"
