@@ -13,13 +13,14 @@ from designspace.analysis.imported_folder import IMPORT_FILE, read_imported
 from designspace.analysis.population_results import MISSING, STATES, PopulationResults, Provenance
 from designspace.analysis.trial_accounting import counted_models
 from designspace.arch.parameter_columns import parameters
-from designspace.errors import InputError
+from designspace.errors import InputError, counted
 from designspace.io.serialization import readable
 from designspace.runs import Run, Trial, TrialState
 from designspace.runs.data_record import source_name
 from designspace.runs.image_results import read_correct
 from designspace.runs.measurements import MeasuredSetting, measured_columns, settings_of
 from designspace.runs.run_list import list_runs
+from designspace.runs.trial import training_seconds
 from designspace.stats.arrays import FloatArray
 
 # A run, its folder, or a folder of imported results.
@@ -181,14 +182,24 @@ def _provenance(run: Run, space: dict[str, Any], trials: tuple[Trial, ...]) -> P
             key: tuple(sorted({t.versions[key] for t in trials if key in t.versions}))
             for key in keys
         },
-        seconds=float(sum(trial.seconds for trial in trials)),
+        seconds=training_seconds(trials),
         reasons=_reasons(trials),
-        notes=tuple(str(space[key]) for key in ("reason",) if space.get(key)),
+        notes=(*(str(space[key]) for key in ("reason",) if space.get(key)), *_copies(trials)),
         train_images=0 if data is None else data.train_images,
         val_images=0 if data is None else data.val_images,
         content="" if data is None else data.content,
         seed=None if data is None else data.seed,
     )
+
+
+def _copies(trials: tuple[Trial, ...]) -> list[str]:
+    """Say which other populations trained some of the models."""
+    counts = Counter(trial.copied_from for trial in trials if trial.copied_from)
+    return [
+        f"{counted(n, 'model was', 'models were')} trained for {readable(name)}, by the same "
+        "recipe and seed, and not again"
+        for name, n in counts.items()
+    ]
 
 
 def _reasons(trials: tuple[Trial, ...]) -> dict[str, int]:

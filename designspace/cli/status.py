@@ -79,7 +79,7 @@ def _text(statuses: "list[RunStatus | PretrainingStatus]") -> str:
 
 def _lines(status: "RunStatus") -> list[str]:
     from designspace.api.progress import duration
-    from designspace.errors import printable
+    from designspace.errors import counted, printable
     from designspace.runs import TrialState
 
     data, heartbeat = status.to_dict(), status.heartbeat
@@ -92,6 +92,9 @@ def _lines(status: "RunStatus") -> list[str]:
     else:
         lines.append("training; no model has finished yet")
     lines += [f"{device} is lost: {why}" for device, why in data["lost_devices"].items()]
+    if data["copied"]:
+        copies = counted(data["copied"], "trial is a copy", "trials are copies")
+        lines.append(f"{copies} of other populations of the study")
     if status.torn:
         lines.append("the last line of trials.jsonl is incomplete; its model is trained again")
     lines += [

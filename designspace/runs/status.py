@@ -10,7 +10,7 @@ import numpy as np
 
 from designspace.errors import counted
 from designspace.runs.heartbeat import Heartbeat
-from designspace.runs.trial import Trial, TrialState
+from designspace.runs.trial import Trial, TrialState, training_seconds
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,14 @@ class RunStatus:
             "running": len(running),
             # A failed model that is trained again has a trial and is running.
             "waiting": self.n - len({t.index for t in self.trials} | {i for i, _ in running}),
+            "copied": sum(bool(trial.copied_from) for trial in self.trials),
             "at_work": live is not None,
             "torn_line": self.torn,
             "checkpoints": len(self.checkpoints),
             "lost_devices": live.lost if live else {},
             "models_per_hour": live.per_hour if live else None,
             "seconds_left": live.seconds_left if live else None,
-            "seconds_trained": round(sum(trial.seconds for trial in self.trials), 3),
+            "seconds_trained": round(training_seconds(self.trials), 3),
             "error": {
                 "min": errors[0] if errors else None,
                 "mean": float(np.mean(errors)) if errors else None,

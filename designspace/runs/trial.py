@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -45,6 +45,8 @@ class Trial:
         reason: Why it diverged or failed; empty for a complete trial.
         split: Images that the error was measured on.
         recipe: Settings drawn for this model, in place of the run's recipe.
+        copied_from: Population of the same study whose training of the same model this is; empty
+            for a trial of the run itself.
     """
 
     id: str
@@ -58,10 +60,11 @@ class Trial:
     reason: str = ""
     split: str = UNSPECIFIED_SPLIT
     recipe: Mapping[str, float] = field(default_factory=dict)
+    copied_from: str = ""
 
     def to_record(self) -> dict[str, Any]:
         """Return plain data, as in trials.jsonl."""
-        record = {
+        record: dict[str, Any] = {
             "id": self.id,
             "index": self.index,
             "state": self.state.value,
@@ -73,7 +76,11 @@ class Trial:
             "reason": self.reason,
             "versions": self.versions,
         }
-        return {**record, "recipe": dict(self.recipe)} if self.recipe else record
+        if self.recipe:
+            record["recipe"] = dict(self.recipe)
+        if self.copied_from:
+            record["copied_from"] = self.copied_from
+        return record
 
     @staticmethod
     def from_record(record: dict[str, Any], where: str) -> "Trial":
@@ -97,6 +104,7 @@ class Trial:
                 reason=_text(record.get("reason") or ""),
                 split=_text(record.get("split") or UNSPECIFIED_SPLIT),
                 recipe={_text(k): float(v) for k, v in (record.get("recipe") or {}).items()},
+                copied_from=_text(record.get("copied_from") or ""),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error_:
             raise InputError(
@@ -114,6 +122,11 @@ class Trial:
         if state is not TrialState.FAILED and (error is None or not 0 <= error <= 100):
             raise InputError(f"{where}: error is {error}; a {state} trial has 0 to 100 percent")
         return trial
+
+
+def training_seconds(trials: Iterable[Trial]) -> float:
+    """Return the time that trials took, in seconds; copies took none."""
+    return sum(trial.seconds for trial in trials if not trial.copied_from)
 
 
 def check_percent(error: object) -> float:

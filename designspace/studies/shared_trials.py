@@ -6,7 +6,7 @@ that leaves the model as it is), the trial and its single images are copied, so 
 models differ by zero. As in one run, earlier trials may be of another device.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from designspace.runs.training_options import absolute_source
 
 def share_trials(
     run: Run,
-    others: Iterable[Run],
+    others: Mapping[str, Run],
     recipe: Recipe,
     seed: int,
     val: str,
@@ -34,7 +34,7 @@ def share_trials(
 
     Args:
         run: A run folder; its training begins with the first trial that is copied.
-        others: Run folders, in the order in which they are searched.
+        others: Run folders by the name of their population, in the order of the search.
         recipe: The run's recipe.
         seed: The run's seed.
         val: The run's validation images.
@@ -48,9 +48,9 @@ def share_trials(
         missing = set(range(len(run.population())) if indices is None else indices)
         failed = TrialState.FAILED if retry else None
         missing -= {trial.index for trial in run.trials() if trial.state is not failed}
-        for other in others:
+        for name, other in others.items():
             if missing and _has_same_training(run, other, recipe, seed, val, data):
-                missing -= _copy(run, other, recipe, missing)
+                missing -= _copy(run, other, name, recipe, missing)
 
 
 def _has_same_training(
@@ -79,12 +79,12 @@ def _has_same_draws(run: Run, other: Run) -> bool:
     return one.keys() == two.keys() and all(np.array_equal(one[k][:n], two[k][:n]) for k in one)
 
 
-def _copy(run: Run, other: Run, recipe: Recipe, missing: set[int]) -> set[int]:
+def _copy(run: Run, other: Run, name: str, recipe: Recipe, missing: set[int]) -> set[int]:
     """Copy the trials of these models that the other run has; return their indices."""
     record, ids = other.data(), run.population().ids
     assert record is not None
     trials = [
-        trial
+        replace(trial, copied_from=trial.copied_from or name)
         for trial in other.trials()
         if trial.index in missing
         and trial.id == ids[trial.index]

@@ -11,6 +11,7 @@ from designspace.api.run import Run, choose_backend, choose_workers, option_pair
 from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
 from designspace.runs.training_options import check_training_options
+from designspace.runs.trial import training_seconds
 from designspace.space import sample_prefix
 from designspace.studies.check_begun import check_begun
 from designspace.studies.shared_trials import share_trials
@@ -147,7 +148,7 @@ class StudyTraining:
     def _share(self, run: Run, entry: PopulationEntry, indices: Sequence[int] | None) -> None:
         share_trials(
             run,
-            [other for other in self._runs() if other.path != run.path],
+            {name: other for name, other in self._runs().items() if other.path != run.path},
             entry_recipe(self._recipe, self._file, entry, self._options),
             entry.seed,
             self._file.val_of(entry),
@@ -156,22 +157,18 @@ class StudyTraining:
             retry=bool(self._options.get("retry")),
         )
 
-    def _runs(self) -> list[Run]:
-        """Return the existing run folders of populations and refinements."""
-        places = [self._folder / name for name in self._file.runs]
-        return [Run.open(place) for place in places if (place / "space.yaml").is_file()]
+    def _runs(self) -> dict[str, Run]:
+        """Return the existing run folders of populations and refinements, by name."""
+        places = {name: self._folder / name for name in self._file.runs}
+        return {
+            name: Run.open(place)
+            for name, place in places.items()
+            if (place / "space.yaml").is_file()
+        }
 
     def core_hours(self) -> float:
-        """Return the hours of cores or GPUs that populations and refinements took to train.
-
-        A training that several of them share counts once.
-        """
-        trials = {
-            (trial.id, trial.index, trial.seed, trial.curve, trial.seconds)
-            for run in self._runs()
-            for trial in run.trials()
-        }
-        return sum(seconds for *_, seconds in trials) / 3600
+        """Return the hours of cores or GPUs that populations and refinements took to train."""
+        return sum(training_seconds(run.trials()) for run in self._runs().values()) / 3600
 
     def _is_refined(self, entry: PopulationEntry) -> bool:
         """Return whether a refinement writes the space of an entry."""

@@ -1,9 +1,12 @@
 """Trainings that populations of a study have in common are done once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import designspace as ds
+from designspace.analysis.load_results import load_results
 from designspace.runs import DataRecord, Execution
 from designspace.runs.image_results import append_correct, read_correct
 from designspace.studies.shared_trials import share_trials
@@ -61,7 +64,8 @@ def test_what_a_subset_has_trained_is_copied_with_its_single_images(load, traine
         ("long", 2, 2),
     ]
     few, long = (ds.load_run(study.folder / name) for name in ("few", "long"))
-    assert {t.index: t for t in few.trials()}.items() <= {t.index: t for t in long.trials()}.items()
+    copies = {t.index: replace(t, copied_from="few") for t in few.trials()}
+    assert copies.items() <= {t.index: t for t in long.trials()}.items()
     assert sorted(read_correct(long.path, long.trials())) == [0, 1, 2, 3]
     assert long.recipe().epochs == 2
     assert long.data().content == "content"
@@ -167,7 +171,7 @@ def test_options_that_a_run_remembers_stay(load, trained):
     two = ds.sample("RegNetX@8", n=4, flops="180K:220K").save(study.folder / "two")
     two.begin_training(one.recipe(), one.data(), Execution(time_limit=3600.0))
     two.record(3, 50, curve=[50.0, 50.0], split="held-out")
-    share_trials(two, [one], one.recipe(), 0, "held-out")
+    share_trials(two, {"one": one}, one.recipe(), 0, "held-out")
     assert two.execution().time_limit == 3600.0
     assert len(two.trials()) == 4
 
@@ -187,3 +191,21 @@ def test_core_hours_count_a_shared_training_once(load, trained):
     train_all(study)
     training = StudyTraining(study.path, study.folder, study.file, None, False, {})
     assert training.core_hours() == pytest.approx(12 * 9 / 3600)
+
+
+def test_a_copy_names_the_population_that_trained_it_and_took_no_time(load, trained, cli):
+    steps = steps_of("x", "one", "two", "three")
+    subset = {**LONG, "models": {"indices": "0-2"}}
+    study = load({"one": subset, "two": LONG, "three": LONG}, steps=steps, n=4)
+    train_all(study)
+    one, two, three = (ds.load_run(study.folder / name) for name in ("one", "two", "three"))
+    # Copies of copies name the original.
+    assert [t.copied_from for t in three.trials()] == ["one", "one", "one", "two"]
+    assert [run.status().to_dict()["seconds_trained"] for run in (one, two, three)] == [27, 9, 0]
+    assert "4 trials are copies of other populations" in cli("status", three.path).out
+    loaded = load_results(three)
+    assert loaded.provenance.seconds == 0
+    assert [note.partition(",")[0] for note in loaded.provenance.notes[1:]] == [
+        "3 models were trained for one",
+        "1 model was trained for two",
+    ]
