@@ -158,6 +158,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the type of another's error and the first line of its message, if it has one."""
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *(shortened(line, 500) for line in lines[:1])])
+
+
 def shortened(text: str, most: int = 80) -> str:
     """Return a text, or its beginning and three dots where it is longer than a line of a message
     should be.

@@ -26,7 +26,7 @@ Unit = Literal["points", "rank correlation"]
 MIN_GROUP = 4
 # Widths and group widths are rounded to fit each other and the bottleneck ratio, so that one of
 # these settings moves the others.
-_ROUNDED_TOGETHER = {"b", "g", "w"}
+ROUNDED_TOGETHER = {"b", "g", "w"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def paired_differences(
         a, b = first.parameters[name][both], second.parameters[name][both]
         if not np.array_equal(a, b, equal_nan=True):
             differing.add(name.rstrip("0123456789") or name)
-    if len(differing) > 1 and not differing <= _ROUNDED_TOGETHER:
+    if len(differing) > 1 and not differing <= ROUNDED_TOGETHER:
         names = ", ".join(sorted(differing))
         raise InputError(
             f"{where}: {first.name} and {second.name} are not the same bodies with one switch "

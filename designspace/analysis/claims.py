@@ -33,9 +33,9 @@ supporting the claim where it is true.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -84,6 +84,10 @@ class _Claim(BaseModel):
         """The populations that it is about."""
         return tuple(getattr(self, field) for field in self.about)
 
+    def stated(self) -> dict[str, Any]:
+        """Return what it claims of its populations, and of how many models, but not in words."""
+        return self.model_dump(exclude={"claim", "power", *self.about}, exclude_none=True)
+
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Return the claim about the same populations under other names."""
         old = dict(zip(self.about, self.populations, strict=True))
@@ -118,12 +122,15 @@ class _WithinMargin(ComparisonClaim):
     margin: _Number = Field(gt=0, le=100)
 
 
-class _OfParameter(_Claim):
+class ParameterClaim(_Claim):
+    """A claim about a parameter of one population."""
+
+    kind: str
     population: _Name
     parameter: _Name
 
 
-class _BestIn(_OfParameter):
+class _BestIn(ParameterClaim):
     kind: Literal["best_in"]
     low: _Number | _LevelName
     high: _Number | _LevelName
@@ -142,7 +149,7 @@ class _BestIn(_OfParameter):
         return self
 
 
-class _Trend(_OfParameter):
+class _Trend(ParameterClaim):
     kind: Literal["trend"]
     error: Literal["falls", "rises"]
 
@@ -186,6 +193,7 @@ class Claim:
         p_bootstrap: As `p`, by the bootstrap-t alone.
         borderline: Whether the two tests alone would give different verdicts.
         unit: Of the estimate.
+        stated: Kind, margin, n and the like, as the claims file has them.
     """
 
     claim: str
@@ -200,6 +208,7 @@ class Claim:
     p_bootstrap: float | None = None
     borderline: bool = False
     unit: Unit = "points"
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def estimate_text(self) -> str:
@@ -267,7 +276,7 @@ def judge_claims(
     more: list[_P] = [(1.0, 1.0)] * file.untested
     adjusted = zip(*(_corrected(one + more) for one in (both, named, bootstrap)), strict=True)
     claims = [
-        _judge(entry.claim, test, p, file.alpha)
+        _judge(entry, test, p, file.alpha)
         for entry, test, p in zip(file.claims, tests, adjusted, strict=False)
     ]
     return Claims(file.alpha, tuple(claims), file.untested)
@@ -353,12 +362,12 @@ def _corrected(tests: Sequence[_P]) -> list[_P]:
     return list(zip(holm(of), holm(against), strict=True))
 
 
-def _judge(claim: str, test: ClaimTest, p: tuple[_P, ...], alpha: float) -> Claim:
+def _judge(entry: _AnyClaim, test: ClaimTest, p: tuple[_P, ...], alpha: float) -> Claim:
     """Judge a claim by its corrected p-values: of both tests, and of each alone."""
     verdicts = [_verdict(*one, alpha) for one in p]
     tested = test.p is not None
     return Claim(
-        claim=claim,
+        claim=entry.claim,
         test=test.test,
         verdict=verdicts[0],
         estimate=test.estimate.value,
@@ -370,6 +379,7 @@ def _judge(claim: str, test: ClaimTest, p: tuple[_P, ...], alpha: float) -> Clai
         p_bootstrap=p[2][0] if tested else None,
         borderline=verdicts[1] != verdicts[2],
         unit=test.unit,
+        stated=entry.stated(),
     )
 
 

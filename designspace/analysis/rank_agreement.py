@@ -5,6 +5,7 @@ due to the seed?
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -146,12 +147,27 @@ def _check_differ(runs: Sequence[PopulationResults], errors: FloatArray) -> None
 
 def _common_errors(*runs: PopulationResults) -> FloatArray:
     """Errors of the models that all runs have one for, (runs, models), in the first one's order."""
-    errors = [{run.ids[row]: run.errors[row] for row in run.rows} for run in runs]
-    ids = [name for name in errors[0] if all(name in other for other in errors)]
-    if len(ids) < 2:
+    numbered = [_numbered(run.ids) for run in runs]
+    errors = [
+        {ids[row]: run.errors[row] for row in run.rows}
+        for run, ids in zip(runs, numbered, strict=True)
+    ]
+    common = [key for key in errors[0] if all(key in other for other in errors)]
+    if len(common) < 2:
         names = ", ".join(run.name for run in runs)
-        raise InputError(f"{names} share {counted(len(ids), 'model')}; are they of one population?")
-    return np.array([[run[name] for name in ids] for run in errors])
+        models = counted(len(common), "model")
+        raise InputError(f"{names} share {models}; are they of one population?")
+    return np.array([[run[key] for key in common] for run in errors])
+
+
+def _numbered(ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Number equal ids: populations with recipes of their own may repeat a network."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for name in ids:
+        keys.append((name, seen[name]))
+        seen[name] += 1
+    return keys
 
 
 def agreement(errors: FloatArray, level: float = 0.95) -> Agreement:

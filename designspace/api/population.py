@@ -199,7 +199,8 @@ def sample(
     """Sample n distinct models of a space within a budget.
 
     Model i depends on the space, the budget and the seed alone: the first 100 of n=500 are those of
-    n=100, and a folder that already holds 100 is extended.
+    n=100, and a folder that already holds 100 is extended. Where the space draws settings of the
+    training too, a network may come up again, with settings of its own.
 
     With a budget of latency or memory it depends on the machine as well. A model of costs, fitted
     to about 30 measured models, predicts which others fit; these are measured, and those that miss

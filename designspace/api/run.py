@@ -258,7 +258,9 @@ def train(
         for folder, resumed in zip(folders, resolved, strict=True)
     ]
     stop = _stop_rule(folders, until)
-    make_workers = choose_workers(backend, scheduler, cluster, option_pairs(cluster_options))
+    make_workers = choose_workers(
+        backend, scheduler, cluster, parse_cluster_options(cluster_options)
+    )
 
     from designspace.api.progress import TrainingDisplay, progress_bar
     from designspace.training.metric_logger import chosen_loggers
@@ -410,11 +412,13 @@ def _stop_rule(folders: Sequence[runs.Run], level: float | None) -> Callable[[],
     return stop
 
 
-def option_pairs(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
-    """Return options of a batch system as KEY=VALUE."""
+def parse_cluster_options(options: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    """Return options of a batch system, given by key or as KEY=VALUE."""
+    from designspace.runs.training_options import parse_cluster_option
+
     if isinstance(options, Mapping):
-        return tuple(f"{key}={value}" for key, value in options.items())
-    return tuple(options)
+        return dict(options)
+    return dict(parse_cluster_option(text) for text in options)
 
 
 def choose_backend(backend: str | None, scheduler: str | None, cluster: str | None) -> str:
@@ -423,7 +427,7 @@ def choose_backend(backend: str | None, scheduler: str | None, cluster: str | No
 
 
 def choose_workers(
-    backend: str, scheduler: str | None, cluster: str | None, options: tuple[str, ...]
+    backend: str, scheduler: str | None, cluster: str | None, options: Mapping[str, Any]
 ) -> "Callable[[TrainOptions, int], Workers]":
     """Return the function that starts the workers of a backend.
 
@@ -460,8 +464,9 @@ def choose_workers(
             client = connect(scheduler, cluster, options, jobs)
             return DaskWorkers(client, train_task, None if cluster else request.jobs)
         names = resolve_devices(request.device)
-        jobs = min(request.jobs or default_jobs(names), trials)
+        jobs = min(request.jobs or default_jobs(names, request.compiled), trials)
         gpus = tuple(name for name in names if name.startswith("cuda"))
-        return DaskWorkers(connect(None, None, (), jobs, gpus), train_task, request.jobs)
+        client = connect(None, None, {}, jobs, gpus, threads=not request.compiled)
+        return DaskWorkers(client, train_task, request.jobs)
 
     return on_dask

@@ -84,7 +84,8 @@ def _regnetz(name: str, regnet: RegNetParams, head: int) -> Model:
     like = _body("linear-bottleneck", (1,), (8,), "silu")
     around = Skeleton(head_width=head)
     model = Model.from_regnet(name, regnet, 0.25, around, like)
-    return _model(name, model.body, around, _REGNETZ, regnet)
+    source = _REGNETZ if head else f"{_REGNETZ}, without timm's activation behind the last stage"
+    return _model(name, model.body, around, source, regnet)
 
 
 def _model(

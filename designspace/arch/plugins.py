@@ -46,7 +46,7 @@ def load_plugin(path: Path | str) -> tuple[Block, ...]:
     place = Path(path).resolve()
     earlier = next((file for file in _loaded if file.path == str(place)), None)
     if earlier is not None:
-        return _loaded[earlier]
+        return _register(_loaded[earlier])
     if place.suffix != ".py":
         raise InputError(f"plugin {path}: not a Python file (.py)")
     return _execute(PluginFile(str(place), read_text(place, "plugin")), f"plugin {path}")
@@ -62,7 +62,9 @@ def provide_block(block: PluginFile | Block) -> None:
     """In a worker: register the block that came with a task."""
     if isinstance(block, Block):
         register_block(block)
-    elif block not in _loaded:
+    elif block in _loaded:
+        _register(_loaded[block])  # another version of the file may have come since
+    else:
         _execute(block, f"plugin {block.path}")
 
 
@@ -80,7 +82,11 @@ def _execute(file: PluginFile, what: str) -> tuple[Block, ...]:
     blocks = tuple(value for value in vars(module).values() if isinstance(value, Block))
     if not blocks:
         raise InputError(f"{what} defines no designspace Block")
+    _loaded[file] = _register(blocks)
+    return blocks
+
+
+def _register(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
     for block in blocks:
         register_block(block)
-    _loaded[file] = blocks
     return blocks

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
-from designspace.arch.model_file import write_model
+from designspace.arch.model_file import model_text, write_model
 from designspace.errors import InputError
 from designspace.export import onnx_graph, torchscript, verify
 from designspace.export.convert_weights import Weights, read_weights, write_safetensors
 from designspace.export.identifiers import describe
 from designspace.export.manifest import (
     EARLIER,
+    check_replaceable,
     earlier_records,
     file_record,
     remove_earlier_files,
@@ -179,6 +180,7 @@ def write_targets(
 ) -> Exported:
     """Export as `export_model` does, without a manifest."""
     job = _Job(model, targets, folder, options)  # reads the weights, before anything is written
+    check_replaceable(folder, model_text(model))
     job.write_model(model, make_output_folder(folder))
     for target in targets:
         try:
@@ -301,6 +303,8 @@ class _Job:
             self.notes.append(f"{target.name}: weights are not converted")
             return
         path = folder / target.weights(self.model)
+        if path.resolve() == self.weights.path.resolve():
+            raise InputError(f"{path} holds the weights that are read; choose another folder")
         state = rename(self.weights.state, self.model, target.keys)
         write_safetensors(state, path, describe(self.model))
         self.files.append(path)

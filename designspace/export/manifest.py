@@ -38,6 +38,46 @@ def write_manifest(
     write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
+def check_replaceable(out: Path, text: str) -> None:
+    """Raise unless an export may write model.yaml and manifest.json to a folder.
+
+    It replaces what an earlier export wrote there, and nothing that a person did.
+
+    Args:
+        out: The folder; the manifest of several models lies in the one above.
+        text: The new model.yaml.
+
+    Raises:
+        InputError: There is another file of that name (`out`).
+    """
+    model, manifest = out / "model.yaml", out / MANIFEST
+    if manifest.is_file() and not _is_ours(manifest):
+        raise InputError(
+            f"out: {manifest} was not written by an export; choose another folder, or move it",
+            "out",
+        )
+    if not model.is_file() or model.read_bytes() == text.encode():
+        return
+    checksum = file_record(model, out)["sha256"]
+    for root in (out, out.parent):
+        for record in earlier_records(root):
+            if root / record["path"] == model and record["sha256"] == checksum:
+                return
+    raise InputError(
+        f"out: {model} is another model, or was changed since it was exported; choose another "
+        "folder, or move it",
+        "out",
+    )
+
+
+def _is_ours(manifest: Path) -> bool:
+    try:
+        data = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and {"schema", "models"} <= data.keys()
+
+
 def remove_earlier_files(
     out: Path, written: Iterable[Path], source: Path | None = None
 ) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.arch import Model
-from designspace.errors import InputError
+from designspace.errors import InputError, first_line
 from designspace.export.identifiers import identifier
 from designspace.export.verify import VerificationReport, compare_values, probe_image, versioned
 
@@ -48,7 +48,7 @@ def write_onnx(
         The graph, and the file of its external data if there is one.
 
     Raises:
-        InputError: onnx is not installed.
+        InputError: onnx is not installed, or torch can't export the network.
     """
     import logging
     import warnings
@@ -77,6 +77,9 @@ def write_onnx(
         raise InputError(
             "onnx: needs onnx and onnxscript: pip install 'designspace-regnet[export]'"
         ) from None
+    except Exception as error:  # of a block of one's own, which torch may be unable to export
+        path.unlink(missing_ok=True)
+        raise InputError(f"onnx: torch can't export {model.name}: {first_line(error)}") from error
     # A file of that name that lies there without `external` is an earlier graph's.
     return [path, path.with_name(f"{path.name}.data")] if external else [path]
 

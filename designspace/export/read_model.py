@@ -251,10 +251,10 @@ def _from_vissl(data: dict[str, Any], path: Path) -> Model:
     # A trunk's stages need no name.
     name = "anynet" if keys.get("depths") else "regnet"
     trunk = validate(_ClassyTrunk, {"name": name, **keys}, path, "VISSL config")
-    return _from_classy(trunk, path, _crop_size(data["config"]))
+    return _from_classy(trunk, path, _crop_size(data["config"], path))
 
 
-def _crop_size(config: dict[str, Any]) -> int:
+def _crop_size(config: dict[str, Any], path: Path) -> int:
     """Return the side of the largest training crops of a VISSL config, else 224."""
     try:
         transforms = config["DATA"]["TRAIN"]["TRANSFORMS"]
@@ -262,7 +262,11 @@ def _crop_size(config: dict[str, Any]) -> int:
         size = next(size for size in sizes if size)
     except (KeyError, TypeError, AttributeError, StopIteration):
         return Skeleton().resolution
-    return int(max(size) if isinstance(size, list) else size)
+    sides = size if isinstance(size, list) else [size]
+    if not all(type(side) is int for side in sides):
+        where = "config.DATA.TRAIN.TRANSFORMS"
+        raise InputError(f"VISSL config: {path}: {where}: size is {size!r}; give whole numbers")
+    return max(sides)
 
 
 def _from_classy(trunk: _ClassyTrunk, path: Path, resolution: int) -> Model:

@@ -3,28 +3,41 @@
 torch deprecates it in favor of torch.export; it stays for deployments that need it.
 """
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.arch import Model
+from designspace.errors import InputError, first_line
 from designspace.export.identifiers import identifier
 from designspace.export.verify import VerificationReport, compare_values, probe_image, versioned
+from designspace.io.atomic_write import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 def write_torchscript(model: Model, network: "nn.Module", folder: Path) -> Path:
-    """Write the traced network in evaluation mode, for any batch size."""
+    """Write the traced network in evaluation mode, for any batch size.
+
+    Raises:
+        InputError: torch can't trace the network.
+    """
     import torch
 
-    path = folder / f"{identifier(model)}.pt"
+    path, content = folder / f"{identifier(model)}.pt", io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         image = _image(model)[:1]
-        traced = torch.jit.trace(network.eval(), image, check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(path))
+        try:
+            traced = torch.jit.trace(network.eval(), image, check_trace=False)  # type: ignore[no-untyped-call]
+            torch.jit.save(traced, content)
+        except Exception as error:  # of a block of one's own, which torch may be unable to trace
+            raise InputError(
+                f"torchscript: torch can't trace {model.name}: {first_line(error)}"
+            ) from error
+    write_bytes(path, content.getvalue())
     return path
 
 

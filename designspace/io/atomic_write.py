@@ -2,7 +2,7 @@
 
 import os
 import re
-import tempfile
+import secrets
 from pathlib import Path
 
 from designspace.errors import InputError
@@ -26,17 +26,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         InputError: The folder does not exist or cannot be written, or the disk is full.
     """
     try:
-        prefix = f".{path.name}{_MARK}"
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=_SUFFIX)
+        temporary = path.with_name(f".{path.name}{_MARK}{secrets.token_hex(4)}{_SUFFIX}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            # Unlike a file of `tempfile`, one that others may read, unless the umask forbids it.
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None

@@ -47,11 +47,11 @@ def read_recipe_data(name: str, package: str, what: str) -> tuple[dict[str, Any]
     """
     if name.endswith((".yaml", ".yml")):
         return _with_parent(Path(name), package, what), name
-    if Path(name).is_dir():
-        raise InputError(f"{what}: {name} is a folder; name a .yaml file")
     names = shipped_names(package)
     name = next((one for one in names if one.lower() == name.lower()), name)
     if name not in names:
+        if Path(name).is_dir():
+            raise InputError(f"{what}: {name} is a folder; name a .yaml file")
         raise InputError(
             f"no {what} {shortened(repr(name))}; {nearest(name, names)} "
             "(or the path of a .yaml file)"

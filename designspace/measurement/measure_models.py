@@ -286,13 +286,17 @@ def _device_state(target: Target) -> Iterator[torch.dtype | None]:
         for name in of
     ]
     deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    current = torch.cuda.current_device() if target.device.type == "cuda" else None
     try:
         yield device_setup.prepare(
             target.device, threads=target.threads, precision=target.precision
         )
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if current is not None:
+            torch.cuda.set_device(current)
         for backend, name, value in before:
             setattr(backend, name, value)
 

@@ -185,6 +185,9 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
         return replace(draft, reason=few)
     covariates = None if candidate.covariates is None else candidate.covariates[tested]
     fit = regress_on_distance(distance, errors[tested], margin, covariates)
+    if fit is None:
+        reason = "depth and number of stages explain the whole distance from it"
+        return replace(draft, reason=reason)
     draft = replace(
         draft, method="line", difference=fit.difference, detectable=_detectable(fit.difference)
     )

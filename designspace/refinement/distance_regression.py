@@ -12,6 +12,9 @@ import numpy as np
 from designspace.stats.arrays import FloatArray
 from designspace.stats.intervals import Estimate
 
+# Share of a distance's variation that rounding leaves, where covariates explain all of it.
+_COLLINEAR = 1e-9
+
 
 @dataclass(frozen=True)
 class DistanceRegression:
@@ -31,8 +34,10 @@ class DistanceRegression:
 
 def regress_on_distance(
     distance: FloatArray, errors: FloatArray, margin: float, covariates: FloatArray | None = None
-) -> DistanceRegression:
+) -> DistanceRegression | None:
     """Fit by least squares and test by t with heteroscedasticity-consistent errors (HC3).
+
+    None where the covariates explain the whole distance, up to rounding.
 
     Args:
         distance: Distance of each model from the constraint, (n,), at least 0, not all equal.
@@ -46,8 +51,10 @@ def regress_on_distance(
     others = np.column_stack([ones] if covariates is None else [ones, covariates])
     basis = np.linalg.qr(others)[0]
     x, y = (values - basis @ (basis.T @ values) for values in (distance, errors))
+    square, deviations = float(x @ x), distance - distance.mean()
+    if square <= _COLLINEAR * float(deviations @ deviations):
+        return None
     tiny = float(np.finfo(np.float64).tiny)
-    square = max(float(x @ x), tiny)
     slope = float(x @ y) / square
     leverage = (basis**2).sum(axis=1) + x**2 / square
     # HC3 (MacKinnon and White 1985) approximates leave-one-out residuals.

@@ -22,6 +22,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.refinement.constraint_tests import Proposal, evaluate_constraints
 from designspace.runs import Run
 from designspace.space import Budget, Space, load_space, sample
+from designspace.space.sampler import TooFewModels
 from designspace.space.schema import ACTIVATION, STAGES
 from designspace.space.space import parse_space
 
@@ -346,6 +347,9 @@ def _narrow(
         data["share"] = [*data["share"], *change.get("share", ())]
         for key in ("monotone", "axes"):
             data[key] = {**data[key], **change.get(key, {})}
+        for key in ("monotone", "distinct"):  # an axis with one value for all stages meets them
+            if rules := data.get(key):
+                data[key] = {k: v for k, v in rules.items() if k not in data["share"]}
         data |= {key: change[key] for key in (ACTIVATION, STAGES) if key in change}
         if "distinct" in change and data["family"] == "anynet":
             data["distinct"] = {**(data.get("distinct") or {}), **change["distinct"]}
@@ -374,6 +378,8 @@ def _problem(
     source = _narrow(parent, name, [*accepted, proposal], results)
     try:
         sample(parse_space(source, "the narrower space"), 2, budgets)
-    except InputError as error:
+    except TooFewModels as error:
         return f"it would leave no models: {error}"
+    except InputError as error:
+        return f"it contradicts the space: {error}"
     return None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
@@ -35,6 +36,8 @@ _MAX_VECTOR_DOTS = 1500
 _FEW_DOTS = 30
 # Characters of a name that a legend or a panel's title has room for.
 MAX_NAME = 26
+# Font size of the labels of ticks and rows.
+_TICK_LABELS = 8.5
 # Of the legend below axes, to their left, in inches.
 _LEGEND_SHIFT = -0.2
 # Widths and powers of 2, of all stages or of one (`w3`); and depths.
@@ -93,8 +96,11 @@ def draw_edf(
     ax.plot(x, y, label=text, solid_capstyle="butt", gid=f"curve-{index}", **style)
     if band is not None:
         x, (low, high) = _steps(band.errors, until, band.low, band.high)
-        area = ax.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
-        area.set_gid(f"band-{index}")
+        # Below the lowest error too, some of the models to be drawn may lie.
+        x, low, high = [0.0, *x], [0.0, *low], [band.start, band.start, *high[1:]]
+        corners = [*zip(x, low, strict=True), *zip(x[::-1], high[::-1], strict=True)]
+        area = PolyCollection([corners], color=color, alpha=0.13, linewidth=0, gid=f"band-{index}")
+        ax.add_collection(area, autolim=False)  # the curve alone sets the limits of the axis
     ax.set(xlabel="error (%)", ylabel="share of models below", ylim=(0, 1.02))
     ax.grid(True)
 
@@ -162,11 +168,20 @@ def legend_columns(
         size: Of the font, in points.
         left: Of the axes, in inches.
     """
-    widths = [TextPath((0, 0), label, size=size).get_extents().width for label in labels]
+    widths = [_points_wide(label, size) for label in labels]
     half = -(-len(labels) // 2)
     # A column is as wide as its longest label; a line and gaps beside it are 4.2 letters.
     columns = [max(part, default=0) + 4.2 * size for part in (widths[:half], widths[half:])]
     return 2 if 72 * (width - left - _LEGEND_SHIFT) >= sum(columns) else 1
+
+
+def room_for_labels(labels: Sequence[str], size: float = _TICK_LABELS) -> float:
+    """Return the inches that row labels of a font size, in points, take left of the axes."""
+    return 0.15 + max((_points_wide(label, size) for label in labels), default=0) / 72
+
+
+def _points_wide(text: str, size: float) -> float:
+    return float(TextPath((0, 0), text, size=size).get_extents().width)
 
 
 def legend_below(ax: Axes, columns: int) -> None:

@@ -18,6 +18,7 @@ from designspace.analysis.pretraining_findings import (
     ScoreGroup,
     ScoreRow,
 )
+from designspace.errors import counted
 from designspace.report.figure_files import Figure, Panel
 from designspace.report.palette import INK, color
 from designspace.report.pretraining_cards import group_title, task_title
@@ -86,8 +87,8 @@ def prototype_strips(pictures: Pictures) -> list[Strip]:
         zip(pictures.prototypes, pictures.sizes, strict=True), start=1
     ):
         shown = int((rows >= 0).sum())
-        words = f"nearest to {int(size)} images"
-        alt = f"The {shown} images nearest to prototype {number}, {words}"
+        words = f"nearest to {counted(int(size), 'image')}"
+        alt = f"The {counted(shown, 'image')} nearest to prototype {number}, {words}"
         strips.append(Strip(_png(pictures.pictures, [rows]), alt, words))
     return strips
 

@@ -33,6 +33,8 @@ from designspace.stats.range_of_best import BootstrapInterval
 
 # The most important parameters that the figure of importance shows; the tables have all.
 _SHOWN = 8
+# Inches that most names of parameters take left of the axes.
+_ROW_LABELS = 0.96
 _Corner = Literal["lower right", "upper right"]
 _Fitted = tuple[int, PopulationFindings, WidthFits, BodyBatch]
 
@@ -293,10 +295,11 @@ def _edf_differences_figure(pairs: Sequence[PairComparison], errors: tuple[float
 def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
     shown = [(i, p) for i, p in enumerate(populations) if p.trends]
     most = max(min(_SHOWN, len(p.trends)) + len(p.controls) for _, p in shown)
-    panels = []
+    panels, left = [], _ROW_LABELS
     for index, p in shown:
-        shares = [(t.name, t.importance) for t in p.trends[:_SHOWN]]
+        shares = [(draw.short_name(t.name), t.importance) for t in p.trends[:_SHOWN]]
         controls = [(one.control, one.importance) for one in p.controls]
+        left = max(left, draw.room_for_labels([name for name, _ in [*shares, *controls]]))
         drawing = partial(
             draw.draw_importance,
             shares=shares,
@@ -312,8 +315,8 @@ def _importance_figure(populations: Sequence[PopulationFindings]) -> Figure:
         "the line, hollow, the same for size and shape: a parameter that explains no more than one "
         "of these may be that in disguise."
     )
-    size = (3.4, 0.8 + 0.17 * most)
-    return Figure("importance", "importance", caption, tuple(panels), size, 3, left=0.96)
+    size = (3.4 + left - _ROW_LABELS, 0.8 + 0.17 * most)
+    return Figure("importance", "importance", caption, tuple(panels), size, 3, left=left)
 
 
 def ranges_of_best(p: PopulationFindings) -> dict[str, BootstrapInterval]:
@@ -354,8 +357,8 @@ def _bootstrap_figure(p: PopulationFindings, index: int, key: str) -> Figure:
     if ranges:
         most = max(ranges.values(), key=lambda interval: interval.n)
         caption += (
-            f" Shaded: range of the best of {most.draws} models in redraws (95 %); colored line: "
-            f"its median; thin line: median error in bins. {most.carriers} of "
+            f" Shaded: range of the best of {counted(most.draws, 'model')} in redraws (95 %); "
+            f"colored line: its median; thin line: median error in bins. {most.carriers} of "
             f"{counted(most.n, 'model')} carry 95 % of the weight."
         )
         if any(interval.n < most.n for interval in ranges.values()):

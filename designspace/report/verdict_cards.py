@@ -168,7 +168,8 @@ def _undecided(findings: Findings) -> list[Card]:
         return []
     near = [pair for pair in neighbors(findings) if pair.verdict == "undecided"] or pairs
     example = "" if len(pairs) == 1 else ", for example"
-    title = f"{len(pairs)} of {len(findings.comparisons)} comparisons are undecided"
+    verb = "is" if len(pairs) == 1 else "are"
+    title = f"{len(pairs)} of {len(findings.comparisons)} comparisons {verb} undecided"
     if len(findings.comparisons) == 1:
         title = "The comparison is undecided"
     words = f"{near[0].second} against {near[0].first}{example}: {difference(near[0])}."
@@ -183,7 +184,8 @@ def _claims(findings: Findings) -> list[Card]:
     contradicted = [c.claim for c in findings.claims.claims if c.verdict == "contradicted"]
     sentence = f"{counts['contradicted']} contradicted, {counts['undecided']} undecided"
     sentence += f": “{contradicted[0]}” is contradicted." if contradicted else "."
-    title = f"{counts['supported']} of {len(verdicts)} claims are supported"
+    verb = "is" if counts["supported"] == 1 else "are"
+    title = f"{counts['supported']} of {len(verdicts)} claims {verb} supported"
     if len(verdicts) == 1:
         title = f"The claim is {verdicts[0]}"
         sentence = f"{findings.claims.claims[0].claim}."

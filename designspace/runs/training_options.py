@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from designspace.errors import InputError, nearest
 
@@ -105,6 +106,28 @@ def check_cluster(cluster: str | None) -> None:
             "a machine that submits jobs",
             "cluster",
         )
+
+
+def parse_cluster_option(text: str) -> tuple[str, Any]:
+    """Return the key and the value of KEY=VALUE, whose value is YAML or a time.
+
+    Raises:
+        InputError: It is written otherwise (`cluster_options`).
+    """
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise InputError(
+            f"cluster_options has {text!r}; write KEY=VALUE, such as queue=gpu", "cluster_options"
+        )
+    # YAML 1.1 reads a time such as 04:00:00, or 1-04:00:00, as a number.
+    if re.fullmatch(r"(\d+-)?\d+(:\d+)+", value):
+        return key, value
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key, value
 
 
 def check_source_kind(spec: str) -> None:

@@ -25,6 +25,8 @@ Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 _GUIDE_SIZE, _MAX_STEPS = 4096, 3
 # Digits that decide how a logarithm is rounded, and some more.
 _DIGITS = Context(prec=28)
+# Decimals that a float of this size has, at most.
+_MAX_DECIMALS = 15
 # The one exception to correct rounding: its logarithm lies within 0.0002 units in the last place of
 # the middle between two doubles, and the kept populations were drawn where NumPy rounds it down.
 _ROUNDED_DOWN = (40.4,)
@@ -168,8 +170,10 @@ def _log(value: float) -> float:
 
 def _grid(low: float, high: float, step: float) -> FloatArray:
     count = math.floor((high - low) / step + 1e-9) + 1
-    # Rounded to the step's decimals, so that 1.5 + 740 * 0.001 is 2.24 in files.
-    decimals = max(0, -math.floor(math.log10(step)) + 2)
+    # Rounded to the decimals of step and low, so that 1.5 + 740 * 0.001 is 2.24 in files. Spaces
+    # that were sampled before have two more than the step has zeros.
+    written = max(-int(Decimal(repr(float(x))).as_tuple().exponent) for x in (low, step))
+    decimals = max(0, -math.floor(math.log10(step)) + 2, min(written, _MAX_DECIMALS))
     return np.round(low + step * np.arange(count, dtype=np.float64), decimals)
 
 

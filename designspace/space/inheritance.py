@@ -20,6 +20,13 @@ _OPTIONAL = (
 )
 _EXTENDED = ("input", "axes")
 _EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps", "recipe")
+# What a space of another block, or of another family, takes from its parent: what depends neither
+# on the block's axes nor on the rules of the family.
+_OF_ANY_BLOCK = ("family", "input", "stages", "total_depth", "skipped_steps", "recipe")
+_OF_ANY_FAMILY = ("input", "block", "stages", "recipe")
+_OF_BLOCK = ("se_ratio", "activation")
+# What an anynet alone states.
+_OF_STAGES = ("share", "monotone", "distinct", "tie")
 # What a range takes from the parent's range of the same axis.
 _RANGE = ("distribution", "low", "high", "step")
 
@@ -29,7 +36,7 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
 
     Maps extend the parent's, and so do ranges: `d: {high: 5}` keeps the lower end. An empty map or
     null removes the parent's monotone, distinct, tie, caps or recipe; null for one of their entries
-    removes that entry.
+    removes that entry. Of another family or block, the child takes only what holds for any.
 
     Args:
         parent: Complete data of a space.
@@ -39,10 +46,11 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
     kept = [key for key in (*INHERITED, *_OPTIONAL) if key in parent]
     axes = parent.get("axes")
     if child.get("family", family) != family:
-        kept = ["input"]
+        same_block = child.get("block", block) == block
+        kept = [*_OF_ANY_FAMILY, *(_OF_BLOCK if same_block else ())]
     elif child.get("block", block) != block and isinstance(axes, Mapping):
         # Other blocks have other axes besides depths and widths, and other rules.
-        kept = ["family", "input", "axes"]
+        kept = [*_OF_ANY_BLOCK, "axes"]
         names = ("d", "w", "w_0", "w_a", "w_m", *_body_axes(child.get("block")))
         axes = {name: axes[name] for name in names if name in axes}
     merged = {key: axes if key == "axes" else parent[key] for key in kept if key in parent}
@@ -63,6 +71,18 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[key] = value
     return merged
+
+
+def left_out(parent: Mapping[str, Any], child: Mapping[str, Any]) -> list[str]:
+    """Return the keys that a space of another family or block did not take from its parent.
+
+    Args:
+        parent: Complete data of a space.
+        child: Complete data of its child.
+    """
+    keys = [key for key in (*INHERITED, *_OPTIONAL) if parent.get(key) and not child.get(key)]
+    own = set(child["axes"]) if child.get("family") == parent.get("family") else set()
+    return [key for key in keys if key not in _OF_STAGES or own & set(parent[key])]
 
 
 def _extended(before: Any, axis: Any) -> Any:

@@ -49,7 +49,7 @@ class RecipeRange(FilePart):
     distribution: Literal["log_uniform", "uniform"]
     low: _Number
     high: _Number
-    step: Annotated[float, Field(gt=0)] | None = None
+    step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "RecipeRange":

@@ -26,11 +26,11 @@ from designspace.arch import (
 )
 from designspace.arch.activation import Activation
 from designspace.arch.body import FloatArray
-from designspace.errors import InputError, counted, nearest
+from designspace.errors import InputError, check_number, counted, nearest
 from designspace.io.validation import validate
 from designspace.space.axis import Axis, choice, monotone_count
 from designspace.space.body_rules import BodyRule, body_rules
-from designspace.space.inheritance import merge
+from designspace.space.inheritance import left_out, merge
 from designspace.space.schema import (
     ACTIVATION,
     STAGES,
@@ -326,7 +326,10 @@ class Space:
             InputError: A key is unknown, or the new space breaks a rule.
         """
         keys = [key for key in SpaceFile.model_fields if key not in _FIXED]
-        axes = dict(changes.pop("axes", {}))
+        stated = changes.pop("axes", {})
+        if not isinstance(stated, Mapping):
+            raise InputError(f"axes is {stated!r}; give a map of axes", "axes")
+        axes = dict(stated)
         for key in [key for key in changes if key not in keys]:
             if key not in self.axes:
                 hint = nearest(key, [*self.axes, *keys])
@@ -337,9 +340,16 @@ class Space:
         return parse_space(merge(source, changes), name).compared_to(self)
 
     def compared_to(self, parent: "Space") -> "Space":
-        """Return the space with a note on each axis that has values which its parent lacks."""
+        """Return the space with a note on each axis that has values which its parent lacks.
+
+        Of a space with another family or block, the note names what it did not take.
+        """
         if (self.family, self.block) != (parent.family, parent.block):
-            return self
+            keys = left_out(parent.source, self.source)
+            kind = "block" if self.family == parent.family else "family"
+            note = f"another {kind} than its parent {parent.name}, whose {', '.join(keys)}"
+            note += f" it does not take over; state {'it' if len(keys) == 1 else 'them'} here"
+            return replace(self, notes=(note,)) if keys else self
         notes = []
         for name, axis in self.axes.items():
             if name in parent.axes and name != ACTIVATION:
@@ -360,7 +370,7 @@ class Space:
             raise InputError(
                 f"{name} is {values}; a range has two ends, and a list is a choice", name
             )
-        low, high = values
+        low, high = (check_number(value, name) for value in values)
         if self.axes[name].fixed:
             raise InputError(f"{name} is {values}; {self.name} has it fixed: give an axis", name)
         kept = [v for v in self.axes[name].values.tolist() if low <= v <= high]
@@ -454,7 +464,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         family=checked.family,
         skeleton=skeleton,
         axes=axes,
-        share=tuple(checked.share),
+        share=tuple(dict.fromkeys(checked.share)),
         monotone=dict(checked.monotone),
         distinct=dict(checked.distinct),
         total_depth=(depth.low, depth.high) if (depth := checked.total_depth) else None,
@@ -462,7 +472,7 @@ def parse_space(data: Mapping[str, Any], path: Path | str) -> Space:
         tie={str(name): str(other) for name, other in checked.tie.items()},
         caps=tuple(
             Cap(measure, cap.constant, cap.factor, cap.power)
-            for measure, cap in checked.caps.items()
+            for measure, cap in sorted(checked.caps.items(), reverse=True)  # params, acts
         ),
         se_ratio=checked.se_ratio,
         recipe=source.get("recipe", {}),

@@ -1,5 +1,5 @@
 """Statistics on arrays of errors: plain functions, frozen results.
 
-`edf`, `best_of_k`, `bootstrap` and `compare` are public and check their arrays. All other functions
+`edf`, `bootstrap` and `compare` are public and check their arrays. All other functions
 take float arrays that are finite already, and only check what depends on their own arguments.
 """

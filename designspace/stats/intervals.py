@@ -75,12 +75,19 @@ def spearman_variance(correlation: float, n: int) -> float:
 
 
 def spearman_interval(correlation: float, n: int, level: float = 0.95) -> Estimate:
-    """Return a Spearman correlation of n pairs with its interval by Fisher's z."""
+    """Return a Spearman correlation of n pairs with its interval by Fisher's z.
+
+    Of equal or opposite ranks the interval is that of the value half-way to the next one, which two
+    swapped neighbours have: z would be infinite, and five pairs would claim certainty.
+    """
     from scipy.stats import norm
 
-    z = fisher_z(correlation)
-    half = float(norm.ppf((1 + level) / 2)) * math.sqrt(spearman_variance(correlation, n))
-    return Estimate(correlation, math.tanh(z - half), math.tanh(z + half))
+    most = 1 - 6 / (n * (n**2 - 1))
+    inner = min(max(correlation, -most), most)
+    z = fisher_z(inner)
+    half = float(norm.ppf((1 + level) / 2)) * math.sqrt(spearman_variance(inner, n))
+    low, high = math.tanh(z - half), math.tanh(z + half)
+    return Estimate(correlation, min(low, correlation), max(high, correlation))
 
 
 def quantile_interval(

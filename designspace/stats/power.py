@@ -67,6 +67,8 @@ def detectable_difference(
     high = 20 * _standard_error(sd, n)[0]
     if high < 1e-300:
         return 0.0
+    while difference_power(high, sd, n, alpha) < power:
+        high *= 2
     return float(brentq(lambda d: difference_power(d, sd, n, alpha) - power, 0.0, high))
 
 

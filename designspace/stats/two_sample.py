@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from designspace.errors import check_types
+from designspace.errors import InputError, check_types
 from designspace.stats.arrays import FloatArray, Numbers, as_float_array, check_probability
 from designspace.stats.intervals import Estimate
 
@@ -63,7 +63,7 @@ def compare(
     second: Numbers,
     level: float = 0.95,
     *,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     permutations: int = 4999,
 ) -> Comparison:
     """Compare two populations of errors.
@@ -72,12 +72,13 @@ def compare(
         first: Errors of the first population, (n,), at least 2.
         second: Errors of the second, (m,), at least 2.
         level: Level of the intervals.
-        rng: Generator of permutations and bootstrap; None uses a fixed seed, so that the same data
-            give the same numbers.
+        rng: Generator of permutations and bootstrap, or its seed; None is seed 0, so that the same
+            data give the same numbers.
         permutations: Maximum number of permutations; very large populations get fewer.
 
     Raises:
-        InputError: A population has fewer than two errors, or one that is not finite.
+        InputError: A population has fewer than two errors, or one that is not finite; or there are
+            no permutations.
 
     Example:
         >>> import designspace as ds
@@ -86,7 +87,10 @@ def compare(
         -4.0
     """
     a, b = as_float_array(first, "first", 2), as_float_array(second, "second", 2)
-    return compare_arrays(a, b, check_probability(level), rng, permutations)
+    if permutations < 1:
+        raise InputError(f"permutations is {permutations}; it must be at least 1", "permutations")
+    generator = np.random.default_rng(0 if rng is None else rng)
+    return compare_arrays(a, b, check_probability(level), generator, permutations)
 
 
 def compare_arrays(
@@ -101,7 +105,7 @@ def compare_arrays(
 
     rng = np.random.default_rng(0) if rng is None else rng
     a, b = np.round(a, 9), np.round(b, 9)  # equal up to rounding is equal
-    repeats = max(199, min(permutations, _MAX_DRAWS // (len(a) + len(b))))
+    repeats = min(permutations, max(199, _MAX_DRAWS // (len(a) + len(b))))
     p_mean, p_median = _permutation_tests(a, b, rng, repeats)
     with warnings.catch_warnings():
         # Where its exact p-value fails, scipy falls back to the asymptotic one, and warns.
@@ -163,7 +167,7 @@ def superiority(a: FloatArray, b: FloatArray, level: float = 0.95) -> Estimate:
 
     Interval: variance of the placements (DeLong et al. 1988) on the logit scale. Where one
     population beats the other throughout, the open end is that of n of n successes, n the smaller
-    size.
+    size. Where all are equal, it is as wide as a share of one half of n may have (Wilson 1927).
     """
     from scipy.stats import norm, rankdata
 
@@ -177,7 +181,11 @@ def superiority(a: FloatArray, b: FloatArray, level: float = 0.95) -> Estimate:
         end = tail ** (1 / min(n, m))
         return Estimate(value, end if value else 0.0, 1.0 if value else 1 - end)
     variance = sum(x.var(ddof=1) / len(x) for x in (beaten_by, beats) if len(x) > 1)
-    half = float(norm.isf(tail)) * math.sqrt(variance) / (value * (1 - value))
+    z = float(norm.isf(tail))
+    if variance == 0:
+        half = z / (2 * math.sqrt(min(n, m) + z**2))
+        return Estimate(value, value - half, value + half)
+    half = z * math.sqrt(variance) / (value * (1 - value))
     center = math.log(value / (1 - value))
     low, high = (1 / (1 + math.exp(-edge)) for edge in (center - half, center + half))
     return Estimate(value, low, high)

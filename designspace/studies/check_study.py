@@ -8,8 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from designspace.analysis.claims import ClaimsFile, ComparisonClaim
-from designspace.analysis.rank_agreement import MIN_RANKED
+from designspace.analysis.claims import ClaimsFile
 from designspace.api.model import Model, load_model
 from designspace.arch import BOTTLENECK, check_name
 from designspace.derivation.cost_target import parse_target
@@ -21,7 +20,7 @@ from designspace.io.validation import list_mistakes
 from designspace.runs import Recipe
 from designspace.runs.training_options import check_device, check_source_kind, chosen_models
 from designspace.space import Budget, Space
-from designspace.studies.claim_parameters import parameter_names
+from designspace.studies.check_claims import check_agreements, check_claims
 from designspace.studies.derived_shapes import shape_mistakes
 from designspace.studies.figure_answers import check_figures
 from designspace.studies.study_file import Budget as BudgetEntry
@@ -32,8 +31,8 @@ from designspace.studies.study_inputs import (
     study_source,
     study_space,
 )
-from designspace.studies.subset import errors_needed, models_to_train, pairs_to_train
-from designspace.studies.toggle import check_toggle, keeps_regnets
+from designspace.studies.subset import errors_needed, models_to_train
+from designspace.studies.toggle import check_toggle, keeps_regnets, skeleton_toggle
 
 _WHICH = re.compile(r"best|[0-9]{1,9}")
 
@@ -103,8 +102,7 @@ class _StudyCheck:
                         f"reports.{place}.n: none of the first {report.n} models of {name} is "
                         f"chosen by populations.{name}.models; raise it, or leave it out"
                     )
-        for place in self.claims:
-            yield from self._claims(place)
+        yield from check_claims(self.file, self.claims, self._spaces)
         yield from check_figures(self.file, self.claims)
         for name, derived in self.file.derived.items():
             yield from self._derived(f"derived.{name}", derived)
@@ -114,8 +112,7 @@ class _StudyCheck:
         yield from self._repeated_names()
         yield from self._places()
         yield from self._order()
-        for place, names in self.file.agreements.items():
-            yield from self._agreement(f"agreements.{place}", names)
+        yield from check_agreements(self.file, self._spaces)
 
     def _repeated_names(self) -> Iterator[str]:
         lists = {f"steps[{i}]": step.populations for i, step in enumerate(self.file.steps)}
@@ -165,36 +162,6 @@ class _StudyCheck:
                         f"models of {entry.same_as}; train these in the same step or an earlier "
                         "one, or set among"
                     )
-
-    def _agreement(self, place: str, names: list[str]) -> Iterator[str]:
-        """Check that populations are trainings of the same models, whose ranks can be compared."""
-        sampled = [name for name in dict.fromkeys(names) if name in self.file.populations]
-        for i, other in enumerate(sampled[1:], start=1):
-            first = sampled[0]
-            if not self._same_models(first, other):
-                yield (
-                    f"{place}: {first} and {other} are not the same models; one must be same_as "
-                    "the other, or both same_as a third"
-                )
-                continue
-            common = pairs_to_train(self.file, first, other)
-            if self._schedule_of(first)[0] != self._schedule_of(other)[0] and common < MIN_RANKED:
-                yield (
-                    f"{place}: {first} and {other} have {counted(common, 'common model')}; a rank "
-                    f"correlation needs {MIN_RANKED} or more"
-                )
-            for before in sampled[:i]:
-                if self._schedule_of(before) == self._schedule_of(other):
-                    yield f"{place}: {before} and {other} have the same epochs and the same seed"
-
-    def _same_models(self, first: str, second: str) -> bool:
-        toggles = [self.file.populations[name].toggle for name in (first, second)]
-        return toggles[0] == toggles[1] and self._same_bodies(first, second)
-
-    def _schedule_of(self, name: str) -> tuple[int | None, int]:
-        """Return epochs and seed."""
-        entry = self.file.populations[name]
-        return self.file.epochs_of(entry), entry.seed
 
     @cached_property
     def _recipe(self) -> Recipe:
@@ -267,8 +234,8 @@ class _StudyCheck:
         else:
             where = "epochs" if entry.epochs is None else f"{place}.epochs"
             yield from _mistake(where, lambda: recipe.override(epochs=epochs))
-        if "resolution" not in (entry.toggle or {}):
-            yield from _mistake(place, lambda: recipe.at(space.skeleton.resolution))
+        side = skeleton_toggle(entry.toggle).get("resolution", space.skeleton.resolution)
+        yield from _mistake(place, lambda: recipe.at(int(side)))
 
     def _models(self, place: str, name: str, entry: PopulationEntry) -> Iterator[str]:
         """Check that a population has the models that are chosen from it."""
@@ -286,99 +253,6 @@ class _StudyCheck:
             wanted = getattr(subset, rule)
             if wanted is not None and wanted > models:
                 yield f"{place}: {rule} is {wanted}, but only {models} models take part"
-
-    def _claims(self, report: str) -> Iterator[str]:
-        place = f"reports.{report}.claims"
-        claims = self.claims[report].claims
-        texts = [claim.claim for claim in claims]
-        for text in dict.fromkeys(texts):
-            if texts.count(text) > 1:
-                yield f"{place}: the claim {text!r} is there twice; word each differently"
-        named = self.file.reports[report].by_claim_name
-        for claim in claims:
-            for name in claim.populations:
-                several = self.file.reports[report].ambiguous(name)
-                if several:
-                    yield (
-                        f"{place}: the claim {claim.claim!r} is about {name!r}, the last name of "
-                        f"{' and of '.join(several)}; write the whole name"
-                    )
-            if claim.n is not None:
-                for name in claim.populations:
-                    yield from self._claimed(report, claim.claim, claim.n, named[name])
-            if isinstance(claim, ComparisonClaim):
-                yield from self._compared(report, claim)
-                continue
-            name = named[claim.population]
-            if (space := self._spaces.get(name)) is None:
-                continue
-            parameters = parameter_names(space, self.file.entry(name).toggle)
-            if claim.parameter not in parameters:
-                yield (
-                    f"{place}: the claim {claim.claim!r} is about {claim.parameter!r}, but "
-                    f"{claim.population} has no such parameter; "
-                    f"{nearest(claim.parameter, parameters)}"
-                )
-
-    def _claimed(self, report: str, claim: str, n: int, name: str) -> Iterator[str]:
-        """Check that a claim's n is no more than there are models to judge."""
-        limit = self.file.reports[report].n
-        models = models_to_train(self.file, name, limit)
-        if n > models:
-            which = "the report" if limit == models else name
-            yield (
-                f"reports.{report}.claims: the claim {claim!r} has n = {n}, but {which} has "
-                f"{counted(models, 'model')}; lower n"
-            )
-
-    def _compared(self, report: str, claim: ComparisonClaim) -> Iterator[str]:
-        """Check that a claim about two populations compares enough models, or the same bodies."""
-        place = f"reports.{report}.claims: the claim {claim.claim!r}"
-        entry = self.file.reports[report]
-        first, second = (entry.by_claim_name[name] for name in claim.populations)
-        least, pairs = claim.n or 2, pairs_to_train(self.file, first, second, entry.n)
-        if min(models_to_train(self.file, name, entry.n) for name in (first, second)) < 2:
-            yield f"{place} compares means, which needs two or more models of each population"
-        elif self._are_seeds(first, second):
-            yield (
-                f"{place} compares {claim.first} and {claim.second}, which reports show as one "
-                "population, trained with two seeds; leave it out"
-            )
-        elif not claim.paired:
-            return
-        elif not self._same_bodies(first, second):
-            yield (
-                f"{place} is paired, but {claim.first} and {claim.second} are not the same bodies; "
-                "one must be same_as the other, or both same_as a third"
-            )
-        elif pairs < least:
-            yield (
-                f"{place} is paired, but {claim.first} and {claim.second} have "
-                f"{counted(pairs, 'common model')}; it needs {least} or more"
-            )
-
-    def _are_seeds(self, first: str, second: str) -> bool:
-        """Return whether two populations differ in their seeds alone."""
-        if first not in self.file.populations or second not in self.file.populations:
-            return False
-        entries = [self.file.populations[name] for name in (first, second)]
-        trained = {(self.file.epochs_of(e), self.file.val_of(e)) for e in entries}
-        seeds = len({entry.seed for entry in entries}) == 2
-        return seeds and len(trained) == 1 and self._same_models(first, second)
-
-    def _same_bodies(self, first: str, second: str) -> bool:
-        """Return whether model i of both is the same body but for a toggle, as far as is known."""
-        bases = [
-            self.file.populations[name].same_as or name if name in self.file.populations else name
-            for name in (first, second)
-        ]
-        if bases[0] == bases[1]:
-            return True
-        spaces = [self._spaces.get(name) for name in bases]
-        if spaces[0] is None or spaces[1] is None:
-            return True
-        budgets = [self.file.budget_of(self.file.entry(name)) for name in bases]
-        return spaces[0].hash == spaces[1].hash and budgets[0] == budgets[1]
 
     def _derived(self, place: str, entry: DerivedEntry) -> Iterator[str]:
         yield from _mistake(place, lambda: check_name(place.removeprefix("derived.")))
@@ -463,12 +337,12 @@ def _check_change(toggle: Mapping[str, Any], space: Space) -> None:
         current = space.se_ratio
     elif name == "activation":
         current = space.activations[0] if len(space.activations) == 1 else None
-    elif name in (parts := space.skeleton.to_dict()):
-        current = parts[name]
+    elif skeleton_toggle(toggle):
+        current = getattr(space.skeleton, name)
     elif axis is not None and name not in ("d", "w", "g"):  # these are rounded
         current = axis.values[0] if len(axis.values) == 1 else None
     if current == value:
-        raise InputError(f"toggle: every model has {name} = {value} already")
+        raise InputError(f"toggle: every model has {name} = {current} already")
 
 
 def _budget(place: str, budget: BudgetEntry) -> Iterator[str]:

@@ -248,6 +248,11 @@ def _inexact(
             f"is right for {values}; pycls computes it for each model from the drawn "
             f"{' and '.join(drawn)}."
         )
+    if recipe.get("warmup_epochs"):
+        yield (
+            "Not converted exactly: the rate warms up from 0; pycls begins with a part of it, "
+            "OPTIM.WARMUP_FACTOR, a tenth by default."
+        )
     if not (recipe["decay_norms"] or (base.get("OPTIM") or {}).get(_BIAS_DECAY)):
         yield (
             "Not converted exactly: decay_norms: false leaves biases without weight decay too; "

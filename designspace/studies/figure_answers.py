@@ -116,12 +116,17 @@ def claim_names(report: str, sentence: str) -> tuple[str, str]:
 
 
 def claim_verdicts(folder: Path, claims: Mapping[str, ClaimsFile]) -> tuple[Evidence, ...]:
-    """Return the verdict of each claim, from the reports that are written."""
+    """Return the verdict of each claim, from the reports that are written.
+
+    One of a report that was written for another claim in the same words does not count.
+    """
     verdicts = []
     for place, stated in claims.items():
         records = _records(folder / place / SUMMARY_FILE)
         for claim in stated.claims:
             record = records.get(claim.claim)
+            if record is not None and record.stated not in ({}, claim.stated()):
+                record = None
             n: tuple[int, ...] = () if claim.n is None else (claim.n,)
             verdict, n = (None, n) if record is None else (record.verdict, record.n)
             verdicts.append(Evidence(claim.claim, place, verdict, n))

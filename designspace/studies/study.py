@@ -1,15 +1,13 @@
 """A study: trains what its file states and is missing, in steps, and resumes like training."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from designspace.analysis import findings as analysis
 from designspace.analysis.claims import ClaimsFile, ComparisonClaim, read_claims
-from designspace.analysis.rank_agreement import rank_agreement
 from designspace.analysis.summary import SUMMARY_FILE
 from designspace.api.gathering import gather
 from designspace.api.model import Model, derive, load_model
@@ -17,9 +15,9 @@ from designspace.api.progress import Display
 from designspace.api.run import Run
 from designspace.errors import InputError, check_types
 from designspace.export.export_best import export_best
-from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.atomic_write import make_folder
+from designspace.io.validation import list_mistakes
 from designspace.refinement.refine import refine
-from designspace.report.write_report import write_report
 from designspace.studies.check_begun import DERIVATION, derivation_of
 from designspace.studies.check_study import check_study
 from designspace.studies.collect_study_page import study_page
@@ -30,18 +28,16 @@ from designspace.studies.figure_answers import (
     claim_verdicts,
 )
 from designspace.studies.plan import StudyPlan, plan_study
-from designspace.studies.report_populations import load_stated, shown_names
 from designspace.studies.sequential_claims import SequentialVerdict, judge_sequentially
 from designspace.studies.study_file import (
     DerivedEntry,
-    RefinementEntry,
-    ReportEntry,
     StepEntry,
     StudyFile,
     comparisons,
     load_study_file,
 )
 from designspace.studies.study_inputs import study_recipe, study_source
+from designspace.studies.study_reports import StudyReports, is_subset, kept_in
 from designspace.studies.subset import chosen_indices, trained_indices
 from designspace.studies.train_study import StudyTraining, check_overrides
 
@@ -125,6 +121,10 @@ class Study:
                 contents[place] = report.claims
         return contents
 
+    @property
+    def _reports(self) -> StudyReports:
+        return StudyReports(self.file, self.folder, self.claims)
+
     def plan(self) -> StudyPlan:
         """Return what is trained and what is missing, core-hours, and the power of each claim."""
         epochs = study_recipe(self.path, self.file).epochs
@@ -189,6 +189,7 @@ class Study:
         Raises:
             InputError: An argument is wrong, the data are missing, or the file states other spaces,
                 budgets, schedules, data or targets than those of the models that are there already.
+                What can't be reported, derived or exported is said once the page has the rest.
         """
         options: dict[str, Any] = {
             "jobs": jobs,
@@ -214,25 +215,33 @@ class Study:
         training = StudyTraining(self.path, self.folder, self.file, data, progress, options)
         training.check_begun()
         if only != "report":
+            display = Display(None, silent=not progress)
             make_folder(self.folder)
             training.check()
             for step in self.file.ordered_steps():
-                training.run_step(step)
+                training.run_step(self._without(self._lacking(), step))
                 self._refine(training)
+            if lacking := self._lacking():
+                names = ", ".join(sorted(lacking))
+                display.note(f"not trained, as the refinement accepted no constraint: {names}")
             if until is not None:
-                self._extend(training, Display(None, silent=not progress))
+                self._extend(training, display)
         page = self.folder / "index.html"
         written = any((self.folder / place / SUMMARY_FILE).is_file() for place in self.file.reports)
         if only == "train" and written and page.is_file():
             return page
         verdicts = self.sequential_verdicts() if self._extended() else {}
-        findings = self._write_reports() if only != "train" else {}
+        errors: list[str] = []
+        findings = self._reports.write(errors) if only != "train" else {}
         if only is None:
-            self._derive(training)
-            self._export()
-        return study_page(
+            self._derive(training, errors)
+            self._export(errors)
+        page = study_page(
             self.file, self.folder, self.plan(), findings, verdicts, self.figures().answers
         )
+        if errors:
+            raise InputError(f"study: {self.path}: {list_mistakes(errors)}")
+        return page
 
     def check_options(
         self,
@@ -269,7 +278,7 @@ class Study:
             chosen = {
                 key: chosen_indices(self.file, name, self.folder) or ()
                 for key, name in self.file.reports[place].by_claim_name.items()
-                if self._is_subset(name)
+                if is_subset(self.file, name)
             }
             verdicts[place] = judge_sequentially(there, runs, claims.alpha, declared, chosen)
         return verdicts
@@ -299,7 +308,7 @@ class Study:
         """Return the population of a claim that can't grow, or an empty text."""
         named = self.file.reports[place].by_claim_name
         names = [named[name] for name in claim.populations]
-        fixed = [n for n in names if n not in self.file.populations or self._is_subset(n)]
+        fixed = [n for n in names if n not in self.file.populations or is_subset(self.file, n)]
         return fixed[0] if fixed else ""
 
     def _extend(self, training: StudyTraining, display: Display) -> None:
@@ -315,7 +324,7 @@ class Study:
         limits = dict.fromkeys(self.file.populations, extension.n)
         while extension.core_hours is None or training.core_hours() < extension.core_hours:
             targets = self._targets(limits)
-            sizes = {name: len(Run.open(self.folder / name)) for name in targets}
+            sizes = {name: self._trained(name) for name in targets}
             growing = [name for name, size in sizes.items() if size < targets[name]]
             if not growing:
                 return
@@ -327,6 +336,11 @@ class Study:
             limits |= {name: number for name, number in there.items() if number < n}
             if min(there.values()) == n:
                 training.run_step(StepEntry(populations=names, n=n))
+
+    def _trained(self, name: str) -> int:
+        """Return up to which model a population is trained; an interrupted batch may lack some."""
+        trained, n = trained_indices(self.folder / name), len(Run.open(self.folder / name))
+        return next((index for index in range(n) if index not in trained), n)
 
     def _targets(self, limits: Mapping[str, int]) -> dict[str, int]:
         """Return to how many models the populations of undecided claims may grow.
@@ -347,113 +361,52 @@ class Study:
         runs = self._runs({name: name for name in self.file.populations})
         return any(len(run) > self.file.size(name) for name, run in runs.items())
 
+    def _lacking(self) -> set[str]:
+        """Return the populations whose refinement accepted no constraint, and wrote no space."""
+        lacking: set[str] = set()
+        spaces = {name: str(self.file.base(name).space) for name in self.file.runs}
+        for entry in self.file.refinements:
+            refined = self._reports.complete(entry.population, self.file.size(entry.run))
+            if entry.population in lacking or (
+                refined and not (self.folder / entry.space).is_file()
+            ):
+                lacking.add(entry.run)
+                lacking |= {n for n, s in spaces.items() if s.partition("@")[0] == entry.space}
+        return lacking
+
+    @staticmethod
+    def _without(names: Iterable[str], step: StepEntry) -> StepEntry:
+        kept = [name for name in step.populations if name not in names]
+        return step.model_copy(update={"populations": kept})
+
     def _refine(self, training: StudyTraining) -> None:
         for entry in self.file.refinements:
             space, n = self.folder / entry.space, self.file.size(entry.run)
-            if not self._complete(entry.population, n):
+            if not self._reports.complete(entry.population, n):
                 continue
             if not space.is_file():
-                self._analyze_refined(entry)
+                self._reports.analyze_refined(entry)
                 refinement = refine(
                     self.folder / entry.population,
                     name=space.stem,
                     first=n,
-                    all_finished=self._is_subset(entry.population),
+                    all_finished=is_subset(self.file, entry.population),
                 )
                 if refinement.space is None:
                     continue
                 refinement.save(space)
             training.train([training.sample(entry.run)], self.file.entry(entry.run))
 
-    def _analyze_refined(self, entry: RefinementEntry) -> None:
-        """Write the analysis of the models that a refinement starts from."""
-        n = self.file.size(entry.run)
-        models = load_stated(self.file, self.folder, [entry.population], n)
-        write_report(analysis.analyze(models), self.folder / entry.findings)
-
-    def _write_reports(self) -> dict[str, analysis.Findings]:
-        """Write the reports, or the parts of them, whose models are trained, and return them."""
-        written: dict[str, analysis.Findings] = {}
-        for entry in self.file.refinements:
-            if (self.folder / entry.findings).is_dir():
-                self._analyze_refined(entry)
-        for place, report in self.file.reports.items():
-            names, claims = self._ready(place, report)
-            if names:
-                if claims is not None:
-                    shown = self._shown_names(report, names)
-                    claims = claims.model_copy(
-                        update={"claims": [claim.renamed(shown) for claim in claims.claims]}
-                    )
-                populations = load_stated(self.file, self.folder, names, report.n)
-                written[place] = analysis.analyze(populations, report.margin, claims)
-                write_report(written[place], self.folder / place)
-        for place, names in self.file.agreements.items():
-            if self._comparable(names):
-                # By the names of the file, so that the folder it lies in does not matter.
-                loaded = load_stated(self.file, self.folder, names, all_finished=True)
-                named = [replace(run, name=n) for run, n in zip(loaded, names, strict=True)]
-                file = self.folder / place
-                make_folder(file.parent)
-                write_text(file, json.dumps(rank_agreement(named).to_dict()) + "\n")
-        return written
-
-    def _comparable(self, names: Sequence[str]) -> bool:
-        """Return whether the models that populations have in common are trained in all of them."""
-        chosen = {name: chosen_indices(self.file, name, self.folder) for name in names}
-        for name, own in chosen.items():
-            others = [indices for other, indices in chosen.items() if other != name]
-            if own is None or None in others:
-                return False
-            common = set(own) & set().union(*(indices or () for indices in others))
-            if not trained_indices(self.folder / name) >= common:
-                return False
-        return True
-
-    def _ready(self, place: str, report: ReportEntry) -> tuple[list[str], ClaimsFile | None]:
-        """Return the populations and claims of a report for which all models are trained.
-
-        All of them, or as long as some are missing those of the claims whose models are there.
-        """
-        claims = self.claims.get(place)
-        if all(self._complete(name, report.n) for name in report.populations):
-            return report.populations, claims
-        if claims is None:
-            return [], None
-        named = report.by_claim_name
-        ready = {}
-        for claim in claims.claims:
-            about = {named[name] for name in claim.populations}
-            # Of chosen models n counts those that are chosen, wherever they are.
-            first = report.n if any(map(self._is_subset, about)) else claim.n or report.n
-            if all(self._complete(name, first) for name in about):
-                ready[claim] = about
-        names = [name for name in report.populations if any(name in of for of in ready.values())]
-        untested = claims.untested + len(claims.claims) - len(ready)
-        return names, claims.model_copy(update={"claims": list(ready), "untested": untested})
-
-    def _is_subset(self, name: str) -> bool:
-        """Return whether only some models of a population are trained, in no order."""
-        return self.file.entry(name).models is not None
-
-    def _shown_names(self, report: ReportEntry, names: Sequence[str]) -> dict[str, str]:
-        """Return what the analysis of these populations calls them, by the names in claims."""
-        by_name = shown_names(self.folder, names)
-        return {k: by_name[name] for k, name in report.by_claim_name.items() if name in by_name}
-
-    def _complete(self, name: str, first: int | None) -> bool:
-        """Return whether all of the first models of a population, as far as chosen, are trained."""
-        indices = chosen_indices(self.file, name, self.folder)
-        if indices is None:
-            return False
-        trained = trained_indices(self.folder / name)
-        return trained.issuperset(index for index in indices if first is None or index < first)
-
-    def _derive(self, training: StudyTraining) -> None:
-        models = {name: self._derived(name, entry) for name, entry in self.file.derived.items()}
-        tested = [models[name] for name, entry in self.file.derived.items() if entry.trained]
-        for place, entry in self.file.derived_runs.items():
-            training.train([gather(tested, self.folder / place)], entry)
+    def _derive(self, training: StudyTraining, errors: list[str]) -> None:
+        models, lacking = {}, self._lacking()
+        for name, entry in self.file.derived.items():
+            if str(entry.source).partition(":")[0] not in lacking:
+                with kept_in(errors, f"derived.{name}"):
+                    models[name] = self._derived(name, entry)
+        tested = [model for name, model in models.items() if self.file.derived[name].trained]
+        for place, run in self.file.derived_runs.items() if tested else ():
+            with kept_in(errors, place):
+                training.train([gather(tested, self.folder / place)], run)
 
     def _derived(self, name: str, entry: DerivedEntry) -> Model:
         """Return a derived model; its file is kept, as training it again depends on it."""
@@ -462,7 +415,7 @@ class Study:
             options = entry.model_dump(exclude={"source", "trained", "export"}, exclude_none=True)
             report = self.file.reports.get(entry.source or "")
             if report is not None and entry.population is not None:
-                shown = self._shown_names(report, report.populations)
+                shown = self._reports.shown_names(report, report.populations)
                 options["population"] = shown[entry.population]
             source = entry.source and study_source(entry.source, self.folder, self.path.parent)
             derived = Model.of(derive(source=source, name=name, **options))
@@ -475,8 +428,11 @@ class Study:
             model.export(entry.export, manifest.parent)
         return model
 
-    def _export(self) -> None:
+    def _export(self, errors: list[str]) -> None:
+        lacking = self._lacking()
         for place, entry in self.file.exports.items():
             folder = self.folder / place
-            if not (folder / "manifest.json").is_file():
+            if entry.population in lacking or (folder / "manifest.json").is_file():
+                continue
+            with kept_in(errors, f"exports.{place}"):
                 export_best(self.folder / entry.population, entry.best, entry.to, folder)

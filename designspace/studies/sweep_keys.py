@@ -9,6 +9,9 @@ from typing import Any
 
 from designspace.errors import InputError, nearest, shortened
 
+# As many as a space is sampled for at once.
+_MAX_MODELS = 10**7
+
 
 def _number(value: Any) -> float:
     if isinstance(value, str):
@@ -55,6 +58,17 @@ def _numbers(value: Any) -> list[float]:
     return [_number(part) for part in value]
 
 
+def _whole_numbers(value: Any) -> list[int]:
+    return [_natural(number) for number in _numbers(value)]
+
+
+def _count(value: Any) -> int:
+    number = _natural(value)
+    if number > _MAX_MODELS:
+        raise ValueError
+    return number
+
+
 def _switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -75,6 +89,8 @@ _RULES: dict[Callable[[Any], Any], str] = {
     _limits: "[low, high], two numbers, where 0 is no limit",
     _whole_range: "[low, high], two whole numbers of which the first is not above the second",
     _numbers: "a list of numbers",
+    _whole_numbers: "a list of whole numbers, 0 or more",
+    _count: f"a whole number, at most {_MAX_MODELS:,}",
     _switch: "true or false",
     _text: "a word",
 }
@@ -101,7 +117,8 @@ _BASE = {
     "ANYNET": {
         **_STEM,
         **_SE,
-        **dict.fromkeys(("DEPTHS", "WIDTHS", "STRIDES", "BOT_MULS", "GROUP_WS"), _numbers),
+        "STRIDES": _whole_numbers,
+        **dict.fromkeys(("DEPTHS", "WIDTHS", "BOT_MULS", "GROUP_WS"), _numbers),
     },
     "BN": {
         **{"ZERO_INIT_FINAL_GAMMA": _switch, "USE_CUSTOM_WEIGHT_DECAY": _switch},
@@ -131,7 +148,7 @@ _SWEEP: dict[str, Any] = {
     **{"NAME": _text, "DESC": _text},
     **_left_out("ROOT_DIR NUM_PROC SWEEP_CFG_FILE LAUNCH COLLECT ANALYZE"),
     "SETUP": {
-        **{"NUM_CONFIGS": _natural, "RNG_SEED": _natural, "NUM_SAMPLES": None, "CHUNK_SIZE": None},
+        **{"NUM_CONFIGS": _count, "RNG_SEED": _natural, "NUM_SAMPLES": None, "CHUNK_SIZE": None},
         "BASE_CFG": _BASE,
         "SAMPLERS": _text,  # checked by `_sampler`
         "CONSTRAINTS": {

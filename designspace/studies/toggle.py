@@ -27,6 +27,8 @@ _PER_STAGE = {
     **{"d": "depths", "w": "widths", "b": "bottleneck_ratios", "g": "group_widths"},
 }
 _OF_BODY = ("se_ratio", "activation")
+# Parts of the skeleton; classes and channels are those of the images, and strides are a list.
+_OF_SKELETON = ("resolution", "stem", "stem_width", "stem_stride", "head_width")
 
 
 def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population:
@@ -39,7 +41,7 @@ def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population
     Args:
         population: The models.
         toggle: The setting and its value: se_ratio, activation, b, g, d or w, an axis of the block,
-            or a part of the skeleton, such as stem_width or resolution.
+            or of the skeleton resolution, stem, stem_width, stem_stride or head_width.
 
     Raises:
         InputError: There is no such setting, or it changes nothing.
@@ -47,9 +49,8 @@ def toggled(population: Population, toggle: Mapping[str, Setting]) -> Population
     check_toggle(toggle, population.bodies.block, population.skeleton)
     name, value = _setting(toggle)
     skeleton, bodies = population.skeleton, population.bodies
-    parts = skeleton.to_dict()
-    if name in parts:
-        skeleton = Skeleton.from_dict({**parts, name: value})
+    if changed_parts := skeleton_toggle(toggle):
+        skeleton = Skeleton.from_dict({**skeleton.to_dict(), **changed_parts})
     else:
         changed = [_changed(body, name, value) for body in population.iter_bodies()]
         bodies = BodyBatch.from_bodies(changed)
@@ -73,7 +74,7 @@ def check_toggle(toggle: Mapping[str, Setting], block: str, skeleton: Skeleton) 
     settings = [
         *(["se_ratio"] if has_squeeze(block) else []),
         *(["activation"] if activations else []),
-        *("d", "w", *body_axes(block), *extras, *skeleton.to_dict()),
+        *("d", "w", *body_axes(block), *extras, *_OF_SKELETON),
     ]
     if name not in settings:
         raise InputError(
@@ -135,6 +136,19 @@ def toggled_hash(sample: str, toggle: Mapping[str, Setting]) -> str:
 def keeps_regnets(toggle: Mapping[str, Setting] | None) -> bool:
     """Return whether RegNet parameters still describe the models once a setting is changed."""
     return toggle is None or _setting(toggle)[0] not in _PER_STAGE
+
+
+def may_keep(toggle: Mapping[str, Setting] | None) -> bool:
+    """Return whether a toggle may leave some models as they are, as one of b, g, d or w may."""
+    return toggle is not None and _setting(toggle)[0] not in (*_OF_BODY, *_OF_SKELETON)
+
+
+def skeleton_toggle(toggle: Mapping[str, Setting] | None) -> dict[str, Setting]:
+    """Return the part of the skeleton that a toggle changes, with its value; empty for others."""
+    if toggle is None:
+        return {}
+    name, value = _setting(toggle)
+    return {name: value} if name in _OF_SKELETON else {}
 
 
 def _setting(toggle: Mapping[str, Setting]) -> tuple[str, Setting]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.api.population import Population, sample
-from designspace.api.run import Run, choose_backend, choose_workers, option_pairs, train
+from designspace.api.run import Run, choose_backend, choose_workers, parse_cluster_options, train
 from designspace.errors import InputError
 from designspace.runs import Recipe, TrialState
 from designspace.runs.training_options import check_training_options
@@ -25,7 +25,7 @@ from designspace.studies.study_inputs import (
     study_recipe,
 )
 from designspace.studies.subset import choose_models
-from designspace.studies.toggle import toggled, toggled_hash, toggled_source
+from designspace.studies.toggle import may_keep, toggled, toggled_hash, toggled_source
 
 
 class StudyTraining:
@@ -55,6 +55,7 @@ class StudyTraining:
         overriding = {key: value for key, value in options.items() if value is not None}
         data = data or study_data(path, file)
         self._options = {**stated, **overriding, "data": data, "progress": progress}
+        self._retried: set[tuple[Path, int]] = set()
 
     def check_begun(self) -> None:
         """Raise if the file states other than what was trained, derived or exported before.
@@ -101,14 +102,28 @@ class StudyTraining:
         for group in ordered:
             entry, n = self._file.entry(group[0]), step.n or self._file.own_size(group[0])
             if entry.models is None:
-                together = [runs[name] for name in group]
-                # A folder may hold models of a later step already.
-                more = any(len(run) > n for run in together)
-                self.train(together, entry, range(n) if more else None)
+                for names in self._waves(group):
+                    together = [runs[name] for name in names]
+                    # A folder may hold models of a later step already.
+                    more = any(len(run) > n for run in together)
+                    self.train(together, entry, range(n) if more else None)
             else:
                 run = runs[group[0]]
                 chosen = choose_models(self._file, group[0], self._folder)
                 self.train([run], entry, [index for index in chosen if index < len(run)])
+
+    def _waves(self, group: Sequence[str]) -> list[list[str]]:
+        """Return populations in parts that train one after the other.
+
+        Toggles that may leave models as they are come after what they repeat, whose trials are
+        copied then.
+        """
+        later = [
+            name
+            for name in group
+            if self._file.entry(name).same_as in group and may_keep(self._file.entry(name).toggle)
+        ]
+        return [part for part in ([n for n in group if n not in later], later) if part]
 
     def train(
         self, runs: Sequence[Run], entry: PopulationEntry, indices: Sequence[int] | None = None
@@ -123,10 +138,10 @@ class StudyTraining:
         Raises:
             InputError: The data are missing or are not those of the earlier training.
         """
-        retry = bool(self._options.get("retry"))
+        retry = bool(self._options.get("retry")) and self._has_untried_failures(runs)
         for run in runs:
             if not _finished(run, indices, retry):
-                self._share(run, entry, indices)
+                self._share(run, entry, indices, retry)
         if all(_finished(run, indices, retry) for run in runs):
             return
         if self._options["data"] is None and any(run.data() is None for run in runs):
@@ -139,13 +154,27 @@ class StudyTraining:
                 seed=entry.seed,
                 val=self._file.val_of(entry),
                 only=indices,
-                **self._options,
+                **{**self._options, "retry": retry},
             )
         except KeyboardInterrupt as stop:
             stop.args = ("stopped; the same call resumes",)
             raise
 
-    def _share(self, run: Run, entry: PopulationEntry, indices: Sequence[int] | None) -> None:
+    def _has_untried_failures(self, runs: Sequence[Run]) -> bool:
+        """Return whether runs have failed trials, other than those that were retried before."""
+        failed = {
+            (run.path, trial.index)
+            for run in runs
+            for trial in run.trials()
+            if trial.state is TrialState.FAILED
+        }
+        untried = not failed <= self._retried
+        self._retried |= failed
+        return untried
+
+    def _share(
+        self, run: Run, entry: PopulationEntry, indices: Sequence[int] | None, retry: bool
+    ) -> None:
         share_trials(
             run,
             {name: other for name, other in self._runs().items() if other.path != run.path},
@@ -154,7 +183,7 @@ class StudyTraining:
             self._file.val_of(entry),
             data=self._options["data"],
             indices=indices,
-            retry=bool(self._options.get("retry")),
+            retry=retry,
         )
 
     def _runs(self) -> dict[str, Run]:
@@ -251,10 +280,10 @@ def check_overrides(
 
         check_loggers(chosen_loggers(log, tensorboard))
     backend, scheduler, cluster = map(options.get, ("backend", "scheduler", "cluster"))
-    pairs = option_pairs(options.get("cluster_options") or ())
-    if backend or scheduler or cluster or pairs:
+    of_cluster = parse_cluster_options(options.get("cluster_options") or ())
+    if backend or scheduler or cluster or of_cluster:
         backend = choose_backend(backend, scheduler, cluster)
-        choose_workers(backend, scheduler, cluster, pairs)
+        choose_workers(backend, scheduler, cluster, of_cluster)
 
 
 @contextmanager

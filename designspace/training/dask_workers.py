@@ -46,9 +46,9 @@ _ABSENT_SECONDS = 60.0
 class DaskWorkers:
     """The worker processes of a Dask scheduler, one trial per thread of theirs.
 
-    A task holds model, recipe and seed; of the driver's paths only that of the data is used. When a
-    worker dies, the scheduler sends its trial to another one. A worker whose device fails, or that
-    can't read the images, is retired.
+    A task holds model, recipe and seed; of the driver's paths only those of the data and of the
+    cache are used. When a worker dies, the scheduler sends its trial to another one. A worker whose
+    device fails, or that can't read the images or load a model's block, is retired.
     """
 
     def __init__(self, client: Any, work: Work, max_trials: int | None = None) -> None:
@@ -190,7 +190,7 @@ class DaskWorkers:
         if outcome.failure is Failure.DATA_UNREADABLE:
             reason = self._health.reasons[f"Dask worker {name}"] = outcome.trial.reason
             self._retire(address)
-            return f"Dask worker {name} is retired, as it can't read the images: {reason}"
+            return f"Dask worker {name} is retired, as it can't begin to train: {reason}"
         task = replace(task, device=f"{task.device} of Dask worker {name}")
         retire, note = self._health.check(name, name in self._restarted, task, outcome)
         if outcome.failure not in DEVICE_FAILURES:
@@ -240,20 +240,22 @@ def _remove_checkpoint(task: TrialTask) -> None:
 def connect(
     scheduler: str | None,
     cluster: str | None,
-    options: tuple[str, ...],
+    options: Mapping[str, Any],
     jobs: int,
     gpus: tuple[str, ...] = (),
     timeout: float = 20.0,
+    threads: bool = True,
 ) -> Any:
     """Connect to a scheduler, or start one with its workers.
 
     Args:
         scheduler: Address of a running scheduler, such as tcp://10.0.0.1:8786, or None.
         cluster: slurm or another system that dask-jobqueue knows, or None.
-        options: KEY=VALUE for the cluster: queue=gpu, walltime=04:00:00, memory=16GB.
+        options: Of the cluster, such as queue, walltime and memory.
         jobs: Cluster jobs, or trials at once on this machine, to start workers for.
         gpus: GPUs of this machine to train on; each gets one worker process. Empty for the CPU.
         timeout: Seconds to wait for the scheduler.
+        threads: Let one process train all models of a GPU.
 
     Raises:
         InputError: Dask is not installed, no scheduler answers, or the batch system or one of its
@@ -273,29 +275,31 @@ def connect(
             workers = job_cluster(cluster, options)
             workers.scale(jobs=jobs)
         else:
-            workers = local_cluster(jobs, gpus)
+            workers = local_cluster(jobs, gpus, threads)
     return distributed.Client(workers, set_as_default=False)
 
 
-def local_cluster(jobs: int, gpus: tuple[str, ...] = ()) -> Any:
+def local_cluster(jobs: int, gpus: tuple[str, ...] = (), threads: bool = True) -> Any:
     """Start a scheduler and workers for `jobs` trials at once on this machine.
 
     On a CPU each trial has a process. A GPU has one, which trains several models in threads: one of
     dask-cuda's if it is installed, which sees its GPU first; others claim theirs (`claim_device`).
+    Without threads each trial has a process on a GPU too, as torch.compile needs.
     """
+    together = bool(gpus) and threads
     settings: dict[str, Any] = {
-        "n_workers": min(jobs, len(gpus)) or jobs,
-        "threads_per_worker": -(-jobs // len(gpus)) if gpus else 1,
+        "n_workers": min(jobs, len(gpus)) if together else jobs,
+        "threads_per_worker": -(-jobs // len(gpus)) if together else 1,
         "dashboard_address": None,
         "silence_logs": logging.CRITICAL,
     }
-    if gpus and importlib.util.find_spec("dask_cuda"):
+    if together and importlib.util.find_spec("dask_cuda"):
         visible = ",".join(physical_gpu(gpu) for gpu in gpus[: settings["n_workers"]])
         return _import("dask_cuda").LocalCUDACluster(CUDA_VISIBLE_DEVICES=visible, **settings)
     return _import("distributed").LocalCluster(processes=True, **settings)
 
 
-def job_cluster(system: str, options: tuple[str, ...]) -> Any:
+def job_cluster(system: str, options: Mapping[str, Any]) -> Any:
     """Start a Dask scheduler on this machine whose workers are jobs of a batch system.
 
     Further options are read from dask-jobqueue's configuration file.
@@ -304,7 +308,7 @@ def job_cluster(system: str, options: tuple[str, ...]) -> Any:
         InputError: An option is unknown, or dask-jobqueue is not installed.
     """
     jobqueue = _import("dask_jobqueue")
-    settings = _JOB | dict(_parse_option(text) for text in options)
+    settings = {**_JOB, **options}
     try:
         return getattr(jobqueue, _CLUSTERS[system])(**settings)
     except (TypeError, ValueError) as error:
@@ -319,15 +323,3 @@ def _import(name: str) -> Any:
             f"backend is 'dask', which needs {name}: pip install 'designspace-regnet[dask]'",
             "backend",
         ) from None
-
-
-def _parse_option(text: str) -> tuple[str, Any]:
-    import yaml
-
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise InputError(
-            f"cluster_options has {text!r}; write KEY=VALUE, such as queue=gpu", "cluster_options"
-        )
-    # YAML 1.1 reads a time such as 04:00:00 as a number.
-    return key, value if ":" in value else yaml.safe_load(value)

@@ -5,9 +5,9 @@ import ctypes
 import os
 import platform
 import sys
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +15,7 @@ from designspace import __version__
 from designspace.errors import InputError
 from designspace.runs import Recipe
 from designspace.runs.recipe import Precision
+from designspace.training.concurrency import MAX_AT_ONCE
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As in trials recorded since the first version.
@@ -29,6 +30,8 @@ _MEMORY_ERRORS = (
 )
 # mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, with the largest values that glibc accepts.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, (1 << 31) - 1))
+_STREAMS_IN_USE: set[tuple[torch.device, int]] = set()
+_CHOOSING_STREAM = threading.Lock()
 # Share of a GPU's memory below which unused memory is given back to other processes.
 _MIN_FREE = 0.3
 
@@ -47,7 +50,7 @@ def check_precision(device: torch.device, precision: Precision | None) -> None:
     if precision in (None, "fp32"):
         return
     if device.type != "cuda":
-        raise InputError(f"precision is {precision!r}; {device.type} trains in fp32", "precision")
+        raise InputError(f"precision is {precision!r}; {device.type} computes in fp32", "precision")
     if precision != "fp16" and not has_tf32(device):
         raise InputError(
             f"precision is {precision!r}, which {device_name(device)} lacks; choose fp32 or fp16",
@@ -148,12 +151,30 @@ def _keep_freed_memory() -> None:
                 ctypes.CDLL("libc.so.6").mallopt(option, value)
 
 
-def own_stream(device: torch.device) -> AbstractContextManager[Any]:
-    """Use a CUDA stream of its own, so that the models of a process overlap."""
+@contextlib.contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Use a CUDA stream of its own, so that the models of a process overlap.
+
+    torch hands out the same streams of a device in turns, as many as models train at once at most.
+    One that another model uses must not be captured: that model's launches would break the capture,
+    and with it the process.
+    """
     if device.type != "cuda":
-        return contextlib.nullcontext()
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return torch.cuda.stream(stream)
+        yield
+        return
+    with _CHOOSING_STREAM:
+        for _ in range(MAX_AT_ONCE):
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            place = (device, stream.cuda_stream)
+            if place not in _STREAMS_IN_USE:
+                break
+        _STREAMS_IN_USE.add(place)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        with _CHOOSING_STREAM:
+            _STREAMS_IN_USE.discard(place)
 
 
 def release_memory(device: torch.device) -> None:

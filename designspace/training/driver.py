@@ -6,7 +6,7 @@ It alone writes to the run folder (checkpoints aside), so workers may be on othe
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -267,7 +267,8 @@ class Driver:
                 seconds,
             )
         if alone and task.position in self._suspects:
-            self._clear_suspects()
+            self._clear(self._suspects)
+        self._clear(result.cleared)
         if result.suspects != 1:
             self._tries[task.position] -= 1
             (self._alone if result.suspects else self._waiting).append(task)
@@ -286,12 +287,13 @@ class Driver:
             self._waiting.appendleft(task)
         return None
 
-    def _clear_suspects(self) -> None:
-        """The model that killed a process is known: those that shared it train with others."""
-        others = [task for task in self._alone if task.position in self._suspects]
-        self._alone = deque(task for task in self._alone if task.position not in self._suspects)
+    def _clear(self, positions: Iterable[tuple[int, int]]) -> None:
+        """Of these suspects, none caused the death of a process: they train with others again."""
+        cleared = self._suspects & set(positions)
+        others = [task for task in self._alone if task.position in cleared]
+        self._alone = deque(task for task in self._alone if task.position not in cleared)
         self._waiting.extendleft(reversed(others))
-        self._suspects.clear()
+        self._suspects -= cleared
 
     def _write(self, finished: list[tuple[TaskResult, Outcome]]) -> bool:
         """Write the journals and notify the observer; return whether there was a trial."""

@@ -45,7 +45,8 @@ Message = tuple[Position, Outcome | str] | _AtOnce
 _POLL_SECONDS = 0.2
 # Seconds that a thread may keep Python's lock: 5 ms, the default, exceeds the time of a step.
 _SWITCH_INTERVAL = 2e-4
-# A GPU is retired after so many deaths of its process in a row that no single model explains.
+# A GPU is retired after so many deaths of its process in a row, of as many different models, that
+# no single model explains.
 _MAX_DEATHS = 3
 
 
@@ -63,6 +64,7 @@ class _Gpu:
     fresh: bool = True
     killed: Position | None = None
     deaths: int = 0
+    dead: set[Position] = field(default_factory=set)
     suspects: set[Position] = field(default_factory=set)
     retired: bool = False
     note: str = ""
@@ -81,14 +83,16 @@ class GpuWorkers:
         """Prepare; the process of a GPU starts with its first task.
 
         Args:
-            per_device: Models to train at once on a GPU; None: as many as prove fastest, see
-                `Concurrency`.
+            per_device: Models to train at once on a GPU, no more than `MAX_AT_ONCE`; None: as many
+                as prove fastest, see `Concurrency`.
             work: Function that runs a task.
             devices: Names of the GPUs.
             most: Models to train at once on all GPUs together; None for no such limit.
         """
-        self._work, self._per_device, self._most = work, per_device or MAX_AT_ONCE, most
-        self._gpus = [_Gpu(device, per_device or 1, per_device is None) for device in devices]
+        self._work, self._most = work, most
+        self._per_device = min(per_device or MAX_AT_ONCE, MAX_AT_ONCE)
+        slots = self._per_device if per_device else 1
+        self._gpus = [_Gpu(device, slots, per_device is None) for device in devices]
         self._health = DeviceHealth()
 
     @property
@@ -205,6 +209,7 @@ class GpuWorkers:
             else:
                 gpu.deaths, gpu.fresh = 0, False
                 gpu.suspects.clear()
+                gpu.dead.clear()
                 results.append(TaskResult(task, outcome))
         if failed:
             reason = failed[0][1].trial.reason
@@ -230,15 +235,21 @@ class GpuWorkers:
         positions = {task.position for task in tasks}
         gpu.suspects = gpu.suspects & positions if gpu.deaths else positions
         gpu.deaths += 1
-        note = ""
-        if gpu.deaths >= _MAX_DEATHS and not gpu.suspects:
-            gpu.retired = True
+        gpu.dead |= positions
+        note, suspects = "", len(tasks)
+        if min(gpu.deaths, len(gpu.dead)) >= _MAX_DEATHS and not gpu.suspects:
+            gpu.retired, suspects = True, 0
             self._health.reasons[gpu.device] = death
             note = f"{gpu.device} is retired: its process died {gpu.deaths} times in a row; {death}"
         elif len(tasks) > 1:
             note = f"{gpu.device}: {death}; its {len(tasks)} models are trained again one by one"
         return [
-            TaskResult(task, None, death, note=note if i == 0 else "", suspects=len(tasks))
+            TaskResult(
+                *(task, None, death),
+                note=note if i == 0 else "",
+                suspects=suspects,
+                cleared=frozenset(gpu.dead) if gpu.retired else frozenset(),
+            )
             for i, task in enumerate(tasks)
         ]
 

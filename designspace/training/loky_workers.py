@@ -33,6 +33,7 @@ class TaskResult:
         suspects: How many tasks may have caused the death: several if they shared a process, 0 if
             another task was the cause.
         written: Called once the trial is in the journal, or None.
+        cleared: Positions of earlier tasks that caused no death after all: the device did.
     """
 
     task: TrialTask
@@ -41,6 +42,7 @@ class TaskResult:
     note: str = ""
     suspects: int = 1
     written: Callable[[], None] | None = None
+    cleared: frozenset[tuple[int, int]] = frozenset()
 
 
 class Workers(Protocol):

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -31,6 +32,10 @@ _SAVE_SECONDS = 20.0
 _DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
 # Of the GPUs that this process trains on, by name; on a CPU each model has a core of its own.
 _GPU_TIMES: defaultdict[str, DeviceTime] = defaultdict(DeviceTime)
+# GPUs that have computed something in this process.
+_PROBED: set[torch.device] = set()
+# Held while images are decoded, as all threads of a process need the same ones.
+_DECODING = threading.Lock()
 
 
 class _TimeLimitExceeded(Exception):
@@ -46,13 +51,15 @@ def run_task(task: TrialTask) -> Outcome:
     Raises:
         TaskCancelled: It was cancelled, and has no outcome. Its checkpoint is kept.
     """
-    if task.block is not None:
-        provide_block(task.block)
     progress = _Progress(task)
     device = torch.device("cpu")
-    device_failure = Failure.DEVICE_UNUSABLE
+    # What fails is the worker's before training, and may be the device's during it.
+    fault = Failure.DATA_UNREADABLE
     try:
         with SETUP:
+            if task.block is not None:
+                provide_block(task.block)
+            fault = Failure.DEVICE_UNUSABLE
             device = torch.device(devices.claim_device(devices.resolve_devices(task.device)))
             precision = device_setup.choose_precision(device, task.recipe)
             # The search takes longer than a short training gains by it.
@@ -60,8 +67,10 @@ def run_task(task: TrialTask) -> Outcome:
                 device, task.exact, precision=precision, search=task.compiled
             )
             device_setup.probe(device)
+            if device.type != "cpu":
+                _PROBED.add(device)
         progress.versions = device_setup.versions(device, precision)
-        device_failure = Failure.DEVICE_ERROR
+        fault = Failure.DEVICE_ERROR
         with device_setup.own_stream(device):
             return _train(task, device, autocast, progress)
     except Diverged as stop:
@@ -75,8 +84,10 @@ def run_task(task: TrialTask) -> Outcome:
         failure = None
         if device_setup.is_out_of_memory(error):
             failure, reason = Failure.OUT_OF_MEMORY, f"out of memory on {task.device}: {reason}"
-        elif device_failure is Failure.DEVICE_UNUSABLE or _is_device_error(error):
-            failure = device_failure
+        elif fault is Failure.DEVICE_UNUSABLE and device in _PROBED:
+            failure = Failure.DEVICE_ERROR  # of another model, after which all calls fail
+        elif fault is not Failure.DEVICE_ERROR or _is_device_error(error):
+            failure = fault
         elif not progress.has_images:
             failure = Failure.DATA_UNREADABLE
         return progress.end(TrialState.FAILED, None, reason, failure)
@@ -155,13 +166,24 @@ class _Progress:
 def _train(
     task: TrialTask, device: torch.device, autocast: torch.dtype | None, progress: _Progress
 ) -> Outcome:
-    file = _checkpoint_file(task)
     images = _open_images(task)
     with SETUP:
         batches = Batches(images, task.recipe, device)
         progress.has_images = True
         progress.start_clock(device)
         training = Trainer(task.model, task.recipe, task.seed, device, autocast, task.compiled)
+    try:
+        return _run_epochs(task, training, batches, device, progress)
+    finally:
+        with SETUP:
+            training.close()
+
+
+def _run_epochs(
+    task: TrialTask, training: Trainer, batches: Batches, device: torch.device, progress: _Progress
+) -> Outcome:
+    file = _checkpoint_file(task)
+    with SETUP:
         progress.curve = training.curve
         state = checkpoint.load(file, task.key, device)
         if state is None and file.exists():
@@ -188,11 +210,8 @@ def _train(
             "its steps can't be captured as a CUDA graph, so that it trains more slowly: "
             f"{training.failed_capture}"
         )
-    curve, correct = training.curve, training.correct
-    with SETUP:
-        del training, batches  # frees graphs and memory
-    outcome = progress.end(TrialState.COMPLETE, curve[-1])
-    return replace(outcome, correct=correct) if task.image_results else outcome
+    outcome = progress.end(TrialState.COMPLETE, training.curve[-1])
+    return replace(outcome, correct=training.correct) if task.image_results else outcome
 
 
 def remove_checkpoint(task: TrialTask) -> None:
@@ -210,7 +229,12 @@ def _open_images(task: TrialTask) -> Cache:
     if task.cache is not None:
         return open_cache(task.cache)
     geometry = geometries(task.recipe, task.model.skeleton.channels)
-    cache = _decode_images(task.data.source, task.data.val, geometry, _home(task))
+    request = (task.data.source, task.data.val, geometry, _home(task))
+    with _DECODING:
+        cache = _decode_images(*request)
+        if cache.content != task.data.content:  # the images were corrected since, perhaps
+            _decode_images.cache_clear()
+            cache = _decode_images(*request)
     if cache.content != task.data.content:
         raise InputError(
             f"the images of {task.data.source} on {socket.gethostname()} differ from the run's"
@@ -222,7 +246,7 @@ def _home(task: TrialTask) -> Path:
     return task.home or default_cache_folder()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _decode_images(source: str, val: str, geometry: tuple[Geometry, Geometry], home: Path) -> Cache:
     return prepare_images(source, geometry, home, val=val).cache
 

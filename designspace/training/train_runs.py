@@ -1,5 +1,6 @@
 """Train the populations of run folders."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -119,6 +120,9 @@ def train_runs(
             run.heartbeat_file.unlink(missing_ok=True)  # of a driver that was killed
         selections = [_select(run, options) for run, options in runs]
         trials = sum(len(indices) for indices, _ in selections)
+        if not trials and all(_continues(run, options) for run, options in runs):
+            # Finished runs may have come from a machine with other devices and paths.
+            return tuple(_progress(done) for _, done in selections)
 
         def start() -> Workers:
             return stack.enter_context(closing(make_workers(runs[0][1], trials)))
@@ -190,6 +194,22 @@ def _plan(
         for index in indices
     ]
     return RunPlan(run, tasks, done, population.cost.flops.tolist())
+
+
+def _continues(run: Run, options: TrainOptions) -> bool:
+    """Whether the options name the images, split and seed that the run was trained with."""
+    record = run.data()
+    return record is not None and (record.source, record.val, record.seed) in (
+        (options.data, options.val, options.seed),
+        (absolute_source(options.data), options.val, options.seed),
+    )
+
+
+def _progress(done: Sequence[Trial]) -> RunProgress:
+    """Return the progress of a run with nothing to train."""
+    states = Counter(trial.state for trial in done)
+    ended = (states[TrialState.COMPLETE], states[TrialState.DIVERGED], states[TrialState.FAILED])
+    return RunProgress(len(done), *ended, running=0, per_hour=0.0, seconds_left=None)
 
 
 def _check_distinct(runs: list[Run]) -> None:

@@ -1,8 +1,8 @@
 """Train one network by a recipe."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -103,6 +103,11 @@ class Trainer:
         self._validation: StaticValidation | None = None
         self._graphs: list[GraphedSteps] = []
 
+    def close(self) -> None:
+        """Free graphs and their memory, which refer to the trainer and would outlive it."""
+        self._epoch = self._validation = None
+        self._graphs.clear()
+
     @property
     def failed_capture(self) -> str:
         """Why the steps could not be captured as CUDA graphs, or ""."""
@@ -129,9 +134,7 @@ class Trainer:
     def train_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
         """Train one epoch without measuring the error; see `run_epoch`."""
         static, on_cpu = self._static and batches.resident, self._device.type == "cpu"
-        with torch.random.fork_rng(devices=[], enabled=on_cpu):
-            if on_cpu:
-                torch.default_generator.manual_seed(_layers_seed(self._seed, self.epochs_done))
+        with _seeded(_layers_seed(self._seed, self.epochs_done) if on_cpu else None):
             (self._train_static_epoch if static else self._train_eager_epoch)(batches, guard)
 
     def _train_eager_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
@@ -265,6 +268,25 @@ class Trainer:
         network = self._average.network if self._average else self.network
         with self._precision():
             return network(images).argmax(1)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Seed torch's generator, and restore it at the end; None leaves it alone.
+
+    Each end excludes other threads, whose networks may be being initialised.
+    """
+    if seed is None:
+        yield
+        return
+    with SETUP:
+        before = torch.get_rng_state()
+        torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        with SETUP:
+            torch.set_rng_state(before)
 
 
 def _error(correct: BoolArray) -> float:

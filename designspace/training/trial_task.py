@@ -69,7 +69,7 @@ class TrialTask:
         import torch
 
         data = (self.data.content, self.data.split)
-        recipe = {**self.recipe.to_dict(), "about": ""}  # words change no training
+        recipe = {**self.recipe.to_dict(), "name": "", "about": ""}  # words change no training
         trial = (self.id, self.model.skeleton.to_dict(), recipe, self.seed, data)
         return hashlib.sha256(json.dumps([trial, torch.__version__]).encode()).hexdigest()
 
@@ -81,7 +81,8 @@ class Failure(Enum):
         OUT_OF_MEMORY: The trial may succeed alone.
         DEVICE_UNUSABLE: The device failed before training began.
         DEVICE_ERROR: The device failed during training.
-        DATA_UNREADABLE: The worker can't read the images; the model was not trained.
+        DATA_UNREADABLE: The worker can't read the images, or load the model's block; the model was
+            not trained.
     """
 
     OUT_OF_MEMORY = auto()

@@ -2,13 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from analysis.populations import made_up
 
 from designspace.analysis.pool_seeds import pool_seeds
-from designspace.analysis.rank_agreement import agreement, rank_agreement, repeatability
+from designspace.analysis.rank_agreement import (
+    _common_errors,
+    agreement,
+    rank_agreement,
+    repeatability,
+)
 from designspace.arch import Skeleton
 from designspace.errors import InputError
 from designspace.runs import Run, Trial, TrialState
@@ -141,3 +147,12 @@ def test_the_command(cli, refused, tmp_path):
     ids = folder.population().ids
     folder.append_trials([Trial(ids[0], 0, TrialState.COMPLETE, 9.0, (), 1.0, 0)])
     assert "are they of one population?" in refused("agree", paths[0], other)
+
+
+def test_networks_that_come_up_again_are_ranked_each(tmp_path):
+    """A space that draws recipes may repeat a network, with settings of its own."""
+    errors = np.array([50.0, 52, 51, 53, 55, 54])
+    one, two = (made_up(errors + shift, name=name) for shift, name in ((0, "one"), (9, "two")))
+    ids = ("a", "b", "a", "c", "a", "d")
+    found = _common_errors(replace(one, ids=ids), replace(two, ids=ids))
+    assert np.array_equal(found, [errors, errors + 9])

@@ -95,7 +95,7 @@ def test_a_run_remembers_how_it_is_executed(cli, run, tmp_path):
         (("--recipe", "quick", "--data", "digits", "--precision", "fp8"), "precision"),
         (
             ("--recipe", "quick", "--data", "digits", "--device", "cpu", "--precision", "bf16"),
-            "--precision is 'bf16'; cpu trains in fp32",
+            "--precision is 'bf16'; cpu computes in fp32",
         ),
     ],
 )

@@ -104,13 +104,11 @@ def test_a_failed_export_removes_nothing(tmp_path):
 @pytest.mark.parametrize(
     "manifest",
     [
-        "{",
-        "[]",
-        '{"models": 3}',
-        '{"models": [{"files": [{"path": 3}]}]}',
-        '{"models": [{"files": [{"path": "../mine", "sha256": "{sha256}"}]}]}',
+        '{"schema": 1, "models": 3}',
+        '{"schema": 1, "models": [{"files": [{"path": 3}]}]}',
+        '{"schema": 1, "models": [{"files": [{"path": "../mine", "sha256": "{sha256}"}]}]}',
     ],
-    ids=["cut", "list", "number", "incomplete", "outside"],
+    ids=["number", "incomplete", "outside"],
 )
 def test_other_manifests_remove_nothing(tmp_path, manifest):
     out = tmp_path / "x"
@@ -120,6 +118,14 @@ def test_other_manifests_remove_nothing(tmp_path, manifest):
     (out / "manifest.json").write_text(manifest.replace("{sha256}", empty))
     write(A, ["pycls"], out)
     assert (tmp_path / "mine").is_file()
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", '{"manifest_version": 3}'])
+def test_a_manifest_of_something_else_is_not_replaced(tmp_path, manifest):
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(InputError, match=r"manifest\.json was not written by an export"):
+        write(A, ["pycls"], tmp_path)
+    assert files(tmp_path) == ["manifest.json"]
 
 
 def test_external_data_of_an_earlier_graph_goes(tmp_path, monkeypatch):
@@ -141,3 +147,22 @@ def test_models_of_an_earlier_export_of_several_go(tmp_path):
     for count in (3, 1):
         ds.export_best(run, count, "pycls", tmp_path / "x")
         assert len([path for path in (tmp_path / "x").iterdir() if path.is_dir()]) == count
+
+
+@pytest.mark.parametrize("text", ["name: mine\n", "# Our baseline.\n{exported}"])
+def test_a_model_of_ones_own_is_not_replaced(tmp_path, text):
+    write(B, ["pycls"], tmp_path / "other")
+    own = text.replace("{exported}", (tmp_path / "other" / "model.yaml").read_text())
+    (tmp_path / "model.yaml").write_text(own)
+    with pytest.raises(InputError, match=r"model\.yaml is another model, or was changed since"):
+        write(A, ["pycls"], tmp_path)
+    assert (tmp_path / "model.yaml").read_text() == own
+    assert not (tmp_path / "pycls").exists()
+
+
+def test_a_checkpoint_is_not_replaced_by_what_was_made_of_it(tmp_path, checkpoint):
+    weights = checkpoint.rename(tmp_path / "weights.safetensors")
+    before = weights.read_bytes()
+    exported = write(A, ["model.yaml"], tmp_path, weights=weights, bgr=True)
+    assert "holds the weights that are read" in exported.refused["model.yaml"]
+    assert weights.read_bytes() == before

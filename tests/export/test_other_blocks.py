@@ -98,3 +98,22 @@ def test_squeeze_widths_of_0_are_refused_by_timm_for_every_network_of_its_regnet
         narrow = replace(model, skeleton=replace(model.skeleton, stem_width=2))
         refused = export_model(narrow, ["timm"], tmp_path, verify=verify).refused["timm"]
         assert "can't leave out squeeze-and-excitation where its width rounds to 0" in refused
+
+
+@pytest.mark.parametrize("target", ["torchscript", "onnx"])
+def test_what_torch_cannot_export_is_refused_and_the_others_are_written(
+    target, tmp_path, monkeypatch
+):
+    """As a block of one's own may be."""
+    if target == "onnx":
+        pytest.importorskip("onnxscript")
+
+    def fails(*args, **options):
+        raise RuntimeError("no rule for my_own_op\nmore")
+
+    monkeypatch.setattr(torch.jit, "trace", fails)
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    done = export_model(model_of("RegNetX"), [target, "pycls"], tmp_path, verify=False)
+    assert "RuntimeError: no rule for my_own_op" in done.refused[target]
+    assert (tmp_path / "manifest.json").is_file()
+    assert [path.suffix for path in (tmp_path / "pycls").iterdir()] == [".yaml"]

@@ -141,6 +141,12 @@ def test_a_published_vissl_config(tmp_path):
     assert read_model_file(path).body == published("RegNetY-128GF").body
 
 
+VISSL = (
+    "config: {{MODEL: {{TRUNK: {{REGNET: {{depth: 9, w_0: 8, w_a: 8.0, w_m: 2.5, group_width: 8}}}}"
+    "}}, DATA: {{TRAIN: {{TRANSFORMS: [{{name: A, size: {size}}}]}}}}}}"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -151,6 +157,8 @@ def test_a_published_vissl_config(tmp_path):
         ("m.yaml", "MODEL: 3", "MODEL"),
         ("m.yaml", "config: {}", "no config.MODEL.TRUNK.REGNET"),
         ("m.yaml", "name: x", "needs `regnet`"),
+        ("m.yaml", VISSL.format(size="'${a.b}'"), r"size is '\$.*; give whole numbers"),
+        ("m.yaml", VISSL.format(size="[224, x]"), r"size is \[224, 'x'\]; give whole numbers"),
     ],
 )
 def test_other_files_are_refused_with_their_name(tmp_path, name, text, message):

@@ -1,11 +1,14 @@
 """Temporary files: those of a killed process are removed, and no others."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from designspace.errors import InputError
 from designspace.io.atomic_write import remove_temporary_files, temporary_path, write_text
+from designspace.runs import load_recipe
 
 KILLED = """
 import os, signal, sys
@@ -49,3 +52,22 @@ def test_a_folder_named_as_a_temporary_file_stays(tmp_path):
 def test_a_written_file_leaves_no_other(tmp_path):
     write_text(tmp_path / "a.json", "1")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_written_file_obeys_the_umask(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.json", "1")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == mode
+
+
+def test_a_folder_of_a_recipes_name_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("quick", "mine"):
+        (tmp_path / name).mkdir()
+    assert load_recipe("quick").name == "quick"
+    with pytest.raises(InputError, match=r"mine is a folder; name a \.yaml file"):
+        load_recipe("mine")

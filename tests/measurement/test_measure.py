@@ -262,3 +262,12 @@ def test_many_models_of_a_run_get_a_latency_model(tmp_path, monkeypatch):
     model = result.latency_model()
     assert model.error < 0.01
     assert "acts alone" in result.lines()[-1]
+
+
+def test_measuring_leaves_torch_as_it_was(run):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        ds.measure(run[0], **CPU)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -9,7 +9,13 @@ import pytest
 
 from designspace.arch import find_block, register_block, unregister_block
 from designspace.arch.blocks import installed_blocks
-from designspace.arch.plugins import _loaded, block_for_workers, load_plugin, provide_block
+from designspace.arch.plugins import (
+    PluginFile,
+    _loaded,
+    block_for_workers,
+    load_plugin,
+    provide_block,
+)
 from designspace.errors import InputError
 from designspace.networks import build
 from designspace.space import load_space, sample
@@ -107,3 +113,17 @@ def test_wrong_plugins_are_named(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message) as caught:
         load_plugin(path)
     assert name in str(caught.value)
+
+
+def test_the_plugin_that_is_named_last_counts(tmp_path):
+    """In a worker that outlives a run, and in a notebook."""
+    text = (HERE / "inverted_residual.py").read_text()
+    versions = [PluginFile("mine.py", f"{text}\n# version {n}\n") for n in (1, 2)]
+    for file in (*versions, versions[0]):
+        provide_block(file)
+        assert _loaded[file] == (find_block(NAME),)
+    paths = [tmp_path / name for name in ("one.py", "two.py")]
+    for path in paths:
+        path.write_text(text)
+    for path in (*paths, paths[0]):
+        assert load_plugin(path) == (find_block(NAME),)

@@ -12,6 +12,7 @@ from designspace.errors import InputError
 from designspace.refinement.refine import refine
 from designspace.runs import Run, Trial, TrialState
 from designspace.space import Budget, load_space, sample, sample_record
+from designspace.space.sampler import TooFewModels
 
 BUDGET = (Budget.parse("flops", "0.7M:1.5M"),)
 
@@ -149,7 +150,7 @@ def test_models_of_the_narrower_space_keep_its_constraints(tmp_path):
 
 def test_a_constraint_that_leaves_no_model_in_the_budget_is_rejected(tmp_path, monkeypatch):
     def none_left(*words):
-        raise InputError("no model found")
+        raise TooFewModels("no model found")
 
     monkeypatch.setattr("designspace.refinement.refine.sample", none_left)
     refined = refine(study(tmp_path / "run", "AnyNetXC@16", falling_widths), name="x")

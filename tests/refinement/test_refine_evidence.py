@@ -230,3 +230,9 @@ def test_evidence_says_that_models_are_held_out():
     (value,) = (proposal for claim, proposal in tested.items() if claim.startswith("b = "))
     assert value.held_out
     assert " of the 60 models held out for the test, and by " in value.evidence
+
+
+def test_a_distance_that_others_explain_is_no_evidence():
+    depth = np.arange(1.0, 31.0)
+    assert regress_on_distance(3 * depth, np.sin(depth), 1.0, depth) is None
+    assert regress_on_distance(3 * depth, np.sin(depth), 1.0, depth**2) is not None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from analysis.populations import made_up
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from designspace.analysis.findings import analyze
 from designspace.errors import InputError
@@ -156,3 +157,28 @@ def test_the_card_of_the_best_model_leaves_out_unknown_costs():
     results = made_up([30.0, 31.0], costs={"flops": [np.nan, 1e6], "params": [2e5, 3e5]})
     card = verdict_cards(analyze([results]))[1]
     assert card.sentence == "Model 0 of 2: 200K params."
+
+
+def test_a_band_goes_on_below_the_lowest_error():
+    """Further models of the space may be better than all of these."""
+    errors = np.random.default_rng(0).normal(50, 2, 12)
+    ax = Figure().add_subplot()
+    plot_edf(errors, ax)
+    (band,) = ax.collections
+    corners = band.get_paths()[0].vertices
+    below = corners[corners[:, 0] < errors.min()]
+    # Of 12 models, none of which is below: by a binomial bound alone, with no others to hold.
+    assert below[:, 1].max() > 1 - 0.025 ** (1 / 12)
+    assert below[:, 1].min() == 0
+    assert ax.get_xlim()[0] > errors.min() - 1
+
+
+def test_long_names_of_parameters_have_room_in_the_figure_of_importance():
+    rng = np.random.default_rng(0)
+    names = ["b", "stem_channels_of_the_stage"]
+    of = made_up(rng.normal(50, 1, 40), parameters={name: rng.random(40) for name in names})
+    figures = {figure.key: figure for figure in report_figures(analyze([of]))}
+    figure = figures["importance"]
+    longest = TextPath((0, 0), names[1], size=8.5).get_extents().width / 72
+    assert figure.left > longest
+    assert figure.size[0] - figure.left > 2

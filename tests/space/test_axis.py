@@ -94,3 +94,15 @@ def test_strictly_monotone_draws_are_the_parent_distribution_conditioned(decreas
         for value in axis.values:
             share = (drawn[:, stage] == value).mean()
             assert share == pytest.approx((expected[:, stage] == value).mean(), abs=0.012)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step", "values"),
+    [
+        (1.125, 4.125, 1, [1.125, 2.125, 3.125, 4.125]),
+        (1, 1.09375, 0.03125, [1, 1.03125, 1.0625, 1.09375]),
+        (0.004, 0.006, 0.001, [0.004, 0.005, 0.006]),
+    ],
+)
+def test_values_of_a_range_are_low_and_steps(low, high, step, values):
+    assert uniform(low, high, step).values.tolist() == values

@@ -219,3 +219,48 @@ def test_an_unknown_block_is_one_mistake():
     assert str(error.value).count("no block") == 1
     assert "block: no block 'vanila': did you mean vanilla?" in str(error.value)
     assert "axes." not in str(error.value)
+
+
+def test_another_block_keeps_what_holds_for_any_and_a_note_names_the_rest():
+    parent = load_space("AnyNetXE-stages@16").narrow(
+        name="parent",
+        reason="r",
+        recipe={"lr": {"distribution": "uniform", "low": 0.1, "high": 0.2}},
+        total_depth={"low": 4, "high": 20},
+    )
+    child = parent.narrow(name="child", reason="r", block="residual-basic")
+    assert child.stage_counts == (3, 4, 5)
+    assert (child.total_depth, set(child.recipe)) == ((4, 20), {"lr"})
+    (note,) = child.notes
+    assert note.startswith("another block than its parent parent, whose monotone it does not take")
+
+
+def test_another_family_keeps_block_and_stages(tmp_path):
+    parent = load_space("AnyNetZA@16")
+    regnets = load_space("RegNetZ@16")
+    axes = {name: regnets.source["axes"][name] for name in ("d", "w_0", "w_a", "w_m")}
+    space = {"name": "mine", "parent": "AnyNetZA@16", "reason": "r", "family": "regnet"}
+    bodies = {name: parent.source["axes"][name] for name in parent.axes if name not in ("d", "w")}
+    child = load_space({**space, "axes": {**axes, **bodies}})
+    assert (child.block, child.activations) == (parent.block, parent.activations)
+
+
+def test_the_order_of_keys_and_repeats_do_not_make_another_space():
+    constrained = load_space("RegNetX-constrained")
+    assert constrained.hash == "2fe056b71e914423"  # of version 0.1
+    source = constrained.source
+    turned = {**source, "caps": dict(reversed(source["caps"].items()))}
+    assert load_space(turned).hash == constrained.hash
+    once, twice = (
+        load_space("AnyNetXA@32").narrow(name="n", reason="r", share=names)
+        for names in (["b"], ["b", "b"])
+    )
+    assert once.hash == twice.hash
+
+
+def test_wrong_values_of_narrow_are_refused():
+    space = load_space("RegNetX@32")
+    with pytest.raises(InputError, match="d is '4'; it must be a number"):
+        space.narrow(name="n", reason="r", d=("4", "28"))
+    with pytest.raises(InputError, match="axes is None; give a map of axes"):
+        space.narrow(name="n", reason="r", axes=None)

@@ -151,3 +151,9 @@ def test_a_space_file_and_a_study_state_it(tmp_path):
 def test_wrong_axes_are_refused(recipe, message):
     with pytest.raises(ds.InputError, match=message):
         space(recipe)
+
+
+def test_an_endless_step_is_refused():
+    lr = {"distribution": "uniform", "low": 0.1, "high": 0.2, "step": float("inf")}
+    with pytest.raises(ds.InputError, match="step"):
+        space({"lr": lr})

@@ -7,6 +7,7 @@ import pytest
 from analysis.populations import made_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from designspace.analysis.compare_pairs import compare_pairs
 from designspace.analysis.quantized_linear_fit import fit_quantized_linear
@@ -16,10 +17,11 @@ from designspace.errors import InputError
 from designspace.stats.best_of_k import best_of_k
 from designspace.stats.edf import edf, normalized_weights
 from designspace.stats.equivalence import equivalent
-from designspace.stats.intervals import quantile_interval
+from designspace.stats.intervals import quantile_interval, spearman_interval
 from designspace.stats.mean_difference import difference_of_means, mean_of_pairs, sign_flip_test
 from designspace.stats.multiple_testing import holm
 from designspace.stats.power import (
+    detectable_difference,
     difference_power,
     equivalence_power,
     models_for_difference,
@@ -249,3 +251,39 @@ def test_constant_errors_that_are_equal_up_to_rounding_do_not_differ():
     assert pair.sequential.decided_at is None
     # A difference of two hundredths of a point is one.
     assert compare(first, second + 0.02).p_mean < 0.001
+
+
+@pytest.mark.parametrize(("n", "correlation"), [(5, 0.8), (5, 0.95), (8, 0.95), (10, 0.9)])
+def test_the_interval_of_few_ranks_covers_strong_correlations(n, correlation):
+    """Five pairs with a correlation of 0.95 often rank alike, which is no certainty."""
+    rng, covered, studies = np.random.default_rng(2), 0, 1000
+    truth = 6 / np.pi * np.arcsin(correlation / 2)
+    noise = np.sqrt(1 - correlation**2)
+    for _ in range(studies):
+        x = rng.normal(size=n)
+        y = correlation * x + noise * rng.normal(size=n)
+        interval = spearman_interval(float(spearmanr(x, y).statistic), n)
+        covered += interval.low <= truth <= interval.high
+        assert interval.low <= interval.value <= interval.high
+    assert covered / studies > 0.93
+
+
+def test_a_comparison_takes_a_seed_and_few_permutations():
+    a, b = np.arange(10.0), np.arange(10.0) + 1
+    assert compare(a, b, rng=0, permutations=50).permutations == 50
+    assert compare(a, b, rng=0) == compare(a, b, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="permutations is 0"):
+        compare(a, b, permutations=0)
+
+
+def test_equal_errors_are_no_certainty():
+    superiority = compare(np.full(5, 90.0), np.full(7, 90.0)).superiority
+    assert superiority.value == 0.5
+    assert superiority.low == pytest.approx(1 - superiority.high)
+    # Wilson's interval of 2.5 of 5.
+    assert superiority.low == pytest.approx(0.17, abs=0.005)
+
+
+def test_a_difference_is_detectable_however_few_models():
+    difference = detectable_difference((1.0, 0.0), 2, power=0.9)
+    assert difference_power(difference, (1.0, 0.0), 2) == pytest.approx(0.9)

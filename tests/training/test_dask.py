@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from work_for_tests import always_crashes, at_once, on_a_broken_dask_worker
 
+from designspace.api.run import parse_cluster_options
 from designspace.errors import InputError
 from designspace.training.dask_workers import DaskWorkers, connect, job_cluster
 from designspace.training.run_task import run_task
@@ -44,7 +45,7 @@ def test_two_workers_of_which_one_is_killed(make_run, request_of, train_one, obs
     made = []
 
     def make(request, trials):
-        client = connect(cluster.scheduler_address, None, (), 2)
+        client = connect(cluster.scheduler_address, None, {}, 2)
         made.append(Killing(client, run_task))
         return made[0]
 
@@ -59,12 +60,13 @@ def test_two_workers_of_which_one_is_killed(make_run, request_of, train_one, obs
 
 def test_nothing_at_the_address():
     with pytest.raises(InputError, match="no Dask scheduler answers"):
-        connect("tcp://127.0.0.1:1", None, (), 1, timeout=0.5)
+        connect("tcp://127.0.0.1:1", None, {}, 1, timeout=0.5)
 
 
 def test_slurm_jobs_have_the_requested_options():
     pytest.importorskip("dask_jobqueue")
-    cluster = job_cluster("slurm", ("queue=gpu", "walltime=04:00:00", "memory=8GB"))
+    options = ("queue=gpu", "walltime=04:00:00", "memory=8GB")
+    cluster = job_cluster("slurm", parse_cluster_options(options))
     try:
         script = cluster.job_script()
     finally:
@@ -80,7 +82,7 @@ def test_slurm_jobs_of_whole_nodes_with_a_dask_cuda_worker_for_each_gpu():
     options = ("cores=16", "memory=400GB", "worker_command=dask cuda worker", "account=vision")
     options += ("job_extra_directives=[--gpus=8, --exclusive]",)
     options += ("job_script_prologue=[module load cuda, export OMP_NUM_THREADS=1]",)
-    cluster = job_cluster("slurm", options)
+    cluster = job_cluster("slurm", parse_cluster_options(options))
     try:
         script = cluster.job_script()
     finally:
@@ -103,7 +105,7 @@ def test_slurm_jobs_of_whole_nodes_with_a_dask_cuda_worker_for_each_gpu():
 def test_clusters_that_cannot_be(system, options, said):
     pytest.importorskip("dask_jobqueue")
     with pytest.raises(InputError, match=said):
-        job_cluster(system, options)
+        job_cluster(system, parse_cluster_options(options))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_waiting_for_workers_that_are_not_there_yet(make_run, request_of, train_
             folder,
             request_of(elsewhere=True),
             observer,
-            make_workers=lambda *_: Late(connect(cluster.scheduler_address, None, (), 1), run_task),
+            make_workers=lambda *_: Late(connect(cluster.scheduler_address, None, {}, 1), run_task),
         )
     assert end.complete == 1
 
@@ -154,7 +156,7 @@ def test_a_dask_worker_without_a_usable_device_is_retired(
     )
     run = make_run(n=6)
     with cluster:
-        client = connect(cluster.scheduler_address, None, (), 2)
+        client = connect(cluster.scheduler_address, None, {}, 2)
         workers = DaskWorkers(client, on_a_broken_dask_worker)
         options = request_of(elsewhere=True)
         end = train_one(run, options, observer, make_workers=lambda *_: workers)
@@ -174,7 +176,7 @@ def test_the_signal_that_ended_a_dask_worker_is_named(make_run, request_of, trai
     run = make_run(n=2)
     with cluster:
         workers = DaskWorkers(
-            connect(cluster.scheduler_address, None, (), 1), always_crashes, max_trials=1
+            connect(cluster.scheduler_address, None, {}, 1), always_crashes, max_trials=1
         )
         options = request_of(elsewhere=True)
         end = train_one(run, options, observer, make_workers=lambda *_: workers)
@@ -191,7 +193,7 @@ def test_each_thread_of_a_worker_trains_a_model(make_run, request_of, train_one,
     )
     run = make_run(n=4)
     with cluster:
-        workers = DaskWorkers(connect(cluster.scheduler_address, None, (), 1), at_once)
+        workers = DaskWorkers(connect(cluster.scheduler_address, None, {}, 1), at_once)
         cluster.wait_for_workers(1)
         assert workers.slots == 3
         end = train_one(run, request_of(elsewhere=True), observer, make_workers=lambda *_: workers)
@@ -212,3 +214,18 @@ def test_a_batch_system_that_is_not_there(make_run, refused, monkeypatch, system
     words = ("--data", "digits", "--recipe", "quick", "--cluster", system)
     assert said in refused("train", run.path, *words)
     assert not run.recipe_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("walltime=04:00:00", "04:00:00"),
+        ("walltime=1-04:00:00", "1-04:00:00"),
+        ("job_extra_directives=[--gres=gpu:1]", ["--gres=gpu:1"]),
+        ("cores=4", 4),
+        ("queue=gpu", "gpu"),
+    ],
+)
+def test_options_of_a_cluster(text, value):
+    assert list(parse_cluster_options([text]).values()) == [value]
+    assert parse_cluster_options({"account": None}) == {"account": None}

@@ -33,7 +33,7 @@ def scheduler():
         clusters.append(cluster)
 
         address = cluster.scheduler_address
-        return lambda kind=DaskWorkers: kind(connect(address, None, (), 1), function)
+        return lambda kind=DaskWorkers: kind(connect(address, None, {}, 1), function)
 
     yield start
     for cluster in clusters:
@@ -133,7 +133,7 @@ def test_a_worker_that_cannot_read_the_images_is_retired(
     assert (end.complete, end.failed) == (6, 0)
     assert {trial.state for trial in run.trials()} == {TrialState.COMPLETE}
     (note,) = [note for note in observer.notes if "retired" in note]
-    assert note.startswith("Dask worker 1 is retired, as it can't read the images: data is ")
+    assert note.startswith("Dask worker 1 is retired, as it can't begin to train: data is ")
     assert [*workers.lost_devices] == ["Dask worker 1"]
 
 
@@ -191,7 +191,7 @@ def test_tasks_wait_for_a_worker_that_restarts_but_not_for_ever(make_task, monke
     workers = DaskWorkers(client, run_task)
     trial = replace(work.at_once(task).trial, reason="no mount")
     outcome = Outcome(trial, Failure.DATA_UNREADABLE)
-    assert "can't read the images: no mount" in workers._check_worker("a", "a", task, outcome)
+    assert "can't begin to train: no mount" in workers._check_worker("a", "a", task, outcome)
     assert workers._check_worker("a", "a", task, outcome) == ""
     assert client.retired == ["a"]
     workers.submit(task)

@@ -288,3 +288,22 @@ def test_it_may_stop_before_all_are_trained(make_run, tasks, observer, inline):
     again = RunPlan(folder, tasks[2:], folder.trials(), [5] * 4)
     (end,) = Driver([again], inline(1, complete), observer, enough).run()
     assert (end.complete, end.running) == (2, 0)
+
+
+def test_models_of_a_device_that_is_lost_train_with_others_again(drive, tasks, inline):
+    beside = []
+
+    def work(task):
+        beside.append((task.index, len(workers.tasks)))
+        tries = [index for index, _ in beside].count(task.index)
+        if task.index in (0, 1) and tries == 1:
+            return TaskResult(task, None, "died", suspects=2)
+        if task.index == 2 and tries == 1:
+            cleared = frozenset(other.position for other in tasks)
+            return TaskResult(task, None, "died", suspects=0, cleared=cleared)
+        return complete(task)
+
+    workers = inline(2, work)
+    _, _, end = drive(workers=workers)
+    assert end.complete == 4
+    assert sum(others for _, others in beside[3:]) > 0  # not one by one

@@ -1,5 +1,6 @@
 """One process per GPU that trains several models at once, with CPUs in the place of GPUs."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -126,3 +127,40 @@ def test_no_more_models_than_jobs_train_at_once():
     assert (workers.slots, workers.max_slots) == (5, 5)
     assert GpuWorkers(2, in_a_thread, names).slots == 8
     assert GpuWorkers(None, in_a_thread, names, 3).max_slots == 3
+
+
+def test_no_more_models_train_at_once_than_a_gpu_has_streams():
+    assert GpuWorkers(64, in_a_thread, ("cuda:0",)).slots == 32
+
+
+@pytest.fixture
+def gpu(make_task):
+    """A GPU without a process, and a function that lets its process die with some models."""
+    workers = GpuWorkers(4, at_once, ("cuda:0", "cuda:1"))
+    gpu = workers._gpus[0]
+
+    def dies(*indices):
+        tasks = [replace(make_task(0), index=i) for i in indices]
+        gpu.running.update({task.position: task for task in tasks})
+        return workers._end(gpu, [], "SIGSEGV")
+
+    return gpu, dies
+
+
+def test_two_models_that_crash_do_not_retire_a_gpu(gpu):
+    gpu, dies = gpu
+    for index in (3, 3, 4, 4):
+        dies(index)
+    assert not gpu.retired
+    dies(5)
+    assert gpu.retired
+
+
+def test_a_retired_gpu_clears_the_models_that_it_suspected(gpu):
+    gpu, dies = gpu
+    dies(0, 1)
+    dies(2, 3)
+    results = dies(4, 5)
+    assert gpu.retired
+    assert [result.suspects for result in results] == [0, 0]
+    assert {index for _, index in results[0].cleared} == {0, 1, 2, 3, 4, 5}

@@ -1,7 +1,10 @@
 """The precision of training: its default is measured, and hardware that lacks it is refused."""
 
 import os
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from itertools import cycle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,7 +72,7 @@ def test_a_precision_that_the_hardware_lacks(monkeypatch, precision):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     with pytest.raises(InputError, match=f"precision is '{precision}', which Tesla T4 lacks"):
         device_setup.check_precision(CUDA, precision)
-    with pytest.raises(InputError, match=f"precision is '{precision}'; cpu trains in fp32"):
+    with pytest.raises(InputError, match=f"precision is '{precision}'; cpu computes in fp32"):
         device_setup.check_precision(CPU, precision)
 
 
@@ -110,7 +113,7 @@ def test_unavailable_precision_is_refused_before_training(
     make_run, train_one, request_of, recipe, observer
 ):
     folder = make_run()
-    with pytest.raises(InputError, match="precision is 'bf16'; cpu trains in fp32"):
+    with pytest.raises(InputError, match="precision is 'bf16'; cpu computes in fp32"):
         train_one(folder, request_of(recipe=replace(recipe, precision="bf16")), observer)
     assert not folder.recipe_file.exists()
 
@@ -123,3 +126,24 @@ def test_an_unset_precision_is_not_written():
     assert recipe.override(precision="fp32").differences(recipe) == ["precision: fp32, None"]
     with pytest.raises(InputError, match="precision"):
         recipe.override(precision="fp8")
+
+
+def test_models_of_a_process_have_different_streams(monkeypatch):
+    """torch hands out its 32 streams in turns, whether they are in use or not."""
+    numbers = cycle(range(32))
+
+    def stream(device):
+        return SimpleNamespace(cuda_stream=next(numbers))
+
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    gpu, used = torch.device("cuda:0"), device_setup._STREAMS_IN_USE
+    with device_setup.own_stream(gpu):
+        for _ in range(31):  # models that end before the first
+            with device_setup.own_stream(gpu):
+                pass
+        with ExitStack() as stack:
+            for _ in range(31):
+                stack.enter_context(device_setup.own_stream(gpu))
+            assert len(used) == 32
+    assert not used

@@ -1,14 +1,18 @@
 """A trial in a worker: every end of it has a state and a reason."""
 
+import gc
 import os
 import resource
+import weakref
 from contextvars import ContextVar
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from designspace.arch.plugins import PluginFile
 from designspace.data.cache import build_cache
 from designspace.data.datasets import load_source
 from designspace.data.decode import geometries
@@ -300,6 +304,66 @@ def test_a_cancelled_task_stops_before_its_next_step_and_can_go_on(elsewhere, mo
 
 
 def test_the_words_of_a_recipe_change_no_training(task):
-    reworded = replace(task, recipe=replace(task.recipe, about="Other words."))
+    reworded = replace(task, recipe=replace(task.recipe, name="mine", about="Other words."))
     assert reworded.key == task.key
     assert replace(task, recipe=replace(task.recipe, lr=0.2)).key != task.key
+
+
+def test_a_finished_trial_frees_its_trainer(task, monkeypatch):
+    """Static epochs and graphs refer to the trainer; on a GPU they hold the activations."""
+    trainers = []
+
+    class Static(Trainer):
+        def __init__(self, *args):
+            super().__init__(*args, static=True)
+            trainers.append(weakref.ref(self))
+
+    monkeypatch.setattr(module, "Trainer", Static)
+    gc.disable()
+    try:
+        assert run_task(task).trial.state is TrialState.COMPLETE
+        monkeypatch.setattr(Static, "measure", lambda *_: 1 / 0)
+        other = replace(task, checkpoint=task.checkpoint.with_name("other.pt"))
+        assert run_task(other).trial.state is TrialState.FAILED
+        assert [trainer() for trainer in trainers] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_plugin_that_fails_on_a_worker_is_not_the_models_fault(elsewhere):
+    block = PluginFile("/no/such/mine.py", "import a_library_of_another_machine")
+    outcome = run_task(replace(elsewhere, block=block))
+    assert outcome.failure is Failure.DATA_UNREADABLE
+    assert "No module named 'a_library_of_another_machine'" in outcome.trial.reason
+
+
+def test_a_gpu_that_has_computed_is_not_unusable(task, monkeypatch):
+    """A sticky error of one model fails the probes of those that begin after it."""
+    gpu = torch.device("cuda:0")
+    monkeypatch.setattr(module, "_PROBED", {gpu})
+    monkeypatch.setattr(module.devices, "resolve_devices", lambda name: ("cuda:0",))
+    monkeypatch.setattr(module.devices, "claim_device", lambda names: "cuda:0")
+    monkeypatch.setattr(module.device_setup, "choose_precision", lambda *_: "fp32")
+    monkeypatch.setattr(module.device_setup, "prepare", _raises(RuntimeError("CUDA error: assert")))
+    assert run_task(task).failure is Failure.DEVICE_ERROR
+    module._PROBED.clear()
+    assert run_task(task).failure is Failure.DEVICE_UNUSABLE
+
+
+def test_images_that_were_corrected_are_decoded_again(elsewhere, monkeypatch):
+    """A worker of Dask outlives the run that it decoded the images for."""
+    stale, decoded = replace(elsewhere, data=replace(elsewhere.data, content="stale")), []
+    prepare = module.prepare_images
+
+    def prepare_images(*args, **options):
+        images = prepare(*args, **options)
+        decoded.append(images)
+        if len(decoded) == 1:
+            return SimpleNamespace(cache=replace(images.cache, content="stale"))
+        return images
+
+    module._decode_images.cache_clear()
+    monkeypatch.setattr(module, "prepare_images", prepare_images)
+    assert run_task(replace(stale, checkpoint=None)).trial.state is TrialState.COMPLETE
+    assert run_task(elsewhere).trial.state is TrialState.COMPLETE
+    assert len(decoded) == 2

@@ -348,3 +348,14 @@ def _wait_until_gone(group):
             return
         assert time.monotonic() < limit, "a worker is still there"
         time.sleep(0.05)
+
+
+def test_a_finished_run_needs_neither_its_images_nor_its_device(make_run, request_of, train):
+    run = make_run()
+    first = train(run, request_of())
+    assert first.complete == 3
+    gone = replace(request_of(), device="cuda:7", home=Path("/no/such"))
+    again = train(run, gone)
+    assert (again.complete, again.total, again.running) == (3, 3, 0)
+    with pytest.raises(InputError, match="seed"):
+        train(run, replace(request_of(), seed=1))

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -211,3 +212,23 @@ def test_without_warm_up_the_schedule_is_the_papers(recipe):
     for step in (0, 7, 25, 99):
         expected = 0.05 * 0.5 * (1 + math.cos(math.pi * step / 100))
         assert learning_rate(recipe, step, 10) == pytest.approx(expected)
+
+
+def test_initial_weights_do_not_depend_on_other_threads(model, recipe, batches):
+    """A worker of several threads begins models while others pass the ends of their epochs."""
+    expected = Trainer(model, recipe, 7, CPU).network.fc.weight.clone()
+    other, stop = Trainer(model, recipe, 1, CPU), threading.Event()
+    other._train_eager_epoch = lambda *_: None
+
+    def epochs():
+        while not stop.is_set():
+            other.train_epoch(batches, lambda: None)
+
+    thread = threading.Thread(target=epochs)
+    thread.start()
+    try:
+        weights = [Trainer(model, recipe, 7, CPU).network.fc.weight for _ in range(20)]
+    finally:
+        stop.set()
+        thread.join()
+    assert all(torch.equal(one, expected) for one in weights)

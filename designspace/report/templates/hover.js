@@ -22,7 +22,7 @@ const inside = (svg, event) => new DOMPoint(event.clientX, event.clientY).matrix
 
 /* The chosen population stays lit; without one, that under the pointer is. */
 let chosen = null;
-const hero = document.querySelector(".hero");
+const hero = document.querySelector("#fig-edf .hero");
 const light = (population) => {
   const lit = population ?? chosen;
   hero?.classList.toggle("lit", lit !== null);

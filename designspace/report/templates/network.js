@@ -26,12 +26,12 @@ const draw = (row, across) => {
   const room = across - 2 * left - gap * (depths.length - 1) - depths.reduce((sum, d) => sum + (d < 3 ? 48 : 0), 0);
   const step = Math.max(1.5, Math.min(22, room / total));
   const span = (depth) => Math.max(48, depth * step);
-  const words = depths.map((d, i) => `stage ${i + 1}: ${d} blocks of width ${widths[i]}, ${kinds[i]}`).join("; ");
+  const words = depths.map((d, i) => `stage ${i + 1}: ${d} ${d === 1 ? "block" : "blocks"} of width ${widths[i]}, ${kinds[i]}`).join("; ");
   const svg = shape("svg", { class: `p${row[POP]}`, viewBox: `0 0 ${across} ${height}`, role: "img", "aria-label": words });
-  const tallest = Math.log2(Math.max(...widths) / 4);
+  const least = Math.min(4, Math.min(...widths) / 2), tallest = Math.log2(Math.max(...widths) / least);
   let x = left;
   depths.forEach((depth, i) => {
-    const tall = Math.max(6, 96 * Math.log2(widths[i] / 4) / tallest);
+    const tall = Math.max(6, 96 * Math.log2(widths[i] / least) / tallest);
     const start = x + (span(depth) - depth * step) / 2;
     for (let j = 0; j < depth; j += 1)
       svg.append(shape("rect", { x: start + j * step, y: base - tall, width: Math.max(1, step - Math.min(2, step / 3)), height: tall, rx: 2, fill: "currentColor" }));
