@@ -62,7 +62,9 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
         **trade_off_tables(findings.trade_offs),
     }
     if numbers["claims"] is not None:
-        frames["claims"] = _frame(numbers["claims"])
+        # What the claims file states is there, too.
+        rows = [{k: v for k, v in row.items() if k != "stated"} for row in numbers["claims"]]
+        frames["claims"] = _frame(rows)
     if findings.normalized is not None:
         names = [p.name for p in populations]
         rows = zip(names, findings.normalized.edfs, findings.normalized.bands, strict=True)

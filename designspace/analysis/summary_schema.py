@@ -278,7 +278,7 @@ class ClaimRecord(_Record):
     n: tuple[int, ...]
     p_bootstrap: float | None = Field(default=None, description="by the bootstrap-t alone")
     borderline: bool = Field(default=False, description="its two tests alone would differ")
-    stated: dict[str, float | str | bool] = Field(
+    stated: dict[str, bool | int | float | str] = Field(
         default={}, description="kind, margin, n and the like, as the claims file has them"
     )
 
