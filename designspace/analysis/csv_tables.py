@@ -63,8 +63,8 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     }
     if numbers["claims"] is not None:
         # What the claims file states is there, too.
-        rows = [{k: v for k, v in row.items() if k != "stated"} for row in numbers["claims"]]
-        frames["claims"] = _frame(rows)
+        claims = [{k: v for k, v in row.items() if k != "stated"} for row in numbers["claims"]]
+        frames["claims"] = _frame(claims)
     if findings.normalized is not None:
         names = [p.name for p in populations]
         rows = zip(names, findings.normalized.edfs, findings.normalized.bands, strict=True)

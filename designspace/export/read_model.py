@@ -262,11 +262,11 @@ def _crop_size(config: dict[str, Any], path: Path) -> int:
         size = next(size for size in sizes if size)
     except (KeyError, TypeError, AttributeError, StopIteration):
         return Skeleton().resolution
-    sides = size if isinstance(size, list) else [size]
+    sides: list[Any] = size if isinstance(size, list) else [size]
     if not all(type(side) is int for side in sides):
         where = "config.DATA.TRAIN.TRANSFORMS"
         raise InputError(f"VISSL config: {path}: {where}: size is {size!r}; give whole numbers")
-    return max(sides)
+    return int(max(sides))
 
 
 def _from_classy(trunk: _ClassyTrunk, path: Path, resolution: int) -> Model:
