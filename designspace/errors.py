@@ -58,7 +58,7 @@ class MissingLabels(InputError):
 
 
 class Diverged(Exception):
-    """The loss of a training became non-finite; the message says when, and suggests remedies.
+    """The loss of a training became non-finite; the message says when.
 
     Example:
         >>> import designspace as ds

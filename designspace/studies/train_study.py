@@ -161,14 +161,14 @@ class StudyTraining:
             raise
 
     def _has_untried_failures(self, runs: Sequence[Run]) -> bool:
-        """Return whether runs have failed trials, other than those that were retried before."""
+        """Return False if all failed trials of runs were retried before."""
         failed = {
             (run.path, trial.index)
             for run in runs
             for trial in run.trials()
             if trial.state is TrialState.FAILED
         }
-        untried = not failed <= self._retried
+        untried = not failed or not failed <= self._retried
         self._retried |= failed
         return untried
 

@@ -11,6 +11,8 @@ import torch
 from designspace.io.atomic_write import temporary_path
 
 _FORMAT = 1
+# Part of torch's message where a file can't be written.
+_WRITER = "inline_container"
 
 
 def save(path: Path, key: str, state: dict[str, Any]) -> None:
@@ -39,6 +41,8 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
         cause = error if isinstance(error, OSError) else error.__context__
         if isinstance(cause, OSError):
             raise cause from None
+        if _WRITER not in str(error):  # a device's error, as its tensors were read
+            raise
         raise OSError("torch could not write it; is the disk full?") from error
 
 

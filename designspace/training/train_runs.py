@@ -113,7 +113,6 @@ def train_runs(
     _check_distinct([run for run, _ in runs])
     for _, options in runs:
         _check(options)
-    _check_together(runs)
     with ExitStack() as stack:
         for run, _ in runs:
             stack.enter_context(run.lock())
@@ -123,6 +122,9 @@ def train_runs(
         if not trials and all(_continues(run, options) for run, options in runs):
             # Finished runs may have come from a machine with other devices and paths.
             return tuple(_progress(done) for _, done in selections)
+        _check_together(runs)
+        for _, options in runs:
+            _check_precision(options)
 
         def start() -> Workers:
             return stack.enter_context(closing(make_workers(runs[0][1], trials)))
@@ -228,6 +230,9 @@ def _check(options: TrainOptions) -> None:
         device=options.device,
         time_limit=options.time_limit,
     )
+
+
+def _check_precision(options: TrainOptions) -> None:
     if not options.elsewhere and options.recipe.precision not in (None, "fp32"):
         import torch
 

@@ -215,6 +215,13 @@ def test_a_full_disk_leaves_the_last_checkpoint(task, monkeypatch):
     assert list(task.checkpoint.parent.iterdir()) == [task.checkpoint]
 
 
+def test_a_device_that_fails_while_a_checkpoint_is_written_is_no_full_disk(task, monkeypatch):
+    monkeypatch.setattr(checkpoint.torch, "save", _raises(RuntimeError("CUDA error: assert")))
+    outcome = run_task(task)
+    assert outcome.failure is Failure.DEVICE_ERROR
+    assert not outcome.notes
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.8, 0.999])
 def test_a_truncated_file_is_reported_without_torchs_message(task, share):
     checkpoint.save(task.checkpoint, "whole", {"weights": torch.zeros(10_000)})
