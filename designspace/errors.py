@@ -159,7 +159,7 @@ def printable(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the type of another's error and the first line of its message, if it has one."""
+    """Return the type of an error, and the first line of its message if it has one."""
     lines = str(error).strip().splitlines()
     return ": ".join([type(error).__name__, *(shortened(line, 500) for line in lines[:1])])
 

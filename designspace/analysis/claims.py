@@ -85,8 +85,8 @@ class _Claim(BaseModel):
         return tuple(getattr(self, field) for field in self.about)
 
     def stated(self) -> dict[str, Any]:
-        """Return what it claims of its populations, and of how many models, but not in words."""
-        return self.model_dump(exclude={"claim", "power", *self.about}, exclude_none=True)
+        """Return what it states besides its words: kind, populations, margin, n and the like."""
+        return self.model_dump(exclude={"claim", "power"}, exclude_none=True)
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Return the claim about the same populations under other names."""
@@ -193,7 +193,7 @@ class Claim:
         p_bootstrap: As `p`, by the bootstrap-t alone.
         borderline: Whether the two tests alone would give different verdicts.
         unit: Of the estimate.
-        stated: Kind, margin, n and the like, as the claims file has them.
+        stated: Kind, populations, margin, n and the like, as the claims file has them.
     """
 
     claim: str

@@ -62,7 +62,7 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
         **trade_off_tables(findings.trade_offs),
     }
     if numbers["claims"] is not None:
-        # What the claims file states is there, too.
+        # The claims file has what each claim states; the table does without it.
         claims = [{k: v for k, v in row.items() if k != "stated"} for row in numbers["claims"]]
         frames["claims"] = _frame(claims)
     if findings.normalized is not None:

@@ -1,6 +1,7 @@
 """The results of one population: its models as columns, and how the trial of each ended."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -185,6 +186,16 @@ class PopulationResults:
         )
 
 
+def numbered(ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Number equal ids: populations with recipes of their own may repeat a network."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for name in ids:
+        keys.append((name, seen[name]))
+        seen[name] += 1
+    return keys
+
+
 def _drawn_alike(first: PopulationResults, second: PopulationResults) -> bool:
     drawn = [
         {key: results.parameters[key] for key in RECIPE_KEYS if key in results.parameters}
@@ -195,8 +206,8 @@ def _drawn_alike(first: PopulationResults, second: PopulationResults) -> bool:
     if first.ids == second.ids:  # a toggled population may have an id twice
         one = two = np.arange(len(first))
     else:
-        index = {id_: i for i, id_ in enumerate(second.ids)}
-        common = [(i, index[id_]) for i, id_ in enumerate(first.ids) if id_ in index]
+        index = {key: i for i, key in enumerate(numbered(second.ids))}
+        common = [(i, index[key]) for i, key in enumerate(numbered(first.ids)) if key in index]
         one, two = np.array(common, dtype=np.int64).reshape(-1, 2).T
     return all(
         np.array_equal(values[one], drawn[1][key][two], equal_nan=True)

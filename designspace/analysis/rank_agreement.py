@@ -5,14 +5,13 @@ due to the seed?
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from designspace.analysis.population_results import PopulationResults
+from designspace.analysis.population_results import PopulationResults, numbered
 from designspace.errors import InputError, counted
 from designspace.io.serialization import significant
 from designspace.stats.arrays import FloatArray, check_probability
@@ -147,10 +146,9 @@ def _check_differ(runs: Sequence[PopulationResults], errors: FloatArray) -> None
 
 def _common_errors(*runs: PopulationResults) -> FloatArray:
     """Errors of the models that all runs have one for, (runs, models), in the first one's order."""
-    numbered = [_numbered(run.ids) for run in runs]
+    keys = [numbered(run.ids) for run in runs]
     errors = [
-        {ids[row]: run.errors[row] for row in run.rows}
-        for run, ids in zip(runs, numbered, strict=True)
+        {ids[row]: run.errors[row] for row in run.rows} for run, ids in zip(runs, keys, strict=True)
     ]
     common = [key for key in errors[0] if all(key in other for other in errors)]
     if len(common) < 2:
@@ -158,16 +156,6 @@ def _common_errors(*runs: PopulationResults) -> FloatArray:
         models = counted(len(common), "model")
         raise InputError(f"{names} share {models}; are they of one population?")
     return np.array([[run[key] for key in common] for run in errors])
-
-
-def _numbered(ids: Sequence[str]) -> list[tuple[str, int]]:
-    """Number equal ids: populations with recipes of their own may repeat a network."""
-    seen: Counter[str] = Counter()
-    keys = []
-    for name in ids:
-        keys.append((name, seen[name]))
-        seen[name] += 1
-    return keys
 
 
 def agreement(errors: FloatArray, level: float = 0.95) -> Agreement:

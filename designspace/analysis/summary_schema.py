@@ -279,7 +279,7 @@ class ClaimRecord(_Record):
     p_bootstrap: float | None = Field(default=None, description="by the bootstrap-t alone")
     borderline: bool = Field(default=False, description="its two tests alone would differ")
     stated: dict[str, bool | int | float | str] = Field(
-        default={}, description="kind, margin, n and the like, as the claims file has them"
+        default={}, description="kind, populations, margin, n and the like, as it states them"
     )
 
 

@@ -96,6 +96,10 @@ class Model(arch.Model):
 
         Returns:
             The files written, what was verified, and the targets refused, with reasons.
+
+        Raises:
+            InputError: A target is unknown, the checkpoint is invalid, or the folder has a
+                model.yaml or manifest.json that no export wrote.
         """
         from designspace.export.export_model import export_model
 

@@ -93,8 +93,8 @@ def _lines(status: "RunStatus") -> list[str]:
         lines.append("training; no model has finished yet")
     lines += [f"{device} is lost: {why}" for device, why in data["lost_devices"].items()]
     if data["copied"]:
-        copies = counted(data["copied"], "trial is a copy", "trials are copies")
-        lines.append(f"{copies} of other populations of the study")
+        copies = counted(data["copied"], "trial was", "trials were")
+        lines.append(f"{copies} copied from other populations of the study")
     if status.torn:
         lines.append("the last line of trials.jsonl is incomplete; its model is trained again")
     lines += [

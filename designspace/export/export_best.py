@@ -12,6 +12,7 @@ from designspace.analysis.read_findings import BestModel, read_findings
 from designspace.analysis.summary import SUMMARY_FILE
 from designspace.analysis.trade_off import one_trade_off
 from designspace.arch import Model
+from designspace.arch.model_file import model_text
 from designspace.errors import InputError, check_types
 from designspace.export.export_model import (
     Exported,
@@ -19,6 +20,7 @@ from designspace.export.export_model import (
     finish_exports,
     write_targets,
 )
+from designspace.export.manifest import check_manifest, check_model_file
 from designspace.export.target import Target
 from designspace.export.target_registry import find_target
 from designspace.io.atomic_write import POPULATION_FILE, make_output_folder
@@ -66,7 +68,8 @@ def export_best(
         classes: Number of classes; by default the study's.
 
     Raises:
-        InputError: The folder is not a study, or has no finished models.
+        InputError: The folder is not a study, or has no finished models, or `out` has a model.yaml
+            or manifest.json that no export wrote.
 
     Example:
         >>> import designspace as ds
@@ -128,8 +131,8 @@ def export_pareto(
         classes: Number of classes; by default the run's.
 
     Raises:
-        InputError: The folder is no run, two models lack a cost or an error, or several settings
-            were measured.
+        InputError: The folder is no run, two models lack a cost or an error, several settings were
+            measured, or `out` has a model.yaml or manifest.json that no export wrote.
 
     Example:
         >>> import designspace as ds
@@ -182,12 +185,16 @@ def write_models(
     about: Mapping[str, Any],
 ) -> list[Exported]:
     """Export models, each to a folder named by its rank and id, and write their manifest."""
+    check_manifest(out)
+    # The id is computed here, because one in a file could be a path.
+    folders = [out / f"{rank:02d}-{model.body.id}" for rank, model in enumerate(models, start=1)]
+    for folder, model in zip(folders, models, strict=True):
+        check_model_file(folder, model_text(model))
     make_output_folder(out)
-    exports = []
-    for rank, model in enumerate(models, start=1):
-        # The id is computed here, because one in a file could be a path.
-        folder = out / f"{rank:02d}-{model.body.id}"
-        exports.append(write_targets(model, libraries, folder, options))
+    exports = [
+        write_targets(model, libraries, folder, options)
+        for folder, model in zip(folders, models, strict=True)
+    ]
     return finish_exports(exports, entries, libraries, out, about)
 
 

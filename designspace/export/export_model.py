@@ -13,7 +13,8 @@ from designspace.export.convert_weights import Weights, read_weights, write_safe
 from designspace.export.identifiers import describe
 from designspace.export.manifest import (
     EARLIER,
-    check_replaceable,
+    check_manifest,
+    check_model_file,
     earlier_records,
     file_record,
     remove_earlier_files,
@@ -128,11 +129,13 @@ def export_model(
         The files written, what was verified, and the targets refused, with reasons.
 
     Raises:
-        InputError: A target is unknown, or the folder or the checkpoint is invalid.
+        InputError: A target is unknown, the checkpoint is invalid, or the folder has a model.yaml
+            or manifest.json that no export wrote.
         RuntimeError: Verification failed: a bug of ours.
     """
     libraries = [find_target(name) for name in dict.fromkeys(targets)]
     options = ExportOptions(weights, verify, outputs, nearest, bgr)
+    check_manifest(out)
     exported = write_targets(model, libraries, out, options)
     return finish_exports([exported], [{}], libraries, out, {}, weights)[0]
 
@@ -180,7 +183,7 @@ def write_targets(
 ) -> Exported:
     """Export as `export_model` does, without a manifest."""
     job = _Job(model, targets, folder, options)  # reads the weights, before anything is written
-    check_replaceable(folder, model_text(model))
+    check_model_file(folder, model_text(model))
     job.write_model(model, make_output_folder(folder))
     for target in targets:
         try:
@@ -230,6 +233,7 @@ class _Job:
         if self.options.verify:
             verify.require_installed(target)
         if target is MODEL_YAML:
+            self._check_weights(target, self.folder)
             self._write_weights(target, self.folder)
             return
         if target is ONNX:
@@ -239,6 +243,7 @@ class _Job:
             self._write_torchscript()
             return
         model = self._representable(target)
+        self._check_weights(target, self.folder / target.name)
         files = target.files(self.model)
         folder = make_folder(self.folder / target.name)
         for name, text in files.items():
@@ -296,6 +301,16 @@ class _Job:
         origin = (*model.provenance, ("nearest to", self.model.name))
         return replace(model, provenance=origin)
 
+    def _check_weights(self, target: Target, folder: Path) -> None:
+        """Raise if a target's weights would replace those that are read."""
+        if self.weights is None or target.weights is None:
+            return
+        path = folder / target.weights(self.model)
+        if path.resolve() == self.weights.path.resolve():
+            raise InputError(
+                f"{target.name}: {path} holds the weights that are read; choose another folder"
+            )
+
     def _write_weights(self, target: Target, folder: Path) -> None:
         if self.weights is None:
             return
@@ -303,8 +318,6 @@ class _Job:
             self.notes.append(f"{target.name}: weights are not converted")
             return
         path = folder / target.weights(self.model)
-        if path.resolve() == self.weights.path.resolve():
-            raise InputError(f"{path} holds the weights that are read; choose another folder")
         state = rename(self.weights.state, self.model, target.keys)
         write_safetensors(state, path, describe(self.model))
         self.files.append(path)

@@ -38,8 +38,22 @@ def write_manifest(
     write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
-def check_replaceable(out: Path, text: str) -> None:
-    """Raise unless an export may write model.yaml and manifest.json to a folder.
+def check_manifest(out: Path) -> None:
+    """Raise unless an export may write manifest.json to a folder.
+
+    Raises:
+        InputError: There is one that no export wrote (`out`).
+    """
+    manifest = out / MANIFEST
+    if manifest.is_file() and not _is_ours(manifest):
+        raise InputError(
+            f"out: {manifest} was not written by an export; choose another folder, or move it",
+            "out",
+        )
+
+
+def check_model_file(out: Path, text: str) -> None:
+    """Raise unless an export may write model.yaml to a folder.
 
     It replaces what an earlier export wrote there, and nothing that a person did.
 
@@ -48,14 +62,9 @@ def check_replaceable(out: Path, text: str) -> None:
         text: The new model.yaml.
 
     Raises:
-        InputError: There is another file of that name (`out`).
+        InputError: There is another one (`out`).
     """
-    model, manifest = out / "model.yaml", out / MANIFEST
-    if manifest.is_file() and not _is_ours(manifest):
-        raise InputError(
-            f"out: {manifest} was not written by an export; choose another folder, or move it",
-            "out",
-        )
+    model = out / "model.yaml"
     if not model.is_file() or model.read_bytes() == text.encode():
         return
     checksum = file_record(model, out)["sha256"]

@@ -62,14 +62,13 @@ def write_onnx(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
+            program = torch.onnx.export(
                 network.eval(),
                 (torch.zeros(2, model.skeleton.channels, side, side),),
-                path,
+                None,
                 input_names=["image"],
                 output_names=[output],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
-                external_data=external,
                 dynamo=True,
                 verbose=False,
             )
@@ -78,8 +77,9 @@ def write_onnx(
             "onnx: needs onnx and onnxscript: pip install 'designspace-regnet[export]'"
         ) from None
     except Exception as error:  # of a block of one's own, which torch may be unable to export
-        path.unlink(missing_ok=True)
         raise InputError(f"onnx: torch can't export {model.name}: {first_line(error)}") from error
+    assert program is not None  # without a path, torch writes no file
+    program.save(str(path), external_data=external)
     # A file of that name that lies there without `external` is an earlier graph's.
     return [path, path.with_name(f"{path.name}.data")] if external else [path]
 

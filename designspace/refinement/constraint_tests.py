@@ -186,7 +186,7 @@ def _test(candidate: Candidate, errors: FloatArray, margin: float) -> Proposal:
     covariates = None if candidate.covariates is None else candidate.covariates[tested]
     fit = regress_on_distance(distance, errors[tested], margin, covariates)
     if fit is None:
-        reason = "depth and number of stages explain the whole distance from it"
+        reason = "depth or number of stages explains the whole distance from it"
         return replace(draft, reason=reason)
     draft = replace(
         draft, method="line", difference=fit.difference, detectable=_detectable(fit.difference)

@@ -347,7 +347,8 @@ def _narrow(
         data["share"] = [*data["share"], *change.get("share", ())]
         for key in ("monotone", "axes"):
             data[key] = {**data[key], **change.get(key, {})}
-        for key in ("monotone", "distinct"):  # an axis with one value for all stages meets them
+        # Rules between stages have no effect on an axis with one value for all of them.
+        for key in ("monotone", "distinct"):
             if rules := data.get(key):
                 data[key] = {k: v for k, v in rules.items() if k not in data["share"]}
         data |= {key: change[key] for key in (ACTIVATION, STAGES) if key in change}

@@ -25,7 +25,7 @@ Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 _GUIDE_SIZE, _MAX_STEPS = 4096, 3
 # Digits that decide how a logarithm is rounded, and some more.
 _DIGITS = Context(prec=28)
-# Decimals that a float of this size has, at most.
+# Decimals beyond which a float of an axis is rounding noise.
 _MAX_DECIMALS = 15
 # The one exception to correct rounding: its logarithm lies within 0.0002 units in the last place of
 # the middle between two doubles, and the kept populations were drawn where NumPy rounds it down.

@@ -1,6 +1,6 @@
 """What a child space takes from its parent."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from designspace.arch import BOTTLENECK, body_axes
@@ -22,10 +22,10 @@ _EXTENDED = ("input", "axes")
 _EXTENDED_OR_REMOVED = ("monotone", "distinct", "tie", "caps", "recipe")
 # What a space of another block, or of another family, takes from its parent: what depends neither
 # on the block's axes nor on the rules of the family.
-_OF_ANY_BLOCK = ("family", "input", "stages", "total_depth", "skipped_steps", "recipe")
+_OF_ANY_BLOCK = ("family", "input", "tie", "stages", "total_depth", "skipped_steps", "recipe")
 _OF_ANY_FAMILY = ("input", "block", "stages", "recipe")
 _OF_BLOCK = ("se_ratio", "activation")
-# What an anynet alone states.
+# Rules of single axes: missed only where the child has the axis.
 _OF_STAGES = ("share", "monotone", "distinct", "tie")
 # What a range takes from the parent's range of the same axis.
 _RANGE = ("distribution", "low", "high", "step")
@@ -73,14 +73,18 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def left_out(parent: Mapping[str, Any], child: Mapping[str, Any]) -> list[str]:
+def left_out(
+    parent: Mapping[str, Any], child: Mapping[str, Any], stated: Collection[str]
+) -> list[str]:
     """Return the keys that a space of another family or block did not take from its parent.
 
     Args:
         parent: Complete data of a space.
         child: Complete data of its child.
+        stated: Keys that the child states itself, empty ones too.
     """
     keys = [key for key in (*INHERITED, *_OPTIONAL) if parent.get(key) and not child.get(key)]
+    keys = [key for key in keys if key not in stated]
     own = set(child["axes"]) if child.get("family") == parent.get("family") else set()
     return [key for key in keys if key not in _OF_STAGES or own & set(parent[key])]
 

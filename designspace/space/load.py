@@ -5,7 +5,7 @@ with every key stands alone, as those in run folders do.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +71,22 @@ def load_space(source: str | Path | Mapping[str, Any]) -> Space:
     """
     if isinstance(source, Mapping):
         label = str(source.get("name", "dict"))
-        return _compared(parse_space(_resolve(dict(source), label, None, ()), label), None, None)
+        space = parse_space(_resolve(dict(source), label, None, ()), label)
+        return _compared(space, None, None, source.keys())
     text, setting = str(source), None
     if "@" in text and not Path(text).is_file():
         text, _, setting = text.rpartition("@")
     path = _find(text, shipped_folder(), shipped_spaces, "space")
     space = parse_space(_read(path, setting, ()), path)
-    return _compared(space, path.parent, setting) if text.endswith(_SUFFIXES) else space
+    if not text.endswith(_SUFFIXES):
+        return space
+    return _compared(space, path.parent, setting, read_yaml(path, "space").keys())
 
 
-def _compared(space: Space, folder: Path | None, setting: str | None) -> Space:
-    """Compare a space to its parent, where that can be loaded."""
+def _compared(
+    space: Space, folder: Path | None, setting: str | None, stated: Collection[str]
+) -> Space:
+    """Compare a space that states these keys to its parent, where that can be loaded."""
     if space.parent is None:
         return space
     name, _, own_setting = space.parent.partition("@")
@@ -91,7 +96,8 @@ def _compared(space: Space, folder: Path | None, setting: str | None) -> Space:
             path, own_setting = folder / f"{space.parent}.yaml", ""
         else:
             path = _find(name, shipped_folder(), shipped_spaces, "space")
-        return space.compared_to(parse_space(_read(path, own_setting or setting, ()), path))
+        parent = parse_space(_read(path, own_setting or setting, ()), path)
+        return space.compared_to(parent, stated)
     except InputError:
         return space
 

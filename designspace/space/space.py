@@ -4,7 +4,7 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -337,18 +337,20 @@ class Space:
             axes[key] = self._axis_data(key, changes.pop(key))
         source = {key: value for key, value in self.source.items() if key != "evidence"}
         changes |= {"name": name, "reason": reason, "parent": self.name, "axes": axes}
-        return parse_space(merge(source, changes), name).compared_to(self)
+        return parse_space(merge(source, changes), name).compared_to(self, changes.keys())
 
-    def compared_to(self, parent: "Space") -> "Space":
+    def compared_to(self, parent: "Space", stated: Collection[str] = ()) -> "Space":
         """Return the space with a note on each axis that has values which its parent lacks.
 
-        Of a space with another family or block, the note names what it did not take.
+        Of a space with another family or block, the note names what it does not inherit, but for
+        the keys that it states itself.
         """
         if (self.family, self.block) != (parent.family, parent.block):
-            keys = left_out(parent.source, self.source)
+            keys = left_out(parent.source, self.source, stated)
             kind = "block" if self.family == parent.family else "family"
-            note = f"another {kind} than its parent {parent.name}, whose {', '.join(keys)}"
-            note += f" it does not take over; state {'it' if len(keys) == 1 else 'them'} here"
+            note = f"its {kind} differs from that of its parent {parent.name}, so that it does not "
+            it = "it" if len(keys) == 1 else "them"
+            note += f"inherit {', '.join(keys)}; state {it} to keep {it}"
             return replace(self, notes=(note,)) if keys else self
         notes = []
         for name, axis in self.axes.items():

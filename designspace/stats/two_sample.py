@@ -78,7 +78,7 @@ def compare(
 
     Raises:
         InputError: A population has fewer than two errors, or one that is not finite; or there are
-            no permutations.
+            no permutations, or the seed is negative.
 
     Example:
         >>> import designspace as ds
@@ -89,6 +89,8 @@ def compare(
     a, b = as_float_array(first, "first", 2), as_float_array(second, "second", 2)
     if permutations < 1:
         raise InputError(f"permutations is {permutations}; it must be at least 1", "permutations")
+    if isinstance(rng, int) and rng < 0:
+        raise InputError(f"rng is {rng}; a seed must be at least 0", "rng")
     generator = np.random.default_rng(0 if rng is None else rng)
     return compare_arrays(a, b, check_probability(level), generator, permutations)
 
@@ -167,7 +169,7 @@ def superiority(a: FloatArray, b: FloatArray, level: float = 0.95) -> Estimate:
 
     Interval: variance of the placements (DeLong et al. 1988) on the logit scale. Where one
     population beats the other throughout, the open end is that of n of n successes, n the smaller
-    size. Where all are equal, it is as wide as a share of one half of n may have (Wilson 1927).
+    size. Where all errors are equal, it is Wilson's interval (1927) of one half of n.
     """
     from scipy.stats import norm, rankdata
 

@@ -142,13 +142,14 @@ class _Check:
         if bases[0] == bases[1]:
             return True
         refined = {entry.space for entry in self.file.refinements}
-        texts = [str(self.file.base(name).space).partition("@")[0] for name in (first, second)]
-        if refined & set(texts):  # a space that is yet to be written
-            return texts[0] == texts[1]
+        texts = [str(self.file.base(name).space) for name in (first, second)]
+        budgets = [self.file.budget_of(self.file.base(name)) for name in (first, second)]
+        # A space that is yet to be written.
+        if refined & {text.partition("@")[0] for text in texts}:
+            return texts[0] == texts[1] and budgets[0] == budgets[1]
         spaces = [self.spaces.get(name) for name in bases]
         if spaces[0] is None or spaces[1] is None:
             return True
-        budgets = [self.file.budget_of(self.file.entry(name)) for name in bases]
         return spaces[0].hash == spaces[1].hash and budgets[0] == budgets[1]
 
     def agreement(self, place: str, names: list[str]) -> Iterator[str]:

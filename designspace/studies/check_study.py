@@ -235,7 +235,8 @@ class _StudyCheck:
             where = "epochs" if entry.epochs is None else f"{place}.epochs"
             yield from _mistake(where, lambda: recipe.override(epochs=epochs))
         side = skeleton_toggle(entry.toggle).get("resolution", space.skeleton.resolution)
-        yield from _mistake(place, lambda: recipe.at(int(side)))
+        if isinstance(side, int | float):  # else reported as a wrong toggle
+            yield from _mistake(place, lambda: recipe.at(int(side)))
 
     def _models(self, place: str, name: str, entry: PopulationEntry) -> Iterator[str]:
         """Check that a population has the models that are chosen from it."""

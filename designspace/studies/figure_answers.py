@@ -16,6 +16,9 @@ FigureVerdict = Literal[
     "shown here", "contradicted here", "undecided", "not trained yet", "not tried"
 ]
 
+# Keys of a claim that name populations.
+_POPULATIONS = ("first", "second", "population")
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -125,12 +128,24 @@ def claim_verdicts(folder: Path, claims: Mapping[str, ClaimsFile]) -> tuple[Evid
         records = _records(folder / place / SUMMARY_FILE)
         for claim in stated.claims:
             record = records.get(claim.claim)
-            if record is not None and record.stated not in ({}, claim.stated()):
+            if record is not None and not _states_the_same(record.stated, claim.stated()):
                 record = None
             n: tuple[int, ...] = () if claim.n is None else (claim.n,)
             verdict, n = (None, n) if record is None else (record.verdict, record.n)
             verdicts.append(Evidence(claim.claim, place, verdict, n))
     return tuple(verdicts)
+
+
+def _states_the_same(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    """Whether two claims are equal but for their words; reports of earlier versions have no record.
+
+    Reports call populations by the ends of their names.
+    """
+    ends = [
+        {k: str(v).rpartition("/")[2] if k in _POPULATIONS else v for k, v in stated.items()}
+        for stated in (one, two)
+    ]
+    return not one or ends[0] == ends[1]
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -14,6 +14,7 @@ from designspace.stats.power import difference_power, equivalence_power
 from designspace.studies.study_file import StudyFile
 from designspace.studies.subset import (
     chosen_indices,
+    is_subset,
     models_to_train,
     pairs_to_train,
     trained_indices,
@@ -230,7 +231,7 @@ def _shared(
     shared: dict[str, int] = {}
     for step in file.ordered_steps():
         # Whole populations of a step take turns; subsets come after them, one by one.
-        whole = [name for name in step.populations if file.entry(name).models is None]
+        whole = [name for name in step.populations if not is_subset(file, name)]
         subsets = [name for name in step.populations if name not in whole]
         for together in (whole, *([name] for name in subsets)):
             models = {name: set(chosen[name] or ()) for name in together}

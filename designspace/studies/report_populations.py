@@ -11,7 +11,7 @@ from designspace.analysis.population_results import MISSING, PopulationResults
 from designspace.errors import counted
 from designspace.runs import Run
 from designspace.studies.study_file import StudyFile
-from designspace.studies.subset import choose_models
+from designspace.studies.subset import choose_models, is_subset
 
 
 def load_stated(
@@ -56,9 +56,9 @@ def _load(
     run, size = Run.open(folder / name), file.size(name)
     if len(run.population()) > size:
         first = min(first or size, size)
-    is_subset = file.entry(name).models is not None
-    (results,) = load_populations(run, all_finished=all_finished or is_subset, first=first)
-    return _only(results, choose_models(file, name, folder)) if is_subset else results
+    chosen = is_subset(file, name)
+    (results,) = load_populations(run, all_finished=all_finished or chosen, first=first)
+    return _only(results, choose_models(file, name, folder)) if chosen else results
 
 
 def _only(results: PopulationResults, chosen: Sequence[int]) -> PopulationResults:

@@ -37,8 +37,8 @@ from designspace.studies.study_file import (
     load_study_file,
 )
 from designspace.studies.study_inputs import study_recipe, study_source
-from designspace.studies.study_reports import StudyReports, is_subset, kept_in
-from designspace.studies.subset import chosen_indices, trained_indices
+from designspace.studies.study_reports import StudyReports, collected
+from designspace.studies.subset import chosen_indices, is_subset, trained_indices
 from designspace.studies.train_study import StudyTraining, check_overrides
 
 if TYPE_CHECKING:
@@ -189,7 +189,8 @@ class Study:
         Raises:
             InputError: An argument is wrong, the data are missing, or the file states other spaces,
                 budgets, schedules, data or targets than those of the models that are there already.
-                What can't be reported, derived or exported is said once the page has the rest.
+                Parts that can't be reported, derived or exported are listed once all others are
+                written.
         """
         options: dict[str, Any] = {
             "jobs": jobs,
@@ -219,9 +220,9 @@ class Study:
             make_folder(self.folder)
             training.check()
             for step in self.file.ordered_steps():
-                training.run_step(self._without(self._lacking(), step))
+                training.run_step(self._without(self._without_space(), step))
                 self._refine(training)
-            if lacking := self._lacking():
+            if lacking := self._without_space():
                 names = ", ".join(sorted(lacking))
                 display.note(f"not trained, as the refinement accepted no constraint: {names}")
             if until is not None:
@@ -361,7 +362,7 @@ class Study:
         runs = self._runs({name: name for name in self.file.populations})
         return any(len(run) > self.file.size(name) for name, run in runs.items())
 
-    def _lacking(self) -> set[str]:
+    def _without_space(self) -> set[str]:
         """Return the populations whose refinement accepted no constraint, and wrote no space."""
         lacking: set[str] = set()
         spaces = {name: str(self.file.base(name).space) for name in self.file.runs}
@@ -398,15 +399,29 @@ class Study:
             training.train([training.sample(entry.run)], self.file.entry(entry.run))
 
     def _derive(self, training: StudyTraining, errors: list[str]) -> None:
-        models, lacking = {}, self._lacking()
+        models: dict[str, Model] = {}
+        missing = self._missing_sources()
         for name, entry in self.file.derived.items():
-            if str(entry.source).partition(":")[0] not in lacking:
-                with kept_in(errors, f"derived.{name}"):
-                    models[name] = self._derived(name, entry)
-        tested = [model for name, model in models.items() if self.file.derived[name].trained]
-        for place, run in self.file.derived_runs.items() if tested else ():
-            with kept_in(errors, place):
-                training.train([gather(tested, self.folder / place)], run)
+            if str(entry.source).partition(":")[0] in missing:
+                missing.add(f"derived/{name}.yaml")
+                continue
+            with collected(errors, f"derived.{name}"):
+                models[name] = self._derived(name, entry)
+        trained = [name for name, entry in self.file.derived.items() if entry.trained]
+        tested = [name for name in trained if f"derived/{name}.yaml" not in missing]
+        if not tested or not models.keys() >= set(tested):
+            return  # a part of them would be another population
+        for place, run in self.file.derived_runs.items():
+            with collected(errors, place):
+                together = gather([models[name] for name in tested], self.folder / place)
+                training.train([together], run)
+
+    def _missing_sources(self) -> set[str]:
+        """Return the runs, findings and reports that lack models, for want of a refinement."""
+        lacking = self._without_space()
+        findings = [r.findings for r in self.file.refinements if r.population in lacking]
+        reports = [p for p, report in self.file.reports.items() if lacking & {*report.populations}]
+        return {*lacking, *findings, *reports}
 
     def _derived(self, name: str, entry: DerivedEntry) -> Model:
         """Return a derived model; its file is kept, as training it again depends on it."""
@@ -429,10 +444,10 @@ class Study:
         return model
 
     def _export(self, errors: list[str]) -> None:
-        lacking = self._lacking()
+        lacking = self._without_space()
         for place, entry in self.file.exports.items():
             folder = self.folder / place
             if entry.population in lacking or (folder / "manifest.json").is_file():
                 continue
-            with kept_in(errors, f"exports.{place}"):
+            with collected(errors, f"exports.{place}"):
                 export_best(self.folder / entry.population, entry.best, entry.to, folder)

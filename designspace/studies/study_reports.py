@@ -14,7 +14,7 @@ from designspace.io.atomic_write import make_folder, write_text
 from designspace.report.write_report import write_report
 from designspace.studies.report_populations import load_stated, shown_names
 from designspace.studies.study_file import RefinementEntry, ReportEntry, StudyFile
-from designspace.studies.subset import chosen_indices, trained_indices
+from designspace.studies.subset import chosen_indices, is_subset, trained_indices
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class StudyReports:
             errors: Receives what keeps one of them from being written; the others are.
         """
         written: dict[str, analysis.Findings] = {}
-        for entry in self.file.refinements:
+        for i, entry in enumerate(self.file.refinements):
             if (self.folder / entry.findings).is_dir():
-                with kept_in(errors, f"refinement of {entry.population}"):
+                with collected(errors, f"refinements[{i}].findings"):
                     self.analyze_refined(entry)
         for place, report in self.file.reports.items():
-            with kept_in(errors, f"reports.{place}"):
+            with collected(errors, f"reports.{place}"):
                 findings = self._write_report(place, report)
                 if findings is not None:
                     written[place] = findings
         for place, names in self.file.agreements.items():
-            with kept_in(errors, f"agreements.{place}"):
+            with collected(errors, f"agreements.{place}"):
                 if self._comparable(names):
                     self._write_agreement(place, names)
         return written
@@ -130,14 +130,9 @@ class StudyReports:
 
 
 @contextmanager
-def kept_in(errors: list[str], place: str) -> Iterator[None]:
+def collected(errors: list[str], place: str) -> Iterator[None]:
     """Add what is wrong in one place of a study to a list, so that the other places go on."""
     try:
         yield
     except InputError as error:
         errors.append(f"{place}: {error}")
-
-
-def is_subset(file: StudyFile, name: str) -> bool:
-    """Return whether only some models of a population are trained, in no order."""
-    return file.entry(name).models is not None

@@ -117,6 +117,11 @@ def choose_models(file: StudyFile, name: str, folder: Path) -> Sequence[int]:
     return tuple(sorted(chosen))
 
 
+def is_subset(file: StudyFile, name: str) -> bool:
+    """Return whether only some models of a population are trained, in no order."""
+    return file.entry(name).models is not None
+
+
 def trained_indices(run: Path, complete: bool = False) -> set[int]:
     """Return the indices of the models in a run folder, which need not exist, that have a trial.
 

@@ -90,7 +90,7 @@ _RULES: dict[Callable[[Any], Any], str] = {
     _whole_range: "[low, high], two whole numbers of which the first is not above the second",
     _numbers: "a list of numbers",
     _whole_numbers: "a list of whole numbers, 0 or more",
-    _count: f"a whole number, at most {_MAX_MODELS:,}",
+    _count: f"a whole number from 0 to {_MAX_MODELS:,}",
     _switch: "true or false",
     _text: "a word",
 }

@@ -138,9 +138,12 @@ def keeps_regnets(toggle: Mapping[str, Setting] | None) -> bool:
     return toggle is None or _setting(toggle)[0] not in _PER_STAGE
 
 
-def may_keep(toggle: Mapping[str, Setting] | None) -> bool:
-    """Return whether a toggle may leave some models as they are, as one of b, g, d or w may."""
-    return toggle is not None and _setting(toggle)[0] not in (*_OF_BODY, *_OF_SKELETON)
+def may_leave_models_equal(toggle: Mapping[str, Setting] | None) -> bool:
+    """Return whether some models of a population may have the toggle's value already.
+
+    They may in settings that models of a space differ in: all but se_ratio and the skeleton.
+    """
+    return toggle is not None and _setting(toggle)[0] not in ("se_ratio", *_OF_SKELETON)
 
 
 def skeleton_toggle(toggle: Mapping[str, Setting] | None) -> dict[str, Setting]:

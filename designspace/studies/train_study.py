@@ -24,8 +24,8 @@ from designspace.studies.study_inputs import (
     study_data,
     study_recipe,
 )
-from designspace.studies.subset import choose_models
-from designspace.studies.toggle import may_keep, toggled, toggled_hash, toggled_source
+from designspace.studies.subset import choose_models, is_subset
+from designspace.studies.toggle import may_leave_models_equal, toggled, toggled_hash, toggled_source
 
 
 class StudyTraining:
@@ -94,14 +94,14 @@ class StudyTraining:
         groups: dict[tuple[Any, ...], list[str]] = {}
         for name in step.populations:
             entry, n = self._file.entry(name), step.n or self._file.own_size(name)
-            subset = name if entry.models is not None else ""
+            subset = name if is_subset(self._file, name) else ""
             groups.setdefault((entry.epochs, entry.seed, entry.val, n, subset), []).append(name)
         runs = {name: self.sample(name, step.n) for name in step.populations}
         # Subsets come last: they may depend on the errors of whole populations.
-        ordered = sorted(groups.values(), key=lambda g: self._file.entry(g[0]).models is not None)
+        ordered = sorted(groups.values(), key=lambda g: is_subset(self._file, g[0]))
         for group in ordered:
             entry, n = self._file.entry(group[0]), step.n or self._file.own_size(group[0])
-            if entry.models is None:
+            if not is_subset(self._file, group[0]):
                 for names in self._waves(group):
                     together = [runs[name] for name in names]
                     # A folder may hold models of a later step already.
@@ -121,7 +121,8 @@ class StudyTraining:
         later = [
             name
             for name in group
-            if self._file.entry(name).same_as in group and may_keep(self._file.entry(name).toggle)
+            if self._file.entry(name).same_as in group
+            and may_leave_models_equal(self._file.entry(name).toggle)
         ]
         return [part for part in ([n for n in group if n not in later], later) if part]
 
@@ -138,7 +139,7 @@ class StudyTraining:
         Raises:
             InputError: The data are missing or are not those of the earlier training.
         """
-        retry = bool(self._options.get("retry")) and self._has_untried_failures(runs)
+        retry = bool(self._options.get("retry")) and self._retries(runs, indices)
         for run in runs:
             if not _finished(run, indices, retry):
                 self._share(run, entry, indices, retry)
@@ -160,13 +161,13 @@ class StudyTraining:
             stop.args = ("stopped; the same call resumes",)
             raise
 
-    def _has_untried_failures(self, runs: Sequence[Run]) -> bool:
-        """Return False if all failed trials of runs were retried before."""
+    def _retries(self, runs: Sequence[Run], indices: Sequence[int] | None) -> bool:
+        """Return whether to retry failed trials of some models: not if all were retried before."""
         failed = {
             (run.path, trial.index)
             for run in runs
             for trial in run.trials()
-            if trial.state is TrialState.FAILED
+            if trial.state is TrialState.FAILED and (indices is None or trial.index in indices)
         }
         untried = not failed or not failed <= self._retried
         self._retried |= failed
@@ -197,7 +198,14 @@ class StudyTraining:
 
     def core_hours(self) -> float:
         """Return the hours of cores or GPUs that populations and refinements took to train."""
-        return sum(training_seconds(run.trials()) for run in self._runs().values()) / 3600
+        # Copies in journals of earlier versions don't say that they are.
+        trials = {
+            (trial.id, trial.index, trial.seed, trial.curve, trial.seconds): trial
+            for run in self._runs().values()
+            for trial in run.trials()
+            if not trial.copied_from
+        }
+        return training_seconds(trials.values()) / 3600
 
     def _is_refined(self, entry: PopulationEntry) -> bool:
         """Return whether a refinement writes the space of an entry."""

@@ -18,6 +18,7 @@ from designspace.errors import InputError
 from designspace.io.process_pool import interrupts_blocked
 from designspace.runs.training_options import check_cluster
 from designspace.training.cancellation import watch_cancellation
+from designspace.training.concurrency import MAX_AT_ONCE
 from designspace.training.device_health import DEVICE_FAILURES, DeviceHealth
 from designspace.training.devices import physical_gpu
 from designspace.training.loky_workers import (
@@ -187,7 +188,7 @@ class DaskWorkers:
         """Restart the process of a worker after a device error, or retire the worker."""
         if address in self._retired:
             return ""
-        if outcome.failure is Failure.DATA_UNREADABLE:
+        if outcome.failure is Failure.WORKER_UNREADY:
             reason = self._health.reasons[f"Dask worker {name}"] = outcome.trial.reason
             self._retire(address)
             return f"Dask worker {name} is retired, as it can't begin to train: {reason}"
@@ -253,7 +254,7 @@ def connect(
         cluster: slurm or another system that dask-jobqueue knows, or None.
         options: Of the cluster, such as queue, walltime and memory.
         jobs: Cluster jobs, or trials at once on this machine, to start workers for.
-        gpus: GPUs of this machine to train on; each gets one worker process. Empty for the CPU.
+        gpus: GPUs of this machine to train on; empty for the CPU.
         timeout: Seconds to wait for the scheduler.
         threads: Let one process train all models of a GPU.
 
@@ -289,7 +290,7 @@ def local_cluster(jobs: int, gpus: tuple[str, ...] = (), threads: bool = True) -
     together = bool(gpus) and threads
     settings: dict[str, Any] = {
         "n_workers": min(jobs, len(gpus)) if together else jobs,
-        "threads_per_worker": -(-jobs // len(gpus)) if together else 1,
+        "threads_per_worker": min(-(-jobs // len(gpus)), MAX_AT_ONCE) if together else 1,
         "dashboard_address": None,
         "silence_logs": logging.CRITICAL,
     }

@@ -31,7 +31,7 @@ _MEMORY_ERRORS = (
 # mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, with the largest values that glibc accepts.
 _MALLOC_OPTIONS = ((-3, 32 << 20), (-1, (1 << 31) - 1))
 _STREAMS_IN_USE: set[tuple[torch.device, int]] = set()
-_CHOOSING_STREAM = threading.Lock()
+_STREAMS = threading.Condition()
 # Share of a GPU's memory below which unused memory is given back to other processes.
 _MIN_FREE = 0.3
 
@@ -162,19 +162,26 @@ def own_stream(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    with _CHOOSING_STREAM:
-        for _ in range(MAX_AT_ONCE):
-            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            place = (device, stream.cuda_stream)
-            if place not in _STREAMS_IN_USE:
-                break
+    with _STREAMS:
+        while (stream := _free_stream(device)) is None:
+            _STREAMS.wait()  # a worker of Dask may have more threads than there are streams
+        place = (device, stream.cuda_stream)
         _STREAMS_IN_USE.add(place)
     try:
         with torch.cuda.stream(stream):
             yield
     finally:
-        with _CHOOSING_STREAM:
+        with _STREAMS:
             _STREAMS_IN_USE.discard(place)
+            _STREAMS.notify()
+
+
+def _free_stream(device: torch.device) -> torch.cuda.Stream | None:
+    for _ in range(MAX_AT_ONCE):
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        if (device, stream.cuda_stream) not in _STREAMS_IN_USE:
+            return stream
+    return None
 
 
 def release_memory(device: torch.device) -> None:

@@ -234,6 +234,7 @@ class Driver:
             seconds: Since the task was submitted.
         """
         task, outcome = result.task, result.outcome
+        self._clear(result.cleared)
         if result.note:
             self._observer.note(result.note)
         death = result.death
@@ -242,15 +243,16 @@ class Driver:
                 if note not in self._noted:
                     self._note(task, note)
                     self._noted.add(note)
-            if outcome.failure is Failure.DATA_UNREADABLE and task.cache is not None:
+            if outcome.failure is Failure.WORKER_UNREADY and task.cache is not None:
                 # Other workers of this machine can't read them either.
                 self._data_error = InputError(
                     f"{outcome.trial.reason}; finished trials are kept, and the same call resumes"
                 )
-            if outcome.failure in (Failure.DEVICE_UNUSABLE, Failure.DATA_UNREADABLE):
+            if outcome.failure in (Failure.DEVICE_UNUSABLE, Failure.WORKER_UNREADY):
                 # It was not trained: this is no try of the model.
                 self._tries[task.position] -= 1
-                (self._alone if alone else self._waiting).appendleft(task)
+                stays_alone = alone and task.position not in result.cleared
+                (self._alone if stays_alone else self._waiting).appendleft(task)
                 return None
             if outcome.failure is Failure.OUT_OF_MEMORY and not alone:
                 self._note(task, "out of memory; retrying alone")
@@ -268,7 +270,6 @@ class Driver:
             )
         if alone and task.position in self._suspects:
             self._clear(self._suspects)
-        self._clear(result.cleared)
         if result.suspects != 1:
             self._tries[task.position] -= 1
             (self._alone if result.suspects else self._waiting).append(task)

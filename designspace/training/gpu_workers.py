@@ -45,9 +45,8 @@ Message = tuple[Position, Outcome | str] | _AtOnce
 _POLL_SECONDS = 0.2
 # Seconds that a thread may keep Python's lock: 5 ms, the default, exceeds the time of a step.
 _SWITCH_INTERVAL = 2e-4
-# A GPU is retired after so many deaths of its process in a row, of as many different models, that
-# no single model explains.
-_MAX_DEATHS = 3
+# A GPU is retired when the deaths of its process in a row need so many models to explain them.
+_MAX_CAUSES = 3
 
 
 @dataclass(eq=False)
@@ -64,6 +63,7 @@ class _Gpu:
     fresh: bool = True
     killed: Position | None = None
     deaths: int = 0
+    causes: int = 0
     dead: set[Position] = field(default_factory=set)
     suspects: set[Position] = field(default_factory=set)
     retired: bool = False
@@ -207,7 +207,7 @@ class GpuWorkers:
             elif outcome.failure in DEVICE_FAILURES:
                 failed.append((task, outcome))
             else:
-                gpu.deaths, gpu.fresh = 0, False
+                gpu.deaths, gpu.causes, gpu.fresh = 0, 0, False
                 gpu.suspects.clear()
                 gpu.dead.clear()
                 results.append(TaskResult(task, outcome))
@@ -233,11 +233,13 @@ class GpuWorkers:
                 for task in tasks
             ]
         positions = {task.position for task in tasks}
-        gpu.suspects = gpu.suspects & positions if gpu.deaths else positions
+        common = gpu.suspects & positions
+        gpu.causes += not common
+        gpu.suspects = common or positions
         gpu.deaths += 1
         gpu.dead |= positions
         note, suspects = "", len(tasks)
-        if min(gpu.deaths, len(gpu.dead)) >= _MAX_DEATHS and not gpu.suspects:
+        if gpu.causes >= _MAX_CAUSES:
             gpu.retired, suspects = True, 0
             self._health.reasons[gpu.device] = death
             note = f"{gpu.device} is retired: its process died {gpu.deaths} times in a row; {death}"
@@ -262,13 +264,13 @@ class GpuWorkers:
         others = list(gpu.running.values())
         gpu.running.clear()
         self._drop(gpu)
-        note = f"{gpu.device} is retired, as it fails: {reason}"
+        note, cleared = f"{gpu.device} is retired, as it fails: {reason}", frozenset(gpu.dead)
         return [
             *(
-                TaskResult(task, outcome, note=note if i == 0 else "")
+                TaskResult(task, outcome, note=note if i == 0 else "", cleared=cleared)
                 for i, (task, outcome) in enumerate(failed)
             ),
-            *(TaskResult(task, None, reason, suspects=0) for task in others),
+            *(TaskResult(task, None, reason, suspects=0, cleared=cleared) for task in others),
         ]
 
     def _drop(self, gpu: _Gpu) -> None:

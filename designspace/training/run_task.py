@@ -53,13 +53,13 @@ def run_task(task: TrialTask) -> Outcome:
     """
     progress = _Progress(task)
     device = torch.device("cpu")
-    # What fails is the worker's before training, and may be the device's during it.
-    fault = Failure.DATA_UNREADABLE
+    # What a failure is at this point: of the worker's block, of its device, of that in training.
+    stage = Failure.WORKER_UNREADY
     try:
         with SETUP:
             if task.block is not None:
                 provide_block(task.block)
-            fault = Failure.DEVICE_UNUSABLE
+            stage = Failure.DEVICE_UNUSABLE
             device = torch.device(devices.claim_device(devices.resolve_devices(task.device)))
             precision = device_setup.choose_precision(device, task.recipe)
             # The search takes longer than a short training gains by it.
@@ -70,7 +70,7 @@ def run_task(task: TrialTask) -> Outcome:
             if device.type != "cpu":
                 _PROBED.add(device)
         progress.versions = device_setup.versions(device, precision)
-        fault = Failure.DEVICE_ERROR
+        stage = Failure.DEVICE_ERROR
         with device_setup.own_stream(device):
             return _train(task, device, autocast, progress)
     except Diverged as stop:
@@ -84,12 +84,12 @@ def run_task(task: TrialTask) -> Outcome:
         failure = None
         if device_setup.is_out_of_memory(error):
             failure, reason = Failure.OUT_OF_MEMORY, f"out of memory on {task.device}: {reason}"
-        elif fault is Failure.DEVICE_UNUSABLE and device in _PROBED:
+        elif stage is Failure.DEVICE_UNUSABLE and device in _PROBED and _is_device_error(error):
             failure = Failure.DEVICE_ERROR  # of another model, after which all calls fail
-        elif fault is not Failure.DEVICE_ERROR or _is_device_error(error):
-            failure = fault
+        elif stage is not Failure.DEVICE_ERROR or _is_device_error(error):
+            failure = stage
         elif not progress.has_images:
-            failure = Failure.DATA_UNREADABLE
+            failure = Failure.WORKER_UNREADY
         return progress.end(TrialState.FAILED, None, reason, failure)
     finally:
         progress.stop_clock()

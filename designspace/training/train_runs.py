@@ -119,7 +119,7 @@ def train_runs(
             run.heartbeat_file.unlink(missing_ok=True)  # of a driver that was killed
         selections = [_select(run, options) for run, options in runs]
         trials = sum(len(indices) for indices, _ in selections)
-        if not trials and all(_continues(run, options) for run, options in runs):
+        if not trials and all(_names_the_same_training(run, options) for run, options in runs):
             # Finished runs may have come from a machine with other devices and paths.
             return tuple(_progress(done) for _, done in selections)
         _check_together(runs)
@@ -198,7 +198,7 @@ def _plan(
     return RunPlan(run, tasks, done, population.cost.flops.tolist())
 
 
-def _continues(run: Run, options: TrainOptions) -> bool:
+def _names_the_same_training(run: Run, options: TrainOptions) -> bool:
     """Whether the options name the images, split and seed that the run was trained with."""
     record = run.data()
     return record is not None and (record.source, record.val, record.seed) in (

@@ -81,14 +81,14 @@ class Failure(Enum):
         OUT_OF_MEMORY: The trial may succeed alone.
         DEVICE_UNUSABLE: The device failed before training began.
         DEVICE_ERROR: The device failed during training.
-        DATA_UNREADABLE: The worker can't read the images, or load the model's block; the model was
+        WORKER_UNREADY: The worker can't read the images, or load the model's block; the model was
             not trained.
     """
 
     OUT_OF_MEMORY = auto()
     DEVICE_UNUSABLE = auto()
     DEVICE_ERROR = auto()
-    DATA_UNREADABLE = auto()
+    WORKER_UNREADY = auto()
 
 
 @dataclass(frozen=True)

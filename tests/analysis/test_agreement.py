@@ -9,12 +9,7 @@ import pytest
 from analysis.populations import made_up
 
 from designspace.analysis.pool_seeds import pool_seeds
-from designspace.analysis.rank_agreement import (
-    _common_errors,
-    agreement,
-    rank_agreement,
-    repeatability,
-)
+from designspace.analysis.rank_agreement import agreement, rank_agreement, repeatability
 from designspace.arch import Skeleton
 from designspace.errors import InputError
 from designspace.runs import Run, Trial, TrialState
@@ -152,7 +147,15 @@ def test_the_command(cli, refused, tmp_path):
 def test_networks_that_come_up_again_are_ranked_each(tmp_path):
     """A space that draws recipes may repeat a network, with settings of its own."""
     errors = np.array([50.0, 52, 51, 53, 55, 54])
-    one, two = (made_up(errors + shift, name=name) for shift, name in ((0, "one"), (9, "two")))
-    ids = ("a", "b", "a", "c", "a", "d")
-    found = _common_errors(replace(one, ids=ids), replace(two, ids=ids))
-    assert np.array_equal(found, [errors, errors + 9])
+    runs = [
+        replace(
+            made_up(errors + shift, name, {"lr": np.arange(6)}, recipe={"epochs": epochs}),
+            ids=("a", "b", "a", "c", "a", "d"),
+        )
+        for shift, name, epochs in ((0, "one", 3), (9, "two", 15))
+    ]
+    ((_, schedule),) = rank_agreement(runs).schedules
+    assert schedule.n == 6
+    assert schedule.spearman == pytest.approx(1)
+    shorter = runs[1].first(5)
+    assert runs[0].trained_like(replace(shorter, provenance=runs[0].provenance))

@@ -117,3 +117,13 @@ def test_what_torch_cannot_export_is_refused_and_the_others_are_written(
     assert "RuntimeError: no rule for my_own_op" in done.refused[target]
     assert (tmp_path / "manifest.json").is_file()
     assert [path.suffix for path in (tmp_path / "pycls").iterdir()] == [".yaml"]
+
+
+def test_a_graph_stays_where_the_next_one_fails(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    model = model_of("RegNetX")
+    export_model(model, ["onnx"], tmp_path, verify=False)
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: 1 / 0)
+    done = export_model(model, ["onnx"], tmp_path, verify=False)
+    assert "ZeroDivisionError" in done.refused["onnx"]
+    assert [path.suffix for path in (tmp_path / "onnx").iterdir()] == [".onnx"]

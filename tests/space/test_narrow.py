@@ -232,7 +232,11 @@ def test_another_block_keeps_what_holds_for_any_and_a_note_names_the_rest():
     assert child.stage_counts == (3, 4, 5)
     assert (child.total_depth, set(child.recipe)) == ((4, 20), {"lr"})
     (note,) = child.notes
-    assert note.startswith("another block than its parent parent, whose monotone it does not take")
+    assert note.startswith(
+        "its block differs from that of its parent parent, so that it does not inh"
+    )
+    assert note.endswith("not inherit monotone; state it to keep it")
+    assert not parent.narrow(name="c", reason="r", block="residual-basic", monotone={}).notes
 
 
 def test_another_family_keeps_block_and_stages(tmp_path):

@@ -272,6 +272,8 @@ def test_a_comparison_takes_a_seed_and_few_permutations():
     a, b = np.arange(10.0), np.arange(10.0) + 1
     assert compare(a, b, rng=0, permutations=50).permutations == 50
     assert compare(a, b, rng=0) == compare(a, b, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="rng is -1; a seed must be at least 0"):
+        compare(a, b, rng=-1)
     with pytest.raises(InputError, match="permutations is 0"):
         compare(a, b, permutations=0)
 

@@ -328,7 +328,7 @@ def changed(data, path, value):
         ("SETUP/BASE_CFG/TRAIN/IM_SIZE", "small", "TRAIN.IM_SIZE: must be a whole number"),
         ("SETUP/BASE_CFG/TRAIN", 3, "SETUP.BASE_CFG.TRAIN: must be a map"),
         ("SETUP/BASE_CFG/OPTIM/LR", 0.1, "OPTIM.LR: unknown key; did you mean"),
-        ("SETUP/NUM_CONFIGS", -3, "SETUP.NUM_CONFIGS: must be a whole number, at most 10,000,000"),
+        ("SETUP/NUM_CONFIGS", -3, "SETUP.NUM_CONFIGS: must be a whole number from 0 to 10,000,000"),
         ("SETUP/BASE_CFG/OPTIM/WARMUP_EPOCHS", 40, "warmup_epochs is 40; it must be below epochs"),
         ("SETUPS", {}, "SETUPS: unknown key; did you mean SETUP"),
     ],

@@ -3,6 +3,7 @@
 import pytest
 
 import designspace as ds
+from designspace.runs import TrialState
 
 ROUND = {"population": "a", "findings": "loop/findings", "space": "loop/r.yaml"}
 REPORT = {"r": {"populations": ["a", "x"]}}
@@ -26,9 +27,13 @@ def test_a_refinement_without_a_constraint_leaves_out_what_depends_on_it(
         {"l": {"space": "loop/r.yaml"}},
         steps=steps(["a"], ["l", "x"]),
         refinements=[ROUND],
-        derived={"m": {"source": "loop/r:best", "scale": 2}},
+        derived={
+            "m": {"source": "loop/r:best", "scale": 2},
+            "n": {"source": "derived/m.yaml", "scale": 2},
+            "o": {"source": "s", "population": "l", "flops": "1M"},
+        },
         exports={"out": {"population": "loop/r", "best": 1, "to": ["pycls"]}},
-        reports=REPORT,
+        reports={**REPORT, "s": {"populations": ["x", "l"]}},
     )
     assert study.run().name == "index.html"
     assert train.trained == ["a", "x"]
@@ -84,21 +89,30 @@ def test_a_batch_that_was_interrupted_is_trained_to_its_end(load, train, monkeyp
     assert [len(ds.load_run(study.folder / name).trials()) for name in "ax"] == [8, 8]
 
 
-def test_a_failed_model_is_retried_once_a_call(load, train, monkeypatch):
+@pytest.mark.parametrize("failed", [3, 6])
+def test_a_failed_model_is_retried_once_a_call(load, train, monkeypatch, failed):
     calls = []
-    study = load(steps=[{"populations": ["x"], "n": 4}, {"populations": ["x", "a"], "n": 4}])
+    study = load(steps=[{"populations": ["x"], "n": n} for n in (4, 8, 8)])
+    train.states["x", failed] = TrialState.FAILED
     study.run(only="train", progress=False)
-    run = ds.load_run(study.folder / "x")
-    lines = run.trials_file.read_text().splitlines()[:3]
-    run.trials_file.write_text("\n".join(lines) + "\n")
-    run.record(3, None, state="failed", reason="memory", split="held-out")
 
-    def retried(runs, *, retry, **options):
-        calls.extend((run.name, retry) for run in runs)
+    def retried(runs, *, only, retry, **options):
+        calls.append((failed in (only or range(8)), retry))
 
     monkeypatch.setattr("designspace.studies.train_study.train", retried)
     study.run(only="train", retry=True, progress=False)
-    assert calls == [("x", True)]
+    assert calls.count((True, True)) == 1
+
+
+def test_a_part_of_the_derived_models_is_not_trained(load, train):
+    derived = {
+        name: {"source": "x:best", "flops": flops, "trained": True}
+        for name, flops in (("m", "1"), ("n", "400K"))
+    }
+    study = load(derived=derived, derived_seeds=[0], derived_val="held-out")
+    with pytest.raises(ds.InputError, match=r"derived\.m: "):
+        study.run(progress=False)
+    assert not (study.folder / "derived" / "seed-0").exists()
 
 
 def test_what_a_toggle_leaves_as_it_is_is_copied_within_a_step_too(load, train):
@@ -112,15 +126,15 @@ def test_what_a_toggle_leaves_as_it_is_is_copied_within_a_step_too(load, train):
 
 
 def test_a_verdict_counts_for_the_claim_that_it_was_reached_on(load, train):
-    def study(**claim):
-        return load(
-            reports={"r": {"populations": ["a", "x"], "claims": [better("a", "x", **claim)]}}
-        )
+    def study(**changes):
+        claims = [better("a", "x") | changes]
+        return load(reports={"r": {"populations": ["a", "x"], "claims": claims}})
 
     study().run(progress=False)
     assert study().verdicts()[0].verdict is not None
     assert study(margin=3).verdicts()[0].verdict is None
     assert study(n=7).verdicts()[0].verdict is None
+    assert study(first="x", second="a").verdicts()[0].verdict is None
 
 
 TREND = {"kind": "trend", "population": "s", "error": "falls"}
@@ -164,11 +178,13 @@ def test_claims_that_only_their_report_refused(load, tmp_path, claim, message):
     ("names", "message"),
     [
         (["x", "loop/r"], "x and loop/r are not the same models"),
+        (["small", "loop/r"], "small and loop/r are not the same models"),
         (["l", "loop/r"], None),
     ],
 )
 def test_agreements_with_the_run_of_a_refinement(load, names, message):
     long = {"l": {"space": "loop/r.yaml", "epochs": 2}}
+    long["small"] = {**long["l"], "budget": {"flops": "100K:120K"}}
     options = {"refinements": [ROUND], "agreements": {"g.json": names}}
     if message is None:
         load(long, **options)
@@ -191,6 +207,8 @@ def test_the_resolution_of_a_toggle_must_go_with_the_recipe(load, tmp_path):
     (tmp_path / "mine.yaml").write_text("parent: quick\nresolution: 8\n")
     with pytest.raises(ds.InputError, match=r"populations\.y: .*8 pixels"):
         load({"y": {"same_as": "x", "toggle": {"resolution": 16}}}, recipe="mine.yaml")
+    with pytest.raises(ds.InputError, match="resolution"):
+        load({"y": {"same_as": "x", "toggle": {"resolution": "large"}}})
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_a_copy_names_the_population_that_trained_it_and_took_no_time(load, trai
     # Copies of copies name the original.
     assert [t.copied_from for t in three.trials()] == ["one", "one", "one", "two"]
     assert [run.status().to_dict()["seconds_trained"] for run in (one, two, three)] == [27, 9, 0]
-    assert "4 trials are copies of other populations" in cli("status", three.path).out
+    assert "4 trials were copied from other populations" in cli("status", three.path).out
     loaded = load_results(three)
     assert loaded.provenance.seconds == 0
     assert [note.partition(",")[0] for note in loaded.provenance.notes[1:]] == [

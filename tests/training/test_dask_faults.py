@@ -190,7 +190,7 @@ def test_tasks_wait_for_a_worker_that_restarts_but_not_for_ever(make_task, monke
     client.threads = {"a": 1, "b": 1}
     workers = DaskWorkers(client, run_task)
     trial = replace(work.at_once(task).trial, reason="no mount")
-    outcome = Outcome(trial, Failure.DATA_UNREADABLE)
+    outcome = Outcome(trial, Failure.WORKER_UNREADY)
     assert "can't begin to train: no mount" in workers._check_worker("a", "a", task, outcome)
     assert workers._check_worker("a", "a", task, outcome) == ""
     assert client.retired == ["a"]

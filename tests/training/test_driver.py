@@ -37,6 +37,10 @@ def complete(task):
     return Outcome(Trial(task.id, task.index, TrialState.COMPLETE, 10.0, (10.0,), 1.0, task.seed))
 
 
+def unusable(task):
+    return replace(failed(task), failure=Failure.DEVICE_UNUSABLE)
+
+
 def failed(task, memory=False):
     trial = Trial(task.id, task.index, TrialState.FAILED, None, (), 1.0, task.seed, reason="why")
     return Outcome(trial, Failure.OUT_OF_MEMORY if memory else None)
@@ -139,7 +143,7 @@ def test_the_last_device_is_lost_while_a_task_waits_to_be_alone(drive, tasks):
 
 def unreadable(task):
     trial = replace(failed(task).trial, reason="there is no folder /images")
-    return Outcome(trial, Failure.DATA_UNREADABLE)
+    return Outcome(trial, Failure.WORKER_UNREADY)
 
 
 def test_images_that_cannot_be_read_here_stop_training(drive, make_run, inline):
@@ -300,7 +304,7 @@ def test_models_of_a_device_that_is_lost_train_with_others_again(drive, tasks, i
             return TaskResult(task, None, "died", suspects=2)
         if task.index == 2 and tries == 1:
             cleared = frozenset(other.position for other in tasks)
-            return TaskResult(task, None, "died", suspects=0, cleared=cleared)
+            return TaskResult(task, unusable(task), cleared=cleared)
         return complete(task)
 
     workers = inline(2, work)

@@ -152,6 +152,11 @@ def test_two_models_that_crash_do_not_retire_a_gpu(gpu):
     for index in (3, 3, 4, 4):
         dies(index)
     assert not gpu.retired
+    gpu.causes, gpu.suspects = 0, set()
+    for group in ((0, 1, 2, 3), (0,), (0, 1, 2, 3), (0,), (0,), (1, 2, 3)):
+        dies(*group)
+    assert not gpu.retired
+    gpu.causes = 2
     dies(5)
     assert gpu.retired
 

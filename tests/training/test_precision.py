@@ -1,6 +1,7 @@
 """The precision of training: its default is measured, and hardware that lacks it is refused."""
 
 import os
+import threading
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from itertools import cycle
@@ -146,4 +147,12 @@ def test_models_of_a_process_have_different_streams(monkeypatch):
             for _ in range(31):
                 stack.enter_context(device_setup.own_stream(gpu))
             assert len(used) == 32
+            one_more = device_setup.own_stream(gpu)
+            late = threading.Thread(target=one_more.__enter__)
+            late.start()
+            late.join(0.05)
+            assert late.is_alive()  # as none is free
+        late.join(10)
+        assert len(used) == 2
+    one_more.__exit__(None, None, None)
     assert not used

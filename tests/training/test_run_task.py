@@ -281,7 +281,7 @@ def test_images_that_cannot_be_read_are_not_the_models_fault(elsewhere, monkeypa
         reason = "AssertionError: no children"
     outcome = run_task(replace(elsewhere, data=data))
     assert outcome.trial.state is TrialState.FAILED
-    assert outcome.failure is Failure.DATA_UNREADABLE
+    assert outcome.failure is Failure.WORKER_UNREADY
     assert outcome.trial.reason.startswith(reason)
 
 
@@ -293,7 +293,7 @@ def test_images_that_do_not_fit_in_memory_are_tried_again_alone(task, monkeypatc
 def test_a_damaged_cache_is_not_the_models_fault(task):
     (task.cache / "train.npy").write_bytes(b"")
     outcome = run_task(task)
-    assert outcome.failure is Failure.DATA_UNREADABLE
+    assert outcome.failure is Failure.WORKER_UNREADY
     assert outcome.trial.reason.startswith(f"the image cache {task.cache} is damaged")
 
 
@@ -340,7 +340,7 @@ def test_a_finished_trial_frees_its_trainer(task, monkeypatch):
 def test_a_plugin_that_fails_on_a_worker_is_not_the_models_fault(elsewhere):
     block = PluginFile("/no/such/mine.py", "import a_library_of_another_machine")
     outcome = run_task(replace(elsewhere, block=block))
-    assert outcome.failure is Failure.DATA_UNREADABLE
+    assert outcome.failure is Failure.WORKER_UNREADY
     assert "No module named 'a_library_of_another_machine'" in outcome.trial.reason
 
 
