@@ -118,6 +118,9 @@ def train_runs(
             stack.enter_context(run.lock())
             run.heartbeat_file.unlink(missing_ok=True)  # of a driver that was killed
         selections = [_select(run, options) for run, options in runs]
+        for run, _ in runs:
+            for folder in (run.path, make_folder(run.checkpoints)):
+                remove_temporary_files(folder)
         trials = sum(len(indices) for indices, _ in selections)
         if not trials and all(_names_the_same_training(run, options) for run, options in runs):
             # Finished runs may have come from a machine with other devices and paths.
@@ -168,8 +171,6 @@ def _plan(
         images.observer.note(f"{run.path}: each model trains with the {drawn} that it drew")
     run.begin_training(options.recipe, data, options.execution)
     run.append_trials([])
-    for folder in (run.path, make_folder(run.checkpoints)):
-        remove_temporary_files(folder)
     local, draws, keep_images = not options.elsewhere, run.recipe_draws(), options.image_results
     if keep_images is None:
         keep_images = data.val_images <= MAX_IMAGES
