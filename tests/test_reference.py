@@ -193,7 +193,8 @@ def test_it_is_small():
     files = [
         path for path in STUDY.rglob("*") if path.is_file() and "checkpoints" not in path.parts
     ]
-    assert sum(path.stat().st_size for path in files) < 20 * MIB
+    # Journals are 2 MiB; the rest are pages and figures of ever more populations.
+    assert sum(path.stat().st_size for path in files) < 40 * MIB
 
 
 def test_the_matched_control_stands_in_the_pages_as_it_is():
