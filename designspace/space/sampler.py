@@ -30,6 +30,7 @@ from designspace.errors import InputError, counted
 from designspace.space.budget import Budget
 from designspace.space.space import Space
 
+MAX_MODELS = 10_000_000
 DEFAULT_MAX_CANDIDATES = 2_000_000
 _BLOCK = 8192
 # Networks without a cost in closed form are built and counted one by one: no more than needed.
@@ -134,8 +135,8 @@ def _search(
     observer: SearchObserver | None = None,
 ) -> "_Search":
     """Search until there are n models, or no candidates are left."""
-    if not 1 <= n <= 10_000_000:
-        raise InputError(f"n is {n}; it must be 1 to 10,000,000", "n")
+    if not 1 <= n <= MAX_MODELS:
+        raise InputError(f"n is {n}; it must be 1 to {MAX_MODELS:,}", "n")
     if not 0 <= seed < 2**63:
         raise InputError(f"seed is {seed}; it must be a whole number from 0 to 2^63 - 1", "seed")
     if max_candidates < 1:

@@ -1,7 +1,7 @@
 """A study: trains what its file states and is missing, in steps, and resumes like training."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -220,7 +220,7 @@ class Study:
             make_folder(self.folder)
             training.check()
             for step in self.file.ordered_steps():
-                training.run_step(self._without(self._without_space(), step))
+                training.run_step(self._possible(step))
                 self._refine(training)
             if lacking := self._without_space():
                 names = ", ".join(sorted(lacking))
@@ -375,10 +375,11 @@ class Study:
                 lacking |= {n for n, s in spaces.items() if s.partition("@")[0] == entry.space}
         return lacking
 
-    @staticmethod
-    def _without(names: Iterable[str], step: StepEntry) -> StepEntry:
-        kept = [name for name in step.populations if name not in names]
-        return step.model_copy(update={"populations": kept})
+    def _possible(self, step: StepEntry) -> StepEntry:
+        """Return a step without the populations that have no space."""
+        lacking = self._without_space()
+        names = [name for name in step.populations if name not in lacking]
+        return step.model_copy(update={"populations": names})
 
     def _refine(self, training: StudyTraining) -> None:
         for entry in self.file.refinements:

@@ -10,6 +10,7 @@ from designspace.errors import InputError, nearest
 from designspace.io.validation import FilePart, validate
 from designspace.io.yaml_files import read_yaml
 from designspace.space.recipe_axis import RecipeAxes
+from designspace.space.sampler import MAX_MODELS
 
 # A folder below the study's own: `anynetxa`, `long/anynetxa`.
 _Place = Annotated[
@@ -24,7 +25,7 @@ def _yaml(place: str) -> str:
     return place
 
 
-_Count = Annotated[int, Field(ge=1, le=10**7)]
+_Count = Annotated[int, Field(ge=1, le=MAX_MODELS)]
 _Seed = Annotated[int, Field(ge=0, lt=2**63)]
 _Val = Literal["held-out", "test"]
 

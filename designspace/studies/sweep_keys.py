@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from designspace.errors import InputError, nearest, shortened
-
-# As many as a space is sampled for at once.
-_MAX_MODELS = 10**7
+from designspace.space.sampler import MAX_MODELS
 
 
 def _number(value: Any) -> float:
@@ -64,7 +62,7 @@ def _whole_numbers(value: Any) -> list[int]:
 
 def _count(value: Any) -> int:
     number = _natural(value)
-    if number > _MAX_MODELS:
+    if number > MAX_MODELS:
         raise ValueError
     return number
 
@@ -90,7 +88,7 @@ _RULES: dict[Callable[[Any], Any], str] = {
     _whole_range: "[low, high], two whole numbers of which the first is not above the second",
     _numbers: "a list of numbers",
     _whole_numbers: "a list of whole numbers, 0 or more",
-    _count: f"a whole number from 0 to {_MAX_MODELS:,}",
+    _count: f"a whole number from 0 to {MAX_MODELS:,}",
     _switch: "true or false",
     _text: "a word",
 }
