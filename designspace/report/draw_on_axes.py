@@ -96,7 +96,7 @@ def draw_edf(
     ax.plot(x, y, label=text, solid_capstyle="butt", gid=f"curve-{index}", **style)
     if band is not None:
         x, (low, high) = _steps(band.errors, until, band.low, band.high)
-        # Below the lowest error too, some of the models to be drawn may lie.
+        # Models of the space that were not drawn may lie below the lowest error.
         x, low, high = [0.0, *x], [0.0, *low], [band.start, band.start, *high[1:]]
         corners = [*zip(x, low, strict=True), *zip(x[::-1], high[::-1], strict=True)]
         area = PolyCollection([corners], color=color, alpha=0.13, linewidth=0, gid=f"band-{index}")

@@ -83,8 +83,8 @@ def left_out(
         child: Complete data of its child.
         stated: Keys that the child states itself, empty ones too.
     """
-    keys = [key for key in (*INHERITED, *_OPTIONAL) if parent.get(key) and not child.get(key)]
-    keys = [key for key in keys if key not in stated]
+    inherited = [key for key in (*INHERITED, *_OPTIONAL) if key not in stated]
+    keys = [key for key in inherited if parent.get(key) and not child.get(key)]
     own = set(child["axes"]) if child.get("family") == parent.get("family") else set()
     return [key for key in keys if key not in _OF_STAGES or own & set(parent[key])]
 
