@@ -171,7 +171,7 @@ def _read_models(
     path: Path,
 ) -> tuple[tuple[str, ...], NDArray[np.str_], FloatArray, dict[str, FloatArray]]:
     """Return ids, states, errors, and all other columns of models.csv."""
-    (header, *rows), (_, *lines) = csv_rows(read_text(path, "import"), path)
+    (header, *rows), (_, *lines) = csv_rows(read_text(path, "import").removeprefix("\ufeff"), path)
     rows = [row + [""] * (len(header) - len(row)) for row in rows]
     if not rows or not {"id", "state", "error"} <= set(header):
         raise InputError(f"import: {path}: needs a header with id, state, error, and models below")

@@ -12,7 +12,7 @@ from designspace.api.model import load_model
 from designspace.api.run import load_run
 from designspace.errors import InputError, check_types
 from designspace.io.atomic_write import make_folder, make_output_folder
-from designspace.runs.folder_kind import holds_model
+from designspace.runs.folder_kind import check_new_run, holds_model
 from designspace.runs.measurements import Measurement, settings_of
 from designspace.space import Budget, Space
 
@@ -183,7 +183,9 @@ def measure(
     from designspace.measurement.measure_journal import measure_into
 
     records: list[Measurement] = []
-    with progress_bar("stopped; the same call resumes", progress) as bar:
+    kept = all(folder is not None for folder, _ in parts)
+    stopped = "the same call resumes" if kept else "out= keeps what is measured, to resume"
+    with progress_bar(f"stopped; {stopped}", progress) as bar:
         display = Display(bar, silent=not progress)
 
         def show(done: int, total: int, last: Measurement) -> None:
@@ -220,18 +222,25 @@ def sample_within(
 
     folder = None if out is None else runs.Run(out)
     before: tuple[str, ...] = ()
+    if folder is not None:
+        check_new_run(folder.path)
+        make_folder(folder.path)
     if folder is not None and folder.space_file.exists():
-        sampled = folder.space().get("sample", {}).get("measured") or {}
-        identity = measured_identity(measured, space, options)
-        if {key: sampled.get(key) for key in identity} != identity:
+        stored = folder.space()
+        sampled = stored.get("sample", {})
+        setting = measured_identity(measured, space, options)
+        before_setting = {key: (sampled.get("measured") or {}).get(key) for key in setting}
+        population = (space.name, seed, [budget.to_dict() for budget in budgets])
+        if (
+            before_setting != setting
+            or (stored.get("name"), sampled.get("seed"), sampled.get("budget")) != population
+        ):
             raise InputError(
                 f"{folder.path} holds another population, or one measured on another machine or in "
                 "another setting; choose another folder",
                 "out",
             )
         before = folder.population().ids
-    if folder is not None:
-        make_folder(folder.path)
     with (
         progress_bar("stopped; the same call resumes in a folder", progress) as bar,
         nullcontext() if folder is None else folder.lock(),
@@ -280,6 +289,8 @@ def _parts(
             parts.append((run, [run.model(i) for i in range(count)]))
         else:
             loose.append(load_model(entry))
+    if limit is not None and not parts:
+        raise InputError(f"limit is {limit}, which counts models of runs; name a run", "limit")
     if loose:
         folder = None if out is None else runs.Run(make_output_folder(out))
         parts.append((folder, loose))

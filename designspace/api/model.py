@@ -131,13 +131,10 @@ class Model(arch.Model):
         Raises:
             InputError: Another kind of file is in the way, or the folder can't be written.
         """
-        from designspace.arch.model_file import check_replaceable, write_model
-        from designspace.io.atomic_write import make_folder
+        from designspace.arch.model_file import check_target, write_model
 
         file = Path(path)
-        make_folder(file.parent)
-        if file.exists():
-            check_replaceable(file)
+        check_target(file)
         write_model(self, file)
         return file
 

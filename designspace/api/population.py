@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
@@ -32,6 +33,9 @@ from designspace.space.sampler import DEFAULT_MAX_CANDIDATES, TooFewModels, cost
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Examples of a range, for messages.
+_RANGES = {"latency": "2ms:3ms", "memory": "100MB:200MB"}
 
 SpaceLike = Space | str | Path | dict[str, Any]
 
@@ -309,10 +313,17 @@ def _budget(measure: str, value: str | tuple[float, float], space: Space) -> Bud
         low, high = map(float, value)
     except (TypeError, ValueError):
         raise InputError(
-            f"{measure} is {value!r}; give a range such as '360M:400M', or a pair of numbers",
+            f"{measure} is {value!r}; give a range such as {_RANGES.get(measure, '360M:400M')!r}, "
+            "or a pair of numbers",
             measure,
         ) from None
-    if measure in MEASURED and 0 <= low <= high:
+    if measure in MEASURED:
+        if not 0 <= low <= high < math.inf:
+            raise InputError(
+                f"{measure} is {value!r}; of a pair, the first number must not be above the "
+                "second, nor below 0",
+                measure,
+            )
         return Budget(measure, low, high)
     return Budget.parse(measure, f"{low!r}:{high!r}")
 

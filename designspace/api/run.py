@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from html import escape
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -366,7 +367,7 @@ def _train_options(
         device=device,
         time_limit=time_limit,
     )
-    only = [only] if isinstance(only, int) else only
+    only = [only] if isinstance(only, Integral) else only
     text = only if only is None or isinstance(only, str) else ",".join(map(str, only))
     indices = chosen_models(text, limit, len(folder.population()), folder.path)
     overridden = recipe.override(epochs, batch_size, lr, precision)

@@ -128,14 +128,27 @@ class Model:
     def at(
         self, resolution: int | None = None, classes: int | None = None, channels: int | None = None
     ) -> Self:
-        """Return the same network for another input or number of classes; None leaves a value."""
+        """Return the same network for another input or number of classes; None leaves a value.
+
+        Unless only classes differ, its nominal regime of flops is dropped.
+        """
         changes = {"resolution": resolution, "classes": classes, "channels": channels}
         new: dict[str, Any] = {
             key: int(value) if isinstance(value, Integral) else value
             for key, value in changes.items()
             if value is not None
         }
-        return replace(self, skeleton=replace(self.skeleton, **new))
+        return self.with_skeleton(replace(self.skeleton, **new))
+
+    def with_skeleton(self, skeleton: Skeleton) -> Self:
+        """Return the same stages in another skeleton; see `at`.
+
+        Raises:
+            InputError: The skeleton has another number of stages.
+        """
+        same_cost = replace(skeleton, classes=self.skeleton.classes) == self.skeleton
+        kept = tuple(pair for pair in self.provenance if same_cost or pair[0] != "regime")
+        return replace(self, skeleton=skeleton, provenance=kept)
 
     def summary(self) -> dict[str, Any]:
         """Return name, input, cost and stages as plain data.

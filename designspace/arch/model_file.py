@@ -19,7 +19,7 @@ from designspace.arch.regnet import RegNetParams
 from designspace.arch.skeleton import Skeleton
 from designspace.arch.valid_names import NAME_PATTERN
 from designspace.errors import InputError, shortened
-from designspace.io.atomic_write import write_text
+from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import dump_yaml, read_yaml
 
@@ -157,12 +157,15 @@ def _check_block(body: Body) -> None:
         )
 
 
-def check_replaceable(path: Path) -> None:
-    """Raise unless the existing file is a model file, which may be overwritten.
+def check_target(path: Path) -> None:
+    """Make the folder of a model file that is to be written; an existing one may be overwritten.
 
     Raises:
-        InputError: It is something else.
+        InputError: Another kind of file is in the way, or the folder can't be made.
     """
+    make_folder(path.parent)
+    if not path.exists():
+        return
     try:
         read_model(path)
     except InputError:

@@ -62,7 +62,11 @@ def analyze(
     import designspace as ds
     from designspace.analysis.headline import narrate
     from designspace.analysis.trade_off_text import trade_off_sentences
+    from designspace.io.atomic_write import check_output_folder
+    from designspace.report.figure_files import check_formats
 
+    formats = check_formats(figures or ("svg", "png"))
+    check_output_folder(out)
     findings = ds.analyze(
         runs,
         margin=margin,
@@ -71,7 +75,7 @@ def analyze(
         first=first,
         against=against or (),
     )
-    index = findings.save(out, tuple(figures or ("svg", "png")))
+    index = findings.save(out, formats)
     if json_:
         print((index.parent / "summary.json").read_text(encoding="utf-8"), end="")
         return

@@ -105,9 +105,11 @@ def derive(
     import json
 
     import designspace as ds
+    from designspace.arch.model_file import check_target
 
     if not 1 <= memory_batch <= 10**6:
         raise ds.InputError(f"--batch is {memory_batch}; it must be 1 to 1000000")
+    check_target(out)
     model = ds.derive(
         family,
         source=source,

@@ -49,9 +49,10 @@ _TYPER_WORDS = {
     r"Input should be a valid number.*": "must be a number",
     r"Input should": "must",
 }
-# An option as library messages write it: "seed is -1; …", download=True, backend='dask'.
+# An option as library messages write it: "seed is -1; …", download=True, backend='dask'; what is
+# part of a path (results/seed=1/lr=0.1) is none.
 _SUBJECT = re.compile(r"([a-z][a-z_]*) (?:is|has|needs) ")
-_ARGUMENT = re.compile(r"\b([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w*)")
+_ARGUMENT = re.compile(r"(?<![\w/.:=-])([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w*)(?![\w/=-]|\.\w)")
 
 
 class _Terminated(KeyboardInterrupt):
@@ -131,12 +132,12 @@ def with_flags(error: InputError, command: Any) -> str:
             return match[0]
         return name if value in ("True", "") else f"{name} {value}"
 
-    text = str(error)
+    text = _ARGUMENT.sub(option, str(error))
     subject = _SUBJECT.match(text)
     argument = error.argument or (subject[1] if subject else "")
     if argument and text.startswith(argument) and (name := flag(argument)):
         text = name + text[len(argument) :]
-    return _ARGUMENT.sub(option, text)
+    return text
 
 
 app = typer.Typer(

@@ -27,7 +27,10 @@ def plot(
         Kind, typer.Argument(help="edf: error distributions; best-of-k: random search.")
     ],
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of `import`.")],
-    out: Annotated[Path, typer.Option(help="File: .pdf, .svg or .png.")] = Path("edf.pdf"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File: .pdf, .svg or .png; by default edf.pdf or best-of-k.pdf."),
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Names in the legend, separated by commas.")
     ] = None,
@@ -57,4 +60,4 @@ def plot(
     draw = ds.plot_edf if kind is Kind.EDF else ds.plot_best_of_k
     label, color = (words and words.split(",") for words in (labels, colors))
     axes = draw(runs, label=label, color=color, style=style.value, band=bands)
-    print(ds.save_figure(axes, out))
+    print(ds.save_figure(axes, out or Path(f"{kind.value}.pdf")))

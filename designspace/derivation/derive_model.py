@@ -161,17 +161,6 @@ def as_family(model: Model, family: Family) -> Model:
     return replace(model, body=replace(model.body, se_ratio=se))
 
 
-def with_skeleton(model: Model, skeleton: Skeleton) -> Model:
-    """Return the model in another skeleton; unless only classes differ, its regime is dropped.
-
-    Raises:
-        InputError: The skeleton has another number of stages.
-    """
-    same_cost = replace(skeleton, classes=model.skeleton.classes) == model.skeleton
-    kept = tuple(pair for pair in model.provenance if same_cost or pair[0] != "regime")
-    return replace(model, skeleton=skeleton, provenance=kept)
-
-
 @dataclass(frozen=True)
 class _Size:
     """The requested input size and classes."""
@@ -226,7 +215,7 @@ def _choose_parent(
         if skeleton.stem == "patch":
             skeleton = with_stem(parent.body, skeleton, parent)
         steps.append(imagenet_step(skeleton))
-    return with_skeleton(parent, skeleton), steps
+    return parent.with_skeleton(skeleton), steps
 
 
 def _typical_parent(

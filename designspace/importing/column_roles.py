@@ -40,7 +40,8 @@ def assign_columns(
             hint = nearest(name, list(dict.fromkeys((*columns, *names))))
             raise InputError(f"labels: no column {name!r}; {hint}", "labels")
     notes: list[str] = []
-    cost_of = _find_costs(columns, parameters or (), costs or {})
+    drawn = _optuna_parameters(names or list(columns))
+    cost_of = _find_costs(columns, (*(parameters or ()), *drawn), costs or {})
     result: dict[str, FloatArray] = {}
     for cost_name in COSTS:
         if cost_name in cost_of:
@@ -53,11 +54,13 @@ def assign_columns(
     for place, (name, values) in enumerate(columns.items()):
         if name in {column for column, _ in cost_of.values()}:
             continue
-        short = usable_name(_without_prefix(name, columns), place)
+        short = _distinct(usable_name(_without_prefix(name, columns), place), result, name, notes)
         result[short] = values
         word = normalized(name)
         if parameters is not None:
             is_parameter = name in parameters
+        elif name in drawn:
+            is_parameter = name not in (*metrics, *labels)
         elif _METRIC.search(word) or _LABEL.search(word) or _cost_and_unit(word):
             is_parameter = False
             others.append(short)
@@ -95,17 +98,22 @@ def _find_costs(
     """Return the column of each cost, and the factor of its unit."""
     result: dict[str, tuple[str, float]] = {}
     for name, values in columns.items():
-        match = _cost_and_unit(normalized(name))
-        stated = next((cost_name for cost_name, column in costs.items() if column == name), None)
-        if stated is not None:
-            result[stated] = (name, match[1] if match else 1.0)
-        elif match and match[0] not in costs and name not in parameters:
-            cost_name, factor = match
-            if normalized(name) == "param_count" and np.nanmax(values) < 1e4:
-                factor = 1e6  # timm counts in millions
-            if np.nanmin(values) >= 0:
-                result.setdefault(cost_name, (name, factor))
+        cost_name, factor = _cost_and_unit(normalized(name)) or ("", 1.0)
+        if normalized(name) == "param_count" and np.nanmax(values) < 1e4:
+            factor = 1e6  # timm counts in millions
+        stated = [cost for cost, column in costs.items() if column == name]
+        result.update(dict.fromkeys(stated, (name, factor)))
+        is_free = not stated and cost_name not in costs and name not in parameters
+        if cost_name and is_free and np.nanmin(values) >= 0:
+            result.setdefault(cost_name, (name, factor))
     return result
+
+
+def _optuna_parameters(names: Sequence[str]) -> list[str]:
+    """Return the columns that are parameters by Optuna's prefix, in a table of its trials."""
+    if not {"number", "value", "values_0"} & set(names):
+        return []
+    return [name for name in names if name.startswith("params_")]
 
 
 def _cost_and_unit(word: str) -> tuple[str, float] | None:
@@ -118,6 +126,16 @@ def _cost_and_unit(word: str) -> tuple[str, float] | None:
         if match and match[name] in COST_NAMES:
             return COST_NAMES[match[name]], UNITS[match[unit]]
     return None
+
+
+def _distinct(short: str, taken: Mapping[str, FloatArray], name: str, notes: list[str]) -> str:
+    """Return a name that no cost and no earlier column has."""
+    distinct = short
+    while distinct in COSTS or distinct in taken:
+        distinct = f"{distinct} (imported)"
+    if distinct != short:
+        notes.append(f"column {name!r} is called {distinct!r} here")
+    return distinct
 
 
 def _without_prefix(name: str, columns: Mapping[str, FloatArray]) -> str:

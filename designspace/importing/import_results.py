@@ -203,7 +203,7 @@ def _parse(
         records = _json_records(text, path)
         form = format or format_of(records[0]) or "json"
         if form == "json":
-            parsed = parse_records(records, path, error, accuracy)
+            parsed = parse_records(records, path, error, accuracy, decimal)
         else:
             parsed = parse_sweep(records, path, form, error, accuracy)
     return replace(parsed, notes=[*notes, *parsed.notes])
@@ -250,11 +250,11 @@ def _interpret(
     errors = values * factor
     if parsed.accuracy:
         errors = 100.0 - errors
+    errors[states == _DIVERGED] = chance
     outside = np.flatnonzero((errors < 0) | (errors > 100))
     if len(outside):
         rows = listed([f"model {i}: {errors[i]:g}" for i in outside.tolist()], ", ")
         raise InputError(f"import: {path}: errors must be 0 to 100 percent; {rows}")
-    errors[states == _DIVERGED] = chance
     return states.astype("U8"), errors
 
 
@@ -272,8 +272,8 @@ def _translate_states(
         known = ", ".join(sorted(_FOREIGN_STATES))
         counts = listed([f"{shortened(repr(w), 30)} ({n})" for w, n in unknown.items()], ", ")
         raise InputError(
-            f"import: {path}: unknown states {counts}; known: {known}; pass "
-            "states={'…': 'failed'} for others",
+            f"import: {path}: unknown states {counts}; known: {known}; say with states= which of "
+            f"{', '.join(STATES)} each of them means",
             "states",
         )
     pruned = words.count("pruned")
@@ -315,6 +315,13 @@ def _input_of(
         key = input.lower() if input.lower() in candidates else f"@{input}"
         if key not in candidates:
             raise InputError(f"input is {input!r}; {nearest(input, list(candidates))}", "input")
+        if networks is not None and networks.bodies.num_stages > candidates[key].num_stages:
+            raise InputError(
+                f"input is {input!r}, for {candidates[key].num_stages} stages; these networks "
+                f"have {networks.bodies.num_stages}, so that their strides are unknown; leave "
+                "it out",
+                "input",
+            )
         return candidates[key]
     if parsed.input is not None:
         strides = list(parsed.input["strides"])

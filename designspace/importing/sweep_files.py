@@ -49,9 +49,9 @@ class _Job:
 
 def format_of(record: Mapping[str, Any]) -> str | None:
     """Return "pycls" or "nds", or None for other JSON."""
-    if "cfg" in record or "test_epoch" in record:
+    if isinstance(record.get("cfg"), dict) or isinstance(record.get("test_epoch"), dict):
         return "pycls"
-    return "nds" if "net" in record or "min_test_top1" in record else None
+    return "nds" if isinstance(record.get("net"), dict) or "min_test_top1" in record else None
 
 
 def parse_sweep(

@@ -20,6 +20,8 @@ from designspace.io.text_files import check_regular_file
 from designspace.stats.arrays import FloatArray
 
 _MAX_BYTES = 2 << 30
+# First bytes of a zip, empty and split ones too.
+_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _UNKNOWN = {"", "-", "–", "—", "?", "na", "n/a", "n.a.", "none", "null", "<na>", "#n/a"}
 _DECIMAL = {
     mark: re.compile(
@@ -110,7 +112,7 @@ def read_any_text(path: Path) -> tuple[str, list[str]]:
         raise InputError(f"import: no file {path}") from None
     except OSError as error:
         raise InputError(f"import: cannot read {path}: {error.strerror}") from None
-    if data[:1] == b"\x80" or data[:2] == b"PK":
+    if data[:1] == b"\x80" or data[:4] in _ARCHIVES:
         raise InputError(
             f"import: {path} is a pickle, a workbook or an archive, which is never opened; save "
             "its numbers as CSV or JSON, if you trust it"
@@ -162,18 +164,25 @@ def parse_table(
 
 
 def parse_records(
-    records: Sequence[Mapping[str, Any]], path: Path, error: str | None, accuracy: str | None
+    records: Sequence[Mapping[str, Any]],
+    path: Path,
+    error: str | None,
+    accuracy: str | None,
+    decimal: str | None = None,
 ) -> ParsedFile:
     """Read a list of JSON maps, one per model, nested keys joined by dots; see `parse_table`."""
     records = [dict(_flat(record)) for record in records]
     header = list(dict.fromkeys(str(key) for record in records for key in record))
-    rows = [
-        ["" if (v := record.get(key)) is None else v if isinstance(v, str) else json.dumps(v)
-         for key in header]
-        for record in records
-    ]  # fmt: skip
+    mark = decimal or "."
+
+    def cell(value: Any) -> str:
+        if value is None or isinstance(value, str):
+            return value or ""
+        return json.dumps(value).replace(".", mark)
+
+    rows = [[cell(record.get(key)) for key in header] for record in records]
     places = [f"model {i}" for i in range(len(rows))]
-    return parse_rows(header, rows, places, path, error, accuracy, ".", ",")
+    return parse_rows(header, rows, places, path, error, accuracy, mark, ",")
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

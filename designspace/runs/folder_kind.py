@@ -48,6 +48,24 @@ def check_weights_path(path: Path, argument: str) -> None:
         )
 
 
+def check_new_run(path: Path) -> None:
+    """Raise if a folder that is to become a run holds something else.
+
+    Raises:
+        InputError: It is a pretraining, or holds findings or imported results (`out`).
+    """
+    if (path / "space.yaml").is_file():
+        return
+    kinds = {
+        "a pretraining": is_pretraining(path),
+        "findings": (path / "summary.json").is_file(),
+        "imported results": (path / "import.yaml").is_file(),
+    }
+    for what, is_there in kinds.items():
+        if is_there:
+            raise InputError(f"out: {path} holds {what}, not a run; choose another folder", "out")
+
+
 def not_a_run(path: Path | str) -> InputError:
     """Return the error for a path that is no run folder: what it is, and what to do with it."""
     folder, quoted = Path(path), quote(str(path))

@@ -25,7 +25,7 @@ from designspace.io.yaml_files import dump_yaml, read_yaml
 from designspace.runs.data_record import DataRecord, parse_data
 from designspace.runs.dataframe import run_frame
 from designspace.runs.execution import Execution, parse_execution
-from designspace.runs.folder_kind import RUN_FILES, holds_records, not_a_run
+from designspace.runs.folder_kind import RUN_FILES, check_new_run, holds_records, not_a_run
 from designspace.runs.heartbeat import Heartbeat
 from designspace.runs.measurements import (
     MEASUREMENTS_FILE,
@@ -116,9 +116,10 @@ class Run:
             population: The sampled models.
 
         Raises:
-            InputError: The folder holds another space, budget or seed, or more models; or another
-                process uses it.
+            InputError: The folder holds another space, budget or seed, more models, or something
+                else; or another process uses it.
         """
+        check_new_run(Path(path))
         run = cls(make_folder(Path(path)))
         run.check_files()
         with run.lock():

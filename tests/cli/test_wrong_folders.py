@@ -130,3 +130,45 @@ def test_the_journal_of_a_run_counts_whatever_lies_beside_it(tmp_path):
     assert [one.model.name for one in exports] == ["run-2"]
     run.model(0).save(run.path / "model.yaml")
     assert len(ds.measure(run, limit=2, time_limit=0.01)) == 2
+
+
+def test_a_population_does_not_go_where_something_else_is(refused, trunk, tmp_path):
+    """It would lock the pretraining out of its own folder."""
+    (tmp_path / "table.csv").write_text("model,error\na,1\nb,2\n")
+    theirs = ds.import_results(tmp_path / "table.csv", tmp_path / "in")
+    assert len(theirs.ids) == 2
+    findings = ds.analyze(tmp_path / "in").save(tmp_path / "findings").parent
+    for folder, what in (
+        (trunk, "a pretraining"),
+        (tmp_path / "in", "imported results"),
+        (findings, "findings"),
+    ):
+        words = ("sample", "RegNetX@8", "-n", 2, "--flops", "180K:220K", "--out", folder)
+        assert f"--out: {folder} holds {what}, not a run" in refused(*words)
+        assert not (folder / "population.jsonl").exists()
+
+
+def test_paths_in_messages_stay_as_they_are(refused, tmp_path):
+    """Folders are often named after settings: results/seed=1/lr=0.1."""
+    folder = tmp_path / "seed=1" / "lr=0.1"
+    assert f"no run folder {folder};" in refused("train", folder, "--data", "digits")
+    run = ds.sample("RegNetX@8", n=2, flops="180K:220K", out=folder)
+    words = ("--data", f"folder:{tmp_path}/epochs=3", "--recipe", "quick")
+    message = refused("train", run.path, *words)
+    assert f"{tmp_path}/epochs=3" in message
+
+
+def test_derive_looks_at_its_output_first(refused, tmp_path):
+    other = tmp_path / "space.yaml"
+    other.write_text("x: 1\n")
+    words = ("derive", "--from", "RegNetX-400MF", "--flops", "no number", "--out")
+    assert "exists and is not a model file" in refused(*words, other)
+    assert "flops" in refused(*words, tmp_path / "new.yaml")
+
+
+def test_each_kind_of_figure_has_a_file_of_its_own(cli, study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, _ = study
+    for kind in ("edf", "best-of-k"):
+        assert cli("plot", kind, run).code == 0
+        assert (tmp_path / f"{kind}.pdf").is_file()

@@ -15,7 +15,6 @@ from designspace.derivation.derive_model import (
     as_family,
     beyond_published,
     nearest_published,
-    with_skeleton,
 )
 from designspace.derivation.nearest_scale import nearest_scaled
 from designspace.derivation.scale_model import regime, scale_model
@@ -258,8 +257,10 @@ def test_family_and_skeleton():
     with_se = as_family(published("RegNetX-400MF"), "regnety")
     assert with_se.body.se_ratio == 0.25
     assert as_family(with_se, "regnety") is with_se
-    moved = with_skeleton(with_se, SMALL.skeleton)
+    moved = with_se.with_skeleton(SMALL.skeleton)
     assert regime(moved) is None
+    assert regime(with_se.at(resolution=64)) is None
+    assert regime(with_se.at(classes=10)) == 400e6
     assert regime(with_se) == 400e6
 
 

@@ -169,7 +169,7 @@ def test_a_pickle_is_never_opened(tmp_path, refused):
         ('[{"x": 1}]', (), "no column of errors"),
         ("[{", (), "not JSON"),
         ("error,error\n5,6\n", (), "occur twice: error"),
-        ('[{"cfg": [], "test_epoch": 5}]', (), "not a model as pycls writes it"),
+        ('[{"cfg": {}, "test_epoch": 5}]', (), "not a model as pycls writes it"),
         ('[{"cfg": {"MODEL": 5}, "test_epoch": {}}]', (), "model 0: "),
         (
             json.dumps([nds_job(0, bot_muls=[0, 1, 1, 1], num_gs=[0, 1, 1, "x"])]),
@@ -180,7 +180,7 @@ def test_a_pickle_is_never_opened(tmp_path, refused):
         (
             "error\n5\n",
             ("--error", "error", "--accuracy", "error"),
-            "--error and --accuracy exclude",
+            "designspace: --error and --accuracy exclude",
         ),
         ("error\n5\n", ("--fraction", "--scale", "percent"), "--scale percent contradict"),
     ],

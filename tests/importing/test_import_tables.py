@@ -92,6 +92,58 @@ def test_costs_may_have_units_in_their_cells(tmp_path):
     assert rows[4] == "d,complete,29.5,,,16,32"
 
 
+def test_columns_that_a_stated_cost_displaces_keep_their_values(tmp_path):
+    """macs in billions are the cost; flops, twice as many, are a number beside it."""
+    text = "name,error,GMACs,flops,w\na,30,4.0,8000000000,16\nb,31,2.0,4000000000,24\n"
+    for options in ({"costs": {"flops": "GMACs"}}, {}):
+        found, about = imported(tmp_path, text, **options)
+        assert found.costs["flops"].tolist() == [4e9, 2e9]
+        assert list(found.parameters) == ["w"]
+        assert "column 'flops' is called 'flops (imported)' here" in about.notes
+
+
+def test_one_column_may_be_two_costs(tmp_path):
+    text = "name,error,n\na,30,5\nb,31,7\n"
+    found, _ = imported(tmp_path, text, costs={"flops": "n", "acts": "n"})
+    assert found.costs["flops"].tolist() == found.costs["acts"].tolist() == [5, 7]
+
+
+@pytest.mark.parametrize("options", [{}, {"costs": {"params": "param_count"}}])
+def test_parameters_that_timm_counts_in_millions(tmp_path, options):
+    text = "model,top1,param_count\nresnet50,80.4,25.56\nresnet18,70.1,11.69\n"
+    found, _ = imported(tmp_path, text, **options)
+    assert found.costs["params"].tolist() == [25_560_000, 11_690_000]
+
+
+def test_parameters_of_optuna_are_never_costs(tmp_path):
+    """`params_b` is the bottleneck ratio of a trial, not billions of parameters."""
+    names = ("d", "w_0", "w_a", "w_m", "b", "g", "step")
+    header = ",".join(["number", "value", *(f"params_{name}" for name in names), "state"])
+    rows = [f"{i},{30 + i},{10 + i},24,{20 + i}.5,2.5,1,8,{i},COMPLETE" for i in range(3)]
+    found, _ = imported(tmp_path, "\n".join([header, *rows]), error="value")
+    assert not found.costs
+    assert found.regnets is not None
+    assert found.parameters["b"].tolist() == [1, 1, 1]
+    assert found.parameters["step"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "errors"),
+    [
+        ('[{"net": "resnet18", "error": 30.5, "depth": 18}]', {}, [30.5]),
+        ('[{"cfg": "a.yaml", "error": 30.5, "depth": 18}]', {}, [30.5]),
+        ('[{"name": "a", "error": "30,5", "x": 1.234}]', {"decimal": ","}, [30.5]),
+        ("PK,error\n1,30.5\n", {}, [30.5]),
+        ("name,error,state\na,999,diverged\nb,30.5,ok\n", {"classes": 10}, [90, 30.5]),
+    ],
+)
+def test_files_that_look_like_others(tmp_path, text, options, errors):
+    found, _ = imported(tmp_path, text, **options)
+    assert found.errors.tolist() == errors
+    assert found.parameters.get("x", np.array([1.234])).tolist() == [1.234]
+    assert found.parameters.get("depth", np.array([18])).tolist() == [18]
+
+
 def test_metrics_are_no_parameters_unless_stated(tmp_path):
     text = "model,top1,top5,auc,val_loss,GMACs,params_lr,d,seed,infer_samples_per_sec\n" + "".join(
         f"m{i},{70 + i},{90 + i / 2},0.{i},1.{i},0.{4 + i},1e-{i},{10 + i},{i},{900 + i}\n"
@@ -206,3 +258,20 @@ def test_a_damaged_folder_names_the_lines_of_the_file(tmp_path):
     models.write_text("id,state,error,x\n\na,complete,5,1\n\nb,complet,6,one\n")
     with pytest.raises(InputError, match=r"line 5, x: 'one' .*; line 5: state is 'complet'"):
         load_results(tmp_path / "in")
+
+
+def test_a_folder_saved_by_a_spreadsheet(tmp_path):
+    (tmp_path / "import.yaml").write_text("name: mine\n")
+    text = "\ufeffid,state,error,x\na,complete,30.5,1\n"
+    (tmp_path / "models.csv").write_text(text, encoding="utf-8")
+    assert load_results(tmp_path).errors.tolist() == [30.5]
+
+
+def test_an_input_of_fewer_stages_than_the_networks_have(tmp_path):
+    stages = ",".join(f"{axis}{i}" for axis in "dw" for i in range(1, 6))
+    text = f"error,{stages}\n30,1,1,2,2,1,16,24,32,48,64\n31,1,1,2,3,1,16,24,32,48,64\n"
+    found, about = imported(tmp_path, text)
+    assert found.bodies.num_stages == 5
+    assert about.input is None
+    with pytest.raises(InputError, match="for 4 stages; these networks have 5"):
+        imported(tmp_path, text, input="imagenet")

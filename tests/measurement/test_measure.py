@@ -235,6 +235,11 @@ def test_wrong_options_are_refused(run, options, message):
         ds.measure(run, **{**CPU, **options})
 
 
+def test_a_limit_counts_models_of_runs(planted):
+    with pytest.raises(InputError, match="limit is 1, which counts models of runs"):
+        ds.measure(["RegNetX-200MF", "ResNet-50"], limit=1, **CPU)
+
+
 def test_the_command_prints_a_table_or_json(run, planted, capsys):
     main_arguments = ["measure", str(run.path), "--device", "cpu", "--threads", "1"]
     for arguments in (main_arguments, [*main_arguments, "--json"]):

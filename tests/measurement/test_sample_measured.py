@@ -184,3 +184,24 @@ def test_the_command_samples_by_latency(machine, tmp_path, capsys):
     assert "by predicted latency" in text
     assert "acts alone" in text
     assert "4 models in" in text
+
+
+@pytest.mark.parametrize(
+    "changed", [{"seed": 1}, {"space": "RegNetY@32"}, {"flops": "1M:20M"}, {"latency": "2ms:3ms"}]
+)
+def test_another_population_is_refused_before_anything_is_measured(machine, tmp_path, changed):
+    options = {"space": "RegNetX@32", "latency": "3ms±10%", **ON}
+    ds.sample(n=4, out=tmp_path / "fast", **options)
+    before = len(machine)
+    with pytest.raises(InputError, match="holds another population"):
+        ds.sample(n=4, out=tmp_path / "fast", **{**options, **changed})
+    assert len(machine) == before
+
+
+@pytest.mark.parametrize(
+    ("latency", "words"),
+    [(0.003, "such as '2ms:3ms'"), ((0.003, 0.002), "the first number must not be above")],
+)
+def test_a_latency_in_seconds_is_a_pair(latency, words):
+    with pytest.raises(InputError, match=words):
+        ds.sample("RegNetX@32", n=2, latency=latency)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import designspace as ds
@@ -104,3 +105,10 @@ def test_the_module_does_not_import_torch():
     script = f"import sys, {module}; print({{'torch', 'sklearn'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_an_index_of_numpy_chooses_a_model(tmp_path):
+    run = ds.sample("RegNetX@8", n=3, flops="180K:220K", out=tmp_path / "run")
+    options = {"data": "digits", "recipe": "quick", "epochs": 1, "jobs": 1, "progress": False}
+    table = run.train(only=np.int64(1), **options)
+    assert table["status"].notna().tolist() == [False, True, False]
