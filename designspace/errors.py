@@ -82,9 +82,20 @@ def check_types(function: Callable[P, R]) -> Callable[P, R]:
             types, what = expected.get(name) or ((object,), "")
             if what and (not isinstance(value, types) or isinstance(value, bool)):
                 raise InputError(f"{name} is {shortened(repr(value))}; it must be {what}", name)
-        return function(*args, **kwargs)
+        plain = [_plain_number(value) for value in args]
+        named = {name: _plain_number(value) for name, value in kwargs.items()}
+        return function(*plain, **named)
 
     return checked
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a number of NumPy as one of Python, which files and schemas take; others as is."""
+    if isinstance(value, int | float | complex):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def _expected(annotation: Any) -> tuple[tuple[type, ...], str] | None:

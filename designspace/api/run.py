@@ -316,6 +316,10 @@ def _resume_options(
         raise InputError(
             "data is missing; try 'digits', or 'folder:PATH' for your own images", "data"
         )
+    if data is None and record is not None:
+        from designspace.data.shards import check_stored_source
+
+        check_stored_source(record.source, folder.path)
     if recipe is None:
         assert before is not None
         chosen = before

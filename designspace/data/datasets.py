@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +18,18 @@ from designspace.data.encoded_images import (
     load_labelled_shards,
     load_saved_dataset,
 )
-from designspace.errors import InputError, printable
+from designspace.errors import InputError, counted, printable
 from designspace.runs.training_options import parse_source
 
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".npy")
+_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
+    ".npy",
+)
+# Images that are not read, which a note counts.
+_OTHER_IMAGES = (
+    *(".heic", ".heif", ".avif", ".gif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".cr2", ".nef"),
+    *(".arw", ".exr", ".hdr", ".tga"),
+)
 _SYSTEM_NAMES = {
     *("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "lost+found"),
     "System Volume Information",
@@ -190,6 +199,7 @@ class _ImageFolder:
     kind: str
     root: Path
     skipped: list[str] = field(default_factory=list)
+    unread: Counter[str] = field(default_factory=Counter)
 
     def load(self) -> Source:
         train_folder = self.root / "train"
@@ -258,10 +268,15 @@ class _ImageFolder:
         return Source(self.spec, (), train, None, no_labels=reason, notes=self.notes())
 
     def notes(self) -> tuple[str, ...]:
-        if not self.skipped:
-            return ()
-        count, first = len(self.skipped), self.skipped[0]
-        return (f"{count} hidden or system files and folders skipped, such as {first}",)
+        notes = [
+            f"{counted(count, f'{suffix} file')} can't be read; convert them to one of "
+            f"{', '.join(_EXTENSIONS)}"
+            for suffix, count in sorted(self.unread.items())
+        ]
+        if self.skipped:
+            count, first = len(self.skipped), self.skipped[0]
+            notes.append(f"{count} hidden or system files and folders skipped, such as {first}")
+        return tuple(notes)
 
     def error(self, message: str) -> InputError:
         return InputError(f"data is {self.spec!r}; {message}", "data")
@@ -341,5 +356,8 @@ class _ImageFolder:
             visited.add(real)
             folders[:] = sorted(name for name in folders if self.keeps(top, name))
             for name in sorted(names):
+                suffix = os.path.splitext(name.lower())[1]
                 if name.lower().endswith(_EXTENSIONS) and self.keeps(top, name):
                     yield os.path.join(top, name)
+                elif suffix in _OTHER_IMAGES and name[0] != ".":
+                    self.unread[suffix] += 1

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +15,10 @@ from designspace.data.shard_files import (
     cut_note,
     expand_shards,
     is_image_file,
+    read_again,
     read_failure,
 )
-from designspace.errors import InputError
+from designspace.errors import InputError, MissingLabels
 
 # Fraction of the images that may not be decodable.
 MAX_UNDECODABLE = 0.01
@@ -166,7 +168,8 @@ def load_labelled_shards(spec: str) -> EncodedPart:
     if len(set(names)) < len(names):  # shards of several folders
         names = urls
     for url, name in zip(urls, names, strict=True):
-        own, failure = _read_shard(url, name, spec, _MAX_BYTES - size)
+        read = partial(_read_shard, url, name, spec, _MAX_BYTES - size)
+        own, failure = read_again(url, read)
         samples += own
         size += sum(len(sample.image) for sample in own)
         cut |= {url: failure} if failure else {}
@@ -202,7 +205,8 @@ def _read_shard(url: str, shard: str, spec: str, most: int) -> tuple[list[_Sampl
     """Return the images of a shard, of at most so many bytes, and why it can't be read, or ""."""
     from webdataset.tariterators import tarfile_samples
 
-    samples, failure = [], ""
+    samples: list[_Sample] = []
+    failure = ""
 
     def stop(error: Exception) -> bool:
         nonlocal failure
@@ -214,6 +218,12 @@ def _read_shard(url: str, shard: str, spec: str, most: int) -> tuple[list[_Sampl
             if not is_image_file(f"{sample['__key__']}.{suffix}"):
                 continue
             most -= len(image)
+            if most < 0 and all(one.text is None for one in samples) and "cls" not in sample:
+                raise MissingLabels(
+                    f"data is {spec!r}, whose images have no labels (.cls files), and which is too "
+                    f"large for other than labels: more than {_MAX_BYTES >> 30} GiB",
+                    "data",
+                )
             if most < 0:
                 raise InputError(
                     f"data is {spec!r}, of more than {_MAX_BYTES >> 30} GiB, which only "

@@ -4,14 +4,19 @@ import errno
 import glob
 import os
 import tarfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from designspace.errors import InputError, counted, name_some, printable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
 # Fraction of the shards that may be cut.
 MAX_CUT = 0.05
+# Seconds before a URL or a pipe that failed is read again.
+_PAUSES = (0.5, 2.0)
+_Read = TypeVar("_Read")
 
 
 def expand_shards(spec: str) -> list[str]:
@@ -66,6 +71,29 @@ def _expand_path(url: str, spec: str) -> list[str]:
 def is_remote(url: str) -> bool:
     """Return whether a shard is a URL or a pipe, rather than a file."""
     return url.startswith("pipe:") or "://" in url
+
+
+def read_again(
+    url: str,
+    read: Callable[[], tuple[_Read, str]],
+    is_whole: Callable[[_Read], bool] = lambda result: False,
+) -> tuple[_Read, str]:
+    """Read a shard, one that is remote up to three times.
+
+    Args:
+        url: The shard.
+        read: Returns what it read, and why the shard can't be read to its end, or "".
+        is_whole: Whether nothing is missing, although the shard can't be read to its end.
+
+    Returns:
+        What `read` returned last.
+    """
+    for pause in _PAUSES if is_remote(url) else ():
+        result, failure = read()
+        if not failure or is_whole(result):
+            return result, failure
+        time.sleep(pause)
+    return read()
 
 
 def is_image_file(name: str) -> bool:

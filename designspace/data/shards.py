@@ -11,11 +11,10 @@ import hashlib
 import json
 import os
 import tarfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from designspace.data.cache import default_cache_folder
 from designspace.data.decode import Geometry, decode_bytes
 from designspace.data.shard_files import (
     check_shards,
@@ -32,6 +32,7 @@ from designspace.data.shard_files import (
     expand_shards,
     is_image_file,
     is_remote,
+    read_again,
     read_failure,
 )
 from designspace.errors import InputError, printable
@@ -42,8 +43,8 @@ _MAX_LANES, _ALL_LANES = 8, 16
 # A stream is normalized by ImageNet's statistics, as its own are unknown until all of it was read.
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _SHARD_STREAM, _IMAGE_STREAM = 0, 1
-# Seconds before a URL or a pipe that failed is read again.
-_PAUSES = (0.5, 2.0)
+# Shards of a sample: opening a remote one takes a while.
+_SAMPLED_SHARDS = 1024
 
 # Called with the numbers of counted shards and of all shards.
 Progress = Callable[[int, int], None]
@@ -93,8 +94,7 @@ def index_shards(
     """
     urls = expand_shards(spec)
     stamps = [_stamp(url, spec) for url in urls]
-    key = hashlib.sha256(json.dumps([urls, stamps]).encode()).hexdigest()[:20]
-    file = make_folder(folder) / f"{key}.json"
+    file = make_folder(folder) / _index_name(urls, stamps)
     kept = _read_index(file, urls)
     index = kept or _count_all(urls, stamps, jobs, progress)
     check_shards(spec, index.images, index.cut, len(urls))
@@ -102,6 +102,39 @@ def index_shards(
         # A shard that failed is kept too: a resumed run, and its other processes, leave it out.
         write_text(file, json.dumps(asdict(index)) + "\n")
     return index
+
+
+def check_stored_source(source: str, stated_in: Path | str, cache: Path | None = None) -> None:
+    """Raise if a data set that a file states would run a command that the user didn't pass.
+
+    Shards may be `pipe:COMMAND`, and other addresses than those of the web run programs, too.
+
+    Args:
+        source: The data set.
+        stated_in: The file or folder, for messages.
+        cache: Folder of image caches, where a command that was passed earlier is known by the
+            index of its shards; None for the user's.
+
+    Raises:
+        InputError: It would (`data`).
+    """
+    if source.partition(":")[0] != "webdataset":
+        return
+    urls = expand_shards(source)
+    commands = [u for u in urls if is_remote(u) and not u.startswith(("http://", "https://"))]
+    stamps = [_stamp(url, source) for url in urls]
+    index = (cache or default_cache_folder()) / "shards" / _index_name(urls, stamps)
+    if commands and not index.is_file():
+        raise InputError(
+            f"data of {stated_in} is {source!r}, which runs a command; pass it as data to run it",
+            "data",
+        )
+
+
+def _index_name(urls: Sequence[str], stamps: Sequence[list[Any]]) -> str:
+    """Name of the file that keeps the counts of shards."""
+    key = hashlib.sha256(json.dumps([urls, stamps]).encode()).hexdigest()[:20]
+    return f"{key}.json"
 
 
 def _read_index(file: Path, urls: Sequence[str]) -> ShardIndex | None:
@@ -155,14 +188,31 @@ def _count(url: str) -> tuple[int, str]:
 
 
 def _count_by_reading(url: str) -> tuple[int, str]:
-    """Count the images of a shard without random access; what is remote is tried again."""
-    for pause in (*(_PAUSES if is_remote(url) else ()), None):
+    """Count the images of a shard without random access."""
+
+    def count() -> tuple[int, str]:
         reader = ShardReader(url)
-        count = sum(1 for _ in reader)
-        if not reader.error or pause is None:
+        return sum(1 for _ in reader), reader.error
+
+    return read_again(url, count)
+
+
+def _read_rows(
+    url: str, rows: set[int], to_end: bool = True
+) -> tuple[dict[int, tuple[str, bytes]], str]:
+    """Return the images of these rows of a shard, and why it can't be read to its end, or ""."""
+    reader = ShardReader(url)
+    images: dict[int, tuple[str, bytes]] = {}
+    for i, image in enumerate(reader):
+        if i in rows:
+            images[i] = image
+        if not to_end and len(images) == len(rows):
             break
-        time.sleep(pause)
-    return count, reader.error
+    return images, reader.error
+
+
+def _has(number: int, images: Mapping[int, object]) -> bool:
+    return len(images) == number
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
@@ -294,13 +344,14 @@ class _Lanes(IterableDataset[_Part]):
     def _read(self, lane: int) -> Iterator[tuple[str, bytes]]:
         start = lane * self._per_lane + self._steps.start * self._size
         for shard, rows in self._order.rows(start, (lane + 1) * self._per_lane):
-            url, wanted = self._index.urls[shard], set(rows.tolist())
-            reader = ShardReader(url)
-            images = {i: image for i, image in enumerate(reader) if i in wanted}
-            if len(images) < len(wanted):
+            url, needed = self._index.urls[shard], set(rows.tolist())
+            images, failure = read_again(
+                url, partial(_read_rows, url, needed), partial(_has, len(needed))
+            )
+            if len(images) < len(needed):
                 raise InputError(
                     f"data: {url} had {self._index.counts[shard]} images when training began; now "
-                    f"some can't be read{': ' if reader.error else ''}{reader.error}",
+                    f"some can't be read{': ' if failure else ''}{failure}",
                     "data",
                 )
             for row in rows.tolist():
@@ -398,20 +449,26 @@ class ShardStream:
     def sample(self, n: int) -> Tensor:
         """Return records of the first n decodable images, (n, side, side, 3); fewer if there are.
 
-        They are taken from as many shards as there are, equally many from each.
+        They are taken from all shards or an even choice of them, equally many from each.
         """
-        each = -(-n // len(self.index.urls))
-        records: list[NDArray[np.uint8]] = []
-        for url in self.index.urls:
-            for i, (_, data) in enumerate(ShardReader(url)):
-                if i == each or len(records) == n:
+        urls = self.index.urls
+        count = min(len(urls), _SAMPLED_SHARDS)
+        each = -(-n // count)
+        side, channels = self.geometry.side, self.geometry.channels
+        records, filled = np.empty((n, side, side, channels), np.uint8), 0
+        for url in (urls[i * len(urls) // count] for i in range(count)):
+            rows = set(range(each))
+            images, _ = read_again(
+                url, partial(_read_rows, url, rows, to_end=False), partial(_has, each)
+            )
+            for _, data in images.values():
+                if filled == n:
                     break
                 try:
-                    records.append(decode_bytes(data, self.geometry)[0])
+                    records[filled] = decode_bytes(data, self.geometry)[0]
                 except ValueError:  # named when training reads it
                     continue
-            if len(records) == n:
-                break
-        if not records:
+                filled += 1
+        if not filled:
             raise InputError("data: none of the first images can be decoded", "data")
-        return torch.from_numpy(np.stack(records))
+        return torch.from_numpy(records[:filled])

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from designspace.arch import Model
+from designspace.arch import Model, Skeleton
 from designspace.errors import InputError
 from designspace.export.convert_weights import read_weights, weight_files
 from designspace.pretraining.initial_weights import weights_digest
@@ -39,6 +39,7 @@ class Backbone:
         passes: Passes over the images of its pretraining; None if unknown.
         prototypes: Head and prototypes of its pretraining; None for other weights.
         recipe: Of its pretraining; None for other weights.
+        usual_side: Side of the images unless another one is chosen; None for `side`.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class Backbone:
     passes: int | None = None
     prototypes: PrototypeScorer | None = None
     recipe: SwavRecipe | None = None
+    usual_side: int | None = None
 
     def __post_init__(self) -> None:
         smallest = total_stride(self.model)
@@ -70,6 +72,18 @@ class Backbone:
         trunk: nn.Module = trunk_of(self.model)
         trunk.load_state_dict(dict(self.weights))
         return trunk
+
+    @property
+    def network(self) -> str:
+        """The network without weights, classes and resolution: what random ones depend on."""
+        skeleton = replace(self.model.skeleton, classes=1000, resolution=224)
+        other = "" if skeleton == Skeleton() else f", {skeleton}"
+        return f"{self.model.body}{other}"
+
+    @property
+    def side_words(self) -> str:
+        """What tells scores of another side than the usual one apart, or ""."""
+        return "" if self.usual_side in (None, self.side) else f", {self.side} pixels"
 
     @cached_property
     def digest(self) -> str:
@@ -112,10 +126,12 @@ def load_backbone(path: Path, model: Model | None, side: int | None) -> Backbone
     source = f"{path} ({checkpoint.style})"
     if own:
         return _with_statistics(run, model, weights, side, source, checkpoint.notes)
-    side = model.skeleton.resolution if side is None else side
+    usual = model.skeleton.resolution
+    side = usual if side is None else side
     rgb = model.skeleton.channels == 3
     mean, std = (_IMAGENET_MEAN, _IMAGENET_STD) if rgb else (None, None)
-    return Backbone(model, weights, side, mean, std, source, notes=checkpoint.notes)
+    notes = checkpoint.notes
+    return Backbone(model, weights, side, mean, std, source, notes=notes, usual_side=usual)
 
 
 def _from_run(run: PretrainRun, model: Model | None, side: int | None) -> Backbone:
@@ -126,8 +142,12 @@ def _from_run(run: PretrainRun, model: Model | None, side: int | None) -> Backbo
             argument="model",
         )
     state, notes = run.load(torch.device("cpu"))
+    ended = run.trunk_file.is_file()
+    if state is None and ended and not run.has_checkpoint:  # they were removed
+        return load_backbone(run.trunk_file, trained, side)
     if state is None:
-        raise InputError(f"{run.path} has no undamaged checkpoint yet; continue the pretraining")
+        remedy = f"pass {run.trunk_file}, its last weights" if ended else "continue the pretraining"
+        raise InputError(f"{run.path} has no undamaged checkpoint; {remedy}")
     weights = part_of(state["network"], "trunk.")
     source = f"{run.path}, iteration {state['iteration']}"
     backbone = _with_statistics(run, trained, weights, side, source, tuple(notes))
@@ -158,4 +178,5 @@ def _with_statistics(
         notes,
         passes=recipe.epochs,
         recipe=recipe,
+        usual_side=recipe.side,
     )

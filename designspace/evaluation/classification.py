@@ -201,13 +201,14 @@ class Classification:
             ],
         }
         compared: list[tuple[ScoreKind, str, _Measure]] = [
-            (kind, kind.label + method, measure)
+            (kind, kind.label + self._backbone.side_words + method, measure)
             for kind in self._kinds()
             for method, measure in by_task[task]
         ]
         if self._options.with_supervised:
             scratch = scratch_schedule(count, self._options.scratch_epochs)
-            what = f"{ScoreKind.SCRATCH.label}, {scratch.epochs} epochs{tuned}"
+            who = ScoreKind.SCRATCH.label + self._backbone.side_words
+            what = f"{who}, {scratch.epochs} epochs{tuned}"
             train = partial(self._train, scratch, labelled[0])
             compared.append((ScoreKind.SCRATCH, what, train))
         folds = "" if self._options.tune_lr is False else self._folds(labelled[0])
@@ -273,10 +274,11 @@ class Classification:
 
     def _network_identity(self, kind: ScoreKind) -> str:
         """What determines the weights that a seed starts from."""
-        body = str(self._backbone.model.body)
+        network = self._backbone.network
         if kind is ScoreKind.PRETRAINED:
             return self._backbone.digest
-        return f"{body}, {self._backbone.passes} passes" if kind is ScoreKind.SUPERVISED else body
+        passes = f", {self._backbone.passes} passes"
+        return f"{network}{passes}" if kind is ScoreKind.SUPERVISED else network
 
     def _labelled_rows(self, share: float, seed: int) -> Tensor:
         """Rows of the labelled images: a fraction of each class, which depends only on the seed."""
@@ -293,10 +295,11 @@ class Classification:
 
     def _linear(self, kind: ScoreKind, rows: Tensor, seed: int) -> float:
         f = self._trunk_features(kind, seed)
-        rows = rows.to(f.train.device)
-        return linear_accuracy(
-            f.train[rows], f.train_labels[rows], f.val, f.val_labels, self._classes, seed
-        )
+        train, labels = f.train, f.train_labels
+        if len(rows) < len(train):
+            rows = rows.to(train.device)
+            train, labels = train[rows], labels[rows]
+        return linear_accuracy(train, labels, f.val, f.val_labels, self._classes, seed)
 
     def _nearest(self, kind: ScoreKind, rows: Tensor, seed: int) -> float:
         f = self._trunk_features(kind, seed)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from designspace.data.shards import check_stored_source
 from designspace.errors import InputError, counted
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification, ImageFeatures
@@ -92,10 +93,12 @@ def cluster_images(
     if out.exists() and any(out.iterdir()):
         raise InputError(f"out is {out}, which has content; pass a new folder", "out")
     backbone = load_backbone(run, None, None)
+    home = None if cache is None else Path(cache)
+    if data is None and backbone.data is not None:
+        check_stored_source(backbone.data, run, home)
     data = data or backbone.data
     assert backbone.prototypes is not None
     assert data is not None
-    home = None if cache is None else Path(cache)
     options = EvaluationOptions(
         Task.FEATURES, data, device=device, threads=threads, download=download, cache=home
     )

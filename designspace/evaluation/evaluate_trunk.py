@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
+from designspace.data.shards import check_stored_source
 from designspace.errors import InputError, MissingLabels, check_types, counted
 from designspace.evaluation.backbone import Backbone, load_backbone
 from designspace.evaluation.evaluation_options import (
@@ -134,6 +135,8 @@ def evaluate_trunk(
     kind = parse_task(task or Task.KNN)
     fractions = parse_labels(labels)
     backbone = load_backbone(checkpoint, model, side)
+    if data is None and backbone.data is not None:
+        check_stored_source(backbone.data, checkpoint, None if cache is None else Path(cache))
     data = data or backbone.data
     if data is None:
         raise InputError(

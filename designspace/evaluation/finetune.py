@@ -13,8 +13,12 @@ from designspace.arch import Model
 from designspace.data.batches import Batches
 from designspace.networks import build
 from designspace.networks.classifier import classifier_path
+from designspace.pretraining.multicrop import mixed_seed
 from designspace.training.accuracy import correct_images
 from designspace.training.lr_schedule import step_decay, warmup_cosine
+
+# Stream of random numbers of the network's own layers.
+_LAYERS = 5
 
 # Called with epochs done, epochs in all, and seconds left.
 EpochCallback = Callable[[int, int, float], None]
@@ -137,20 +141,22 @@ def train_network(
     scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
     step, start = 0, time.monotonic()
     network.train()
-    for epoch in range(schedule.epochs):
-        for images, labels in batches.epoch(seed, epoch):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * schedule.factor(step, total)
-            with precision:
-                loss = functional.cross_entropy(
-                    network(images), labels, label_smoothing=schedule.label_smoothing
-                )
-            optimizer.zero_grad()
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            scaler.step(optimizer)
-            scaler.update()
-            step += 1
-        per_epoch = (time.monotonic() - start) / (epoch + 1)
-        on_epoch(epoch + 1, schedule.epochs, per_epoch * (schedule.epochs - epoch - 1))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(mixed_seed(seed, _LAYERS))  # of dropout and the like
+        for epoch in range(schedule.epochs):
+            for images, labels in batches.epoch(seed, epoch):
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak * schedule.factor(step, total)
+                with precision:
+                    loss = functional.cross_entropy(
+                        network(images), labels, label_smoothing=schedule.label_smoothing
+                    )
+                optimizer.zero_grad()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                scaler.step(optimizer)
+                scaler.update()
+                step += 1
+            per_epoch = (time.monotonic() - start) / (epoch + 1)
+            on_epoch(epoch + 1, schedule.epochs, per_epoch * (schedule.epochs - epoch - 1))
     trained: nn.Module = network
     return trained

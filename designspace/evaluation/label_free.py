@@ -99,13 +99,13 @@ class LabelFree:
                 share=1.0,
                 labels=0,
                 kind=kind,
-                what=kind.label,
+                what=kind.label + backbone.side_words,
                 images=len(self._records),
                 split="training images",
                 source=backbone.source,
             )
             pretrained = kind is ScoreKind.PRETRAINED
-            network = backbone.digest if pretrained else str(backbone.model.body)
+            network = backbone.digest if pretrained else backbone.network
             views = (self._recipe.crops, self._recipe.augment)
             scores += book.score(
                 key,

@@ -33,22 +33,24 @@ def linear_accuracy(
         seed: Of the image order; weights start at 0.
     """
     mean, std = features.mean(0), features.std(0, correction=0).clamp_min(1e-6)
-    train, val = (features - mean) / std, (val_features - mean) / std
+    val = (val_features - mean) / std
     weight = torch.zeros(classes, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(classes, device=features.device, requires_grad=True)
     optimizer = torch.optim.SGD([weight, bias], lr=_LR, momentum=_MOMENTUM, weight_decay=_DECAY)
     generator = torch.Generator().manual_seed(seed)
-    batch = min(_BATCH, len(train))
-    per_epoch = len(train) // batch
+    batch = min(_BATCH, len(features))
+    per_epoch = len(features) // batch
     total = max(_EPOCHS * per_epoch, _MIN_STEPS)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(total):
         if len(order) < batch:
-            order = torch.randperm(len(train), generator=generator)
-        rows, order = order[:batch].to(train.device), order[batch:]
+            order = torch.randperm(len(features), generator=generator)
+        rows, order = order[:batch].to(features.device), order[batch:]
         lr = warmup_cosine(step, total=total, warmup=0, peak=_LR * batch / _BATCH)
         optimizer.param_groups[0]["lr"] = lr
-        loss = functional.cross_entropy(train[rows] @ weight.T + bias, labels[rows])
+        # Standardized here, as a copy of all features may be too large.
+        images = (features[rows] - mean) / std
+        loss = functional.cross_entropy(images @ weight.T + bias, labels[rows])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

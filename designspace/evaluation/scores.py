@@ -177,7 +177,12 @@ class ScoreBook:
         )
 
     def save_table(self, scores: Sequence[Score]) -> None:
-        """Add scores to the folder's table, replacing earlier rows on the same subject."""
+        """Add scores to the folder's table, replacing earlier rows on the same subject.
+
+        Raises:
+            InputError: The table there can't be read, so that its rows would be lost.
+        """
+        _check_table(self._folder / _TABLE)
         before = {_row_key(row): row for row in read_table(self._folder)}
         rows = (score.to_dict() for score in scores)
         table = before | {_row_key(row): row for row in rows}
@@ -194,6 +199,18 @@ class ScoreBook:
         if table != before:
             text = json.dumps(list(table.values()), indent=1, allow_nan=False)
             write_text(self._folder / _TABLE, text + "\n")
+
+
+def _check_table(file: Path) -> None:
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read {file}: {error}; mend or remove it, then the same call writes the scores "
+            "that were measured"
+        ) from None
 
 
 def read_table(folder: Path) -> list[dict[str, Any]]:

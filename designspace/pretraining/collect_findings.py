@@ -57,6 +57,7 @@ def _pictures(
     """Nearest neighbors of the newest checkpoint, computed if those on disk are older."""
     import torch
 
+    from designspace.data.shards import check_stored_source
     from designspace.pretraining.images import training_sample
     from designspace.pretraining.neighbor_gallery import (
         NUM_SEARCHED,
@@ -73,8 +74,11 @@ def _pictures(
     try:
         folder, channels = None if cache is None else Path(cache), run.model().skeleton.channels
         source = run.data().source
+        check_stored_source(source, run.path, folder)
         images = training_sample(source, NUM_SEARCHED, run.recipe(), channels, folder, computed_on)
-    except InputError:  # the images have moved; the report mentions it
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        # The images have moved, come from another's command, or need too much memory; the report
+        # mentions that pictures are missing.
         return saved
     gallery = nearest_neighbor_gallery(run, *images, computed_on)
     if gallery is not None:

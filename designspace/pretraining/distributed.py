@@ -111,6 +111,11 @@ def process_group(device: str) -> Iterator[ProcessGroupInfo]:
     if size == 1:
         yield ProcessGroupInfo(torch.device(devices[0]))
         return
+    if "LOCAL_RANK" not in os.environ:
+        raise InputError(
+            f"WORLD_SIZE is {size}, but LOCAL_RANK is not set: start the processes by torchrun, or "
+            "unset WORLD_SIZE to train in this one alone"
+        )
     local_rank = int(os.environ["LOCAL_RANK"])
     on_gpu = devices[0].startswith("cuda")
     if on_gpu and local_rank >= len(devices):

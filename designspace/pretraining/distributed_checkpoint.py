@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from designspace.io.atomic_write import write_text
 from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.training.checkpoint import raise_unless_damaged
 
 _FORMAT = 1
 _ABOUT = "about.json"
@@ -98,6 +99,11 @@ def read(
 
     Returns:
         The state, or None if files are damaged.
+
+    Raises:
+        InputError: They can't be read now, which says nothing of their content.
+        RuntimeError: A device fails, or there is too little memory.
+        MemoryError: Likewise.
     """
     reader = _SafeReader(path)
     try:
@@ -113,7 +119,10 @@ def read(
                 process_group=group.handle,
                 no_dist=group.handle is None,
             )
-    except (CheckpointException, Exception):  # torch raises many kinds for damaged files
+    except (CheckpointException, Exception) as error:  # torch raises many kinds for damaged files
+        failures = error.failures.values() if isinstance(error, CheckpointException) else ()
+        for cause in (error, *(failure[0] for failure in failures)):
+            raise_unless_damaged(cause, path)
         return None
     about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
     return _join(about["plain"], tensors)

@@ -25,9 +25,9 @@ from designspace.pretraining.swav_network import SwavNetwork
 
 # Training images in the bank and among the queries of k-NN and the linear probe.
 _BANK, _QUERIES = 10_000, 2_000
-# Images for RankMe and α-ReQ, and for LiDAR, but at least twice as many as dimensions; augmented
-# views of each for LiDAR.
-_SPECTRUM_IMAGES, _LIDAR_IMAGES, _VIEWS = 512, 256, 4
+# Images for RankMe and α-ReQ, and for LiDAR, but at least twice as many as dimensions;
+# the most that every process should decode and hold; and augmented views of each for LiDAR.
+_SPECTRUM_IMAGES, _LIDAR_IMAGES, _MOST_IMAGES, _VIEWS = 512, 256, 8192, 4
 # Images whose views pass through the network together.
 _BATCH = 64
 # The views are the same after every epoch: they are drawn for an iteration that training never has.
@@ -86,10 +86,12 @@ class EpochMonitor:
         """Return rankme, alpha, lidar and rank_limit; collective, as `measure`.
 
         What is not defined is left out: α of few eigenvalues, and all of features that overflow.
+        The features of trunks wider than 8192 are of fewer images than dimensions, so that their
+        rank is at most 8192.
         """
         width = next(network.head.parameters()).shape[1]
         dim = self._recipe.head.dim
-        n = min(max(_SPECTRUM_IMAGES, 2 * width), self._images.train_images)
+        n = min(max(_SPECTRUM_IMAGES, 2 * width), _MOST_IMAGES, self._images.train_images)
         views = min(max(_LIDAR_IMAGES, 2 * dim), n)
         if self._records is None:
             self._records = self._sample(max(n, views))

@@ -70,6 +70,7 @@ def resumed_start(run: PretrainRun, path: Path | str) -> Start | None:
 
     Its checkpoint has all that is needed, so that they may have changed or gone since.
     """
+    path = Path(path)
     start = run.start() if run.started and run.has_checkpoint else None
     same = start is not None and start.source.startswith((f"{path}, iteration ", f"{path} ("))
     return start if same else None

@@ -167,7 +167,9 @@ def pretrain(
     logs = PretrainLog(log, out, options, observer.note)
     with process_group(device) as group:
         group.check_batch(recipe.batch_size, recipe.accumulate)
-        autocast = prepare(group.device, threads=threads or max(1, available_cores() // group.size))
+        autocast = prepare(
+            group.device, threads=threads or max(1, available_cores() // group.local_size)
+        )
         created = [path for path in (out, *out.parents) if not path.exists()] if group.first else []
         run = PretrainRun(make_output_folder(out))
         locked = lock(run.lock_file, f"the folder {out}") if group.first else nullcontext()
@@ -176,17 +178,21 @@ def pretrain(
             images = _decode_once(data, recipe, channels, folder, download, group, observer)
             per_epoch = images.train_images // recipe.batch_size
             trainer = SwavTrainer(model, recipe, per_epoch, seed, group, autocast, compile)
+            more_notes = initial.notes if initial else ()
             if initial is not None:
                 trainer.start_from(initial.state)
+                initial = None  # as large as the network
             loop = _Loop(run, recipe, trainer, images, seed, group, observer, logs)
             # What does not go together was refused above, and left nothing in the folder.
             if group.first:
                 notes = run.begin(model, recipe, _stamp(data, seed, images), start)
-                for text in (*notes, *(initial.notes if initial else ())):
+                for text in (*notes, *more_notes):
                     observer.note(text)
             group.barrier()
+            on_gpu = [group.device] if group.device.type == "cuda" else []
             try:
-                record = loop.train()
+                with torch.random.fork_rng(devices=on_gpu):
+                    record = loop.train()
             finally:
                 logs.close()
     return PretrainResult(out, record) if record else None
@@ -221,10 +227,7 @@ class _Loop:
     def train(self) -> dict[str, Any]:
         """Train to the end; return the last epoch's record, empty if not the first process."""
         trainer, first = self._trainer, self._group.first
-        like = trainer.state() if self._group.handle is not None else None
-        state, notes = self._run.load(self._group.device, like, self._group)
-        if state is not None:
-            trainer.restore(state)
+        timed, notes = self._resume()
         if self._loader.undecodable is not None:
             self._loader.undecodable = self._run.undecodable()
         self._first = trainer.iteration
@@ -235,9 +238,7 @@ class _Loop:
             self._observer.begin(self._first, self._total)
             self._logs.begin(self._first)
         if self._first and self._first % self._per_epoch == 0:
-            assert state is not None
-            # Older versions might end with a checkpoint that lacks what is timed.
-            self._finish_saved_epoch(state.get("epoch", dict.fromkeys(_CLOCKED, 0.0)))
+            self._finish_saved_epoch(timed)
         while trainer.iteration < self._total:
             self._epoch()
         weights = {}
@@ -249,6 +250,36 @@ class _Loop:
             return {}
         self._run.write_trunk(weights)
         return self._run.epochs()[-1]
+
+    def _resume(self) -> tuple[dict[str, float], list[str]]:
+        """Restore the newest checkpoint, if there is one; collective.
+
+        Its tensors are not kept: they are as large as the trainer's own.
+
+        Returns:
+            What was timed in the epoch that it ends with, and notes on damaged checkpoints.
+
+        Raises:
+            InputError: There are damaged ones alone, or none although epochs were trained.
+        """
+        # Whole tensors wait in the memory of the machine, not in that of a GPU.
+        like = self._trainer.state() if self._group.handle is not None else None
+        state, notes = self._run.load(torch.device("cpu"), like, self._group)
+        if state is None and (notes or (self._group.first and self._run.epochs())):
+            start = self._run.start()
+            source = f" from {start.source}" if start else ""
+            raise InputError(
+                f"{self._run.path} has trained before, but no undamaged checkpoint is left; remove "
+                f"its checkpoints and {self._run.epochs_file.name} to start again{source}, or pass "
+                "another folder",
+                "out",
+            )
+        # Older versions might end with a checkpoint that lacks what is timed.
+        timed: dict[str, float] = dict.fromkeys(_CLOCKED, 0.0)
+        if state is not None:
+            self._trainer.restore(state)
+            timed = state.get("epoch", timed)
+        return timed, notes
 
     def _epoch(self) -> None:
         trainer, recipe = self._trainer, self._recipe

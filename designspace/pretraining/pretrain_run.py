@@ -242,6 +242,9 @@ class PretrainRun:
             device: Of tensors that are not sharded.
             like: A state sharded like the result; None for whole tensors.
             group: The processes; None for this one alone.
+
+        Raises:
+            InputError: A checkpoint can't be read now.
         """
         group, key = group or ProcessGroupInfo(device), self._key()
         state, newest = None, -1
@@ -265,13 +268,6 @@ class PretrainRun:
             if path.exists():
                 notes.append(_damaged(path))
         notes += file_notes
-        if notes and state is None and (start := self.start()):
-            raise InputError(
-                f"{self.path} has no undamaged checkpoint; remove its checkpoint files to "
-                f"start again from {start.source}"
-            )
-        if notes and state is None:
-            notes.append("there is no undamaged checkpoint: training restarts")
         return state, notes
 
     def _checkpoints(self, distributed: bool) -> tuple[Path, Path]:

@@ -18,6 +18,7 @@ class PretrainingStatus:
         model: Name of the trunk.
         recipe: Name of the recipe.
         running: Whether a process is training it now.
+        finished: Whether all epochs are trained, and the trunk's weights are written.
         iteration: Iterations done.
         iterations: Iterations in all.
         epoch: Epochs done.
@@ -33,6 +34,7 @@ class PretrainingStatus:
     model: str
     recipe: str
     running: bool
+    finished: bool
     iteration: int
     iterations: int
     epoch: int
@@ -48,7 +50,7 @@ class PretrainingStatus:
 
     def __str__(self) -> str:
         state = "running" if self.running else "not running"
-        if self.epoch == self.epochs:  # the last iteration may be done and not yet measured
+        if self.finished:
             state = "finished"
         parts = [
             f"{self.name}: pretraining of {self.model} by {self.recipe}, {state}",
@@ -78,11 +80,14 @@ def pretraining_status(folder: Path | str) -> PretrainingStatus:
     recipe, steps, epochs = run.recipe(), run.steps(), run.epochs()
     knn = [epoch["knn"] for epoch in epochs if "knn" in epoch]
     newest = (epochs or steps)[-1:]
+    # The last iteration may be done and not yet measured; a finished run's files may be removed.
+    written = run.trunk_file.is_file() or not run.has_checkpoint
     return PretrainingStatus(
         name=run.path.resolve().name,
         model=run.model().name,
         recipe=recipe.name,
         running=is_locked(run.lock_file),
+        finished=len(epochs) == recipe.epochs and written,
         iteration=int(steps[-1]["iteration"]) if steps else 0,
         iterations=run.data().images // recipe.batch_size * recipe.epochs,
         epoch=len(epochs),

@@ -22,6 +22,7 @@ from designspace.pretraining.fsdp import sharded_network
 from designspace.pretraining.larc import Larc
 from designspace.pretraining.loss import swapped_prediction
 from designspace.pretraining.lr_schedule import learning_rate
+from designspace.pretraining.multicrop import mixed_seed
 from designspace.pretraining.recipe import SwavRecipe
 from designspace.pretraining.sinkhorn import codes
 from designspace.pretraining.swav_network import SwavNetwork
@@ -30,6 +31,8 @@ from designspace.training.optimizer import zero_momentum
 # The fused BatchNorm uses one thread. With two, steps are still 1.3 times as fast with it;
 # with more, torch's, which uses all, may be faster.
 _FUSED_NORM_THREADS = 2
+# Stream of random numbers of the network's own layers; crops and orders have 0 and 1.
+_LAYERS = 5
 
 
 class SwavTrainer:
@@ -62,13 +65,14 @@ class SwavTrainer:
             model: The trunk.
             recipe: How it is trained.
             per_epoch: Iterations per epoch.
-            seed: Of the weights.
+            seed: Of the weights, and of layers that draw random numbers.
             group: The processes.
             autocast: Compute type besides float32; None for float32 alone. Sharded networks ignore
                 float16, which would need sharded gradient scaling.
             compiled: Compile the trunk.
         """
         self._recipe, self._per_epoch, self._group = recipe, per_epoch, group
+        self._seed = seed
         self._device = group.device
         self._sharded = recipe.shard and group.handle is not None
         self.autocast = None if self._sharded else autocast
@@ -107,6 +111,8 @@ class SwavTrainer:
         """
         recipe = self._recipe
         lr = learning_rate(recipe, self.iteration, self._per_epoch)
+        # Layers that draw random numbers, such as dropout: a resumed training draws the same ones.
+        torch.manual_seed(mixed_seed(self._seed, _LAYERS, self.iteration, self._group.rank))
         self.network.normalize_prototypes()
         parts = [self._backward(*part) for part in self._parts(crops)]
         loss, embeddings, scores = parts[0]

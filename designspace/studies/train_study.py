@@ -53,6 +53,10 @@ class StudyTraining:
         self._path, self._folder, self._file = path, folder, file
         stated = file.train.model_dump(exclude_none=True)
         overriding = {key: value for key, value in options.items() if value is not None}
+        if data is None and (stated_data := study_data(path, file)) is not None:
+            from designspace.data.shards import check_stored_source
+
+            check_stored_source(stated_data, path)
         data = data or study_data(path, file)
         self._options = {**stated, **overriding, "data": data, "progress": progress}
         self._retried: set[tuple[Path, int]] = set()

@@ -1,6 +1,7 @@
 """Checkpoint of a training in progress: one file, replaced atomically."""
 
 import contextlib
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 
 import torch
 
+from designspace.errors import InputError
 from designspace.io.atomic_write import temporary_path
+from designspace.training.device_setup import is_out_of_memory
 
 _FORMAT = 1
 # Part of torch's message where a file can't be written.
@@ -46,8 +49,29 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
         raise OSError("torch could not write it; is the disk full?") from error
 
 
+def raise_unless_damaged(error: BaseException, path: Path) -> None:
+    """Raise what does not come from a checkpoint's content: of memory, a device, a file system.
+
+    A damaged checkpoint is replaced in time, so that no healthy one must be taken for damaged.
+
+    Raises:
+        InputError: The file system fails; the message names `path`.
+    """
+    if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+        raise error
+    # In a torn file zipfile seeks to places that don't exist (EINVAL); files of a folder may lack.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
 def load(path: Path, key: str, device: torch.device) -> dict[str, Any] | None:
-    """Return the state, or None if the file is missing, damaged, or of another training."""
+    """Return the state, or None if the file is missing, damaged, or of another training.
+
+    Raises:
+        InputError: It can't be read now, which says nothing of its content.
+        RuntimeError: The device fails, or there is too little memory.
+        MemoryError: Likewise.
+    """
     if not path.is_file():  # opening a pipe would block
         return None
     try:
@@ -56,7 +80,8 @@ def load(path: Path, key: str, device: torch.device) -> dict[str, Any] | None:
             if archive.testzip() is not None:
                 return None
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception:  # zipfile and torch raise many types for a damaged file
+    except Exception as error:  # zipfile and torch raise many types for a damaged file
+        raise_unless_damaged(error, path)
         return None
     if not isinstance(state, dict) or (state.get("format"), state.get("key")) != (_FORMAT, key):
         return None

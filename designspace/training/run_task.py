@@ -185,9 +185,13 @@ def _run_epochs(
     file = _checkpoint_file(task)
     with SETUP:
         progress.curve = training.curve
-        state = checkpoint.load(file, task.key, device)
-        if state is None and file.exists():
-            progress.notes.append(f"{file} is damaged or of another trial; training starts over")
+        try:
+            state = checkpoint.load(file, task.key, device)
+            problem = f"{file} is damaged or of another trial" if file.exists() else ""
+        except InputError as error:
+            state, problem = None, str(error)
+        if state is None and problem:
+            progress.notes.append(f"{problem}; training starts over")
         if state is not None:
             progress.restore(state)
             training.restore(state)

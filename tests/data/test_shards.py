@@ -13,11 +13,18 @@ from PIL import Image
 
 pytest.importorskip("webdataset")
 
-from designspace.data import shards
+from designspace.data import encoded_images, shard_files, shards
 from designspace.data.decode import Geometry
 from designspace.data.encoded_images import load_labelled_shards
-from designspace.data.shards import EpochOrder, ShardReader, ShardStream, index_shards, lane_count
-from designspace.errors import InputError
+from designspace.data.shards import (
+    EpochOrder,
+    ShardReader,
+    ShardStream,
+    check_stored_source,
+    index_shards,
+    lane_count,
+)
+from designspace.errors import InputError, MissingLabels
 
 SIDE = 8
 
@@ -120,12 +127,12 @@ def test_the_order_is_cut_at_any_place():
 
 
 @pytest.mark.parametrize(
-    ("batch", "processes", "shards", "lanes"),
+    ("batch", "processes", "count", "lanes"),
     [(64, 1, 100, 16), (64, 2, 100, 8), (64, 4, 100, 4), (512, 16, 100, 4), (100, 1, 100, 4),
      (50, 2, 3, 1), (7, 1, 9, 1), (64, 1, 5, 4)],
 )  # fmt: skip
-def test_lanes_divide_the_batch_and_have_a_shard_each(batch, processes, shards, lanes):
-    assert lane_count(batch, processes, shards) == lanes
+def test_lanes_divide_the_batch_and_have_a_shard_each(batch, processes, count, lanes):
+    assert lane_count(batch, processes, count) == lanes
 
 
 def test_an_image_that_cannot_be_decoded_is_named_and_another_stands_in(write_shards, tmp_path):
@@ -217,7 +224,7 @@ def test_a_pattern_of_the_shell_and_the_home_folder(write_shards, tmp_path, monk
 
 
 def test_a_pipe_that_fails_is_tried_again(write_shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(shard_files, "_PAUSES", (0.0, 0.0))
     write_shards([5, 6])
     flag, folder = tmp_path / "flag", tmp_path / "shards"
     once = f"test -e {flag} && cat {folder}/000.tar || (touch {flag}; false)"
@@ -228,7 +235,7 @@ def test_a_pipe_that_fails_is_tried_again(write_shards, tmp_path, monkeypatch):
 def test_a_pipe_that_keeps_failing_is_left_out_of_the_resumed_run_too(
     write_shards, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(shard_files, "_PAUSES", (0.0, 0.0))
     write_shards([2] * 20)
     last = tmp_path / "shards" / "019.tar"
     last.rename(tmp_path / "away.tar")
@@ -243,7 +250,7 @@ def test_a_pipe_that_keeps_failing_is_left_out_of_the_resumed_run_too(
 
 
 def test_a_failure_of_a_pipe_is_not_kept(write_shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(shard_files, "_PAUSES", (0.0, 0.0))
     stream(write_shards([5, 6]), tmp_path)
     later = tmp_path / "later"
     spec = f"webdataset:pipe:cat {later}/{{000..001}}.tar 2>/dev/null"
@@ -287,3 +294,49 @@ def test_a_pipe_is_read_as_a_file_is(write_shards, tmp_path):
 def test_a_sample_is_taken_from_all_shards(write_shards, tmp_path):
     images = stream(write_shards([5, 5, 5]), tmp_path)
     assert [number_of(r) for r in images.sample(6).numpy()] == [0, 1, 5, 6, 10, 11]
+
+
+def test_a_sample_of_many_shards_opens_an_even_choice(write_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_SAMPLED_SHARDS", 2)
+    images = stream(write_shards([2, 2, 2, 2]), tmp_path)
+    assert [number_of(r) for r in images.sample(3).numpy()] == [0, 1, 4]
+
+
+def test_a_pipe_that_fails_during_training_is_read_again(write_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_files, "_PAUSES", (0.0, 0.0))
+    write_shards([4, 4])
+    flag, folder = tmp_path / "flag", tmp_path / "shards"
+    spec = f"webdataset:pipe:rm {flag} 2>/dev/null || cat {folder}/{{000..001}}.tar"
+    images = stream(spec, tmp_path)
+    flag.touch()  # the next pipe removes it, and gives nothing
+    assert sorted(joined(epoch(images, 8))) == list(range(8))
+    flag.touch()
+    assert len(images.sample(8)) == 8
+    flag.touch()
+    assert len(load_labelled_shards(spec).labels) == 8
+
+
+def test_a_command_that_a_file_states_is_not_run(write_shards, tmp_path):
+    write_shards([4, 4])
+    sign, cache = tmp_path / "sign", tmp_path / "cache"
+    spec = f"webdataset:pipe:touch {sign}; cat {tmp_path}/shards/{{000..001}}.tar"
+    for source in (spec, "webdataset:scp://host/x.tar"):
+        with pytest.raises(InputError, match="which runs a command; pass it as data to run it"):
+            check_stored_source(source, "recipe.yaml", cache)
+    assert not sign.exists()
+    index_shards(spec, cache / "shards")  # the user passed it
+    check_stored_source(spec, "recipe.yaml", cache)
+    for source in ("digits", f"webdataset:{tmp_path}/shards/000.tar", "webdataset:https://h/x.tar"):
+        check_stored_source(source, "recipe.yaml", cache)
+
+
+def test_many_images_without_labels_are_said_to_be_so(write_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoded_images, "_MAX_BYTES", 10)
+    with pytest.raises(InputError, match="of more than 0 GiB, which only pretraining"):
+        load_labelled_shards(write_shards([2]))
+    with tarfile.open(tmp_path / "bare.tar", "w") as archive:
+        member = tarfile.TarInfo("0.png")
+        member.size = len(encoded(0))
+        archive.addfile(member, io.BytesIO(encoded(0)))
+    with pytest.raises(MissingLabels, match="too large"):
+        load_labelled_shards(f"webdataset:{tmp_path}/bare.tar")

@@ -257,3 +257,11 @@ def test_unusable_test_images_block_only_their_own_use(images, layout, message):
     with pytest.raises(InputError, match=message):
         split(source, "test")
     assert "held-out images are used" in split_unseen(source).notes[0]
+
+
+def test_images_of_types_that_are_not_read_are_counted(images):
+    for i in range(3):
+        (images / "train" / "class0" / f"{i}.HEIC").write_bytes(b"")
+    (images / "train" / "class0" / "about.txt").write_bytes(b"")
+    note = load_source(f"folder:{images}").notes[0]
+    assert note.startswith("3 .heic files can't be read; convert them to one of .jpg")

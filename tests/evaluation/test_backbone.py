@@ -1,6 +1,7 @@
 """Trunks of other libraries are evaluated: layouts of VISSL, SwAV, torchvision; what is wrong."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from designspace.arch import Body, Model, Skeleton, published
 from designspace.arch.model_file import write_model
 from designspace.errors import InputError
 from designspace.evaluation.backbone import Backbone, load_backbone
+from designspace.evaluation.scores import ACCURACY, ScoreBook, ScoreKey, ScoreKind, read_table
 from designspace.export.state_keys import key_map
 from designspace.pretraining.swav_network import trunk_of
 
@@ -222,3 +224,35 @@ def test_a_folder_of_another_library_needs_a_model(state, tmp_path):
     with pytest.raises(InputError, match="model is missing"):
         load_backbone(tmp_path, None, None)
     assert set(load_backbone(tmp_path, SMALL, None).weights) >= {"stem.0.weight"}
+
+
+def test_random_networks_of_other_stems_are_others(state, tmp_path):
+    """Scores of random weights are shared by all checkpoints of one network alone."""
+    torch.save(named(state, "torchvision"), tmp_path / "a.pth")
+    own = load_backbone(tmp_path / "a.pth", SMALL, None)
+    assert own.network == load_backbone(tmp_path / "a.pth", SMALL.at(classes=3), 32).network
+    other = replace(SMALL, skeleton=replace(SMALL.skeleton, stem_stride=2))
+    assert load_backbone(tmp_path / "a.pth", other, None).network != own.network
+    published_one = published("RegNetY-400MF")
+    backbone = Backbone(published_one, {}, 224, None, None, "x")
+    assert backbone.network == str(published_one.body)  # as earlier versions wrote it
+
+
+def test_scores_of_another_side_say_so(state, tmp_path):
+    torch.save(named(state, "torchvision"), tmp_path / "a.pth")
+    assert load_backbone(tmp_path / "a.pth", SMALL, None).side_words == ""
+    assert load_backbone(tmp_path / "a.pth", SMALL, 16).side_words == ""
+    assert load_backbone(tmp_path / "a.pth", SMALL, 32).side_words == ", 32 pixels"
+
+
+def test_a_damaged_table_of_scores_is_not_replaced(tmp_path):
+    book = ScoreBook(tmp_path, 1, lambda text: None)
+    key = ScoreKey("knn", "d", 1.0, 3, ScoreKind.RANDOM, "random trunk", 5, "val", "x")
+    scores = book.score(key, ("knn",), lambda seed: {ACCURACY: 50.0})
+    (tmp_path / "scores.json").write_text("[{,]")
+    with pytest.raises(InputError, match=r"cannot read .*scores\.json"):
+        book.save_table(scores)
+    assert (tmp_path / "scores.json").read_text() == "[{,]"
+    (tmp_path / "scores.json").unlink()
+    book.save_table(scores)
+    assert len(read_table(tmp_path)) == 1

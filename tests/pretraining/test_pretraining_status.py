@@ -44,3 +44,17 @@ def test_other_folders_have_no_status(tmp_path):
     write_model(SMALL, tmp_path / "model.yaml")
     with pytest.raises(InputError, match=r"not the folder of a pretraining: .* recipe\.yaml"):
         pretraining_status(tmp_path)
+
+
+def test_a_run_whose_trunk_is_not_written_is_not_finished(tmp_path):
+    run, recipe = PretrainRun(tmp_path / "trunk"), load_recipe("quick").override(epochs=1)
+    run.begin(SMALL, recipe, DATA)
+    run.append_epoch({"epoch": 1, "iteration": 2, "loss": 4.0, "alarms": {}})
+    (run.path / "checkpoint.pt").write_bytes(b"")
+    assert not pretraining_status(run.path).finished
+    assert "not running" in str(pretraining_status(run.path))
+    run.trunk_file.write_bytes(b"")
+    assert pretraining_status(run.path).finished
+    run.trunk_file.unlink()
+    (run.path / "checkpoint.pt").unlink()  # both were removed, to save space
+    assert pretraining_status(run.path).finished

@@ -275,7 +275,7 @@ def test_resuming_is_reported_and_tensorboard_has_every_iteration(place, cli, wh
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     out = PretrainRun(place / "board")
     subprocess.run(["cp", "-r", str(whole.path), str(out.path)], check=True)
-    for name in ("checkpoint.pt", "checkpoint.before.pt"):
+    for name in ("checkpoint.pt", "checkpoint.before.pt", "epochs.jsonl"):
         (out.path / name).unlink()
     done = cli(*words(place, "board", "--tensorboard"))
     assert done.code == 0, done.err

@@ -1,19 +1,25 @@
 """Starting from weights, continuing a finished run, accumulation and compilation."""
 
+import copy
 import functools
 import shutil
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from small import SMALL
+from torch.nn import functional
 
+import designspace as ds
 from designspace.arch import Body, Model
 from designspace.errors import Diverged, InputError
+from designspace.evaluation.backbone import load_backbone
 from designspace.networks import build
 from designspace.networks.fused_blocks import FusedBatchNorm
 from designspace.pretraining import pretrain as loop
 from designspace.pretraining import swav_trainer
-from designspace.pretraining.distributed import ProcessGroupInfo
+from designspace.pretraining.distributed import ProcessGroupInfo, process_group
 from designspace.pretraining.epoch_monitor import EpochMonitor
 from designspace.pretraining.initial_weights import load_initial_weights
 from designspace.pretraining.lr_schedule import learning_rate
@@ -199,7 +205,7 @@ def test_a_resumed_run_does_not_need_the_weights_that_it_started_from(train):
         train("resumed", weights=train.home / "other", epochs=3)
     for file in run.path.glob("checkpoint*"):
         file.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"remove its checkpoint files to start again from .*sou"):
+    with pytest.raises(InputError, match=r"remove its checkpoints and .* start again from .*sou"):
         train("resumed", weights=source, epochs=3)
     for file in run.path.glob("checkpoint*"):
         file.unlink()
@@ -315,3 +321,92 @@ def test_a_fused_trunk_trains_alike(records, monkeypatch, threads):
     plain, other = steps(3, records)
     assert losses == pytest.approx(plain, rel=1e-4)
     assert trainer.network.state_dict().keys() == other.network.state_dict().keys()
+
+
+def test_nothing_is_trained_anew_where_checkpoints_cannot_be_read(train, monkeypatch):
+    """Two saves later the healthy ones would be gone."""
+    train("unread")
+    run = PretrainRun(train.home / "unread")
+    before = {path.name: path.read_bytes() for path in run.path.glob("checkpoint*")}
+    with monkeypatch.context() as patch:
+
+        def load(*args, **kwargs):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        patch.setattr(torch, "load", load)
+        with pytest.raises(torch.OutOfMemoryError):
+            train("unread", epochs=2)
+    assert {path.name: path.read_bytes() for path in run.path.glob("checkpoint*")} == before
+    for name in before:
+        (run.path / name).unlink()
+    with pytest.raises(InputError, match="has trained before, but no undamaged checkpoint"):
+        train("unread", epochs=2)
+    assert load_backbone(run.path, None, None).source.startswith(str(run.trunk_file))
+
+
+def test_a_loaded_checkpoint_is_not_kept(train, monkeypatch):
+    train("kept")
+    loaded, alive = [], []
+    load, epoch = PretrainRun.load, loop._Loop._epoch
+
+    def noted(self, *args):
+        state, notes = load(self, *args)
+        loaded.append(weakref.ref(state["network"]["prototypes.weight"]))
+        return state, notes
+
+    def watched(self):
+        alive.append([reference() is not None for reference in loaded])
+        epoch(self)
+
+    monkeypatch.setattr(PretrainRun, "load", noted)
+    monkeypatch.setattr(loop._Loop, "_epoch", watched)
+    train("kept", epochs=2)
+    assert alive == [[False]]
+
+
+def test_layers_that_draw_random_numbers_draw_the_same_after_an_interruption():
+    recipe = load_recipe("quick").override(batch_size=8)
+
+    def trainer():
+        one = SwavTrainer(SMALL, recipe, 10, 0, CPU)
+        one.network.trunk.register_forward_hook(
+            lambda module, inputs, features: functional.dropout(features, 0.5)
+        )
+        return one
+
+    generator = torch.Generator().manual_seed(0)
+    crops = [torch.rand(2 * 8, 3, side, side, generator=generator) for side in (16, 12)]
+    whole, first, second = trainer(), trainer(), trainer()
+    losses = [whole.step(crops)[0].item() for _ in range(4)]
+    parts = [first.step(crops)[0].item() for _ in range(2)]
+    second.restore(copy.deepcopy(first.state()))
+    torch.manual_seed(99)
+    parts += [second.step(crops)[0].item() for _ in range(2)]
+    assert parts == losses
+
+
+def test_numbers_of_numpy_are_taken_as_they_are(train):
+    result = ds.pretrain(
+        SMALL,
+        data="digits",
+        out=train.home / "numpy",
+        epochs=np.int64(1),
+        batch_size=np.int32(256),
+        seed=np.int64(1),
+        lr=np.float32(0.5),
+        threads=1,
+        device="cpu",
+        cache=train.home / "cache",
+        progress=False,
+    )
+    assert result.record["epoch"] == 1
+
+
+def test_processes_without_a_local_rank_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with (
+        pytest.raises(InputError, match="LOCAL_RANK is not set: start the processes by torchrun"),
+        process_group("cpu"),
+    ):
+        pass

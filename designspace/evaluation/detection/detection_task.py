@@ -78,6 +78,9 @@ class Detection:
         book = ScoreBook(folder, self._options.repetitions, self._observer.note)
         backbone, (train, val) = self._backbone, self._split
         scores: list[Score] = []
+        options = self._options
+        chosen = "" if options.lr is None else f", rate {options.lr:g}"
+        chosen += f", {options.schedule}" if options.schedule in ("small", "published") else ""
         for kind in (ScoreKind.PRETRAINED, ScoreKind.RANDOM):
             # Detectors train the whole trunk, so a random one is supervised from scratch.
             pretrained = kind is ScoreKind.PRETRAINED
@@ -88,12 +91,12 @@ class Detection:
                 share=1.0,
                 labels=len(train),
                 kind=kind,
-                what=f"{who}, {self._schedule.iterations} iterations",
+                what=f"{who}{backbone.side_words}, {self._schedule.iterations} iterations{chosen}",
                 images=len(val),
                 split=val.name,
                 source=backbone.source,
             )
-            network = backbone.digest if pretrained else str(backbone.model.body)
+            network = backbone.digest if pretrained else backbone.network
             identity = ("detect", network, train.content, val.content, self._schedule.digest)
             weights = backbone.weights if pretrained else None
             scores += book.score(key, identity, partial(self._one, weights), METRICS)
