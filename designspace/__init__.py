@@ -9,7 +9,8 @@ Spaces and populations
     register_block, load_plugin
 
 Runs
-    load_run, Run, train, status, gather, merge, measure, Measurements
+    load_run, Run, train, status, gather, merge, measure, Measurements; for a training loop of your
+    own: load_images, Images
 
 Analysis
     analyze, Findings, refine, rank_agreement, import_results; on plain arrays: edf, bootstrap,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from designspace.analysis.quantized_linear_fit import fit_quantized_linear
     from designspace.api.findings import Findings, analyze, rank_agreement, refine
     from designspace.api.gathering import gather
+    from designspace.api.images import Images, load_images
     from designspace.api.measuring import Measurements, measure
     from designspace.api.model import Model, derive, load_model
     from designspace.api.population import Population, sample
@@ -82,6 +84,7 @@ __all__ = [
     "BlockAxis",
     "Diverged",
     "Findings",
+    "Images",
     "InputError",
     "Measurements",
     "Model",
@@ -103,6 +106,7 @@ __all__ = [
     "gather",
     "import_results",
     "list_spaces",
+    "load_images",
     "load_model",
     "load_plugin",
     "load_pretrain_recipe",
@@ -129,6 +133,7 @@ _MODULES = {
     "BlockAxis": "arch.blocks",
     "Diverged": "api.pretraining",
     "Findings": "api.findings",
+    "Images": "api.images",
     "InputError": "errors",
     "Measurements": "api.measuring",
     "Model": "api.model",
@@ -150,6 +155,7 @@ _MODULES = {
     "gather": "api.gathering",
     "import_results": "importing.import_results",
     "list_spaces": "api.spaces",
+    "load_images": "api.images",
     "load_model": "api.model",
     "load_plugin": "arch.plugins",
     "load_pretrain_recipe": "api.pretraining",

@@ -63,30 +63,30 @@ print(runs[1].to_frame()[["flops", "status", "error", "seconds"]])
 # %% [markdown]
 # ## 4. A training loop of your own
 #
-# Errors that you measure yourself go into a run as well: `run.record(index, error)`, in percent.
+# `ds.load_images` has the images as `train` prepares them: decoded, split, shuffled, augmented and
+# normalized. Errors that you measure yourself go into a run as well: `run.record(index, error)`, in
+# percent.
 
 # %%
-from sklearn.datasets import load_digits  # noqa: E402
-
-digits = load_digits()
-images = torch.tensor(digits.images, dtype=torch.float32)[:, None].repeat(1, 3, 1, 1) / 16
-labels = torch.tensor(digits.target)
+images = ds.load_images("digits", "quick", resolution=8, device="cpu", progress=False)
 own = ds.sample("RegNetX@8", n=8, flops="180K:220K", seed=1, out=folder / "own")
 
 torch.manual_seed(0)
 for index in range(len(own)):
     model = own[index].build(zero_init_residual=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    for _ in range(4):
-        for rows in torch.randperm(1400).split(64):
-            loss = torch.nn.functional.cross_entropy(model(images[rows]), labels[rows])
+    for epoch in range(4):
+        for batch, labels in images.train(epoch, seed=index):
+            loss = torch.nn.functional.cross_entropy(model(batch), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     model.eval()
     with torch.inference_mode():
-        wrong = model(images[1400:]).argmax(1) != labels[1400:]
-    own.record(index, error=100 * wrong.float().mean().item())
+        wrong = sum(
+            (model(batch).argmax(1) != labels).sum().item() for batch, labels in images.val()
+        )
+    own.record(index, error=100 * wrong / images.val_images)
 
 # %% [markdown]
 # ## 5. Analysis
