@@ -184,7 +184,7 @@ def measure(
 
     records: list[Measurement] = []
     kept = all(folder is not None for folder, _ in parts)
-    stopped = "the same call resumes" if kept else "out= keeps what is measured, to resume"
+    stopped = "the same call resumes" if kept else "with an output folder the same call resumes"
     with progress_bar(f"stopped; {stopped}", progress) as bar:
         display = Display(bar, silent=not progress)
 

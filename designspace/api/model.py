@@ -132,9 +132,11 @@ class Model(arch.Model):
             InputError: Another kind of file is in the way, or the folder can't be written.
         """
         from designspace.arch.model_file import check_target, write_model
+        from designspace.io.atomic_write import make_folder
 
         file = Path(path)
         check_target(file)
+        make_folder(file.parent)
         write_model(self, file)
         return file
 

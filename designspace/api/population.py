@@ -321,7 +321,7 @@ def _budget(measure: str, value: str | tuple[float, float], space: Space) -> Bud
         if not 0 <= low <= high < math.inf:
             raise InputError(
                 f"{measure} is {value!r}; of a pair, the first number must not be above the "
-                "second, nor below 0",
+                "second, nor below 0, and both must be finite",
                 measure,
             )
         return Budget(measure, low, high)

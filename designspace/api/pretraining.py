@@ -111,10 +111,12 @@ def pretrain(
     check_threads(threads)
     # Importing torch takes seconds: what is wrong above is reported before.
     from designspace.api.progress import PretrainingDisplay, progress_bar
+    from designspace.data.stored_source import remember_source
     from designspace.pretraining.pretrain import pretrain as run
     from designspace.training.metric_logger import chosen_loggers
 
     folder = Path(out)
+    remember_source(data, None if cache is None else Path(cache))
     with progress_bar(f"stopped; the same call resumes in {folder}", progress) as bar:
         result = run(
             trunk,

@@ -15,6 +15,7 @@ from designspace.errors import InputError, check_index, check_types, nearest
 from designspace.runs import Recipe, load_recipe
 from designspace.runs.merge import Merged
 from designspace.runs.run_list import check_run, list_runs
+from designspace.runs.training_options import parse_source
 
 if TYPE_CHECKING:
     from designspace.pretraining.status import PretrainingStatus
@@ -234,7 +235,9 @@ def train(
     """
     folders = [load_run(run) for run in list_runs(runs)]
     backend = choose_backend(backend, scheduler, cluster)
-    resolved = [_resume_options(folder, recipe, data, val, seed) for folder in folders]
+    if data is not None:
+        parse_source(data)
+    resolved = [_resume_options(folder, recipe, data, val, seed, cache) for folder in folders]
     options = [
         _train_options(
             folder,
@@ -307,6 +310,7 @@ def _resume_options(
     data: str | None,
     val: str | None,
     seed: int | None,
+    cache: str | Path | None,
 ) -> tuple[Recipe, str, str, int]:
     """Complete the options with those of the run's earlier training."""
     before, record = folder.recipe(), folder.data()
@@ -316,10 +320,14 @@ def _resume_options(
         raise InputError(
             "data is missing; try 'digits', or 'folder:PATH' for your own images", "data"
         )
-    if data is None and record is not None:
-        from designspace.data.shards import check_stored_source
+    from designspace.data.stored_source import choose_source
 
-        check_stored_source(record.source, folder.path)
+    source = choose_source(
+        data,
+        record.source if record else None,
+        folder.path,
+        None if cache is None else Path(cache),
+    )
     if recipe is None:
         assert before is not None
         chosen = before
@@ -329,7 +337,7 @@ def _resume_options(
             chosen = chosen.override(precision=before.precision)
     return (
         chosen,
-        data or (record.source if record else ""),
+        source or "",
         val or (record.val if record else "held-out"),
         seed if seed is not None else (record.seed if record else 0),
     )

@@ -5,6 +5,8 @@ both where there are parameters, and the cost, so that they can be read without 
 that does not fit the stages means that the file was edited, and is an error.
 """
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +21,7 @@ from designspace.arch.regnet import RegNetParams
 from designspace.arch.skeleton import Skeleton
 from designspace.arch.valid_names import NAME_PATTERN
 from designspace.errors import InputError, shortened
-from designspace.io.atomic_write import make_folder, write_text
+from designspace.io.atomic_write import write_text
 from designspace.io.validation import validate
 from designspace.io.yaml_files import dump_yaml, read_yaml
 
@@ -158,12 +160,16 @@ def _check_block(body: Body) -> None:
 
 
 def check_target(path: Path) -> None:
-    """Make the folder of a model file that is to be written; an existing one may be overwritten.
+    """Raise unless a model file may be written; an existing one may be overwritten.
 
     Raises:
-        InputError: Another kind of file is in the way, or the folder can't be made.
+        InputError: Another kind of file is in the way, or there is no folder to write in.
     """
-    make_folder(path.parent)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"cannot make folder {path.parent}: {folder} is a file")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {path}: {os.strerror(errno.EACCES)}")
     if not path.exists():
         return
     try:

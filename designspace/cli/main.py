@@ -52,7 +52,7 @@ _TYPER_WORDS = {
 # An option as library messages write it: "seed is -1; …", download=True, backend='dask'; what is
 # part of a path (results/seed=1/lr=0.1) is none.
 _SUBJECT = re.compile(r"([a-z][a-z_]*) (?:is|has|needs) ")
-_ARGUMENT = re.compile(r"(?<![\w/.:=-])([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w*)(?![\w/=-]|\.\w)")
+_ARGUMENT = re.compile(r"(?<![\w/.:=,-])([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w*)(?![\w/=-]|\.\w)")
 
 
 class _Terminated(KeyboardInterrupt):

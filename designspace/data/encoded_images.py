@@ -220,8 +220,8 @@ def _read_shard(url: str, shard: str, spec: str, most: int) -> tuple[list[_Sampl
             most -= len(image)
             if most < 0 and all(one.text is None for one in samples) and "cls" not in sample:
                 raise MissingLabels(
-                    f"data is {spec!r}, whose images have no labels (.cls files), and which is too "
-                    f"large for other than labels: more than {_MAX_BYTES >> 30} GiB",
+                    f"data is {spec!r}, whose images have no labels (.cls files); without labels "
+                    f"only pretraining and task labelfree read more than {_MAX_BYTES >> 30} GiB",
                     "data",
                 )
             if most < 0:

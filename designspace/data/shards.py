@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from designspace.data.cache import default_cache_folder
 from designspace.data.decode import Geometry, decode_bytes
 from designspace.data.shard_files import (
     check_shards,
@@ -102,33 +101,6 @@ def index_shards(
         # A shard that failed is kept too: a resumed run, and its other processes, leave it out.
         write_text(file, json.dumps(asdict(index)) + "\n")
     return index
-
-
-def check_stored_source(source: str, stated_in: Path | str, cache: Path | None = None) -> None:
-    """Raise if a data set that a file states would run a command that the user didn't pass.
-
-    Shards may be `pipe:COMMAND`, and other addresses than those of the web run programs, too.
-
-    Args:
-        source: The data set.
-        stated_in: The file or folder, for messages.
-        cache: Folder of image caches, where a command that was passed earlier is known by the
-            index of its shards; None for the user's.
-
-    Raises:
-        InputError: It would (`data`).
-    """
-    if source.partition(":")[0] != "webdataset":
-        return
-    urls = expand_shards(source)
-    commands = [u for u in urls if is_remote(u) and not u.startswith(("http://", "https://"))]
-    stamps = [_stamp(url, source) for url in urls]
-    index = (cache or default_cache_folder()) / "shards" / _index_name(urls, stamps)
-    if commands and not index.is_file():
-        raise InputError(
-            f"data of {stated_in} is {source!r}, which runs a command; pass it as data to run it",
-            "data",
-        )
 
 
 def _index_name(urls: Sequence[str], stamps: Sequence[list[Any]]) -> str:
@@ -451,12 +423,14 @@ class ShardStream:
 
         They are taken from all shards or an even choice of them, equally many from each.
         """
-        urls = self.index.urls
+        urls, n = self.index.urls, min(n, self.index.images)
         count = min(len(urls), _SAMPLED_SHARDS)
         each = -(-n // count)
         side, channels = self.geometry.side, self.geometry.channels
         records, filled = np.empty((n, side, side, channels), np.uint8), 0
         for url in (urls[i * len(urls) // count] for i in range(count)):
+            if filled == n:
+                break
             rows = set(range(each))
             images, _ = read_again(
                 url, partial(_read_rows, url, rows, to_end=False), partial(_has, each)
@@ -471,4 +445,4 @@ class ShardStream:
                 filled += 1
         if not filled:
             raise InputError("data: none of the first images can be decoded", "data")
-        return torch.from_numpy(records[:filled])
+        return torch.from_numpy(records if filled == n else records[:filled].copy())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from designspace.data.shards import check_stored_source
+from designspace.data.stored_source import choose_source
 from designspace.errors import InputError, counted
 from designspace.evaluation.backbone import load_backbone
 from designspace.evaluation.classification import Classification, ImageFeatures
@@ -94,10 +94,11 @@ def cluster_images(
         raise InputError(f"out is {out}, which has content; pass a new folder", "out")
     backbone = load_backbone(run, None, None)
     home = None if cache is None else Path(cache)
-    if data is None and backbone.data is not None:
-        check_stored_source(backbone.data, run, home)
-    data = data or backbone.data
-    assert backbone.prototypes is not None
+    if backbone.prototypes is None:
+        raise InputError(
+            f"run is {run}, whose checkpoints, which hold the prototypes, were removed", "run"
+        )
+    data = choose_source(data, backbone.data, run, home)
     assert data is not None
     options = EvaluationOptions(
         Task.FEATURES, data, device=device, threads=threads, download=download, cache=home

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
-from designspace.data.shards import check_stored_source
+from designspace.data.stored_source import choose_source
 from designspace.errors import InputError, MissingLabels, check_types, counted
 from designspace.evaluation.backbone import Backbone, load_backbone
 from designspace.evaluation.evaluation_options import (
@@ -135,9 +135,8 @@ def evaluate_trunk(
     kind = parse_task(task or Task.KNN)
     fractions = parse_labels(labels)
     backbone = load_backbone(checkpoint, model, side)
-    if data is None and backbone.data is not None:
-        check_stored_source(backbone.data, checkpoint, None if cache is None else Path(cache))
-    data = data or backbone.data
+    home = None if cache is None else Path(cache)
+    data = choose_source(data, backbone.data, checkpoint, home)
     if data is None:
         raise InputError(
             "data is missing; pass digits, or folder:PATH for your own images", argument="data"
@@ -159,7 +158,7 @@ def evaluate_trunk(
         device=device,
         threads=threads,
         download=download,
-        cache=None if cache is None else Path(cache),
+        cache=home,
     )
     for note in backbone.notes:
         observer.note(note)

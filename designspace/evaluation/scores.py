@@ -182,7 +182,7 @@ class ScoreBook:
         Raises:
             InputError: The table there can't be read, so that its rows would be lost.
         """
-        _check_table(self._folder / _TABLE)
+        kept = _rows_of_other_versions(self._folder / _TABLE)
         before = {_row_key(row): row for row in read_table(self._folder)}
         rows = (score.to_dict() for score in scores)
         table = before | {_row_key(row): row for row in rows}
@@ -197,20 +197,30 @@ class ScoreBook:
                 "checkpoint on the same subject; another folder (out) keeps both"
             )
         if table != before:
-            text = json.dumps(list(table.values()), indent=1, allow_nan=False)
+            text = json.dumps([*table.values(), *kept], indent=1, allow_nan=False)
             write_text(self._folder / _TABLE, text + "\n")
 
 
-def _check_table(file: Path) -> None:
+def _rows_of_other_versions(file: Path) -> list[Any]:
+    """Return the rows of a table that `read_table` leaves out.
+
+    Raises:
+        InputError: The table can't be read, so that its rows would be lost.
+    """
     try:
-        json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return
+        return []
     except (OSError, ValueError) as error:
+        rows, problem = None, str(error)
+    else:
+        problem = "it holds no list"
+    if not isinstance(rows, list):
         raise InputError(
-            f"cannot read {file}: {error}; mend or remove it, then the same call writes the scores "
-            "that were measured"
-        ) from None
+            f"cannot read {file}: {problem}; mend or remove it, then the same call writes the "
+            "scores that were measured"
+        )
+    return [row for row in rows if not _as_row(row)]
 
 
 def read_table(folder: Path) -> list[dict[str, Any]]:
@@ -219,11 +229,16 @@ def read_table(folder: Path) -> list[dict[str, Any]]:
         rows = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    names = {field.name for field in fields(Score)}
-    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    rows = [row if "kind" in row else row | {"kind": _old_kind(row)} for row in rows]
-    rows = [{"unit": PERCENT, **row} for row in rows]  # older versions measured percentages alone
-    return [row for row in rows if set(row) == names]
+    return [own for row in rows if (own := _as_row(row))] if isinstance(rows, list) else []
+
+
+def _as_row(row: Any) -> dict[str, Any] | None:
+    """Return a row of this or an older version with all fields of a score, or None."""
+    if not isinstance(row, dict):
+        return None
+    kind = {} if "kind" in row else {"kind": _old_kind(row)}
+    own = {"unit": PERCENT, **row, **kind}  # older versions measured percentages alone
+    return own if set(own) == {field.name for field in fields(Score)} else None
 
 
 def _old_kind(row: Mapping[str, Any]) -> str:

@@ -111,7 +111,7 @@ def _find_costs(
 
 def _optuna_parameters(names: Sequence[str]) -> list[str]:
     """Return the columns that are parameters by Optuna's prefix, in a table of its trials."""
-    if not {"number", "value", "values_0"} & set(names):
+    if "number" not in names or not any(re.fullmatch(r"value|values_.+", n) for n in names):
         return []
     return [name for name in names if name.startswith("params_")]
 

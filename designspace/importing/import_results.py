@@ -39,6 +39,7 @@ from designspace.importing.table_files import (
 from designspace.io.atomic_write import check_output_folder
 from designspace.io.serialization import readable
 from designspace.runs import TrialState
+from designspace.runs.folder_kind import is_pretraining
 from designspace.space import load_space
 from designspace.space.load import shipped_settings
 from designspace.stats.arrays import FloatArray
@@ -186,6 +187,8 @@ def _check_arguments(
             f"block {block!r} has axes of its own ({axes}), which imports can't state", "block"
         )
     check_output_folder(folder)
+    if is_pretraining(folder):
+        raise InputError(f"out: {folder} holds a pretraining; choose another folder", "out")
     if (folder / IMPORT_FILE).exists() and not force:
         raise InputError(
             f"out: {folder} already holds an import; choose another, or pass force=True", "out"

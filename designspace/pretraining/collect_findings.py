@@ -57,7 +57,7 @@ def _pictures(
     """Nearest neighbors of the newest checkpoint, computed if those on disk are older."""
     import torch
 
-    from designspace.data.shards import check_stored_source
+    from designspace.data.stored_source import check_stored_source
     from designspace.pretraining.images import training_sample
     from designspace.pretraining.neighbor_gallery import (
         NUM_SEARCHED,
@@ -65,6 +65,7 @@ def _pictures(
         read_gallery,
         save_gallery,
     )
+    from designspace.training.device_setup import is_out_of_memory
     from designspace.training.devices import resolve_devices
 
     saved = read_gallery(run)
@@ -76,11 +77,13 @@ def _pictures(
         source = run.data().source
         check_stored_source(source, run.path, folder)
         images = training_sample(source, NUM_SEARCHED, run.recipe(), channels, folder, computed_on)
-    except (InputError, MemoryError, torch.OutOfMemoryError):
+        gallery = nearest_neighbor_gallery(run, *images, computed_on)
+    except (InputError, MemoryError, RuntimeError) as error:
         # The images have moved, come from another's command, or need too much memory; the report
         # mentions that pictures are missing.
+        if not isinstance(error, InputError) and not is_out_of_memory(error):
+            raise
         return saved
-    gallery = nearest_neighbor_gallery(run, *images, computed_on)
     if gallery is not None:
         save_gallery(run, gallery)
     return gallery

@@ -74,7 +74,11 @@ def write(path: Path, key: str, state: dict[str, Any], group: ProcessGroupInfo) 
 
 
 def iteration(path: Path, key: str) -> int | None:
-    """Return the iteration of a checkpoint; None if it is incomplete, or of another run."""
+    """Return the iteration of a checkpoint; None if it is incomplete, or of another run.
+
+    Raises:
+        InputError: It can't be read now, which says nothing of its content.
+    """
     try:
         about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
         if (about["format"], about["key"]) != (_FORMAT, key):
@@ -82,7 +86,8 @@ def iteration(path: Path, key: str) -> int | None:
         if any((path / name).stat().st_size != size for name, size in about["files"].items()):
             return None
         return int(about["plain"]["iteration"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise_unless_damaged(error, path)
         return None
 
 

@@ -185,8 +185,8 @@ def pretrain(
             loop = _Loop(run, recipe, trainer, images, seed, group, observer, logs)
             # What does not go together was refused above, and left nothing in the folder.
             if group.first:
-                notes = run.begin(model, recipe, _stamp(data, seed, images), start)
-                for text in (*notes, *more_notes):
+                run.begin(model, recipe, _stamp(data, seed, images), start)
+                for text in more_notes:
                     observer.note(text)
             group.barrier()
             on_gpu = [group.device] if group.device.type == "cuda" else []
@@ -232,6 +232,7 @@ class _Loop:
             self._loader.undecodable = self._run.undecodable()
         self._first = trainer.iteration
         if first:
+            notes += self._run.extend(self._recipe.epochs)
             channels = self._channels
             for text in (*recipe_warnings(self._recipe, self._per_epoch, channels), *notes):
                 self._observer.note(text)
@@ -260,18 +261,17 @@ class _Loop:
             What was timed in the epoch that it ends with, and notes on damaged checkpoints.
 
         Raises:
-            InputError: There are damaged ones alone, or none although epochs were trained.
+            InputError: Epochs were trained, but there is no undamaged one.
         """
         # Whole tensors wait in the memory of the machine, not in that of a GPU.
         like = self._trainer.state() if self._group.handle is not None else None
         state, notes = self._run.load(torch.device("cpu"), like, self._group)
-        if state is None and (notes or (self._group.first and self._run.epochs())):
+        if state is None and self._run.epochs():
             start = self._run.start()
             source = f" from {start.source}" if start else ""
             raise InputError(
-                f"{self._run.path} has trained before, but no undamaged checkpoint is left; remove "
-                f"its checkpoints and {self._run.epochs_file.name} to start again{source}, or pass "
-                "another folder",
+                f"{self._run.path} has trained before, but no undamaged checkpoint is left; pass "
+                f"another folder to start again{source}",
                 "out",
             )
         # Older versions might end with a checkpoint that lacks what is timed.

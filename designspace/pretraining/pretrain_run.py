@@ -110,26 +110,24 @@ class PretrainRun:
 
     def begin(
         self, model: Model, recipe: SwavRecipe, data: DataStamp, start: Start | None = None
-    ) -> list[str]:
+    ) -> None:
         """Write model and recipe, or compare them with those in the folder.
 
-        A finished run continues if `recipe` differs from its own by more epochs alone: the
-        learning rate follows the schedule of the new number of epochs from there on.
-
-        Returns:
-            Messages for the user.
+        A finished run may continue if `recipe` differs from its own by more epochs alone; see
+        `extend`.
 
         Raises:
             InputError: The folder holds another pretraining.
         """
         check_links(make_folder(self.path), _FILES)
-        if not self.started and (self.path / "recipe.yaml").exists():
-            raise InputError(f"out is {self.path}, a run folder; pass another folder", "out")
+        for name, kind in (("recipe.yaml", "a run folder"), ("import.yaml", "imported results")):
+            if not self.started and (self.path / name).exists():
+                raise InputError(f"out is {self.path}, {kind}; pass another folder", "out")
         if not self.started:
             write_model(model, self.path / "model.yaml")
             content = {"recipe": recipe.to_dict(), "data": data.model_dump()}
             self._write_recipe(content | ({"start": start.model_dump()} if start else {}))
-            return []
+            return
         own_model, own_data, own_recipe = self.model(), self.data(), self.recipe()
         more = recipe.epochs > own_recipe.epochs and len(self.epochs()) >= own_recipe.epochs
         same = (own_model.body, own_model.skeleton) == (model.body, model.skeleton)
@@ -152,18 +150,30 @@ class PretrainRun:
                 "same options",
                 argument="out",
             )
-        return self._continue(recipe, own_recipe.epochs) if more else []
 
-    def _continue(self, recipe: SwavRecipe, before: int) -> list[str]:
-        """Store the larger number of epochs of a finished run."""
-        content = self._yaml()
-        content["recipe"] = content["recipe"] | {"epochs": recipe.epochs}
+    def extend(self, epochs: int) -> list[str]:
+        """Store a larger number of epochs of a finished run, whose state was restored.
+
+        The learning rate follows the schedule of so many epochs from there on.
+
+        Returns:
+            Messages for the user.
+        """
+        before, content = self.recipe().epochs, self._yaml()
+        if epochs <= before:
+            return []
+        content["recipe"] = content["recipe"] | {"epochs": epochs}
         content["epochs_before"] = [*content.get("epochs_before", []), before]
-        self._write_recipe(content)
-        return [
-            f"a finished run of {counted(before, 'epoch')} continues to {recipe.epochs}: from here "
-            f"on the learning rate is that of a schedule of {counted(recipe.epochs, 'epoch')}"
+        notes = [
+            f"a finished run of {counted(before, 'epoch')} continues to {epochs}: from here on the "
+            f"learning rate is that of a schedule of {counted(epochs, 'epoch')}"
         ]
+        if self.trunk_file.exists():  # it would be taken for the trunk of this schedule
+            kept = self.path / f"trunk-{before}-epochs.pt"
+            os.replace(self.trunk_file, kept)
+            notes.append(f"the trunk of {counted(before, 'epoch')} is kept as {kept}")
+        self._write_recipe(content)
+        return notes
 
     def _write_recipe(self, content: dict[str, Any]) -> None:
         header = "How this trunk is pretrained, and on what."

@@ -8,6 +8,7 @@ from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.io.atomic_write import make_folder, write_text
 from designspace.io.text_files import read_text
+from designspace.runs.folder_kind import check_new_run
 from designspace.runs.image_results import append_correct, read_correct
 from designspace.runs.run import Run
 from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState
@@ -43,6 +44,7 @@ def merge(sources: list[Run], out: Run) -> Merged:
         InputError: The folders differ in population, recipe, data, split or seed, or another
             process uses `out`.
     """
+    check_new_run(out.path)
     if out.path.is_dir():
         out.check_files()
     _common_first(sources)

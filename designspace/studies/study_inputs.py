@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from designspace.runs import Recipe, Run, load_recipe
+from designspace.runs.training_options import absolute_source
 from designspace.space import Budget, Sample, SamplingStats, Space, load_space, sample_record
 from designspace.space.recipe_axis import RecipeAxes
 from designspace.studies.study_file import PopulationEntry, StudyFile
@@ -44,6 +45,8 @@ def study_data(path: Path, file: StudyFile) -> str | None:
     if file.data is None:
         return None
     kind, colon, place = file.data.partition(":")
+    if absolute_source(file.data) == file.data:  # a name, a command, an address
+        return file.data
     beside = path.parent / place
     there = beside.parent.is_dir() if kind == "webdataset" else beside.exists()
     return f"{kind}:{beside}" if colon and there and place else file.data

@@ -53,11 +53,11 @@ class StudyTraining:
         self._path, self._folder, self._file = path, folder, file
         stated = file.train.model_dump(exclude_none=True)
         overriding = {key: value for key, value in options.items() if value is not None}
-        if data is None and (stated_data := study_data(path, file)) is not None:
-            from designspace.data.shards import check_stored_source
+        stated_data, cache = study_data(path, file), options.get("cache")
+        if data is not None or stated_data is not None:
+            from designspace.data.stored_source import choose_source
 
-            check_stored_source(stated_data, path)
-        data = data or study_data(path, file)
+            data = choose_source(data, stated_data, path, None if cache is None else Path(cache))
         self._options = {**stated, **overriding, "data": data, "progress": progress}
         self._retried: set[tuple[Path, int]] = set()
 

@@ -16,6 +16,8 @@ from designspace.training.device_setup import is_out_of_memory
 _FORMAT = 1
 # Part of torch's message where a file can't be written.
 _WRITER = "inline_container"
+# In a torn file zipfile seeks to places that don't exist; files of a folder may be missing.
+_OF_CONTENT = (None, errno.EINVAL, errno.ENOENT, errno.ENOTDIR)
 
 
 def save(path: Path, key: str, state: dict[str, Any]) -> None:
@@ -59,8 +61,7 @@ def raise_unless_damaged(error: BaseException, path: Path) -> None:
     """
     if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
         raise error
-    # In a torn file zipfile seeks to places that don't exist (EINVAL); files of a folder may lack.
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
+    if isinstance(error, OSError) and error.errno not in _OF_CONTENT:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
 
 

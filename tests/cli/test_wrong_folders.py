@@ -146,12 +146,22 @@ def test_a_population_does_not_go_where_something_else_is(refused, trunk, tmp_pa
         words = ("sample", "RegNetX@8", "-n", 2, "--flops", "180K:220K", "--out", folder)
         assert f"--out: {folder} holds {what}, not a run" in refused(*words)
         assert not (folder / "population.jsonl").exists()
+    run = ds.sample("RegNetX@8", n=2, flops="180K:220K", out=tmp_path / "run")
+    with pytest.raises(ds.InputError, match="holds a pretraining, not a run"):
+        ds.merge([run], trunk)
+    with pytest.raises(ds.InputError, match="holds a pretraining"):
+        ds.import_results(tmp_path / "table.csv", trunk)
+    with pytest.raises(ds.InputError, match="imported results; pass another folder"):
+        PretrainRun(tmp_path / "in").begin(SMALL, load_recipe("quick"), DATA)
+    assert PretrainRun(trunk).recipe().epochs == 3
 
 
 def test_paths_in_messages_stay_as_they_are(refused, tmp_path):
     """Folders are often named after settings: results/seed=1/lr=0.1."""
     folder = tmp_path / "seed=1" / "lr=0.1"
     assert f"no run folder {folder};" in refused("train", folder, "--data", "digits")
+    swept = tmp_path / "multirun" / "lr=3,seed=1"
+    assert f"no run folder {swept};" in refused("train", swept, "--data", "digits")
     run = ds.sample("RegNetX@8", n=2, flops="180K:220K", out=folder)
     words = ("--data", f"folder:{tmp_path}/epochs=3", "--recipe", "quick")
     message = refused("train", run.path, *words)
@@ -163,7 +173,9 @@ def test_derive_looks_at_its_output_first(refused, tmp_path):
     other.write_text("x: 1\n")
     words = ("derive", "--from", "RegNetX-400MF", "--flops", "no number", "--out")
     assert "exists and is not a model file" in refused(*words, other)
-    assert "flops" in refused(*words, tmp_path / "new.yaml")
+    assert "flops" in refused(*words, tmp_path / "new" / "model.yaml")
+    assert not (tmp_path / "new").exists()
+    assert f"{other} is a file" in refused(*words, other / "model.yaml")
 
 
 def test_each_kind_of_figure_has_a_file_of_its_own(cli, study, tmp_path, monkeypatch):

@@ -128,20 +128,25 @@ def test_parameters_of_optuna_are_never_costs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "errors"),
+    ("text", "options", "errors", "parameters"),
     [
-        ('[{"net": "resnet18", "error": 30.5, "depth": 18}]', {}, [30.5]),
-        ('[{"cfg": "a.yaml", "error": 30.5, "depth": 18}]', {}, [30.5]),
-        ('[{"name": "a", "error": "30,5", "x": 1.234}]', {"decimal": ","}, [30.5]),
-        ("PK,error\n1,30.5\n", {}, [30.5]),
-        ("name,error,state\na,999,diverged\nb,30.5,ok\n", {"classes": 10}, [90, 30.5]),
+        ('[{"net": "resnet18", "error": 30.5, "depth": 18}]', {}, [30.5], {"depth": [18]}),
+        ('[{"cfg": "a.yaml", "error": 30.5, "depth": 18}]', {}, [30.5], {"depth": [18]}),
+        ('[{"name": "a", "error": "30,5", "x": 1.234}]', {"decimal": ","}, [30.5], {"x": [1.234]}),
+        ("PK,error\n1,30.5\n", {}, [30.5], {"PK": [1]}),
+        ("name,error,state\na,999,diverged\nb,30.5,ok\n", {"classes": 10}, [90, 30.5], {}),
     ],
 )
-def test_files_that_look_like_others(tmp_path, text, options, errors):
+def test_files_that_look_like_others(tmp_path, text, options, errors, parameters):
     found, _ = imported(tmp_path, text, **options)
     assert found.errors.tolist() == errors
-    assert found.parameters.get("x", np.array([1.234])).tolist() == [1.234]
-    assert found.parameters.get("depth", np.array([18])).tolist() == [18]
+    assert {name: values.tolist() for name, values in found.parameters.items()} == parameters
+
+
+def test_a_column_of_numbers_makes_no_table_of_optuna(tmp_path):
+    text = "number,model,top1,params_M\n0,a,70,5.3\n1,b,71,7.8\n"
+    found, _ = imported(tmp_path, text)
+    assert found.costs["params"].tolist() == [5_300_000, 7_800_000]
 
 
 def test_metrics_are_no_parameters_unless_stated(tmp_path):

@@ -60,7 +60,10 @@ def test_a_finished_run_continues_on_the_schedule_of_more_epochs(train):
     observer = Notes()
     train("longer", epochs=2)
     train("longer", epochs=4, observer=observer)
-    assert "a finished run of 2 epochs continues to 4" in observer.notes[0]
+    kept = train.home / "longer" / "trunk-2-epochs.pt"
+    assert any("a finished run of 2 epochs continues to 4" in note for note in observer.notes)
+    assert any(f"is kept as {kept}" in note for note in observer.notes)
+    assert kept.is_file()
     run, per_epoch = PretrainRun(train.home / "longer"), 1438 // 256
     steps = run.steps()
     assert [s["iteration"] for s in steps] == list(range(1, 4 * per_epoch + 1))
@@ -205,7 +208,7 @@ def test_a_resumed_run_does_not_need_the_weights_that_it_started_from(train):
         train("resumed", weights=train.home / "other", epochs=3)
     for file in run.path.glob("checkpoint*"):
         file.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"remove its checkpoints and .* start again from .*sou"):
+    with pytest.raises(InputError, match=r"another folder to start again from .*sou"):
         train("resumed", weights=source, epochs=3)
     for file in run.path.glob("checkpoint*"):
         file.unlink()
@@ -328,6 +331,7 @@ def test_nothing_is_trained_anew_where_checkpoints_cannot_be_read(train, monkeyp
     train("unread")
     run = PretrainRun(train.home / "unread")
     before = {path.name: path.read_bytes() for path in run.path.glob("checkpoint*")}
+    recipe = (run.path / "recipe.yaml").read_bytes()
     with monkeypatch.context() as patch:
 
         def load(*args, **kwargs):
@@ -341,6 +345,8 @@ def test_nothing_is_trained_anew_where_checkpoints_cannot_be_read(train, monkeyp
         (run.path / name).unlink()
     with pytest.raises(InputError, match="has trained before, but no undamaged checkpoint"):
         train("unread", epochs=2)
+    assert (run.path / "recipe.yaml").read_bytes() == recipe
+    assert pretraining_status(run.path).finished
     assert load_backbone(run.path, None, None).source.startswith(str(run.trunk_file))
 
 
