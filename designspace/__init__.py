@@ -9,8 +9,8 @@ Spaces and populations
     register_block, load_plugin
 
 Runs
-    load_run, Run, train, status, gather, merge, measure, Measurements; for a training loop of your
-    own: load_images, Images
+    load_run, Run, train, load_recipe, Recipe, status, gather, merge, measure, Measurements; for a
+    training loop of your own: load_images, Images
 
 Analysis
     analyze, Findings, refine, rank_agreement, import_results; on plain arrays: edf, bootstrap,
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from designspace.export.export_best import export_best, export_pareto
     from designspace.importing.import_results import import_results
     from designspace.report.plot import plot_best_of_k, plot_edf, save_figure
+    from designspace.runs.recipe import Recipe, load_recipe
     from designspace.stats.edf import edf
     from designspace.stats.range_of_best import bootstrap
     from designspace.stats.two_sample import compare
@@ -89,6 +90,7 @@ __all__ = [
     "Measurements",
     "Model",
     "Population",
+    "Recipe",
     "Run",
     "Space",
     "Study",
@@ -110,6 +112,7 @@ __all__ = [
     "load_model",
     "load_plugin",
     "load_pretrain_recipe",
+    "load_recipe",
     "load_run",
     "load_space",
     "measure",
@@ -138,6 +141,7 @@ _MODULES = {
     "Measurements": "api.measuring",
     "Model": "api.model",
     "Population": "api.population",
+    "Recipe": "runs.recipe",
     "Run": "api.run",
     "Space": "api.spaces",
     "Study": "studies.study",
@@ -159,6 +163,7 @@ _MODULES = {
     "load_model": "api.model",
     "load_plugin": "arch.plugins",
     "load_pretrain_recipe": "api.pretraining",
+    "load_recipe": "runs.recipe",
     "load_run": "api.run",
     "load_space": "api.spaces",
     "measure": "api.measuring",

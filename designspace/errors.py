@@ -82,6 +82,8 @@ def check_types(function: Callable[P, R]) -> Callable[P, R]:
             types, what = expected.get(name) or ((object,), "")
             if what and (not isinstance(value, types) or isinstance(value, bool)):
                 raise InputError(f"{name} is {shortened(repr(value))}; it must be {what}", name)
+            if isinstance(value, str) and not value and os.PathLike in types:
+                raise InputError(f"{name} is empty; pass a path or a name", name)
         plain = [_plain_number(value) for value in args]
         named = {name: _plain_number(value) for name, value in kwargs.items()}
         return function(*plain, **named)

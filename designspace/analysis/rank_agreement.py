@@ -119,6 +119,8 @@ def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> Ra
         if not first.trained_like(run)
     )
     repeated = (first, *same)
+    if same:
+        _common_errors(*repeated)  # runs of other models may have equal seeds
     for i, run in enumerate(repeated):
         for before in repeated[:i]:
             if run.provenance.seeds and run.provenance.seeds == before.provenance.seeds:

@@ -233,6 +233,8 @@ def _settings(
 
 def _why_none(populations: Sequence[PopulationResults], measure: str) -> str:
     names = ", ".join(results.name for results in populations)
+    if not any(results.counted.any() for results in populations):
+        return f"no model of {names} has been trained yet"
     if measure in COUNTED:
         return f"it is unknown of two models of {names}, or all have the same"
     return f"two models of {names} must have been measured; `designspace measure RUN` measures them"

@@ -11,6 +11,7 @@ from designspace.errors import InputError, check_types, shortened
 from designspace.runs.run_list import check_run, list_runs
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from designspace.analysis.claims import ClaimsFile
@@ -43,6 +44,8 @@ class Findings(core.Findings):
         >>> findings.to_frame()["mean"].round(2).tolist()
         [12.25]
         >>> axes = findings.plot_edf()
+        >>> findings.tables()["fits"].columns.tolist()[:3]
+        ['population', 'index', 'rank']
     """
 
     def save(self, out: str | Path, figures: Sequence[str] = ("svg", "png")) -> Path:
@@ -58,6 +61,16 @@ class Findings(core.Findings):
         from designspace.report.write_report import write_report
 
         return write_report(self, Path(out), figures)
+
+    def tables(self) -> "dict[str, pd.DataFrame]":
+        """Return the tables of the report by name: populations, comparisons, claims and others.
+
+        `tables()["comparisons"]` has a row for each two populations: difference of means with its
+        95 % interval, tests and correction. "claims" is there if claims were tested.
+        """
+        from designspace.analysis.csv_tables import tables
+
+        return tables(self)
 
     def plot_edf(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
         """Draw the error distribution of every population.

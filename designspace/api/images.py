@@ -113,7 +113,7 @@ def load_images(
     check_device(device)
     if channels < 1:
         raise InputError(f"channels is {channels}; it must be at least 1", "channels")
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     side = chosen.resolution if resolution is None else resolution
     if side is None:
         raise InputError(

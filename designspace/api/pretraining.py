@@ -267,9 +267,11 @@ def evaluate(
         device: auto, cpu, cuda, cuda:N or mps.
         cache: Folder of decoded images and downloads.
         progress: Show a progress bar on a terminal or in a notebook, lines elsewhere.
-        **options: As of `evaluate_trunk`: side, seeds, labels, supervised, scratch_epochs,
-            supervised_pretraining, tune_lr, neighbors, temperature, schedule, iterations, lr,
-            threads, download.
+        **options: Of the task: side (of the images in pixels), seeds, labels (fractions for
+            lowshot, such as `"1%"`), supervised and scratch_epochs (a network trained from scratch
+            beside it), supervised_pretraining (the same trunk pretrained with labels), tune_lr,
+            lr, neighbors and temperature (of k-NN), schedule and iterations (of detect), threads,
+            download.
 
     Returns:
         `scores`, each with mean and 95 % interval over seeds; for features, file and shape.

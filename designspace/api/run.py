@@ -300,6 +300,8 @@ def merge(sources: "Sequence[runs.Run | str | Path]", out: "runs.Run | str | Pat
     """
     from designspace.runs.merge import merge as join
 
+    if out == "":
+        raise InputError("out is empty; pass a path", "out")
     target = out if isinstance(out, runs.Run) else runs.Run(Path(out))
     return join([load_run(source) for source in list_runs(sources, "sources")], target)
 
@@ -332,7 +334,7 @@ def _resume_options(
         assert before is not None
         chosen = before
     else:
-        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         if chosen.precision is None and before is not None and folder.begun:
             chosen = chosen.override(precision=before.precision)
     return (

@@ -175,4 +175,4 @@ def check_target(path: Path) -> None:
     try:
         read_model(path)
     except InputError:
-        raise InputError(f"{path} exists and is not a model file; choose another `out`") from None
+        raise InputError(f"{path} exists and is not a model file; choose another path") from None

@@ -53,7 +53,7 @@ def analyze(
 
       designspace analyze results/a --out results/a/report --json
 
-      designspace analyze results/* --out results/study --margin 0.5 --claims claims.yaml
+      designspace analyze results/a results/b --margin 0.5 --claims claims.yaml --out results/study
 
       designspace analyze results/a results/b --first 100 --out results/report
 

@@ -12,6 +12,7 @@ from designspace.errors import counted
 def convert(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A pycls sweep config.")],
     out: Annotated[Path, typer.Option(help="Folder of space.yaml, recipe.yaml and study.yaml.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace those files.")] = False,
 ) -> None:
     """Convert a pycls sweep config into a space, a recipe and a study.
 
@@ -28,7 +29,7 @@ def convert(
     """
     import designspace as ds
 
-    study = ds.convert_sweep(sweep, out)
+    study = ds.convert_sweep(sweep, out, force=force)
     if study.file.about:
         print(study.file.about)
     print(f"{counted(study.plan().models, 'model')}: designspace study {quote(str(study.path))}")

@@ -198,7 +198,7 @@ def _choose_parent(
     steps = []
     if source is None:
         if family is None or target is None:
-            raise InputError("give source (a model or a findings folder), or family and a target")
+            raise InputError("pass source=, a model or a findings folder, or family= and a target")
         source = nearest_published(family, target)
         steps.append(f"Start from {source.name}, the published {family} nearest to {target}.")
     if family is not None:

@@ -71,10 +71,10 @@ def import_results(
     name: str | None = None,
     format: str | None = None,
     parameters: Sequence[str] | None = None,
-    costs: Mapping[str, str] | None = None,
+    costs: Mapping[str, str] | Sequence[str] | None = None,
     metrics: Sequence[str] = (),
     labels: Sequence[str] = (),
-    states: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | Sequence[str] | None = None,
     decimal: str | None = None,
     input: str | None = None,
     block: str | None = None,
@@ -93,11 +93,11 @@ def import_results(
         format: "pycls", "nds", "json" or "csv"; by default it is found.
         parameters: Columns that are design parameters; by default all numbers that are neither
             costs nor usual names of metrics.
-        costs: Columns of flops, params and acts, such as {"flops": "GMACs"}; by default they are
-            found.
+        costs: Columns of flops, params and acts, such as {"flops": "GMACs"} or "flops=GMACs"; by
+            default they are found.
         metrics: Further columns that are metrics, not parameters.
         labels: Further columns that are labels, not parameters.
-        states: Meaning of states that are unknown, such as {"halted": "failed"}.
+        states: Meaning of states that are unknown, such as {"halted": "failed"} or "halted=failed".
         decimal: Decimal mark, "." or ","; by default it is found.
         input: Input, stem and strides of the models: "imagenet", or a setting such as "@32".
         block: What the stages of the models are made of, such as "vanilla"; by default what the
@@ -119,12 +119,15 @@ def import_results(
         3
     """
     path, folder = Path(file), Path(out)
+    parameters = None if parameters is None else _names(parameters, "parameters")
+    metrics, labels = _names(metrics, "metrics"), _names(labels, "labels")
+    costs, states = _pairs(costs or {}, "costs"), _pairs(states or {}, "states")
     _check_arguments(folder, error, accuracy, scale, classes, format, decimal, block, force)
     parsed = _parse(path, format, error, accuracy, decimal)
     parsed = parsed if block is None else replace(parsed, block=block)
     notes = list(parsed.notes)
     chance = 100.0 if classes is None else 100 * (1 - 1 / classes)
-    trial_states, errors = _interpret(parsed, path, scale, chance, states or {}, notes)
+    trial_states, errors = _interpret(parsed, path, scale, chance, states, notes)
     columns, chosen, column_notes = assign_columns(
         parsed.columns, parameters, costs, metrics, labels, parsed.names
     )
@@ -157,6 +160,29 @@ def import_results(
     )
     write_imported(imported, folder)
     return imported
+
+
+def _names(value: Any, argument: str) -> list[str]:
+    """Return one or several names as a list."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, Sequence) and all(isinstance(name, str) for name in names):
+        return list(names)
+    raise InputError(
+        f"{argument} is {shortened(repr(value))}; it must be names of columns, such as ['a', 'b']",
+        argument,
+    )
+
+
+def _pairs(value: Any, argument: str) -> dict[str, str]:
+    """Return a map of text to text, which may be given as KEY=VALUE."""
+    if not isinstance(value, Mapping):
+        words = _names(value, argument)
+        value = {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    if all(isinstance(text, str) and text for pair in value.items() for text in pair):
+        return dict(value)
+    raise InputError(
+        f"{argument} is {shortened(repr(value))}; it must be a map of text, or KEY=VALUE", argument
+    )
 
 
 def _check_arguments(
@@ -249,6 +275,12 @@ def _interpret(
         raise InputError(f"import: {path}: no model has an error ({parsed.metric}): {counts}")
     if scale is None:
         scale = _find_scale(parsed, measured, path, notes)
+    if scale == "fraction" and (measured > 1).any():
+        raise InputError(
+            f"import: {path}: {parsed.metric} has {measured.max():g}, so that it holds no "
+            "fractions; leave scale out, or pass scale='percent'",
+            "scale",
+        )
     factor = 100.0 if scale == "fraction" else 1.0
     errors = values * factor
     if parsed.accuracy:

@@ -46,6 +46,7 @@ _ACCURACIES = (
     *("accuracy", "acc", "top1", "top1_acc", "top1_accuracy", "test_acc", "val_acc", "valid_acc"),
     *("test_accuracy", "val_accuracy", "validation_accuracy", "test_top1", "val_top1", "acc1"),
 )
+_PERCENT = re.compile(r"%|percent|pct")
 _LABELS = (
     *("id", "name", "arch", "model", "hash", "run", "model_name", "architecture", "arch_name"),
     *("network", "network_name", "net", "model_id"),
@@ -218,7 +219,7 @@ def parse_rows(
     }
     if decimal is None:
         decimal = _find_decimal(list(cells.values()), delimiter, path)
-    metric, is_accuracy = _find_metric(header, path, error, accuracy)
+    metric, is_accuracy = _find_metric(header, path, error, accuracy, notes)
     _drop_row_index(cells, metric, notes)
     by_name = {normalized(name): name for name in reversed(list(cells)) if name != metric}
     label = next((by_name[name] for name in _LABELS if name in by_name), None)
@@ -287,7 +288,7 @@ def _find_decimal(columns: Sequence[Sequence[str]], delimiter: str, path: Path) 
 
 
 def _find_metric(
-    header: list[str], path: Path, error: str | None, accuracy: str | None
+    header: list[str], path: Path, error: str | None, accuracy: str | None, notes: list[str]
 ) -> tuple[str, bool]:
     """Return the column of the error, or of the accuracy with True."""
     for name, is_accuracy in ((error, False), (accuracy, True)):
@@ -297,8 +298,13 @@ def _find_metric(
                 raise InputError(
                     f"import: {path}: no column {name!r}; {nearest(name, header)}", argument
                 )
+            if name == error and normalized(_PERCENT.sub("", name.lower())) in _ACCURACIES:
+                notes.append(
+                    f"error: column {name!r} has the name of an accuracy; if it is one, import it "
+                    f"again with accuracy={name!r}"
+                )
             return name, is_accuracy
-    by_name = {normalized(re.sub(r"%|percent|pct", "", name.lower())): name for name in header}
+    by_name = {normalized(_PERCENT.sub("", name.lower())): name for name in header}
     for names, is_accuracy in ((_ERRORS, False), (_ACCURACIES, True)):
         for name in names:
             if name in by_name:
@@ -313,10 +319,11 @@ def _drop_row_index(cells: dict[str, list[str]], metric: str, notes: list[str]) 
     """Remove columns that only number the rows, as `DataFrame.to_csv` writes them."""
     n = len(cells[metric])
     counts = [[str(i + start) for i in range(n)] for start in (0, 1)]
-    for name in [name for name in cells if name == "" or re.fullmatch(r"Unnamed: \d+", name)]:
+    for name in [name for name in cells if re.fullmatch(r"(Unnamed: \d+|index)?", name)]:
         if cells[name] in counts:
             del cells[name]
-            notes.append("a column without a name that only numbers the rows was left out")
+            which = "column 'index'" if name == "index" else "a column without a name"
+            notes.append(f"{which} that only numbers the rows was left out")
 
 
 def _is_cost(name: str) -> bool:

@@ -71,6 +71,11 @@ class Recipe:
             fp16 (autocast). None is the device's default: fp32 on CPU and MPS, tf32 on CUDA. In 16
             bits the gradients of an initial network are mostly rounding noise, unless
             `zero_init_residual` is set.
+
+    Example:
+        >>> import designspace as ds
+        >>> ds.Recipe(name="mine", epochs=2, batch_size=64, lr=0.1).augmentation
+        'crop-flip'
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")]
@@ -186,10 +191,18 @@ def shipped_recipes() -> list[str]:
     return shipped_names(_PACKAGE)
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str | Path) -> Recipe:
     """Load a shipped recipe by name, or your own by the path of its YAML file.
+
+    Args:
+        name: dds, dds-25, dds-100, cifar, quick, or a path.
 
     Raises:
         InputError: There is no such recipe, or its file is invalid.
+
+    Example:
+        >>> import designspace as ds
+        >>> ds.load_recipe("cifar").override(epochs=3).epochs
+        3
     """
-    return parse_recipe(*read_recipe_data(name, _PACKAGE, "recipe"))
+    return parse_recipe(*read_recipe_data(str(name), _PACKAGE, "recipe"))

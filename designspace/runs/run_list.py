@@ -1,7 +1,7 @@
 """Read arguments that name one or several runs."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from designspace.arch import Model, Population
@@ -15,6 +15,11 @@ def list_runs(runs: Any, argument: str = "runs") -> list[Any]:
     Raises:
         InputError: There is none, or one is something else, such as a population in memory.
     """
+    if isinstance(runs, Mapping) or hasattr(runs, "columns"):  # a DataFrame iterates its columns
+        raise InputError(
+            f"{argument} is a {type(runs).__name__}; it must be runs, or paths of run folders",
+            argument,
+        )
     single = isinstance(runs, str | os.PathLike | Run | Population | Model)
     listed = [runs] if single or not isinstance(runs, Iterable) else list(runs)
     if not listed:

@@ -21,6 +21,8 @@ from designspace.studies.pycls_samplers import choice, convert_sampler, inverse
 from designspace.studies.study import Study
 from designspace.studies.sweep_keys import check_sweep
 
+# What is written.
+_CONVERTED = ("space.yaml", "recipe.yaml", "study.yaml")
 _RECIPE_KEYS = {
     "OPTIM.BASE_LR": "lr",
     "OPTIM.WEIGHT_DECAY": "weight_decay",
@@ -64,7 +66,7 @@ _ANYNET = {
 
 
 @check_types
-def convert_sweep(path: str | Path, out: str | Path) -> Study:
+def convert_sweep(path: str | Path, out: str | Path, *, force: bool = False) -> Study:
     """Convert a pycls sweep config into space.yaml, recipe.yaml and study.yaml.
 
     Settings of the optimizer that a sweep draws become recipe axes of the space, and its limits of
@@ -76,12 +78,14 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
     Args:
         path: The sweep config.
         out: Folder that the three files are written to.
+        force: Replace those that are there.
 
     Returns:
         The study, which trains NUM_CONFIGS models within the sweep's constraints.
 
     Raises:
-        InputError: The file can't be read, or states what has no counterpart; the key is named.
+        InputError: The file can't be read, or states what has no counterpart; the key is named. Or
+            one of the three files is there.
 
     Example:
         >>> import designspace as ds
@@ -151,7 +155,7 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
         "populations": populations or {name: {"space": "space.yaml"}},
         "reports": {"report": {"populations": list(populations or [name])}},
     }
-    folder = make_output_folder(Path(out))
+    folder = _output_folder(Path(out), force)
     header = f"Converted from {Path(path).name}, a pycls sweep config."
     # Its limits are no part of a space, which `sample` would draw without them.
     limits = {"n": n, **budget, "seed": study["seed"]}
@@ -161,6 +165,18 @@ def convert_sweep(path: str | Path, out: str | Path) -> Study:
     for file, content in (("recipe", recipe), ("study", study)):
         write_text(folder / f"{file}.yaml", dump_yaml(content, header))
     return Study.load(folder / "study.yaml")
+
+
+def _output_folder(path: Path, force: bool) -> Path:
+    """Make the folder of the three files, unless it has one of them and `force` is False."""
+    there = [file for file in _CONVERTED if (path / file).exists()]
+    if there and not force:
+        raise InputError(
+            f"out: {path} already has {', '.join(there)}; choose another folder, or pass "
+            "force=True to replace them",
+            "out",
+        )
+    return make_output_folder(path)
 
 
 def _copies(

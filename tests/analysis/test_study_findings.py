@@ -157,7 +157,15 @@ def test_options_without_effect_and_spaces_of_other_blocks_are_refused(study, op
 
 def test_search_without_findings_is_refused(refused, tmp_path):
     text = refused(
-        "derive", "--family", "regnety", "--flops", "1G", "--search", 5, "--out", tmp_path
+        "derive",
+        "--family",
+        "regnety",
+        "--flops",
+        "1G",
+        "--search",
+        5,
+        "--out",
+        tmp_path / "m.yaml",
     )
     assert "source must be findings, or a folder" in text
 

@@ -280,3 +280,45 @@ def test_an_input_of_fewer_stages_than_the_networks_have(tmp_path):
     assert about.input is None
     with pytest.raises(InputError, match="for 4 stages; these networks have 5"):
         imported(tmp_path, text, input="imagenet")
+
+
+def test_the_table_of_a_run_is_imported_as_it_was(tmp_path):
+    run = ds.sample("RegNetX@8", n=3, flops="180K:220K", out=tmp_path / "run")
+    for index in range(3):
+        run.record(index, error=30 + index)
+    run.to_frame().to_csv(tmp_path / "run.csv")
+    about = ds.import_results(tmp_path / "run.csv", tmp_path / "own").about
+    assert "column 'index' that only numbers the rows was left out" in about.notes
+    found = load_results(tmp_path / "own")
+    assert not [name for name in found.parameters if "index" in name]
+    assert found.errors.tolist() == [30, 31, 32]
+
+
+def test_an_error_with_the_name_of_an_accuracy_is_noted(tmp_path):
+    _, about = imported(tmp_path, "m,acc,loss\na,71,1\nb,72,2\n", error="acc")
+    assert any("has the name of an accuracy" in note for note in about.notes)
+    _, about = imported(tmp_path, "m,acc,loss\na,71,1\nb,72,2\n", accuracy="acc")
+    assert not any("has the name of an accuracy" in note for note in about.notes)
+
+
+def test_percent_is_no_fraction(tmp_path):
+    with pytest.raises(InputError, match="top1 has 72, so that it holds no fractions"):
+        imported(tmp_path, "model,top1\na,71\nb,72\n", scale="fraction")
+
+
+def test_a_single_name_and_pairs_of_text_are_taken(tmp_path):
+    text = "model,error,top5,MACs,state\na,30,10,1e6,halted\nb,29,9,2e6,ok\n"
+    found, _ = imported(
+        tmp_path, text, metrics="top5", costs="flops=MACs", states=["halted=failed"]
+    )
+    assert found.costs["flops"].tolist() == [1e6, 2e6]
+    assert found.states.tolist() == ["failed", "complete"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"costs": ["flops"]}, {"costs": {"flops": 3}}, {"metrics": [3]}, {"labels": 3}],
+)
+def test_arguments_of_another_kind_are_named(tmp_path, options):
+    with pytest.raises(InputError, match=f"{next(iter(options))} is "):
+        imported(tmp_path, "model,error,x\na,30,1\nb,29,2\n", **options)
