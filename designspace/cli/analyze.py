@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import Json
+from designspace.cli.options import Json, split_commas
 
 # Python arguments in warnings, and the options of `analyze` and `train` that they are here.
 _FLAGS = {"all_finished=True": "--all-finished", "retry=True": "--retry"}
@@ -41,7 +41,9 @@ def analyze(
     ] = None,
     figures: Annotated[
         list[str] | None,
-        typer.Option(help="Formats of the figures: svg, png, pdf; by default svg and png."),
+        typer.Option(
+            help="Formats of the figures: svg, png or pdf, several with commas; by default svg,png."
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -65,7 +67,7 @@ def analyze(
     from designspace.io.atomic_write import check_output_folder
     from designspace.report.figure_files import check_formats
 
-    formats = check_formats(figures or ("svg", "png"))
+    formats = check_formats(split_commas(figures) or ("svg", "png"))
     check_output_folder(out)
     findings = ds.analyze(
         runs,

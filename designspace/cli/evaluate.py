@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from designspace.cli.options import DATA, Cache, Device, Download, Json, Threads
+from designspace.cli.options import DATA, Cache, Device, Download, Json, Threads, split_commas
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option(help="Share of the labels, for lowshot: 0.01 or 1%; repeat it for several."),
+        typer.Option(help="Share of the labels, for lowshot: 0.01 or 1%; several with commas."),
     ] = None,
     supervised: Annotated[
         bool | None,
@@ -132,7 +132,7 @@ def evaluate(
         out=out,
         side=side,
         seeds=seeds,
-        labels=labels,
+        labels=split_commas(labels) or None,
         supervised=supervised,
         scratch_epochs=scratch_epochs,
         supervised_pretraining=supervised_pretraining,

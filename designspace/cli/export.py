@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from designspace.cli.options import MODEL_HELP, Classes, Json, Resolution, parse_setting
+from designspace.cli.options import (
+    MODEL_HELP,
+    Classes,
+    Json,
+    Resolution,
+    parse_setting,
+    split_commas,
+)
 
 if TYPE_CHECKING:
     from designspace.export.export_model import Exported
@@ -108,7 +115,7 @@ def export(
 
     import designspace as ds
 
-    targets = [name.strip() for word in to or () for name in word.split(",")]
+    targets = split_commas(to)
     several = count is not None or pareto
     if (count is not None) + pareto + (weights is not None) > 1:
         raise ds.InputError(

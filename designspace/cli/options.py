@@ -36,7 +36,7 @@ Download = Annotated[bool, typer.Option("--download", help="Fetch the data set i
 Cache = Annotated[Path | None, typer.Option(help="Folder of decoded images and downloads.")]
 Log = Annotated[
     list[str] | None,
-    typer.Option(help="Log to tensorboard, mlflow or wandb; repeat it for several."),
+    typer.Option(help="Log to tensorboard, mlflow or wandb; several with commas."),
 ]
 Resolution = Annotated[int | None, typer.Option(help="Side of the input, in pixels.")]
 Classes = Annotated[int | None, typer.Option(help="Outputs of the classifier.")]
@@ -109,3 +109,8 @@ def typed_command(context: typer.Context) -> str:
         else:
             options += [word for one in values for word in (max(parameter.opts, key=len), one)]
     return shlex.join([*context.command_path.split(), *places, *options])
+
+
+def split_commas(words: list[str] | None) -> list[str]:
+    """Return the values of an option that may be repeated, or have several with commas."""
+    return [value.strip() for word in words or () for value in word.split(",")]

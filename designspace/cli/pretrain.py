@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from designspace.cli.options import DATA, MODEL_HELP, Cache, Device, Download, Json, Log, Threads
+from designspace.cli.options import (
+    DATA,
+    MODEL_HELP,
+    Cache,
+    Device,
+    Download,
+    Json,
+    Log,
+    Threads,
+    split_commas,
+)
 
 
 def pretrain(
@@ -139,7 +149,7 @@ def pretrain(
             compile=compile,
             seed=seed,
             tensorboard=tensorboard,
-            log=log or (),
+            log=split_commas(log),
             device=device,
             threads=threads,
             **source,

@@ -15,6 +15,7 @@ from designspace.cli.options import (
     Log,
     Scheduler,
     TrialsAtOnce,
+    split_commas,
 )
 
 
@@ -138,7 +139,7 @@ def train(
         download=download,
         cache=cache,
         tensorboard=tensorboard,
-        log=log or (),
+        log=split_commas(log),
         backend=backend,
         scheduler=scheduler,
         cluster=cluster,

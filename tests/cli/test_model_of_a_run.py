@@ -36,7 +36,7 @@ def test_models_of_runs_are_gathered(cli, study, tmp_path):
 def test_mistakes_are_explained(cli, refused, study, tmp_path):
     run, _ = study
     assert "has models 0 to 39" in refused("complexity", f"{run}:40")
-    assert "RUN:INDEX" in refused("complexity", f"{run}:worst")
+    assert f"name one: {run}:0 to {run}:39" in refused("complexity", f"{run}:worst")
     assert "is not a run folder" in refused("complexity", f"{tmp_path}:1")
     cli("sample", "RegNetX@8", "-n", 2, "--out", tmp_path / "new")
     assert "no model has a complete trial yet" in refused("complexity", f"{tmp_path}/new:best")

@@ -48,6 +48,15 @@ def test_other_models_have_no_agreement(refused, tmp_path):
     assert "are they of one population?" in refused("agree", tmp_path / "x", tmp_path / "y")
 
 
+def test_lists_may_have_commas(run, cli, tmp_path):
+    for index in range(4):
+        run.record(index, error=30 + index)
+    words = ("--figures", "svg, pdf", "--against", "flops,params")
+    assert cli("analyze", run.path, "--out", tmp_path / "report", *words).code == 0
+    files = {path.suffix for path in (tmp_path / "report" / "figures").iterdir()}
+    assert files == {".svg", ".pdf"}
+
+
 def test_derive_names_its_options(refused, tmp_path):
     message = refused("derive", "--flops", "200M", "--out", tmp_path / "d.yaml")
     assert "pass --from, a model or a findings folder, or --family and a target" in message
