@@ -53,7 +53,7 @@ def test_prediction_and_ratio(cli, tmp_path):
     [
         (["--family", "regnety"], "give one target"),
         (["--flops", "1G", "--params", "1M"], "give one target"),
-        (["--flops", "1G"], "give source"),
+        (["--flops", "1G"], "pass --from, a model"),
         (["--family", "regnetz", "--flops", "1G"], "no family 'regnetz'"),
         (["--family", "regnety", "--flops", "lots"], "flops: 'lots'"),
         (["--family", "regnety", "--flops", "-1"], "flops: '-1'"),
