@@ -97,7 +97,7 @@ def load_images(
 
     Raises:
         InputError: There is no such data set or recipe, the recipe has another resolution or none
-            is given, or an image can't be read.
+            is passed, or an image can't be read.
 
     Example:
         >>> import designspace as ds

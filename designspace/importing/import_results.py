@@ -174,7 +174,7 @@ def _names(value: Any, argument: str) -> list[str]:
 
 
 def _pairs(value: Any, argument: str) -> dict[str, str]:
-    """Return a map of text to text, which may be given as KEY=VALUE."""
+    """Return a map of text to text, which may be written KEY=VALUE."""
     if not isinstance(value, Mapping):
         words = _names(value, argument)
         value = {word.partition("=")[0]: word.partition("=")[2] for word in words}
