@@ -52,9 +52,13 @@ def test_lists_may_have_commas(run, cli, tmp_path):
     for index in range(4):
         run.record(index, error=30 + index)
     words = ("--figures", "svg, pdf", "--against", "flops,params")
+    left = tmp_path / "report" / "tables" / "edf_normalized.csv"  # of an earlier report
+    left.parent.mkdir(parents=True)
+    left.write_text("population,error\n")
     assert cli("analyze", run.path, "--out", tmp_path / "report", *words).code == 0
     files = {path.suffix for path in (tmp_path / "report" / "figures").iterdir()}
     assert files == {".svg", ".pdf"}
+    assert not left.exists()
 
 
 def test_derive_names_its_options(refused, tmp_path):
