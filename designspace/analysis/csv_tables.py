@@ -12,7 +12,7 @@ from designspace.stats.edf import Band, Edf
 
 
 def tables(findings: Findings) -> dict[str, pd.DataFrame]:
-    """Return the tables of a report by name."""
+    """Return the tables of a report by name; those of what was not analyzed are empty."""
     populations, numbers = findings.populations, summarize(findings).to_dict()
     frames = {
         "populations": _populations_frame(numbers["populations"]),
@@ -61,14 +61,14 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
         "models": findings.models_frame(),
         **trade_off_tables(findings.trade_offs),
     }
-    if numbers["claims"] is not None:
-        # The claims file has what each claim states; the table does without it.
-        claims = [{k: v for k, v in row.items() if k != "stated"} for row in numbers["claims"]]
-        frames["claims"] = _frame(claims)
-    if findings.normalized is not None:
-        names = [p.name for p in populations]
-        rows = zip(names, findings.normalized.edfs, findings.normalized.bands, strict=True)
-        frames["edf_normalized"] = _edf_frame(rows)
+    # The claims file has what each claim states; the table does without it.
+    frames["claims"] = _frame(
+        {key: value for key, value in row.items() if key != "stated"}
+        for row in numbers["claims"] or ()
+    )
+    names, normalized = [p.name for p in populations], findings.normalized
+    rows = zip(names, normalized.edfs, normalized.bands, strict=True) if normalized else ()
+    frames["edf_normalized"] = _edf_frame(rows)
     return frames
 
 

@@ -119,8 +119,8 @@ def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> Ra
         if not first.trained_like(run)
     )
     repeated = (first, *same)
-    if same:
-        _common_errors(*repeated)  # runs of other models may have equal seeds
+    # First: runs of other models may have equal seeds.
+    errors = _common_errors(*repeated) if same else None
     for i, run in enumerate(repeated):
         for before in repeated[:i]:
             if run.provenance.seeds and run.provenance.seeds == before.provenance.seeds:
@@ -128,8 +128,7 @@ def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> Ra
                     f"{before.name} and {run.name} have the same seeds: they show no variance"
                 )
     seeds = None
-    if same:
-        errors = _common_errors(*repeated)
+    if errors is not None:
         _check_differ(repeated, errors)
         seeds = repeatability(errors.T, level)
     return RankAgreement(first.name, schedules, tuple(run.name for run in repeated), seeds)

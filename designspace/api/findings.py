@@ -66,7 +66,7 @@ class Findings(core.Findings):
         """Return the tables of the report by name: populations, comparisons, claims and others.
 
         `tables()["comparisons"]` has a row for each two populations: difference of means with its
-        95 % interval, tests and correction. "claims" is there if claims were tested.
+        95 % interval, tests and correction. Tables of what was not analyzed are empty.
         """
         from designspace.analysis.csv_tables import tables
 

@@ -13,7 +13,7 @@ from designspace import arch
 from designspace.api.idle_options import refuse_idle
 from designspace.arch import format_quantity, parse_measured, require_bottleneck
 from designspace.errors import InputError, check_types, counted
-from designspace.io.atomic_write import POPULATION_FILE
+from designspace.io.atomic_write import POPULATION_FILE, make_folder
 from designspace.runs import Run
 
 if TYPE_CHECKING:
@@ -133,7 +133,6 @@ class Model(arch.Model):
             InputError: Another kind of file is in the way, or the folder can't be written.
         """
         from designspace.arch.model_file import check_target, write_model
-        from designspace.io.atomic_write import make_folder
 
         file = Path(path)
         check_target(file)
@@ -201,14 +200,14 @@ def _load(text: str) -> arch.Model:
     of_run = re.fullmatch(r"(.+):(best|[0-9]{1,9})", text)
     if of_run and Path(of_run[1]).is_dir():
         return Run.open(of_run[1]).model("best" if of_run[2] == "best" else int(of_run[2]))
-    folder = Path(text.rpartition(":")[0] or text) if not Path(text).is_dir() else Path(text)
+    path = Path(text)
+    folder = path if path.is_dir() else Path(text.rpartition(":")[0] or text)
     if (folder / POPULATION_FILE).is_file():
         n = len(Run.open(folder).population())
         raise InputError(
             f"{text} is no model, but {folder} is a run of {counted(n, 'model')}; name one: "
             f"{folder}:0 to {folder}:{n - 1}, or {folder}:best"
         )
-    path = Path(text)
     if path.is_file() or any((path / name).is_file() for name in ("model.yaml", "config.json")):
         return read_model_file(path)
     if path.is_dir():

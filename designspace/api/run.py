@@ -15,7 +15,6 @@ from designspace.errors import InputError, check_index, check_types, nearest
 from designspace.runs import Recipe, load_recipe
 from designspace.runs.merge import Merged
 from designspace.runs.run_list import check_run, list_runs
-from designspace.runs.training_options import parse_source
 
 if TYPE_CHECKING:
     from designspace.pretraining.status import PretrainingStatus
@@ -235,8 +234,6 @@ def train(
     """
     folders = [load_run(run) for run in list_runs(runs)]
     backend = choose_backend(backend, scheduler, cluster)
-    if data is not None:
-        parse_source(data)
     resolved = [_resume_options(folder, recipe, data, val, seed, cache) for folder in folders]
     options = [
         _train_options(

@@ -12,6 +12,7 @@ from pathlib import Path
 from designspace.data.cache import default_cache_folder
 from designspace.data.shard_files import expand_shards, is_remote
 from designspace.errors import InputError
+from designspace.runs.training_options import has_addresses
 
 # Addresses that stay one word of a shell command in quotes, as webdataset may write them.
 _WEB_ADDRESS = re.compile(r"https?://[\w.~:/?#\[\]@!&()*+,=%{}-]+", re.ASCII)
@@ -67,7 +68,7 @@ def check_stored_source(source: str, stated_in: Path | str, cache: Path | None =
 def _commands(source: str) -> list[str]:
     """Shards of a data set that run a command."""
     kind, _, pattern = source.partition(":")
-    if kind != "webdataset" or not ("pipe:" in pattern or "://" in pattern):
+    if kind != "webdataset" or not has_addresses(pattern):
         return []
     urls = expand_shards(source)
     return [url for url in urls if is_remote(url) and not _WEB_ADDRESS.fullmatch(url)]

@@ -217,7 +217,7 @@ def _rows_of_other_versions(file: Path) -> list[Any]:
         problem = "it holds no list"
     if not isinstance(rows, list):
         raise InputError(
-            f"cannot read {file}: {problem}; mend or remove it, then the same call writes the "
+            f"cannot read {file}: {problem}; repair or delete it, then the same call writes the "
             "scores that were measured"
         )
     return [row for row in rows if not _as_row(row)]

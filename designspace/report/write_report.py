@@ -24,8 +24,6 @@ from designspace.report.findings_page import page
 from designspace.report.report_figures import edf_hero, report_figures
 from designspace.report.trade_off_figures import TRADE_OFF, wide_and_narrow
 
-# Tables that an earlier report may have had, and this one has not.
-_OPTIONAL_TABLES = ("claims", "edf_normalized")
 _KEYS = re.compile(
     "(edf|edf_normalized|differences|edf_differences|best_of_k|importance|widths|fit_errors)"
     "(-wide)?|(bootstrap|trade_off|edf_at)_.+"
@@ -60,10 +58,9 @@ def write_report(
     }
     write_figures(folder, rendered, _KEYS)
     sheets = make_folder(folder / "tables")
-    own = tables(findings)
-    for name in {*own, *_OPTIONAL_TABLES}:
-        if name in own and len(own[name]):
-            write_text(sheets / f"{name}.csv", to_csv(own[name]))
+    for name, table in tables(findings).items():
+        if len(table):
+            write_text(sheets / f"{name}.csv", to_csv(table))
         else:
             (sheets / f"{name}.csv").unlink(missing_ok=True)
     numbers = json.dumps(summarize(findings).to_dict(), indent=1, allow_nan=False)

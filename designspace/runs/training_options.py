@@ -186,10 +186,15 @@ def parse_source(spec: str) -> tuple[str, str]:
     return kind, path
 
 
+def has_addresses(pattern: str) -> bool:
+    """Return whether a pattern of shards has pipes or URLs, rather than files alone."""
+    return "pipe:" in pattern or "://" in pattern
+
+
 def absolute_source(spec: str) -> str:
     """Return the specification of a data set with an absolute path."""
     kind, colon, path = spec.partition(":")
-    if kind == "webdataset" and ("pipe:" in path or "://" in path):
+    if kind == "webdataset" and has_addresses(path):
         return spec
     return f"{kind}:{Path(path).expanduser().resolve()}" if colon else spec
 
