@@ -256,7 +256,7 @@ def test_the_command_line_names_its_options() -> None:
         ("sample", "search longer with max_candidates=9", "with --max-candidates 9"),
         ("pretrain", "batch_size is 7; it must be even", "--batch-size is 7"),
         ("pretrain", "weights is 'x'; no such file", "--from is 'x'"),
-        ("derive", "batch is 0; it must be 1", "--latency-batch is 0"),
+        ("derive", "batch is 0; it must be 1", "--batch is 0"),
         ("export", "count is 0; it must be 1", "--best is 0"),
         ("evaluate", "lr has no effect on task knn", "--lr has no effect"),
     ):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from designspace.errors import InputError, check_types
-from designspace.runs import Recipe, load_recipe
+from designspace.runs import Recipe, RecipeLike, load_recipe
 from designspace.runs.training_options import check_device, check_seed, check_val, parse_source
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Images:
 @check_types
 def load_images(
     data: str,
-    recipe: str | Path | Recipe,
+    recipe: RecipeLike,
     *,
     resolution: int | None = None,
     channels: int = 3,
@@ -113,7 +113,7 @@ def load_images(
     check_device(device)
     if channels < 1:
         raise InputError(f"channels is {channels}; it must be at least 1", "channels")
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    chosen = load_recipe(recipe)
     side = chosen.resolution if resolution is None else resolution
     if side is None:
         raise InputError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from designspace.evaluation.evaluate_trunk import EvaluationResult
     from designspace.pretraining.cost_plan import CostPlan
     from designspace.pretraining.pretrain import PretrainResult
-    from designspace.pretraining.recipe import SwavRecipe
+    from designspace.pretraining.recipe import RecipeLike, SwavRecipe
     from designspace.training.metric_logger import LoggerLike
 
 __all__ = [
@@ -37,7 +37,7 @@ def pretrain(
     *,
     data: str,
     out: str | Path,
-    recipe: str | Path = "quick",
+    recipe: "RecipeLike" = "quick",
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -67,7 +67,8 @@ def pretrain(
             (tar shards, as in shards/{000..049}.tar) or hf:PATH (saved by Hugging Face's
             datasets).
         out: Folder of the run: trunk.pt, checkpoints, journals and the report.
-        recipe: quick, swav, swav-small-batch, seer-256gf, …, or a YAML file.
+        recipe: quick, swav, swav-small-batch, seer-256gf, …, a YAML file, a map of its keys, or
+            what `load_pretrain_recipe` returned.
         epochs: Overrides the recipe's. More than a finished run has continue it: from there on,
             the learning rate is that of a schedule of so many epochs.
         batch_size: Overrides the recipe's; learning rates scale in proportion.
@@ -141,10 +142,10 @@ def pretrain(
 @check_types
 def plan_pretraining(
     model: ModelLike,
-    recipe: str | Path = "quick",
+    recipe: "RecipeLike" = "quick",
     *,
     data: str | None = None,
-    images: int | None = None,
+    images: int | str | None = None,
     gpus: int | None = None,
     teraflops: float | None = None,
     epochs: int | None = None,
@@ -160,7 +161,7 @@ def plan_pretraining(
         model: A model, or anything that `load_model` accepts.
         recipe: As of `pretrain`.
         data: Data set, as of `pretrain`, whose images are counted and measured.
-        images: Images per epoch, without `data`; by default the recipe's.
+        images: Images per epoch (`"1.3M"`), without `data`; by default the recipe's.
         gpus: GPUs; by default the recipe's.
         teraflops: Sustained arithmetic of one GPU.
         epochs: Overrides the recipe's.
@@ -187,6 +188,8 @@ def plan_pretraining(
         raise InputError(f"images is {images}, but {data} has a number of its own", "images")
     from designspace.pretraining.cost_plan import plan_pretraining as plan
 
+    if isinstance(images, str):
+        images = round(arch.parse_quantity(images, "images"))
     if data is None:
         return plan(trunk, chosen, images, gpus, teraflops)
     from designspace.pretraining.images import measure_images
@@ -221,11 +224,12 @@ def check_pretraining(
 
 
 @check_types
-def load_pretrain_recipe(name: str | Path) -> "SwavRecipe":
+def load_pretrain_recipe(recipe: "RecipeLike") -> "SwavRecipe":
     """Load a recipe for pretraining.
 
     Args:
-        name: quick, swav, swav-small-batch, seer-256gf, …, or a YAML file.
+        recipe: quick, swav, swav-small-batch, seer-256gf, …, a YAML file, or a map of its keys,
+            which may name a `parent` and hold what differs from it.
 
     Raises:
         InputError: There is no such recipe, or its file is wrong.
@@ -237,7 +241,7 @@ def load_pretrain_recipe(name: str | Path) -> "SwavRecipe":
     """
     from designspace.pretraining.recipe import load_recipe
 
-    return load_recipe(name)
+    return load_recipe(recipe)
 
 
 @check_types

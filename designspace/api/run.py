@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from designspace import runs
 from designspace.api.model import Model
 from designspace.errors import InputError, check_index, check_types, nearest
-from designspace.runs import Recipe, load_recipe
+from designspace.runs import Recipe, RecipeLike, load_recipe
 from designspace.runs.merge import Merged
 from designspace.runs.run_list import check_run, list_runs
 
@@ -61,7 +61,7 @@ class Run(runs.Run):
     def train(
         self,
         data: str | None = None,
-        recipe: "str | Path | Recipe | None" = None,
+        recipe: RecipeLike | None = None,
         **options: Any,
     ) -> Any:
         """Train every model that has no trial yet, and return the table of models and trials.
@@ -71,7 +71,8 @@ class Run(runs.Run):
 
         Args:
             data: As of `designspace.train`.
-            recipe: dds, dds-25, dds-100, cifar, quick, a YAML file, or a `Recipe`.
+            recipe: dds, dds-25, dds-100, cifar, quick, a YAML file, a map of its keys, or a
+                `Recipe`.
             **options: As of `designspace.train`: epochs, jobs, device, progress, …
 
         Returns:
@@ -150,7 +151,7 @@ def status(
 def train(
     runs: "Sequence[Run | str | Path] | Run | str | Path",
     data: str | None = None,
-    recipe: "str | Path | Recipe | None" = None,
+    recipe: RecipeLike | None = None,
     *,
     val: str | None = None,
     seed: int | None = None,
@@ -188,7 +189,8 @@ def train(
     Args:
         runs: Run folders.
         data: digits, cifar10, cifar100, folder:PATH, imagenet:PATH, webdataset:PATTERN or hf:PATH.
-        recipe: A shipped recipe (dds, dds-25, dds-100, cifar, quick), a YAML file, or a `Recipe`.
+        recipe: A shipped recipe (dds, dds-25, dds-100, cifar, quick), a YAML file, a map of its
+            keys, or a `Recipe`.
         val: Validation images: `"held-out"` (of the training images, the default) or `"test"`.
         seed: Seed of the run.
         epochs: Overrides the recipe's.
@@ -305,7 +307,7 @@ def merge(sources: "Sequence[runs.Run | str | Path]", out: "runs.Run | str | Pat
 
 def _resume_options(
     folder: runs.Run,
-    recipe: "str | Path | Recipe | None",
+    recipe: RecipeLike | None,
     data: str | None,
     val: str | None,
     seed: int | None,
@@ -331,7 +333,7 @@ def _resume_options(
         assert before is not None
         chosen = before
     else:
-        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        chosen = load_recipe(recipe)
         if chosen.precision is None and before is not None and folder.begun:
             chosen = chosen.override(precision=before.precision)
     return (

@@ -38,9 +38,7 @@ def derive(
     ] = None,
     on: Annotated[str, typer.Option(help="Device for --latency: auto, cpu, cuda, mps.")] = "auto",
     threads: Threads = None,
-    batch: Annotated[
-        int, typer.Option("--latency-batch", help="Images per step, for --latency.")
-    ] = 1,
+    batch: Annotated[int, typer.Option(help="Images per step, for --latency.")] = 1,
     mode: MeasureMode = "inference",
     precision: MeasurePrecision = None,
     time_limit: MeasureTime = 2.0,
@@ -83,7 +81,7 @@ def derive(
     ] = None,
     classes: Classes = None,
     memory_batch: Annotated[
-        int, typer.Option("--batch", help="Images per step, for the predicted memory.")
+        int, typer.Option(help="Images per step, for the predicted memory.")
     ] = 64,
     name: Annotated[str | None, typer.Option(help="Name of the network.")] = None,
     json_: Json = False,
@@ -108,7 +106,7 @@ def derive(
     from designspace.arch.model_file import check_target
 
     if not 1 <= memory_batch <= 10**6:
-        raise ds.InputError(f"--batch is {memory_batch}; it must be 1 to 1000000")
+        raise ds.InputError(f"--memory-batch is {memory_batch}; it must be 1 to 1000000")
     check_target(out)
     model = ds.derive(
         family,

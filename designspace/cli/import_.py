@@ -12,13 +12,17 @@ from designspace.errors import counted
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="pycls sweep.json, NDS JSON, a JSON list, or a table (CSV, TSV).")
+        Path,
+        typer.Argument(help="pycls sweep.json, NDS JSON, JSON, JSON Lines, or a table (CSV, TSV)."),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     error: Annotated[
         str | None, typer.Option(help="Column (or dotted JSON key) of the error.")
     ] = None,
     accuracy: Annotated[str | None, typer.Option(help="Column of the accuracy.")] = None,
+    id: Annotated[
+        str | None, typer.Option(help="Column of the models' names; by default detected.")
+    ] = None,
     scale: Annotated[
         str | None, typer.Option(help="percent or fraction; by default detected.")
     ] = None,
@@ -89,6 +93,7 @@ def import_(
         out,
         error=error,
         accuracy=accuracy,
+        id=id,
         scale="fraction" if fraction else scale,
         classes=classes,
         name=name,

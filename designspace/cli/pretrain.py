@@ -70,7 +70,8 @@ def pretrain(
         bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")
     ] = False,
     images: Annotated[
-        int | None, typer.Option(help="Images per epoch, for --dry-run without --data.")
+        str | None,
+        typer.Option(help="Images per epoch, such as 1.3M, for --dry-run without --data."),
     ] = None,
     gpus: Annotated[int | None, typer.Option(help="GPUs, for --dry-run.")] = None,
     teraflops: Annotated[

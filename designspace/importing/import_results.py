@@ -66,6 +66,7 @@ def import_results(
     *,
     error: str | None = None,
     accuracy: str | None = None,
+    id: str | None = None,
     scale: str | None = None,
     classes: int | None = None,
     name: str | None = None,
@@ -83,10 +84,12 @@ def import_results(
     """Import results that were measured elsewhere into a folder that `analyze` reads.
 
     Args:
-        file: A pycls sweep.json, an NDS JSON, a JSON list of flat maps, or a table (CSV, TSV).
+        file: A pycls sweep.json, an NDS JSON, a JSON list or JSON Lines with a map per model, or a
+            table (CSV, TSV).
         out: The folder to write: import.yaml and models.csv.
         error: Column (or dotted JSON key) of the error; by default it is found.
         accuracy: Column (or dotted JSON key) of the accuracy; the error is 100 % minus it.
+        id: Column (or dotted JSON key) of the models' names; by default it is found.
         scale: "percent" or "fraction" of errors or accuracies; by default it is found.
         classes: Number of classes, for chance error; by default chance is 100 %.
         name: Name of the space; by default the file's.
@@ -123,7 +126,7 @@ def import_results(
     metrics, labels = _names(metrics, "metrics"), _names(labels, "labels")
     costs, states = _pairs(costs or {}, "costs"), _pairs(states or {}, "states")
     _check_arguments(folder, error, accuracy, scale, classes, format, decimal, block, force)
-    parsed = _parse(path, format, error, accuracy, decimal)
+    parsed = _parse(path, format, error, accuracy, id, decimal)
     parsed = parsed if block is None else replace(parsed, block=block)
     notes = list(parsed.notes)
     chance = 100.0 if classes is None else 100 * (1 - 1 / classes)
@@ -222,17 +225,24 @@ def _check_arguments(
 
 
 def _parse(
-    path: Path, format: str | None, error: str | None, accuracy: str | None, decimal: str | None
+    path: Path,
+    format: str | None,
+    error: str | None,
+    accuracy: str | None,
+    id: str | None,
+    decimal: str | None,
 ) -> ParsedFile:
     text, notes = read_any_text(path)
     is_json = format in ("pycls", "nds", "json")
     if not is_json and (format == "csv" or text.lstrip()[:1] not in ("[", "{")):
-        parsed = parse_table(text, path, error, accuracy, decimal)
+        parsed = parse_table(text, path, error, accuracy, id, decimal)
     else:
         records = _json_records(text, path)
         form = format or format_of(records[0]) or "json"
         if form == "json":
-            parsed = parse_records(records, path, error, accuracy, decimal)
+            parsed = parse_records(records, path, error, accuracy, id, decimal)
+        elif id is not None:
+            raise InputError("id has no effect on pycls sweeps and NDS files: leave it out", "id")
         else:
             parsed = parse_sweep(records, path, form, error, accuracy)
     return replace(parsed, notes=[*notes, *parsed.notes])
@@ -240,14 +250,38 @@ def _parse(
 
 def _json_records(text: str, path: Path) -> list[dict[str, Any]]:
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:  # a number of too many digits, too
-        raise InputError(f"import: {path}: not JSON: {error}") from None
+        data = _load_json(text)
+    except ValueError as error:
+        data = _json_lines(text, path)
+        if data is None:
+            raise InputError(f"import: {path}: not JSON: {error}") from None
     if isinstance(data, dict):  # NDS keeps some populations as {"top": [...], "mid": [...]}
         data = [entry for part in data.values() if isinstance(part, list) for entry in part]
     if not isinstance(data, list) or not data or not all(isinstance(r, dict) for r in data):
         raise InputError(f"import: {path}: must be a list of models, each a map")
     return data
+
+
+def _load_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _json_lines(text: str, path: Path) -> list[Any] | None:
+    """Return the value of each line of JSON Lines, or None where the first holds no value."""
+    values: list[Any] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values.append(_load_json(line))
+        except ValueError as error:
+            if not values:
+                return None
+            raise InputError(f"import: {path}: line {number}: not JSON: {error}") from None
+    return values
 
 
 def _interpret(

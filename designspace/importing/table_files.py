@@ -143,6 +143,7 @@ def parse_table(
     path: Path,
     error: str | None = None,
     accuracy: str | None = None,
+    id: str | None = None,
     decimal: str | None = None,
 ) -> ParsedFile:
     """Read a table with one model per row.
@@ -152,6 +153,7 @@ def parse_table(
         path: The file, for messages.
         error: Column of the error; None finds it.
         accuracy: Column of the accuracy, to use in place of an error.
+        id: Column of the models' names; None finds it.
         decimal: Decimal mark, "." or ","; None finds it.
 
     Raises:
@@ -161,7 +163,7 @@ def parse_table(
     delimiter = max(",;\t|", key=first.count)
     (header, *rows), lines = csv_rows(text, path, delimiter)
     places = [f"line {line}" for line in lines[1:]]
-    return parse_rows(header, rows, places, path, error, accuracy, decimal, delimiter)
+    return parse_rows(header, rows, places, path, error, accuracy, id, decimal, delimiter)
 
 
 def parse_records(
@@ -169,6 +171,7 @@ def parse_records(
     path: Path,
     error: str | None,
     accuracy: str | None,
+    id: str | None = None,
     decimal: str | None = None,
 ) -> ParsedFile:
     """Read a list of JSON maps, one per model, nested keys joined by dots; see `parse_table`."""
@@ -183,7 +186,7 @@ def parse_records(
 
     rows = [[cell(record.get(key)) for key in header] for record in records]
     places = [f"model {i}" for i in range(len(rows))]
-    return parse_rows(header, rows, places, path, error, accuracy, mark, ",")
+    return parse_rows(header, rows, places, path, error, accuracy, id, mark, ",")
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -202,6 +205,7 @@ def parse_rows(
     path: Path,
     error: str | None,
     accuracy: str | None,
+    id: str | None,
     decimal: str | None,
     delimiter: str,
 ) -> ParsedFile:
@@ -220,9 +224,11 @@ def parse_rows(
     if decimal is None:
         decimal = _find_decimal(list(cells.values()), delimiter, path)
     metric, is_accuracy = _find_metric(header, path, error, accuracy, notes)
-    _drop_row_index(cells, metric, notes)
+    if id is not None and id not in header:
+        raise InputError(f"import: {path}: no column {id!r}; {nearest(id, header)}", "id")
+    _drop_row_index(cells, metric, id, notes)
     by_name = {normalized(name): name for name in reversed(list(cells)) if name != metric}
-    label = next((by_name[name] for name in _LABELS if name in by_name), None)
+    label = id if id is not None else next((by_name[n] for n in _LABELS if n in by_name), None)
     state = next((by_name[name] for name in _STATES if name in by_name), None)
     if label is None and numbers(cells.get("", []), decimal)[1]:
         label = ""  # names without a header, as R and pandas write them
@@ -315,12 +321,14 @@ def _find_metric(
     )
 
 
-def _drop_row_index(cells: dict[str, list[str]], metric: str, notes: list[str]) -> None:
-    """Remove columns that only number the rows, as `DataFrame.to_csv` writes them."""
+def _drop_row_index(
+    cells: dict[str, list[str]], metric: str, id: str | None, notes: list[str]
+) -> None:
+    """Remove columns that only number the rows, as `DataFrame.to_csv` writes them, but the ids."""
     n = len(cells[metric])
     counts = [[str(i + start) for i in range(n)] for start in (0, 1)]
     for name in [name for name in cells if re.fullmatch(r"(Unnamed: \d+|index)?", name)]:
-        if cells[name] in counts:
+        if name != id and cells[name] in counts:
             del cells[name]
             which = "column 'index'" if name == "index" else "a column without a name"
             notes.append(f"{which} that only numbers the rows was left out")

@@ -3,6 +3,7 @@
 The sources of all constants of the shipped recipes are in their files, under `about`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -302,12 +303,15 @@ def shipped_recipes() -> list[str]:
     return shipped_names(_PACKAGE)
 
 
-def load_recipe(recipe: "SwavRecipe | Path | str") -> SwavRecipe:
-    """Return a shipped recipe by name, or the recipe in a YAML file.
+def load_recipe(recipe: "RecipeLike") -> SwavRecipe:
+    """Return a shipped recipe by name, the recipe in a YAML file, or that of a map of its keys.
 
     Raises:
         InputError: There is no such recipe, or its file is invalid.
     """
     if isinstance(recipe, SwavRecipe):
         return recipe
-    return parse_recipe(*read_recipe_data(str(recipe), _PACKAGE, "pretraining recipe"))
+    return parse_recipe(*read_recipe_data(recipe, _PACKAGE, "pretraining recipe"))
+
+
+RecipeLike = SwavRecipe | str | Path | Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from designspace.runs.data_record import DataRecord
 from designspace.runs.execution import Execution
-from designspace.runs.recipe import Recipe, load_recipe, shipped_recipes
+from designspace.runs.recipe import Recipe, RecipeLike, load_recipe, shipped_recipes
 from designspace.runs.run import Run
 from designspace.runs.trial import Trial, TrialState
 
@@ -10,6 +10,7 @@ __all__ = [
     "DataRecord",
     "Execution",
     "Recipe",
+    "RecipeLike",
     "Run",
     "Trial",
     "TrialState",

@@ -191,11 +191,12 @@ def shipped_recipes() -> list[str]:
     return shipped_names(_PACKAGE)
 
 
-def load_recipe(name: str | Path) -> Recipe:
-    """Load a shipped recipe by name, or your own by the path of its YAML file.
+def load_recipe(recipe: "RecipeLike") -> Recipe:
+    """Load a shipped recipe by name, or your own: the path of its YAML file, or a map of its keys.
 
     Args:
-        name: dds, dds-25, dds-100, cifar, quick, or a path.
+        recipe: dds, dds-25, dds-100, cifar, quick, a path, or a map, which may name a `parent` and
+            hold what differs from it. A `Recipe` is returned as it is.
 
     Raises:
         InputError: There is no such recipe, or its file is invalid.
@@ -204,5 +205,12 @@ def load_recipe(name: str | Path) -> Recipe:
         >>> import designspace as ds
         >>> ds.load_recipe("cifar").override(epochs=3).epochs
         3
+        >>> ds.load_recipe({"parent": "cifar", "weight_decay": 1e-4}).momentum
+        0.9
     """
-    return parse_recipe(*read_recipe_data(str(name), _PACKAGE, "recipe"))
+    if isinstance(recipe, Recipe):
+        return recipe
+    return parse_recipe(*read_recipe_data(recipe, _PACKAGE, "recipe"))
+
+
+RecipeLike = Recipe | str | Path | Mapping[str, Any]

@@ -40,7 +40,8 @@ def test_complexity_prints_exactly_the_promised_keys(cli):
 
 
 def test_prediction_and_ratio(cli, tmp_path):
-    words = ("derive", "--from", "RegNetY-1.6GF", "--scale", 4, "--rule", "fast", "--batch", 32)
+    words = ("derive", "--from", "RegNetY-1.6GF", "--scale", 4, "--rule", "fast")
+    words += ("--memory-batch", 32)
     record = json.loads(cli(*words, "--out", tmp_path / "m.yaml", "--json").out)
     prediction = record["prediction"]
     assert prediction["flops"]["value"] == record["flops"]
@@ -63,7 +64,7 @@ def test_prediction_and_ratio(cli, tmp_path):
         (["--from", "RegNetY-16GF", "--scale", "0"], "scale is 0"),
         (["--from", "RegNetY-16GF", "--scale", "nan"], "scale is nan"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--rule", "tall"], "no scaling rule"),
-        (["--from", "RegNetY-16GF", "--scale", "2", "--batch", "0"], "--batch is 0"),
+        (["--from", "RegNetY-16GF", "--scale", "2", "--memory-batch", "0"], "--memory-batch is 0"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--resolution", "0"], "resolution is 0"),
         (["--from", "RegNetY-16GF", "--scale", "1e8"], "gives no model"),
         (["--from", "RegNetY-16GF", "--scale", "2", "--name", "../x"], "can't name a network"),

@@ -95,7 +95,7 @@ def test_it_is_measured_on_this_machine():
         (("--latency", "10ms", "--mode", "foo"), "--mode is 'foo'"),
         (("--latency", "10ms", "--precision", "fp99"), "--precision is 'fp99'"),
         (("--latency", "10ms", "--time-limit", "0"), "--time-limit is 0"),
-        (("--flops", "1G", "--latency-batch", "2"), "--latency-batch is 2, which has no effect"),
+        (("--flops", "1G", "--batch", "2"), "--batch is 2, which has no effect"),
     ],
 )
 def test_wrong_targets_are_explained(refused, tmp_path, words, message):

@@ -54,6 +54,21 @@ def test_partial_rows_keep_their_values(tmp_path, cli):
     assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
 
 
+def test_json_lines_and_a_column_of_names(tmp_path):
+    lines = [
+        '{"tag": "x", "arch": {"d": 3}, "acc": 70}',
+        '{"tag": "y", "arch": {"d": 4}, "acc": 80}',
+    ]
+    text = "\n\n".join(lines)
+    found, _ = imported(tmp_path, text, id="tag")
+    assert found.ids == ("x", "y")
+    assert found.errors.tolist() == [30, 20]
+    assert found.parameters["arch.d"].tolist() == [3, 4]
+    table = "index,model,error\n0,a,30\n1,b,20\n"
+    assert imported(tmp_path, table)[0].ids == ("a", "b")
+    assert imported(tmp_path, table, id="index")[0].ids == ("0", "1")
+
+
 def test_states_of_other_tools_are_translated(tmp_path):
     words = (
         *("COMPLETE", "PRUNED", "FAIL", "RUNNING", "finished", "crashed", "killed"),

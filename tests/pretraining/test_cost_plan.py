@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from small import SMALL
 
+import designspace as ds
 from designspace.arch import Body, Model, Skeleton, published
 from designspace.arch.unit_suffix import format_bytes
 from designspace.errors import InputError
@@ -166,6 +167,15 @@ def test_wrong_plans_are_refused(refused):
     words = ("pretrain", "RegNetY-200MF", "--dry-run", "--images")
     assert "too deep for crops of 12 pixels" in refused(*words, "999")
     assert "no pretraining recipe 'seer'" in refused(*words, "9", "--recipe", "seer")
+    assert "images: 'many' is not a positive number" in refused(*words, "many")
+
+
+def test_numbers_of_images_take_units():
+    plans = [
+        ds.plan_pretraining("RegNetY-256GF", "seer-256gf", images=images)
+        for images in (1_300_000, "1.3M", "1.3e6")
+    ]
+    assert [plan.images for plan in plans] == [1_300_000] * 3
 
 
 def test_a_billion_images_count_cores_network_and_disk():

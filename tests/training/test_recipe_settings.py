@@ -59,6 +59,28 @@ def test_a_recipe_file_takes_what_it_does_not_set_from_its_parent(tmp_path):
             load_recipe(str(own))
 
 
+def test_a_recipe_is_taken_as_a_map(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = {"parent": "quick", "lr": 0.3}
+    assert load_recipe(own) == replace(QUICK, name="custom", lr=0.3)
+    (tmp_path / "base.yaml").write_text("parent: quick\nlr: 0.3\n")
+    assert load_recipe({"parent": "base.yaml", "name": "mine"}) == replace(
+        QUICK, name="mine", lr=0.3
+    )
+    run = ds.sample("RegNetX@8", n=1, flops="180K:220K", out="run")
+    ds.train(run, "digits", {**own, "epochs": 1}, limit=1, jobs=1, progress=False)
+    assert run.recipe().lr == 0.3
+    swav = ds.load_pretrain_recipe({"parent": "swav", "epochs": 9})
+    assert ds.load_pretrain_recipe(swav).epochs == 9
+    for wrong, message in (
+        (5, "recipe is 5; it must be a name, a path or a map"),
+        ({"lr": 0.3}, "recipe: as passed: epochs: missing"),
+        ({**own, "mommentum": 0.8}, "did you mean momentum"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_recipe(wrong)
+
+
 def test_norms_and_biases_are_not_decayed():
     model = network()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
