@@ -26,6 +26,29 @@ TrialsAtOnce = Annotated[
     int | None,
     typer.Option(help="Trials at once; by default one per core, on GPUs what proves fastest."),
 ]
+BatchSize = Annotated[int | None, typer.Option(help="Overrides the recipe's.")]
+LearningRate = Annotated[float | None, typer.Option(help="Overrides the recipe's.")]
+TimeLimit = Annotated[
+    float | None, typer.Option(help="Seconds after which a trial fails; inf: no limit.")
+]
+Compile = Annotated[
+    bool | None,
+    typer.Option("--compile/--no-compile", help="Use torch.compile (for long GPU trials)."),
+]
+Exact = Annotated[
+    bool | None,
+    typer.Option("--exact/--no-exact", help="On CUDA, use deterministic algorithms; slower."),
+]
+ImageResults = Annotated[
+    bool | None,
+    typer.Option(
+        "--image-results/--no-image-results",
+        help="Keep which validation images each model got right; by default up to 50,000.",
+    ),
+]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")
+]
 Threads = Annotated[int | None, typer.Option(help="Threads on the CPU; by default one per core.")]
 MeasureMode = Annotated[str, typer.Option(help="inference or training, when measured.")]
 MeasurePrecision = Annotated[

@@ -5,17 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from designspace.cli.options import (
-    Backend,
-    Cache,
-    Cluster,
-    ClusterOption,
-    Download,
-    Json,
-    Scheduler,
-    TrialsAtOnce,
-    typed_command,
-)
+from designspace.cli import options
 
 if TYPE_CHECKING:
     from designspace.studies.study import Study
@@ -48,21 +38,29 @@ def study(
             "file's extension is used up."
         ),
     ] = None,
-    jobs: TrialsAtOnce = None,
+    jobs: options.TrialsAtOnce = None,
     device: Annotated[
         str | None, typer.Option(help="In place of the file's: auto, cpu, cuda, cuda:N or mps.")
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="In place of the file's: fp32, tf32, bf16 or fp16.")
     ] = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
     retry: Annotated[bool, typer.Option("--retry", help="Train failed models again.")] = False,
-    download: Download = False,
-    cache: Cache = None,
-    backend: Backend = None,
-    scheduler: Scheduler = None,
-    cluster: Cluster = None,
-    cluster_option: ClusterOption = None,
-    json_: Json = False,
+    time_limit: options.TimeLimit = None,
+    compile: options.Compile = None,
+    exact: options.Exact = None,
+    image_results: options.ImageResults = None,
+    download: options.Download = False,
+    cache: options.Cache = None,
+    tensorboard: options.Tensorboard = False,
+    log: options.Log = None,
+    backend: options.Backend = None,
+    scheduler: options.Scheduler = None,
+    cluster: options.Cluster = None,
+    cluster_option: options.ClusterOption = None,
+    json_: options.Json = False,
 ) -> None:
     """Run a study from its file: sample, train, analyze, derive and export all that is missing.
 
@@ -97,28 +95,21 @@ def study(
     import designspace as ds
 
     whole = ds.Study.load(file, out)
-    options: dict[str, Any] = {
-        "only": only,
-        "until": until,
-        "jobs": jobs,
-        "device": device,
-        "precision": precision,
-        "retry": retry,
-        "download": download,
-        "cache": cache,
-        "backend": backend,
-        "scheduler": scheduler,
-        "cluster": cluster,
-        "cluster_options": cluster_option or (),
-    }
+    chosen: dict[str, Any] = {"only": only, "until": until, "retry": retry}
+    chosen |= {"jobs": jobs, "device": device, "precision": precision, "batch_size": batch_size}
+    chosen |= {"lr": lr, "time_limit": time_limit, "compile": compile, "exact": exact}
+    chosen |= {"image_results": image_results, "download": download, "cache": cache}
+    chosen |= {"tensorboard": tensorboard, "log": options.split_commas(log)}
+    chosen |= {"backend": backend, "scheduler": scheduler, "cluster": cluster}
+    chosen["cluster_options"] = cluster_option or ()
     if dry_run:
-        whole.check_options(data, **options)
+        whole.check_options(data, **chosen)
         _print(whole, json_)
         return
     try:
-        page = whole.run(data, **options)
+        page = whole.run(data, **chosen)
     except KeyboardInterrupt as stop:
-        stop.args = (f"stopped; `{typed_command(context)}` resumes",)
+        stop.args = (f"stopped; `{options.typed_command(context)}` resumes",)
         raise
     if json_:
         _print(whole, json_=True)

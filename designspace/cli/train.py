@@ -8,12 +8,19 @@ import typer
 from designspace.cli.options import (
     LABELLED_DATA,
     Backend,
+    BatchSize,
     Cache,
     Cluster,
     ClusterOption,
+    Compile,
     Download,
+    Exact,
+    ImageResults,
+    LearningRate,
     Log,
     Scheduler,
+    Tensorboard,
+    TimeLimit,
     TrialsAtOnce,
     split_commas,
 )
@@ -41,8 +48,8 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run; by default 0.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Overrides the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Overrides the recipe's.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Overrides the recipe's.")] = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
     precision: Annotated[
         str | None,
         typer.Option(help="fp32, tf32, bf16 or fp16; by default the recipe's, or the device's."),
@@ -61,29 +68,13 @@ def train(
         ),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Train failed models again.")] = False,
-    time_limit: Annotated[
-        float | None, typer.Option(help="Seconds after which a trial fails; inf: no limit.")
-    ] = None,
-    compile: Annotated[
-        bool | None,
-        typer.Option("--compile/--no-compile", help="Use torch.compile (for long GPU trials)."),
-    ] = None,
-    exact: Annotated[
-        bool | None,
-        typer.Option("--exact/--no-exact", help="On CUDA, use deterministic algorithms; slower."),
-    ] = None,
-    image_results: Annotated[
-        bool | None,
-        typer.Option(
-            "--image-results/--no-image-results",
-            help="Keep which validation images each model got right; by default up to 50,000.",
-        ),
-    ] = None,
+    time_limit: TimeLimit = None,
+    compile: Compile = None,
+    exact: Exact = None,
+    image_results: ImageResults = None,
     download: Download = False,
     cache: Cache = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")
-    ] = False,
+    tensorboard: Tensorboard = False,
     log: Log = None,
     backend: Backend = None,
     scheduler: Scheduler = None,

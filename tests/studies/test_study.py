@@ -192,7 +192,10 @@ def test_an_interrupted_study_resumes(tmp_path, monkeypatch):
 
 
 def test_the_command_that_resumes_has_all_options_of_the_study(cli, tmp_path, monkeypatch):
+    passed = {}
+
     def stops(runs, **options):
+        passed.update(options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("designspace.studies.train_study.train", stops)
@@ -203,7 +206,7 @@ def test_the_command_that_resumes_has_all_options_of_the_study(cli, tmp_path, mo
     monkeypatch.setattr("shutil.which", lambda command: command)  # batch systems are there
     file, out = write(tmp_path, SMALL), tmp_path / "other place"
     options = ["--data", "digits", "--until", "decided", "--jobs", "2", "--device", "cpu"]
-    options += ["--retry", "--cluster", "slurm"]
+    options += ["--retry", "--cluster", "slurm", "--batch-size", "9", "--no-image-results"]
     options += ["--cluster-option", "a=1", "--cluster-option", "b=2"]
     options += ["--plugin", tmp_path / "block.py"]
     outcome = cli("study", file, "--out", out, *options)
@@ -212,6 +215,7 @@ def test_the_command_that_resumes_has_all_options_of_the_study(cli, tmp_path, mo
     words = shlex.split(command)
     assert words[:3] == ["designspace", "study", str(file)]
     assert sorted(words[3:]) == sorted(map(str, ["--out", out, *options]))
+    assert (passed["batch_size"], passed["image_results"]) == (9, False)
     assert "'" in command  # the folder's name has a space
     outcome = cli("study", file)
     assert f"stopped; `designspace study {file}` resumes" in outcome.err
