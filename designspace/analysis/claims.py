@@ -264,7 +264,7 @@ def judge_claims(
     by_name = {results.name: results for results in populations}
     by_name |= {run: by_name[name] for run, name in (pooled or {}).items()}
     tests = [
-        _test(entry, by_name, f"claims: {path}: claims.{i}") for i, entry in enumerate(file.claims)
+        _test(entry, by_name, f"claims: {path}: claims[{i}]") for i, entry in enumerate(file.claims)
     ]
     # Claims that can't be tested, or not yet, count in the correction like those of `untested`.
     named = [(1.0 if test.p is None else test.p, test.p_against) for test in tests]

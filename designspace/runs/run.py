@@ -372,7 +372,11 @@ class Run:
         with self.lock(RECORD_SECONDS):
             before = {earlier.index: earlier for earlier in self.trials()}
             if index in before and before[index].state is not TrialState.FAILED:
-                raise InputError(f"index is {index}; that model already has a trial", "index")
+                raise InputError(
+                    f"index is {index}; that model already has a trial; to correct it, delete its "
+                    f"line in {self.trials_file} first",
+                    "index",
+                )
             data = self.data() if self.begun else None
             splits = self._splits() | ({data.split} if data else set())
             if splits - {split}:

@@ -85,6 +85,7 @@ class Study:
     file: StudyFile
 
     @staticmethod
+    @check_types
     def load(path: str | Path, out: str | Path | None = None) -> "Study":
         """Read a study file.
 

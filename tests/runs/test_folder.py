@@ -232,6 +232,18 @@ def test_a_trial_that_cannot_be_recorded(tmp_path, words, options, message):
     assert len(run.trials()) == 1
 
 
+def test_a_wrong_trial_is_corrected_once_its_line_is_deleted(tmp_path):
+    run = make(tmp_path / "run")
+    run.record(0, 20.0)
+    run.record(1, 30.0)
+    with pytest.raises(InputError, match=r"delete its line in .*trials\.jsonl first"):
+        run.record(0, 12.0)
+    lines = run.trials_file.read_text().splitlines(keepends=True)
+    run.trials_file.write_text("".join(line for line in lines if '"index": 0' not in line))
+    run.record(0, 12.0)
+    assert [trial.error for trial in run.trials()] == [12.0, 30.0]
+
+
 def test_trials_of_a_recipe_and_your_own_do_not_mix(tmp_path):
     recipe = load_recipe("quick").at(8)
     data = DataRecord("digits", "held-out", "a tenth", 0, 10, 1000, 100, "c")
