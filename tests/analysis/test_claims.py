@@ -300,7 +300,7 @@ def test_claims_are_a_file_or_its_content(tmp_path):
     for wrong, message in [
         ({"claims": []}, "claims: content: claims: must have at least 1"),
         ({"claims": [{**claim, "kind": "trendy"}]}, "kind is 'trendy'"),
-        ({"claims": [{**claim, "parameter": "q"}]}, r"content: claims\.0\.parameter: .* 'q'"),
+        ({"claims": [{**claim, "parameter": "q"}]}, r"content: claims\[0\]\.parameter: .* 'q'"),
         ({1: 2}, "claims: missing"),
         ([claim], "it must be the path of a YAML file, or its content as a mapping"),
         (5, "claims is 5; it must be the path"),
