@@ -36,7 +36,6 @@ _METADATA = (
     "TensorStorageMetadata",
     "TensorProperties",
     "ChunkStorageMetadata",
-    "BytesStorageMetadata",
     "_MEM_FORMAT_ENCODING",
 )
 _ALLOWED = {
@@ -140,8 +139,11 @@ class _SafeReader(FileSystemReader):
         """Return the location of each shard."""
         with open(Path(self.path) / ".metadata", "rb") as file:
             metadata = _SafeUnpickler(file).load()
-        if not isinstance(metadata, Metadata):
-            raise pickle.UnpicklingError("no metadata of a checkpoint")
+        # Torch unpickles whatever is stored otherwise than as a tensor.
+        if not isinstance(metadata, Metadata) or not all(
+            type(entry) is TensorStorageMetadata for entry in metadata.state_dict_metadata.values()
+        ):
+            raise pickle.UnpicklingError("no metadata of a checkpoint of tensors")
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata

@@ -19,6 +19,8 @@ import yaml
 from torch import distributed as dist
 from torch import multiprocessing as mp
 from torch import nn
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
 from designspace.arch import Body, Model, Skeleton
 from designspace.arch.model_file import write_model
@@ -250,6 +252,24 @@ def test_a_checkpoint_cannot_run_what_it_names(both, tmp_path):
     shutil.copytree(both[2] / "fsdp half way" / "checkpoint", tmp_path / "checkpoint")
     (tmp_path / "checkpoint" / ".metadata").write_bytes(pickle.dumps(_Runs(tmp_path / "harm")))
     assert snapshot.read(tmp_path / "checkpoint", None, ProcessGroupInfo(CPU), CPU) is None
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_checkpoint_of_other_objects_than_tensors_is_not_read(tmp_path):
+    group, state = ProcessGroupInfo(CPU), {"network": {"w": torch.ones(3)}, "iteration": 1}
+    folder = tmp_path / "checkpoint"
+    snapshot.write(folder, "key", state, group)
+    assert snapshot.read(folder, state, group, CPU)["network"]["w"].tolist() == [1, 1, 1]
+    # Torch would unpickle this value where a state is resumed.
+    torch.save(_Runs(tmp_path / "harm"), folder / "harm.distcp")
+    metadata = pickle.loads((folder / ".metadata").read_bytes())
+    metadata.state_dict_metadata["network/w"] = BytesStorageMetadata()
+    size = (folder / "harm.distcp").stat().st_size
+    place = _StorageInfo("harm.distcp", 0, size)
+    metadata.storage_data = {MetadataIndex("network/w"): place}
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    assert snapshot.read(folder, state, group, CPU) is None
+    assert snapshot.read(folder, None, group, CPU) is None
     assert not (tmp_path / "harm").exists()
 
 
