@@ -129,7 +129,7 @@ def pretrain(
         from designspace.training.metric_logger import chosen_loggers
 
         chosen = ds.load_pretrain_recipe(recipe).override(**changes, lr=lr)
-        loggers = chosen_loggers(log or (), tensorboard)
+        loggers = chosen_loggers(split_commas(log), tensorboard)
         check_pretraining(model, chosen, weights, seed, loggers, device, threads)
         plan = ds.plan_pretraining(model, recipe, data=data, **planned, **changes, **source)
         print(json.dumps(plan.to_dict()) if json_ else plan)

@@ -182,6 +182,11 @@ class ScoreBook:
         Raises:
             InputError: The table there can't be read, so that its rows would be lost.
         """
+        # Another process may score the same trunk by another task.
+        with journal.exclusive(self._journal):
+            self._merge_into_table(scores)
+
+    def _merge_into_table(self, scores: Sequence[Score]) -> None:
         kept = _rows_of_other_versions(self._folder / _TABLE)
         before = {_row_key(row): row for row in read_table(self._folder)}
         rows = (score.to_dict() for score in scores)

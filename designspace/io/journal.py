@@ -4,10 +4,12 @@ A record is flushed and fsynced before `append` returns. A torn last line (the p
 writing) is reported and ignored; any other damaged line is an error that names file and line.
 """
 
+import fcntl
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,7 @@ def append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """
     text = "".join(encode(record) for record in records).encode()
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
+        with exclusive(path) as handle:
             end = _end_of_complete_lines(handle)
             size = os.fstat(handle).st_size
             if _is_complete(os.pread(handle, size - end, end)):
@@ -61,10 +62,24 @@ def append(path: Path, records: Iterable[dict[str, Any]]) -> None:
             except OSError:
                 os.ftruncate(handle, end)
                 raise
-        finally:
-            os.close(handle)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[int]:
+    """Open a journal that no other process appends to until the end of the block.
+
+    Where the file system has no locks, as on some mounts of Lustre and FUSE, one process must write
+    at a time.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def read(path: Path, what: str = "journal") -> Journal:

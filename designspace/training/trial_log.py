@@ -24,17 +24,30 @@ class TrialLog:
         self._own = [one for one in log if not isinstance(one, str)]
 
     def write(self, path: Path, trial: Trial) -> None:
-        """Log the error curve and the state of a finished trial of a run folder."""
+        """Log the error curve and the state of a finished trial of a run folder.
+
+        Raises:
+            Exception: What the first logger raised that failed; the others have the trial.
+        """
         about = {"id": trial.id, "state": str(trial.state), "seed": trial.seed}
         last = len(trial.curve)
-        for logger in open_loggers(self._log, path, f"{trial.index:05d}", about):
-            about_trial = f"model {trial.index} of {path.name}, {trial.id}: {trial.state}"
-            logger.text("trial", f"{about_trial} {trial.reason}".strip(), last)
-            for epoch, error in enumerate(trial.curve, start=1):
-                logger.scalars({"error": error}, epoch)
-            logger.scalars({"seconds": trial.seconds}, last)
-            if logger not in self._own:
-                logger.close()
+        about_trial = f"model {trial.index} of {path.name}, {trial.id}: {trial.state}"
+        failures: list[Exception] = []
+        for one in self._log:
+            try:
+                (logger,) = open_loggers([one], path, f"{trial.index:05d}", about)
+                try:
+                    logger.text("trial", f"{about_trial} {trial.reason}".strip(), last)
+                    for epoch, error in enumerate(trial.curve, start=1):
+                        logger.scalars({"error": error}, epoch)
+                    logger.scalars({"seconds": trial.seconds}, last)
+                finally:
+                    if logger not in self._own:
+                        logger.close()
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def close(self) -> None:
         """Close the loggers that are objects of one's own."""

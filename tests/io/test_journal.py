@@ -1,6 +1,8 @@
 """Journals survive a cut at every byte and notice a change of any byte."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 
@@ -25,6 +27,19 @@ def test_what_is_appended_is_read(path):
     journal.append(path, [{"id": "d"}])
     assert journal.read(path).records == (*RECORDS, {"id": "d"})
     assert all("crc32" in json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_writers_at_the_same_time_lose_nothing(tmp_path):
+    path = tmp_path / "scores.jsonl"
+
+    def write(writer):
+        for number in range(50):
+            journal.append(path, [{"writer": writer, "number": number}])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    records = journal.read(path).records
+    assert {(r["writer"], r["number"]) for r in records} == set(product(range(4), range(50)))
 
 
 def test_a_missing_journal_is_empty(tmp_path):

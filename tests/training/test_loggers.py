@@ -134,6 +134,18 @@ def test_a_logger_of_ones_own_is_closed_once_and_sees_which_model_it_is(tmp_path
     assert own.closed == 1
 
 
+def test_a_logger_that_fails_leaves_the_others_their_trials(tmp_path):
+    class Failing(Own):
+        def text(self, name, text, step):
+            raise ConnectionError("no route to the server")
+
+    own, events = Own(), tmp_path / "tensorboard" / "00007"
+    with pytest.raises(ConnectionError, match="no route"):
+        TrialLog([Failing(), "tensorboard", own]).write(tmp_path, TRIAL)
+    assert len(own.texts) == 1
+    assert len(list(events.iterdir())) == 1
+
+
 def test_a_logger_that_fails_does_not_end_the_training(tmp_path, capsys):
     class Failing(Own):
         def scalars(self, values, step):
