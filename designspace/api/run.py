@@ -468,7 +468,7 @@ def choose_workers(
     check_cluster(cluster)
 
     def on_dask(request: "TrainOptions", trials: int) -> "Workers":
-        from designspace.training.dask_workers import DaskWorkers, connect
+        from designspace.training.dask_workers import DaskWorkers, connect, has_own_gpus
         from designspace.training.devices import available_cores, default_jobs, resolve_devices
         from designspace.training.train_task import train_task
 
@@ -480,7 +480,10 @@ def choose_workers(
         names = resolve_devices(request.device)
         jobs = min(request.jobs or default_jobs(names, request.compiled), trials)
         gpus = tuple(name for name in names if name.startswith("cuda"))
-        client = connect(None, None, {}, jobs, gpus, threads=not request.compiled)
-        return DaskWorkers(client, train_task, request.jobs)
+        threads = not request.compiled
+        client = connect(None, None, {}, jobs, gpus, threads=threads)
+        # There, cuda:1 of this process has another number.
+        device = "cuda" if has_own_gpus(gpus, threads) else None
+        return DaskWorkers(client, train_task, request.jobs, device)
 
     return on_dask

@@ -1,10 +1,12 @@
 """Data sets: scikit-learn's digits, torchvision's CIFAR, folders of images, and lists of files."""
 
 import importlib.util
+import math
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from designspace.data.encoded_images import (
     load_saved_dataset,
 )
 from designspace.errors import InputError, counted, printable
+from designspace.io.atomic_write import make_folder
+from designspace.io.file_lock import lock
 from designspace.runs.training_options import parse_source
 
 _EXTENSIONS = (
@@ -150,7 +154,8 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
 
     dataset_class: Any = datasets.CIFAR10 if kind == "cifar10" else datasets.CIFAR100
     try:
-        parts = [dataset_class(str(root), train=t, download=download) for t in (True, False)]
+        with _one_download(root) if download else nullcontext():
+            parts = [dataset_class(str(root), train=t, download=download) for t in (True, False)]
     except RuntimeError:
         raise InputError(
             f"data is {spec!r}; {kind} is missing or damaged in {root}; download=True fetches it, "
@@ -163,6 +168,12 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
         ) from None
     train, test = (Items(np.asarray(part.targets, np.int64), pixels=part.data) for part in parts)
     return Source(spec, tuple(parts[0].classes), train, test)
+
+
+def _one_download(root: Path) -> AbstractContextManager[None]:
+    """Let the workers of a machine wait for the first, which downloads."""
+    make_folder(root)
+    return lock(root / ".lock", f"the downloads in {root}", wait=math.inf)
 
 
 def _encoded(spec: str, train: EncodedPart, test: EncodedPart | None = None) -> Source:

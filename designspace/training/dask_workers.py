@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from designspace.errors import InputError
 from designspace.io.process_pool import interrupts_blocked
+from designspace.runs import Trial, TrialState
 from designspace.runs.training_options import check_cluster
 from designspace.training.cancellation import watch_cancellation
 from designspace.training.concurrency import MAX_AT_ONCE
@@ -40,6 +41,7 @@ _JOB: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GB"}
 # How a nanny logs the end of a worker's process; lines of it to read, and how often to look for it.
 _ENDED = re.compile(r"Worker process \d+ (?:was killed by signal (\d+)|exited with status (\d+))")
 _LOG_LINES, _LOG_TRIES, _LOG_SECONDS = 20, 3, 0.5
+_CONNECTED = ("running", "connecting")
 # Once a worker is retired, tasks wait so many seconds for others to come back.
 _ABSENT_SECONDS = 60.0
 
@@ -52,14 +54,18 @@ class DaskWorkers:
     device fails, or that can't read the images or load a model's block, is retired.
     """
 
-    def __init__(self, client: Any, work: Work, max_trials: int | None = None) -> None:
+    def __init__(
+        self, client: Any, work: Work, max_trials: int | None = None, device: str | None = None
+    ) -> None:
         """Use a connected client.
 
         Args:
             client: Connected to the scheduler; closed with the workers.
             work: Function that runs a task.
             max_trials: Trials at once, or None for one per thread of the workers.
+            device: Device of all tasks, in place of their own.
         """
+        self._device = device
         self._client, self._work, self._max_trials = client, work, max_trials
         self._running: dict[Any, TrialTask] = {}
         self._restarted: set[str] = set()
@@ -84,8 +90,19 @@ class DaskWorkers:
 
     def _usable(self) -> dict[str, int]:
         """Return the threads of each worker that is not retired, by its address."""
-        threads = self._client.nthreads().items()
+        with self._connected():
+            threads = self._client.nthreads().items()
         return {address: n for address, n in threads if address not in self._retired}
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Raise an InputError in place of what Dask raises once the scheduler is gone."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, OSError) or self._client.status not in _CONNECTED:
+                raise _scheduler_is_gone() from None
+            raise
 
     def submit(self, task: TrialTask) -> None:
         """Send a task to the scheduler."""
@@ -93,13 +110,15 @@ class DaskWorkers:
         key = f"trial-{task.run_index}-{task.index}-{uuid4().hex}"
         # A preference: a worker that restarts has another address.
         workers = [*self._usable()] if self._retired else []
-        future = self._client.submit(
-            *(_run_on_worker, self._work, task),
-            key=key,
-            pure=False,
-            workers=workers or None,
-            allow_other_workers=bool(workers),
-        )
+        sent = task if self._device is None else replace(task, device=self._device)
+        with self._connected():
+            future = self._client.submit(
+                *(_importing_runner(), _import("cloudpickle").dumps((_run, self._work, sent))),
+                key=key,
+                pure=False,
+                workers=workers or None,
+                allow_other_workers=bool(workers),
+            )
         self._running[future] = task
         future.add_done_callback(lambda _: self._news.set())
 
@@ -111,10 +130,8 @@ class DaskWorkers:
             DeviceError: All workers are retired.
         """
         self._check_workers()
-        if self._client.status not in ("running", "connecting"):
-            raise InputError(
-                "the Dask scheduler is gone; start it again, then the same call resumes"
-            )
+        if self._client.status not in _CONNECTED:
+            raise _scheduler_is_gone()
         self._news.wait(seconds)
         self._news.clear()
         return [self._collect(future) for future in list(self._running) if future.done()]
@@ -147,11 +164,16 @@ class DaskWorkers:
         task = self._running.pop(future)
         if future.status == "finished":
             address, name, outcome = future.result()
+            if isinstance(outcome, str):
+                trial = Trial(task.id, task.index, TrialState.FAILED, None, (), 0.0, task.seed)
+                outcome = Outcome(replace(trial, reason=outcome), Failure.WORKER_UNREADY)
             note = self._check_worker(address, name, task, outcome)
             written = partial(self._remove_checkpoint, address, task)
             return TaskResult(task, outcome, note=note, written=written)
         if future.status == "cancelled":
-            return TaskResult(task, None, "it was cancelled")
+            # A client that has lost its scheduler cancels all tasks, which says nothing of models.
+            lost = self._client.status != "running"
+            return TaskResult(task, None, "it was cancelled", suspects=0 if lost else 1)
         return TaskResult(task, None, self._describe_death(future.exception()))
 
     def _describe_death(self, error: Any) -> str:
@@ -203,7 +225,8 @@ class DaskWorkers:
                 self._client.restart_workers([address])
                 return ""
             except Exception:  # the worker has no nanny, or does not come back
-                _, note = self._health.check(name, True, task, outcome)
+                reason = self._health.reasons[f"Dask worker {name}"] = outcome.trial.reason
+                note = f"Dask worker {name} is retired, as it can't be restarted after: {reason}"
         self._retire(address)
         return note
 
@@ -219,9 +242,39 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _run_on_worker(work: Work, task: TrialTask) -> tuple[str, str, Outcome]:
-    """Run a task; also return address and name of the worker that this process is."""
-    worker = _import("distributed").get_worker()
+def _scheduler_is_gone() -> InputError:
+    return InputError("the Dask scheduler is gone; start it again, then the same call resumes")
+
+
+def _importing_runner() -> Callable[[bytes], tuple[str, str, Outcome | str]]:
+    """Return what runs a pickled task: a function that Dask sends by value, as it is nested.
+
+    It returns address and name of the worker, and the outcome, or why the worker can't run tasks:
+    the worker may lack this package or torch, or have another version.
+    """
+
+    def run(pickled: bytes) -> Any:
+        import pickle
+
+        from distributed import get_worker
+
+        worker = get_worker()
+        try:
+            function, work, task = pickle.loads(pickled)
+        except Exception as error:
+            outcome = f"it can't read the task: {type(error).__name__}: {error}"
+        else:
+            try:
+                outcome = function(worker, work, task)
+            except ImportError as error:
+                outcome = f"{type(error).__name__}: {error}"
+        return worker.address, str(worker.name), outcome
+
+    return run
+
+
+def _run(worker: Any, work: Work, task: TrialTask) -> Outcome:
+    """Run a task, which the driver may cancel."""
     key = worker.get_current_task()
 
     def is_cancelled() -> bool:
@@ -229,7 +282,7 @@ def _run_on_worker(work: Work, task: TrialTask) -> tuple[str, str, Outcome]:
         return running is not None and running.state == "cancelled"
 
     watch_cancellation(is_cancelled)
-    return worker.address, str(worker.name), work(task)
+    return work(task)
 
 
 def _remove_checkpoint(task: TrialTask) -> None:
@@ -288,16 +341,22 @@ def local_cluster(jobs: int, gpus: tuple[str, ...] = (), threads: bool = True) -
     Without threads each trial has a process on a GPU too, as torch.compile needs.
     """
     together = bool(gpus) and threads
+    own_gpus = has_own_gpus(gpus, threads)
     settings: dict[str, Any] = {
         "n_workers": min(jobs, len(gpus)) if together else jobs,
         "threads_per_worker": min(-(-jobs // len(gpus)), MAX_AT_ONCE) if together else 1,
         "dashboard_address": None,
         "silence_logs": logging.CRITICAL,
     }
-    if together and importlib.util.find_spec("dask_cuda"):
+    if own_gpus:
         visible = ",".join(physical_gpu(gpu) for gpu in gpus[: settings["n_workers"]])
         return _import("dask_cuda").LocalCUDACluster(CUDA_VISIBLE_DEVICES=visible, **settings)
     return _import("distributed").LocalCluster(processes=True, **settings)
+
+
+def has_own_gpus(gpus: tuple[str, ...], threads: bool) -> bool:
+    """Whether each worker of `local_cluster` sees the GPUs in an order of its own."""
+    return bool(gpus) and threads and importlib.util.find_spec("dask_cuda") is not None
 
 
 def job_cluster(system: str, options: Mapping[str, Any]) -> Any:

@@ -233,7 +233,7 @@ def _open_images(task: TrialTask) -> Cache:
     if task.cache is not None:
         return open_cache(task.cache)
     geometry = geometries(task.recipe, task.model.skeleton.channels)
-    request = (task.data.source, task.data.val, geometry, _home(task))
+    request = (task.data.source, task.data.val, geometry, _home(task), task.download)
     with _DECODING:
         cache = _decode_images(*request)
         if cache.content != task.data.content:  # the images were corrected since, perhaps
@@ -251,8 +251,10 @@ def _home(task: TrialTask) -> Path:
 
 
 @lru_cache(maxsize=8)
-def _decode_images(source: str, val: str, geometry: tuple[Geometry, Geometry], home: Path) -> Cache:
-    return prepare_images(source, geometry, home, val=val).cache
+def _decode_images(
+    source: str, val: str, geometry: tuple[Geometry, Geometry], home: Path, download: bool
+) -> Cache:
+    return prepare_images(source, geometry, home, val=val, download=download).cache
 
 
 def _save(file: Path, key: str, training: Trainer, progress: _Progress) -> None:

@@ -192,6 +192,7 @@ def _plan(
             exact=options.exact,
             image_results=keep_images,
             run_index=run_index,
+            download=options.download,
             block=block_for_workers(population.bodies.block),
         )
         for index in indices

@@ -35,6 +35,7 @@ class TrialTask:
         exact: On CUDA, use deterministic algorithms.
         image_results: Return which validation images the model classified correctly.
         run_index: Which of the runs that are trained together it belongs to.
+        download: Download the data set if it is missing where the worker is.
         drawn: Settings of the recipe that were drawn for this model.
         block: The model's block if it was registered at run time, or its plugin: workers must
             repeat it.
@@ -55,6 +56,7 @@ class TrialTask:
     exact: bool = False
     image_results: bool = False
     run_index: int = 0
+    download: bool = False
     block: Block | PluginFile | None = None
     drawn: Mapping[str, float] = field(default_factory=dict)
 

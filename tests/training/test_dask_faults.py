@@ -1,5 +1,6 @@
 """What goes wrong between a driver and Dask's workers, with real ones."""
 
+import pickle
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import work_for_tests as work
 
-from designspace.errors import DeviceError
+from designspace.errors import DeviceError, InputError
 from designspace.runs import TrialState
 from designspace.training import dask_workers as module
 from designspace.training.dask_workers import DaskWorkers, connect
@@ -137,6 +138,68 @@ def test_a_worker_that_cannot_read_the_images_is_retired(
     assert [*workers.lost_devices] == ["Dask worker 1"]
 
 
+def test_a_worker_that_lacks_a_package_is_retired(
+    make_run, request_of, train_one, observer, scheduler
+):
+    run = make_run(n=6)
+    workers = scheduler(work.without_torch_on_worker_1, 2)()
+    end = train_one(run, request_of(elsewhere=True), observer, make_workers=lambda *_: workers)
+    assert (end.complete, end.failed) == (6, 0)
+    reason = "ModuleNotFoundError: No module named 'torch'"
+    assert observer.notes == [f"Dask worker 1 is retired, as it can't begin to train: {reason}"]
+    assert workers.lost_devices == {"Dask worker 1": reason}
+
+
+def test_a_task_that_a_worker_cannot_read_is_no_try_of_its_model(make_task, scheduler):
+    workers = scheduler(work.OfAnotherVersion())()
+    workers.submit(make_task(0))
+    (result,) = workers.wait(60)
+    workers.close()
+    assert result.outcome.failure is Failure.WORKER_UNREADY
+    assert "it can't read the task: RuntimeError: CUDA error" in result.outcome.trial.reason
+
+
+def test_a_scheduler_that_dies_is_named_and_costs_no_model_a_try(make_task):
+    """A client without its scheduler cancels all tasks; its calls fail."""
+    client = OneWorker()
+    workers, task = DaskWorkers(client, run_task), make_task(0)
+    workers.submit(task)
+    (future,) = workers._running
+    future.status, future.done = "cancelled", lambda: True
+    client.status = "connecting"
+    (result,) = workers.wait(0)
+    assert (result.death, result.suspects) == ("it was cancelled", 0)
+
+    def fails(*_, **__):
+        raise OSError("ConnectionPool closing.")
+
+    client.nthreads = client.submit = fails
+    for call in (lambda: workers.slots, lambda: workers.submit(task)):
+        with pytest.raises(InputError, match=r"^the Dask scheduler is gone; start it again"):
+            call()
+    client.status = "closed"
+    with pytest.raises(InputError, match=r"^the Dask scheduler is gone; start it again"):
+        workers.wait(0)
+
+
+def test_a_worker_that_cannot_be_restarted_is_retired_with_a_reason(make_task):
+    """Only a nanny restarts the process of a worker, whose device has an error."""
+    client, task = OneWorker(), make_task(0)
+    workers = DaskWorkers(client, run_task)
+    outcome = work._device_error(task)
+    note = workers._check_worker("a", "a", task, outcome)
+    assert note.startswith("Dask worker a is retired, as it can't be restarted after: Accelerator")
+    assert client.retired == ["a"]
+    assert [*workers.lost_devices] == ["Dask worker a"]
+
+
+def test_all_tasks_may_have_another_device_than_their_own(make_task):
+    client, task = OneWorker(), make_task(0)
+    DaskWorkers(client, run_task, device="cuda").submit(replace(task, device="cuda:1"))
+    ((_, pickled),) = client.tasks
+    assert pickle.loads(pickled)[2].device == "cuda"
+
+
 @pytest.mark.slow
 def test_a_worker_under_a_nanny_decodes_more_images_than_one_process_is_for(
     make_run, request_of, train_one, observer, scheduler, write_images, tmp_path
@@ -170,13 +233,14 @@ class OneWorker:
 
     def __init__(self):
         self.threads = {"a": 1}
-        self.retired, self.submitted = [], []
+        self.retired, self.submitted, self.tasks = [], [], []
 
     def nthreads(self):
         return self.threads
 
     def submit(self, *task, **options):
         self.submitted.append(options)
+        self.tasks.append(task)
         return Pending()
 
     def retire_workers(self, workers, **options):

@@ -160,3 +160,19 @@ def without_images_on_worker_1(task):
 def with_images_of_its_own(task):
     """Train on a machine that does not share the driver's cache."""
     return run_task(replace(task, home=task.home.with_name("worker")))
+
+
+def without_torch_on_worker_1(task):
+    """Be through at once; the Dask worker 1 lacks a package."""
+    from distributed import get_worker
+
+    if get_worker().name == 1:
+        raise ModuleNotFoundError("No module named 'torch'")
+    return at_once(task)
+
+
+class OfAnotherVersion:
+    """A task that the worker's version of this package can't read."""
+
+    def __reduce__(self):
+        return _fail, (None,)
