@@ -68,8 +68,9 @@ class Recipe:
         eval_resize: Shorter side that validation images are resized to before the centre crop, as a
             multiple of the resolution; 1 disables the crop.
         precision: fp32; tf32 (float32 whose products are rounded to 10 bits of mantissa); bf16 or
-            fp16 (autocast). None is the device's default: fp32 on CPU and MPS, tf32 on CUDA. In 16
-            bits the gradients of an initial network are mostly rounding noise, unless
+            fp16 (autocast). None is the device's default: fp32 on CPU and MPS, tf32 on CUDA; on
+            GPUs before Ampere, which lack it, fp16 with `zero_init_residual`, else fp32. In 16 bits
+            the gradients of an initial network are mostly rounding noise, unless
             `zero_init_residual` is set.
 
     Example:
@@ -106,6 +107,13 @@ class Recipe:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs:g}; it must be below epochs, {self.epochs}"
+            )
+        # A stored recipe has the default of its resolution filled in.
+        unpadded = self.augmentation in ("none", "resized-crop-flip")
+        if unpadded and self.pad not in (None, (self.resolution or 0) // 8):
+            raise ValueError(
+                f"pad is {self.pad}, which has no effect with augmentation {self.augmentation}; "
+                "leave it out"
             )
         return self
 

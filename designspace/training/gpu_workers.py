@@ -169,7 +169,7 @@ class GpuWorkers:
         It runs a single function for all of its life: between two, loky ends a process that has
         grown, as a GPU's does.
         """
-        gpu.executor = pool(1)
+        gpu.executor, gpu.killed = pool(1), None
         gpu.connection, other = Pipe()
         with interrupts_blocked():
             measure = (gpu.device, gpu.slots) if gpu.measures else None

@@ -190,6 +190,8 @@ def _run_epochs(
             problem = f"{file} is damaged or of another trial" if file.exists() else ""
         except InputError as error:
             state, problem = None, str(error)
+        if state is not None and not training.fits(state):
+            state, problem = None, f"{file} has other layers, as the code of the block changed"
         if state is None and problem:
             progress.notes.append(f"{problem}; training starts over")
         if state is not None:

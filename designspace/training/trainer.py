@@ -1,7 +1,7 @@
 """Train one network by a recipe."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -195,8 +195,12 @@ class Trainer:
             "correct": None if self.correct is None else torch.from_numpy(self.correct),
         }
 
+    def fits(self, state: dict[str, Any]) -> bool:
+        """Whether a state is of a network with the same layers: the code of a block may change."""
+        return _parameter_names(state["network"]) == _parameter_names(self.network.state_dict())
+
     def restore(self, state: dict[str, Any]) -> None:
-        """Resume from a state."""
+        """Resume from a state that `fits`."""
         # Not strict: BatchNorm's counters, which training ignores, are kept on a CPU alone.
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
@@ -287,6 +291,10 @@ def _seeded(seed: int | None) -> Iterator[None]:
     finally:
         with SETUP:
             torch.set_rng_state(before)
+
+
+def _parameter_names(state: Iterable[str]) -> set[str]:
+    return {name for name in state if not name.endswith("num_batches_tracked")}
 
 
 def _error(correct: BoolArray) -> float:

@@ -72,7 +72,9 @@ class TrialTask:
 
         data = (self.data.content, self.data.split)
         recipe = {**self.recipe.to_dict(), "name": "", "about": ""}  # words change no training
-        trial = (self.id, self.model.skeleton.to_dict(), recipe, self.seed, data)
+        trial: list[object] = [self.id, self.model.skeleton.to_dict(), recipe, self.seed, data]
+        if isinstance(self.block, PluginFile):
+            trial.append(self.block.text)  # another network, perhaps
         return hashlib.sha256(json.dumps([trial, torch.__version__]).encode()).hexdigest()
 
 

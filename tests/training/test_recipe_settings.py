@@ -76,6 +76,7 @@ def test_a_recipe_is_taken_as_a_map(tmp_path, monkeypatch):
         (5, "recipe is 5; it must be a name, a path or a map"),
         ({"lr": 0.3}, "recipe: as passed: epochs: missing"),
         ({**own, "mommentum": 0.8}, "did you mean momentum"),
+        ({"parent": "dds", "pad": 3}, "pad is 3, which has no effect with augmentation resized"),
     ):
         with pytest.raises(InputError, match=message):
             load_recipe(wrong)

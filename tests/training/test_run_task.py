@@ -316,6 +316,23 @@ def test_the_words_of_a_recipe_change_no_training(task):
     assert replace(task, recipe=replace(task.recipe, lr=0.2)).key != task.key
 
 
+def test_another_text_of_a_plugin_trains_from_the_start(task, monkeypatch):
+    first, second = (
+        replace(task, block=PluginFile("mine.py", text)) for text in ("x = 1", "x = 2")
+    )
+    assert first.key != second.key
+    # A block that is registered has no text: its layers tell.
+    undisturbed = run_task(task).trial
+    task.checkpoint.unlink()
+    _interrupted_after(task, monkeypatch, 2)
+    state = checkpoint.load(task.checkpoint, task.key, torch.device("cpu"))
+    renamed = {f"old.{name}": value for name, value in state["network"].items()}
+    checkpoint.save(task.checkpoint, task.key, {**state, "network": renamed})
+    outcome = run_task(task)
+    assert outcome.trial.curve == undisturbed.curve
+    assert "has other layers, as the code of the block changed; training starts" in outcome.notes[0]
+
+
 def test_a_finished_trial_frees_its_trainer(task, monkeypatch):
     """Static epochs and graphs refer to the trainer; on a GPU they hold the activations."""
     trainers = []
