@@ -105,7 +105,9 @@ def _unequal_costs(findings: Findings) -> list[str]:
             head, entry = _at_equal_cost(pair, one)
             lists.setdefault(head, []).append(entry)
     for head in sorted(lists, key=lambda head: not head.startswith("at equal")):
+        more = len(lists[head]) - _MOST_PAIRS
         text += f"; {head}: {'; '.join(lists[head][:_MOST_PAIRS])}"
+        text += f" and {counted(more, 'other pair')}" if more > 0 else ""
     return [f"{text}."]
 
 
@@ -321,7 +323,8 @@ def _stopped(findings: Findings, pairs: Sequence[PairComparison]) -> list[str]:
     ]
     if not valid:
         return []
-    return [f"Valid whenever the training was stopped (level 95 %): {_and(valid)}."]
+    each = ", of each pair" if len(valid) > 1 else ""
+    return [f"Valid whenever the training was stopped (level 95 %{each}): {_and(valid)}."]
 
 
 def _explained(pairs: Sequence[PairComparison]) -> list[str]:
@@ -376,7 +379,7 @@ def _parameters(p: PopulationFindings) -> list[str]:
         if trend.importance.low > 0
     ][:2]
     if leading:
-        sentences.append(f"Within {p.name}, the error depends most on {_and(leading)}.")
+        sentences.append(f"Within {p.name}, the error depends on {_and(leading)}.")
         if alone:
             sentences.append(f"Size and depth alone explain: {_and(alone)}.")
     elif p.trends:

@@ -78,17 +78,21 @@ def points(value: float) -> str:
 
 def _best(best: PopulationFindings, findings: Findings) -> Card:
     """Say which population has the lowest mean error, and whether that is shown."""
-    involved = [pair for pair in findings.comparisons if best.name in (pair.first, pair.second)]
+    there = [pair for pair in findings.comparisons if best.name in (pair.first, pair.second)]
+    # A better error at another cost says little about the space.
+    involved = [pair for pair in there if not pair.unequal]
     beaten = [pair for pair in involved if pair.verdict in _DECIDED]
     mean = f"mean error {best.edf.mean:.1f} %, n = {best.edf.n}"
     title = "No space is shown to be better"
     if not involved:
-        sentence = f"{best.name} has the lowest mean ({mean}); nothing could be compared."
+        why = "the others differ in cost" if there else "nothing could be compared"
+        sentence = f"{best.name} has the lowest mean ({mean}); {why}."
         return Card(title, sentence, "undecided")
+    among = " of equal cost" if len(involved) < len(there) else ""
     if not beaten:
         others = _other(involved[0], best)
         if len(involved) > 1:
-            others = _others(f"the {len(involved)}", len(involved), findings)
+            others = _others(f"the {len(involved)}", len(there), findings, among)
         if any(pair.verdict in _DECIDED for pair in findings.comparisons):
             title = f"{best.name}'s lead is not shown"
         sentence = f"{best.name} has the lowest mean ({mean}); its lead over {others} is not shown."
@@ -97,24 +101,26 @@ def _best(best: PopulationFindings, findings: Findings) -> Card:
     size, interval = _size(nearest)
     if len(beaten) == 1:
         title = f"{best.name} is better than {_other(nearest, best)}"
-        return Card(title, f"By {size} of mean error ({interval}); {mean}.", "better")
+        only = f"; no other is{among}" if among and len(involved) == 1 else ""
+        return Card(title, f"By {size} of mean error ({interval}); {mean}{only}.", "better")
     count = f"{len(beaten)} of {len(involved)}"
     if len(beaten) == len(involved):
         count = "both" if len(beaten) == 2 else f"all {len(beaten)}"
     return Card(
-        f"{best.name} is better than {_others(count, len(involved), findings)}",
-        f"By {size} or more (over {_other(nearest, best)}: {interval}); {mean}.",
+        f"{best.name} is better than {_others(count, len(there), findings, among)}",
+        f"By {size} over the nearest, {_other(nearest, best)} ({interval}); {mean}.",
         "better",
     )
 
 
-def _others(count: str, of: int, findings: Findings) -> str:
+def _others(count: str, of: int, findings: Findings, among: str) -> str:
     """Say which populations the best one is compared with: `of` of them, two or more."""
     if of < len(compared(findings)) - 1:
-        return f"its {of} neighbors (the only ones compared)"
+        which = f"{count} neighbors{among}" if among else f"its {of} neighbors"
+        return f"{which} (the only ones compared)"
     # A population of a single model is compared with none.
     all_compared = len(compared(findings)) == len(findings.populations)
-    return f"{count} others" + ("" if all_compared else " that could be compared")
+    return f"{count} others{among}" + ("" if all_compared else " that could be compared")
 
 
 def _other(pair: PairComparison, population: PopulationFindings) -> str:
@@ -126,7 +132,9 @@ def _step(best: PopulationFindings, findings: Findings) -> list[Card]:
     steps = [
         pair
         for pair in neighbors(findings)
-        if pair.verdict in _DECIDED and best.name not in (pair.first, pair.second)
+        if pair.verdict in _DECIDED
+        and best.name not in (pair.first, pair.second)
+        and not pair.unequal
     ]
     if not steps:
         return []
@@ -263,8 +271,9 @@ def _parameter(p: PopulationFindings) -> list[Card]:
     if leading.importance.low <= 0:
         title = f"Within {p.name}, no parameter is shown to matter"
         return [Card(title, f"{leading.name} leads with {share}.", "undecided")]
-    title = f"Within {p.name}, {leading.name} matters most"
-    return [Card(title, f"It explains {share}.")]
+    title = f"Within {p.name}, {leading.name} matters"
+    lead = "It leads: it explains" if len(p.trends) > 1 else "It explains"
+    return [Card(title, f"{lead} {share}.")]
 
 
 def _shared(p: PopulationFindings) -> list[Card]:
@@ -274,7 +283,7 @@ def _shared(p: PopulationFindings) -> list[Card]:
     first = shared[0]
     return [
         Card(
-            f"The best quarter shares {first.name}",
+            f"The best quarter satisfies {first.name} more often",
             f"{100 * first.best.value:.0f} % of the best satisfy it, {100 * first.others.value:.0f}"
             " % of the others.",
         )

@@ -13,7 +13,12 @@ from designspace.errors import nearest
 from designspace.studies.study_file import FigureEntry, StudyFile
 
 FigureVerdict = Literal[
-    "shown here", "contradicted here", "undecided", "not trained yet", "not tried"
+    "shown here",
+    "shown in part",
+    "contradicted here",
+    "undecided",
+    "not trained yet",
+    "not tried",
 ]
 
 # Keys of a claim that name populations.
@@ -167,8 +172,11 @@ def _answer(entry: FigureEntry, judged: Mapping[str, Evidence]) -> FigureAnswer:
         verdict = "not trained yet"
     elif "contradicted" in verdicts:
         verdict = "contradicted here"
+    elif verdicts <= {"supported", None}:
+        whole = None not in verdicts and not entry.partly
+        verdict = "shown here" if whole else "shown in part"
     else:
-        verdict = "shown here" if verdicts == {"supported"} else "undecided"
+        verdict = "undecided"
     return FigureAnswer(entry.figure, entry.shows, verdict, evidence, entry.note)
 
 

@@ -227,12 +227,14 @@ class FigureEntry(FilePart):
         claims: Sentences of claims of the reports, `report: sentence` where two reports have it.
             The figure is shown here if all are supported, contradicted here if one is. Of a list of
             claims that ask the same of ever more models, the last that is judged counts.
+        partly: Whether the claims say less than the figure, which is shown in part at most.
         note: What the claims leave out, or why there are none.
     """
 
     figure: Annotated[str, Field(min_length=1, max_length=40, coerce_numbers_to_str=True)]
     shows: Annotated[str, Field(min_length=1, max_length=300)]
     claims: list[_Sentence | list[_Sentence]] = Field(default_factory=list)
+    partly: bool = False
     note: str = ""
 
     @property
@@ -244,6 +246,8 @@ class FigureEntry(FilePart):
     def _check(self) -> "FigureEntry":
         if not self.claims and not self.note:
             raise ValueError("give claims, or a note that says why there are none")
+        if self.partly and not self.note:
+            raise ValueError("partly: true needs a note that says what the claims leave out")
         if [] in self.claims:
             raise ValueError("claims: an empty list")
         return self

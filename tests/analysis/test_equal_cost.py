@@ -14,6 +14,7 @@ from designspace.analysis.headline import narrate
 from designspace.analysis.rank_agreement import rank_agreement
 from designspace.analysis.summary import summarize
 from designspace.errors import InputError
+from designspace.report.verdict_cards import verdict_cards
 from designspace.report.write_report import write_report
 from designspace.runs import Run, Trial, TrialState
 from designspace.stats.intervals import Estimate
@@ -43,6 +44,29 @@ def test_larger_networks_are_warned_about_first_and_compared_at_equal_cost():
     assert summary["warnings"][0] == first
     assert summary["comparisons"][0]["controls"][0]["explains"] is True
     assert "May be explained by" in summary["verdict"]
+
+
+def test_the_first_card_counts_spaces_of_equal_cost_alone():
+    rng = np.random.default_rng(0)
+    small = [sized(rng, name, 1e6, 1.1e6, gain) for name, gain in (("a", 0), ("b", 5))]
+    large = [sized(rng, name, 3e6, 3.3e6, gain) for name, gain in (("c", 5), ("d", 20))]
+    alone, two, all_equal = (
+        verdict_cards(analyze(populations))[0]
+        for populations in ([*small, large[1]], [*small, *large], large)
+    )
+    assert alone.title == "No space is shown to be better"
+    assert alone.sentence.startswith("d has the lowest mean (mean error ")
+    assert alone.sentence.endswith("; the others differ in cost.")
+    assert two.title == all_equal.title == "d is better than c"
+    assert two.sentence.endswith("; no other is of equal cost.")
+    assert "no other" not in all_equal.sentence
+    third = sized(rng, "e", 3e6, 3.3e6, 10)
+    several = verdict_cards(analyze([*small, *large, third]))[0]
+    assert several.title == "d is better than both others of equal cost"
+    assert "over the nearest, e (95 % interval" in several.sentence
+    warning = narrate(analyze([*small, *large, third])).warnings[0]
+    assert "too far apart to compare at equal multiply-adds: " in warning
+    assert "and 3 other pairs" in warning
 
 
 def test_ranges_that_miss_each_other_are_reported_not_dropped():
