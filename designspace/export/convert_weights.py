@@ -18,6 +18,7 @@ from designspace.arch import Model
 from designspace.arch.published_names import timm_name
 from designspace.errors import InputError
 from designspace.export.state_keys import classifier_keys, key_map, key_names, styles_of
+from designspace.export.target import block_ships
 from designspace.export.timm_regnet import has_final_activation
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _AVERAGES = ("state_dict_ema", "model_ema", "ema_state")
 _BGR_STYLES = ("pycls", "mmpretrain")
 _FIRST_CONVOLUTION = "stem.0.weight"
 _CLASSIFIERS = ("fc.", "head.", "classifier.")
-_PREFIX = re.compile(r"^(?:(?:module|model|net|network|backbone|trunk|_orig_mod)\.)+")
+_PREFIX = re.compile(r"^(?:module|model|net|network|backbone|trunk|_orig_mod)\.")
 # Heads that pretraining keeps beside a trunk.
 _HEADS = ("projection_head.", "prototypes.", "heads.")
 # VISSL's sharded trunks group blocks: res4.block3-part0.block3-0.
@@ -86,7 +87,7 @@ def read_weights(
         InputError: It can't be read, keys are unknown, missing or of another shape, values are not
             finite, or outputs would differ from those of the library.
     """
-    state, notes = _find_state(_load(path), path)
+    state, notes = _find_state(_load(path), path, model)
     style = _find_style(state, model, path)
     if style == "timm" and has_final_activation(model):
         raise InputError(
@@ -237,7 +238,7 @@ def _unreadable(path: Path, error: Exception) -> str:
     return "neither a file of torch.save nor a .safetensors file, or damaged"
 
 
-def _find_state(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], list[str]]":
+def _find_state(data: Any, path: Path, model: Model) -> "tuple[dict[str, torch.Tensor], list[str]]":
     """Return the trunk's arrays from what libraries wrap them in, without prefixes, and notes."""
     import torch
 
@@ -255,13 +256,7 @@ def _find_state(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], list[s
     state.pop("n_averaged", None)  # torch.optim.swa_utils.AveragedModel counts its updates
     if not state:
         raise InputError(f"weights: {path} has no arrays")
-    # Where a trunk has a name, arrays beside it are heads.
-    named = [key for key in state if re.match(r"(?:module\.|model\.|_orig_mod\.)*trunk\.", key)]
-    trunk = {
-        _PARTS.sub("", _PREFIX.sub("", key)): state[key]
-        for key in named or state
-        if not _PREFIX.sub("", key).startswith(_HEADS)
-    }
+    trunk = _without_wrappers(state, model)
     notes = []
     if heads or len(trunk) < len(state):
         notes.append("pretraining heads are not part of the trunk and were left out")
@@ -271,17 +266,39 @@ def _find_state(data: Any, path: Path) -> "tuple[dict[str, torch.Tensor], list[s
             "write that entry alone to a file with torch.save"
         )
     for first, prefix in (("encoder.stages.", "regnet."), ("conv1.stem.", "_feature_blocks.")):
-        if any(key.startswith(first) for key in trunk):
+        if block_ships(model) and any(key.startswith(first) for key in trunk):
             trunk = {prefix + key: value for key, value in trunk.items()}
     return trunk, notes
 
 
+def _without_wrappers(state: "dict[str, torch.Tensor]", model: Model) -> "dict[str, torch.Tensor]":
+    """Return the trunk's arrays, without the prefixes of what contains it.
+
+    A plugin may call its own modules by such a prefix: what leaves most of its keys is taken.
+    """
+    levels = [state]
+    while (inner := _without_wrapper(levels[-1])).keys() != levels[-1].keys():
+        levels.append(inner)
+    own = set() if block_ships(model) else set(key_names(model, "torchvision"))
+    return max(reversed(levels), key=lambda level: len(own & level.keys()))
+
+
+def _without_wrapper(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Return arrays without one prefix, and without heads."""
+    # Where a trunk has a name, arrays beside it are heads.
+    named = [key for key in state if key.startswith("trunk.")]
+    return {
+        _PARTS.sub("", _PREFIX.sub("", key)): state[key]
+        for key in named or state
+        if not key.startswith(_HEADS)
+    }
+
+
 def _find_style(state: "Mapping[str, torch.Tensor]", model: Model, path: Path) -> str:
     """Return the style with most of the checkpoint's keys, ignoring the stem's, as in ResNets."""
-    shared = {
-        style: len(set(key_names(model, style)[_STEM_KEYS:]) & set(state))
-        for style in styles_of(model)
-    }
+    styles = styles_of(model)
+    ignored = _STEM_KEYS if len(styles) > 1 else 0
+    shared = {style: len(set(key_names(model, style)[ignored:]) & set(state)) for style in styles}
     best = max(shared, key=shared.__getitem__)
     if not shared[best]:
         regnet = "a RegNet" if model.is_regnet_network else f"{model.name}, in names"
@@ -320,9 +337,9 @@ def _in_our_shapes(
     state: "Mapping[str, torch.Tensor]", model: Model, path: Path
 ) -> "dict[str, torch.Tensor]":
     """Return arrays in our shapes: linear layers become 1x1 convolutions; others must fit."""
-    from designspace.networks import build
+    from designspace.networks import build_on_meta
 
-    expected = {key: array.shape for key, array in build(model, device="meta").state_dict().items()}
+    expected = {key: array.shape for key, array in build_on_meta(model).state_dict().items()}
     result = {
         key: tensor[..., None, None] if (*tensor.shape, 1, 1) == expected[key] else tensor
         for key, tensor in state.items()

@@ -31,7 +31,7 @@ from designspace.stats.intervals import proportion
 _ABOUT = (
     "error: top-1 in percent on the validation split after the last epoch; interval: Wilson's 95 % "
     "for that split's size. The best of many looks better than it is: the interval does not allow "
-    "for the choice."
+    "for the choice. drawn: its settings in training, where the space draws any."
 )
 _FRONT = (
     "rank: by cost; cost: in seconds or bytes where measured; frequency: share of the bootstrap "
@@ -89,11 +89,13 @@ def export_best(
     options = ExportOptions(None, verify, outputs, nearest)
     models, run, name = best_models(study, count, population)
     data = None if run is None else run.data()
+    draws = {} if run is None else run.recipe_draws()
     about = {"study": str(study), "population": name, "about": _ABOUT}
     entries = [
         {
             **{"rank": best.rank, "id": best.id, "index": best.index, "error": best.error},
             **_interval(best.error, None if data is None else data.val_images),
+            **_drawn(draws, best.index),
         }
         for best in models
     ]
@@ -149,12 +151,13 @@ def export_pareto(
     options = ExportOptions(None, verify, outputs, nearest)
     trade_off = one_trade_off(load_results(run), against, setting)
     (front,) = trade_off.populations
-    ids, data = run.population().ids, run.data()
+    ids, data, draws = run.population().ids, run.data(), run.recipe_draws()
     entries = [
         {
             **{"rank": rank, "id": ids[index], "index": index, "error": error},
             **_interval(error, None if data is None else data.val_images),
             **{"cost": cost, "frequency": round(frequency, 3)},
+            **_drawn(draws, index),
         }
         for rank, (index, cost, error, frequency) in enumerate(
             zip(
@@ -231,3 +234,10 @@ def _interval(error: float, images: int | None) -> dict[str, Any]:
         return {"interval": None, "images": None}
     wrong = proportion(round(error / 100 * images), images)
     return {"interval": [round(100 * end, 3) for end in (wrong.low, wrong.high)], "images": images}
+
+
+def _drawn(draws: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return the settings that a model drew for its training, where its space draws any."""
+    values = {name: float(drawn[index]) for name, drawn in draws.items()}
+    settings = {name: int(v) if v.is_integer() else v for name, v in values.items()}
+    return {"drawn": settings} if settings else {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from designspace.arch import Model
 from designspace.arch.model_file import model_text, write_model
-from designspace.errors import InputError
+from designspace.errors import InputError, first_line
 from designspace.export import onnx_graph, torchscript, verify
 from designspace.export.convert_weights import Weights, read_weights, write_safetensors
 from designspace.export.identifiers import describe
@@ -18,11 +18,12 @@ from designspace.export.manifest import (
     earlier_records,
     file_record,
     remove_earlier_files,
+    remove_file,
     write_manifest,
 )
 from designspace.export.pycls_config import PYCLS
 from designspace.export.state_keys import STYLES, classifier_keys, rename
-from designspace.export.target import Target, differences
+from designspace.export.target import Target, block_ships, differences
 from designspace.export.target_registry import MODEL_YAML, ONNX, TARGETS, TORCHSCRIPT, find_target
 from designspace.io.atomic_write import make_folder, make_output_folder, write_text
 
@@ -186,10 +187,20 @@ def write_targets(
     check_model_file(folder, model_text(model))
     job.write_model(model, make_output_folder(folder))
     for target in targets:
+        written = len(job.files)
         try:
             job.run(target)
         except InputError as error:
             job.refused[target.name] = str(error)
+        except Exception as error:
+            if block_ships(model):
+                raise
+            # A plugin's network may do what a file can't hold, such as draw random numbers.
+            job.remove(written)
+            job.refused[target.name] = (
+                f"{target.name}: the file of {model.name} was removed, as its verification "
+                f"failed: {first_line(error)}"
+            )
     return Exported(
         model, folder, tuple(job.files), tuple(job.reports), tuple(job.notes), job.refused
     )
@@ -228,6 +239,12 @@ class _Job:
         write_model(model, folder / "model.yaml")
         self.files.append(folder / "model.yaml")
 
+    def remove(self, kept: int) -> None:
+        """Remove all files but the first ones."""
+        for path in self.files[kept:]:
+            remove_file(path, self.folder)
+        del self.files[kept:]
+
     def run(self, target: Target) -> None:
         """Write and verify one target."""
         if self.options.verify:
@@ -264,10 +281,11 @@ class _Job:
                 f"{self.model.skeleton.channels}. These support any number: {others}"
             )
         if not (self.model.is_regnet_network or target.any_network):
+            code = "torchvision (as Python code), " if block_ships(self.model) else ""
             raise InputError(
                 f"{target.name} supports RegNets: RegNet's block, ReLU, a 3x3 stem and no head; "
-                f"{self.model.name} has {_network_kind(self.model)}. torchvision (as Python code), "
-                "onnx, torchscript and model.yaml support any of our networks"
+                f"{self.model.name} has {_network_kind(self.model)}. {code}onnx, torchscript and "
+                "model.yaml support it"
             )
         left_out = self.model.body.se_ratio > 0 and not all(map(all, self.model.squeeze_widths))
         if left_out and target is not PYCLS and self.model.is_regnet_network:
@@ -421,10 +439,10 @@ def _complete(weights: Weights, model: Model) -> "dict[str, torch.Tensor]":
     """Add what a checkpoint may lack: a classifier, to compare with, and BatchNorm's counters."""
     import torch
 
-    from designspace.networks import build
+    from designspace.networks import build_on_meta
 
     state = dict(weights.state)
-    for key, expected in build(model, device="meta").state_dict().items():
+    for key, expected in build_on_meta(model).state_dict().items():
         if key not in state:
             state[key] = torch.full(expected.shape, 0.01, dtype=expected.dtype)
     return state

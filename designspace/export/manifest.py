@@ -116,7 +116,7 @@ def remove_earlier_files(
         elif file_record(path, out)["sha256"] != record["sha256"]:
             changed.append(record["path"])
         else:
-            _remove(path, out)
+            remove_file(path, out)
             removed.append(record["path"])
     notes = {
         "removed, as an earlier export wrote them": removed,
@@ -140,8 +140,12 @@ def earlier_records(out: Path) -> Iterator[dict[str, str]]:
             yield {"path": path, "sha256": checksum}
 
 
-def _remove(path: Path, out: Path) -> None:
-    """Remove a file, and the folders up to `out` that it leaves empty."""
+def remove_file(path: Path, out: Path) -> None:
+    """Remove a file, and the folders up to `out` that it leaves empty.
+
+    Raises:
+        InputError: It can't be removed.
+    """
     try:
         path.unlink()
         for folder in path.relative_to(out).parents[:-1]:

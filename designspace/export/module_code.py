@@ -11,7 +11,7 @@ from torch import nn
 from designspace.arch import Model
 from designspace.errors import InputError
 from designspace.export.identifiers import describe, identifier
-from designspace.networks import build
+from designspace.networks import build_on_meta
 from designspace.networks.layers import (
     ChannelScale,
     Gelu,
@@ -21,6 +21,7 @@ from designspace.networks.layers import (
     SqueezeExcitation,
 )
 from designspace.networks.staged_network import StagedNetwork
+from designspace.networks.strided_projection import StridedProjection
 
 _HEAD = '''
 from collections import OrderedDict
@@ -80,8 +81,9 @@ def module_code(model: Model) -> str:
     Raises:
         InputError: The network has modules other than those of the blocks that ship.
     """
-    network = build(model, device="meta")
-    if not isinstance(network, StagedNetwork):
+    network = build_on_meta(model)
+    layers = [module for part in network.children() for module in part.modules()]
+    if type(network) is not StagedNetwork or not all(map(_is_writable, layers)):
         raise InputError(
             f"torchvision: {model.name} is made of {model.body.block} blocks, whose code is their "
             "own; onnx, torchscript and model.yaml support them"
@@ -102,30 +104,64 @@ def module_code(model: Model) -> str:
     return "\n".join(lines)
 
 
+def _is_writable(module: nn.Module) -> bool:
+    """Whether the text can say what a module and its forward pass are."""
+    if isinstance(module, nn.Sequential):
+        return type(module).forward is nn.Sequential.forward
+    return type(module) in (*_LAYERS, Residual)
+
+
+def _options(module: Any, **usual: Any) -> str:
+    """Return the arguments of a layer that are not as usual."""
+    return "".join(
+        f", {name}={getattr(module, name)!r}"
+        for name, value in usual.items()
+        if getattr(module, name) != value
+    )
+
+
+def _bias(module: Any) -> str:
+    return "" if module.bias is not None else ", bias=False"
+
+
 def _conv(module: Any) -> str:
-    sizes = ", ".join(map(str, (module.kernel_size[0], module.stride[0], module.padding[0])))
-    more = "" if module.groups == 1 else f", groups={module.groups}"
-    more += "" if module.bias is not None else ", bias=False"
-    return f"({module.in_channels}, {module.out_channels}, {sizes}{more})"
+    sides = (module.kernel_size, module.stride, module.padding)
+    sizes = ", ".join(repr(side[0] if len(set(side)) == 1 else side) for side in sides)
+    more = _options(module, dilation=(1, 1), groups=1, padding_mode="zeros")
+    return f"({module.in_channels}, {module.out_channels}, {sizes}{more}{_bias(module)})"
+
+
+def _batch_norm(module: Any) -> str:
+    more = _options(module, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True)
+    return f"nn.BatchNorm2d({module.num_features}{more})"
+
+
+def _max_pool(module: Any) -> str:
+    more = _options(module, dilation=1, return_indices=False, ceil_mode=False)
+    return f"nn.MaxPool2d({module.kernel_size}, {module.stride}, {module.padding}{more})"
 
 
 def _inplace(module: Any) -> str:
     return "(inplace=True)" if module.inplace else "()"
 
 
-# How each kind of layer is written; the first that fits counts.
+# How each kind of layer is written. Subclasses may do anything else in their forward pass.
 _LAYERS: dict[type[nn.Module], Callable[[Any], str]] = {
     PatchConv: lambda m: f"PatchConv{_conv(m)}",
     nn.Conv2d: lambda m: f"nn.Conv2d{_conv(m)}",
-    nn.BatchNorm2d: lambda m: f"nn.BatchNorm2d({m.num_features})",
+    StridedProjection: lambda m: f"nn.Conv2d{_conv(m)}",
+    nn.Linear: lambda m: f"nn.Linear({m.in_features}, {m.out_features}{_bias(m)})",
+    nn.BatchNorm2d: _batch_norm,
     LayerNorm2d: lambda m: f"LayerNorm2d({m.normalized_shape[0]}, eps={m.eps})",
     ChannelScale: lambda m: f"ChannelScale({m.weight.shape[0]})",
     Gelu: lambda m: "nn.GELU()",
     nn.ReLU6: lambda m: f"nn.ReLU6{_inplace(m)}",
     nn.ReLU: lambda m: f"nn.ReLU{_inplace(m)}",
     nn.SiLU: lambda m: f"nn.SiLU{_inplace(m)}",
-    nn.MaxPool2d: lambda m: f"nn.MaxPool2d({m.kernel_size}, {m.stride}, {m.padding})",
-    nn.AdaptiveAvgPool2d: lambda m: "nn.AdaptiveAvgPool2d(1)",
+    nn.Sigmoid: lambda m: "nn.Sigmoid()",
+    nn.Identity: lambda m: "nn.Identity()",
+    nn.MaxPool2d: _max_pool,
+    nn.AdaptiveAvgPool2d: lambda m: f"nn.AdaptiveAvgPool2d({m.output_size})",
     SqueezeExcitation: lambda m: (
         f"SqueezeExcitation({m.fc1.in_channels}, {m.fc1.out_channels}, "
         f"activation=nn.{type(m.activation).__name__.replace('Gelu', 'GELU')})"
@@ -145,7 +181,7 @@ def _expression(module: Any, indent: int) -> str:
             parts.append(f"activation={_expression(module.activation, indent + 4)}")
         return "Residual(" + "".join(f"\n{pad}{part}," for part in parts) + end
     if isinstance(module, nn.Sequential):
-        children = dict(module.named_children())
+        children = dict(module._modules)  # named_children() leaves out repeated ones
         if list(children) == [str(i) for i in range(len(children))]:
             items = [_expression(child, indent + 4) for child in children.values()]
             return "nn.Sequential(" + "".join(f"\n{pad}{item}," for item in items) + end
@@ -153,5 +189,4 @@ def _expression(module: Any, indent: int) -> str:
         entries = [f'"{key}": {_expression(child, indent + 8)}' for key, child in children.items()]
         inner = "".join(f"\n{deeper}{entry}," for entry in entries)
         return f"nn.Sequential(\n{pad}OrderedDict({{{inner}\n{pad}}}){end}"
-    write = next(write for kind, write in _LAYERS.items() if isinstance(module, kind))
-    return write(module)
+    return _LAYERS[type(module)](module)

@@ -164,12 +164,12 @@ def key_names(model: Model, style: str) -> list[str]:
 
 def classifier_keys(model: Model) -> tuple[str, ...]:
     """Return the classifier's keys among our own names; none where a network has no classifier."""
-    from designspace.networks import build
+    from designspace.networks import build_on_meta
     from designspace.networks.classifier import classifier_path
 
     if model.is_regnet_network:
         return tuple(f"fc.{leaf}" for leaf in _DENSE)
-    network = build(model, device="meta")
+    network = build_on_meta(model)
     try:
         path = classifier_path(network, model)
     except InputError:
@@ -186,11 +186,11 @@ def styles_of(model: Model) -> tuple[str, ...]:
 
 def _other_keys(model: Model, style: str) -> list[str]:
     """List the state keys of a network that is no RegNet, in our own names or in timm's."""
-    from designspace.networks import build
+    from designspace.networks import build_on_meta
 
     if style not in styles_of(model):
         raise InputError(f"{style} has no names for the weights of {model.name}")
-    keys, kind = list(build(model, device="meta").state_dict()), timm_class(model)
+    keys, kind = list(build_on_meta(model).state_dict()), timm_class(model)
     return timm_keys(kind, model, keys) if style == "timm" and kind else keys
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from designspace.arch import Body, Model
+from designspace.arch import BOTTLENECK, Body, Model, is_shipped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +43,11 @@ class Target:
     weights: Callable[[Model], str] | None = None
     any_channels: bool = False
     any_network: bool = False
+
+
+def block_ships(model: Model) -> bool:
+    """Return whether a model's block comes with this package; others may be any code."""
+    return model.body.block == BOTTLENECK or is_shipped(model.body.block)
 
 
 def differences(model: Model, other: Model) -> list[str]:

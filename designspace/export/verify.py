@@ -15,7 +15,7 @@ from designspace.arch import Model
 from designspace.errors import InputError, shortened
 from designspace.export.read_model import read_model_file
 from designspace.export.state_keys import rename
-from designspace.export.target import Target
+from designspace.export.target import Target, block_ships
 
 if TYPE_CHECKING:
     import torch
@@ -103,11 +103,11 @@ def verify_structure(
     Raises:
         RuntimeError: They differ: a bug of ours.
     """
-    from designspace.networks import build
+    from designspace.networks import build_on_meta
     from designspace.networks.count_cost import measure
 
     size = (model.skeleton.resolution, model.skeleton.channels)
-    rebuilt, ours = measure(theirs, *size), measure(build(model, device="meta"), *size)
+    rebuilt, ours = measure(theirs, *size), measure(build_on_meta(model), *size)
     for name in ("spatial", "layers", "params", "flops", "acts"):
         if getattr(rebuilt, name) != getattr(ours, name):
             values = (shortened(str(getattr(one, name)), 200) for one in (rebuilt, ours))
@@ -158,9 +158,13 @@ def compare_outputs(
 
 def our_network(model: Model, state: "dict[str, torch.Tensor]") -> "nn.Module":
     """Build our network around arrays, without copying them."""
+    import torch
+
     from designspace.networks import build
 
-    network: nn.Module = build(model, device="meta")
+    # A plugin's network may have tensors beside its state, which need values.
+    with torch.random.fork_rng(devices=[]):
+        network: nn.Module = build(model, device="meta" if block_ships(model) else "cpu")
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
 

@@ -1,5 +1,5 @@
 """Torch networks of models."""
 
-from designspace.networks.build import build, fuse_for_cpu
+from designspace.networks.build import build, build_on_meta, fuse_for_cpu
 
-__all__ = ["build", "fuse_for_cpu"]
+__all__ = ["build", "build_on_meta", "fuse_for_cpu"]

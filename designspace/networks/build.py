@@ -53,6 +53,21 @@ def build(
     return network
 
 
+def build_on_meta(model: Model) -> Any:
+    """Build a network on `meta`, to read its modules and state keys.
+
+    One that can't be built or run there, as a plugin's may be, is built on the CPU before.
+
+    Raises:
+        InputError: As of `build`.
+    """
+    try:
+        return build(model, device="meta")
+    except InputError:
+        with torch.random.fork_rng(devices=[]):
+            return build(model).to("meta")
+
+
 def fuse_for_cpu(network: nn.Module, model: Model) -> None:
     """Let a CPU train a network faster, in place, unless its block is a plugin's.
 

@@ -184,6 +184,7 @@ def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
         errors = [entry["error"] for entry in manifest["models"]]
         assert errors == sorted(errors)
         for entry in manifest["models"]:
+            assert "drawn" not in entry
             assert len(entry["files"]) == 3
             for file in entry["files"]:
                 content = (out / file["path"]).read_bytes()
@@ -195,6 +196,25 @@ def test_the_best_of_a_run_with_a_manifest(study, cli, tmp_path):
     assert [m["id"] for m in json.loads(first)["models"]] == [
         m["id"] for m in json.loads(second)["models"]
     ]
+
+
+def test_the_manifest_has_the_settings_that_each_model_drew(tmp_path):
+    lr = {"distribution": "log_uniform", "low": 0.05, "high": 0.8}
+    epochs = {"distribution": "choice", "values": [2, 3]}
+    space = {"name": "drawn", "parent": "RegNetX@8", "reason": "A test."}
+    space["recipe"] = {"lr": lr, "epochs": epochs}
+    run = ds.sample(space, n=3, flops="180K:220K", out=tmp_path / "run")
+    for i in range(3):
+        run.record(i, error=40.0 - i)
+    ds.analyze([run]).save(tmp_path / "findings")
+    ds.export_best(run, 2, "model.yaml", tmp_path / "best")
+    ds.export_best(tmp_path / "findings", 2, "model.yaml", tmp_path / "best-of-findings")
+    ds.export_pareto(run, "model.yaml", tmp_path / "front")
+    draws = run.recipe_draws()
+    for folder in ("best", "best-of-findings", "front"):
+        for entry in json.loads((tmp_path / folder / "manifest.json").read_text())["models"]:
+            assert entry["drawn"] == {key: draws[key][entry["index"]] for key in ("lr", "epochs")}
+            assert isinstance(entry["drawn"]["epochs"], int)
 
 
 def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):
