@@ -38,6 +38,7 @@ _RESERVED = (
     # Settings of the training that a space draws, and other columns of tables.
     *("stages", "lr", "weight_decay", "label_smoothing", "epochs", "batch_size", "se_ratio"),
     *("status", "seed", "split", "reason", "device", "latency", "memory"),
+    *("population", "name", "space", "counted", "rank", "latency_low", "latency_high"),
 )
 _Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
@@ -104,9 +105,11 @@ class Block:
     share: `resolution` (pixels),
     `channels` of the image, `classes`, `stem_width` (channels), `stem_stride`, `strides` (one a
     stage) and `stage_resolutions()`, the side of the map after the stem, then after each stage.
-    It returns a `Cost(flops, params, acts)` of three int64 arrays (n,): multiply-adds of
-    convolutions and linear layers with their bias additions, learnable numbers, and output elements
-    of convolutions and linear layers; of whole networks, stem and classifier included.
+    It returns a `Cost(flops, params, acts)` of three int64 arrays (n,): multiply-adds of all
+    convolutions and matrix products, those of attention too (half of what torch's `FlopCounterMode`
+    counts), with the bias additions of convolutions and linear layers; learnable numbers; and
+    output elements of convolutions and linear layers. They are of whole networks, stem and
+    classifier included.
 
     `network(model, zero_init_residual)` builds one network in torch. `model` is a `Model`:
     `model.skeleton` as above, and `model.body` with tuples of one value a stage: `depths`, `widths`
@@ -205,7 +208,8 @@ def installed_blocks() -> tuple[list[str], list[str]]:
     Returns:
         The usable names, RegNet's first, and why each of the others can't be used.
     """
-    usable, problems = [BOTTLENECK, *_SHIPPED, *sorted(_registered)], []
+    # A plugin file that imports a block that ships registers it too.
+    usable, problems = [BOTTLENECK, *_SHIPPED, *sorted(_registered.keys() - _SHIPPED)], []
     installed = {entry.name for entry in metadata.entry_points(group=_GROUP)}
     for name in sorted(installed - set(_registered)):
         try:

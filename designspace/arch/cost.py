@@ -2,7 +2,9 @@
 
 Convention (DDS table 2, pycls): `flops` are multiply-adds of convolutions and linear layers plus
 one addition for each bias element they produce; `acts` are the output elements of convolutions and
-linear layers; `params` are all learnable numbers, BatchNorm included.
+linear layers; `params` are all learnable numbers, BatchNorm included. Of blocks of one's own,
+`flops` have the multiply-adds of all matrix products, those of attention too: half of what torch's
+`FlopCounterMode` counts.
 """
 
 from dataclasses import dataclass

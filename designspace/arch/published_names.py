@@ -90,9 +90,9 @@ def published_model(name: str) -> Model:
             if key.startswith("tf_"):
                 origin = (_TIMM_NAME, key.partition(".")[0])
                 model = replace(model, provenance=(*model.provenance, origin))
-            return model.at(int(side) if side else None, _classes(key, name))
+            return model.at(int(side) if side else _side(key), _classes(key, name))
     try:
-        return published(_catalog_name(key) or name)
+        return published(_catalog_name(key) or name).at(_side(key), _classes(key, name))
     except InputError as error:
         raise _unsupported(key, name) or error from None
 
@@ -102,11 +102,17 @@ def timm_name(model: Model) -> str:
     return dict(model.provenance).get(_TIMM_NAME, "")
 
 
+def _side(key: str) -> int | None:
+    """Return the side in pixels that timm's tag of weights ends with, or None for the usual one."""
+    match = re.search(r"\..*in(?:1|12|22)k_(\d{3})$", key)
+    return int(match[1]) if match else None
+
+
 def _classes(key: str, name: str) -> int | None:
     """Return the classes of the weights that a name is of, or None for the network's own."""
-    if re.search(r"(?:-|in)22k$", key):
+    if re.search(r"(?:-|in)22k(?:_\d{3})?$", key):
         return 21841
-    if key.endswith("in12k"):
+    if re.search(r"in12k(?:_\d{3})?$", key):
         return 11821
     # transformers' MobileNets have a class for the background.
     return 1001 if name.strip().lower().startswith("google/mobilenet") else None

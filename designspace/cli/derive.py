@@ -1,10 +1,12 @@
 """`designspace derive`: a network of the wanted cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from designspace.cli.flags import with_flags
 from designspace.cli.options import (
     MODEL_HELP,
     Classes,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def derive(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="The model.yaml to write.")],
     family: Annotated[
         str | None, typer.Option(help="regnetx, or regnety (squeeze-and-excitation).")
@@ -133,10 +136,15 @@ def derive(
         name=name,
     )
     model.save(out)
+    derivation = replace(
+        model.derivation,
+        steps=tuple(with_flags(step, context.command) for step in model.derivation.steps),
+        warnings=tuple(with_flags(text, context.command) for text in model.derivation.warnings),
+    )
     if json_:
-        print(json.dumps(_record(model.derivation, memory_batch, out)))
+        print(json.dumps(_record(derivation, memory_batch, out)))
     else:
-        _show(model.derivation, memory_batch, out)
+        _show(derivation, memory_batch, out)
 
 
 def _record(derivation: "Derivation", batch: int, out: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from designspace.cli.derive import derive
 from designspace.cli.evaluate import evaluate
 from designspace.cli.explain import explain
 from designspace.cli.export import export
+from designspace.cli.flags import with_flags
 from designspace.cli.gather import gather
 from designspace.cli.import_ import import_
 from designspace.cli.measure import measure
@@ -49,10 +50,6 @@ _TYPER_WORDS = {
     r"Input should be a valid number.*": "must be a number",
     r"Input should": "must",
 }
-# An option as library messages write it: "seed is -1; …", download=True, backend='dask'; what is
-# part of a path (results/seed=1/lr=0.1) is none.
-_SUBJECT = re.compile(r"([a-z][a-z_]*) (?:is|has|needs) ")
-_ARGUMENT = re.compile(r"(?<![\w/.:=,-])([a-z][a-z_]*)=('[^']*'|\"[^\"]*\"|\w*)(?![\w/=-]|\.\w)")
 
 
 class _Terminated(KeyboardInterrupt):
@@ -113,31 +110,6 @@ class _Commands(TyperGroup):
                 what = before if before in options else f"the value after {before}"
                 raise InputError(f"{what} is empty; give a value, or leave it out")
         return name, command, words
-
-
-def with_flags(error: InputError, command: Any) -> str:
-    """Return an error's message with the command's flags in place of Python arguments."""
-    flags = {
-        parameter.name.rstrip("_"): max(parameter.opts, key=len)
-        for parameter in getattr(command, "params", ())
-        if parameter.opts[0].startswith("-")
-    }
-
-    def flag(name: str) -> str | None:
-        return flags.get(name) or flags.get(name.removesuffix("s")) or flags.get(f"{name}s")
-
-    def option(match: re.Match[str]) -> str:
-        name, value = flag(match[1]), match[2].strip("'\"")
-        if name is None:
-            return match[0]
-        return name if value in ("True", "") else f"{name} {value}"
-
-    text = _ARGUMENT.sub(option, str(error))
-    subject = _SUBJECT.match(text)
-    argument = error.argument or (subject[1] if subject else "")
-    if argument and text.startswith(argument) and (name := flag(argument)):
-        text = name + text[len(argument) :]
-    return text
 
 
 app = typer.Typer(

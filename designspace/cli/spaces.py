@@ -20,8 +20,9 @@ def spaces(
 ) -> None:
     """List the design spaces: dimensions, size, parent, and why each was narrowed.
 
-    Sizes are given as the paper counts them (ignoring ties) and exactly. Every space goes with a
-    setting for small images, such as AnyNetXD@16 or mine.yaml@32.
+    Sizes are given as the paper counts them (ignoring ties) and exactly, or as an upper bound where
+    rules of finished networks leave fewer. Every space goes with a setting for small images, such
+    as AnyNetXD@16 or mine.yaml@32.
 
     Examples:
 
@@ -66,6 +67,7 @@ def _record(space: "Space", whole: bool = False) -> dict[str, Any]:
         "dimensions": space.dimensions,
         "size": space.paper_size,
         "exact_size": space.exact_size,
+        "size_is_bound": space.size_is_bound,
         "resolution": space.skeleton.resolution,
         "hash": space.hash,
     }
@@ -80,8 +82,8 @@ def _table(listed: "list[Space]") -> None:
     print(f"{'space':<28}{'dims':>5}{'size (paper)':>14}{'size (exact)':>14}  parent")
     for one in listed:
         print(
-            f"{one.name:<28}{one.dimensions:>5}{one.paper_size:>14.2g}{one.exact_size:>14.3g}"
-            f"  {one.parent or '-'}"
+            f"{one.name:<28}{one.dimensions:>5}{one.paper_size:>14.2g}"
+            f"{'<=' * one.size_is_bound + format(one.exact_size, '.3g'):>14}  {one.parent or '-'}"
         )
         print(textwrap.fill(one.reason, width, initial_indent="    ", subsequent_indent="    "))
 
@@ -91,7 +93,7 @@ def _text(space: "Space") -> str:
 
     header = (
         f"{counted(space.dimensions, 'dimension')}; size as the paper counts "
-        f"{space.paper_size:.2g}, exactly "
+        f"{space.paper_size:.2g}, {'at most' if space.size_is_bound else 'exactly'} "
         f"{space.exact_size:,}; hash {space.hash}"
     )
     header += "".join(f"\nnote: {note}" for note in space.notes)

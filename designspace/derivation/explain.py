@@ -3,7 +3,15 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from designspace.arch import BOTTLENECK, CATALOG, Model, RegNetParams, body_axes, published
+from designspace.arch import (
+    BOTTLENECK,
+    CATALOG,
+    Model,
+    RegNetParams,
+    body_axes,
+    is_shipped,
+    published,
+)
 from designspace.arch.published_names import published_model
 from designspace.derivation.scale_model import scale_model
 from designspace.derivation.scaled_models import fixed_group_width
@@ -29,7 +37,7 @@ def explain(model: Model) -> list[tuple[str, list[str]]]:
 
 
 def trunk_params(model: Model) -> int:
-    """Return a model's parameters without its classifier."""
+    """Return a model's parameters without its classifier, which is linear with a bias."""
     return model.params - (model.output_width + 1) * model.skeleton.classes
 
 
@@ -55,12 +63,14 @@ def _what(model: Model) -> list[str]:
         stages.append("X blocks")
     if body.activation != "relu":
         stages.append(f"activation {body.activation}")
+    params = f"{model.params:,} parameters with {skeleton.classes} classes"
+    # A block of one's own may have a classifier of another kind.
+    if body.block == BOTTLENECK or is_shipped(body.block):
+        params += f", {trunk_params(model):,} without the classifier"
     return [
         f"{'; '.join(stages)}.",
         f"{model.flops:,} multiply-adds at {skeleton.resolution} pixels; "
-        f"{model.params:,} parameters with {skeleton.classes} classes, "
-        f"{trunk_params(model):,} without the classifier; "
-        f"{model.acts:,} activations.",
+        f"{params}; {model.acts:,} activations.",
     ]
 
 

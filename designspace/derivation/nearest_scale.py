@@ -35,7 +35,7 @@ def nearest_scaled(parent: Model, rule: ScalingRule, target: Target) -> tuple[Sc
     for _ in range(3):
         grid = scale(parent, rule, 2.0 ** np.linspace(low, high, _GRID))
         if not len(grid):
-            raise InputError(f"{parent.name} can't be scaled by rule {rule.name!r}")
+            raise InputError(f"{parent.name} can't be scaled by rule {rule.name!r}; try another")
         distance = np.abs(getattr(grid.cost, target.measure) - target.value)
         ties = np.flatnonzero(distance == distance.min())
         best = int(ties[len(ties) // 2])
@@ -68,11 +68,14 @@ def better_rule(parent: Model, rule: ScalingRule, target: Target) -> str | None:
     misses = {}
     for other in RULES.values():
         if other != rule:
-            grid, best = nearest_scaled(parent, other, target)
+            try:
+                grid, best = nearest_scaled(parent, other, target)
+            except InputError:
+                continue
             reached = int(getattr(grid.cost, target.measure)[best])
             misses[other.name] = abs(reached / target.value - 1)
-    name = min(misses, key=misses.__getitem__)
-    if misses[name] > NEAR:
+    name = min(misses, key=misses.__getitem__, default="")
+    if not name or misses[name] > NEAR:
         return None
     return f"rule={name!r} comes within {max(misses[name], 1e-4):.1%}"
 

@@ -219,8 +219,8 @@ def scale_by(parent: Model, rule: ScalingRule, factor: float) -> Model:
     if not len(scaled):
         raise InputError(
             f"{parent.name} scaled by {factor:g} with rule {rule.name!r} gives no model of "
-            f"{parent.skeleton.num_stages} stages with widths up to 100,000; try another factor, "
-            "rule or source"
+            f"{parent.skeleton.num_stages} stages with widths up to 100,000 and group widths that "
+            "divide them; try another factor, rule or source, or give a target"
         )
     return scaled.model(0)
 

@@ -103,7 +103,7 @@ def scale(parent: Model, rule: ScalingRule, factors: FloatArray) -> ScaledModels
     if parent.regnet is None:
         bodies = scale_bodies(parent, depth, width, fixed_group_width(parent))
         scaled = ScaledModels(factors, bodies, None, resolutions, parent)
-        return scaled.take(scaled.countable)
+        return scaled.take(scaled.countable & groups_divide(bodies))
     regnets, in_range = _scaled_regnets(parent, depth, width)
     se = np.full(len(regnets), parent.body.se_ratio)
     bodies, fits = regnets.bodies(parent.skeleton.num_stages, se)
@@ -171,6 +171,14 @@ def scale_bodies(
     widths, groups_ = group_compatible(rounded.astype(np.int64), b, groups.astype(np.int64))
     scaled = BodyBatch(depths, widths, b, groups_, np.full(len(depths), old.se_ratio))
     return of_the_block_of(old, scaled)
+
+
+def groups_divide(bodies: BodyBatch) -> NDArray[np.bool_]:
+    """Return which bodies have group widths that divide the 3x3's, as `Body` demands, (n,).
+
+    Group compatibility can't grant it to a ratio below 1 other than 1/n.
+    """
+    return np.asarray((bodies.inner_widths % bodies.group_widths == 0).all(axis=1))
 
 
 def fixed_group_width(parent: Model) -> int | None:

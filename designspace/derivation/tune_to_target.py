@@ -17,6 +17,7 @@ from designspace.derivation.scaled_models import (
     MAX_DEPTH,
     MAX_WIDTH,
     cost_with_stem,
+    groups_divide,
     of_the_block_of,
     scale_bodies,
     with_stem,
@@ -39,6 +40,8 @@ def tune(model: Model, target: Target, group_unit: int, fixed_group: int | None)
     best = model
     for _ in range(_ROUNDS):
         bodies, regnets, departure = _candidates(model, best, group_unit, fixed_group)
+        if not len(bodies):
+            return best
         reached = getattr(cost_with_stem(bodies, model.skeleton, model), target.measure)
         distance = np.abs(reached / target.value - 1)
         close = distance <= _CLOSE
@@ -75,6 +78,7 @@ def _candidates(
             scaled = getattr(model.regnet, name) + (name == "w_a")
             departure += np.log((getattr(regnets, name) + (name == "w_a")) / scaled) ** 2
     rows = countable(bodies, model.skeleton) & (bodies.widths.max(axis=1) <= MAX_WIDTH)
+    rows &= groups_divide(bodies)
     return bodies.take(rows), None if regnets is None else regnets.take(rows), departure[rows]
 
 

@@ -47,6 +47,7 @@ from designspace.space.axis import (
     log_uniform,
     uniform,
 )
+from designspace.space.body_rules import most_distinct
 from designspace.space.recipe_axis import RecipeAxes
 
 Family = Literal["anynet", "regnet"]
@@ -272,6 +273,7 @@ class SpaceFile(FilePart):
         self._check_total_depth()
         for name, axis in self.axes.items():
             self._check_values(name, axis.axis().values.tolist())
+        self._check_reachable()
         if self.se_ratio and not has_squeeze(self.block):
             raise ValueError(f"se_ratio: {self.block} blocks have none; it must be 0")
         self._check_activations()
@@ -372,6 +374,22 @@ class SpaceFile(FilePart):
             if direction.startswith("strictly") and values < most:
                 raise ValueError(f"monotone.{name}: {values} values can't differ in {most} stages")
 
+    def _check_reachable(self) -> None:
+        """Refuse more distinct values of an axis than one network can have."""
+        shared = self.share if self.family == "anynet" else ["b"]
+        for name, count in self.distinct.items():
+            if self.family == "regnet" and name not in shared:
+                continue  # what its stages have follows from its rule
+            # Widths and group widths are rounded to each other.
+            used = {"w", *body_axes(self.block)} if name in ("w", "g") else {name}
+            values = {axis: self.axes[axis].axis().values for axis in used}
+            most = most_distinct(name, values, shared)
+            if count > most:
+                raise ValueError(
+                    f"distinct.{name}: no network has {count} values, as its axes give it at most "
+                    f"{most}; lower it, or change axes or share"
+                )
+
     def _check_total_depth(self) -> None:
         """Refuse a range that no network of the axes has."""
         if self.total_depth is None:
@@ -398,6 +416,12 @@ class SpaceFile(FilePart):
         if low > most:
             raise ValueError(
                 f"total_depth: low is {low}, but {many} stages have at most {most:g} blocks"
+            )
+        sums = [count * value for count in self.stage_counts for value in values]
+        if "d" in self.share and not any(low <= total <= high for total in sums):
+            raise ValueError(
+                f"total_depth: from {low} to {high} there is no value of axes.d, which the stages "
+                "share, times the number of stages; widen it"
             )
 
     def _distinct_depths(self, stages: int) -> int:

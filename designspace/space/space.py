@@ -182,8 +182,16 @@ class Space:
 
     @property
     def exact_size(self) -> int:
-        """Exact number of settings of the axes, before budgets, caps and a RegNet's stages."""
+        """Exact number of settings of the axes, before budgets, caps and a RegNet's stages.
+
+        `size_is_bound` says where rules of finished bodies leave fewer.
+        """
         return sum(map(self._exact_size, self._sized_stages))
+
+    @property
+    def size_is_bound(self) -> bool:
+        """Whether rules of finished bodies, such as `distinct`, make the sizes upper bounds."""
+        return bool(self.body_rules)
 
     @property
     def _sized_stages(self) -> tuple[int, ...]:
@@ -384,7 +392,7 @@ class Space:
         return data | {"low": kept[0], "high": kept[-1]}
 
     def __repr__(self) -> str:
-        axes = ", ".join(f"{name} {axis}" for name, axis in self.axes.items())
+        axes = ", ".join(f"{name} {self._axis_values(name)}" for name in self.axes)
         return (
             f"Space({self.name!r}, {self.family}, {counted(self.dimensions, 'dimension')}, "
             f"{self.paper_size:.2g} networks at {self.skeleton.resolution} pixels: {axes})"
@@ -393,7 +401,7 @@ class Space:
     def _repr_html_(self) -> str:
         """Render name, reason, sizes and axes as HTML, for notebooks."""
         rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{axis}</td>"
+            f"<tr><th>{html.escape(name)}</th><td>{self._axis_values(name)}</td>"
             f"<td>{len(axis)}</td><td>{html.escape(self._axis_rule(name))}</td></tr>"
             for name, axis in self.axes.items()
         )
@@ -401,11 +409,14 @@ class Space:
             f"<p><b>{html.escape(self.name)}</b>: {html.escape(self.reason)}</p>"
             f"<p>{counted(self.dimensions, 'dimension')}, {self.paper_size:.3g} "
             f"networks as DDS counts them "
-            f"({float(self.exact_size):.3g} exactly)</p>"
+            f"({'at most' if self.size_is_bound else 'exactly'} {float(self.exact_size):.3g})</p>"
             f"{''.join(f'<p>note: {html.escape(note)}</p>' for note in self.notes)}"
             "<table><tr><th>axis</th><th>range</th><th>values</th><th>stages</th></tr>"
             f"{rows}</table>"
         )
+
+    def _axis_values(self, name: str) -> str:
+        return ", ".join(self.activations) if name == ACTIVATION else str(self.axes[name])
 
     def _axis_rule(self, name: str) -> str:
         if name in self.tie:

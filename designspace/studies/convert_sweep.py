@@ -7,6 +7,7 @@ What a sweep launches and plots is left out; `about` of the study names it.
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from designspace.arch import format_quantity, has_squeeze, parse_quantity
@@ -155,15 +156,31 @@ def convert_sweep(path: str | Path, out: str | Path, *, force: bool = False) -> 
         "populations": populations or {name: {"space": "space.yaml"}},
         "reports": {"report": {"populations": list(populations or [name])}},
     }
-    folder = _output_folder(Path(out), force)
     header = f"Converted from {Path(path).name}, a pycls sweep config."
     # Its limits are no part of a space, which `sample` would draw without them.
     limits = {"n": n, **budget, "seed": study["seed"]}
     call = ", ".join(["'space.yaml'", *(f"{key}={value!r}" for key, value in limits.items())])
     sampling = "" if populations else f"\nThe study samples it by designspace.sample({call})."
-    write_text(folder / "space.yaml", dump_yaml(space, header + sampling))
-    for file, content in (("recipe", recipe), ("study", study)):
-        write_text(folder / f"{file}.yaml", dump_yaml(content, header))
+    texts = [dump_yaml(space, header + sampling), dump_yaml(recipe, header)]
+    contents = dict(zip(_CONVERTED, [*texts, dump_yaml(study, header)], strict=True))
+    _check(contents, path)
+    return _written(contents, _output_folder(Path(out), force))
+
+
+def _check(contents: Mapping[str, str], path: str | Path) -> None:
+    """Raise for a study that can't be loaded, before anything is in the folder of the three."""
+    with TemporaryDirectory() as folder:
+        try:
+            _written(contents, Path(folder))
+        except InputError as error:
+            text = str(error).removeprefix(f"study: {folder}/study.yaml: ")
+            text = text.replace(f"{folder}/", "")
+            raise InputError(f"sweep: {path}: {text}") from None
+
+
+def _written(contents: Mapping[str, str], folder: Path) -> Study:
+    for name, text in contents.items():
+        write_text(folder / name, text)
     return Study.load(folder / "study.yaml")
 
 

@@ -74,7 +74,11 @@ def test_other_names_are_those_of_the_catalog(name, catalog):
     [
         ("convnext_tiny.fb_in1k", "ConvNeXt-T", {}),
         ("timm/convnext_base.fb_in22k", "ConvNeXt-B", {"classes": 21841}),
-        ("convnext_small.in12k_ft_in1k_384", "ConvNeXt-S", {}),
+        ("convnext_small.in12k_ft_in1k_384", "ConvNeXt-S", {"resolution": 384}),
+        ("convnext_tiny.in12k", "ConvNeXt-T", {"classes": 11821}),
+        ("convnext_tiny.fb_in22k_ft_in1k_384", "ConvNeXt-T", {"resolution": 384}),
+        ("regnety_160.sw_in12k", "RegNetY-16GF", {"classes": 11821}),
+        ("timm/regnety_160.sw_in12k_ft_in1k", "RegNetY-16GF", {}),
         ("facebook/convnext-tiny-224", "ConvNeXt-T", {}),
         ("facebook/convnext-large-384-22k-1k", "ConvNeXt-L", {"resolution": 384}),
         ("facebook/convnext-base-224-22k", "ConvNeXt-B", {"classes": 21841}),

@@ -42,6 +42,16 @@ def test_what_spaces_shows_is_a_space_file(cli, tmp_path):
     assert first == again
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("AnyNetXE", ", exactly 817,446,539,520;"), ("AnyNetXE-4widths", ", at most 817,446,539,520")],
+)
+def test_a_size_is_exact_or_a_bound(cli, name, size):
+    assert size in cli("spaces", name).out
+    (record,) = json.loads(cli("spaces", name, "--json").out)
+    assert record["size_is_bound"] is ("most" in size)
+
+
 def test_spaces_works_from_an_empty_folder(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli("spaces").code == 0

@@ -76,6 +76,19 @@ def test_mistakes_are_reported_in_one_line(refused, tmp_path, words, message):
     assert not (tmp_path / "m.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "flagged"),
+    [
+        (("--scale", 1.3), "a target, such as --flops 258.8M, is reached more exactly"),
+        (("--flops", "17.4M", "--rule", "resolution"), "; --rule fast comes within"),
+    ],
+)
+def test_warnings_name_flags(cli, tmp_path, words, flagged):
+    command = ("derive", "--from", "RegNetX-200MF", *words, "--out", tmp_path / "m.yaml")
+    assert flagged in cli(*command).out
+    assert flagged in json.loads(cli(*command, "--json").out)["warnings"][0]
+
+
 def test_explain_256gf(cli):
     outcome = " ".join(cli("explain", "RegNetY-256GF").out.split())
     for words in (

@@ -1,8 +1,19 @@
 """What is explained of networks: nothing that their block does not have."""
 
+import numpy as np
 import pytest
 
-from designspace.arch import Model, RegNetParams, published
+from designspace.arch import (
+    Block,
+    Body,
+    Cost,
+    Model,
+    RegNetParams,
+    Skeleton,
+    published,
+    register_block,
+    unregister_block,
+)
 from designspace.derivation.explain import explain
 
 
@@ -35,6 +46,20 @@ from designspace.derivation.explain import explain
 )
 def test_stages_have_what_their_block_has(name, stages):
     assert explain(published(name))[0][1][0] == stages
+
+
+def test_only_a_classifier_that_ships_is_counted():
+    def cost(bodies, skeleton):
+        return Cost(*(np.full(len(bodies), 888),) * 3)
+
+    register_block(Block("mine", "", (), cost, print))
+    try:
+        body = Body((1,), (8,), (1.0,), (1,), block="mine")
+        own = explain(Model("m", body, Skeleton(classes=10, strides=(2,))))[0][1][1]
+    finally:
+        unregister_block("mine")
+    assert own.endswith("; 888 parameters with 10 classes; 888 activations.")
+    assert "27,820,128 without the classifier" in explain(published("ConvNeXt-T"))[0][1][1]
 
 
 def test_a_group_width_that_changes_nothing_is_not_explained():

@@ -136,6 +136,17 @@ def test_a_target_is_reached_within_two_percent_with_group_widths_as_the_parents
     assert new.w_m == pytest.approx(old.w_m, rel=0.13)
 
 
+def test_ratios_below_1_that_no_width_may_fit_are_scaled_where_groups_divide():
+    """pycls' bottleneck multiplier of 2.5: a ratio of 0.4."""
+    body = Body((2,) * 4, (64, 128, 256, 512), (0.4,) * 4, (32,) * 4)
+    parent = Model("parent", body, Skeleton(32, 10, 16, 1, (1, 2, 2, 2)))
+    derived = scale_model(parent, WIDTH, Target("flops", 2.0 * parent.flops)).model
+    assert derived.flops / parent.flops == pytest.approx(2, rel=0.02)
+    assert scale_model(parent, WIDTH, factor=4.0).model.body.widths == (128, 256, 512, 1024)
+    with pytest.raises(InputError, match=r"group widths that divide them; .* give a target"):
+        scale_model(parent, WIDTH, factor=1.3)
+
+
 def test_a_free_body_reaches_its_target_too():
     free = Model("free", published("RegNetY-400MF").body)
     derivation = scale_model(free, WIDTH, Target("flops", 1e9))

@@ -73,6 +73,8 @@ def test_a_folder_grows_without_measuring_again(machine, tmp_path):
     run = ds.sample("RegNetX@32", n=9, latency="3ms±10%", out=tmp_path / "fast", **ON)
     assert run.population().ids[:5] == ids
     assert len(set(machine)) == len(machine) > count
+    with pytest.raises(InputError, match=r"already holds 9 models of this .*sample at least as"):
+        ds.sample("RegNetX@32", n=5, latency="3ms±10%", out=tmp_path / "fast", **ON)
     with pytest.raises(InputError, match="holds another population"):
         ds.sample("RegNetX@32", n=9, latency="4ms±10%", out=tmp_path / "fast", **ON)
 

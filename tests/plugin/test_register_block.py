@@ -79,6 +79,19 @@ def test_a_worker_needs_nothing_but_the_task(tmp_path):
     assert block_for_workers("vanilla") is None
 
 
+def test_a_shipped_block_that_a_plugin_imports_is_listed_once(tmp_path):
+    path = tmp_path / "mine.py"
+    text = (HERE / "inverted_residual.py").read_text()
+    path.write_text(text + "\nfrom designspace.blocks.mbconv import BLOCK as MBCONV\n")
+    try:
+        load_plugin(path)
+        usable, _ = installed_blocks()
+    finally:
+        unregister_block("mbconv")
+    assert sorted(usable) == sorted({*usable})
+    assert {"mbconv", NAME} <= {*usable}
+
+
 def test_models_of_a_plugin_are_trained_by_workers(tmp_path, cli, worker_processes):
     plugin, run = tmp_path / "my block.py", tmp_path / "run"
     plugin.write_text((HERE / "inverted_residual.py").read_text())

@@ -165,6 +165,8 @@ AXIS = {"name": "t", "about": "expansion", "low": 1, "high": 12}
         ({"name": "w"}, "'w' can't name an axis"),
         ({"name": "error"}, "'error' can't name an axis"),
         ({"name": "lr"}, "'lr' can't name an axis"),
+        ({"name": "population"}, "'population' can't name an axis"),
+        ({"name": "counted"}, "'counted' can't name an axis"),
         ({"name": "t2"}, "'t2' can't name an axis.* does not end with a digit"),
         ({"name": 3}, "3 can't name an axis"),
         ({"about": None}, "axis t: about is null; it must be text"),

@@ -191,6 +191,11 @@ STEPS = {"distribution": "choice", "values": [8, 16]}
             {"total_depth": {"low": 9, "high": 12}, "d": STEPS},
             "no value of axes.d, which has 8 to 16, is from 9 to 12",
         ),
+        (
+            "AnyNetXC@8",
+            {"total_depth": {"low": 5, "high": 7}, "share": ["d"]},
+            "from 5 to 7 there is no value of axes.d, which the stages share",
+        ),
     ],
 )
 def test_a_total_depth_that_no_network_has_is_refused(space, changes, message):
@@ -205,11 +210,60 @@ def test_a_total_depth_that_no_network_has_is_refused(space, changes, message):
         ("AnyNetXC@8", {"total_depth": {"low": 24}}),
         ("AnyNetXC@8", {"total_depth": {"high": 10}, "monotone": {"d": "strictly_decreasing"}}),
         ("AnyNetXC@8", {"total_depth": {"high": 2}, "stages": [2, 4]}),
+        ("AnyNetXC@8", {"total_depth": {"low": 5, "high": 8}, "share": ["d"]}),
         ("RegNetX@8", {"total_depth": {"low": 16, "high": 30}, "d": STEPS}),
     ],
 )
 def test_a_total_depth_that_a_network_just_has_is_accepted(space, changes):
     assert load_space(space).narrow(name="m", reason="r", **changes).total_depth
+
+
+W, B, G = ({"distribution": "choice", "values": v} for v in ([72, 88], [1, 4], [16, 8]))
+FEW = {"axes": {"w": W, "b": B, "g": G}}
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "most"),
+    [
+        ("AnyNetXA@8", {"b": [1, 2, 4], "distinct": {"b": 4}}, 3),
+        ("AnyNetXA@8", {"share": ["b"], "distinct": {"b": 2}}, 1),
+        ("AnyNetXA@8", {"share": ["w"], "distinct": {"w": 4}}, 3),
+        ("AnyNetXA@8", {"share": ["w", "b", "g"], "distinct": {"w": 2}}, 1),
+        ("AnyNetXA@8", {**FEW, "share": ["b", "g"], "distinct": {"w": 3}}, 2),
+        ("AnyNetXA@8", {"block": "vanilla", "share": ["w"], "distinct": {"w": 2}}, 1),
+        ("RegNetX@8", {"distinct": {"b": 2}}, 1),
+    ],
+)
+def test_more_distinct_values_than_a_network_has_are_refused(space, changes, most):
+    ((name, count),) = changes["distinct"].items()
+    with pytest.raises(InputError, match=f"{name}: no network has {count} .* at most {most}; "):
+        load_space(space).narrow(name="m", reason="r", **changes)
+    fewer = {**changes, "distinct": {name: most}}
+    assert load_space(space).narrow(name="m", reason="r", **fewer).distinct == {name: most}
+
+
+def test_rounding_gives_a_shared_width_several_values():
+    """A w of 72 becomes 64 or 72, one of 88 becomes 64, 88 or 96: by group width and ratio."""
+    free = load_space("AnyNetXA@32").narrow(name="m", reason="r", **FEW, share=["w"])
+    most = max(len({*row}) for row in sample(free, 300).population.bodies.widths.tolist())
+    assert most > 1
+    assert free.narrow(name="n", reason="r", distinct={"w": most}).distinct == {"w": most}
+    with pytest.raises(InputError, match=f"at most {most}; "):
+        free.narrow(name="n", reason="r", distinct={"w": most + 1})
+
+
+def test_rules_of_finished_bodies_make_a_size_a_bound():
+    plain, ruled = load_space("AnyNetXE"), load_space("AnyNetXE-4widths")
+    assert (plain.size_is_bound, ruled.size_is_bound) == (False, True)
+    assert plain.exact_size == ruled.exact_size
+    assert "(exactly 8.17e+11)" in plain._repr_html_()
+    assert "(at most 8.17e+11)" in ruled._repr_html_()
+
+
+def test_activations_are_shown_by_name():
+    space = load_space("AnyNetXA").narrow(name="m", reason="r", activation=["silu", "relu"])
+    assert repr(space).endswith("activation relu, silu)")
+    assert "<th>activation</th><td>relu, silu</td>" in space._repr_html_()
 
 
 def test_an_unknown_block_is_one_mistake():

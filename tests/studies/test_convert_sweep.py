@@ -344,6 +344,15 @@ def test_mistakes_are_refused_with_the_key_and_what_is_right(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_study_that_can_not_be_loaded_is_not_written(refused, tmp_path):
+    epochs = {"TYPE": "value_sampler", "VALUES": [2, 20]}
+    sweep = write(tmp_path, changed(BEST, "SETUP/SAMPLERS/OPTIM.MAX_EPOCH", epochs))
+    message = refused("convert", sweep, "--out", tmp_path / "sweep")
+    assert f"sweep: {sweep}: populations.best: recipe: best" in message
+    assert "warmup_epochs is 4; it must be below epochs, 2" in message
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_networks_without_depths_are_refused(refused, tmp_path):
     data = changed(OPTIM, "SETUP/BASE_CFG/ANYNET/DEPTHS", [])
     message = refused("convert", write(tmp_path, data), "--out", tmp_path / "sweep")
