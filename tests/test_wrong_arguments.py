@@ -80,7 +80,7 @@ STRINGS: list[tuple[str, Callable[[Any], Any]]] = [
     ("out", lambda v: ds.cluster("trunk", v)),
     ("file", lambda v: ds.import_results(v, "out")),
     ("path", lambda v: ds.convert_sweep(v, "out")),
-    ("name", lambda v: ds.load_pretrain_recipe(v)),
+    ("recipe", lambda v: ds.load_pretrain_recipe(v)),
 ]
 
 
@@ -125,7 +125,7 @@ def test_a_number_of_the_wrong_type(name: str, call: Callable[[Any], Any], value
 @pytest.mark.parametrize(("name", "call"), STRINGS)
 @pytest.mark.parametrize("value", [5, MODEL])
 def test_a_string_of_the_wrong_type(name: str, call: Callable[[Any], Any], value: Any) -> None:
-    with pytest.raises(ds.InputError, match=rf"^{name} is .*; it must be a string") as caught:
+    with pytest.raises(ds.InputError, match=rf"^{name} is .*; it must be a (str|name)") as caught:
         call(value)
     assert caught.value.argument == name
 

@@ -8,6 +8,7 @@ import numpy as np
 from designspace.analysis.compare_pairs import PERMUTATIONS
 from designspace.analysis.network_columns import is_network_column
 from designspace.analysis.population_results import PopulationResults
+from designspace.arch import BodyBatch
 from designspace.errors import InputError, counted
 from designspace.stats.arrays import FloatArray, IntArray
 from designspace.stats.intervals import Estimate, spearman_interval
@@ -131,9 +132,10 @@ def paired_differences(
 ) -> FloatArray:
     """Return the errors of the second minus those of the first, model by model, (pairs,).
 
-    Models are paired by their index. All parameters of a pair must agree, but for one: the switch.
-    Of b, g and w several may differ, as each is rounded to fit the others. Where RegNets became
-    AnyNets, or both are AnyNets, their stages are compared.
+    Models are paired by their index. All that determines the errors of a pair must agree, but for
+    the seed and one setting, the switch: of the body, its input, or its training. Of b, g and w
+    several may differ, as each is rounded to fit the others. Where RegNets became AnyNets, or both
+    are AnyNets, their stages are compared.
 
     Raises:
         InputError: The populations are not the same bodies with one switch changed.
@@ -141,7 +143,7 @@ def paired_differences(
     size = min(len(first), len(second))
     both = np.flatnonzero(first.counted[:size] & second.counted[:size])
     stages = _differing_stages(first, second, both)
-    differing = stages or set()
+    differing = (stages or set()) | _other_switches(first, second, both)
     for name in first.parameters.keys() & second.parameters.keys():
         if stages is not None and is_network_column(name):
             continue
@@ -155,6 +157,35 @@ def paired_differences(
             f"changed: models of the same index differ in {names}"
         )
     return np.asarray(second.errors[both] - first.errors[both])
+
+
+def _other_switches(
+    first: PopulationResults, second: PopulationResults, rows: IntArray
+) -> set[str]:
+    """Return what else than stages differs: the rest of the bodies, input, recipe and images."""
+    one, two, names = first.provenance, second.provenance, set()
+    if one.recipe and two.recipe:
+        ignored = ("name", "about", "resolution", "pad")  # the input's
+        names |= {name for name in one.recipe | two.recipe if name not in ignored}
+        names = {name for name in names if one.recipe.get(name) != two.recipe.get(name)}
+    if one.splits and two.splits and one.splits != two.splits:
+        names.add("validation images")
+    if first.skeleton is not None and second.skeleton is not None:
+        names |= {"input"} if first.skeleton != second.skeleton else set()
+    if first.bodies is not None and second.bodies is not None:
+        a, b = first.bodies.take(rows), second.bodies.take(rows)
+        switches = {
+            "block": a.block != b.block,
+            "se_ratio": not np.array_equal(a.se_ratios, b.se_ratios),
+            "activation": not np.array_equal(_activations(a), _activations(b)),
+        }
+        names |= {name for name, differ in switches.items() if differ}
+    return names
+
+
+def _activations(bodies: BodyBatch) -> IntArray:
+    codes = bodies.activations
+    return np.zeros(len(bodies), np.int64) if codes is None else codes
 
 
 def _differing_stages(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from designspace.analysis.population_results import MISSING, PopulationResults
+from designspace.analysis.population_results import MISSING, PopulationResults, same_seed
 from designspace.analysis.rank_agreement import Repeatability, repeatability
 from designspace.analysis.trial_accounting import counted_models
 from designspace.stats.arrays import FloatArray
@@ -68,7 +68,7 @@ def _same_but_for_seeds(first: PopulationResults, second: PopulationResults) -> 
         and one.splits == two.splits
         and one.seeds
         and two.seeds
-        and one.seeds != two.seeds
+        and not same_seed(first, second)
     )
 
 

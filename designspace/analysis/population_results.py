@@ -186,6 +186,14 @@ class PopulationResults:
         )
 
 
+def same_seed(first: PopulationResults, second: PopulationResults) -> bool:
+    """Return whether two runs were trained with the same seed, as far as they record it."""
+    one, two = first.provenance, second.provenance
+    if one.seed is not None and two.seed is not None:
+        return one.seed == two.seed
+    return one.seeds == two.seeds
+
+
 def numbered(ids: Sequence[str]) -> list[tuple[str, int]]:
     """Number equal ids: populations with recipes of their own may repeat a network."""
     seen: Counter[str] = Counter()

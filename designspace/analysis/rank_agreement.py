@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from designspace.analysis.population_results import PopulationResults, numbered
+from designspace.analysis.population_results import PopulationResults, numbered, same_seed
 from designspace.errors import InputError, counted
 from designspace.io.serialization import significant
 from designspace.stats.arrays import FloatArray, check_probability
@@ -112,18 +112,20 @@ def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> Ra
         raise InputError("runs: rank agreement needs two or more runs of the same models", "runs")
     check_probability(level)
     first, *others = runs
-    same = [run for run in others if first.trained_like(run)]
+    # On other images the errors differ by more than the seed.
+    alike = [r.provenance.splits == first.provenance.splits and first.trained_like(r) for r in others]
+    same = [run for run, repeats in zip(others, alike, strict=True) if repeats]
     schedules = tuple(
         (run.name, agreement(_common_errors(first, run), level))
-        for run in others
-        if not first.trained_like(run)
+        for run, repeats in zip(others, alike, strict=True)
+        if not repeats
     )
     repeated = (first, *same)
     # First: runs of other models may have equal seeds.
     errors = _common_errors(*repeated) if same else None
     for i, run in enumerate(repeated):
         for before in repeated[:i]:
-            if run.provenance.seeds and run.provenance.seeds == before.provenance.seeds:
+            if run.provenance.seeds and same_seed(before, run):
                 raise InputError(
                     f"{before.name} and {run.name} have the same seeds: they show no variance"
                 )

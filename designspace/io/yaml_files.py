@@ -102,7 +102,7 @@ _PlainLoader.yaml_implicit_resolvers = {
 # YAML 1.1 reads 5e-5 as text, for lack of a point. Without the sign it may be a hash, such as 5e12.
 _FLOAT = re.compile(r"[-+]?[0-9]+[eE][-+][0-9]{1,3}")
 for _kind in (_PlainLoader, _PlainDumper):
-    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))  # type: ignore[no-untyped-call]
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
 def _check_keys(node: yaml.MappingNode) -> None:

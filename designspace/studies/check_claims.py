@@ -107,8 +107,8 @@ class _Check:
             )
         elif self._differ_in_several(first, second):
             yield (
-                f"{place} is paired, but {claim.first} and {claim.second} change different "
-                "settings; compare each with the population that it repeats"
+                f"{place} is paired, but {claim.first} and {claim.second} differ in several "
+                "settings; compare each with a population that differs in one"
             )
         elif pairs < least:
             yield (
@@ -126,11 +126,17 @@ class _Check:
         return seeds and len(trained) == 1 and self._same_models(first, second)
 
     def _differ_in_several(self, first: str, second: str) -> bool:
-        """Return whether each of two populations changes a setting that the other does not."""
-        toggles = [self.file.entry(name).toggle for name in (first, second)]
-        if None in toggles:
-            return False
-        settings = {name for toggle in toggles for name in toggle or {}}
+        """Return whether two populations of the same bodies differ in more than one setting."""
+        one, two = (self.file.entry(name) for name in (first, second))
+        settings = {
+            name
+            for name in {*(one.toggle or {}), *(two.toggle or {})}
+            if (one.toggle or {}).get(name) != (two.toggle or {}).get(name)
+        }
+        if self.file.epochs_of(one) != self.file.epochs_of(two):
+            settings.add("epochs")
+        if self.file.val_of(one) != self.file.val_of(two):
+            settings.add("val")
         return len(settings) > 1 and not settings <= ROUNDED_TOGETHER
 
     def _same_bodies(self, first: str, second: str) -> bool:

@@ -146,8 +146,19 @@ class _StudyCheck:
     def _order(self) -> Iterator[str]:
         """Check that errors are measured before models are chosen by them."""
         trained: dict[str, int] = {}
+        begun: dict[str, int] = {}  # with those whose models are chosen
+        written: set[str] = set()
         for step in self.file.ordered_steps():
             entries = {name: self.file.populations[name] for name in step.populations}
+            for name, entry in entries.items():
+                space = str(entry.space).partition("@")[0]
+                refined = self._refined.get(space)
+                there = space in written or (self.folder / space).is_file()
+                if refined is not None and not there:
+                    yield (
+                        f"populations.{name}.space: {space} is written once {refined} is trained; "
+                        f"train {name} in a later entry of steps"
+                    )
             for name, entry in entries.items():
                 if entry.models is None:
                     n = step.n or self.file.own_size(name)
@@ -162,6 +173,17 @@ class _StudyCheck:
                         f"models of {entry.same_as}; train these in the same step or an earlier "
                         "one, or set among"
                     )
+            begun |= trained | {name: self.file.size(name) for name in entries}
+            for refinement in self.file.refinements:
+                n = self.file.size(refinement.run)
+                if begun.get(refinement.population, 0) >= n:
+                    written.add(refinement.space)
+                    begun[refinement.run] = n
+
+    @cached_property
+    def _refined(self) -> dict[str, str]:
+        """The population that is refined to each space."""
+        return {entry.space: entry.population for entry in self.file.refinements}
 
     @cached_property
     def _recipe(self) -> Recipe:
@@ -187,7 +209,7 @@ class _StudyCheck:
 
     def _load_space(self, entry: PopulationEntry) -> Space | None:
         space = str(entry.space)
-        if space.partition("@")[0] in {refined.space for refined in self.file.refinements}:
+        if space.partition("@")[0] in self._refined:
             return None
         return study_space(self.path, space, self.file.axes_of(entry))
 

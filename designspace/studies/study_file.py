@@ -455,10 +455,16 @@ class StudyFile(FilePart):
         return self.entry(name).n or self.base(name).n or self.n
 
     def ordered_steps(self) -> list[StepEntry]:
-        """Return the steps, and one of all populations that no step names."""
+        """Return the steps, and one of all populations that no step names.
+
+        Those of them in spaces of refinements, which are yet to be written, have a step of their own.
+        """
         named = {name for step in self.steps for name in step.populations}
-        rest = [name for name in self.populations if name not in named]
-        return [*self.steps, *([StepEntry(populations=rest)] if rest else [])]
+        refined = {entry.space for entry in self.refinements}
+        rest: dict[bool, list[str]] = {False: [], True: []}
+        for name in [name for name in self.populations if name not in named]:
+            rest[str(self.base(name).space).partition("@")[0] in refined].append(name)
+        return [*self.steps, *(StepEntry(populations=names) for names in rest.values() if names)]
 
 
 def comparisons(claims: ClaimsFile) -> list[ComparisonClaim]:

@@ -132,7 +132,9 @@ def test_the_command(cli, refused, tmp_path):
     again = shutil.copytree(paths[0], tmp_path / "again")
     assert "short and again have the same seeds" in refused("agree", paths[0], again)
     trials = Run.open(again).trials()
-    (again / "trials.jsonl").unlink()
+    for name in ("trials.jsonl", "recipe.yaml"):
+        (again / name).unlink()
+    Run.open(again).begin_training(trainings["short"][0], replace(data, seed=7))
     Run.open(again).append_trials([replace(trial, seed=7) for trial in trials])
     assert "the same error for each model" in refused("agree", paths[0], again)
     other = tmp_path / "other"

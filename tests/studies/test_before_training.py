@@ -11,6 +11,7 @@ from scipy.stats import ttest_ind
 
 import designspace as ds
 from designspace.analysis.claim_tests import paired, unpaired
+from designspace.analysis.population_results import Provenance
 from designspace.runs import TrialState
 from designspace.studies.plan import DEFAULT_PAIR_SD, DEFAULT_SD
 
@@ -49,7 +50,8 @@ class Errors:
     def __init__(self, errors):
         self.errors = self.counted_errors = errors
         self.counted = np.ones(len(errors), bool)
-        self.parameters, self.bodies = {}, None
+        self.parameters, self.bodies, self.skeleton = {}, None, None
+        self.provenance = Provenance("")
 
     def __len__(self):
         return len(self.errors)

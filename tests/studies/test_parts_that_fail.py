@@ -43,9 +43,15 @@ def test_a_refinement_without_a_constraint_leaves_out_what_depends_on_it(
 
 
 def test_a_space_of_a_refinement_that_comes_later_is_missed(load, train):
-    study = load({"l": {"space": "loop/r.yaml"}}, steps=steps(["l"], ["a"]), refinements=[ROUND])
-    with pytest.raises(ds.InputError, match=r"r\.yaml"):
-        study.run(progress=False)
+    late = {"l": {"space": "loop/r.yaml"}}
+    for order in (steps(["l"], ["a"]), steps(["l", "a"])):
+        message = "l.space: loop/r.yaml is written once a is trained; train l in a later entry"
+        with pytest.raises(ds.InputError, match=message):
+            load(late, steps=order, refinements=[ROUND])
+    assert [step.populations for step in load(late, refinements=[ROUND]).file.ordered_steps()] == [
+        ["a", "x"],
+        ["l"],
+    ]
 
 
 def test_the_page_and_the_other_parts_are_written_before_an_error(load, train, monkeypatch):
@@ -156,7 +162,7 @@ SEVERAL |= {
             "low is 0.0; activation is",
         ),
         ({**BEST, "parameter": "d", "low": "one", "high": "one"}, "low is 'one'; d is a number"),
-        (better("d2", "w16", paired=True), "d2 and w16 change different settings; compare each"),
+        (better("d2", "w16", paired=True), "d2 and w16 differ in several settings; compare each"),
         (better("b1", "w16", paired=True), None),
         (better("x", "d2", paired=True), None),
     ],
