@@ -166,8 +166,11 @@ def _other_switches(
     one, two, names = first.provenance, second.provenance, set()
     if one.recipe and two.recipe:
         ignored = ("name", "about", "resolution", "pad")  # the input's
-        names |= {name for name in one.recipe | two.recipe if name not in ignored}
-        names = {name for name in names if one.recipe.get(name) != two.recipe.get(name)}
+        names |= {
+            name
+            for name in {*one.recipe, *two.recipe}
+            if name not in ignored and one.recipe.get(name) != two.recipe.get(name)
+        }
     if one.splits and two.splits and one.splits != two.splits:
         names.add("validation images")
     if first.skeleton is not None and second.skeleton is not None:

@@ -113,12 +113,12 @@ def rank_agreement(runs: Sequence[PopulationResults], level: float = 0.95) -> Ra
     check_probability(level)
     first, *others = runs
     # On other images the errors differ by more than the seed.
-    alike = [r.provenance.splits == first.provenance.splits and first.trained_like(r) for r in others]
-    same = [run for run, repeats in zip(others, alike, strict=True) if repeats]
+    splits = first.provenance.splits
+    same = [r for r in others if r.provenance.splits == splits and first.trained_like(r)]
     schedules = tuple(
         (run.name, agreement(_common_errors(first, run), level))
-        for run, repeats in zip(others, alike, strict=True)
-        if not repeats
+        for run in others
+        if run not in same
     )
     repeated = (first, *same)
     # First: runs of other models may have equal seeds.

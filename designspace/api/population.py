@@ -280,8 +280,9 @@ def sample(
             with search_progress(progress) as show:
                 result = sample_space(resolved, n, budgets, seed, max_candidates, show)
         except TooFewModels as error:
+            widen = "Widen the budget, ask" if budgets else "Ask"
             raise InputError(
-                f"{error}. Widen the budget, ask for fewer models, or search longer with "
+                f"{error}. {widen} for fewer models, or search longer with "
                 f"max_candidates={10 * max_candidates}"
             ) from None
     models = result.population

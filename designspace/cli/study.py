@@ -104,7 +104,7 @@ def study(
     chosen["cluster_options"] = cluster_option or ()
     if dry_run:
         whole.check_options(data, **chosen)
-        _print(whole, json_)
+        _print(whole, json_, until)
         return
     try:
         page = whole.run(data, **chosen)
@@ -112,22 +112,28 @@ def study(
         stop.args = (f"stopped; `{options.typed_command(context)}` resumes",)
         raise
     if json_:
-        _print(whole, json_=True)
+        _print(whole, True, until)
         return
     if figures := whole.figures().text():
         print(figures)
     for verdict in whole.verdicts():
         print(f"{verdict.report}: {verdict}")
+    for place, extended in (whole.sequential_verdicts() if until else {}).items():
+        for one in extended:
+            print(f"{place}: {one}")
     print(f"page: {page}")
 
 
-def _print(study: "Study", json_: bool) -> None:
-    """Print the plan, and what the reports say about the figures of the paper."""
+def _print(study: "Study", json_: bool, until: str | None) -> None:
+    """Print the plan, and what the reports say about claims and the figures of the paper."""
     import json
 
     if json_:
         verdicts = [vars(verdict) for verdict in study.verdicts()]
         parts = {**study.plan().to_dict(), **study.figures().to_dict(), "verdicts": verdicts}
+        if until:
+            sequential = study.sequential_verdicts()
+            parts["sequential"] = {p: [v.to_dict() for v in of] for p, of in sequential.items()}
         print(json.dumps(parts))
     else:
         print(*filter(None, [study.plan().text(), study.figures().text()]), sep="\n\n")

@@ -1,16 +1,18 @@
 """Claims judged by always-valid tests, so that populations may grow until each is decided."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, takewhile
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from designspace.analysis.claims import ComparisonClaim
+from designspace.errors import counted
 from designspace.runs import Run
 from designspace.stats.arrays import FloatArray
-from designspace.stats.sequential import compare_sequentially
+from designspace.stats.sequential import mean_sequence
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 
@@ -32,6 +34,16 @@ class SequentialVerdict:
     pairs: int
     low: float
     high: float
+
+    def __str__(self) -> str:
+        pairs = counted(self.pairs, "pair")
+        return f"{self.claim.claim}: {self.verdict}, valid at any time ({pairs})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; an end of the sequence is None until there are enough pairs."""
+        ends = {"low": self.low, "high": self.high}
+        finite = {name: end if math.isfinite(end) else None for name, end in ends.items()}
+        return {"claim": self.claim.claim, "verdict": self.verdict, "pairs": self.pairs, **finite}
 
 
 def judge_sequentially(
@@ -67,10 +79,9 @@ def judge_sequentially(
 def _judge(claim: ComparisonClaim, a: FloatArray, b: FloatArray, level: float) -> SequentialVerdict:
     if not len(a):
         return SequentialVerdict(claim, "undecided", 0, -100.0, 100.0)
-    result = compare_sequentially(a, b, level)
-    low, high = float(result.mean.low[-1]), float(result.mean.high[-1])
-    verdict = _verdict(claim, low, high)
-    return SequentialVerdict(claim, verdict, result.pairs, low, high)
+    means = mean_sequence(b - a, level)
+    low, high = float(means.low[-1]), float(means.high[-1])
+    return SequentialVerdict(claim, _verdict(claim, low, high), len(a), low, high)
 
 
 def _verdict(claim: ComparisonClaim, low: float, high: float) -> Verdict:

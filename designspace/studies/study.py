@@ -227,7 +227,7 @@ class Study:
                 names = ", ".join(sorted(lacking))
                 display.note(f"not trained, as the refinement accepted no constraint: {names}")
             if until is not None:
-                self._extend(training, display)
+                display.note(f"not extended any further: {self._extend(training, display)}")
         page = self.folder / "index.html"
         written = any((self.folder / place / SUMMARY_FILE).is_file() for place in self.file.reports)
         if only == "train" and written and page.is_file():
@@ -313,8 +313,8 @@ class Study:
         fixed = [n for n in names if n not in self.file.populations or is_subset(self.file, n)]
         return fixed[0] if fixed else ""
 
-    def _extend(self, training: StudyTraining, display: Display) -> None:
-        """Add models to the populations of undecided claims, until the file's limits."""
+    def _extend(self, training: StudyTraining, display: Display) -> str:
+        """Add models to the populations of undecided claims; return why that ends."""
         for place, claims in self.claims.items():
             for claim in claims.claims:
                 if not isinstance(claim, ComparisonClaim):
@@ -329,7 +329,9 @@ class Study:
             sizes = {name: self._trained(name) for name in targets}
             growing = [name for name, size in sizes.items() if size < targets[name]]
             if not growing:
-                return
+                if targets:
+                    return f"{', '.join(targets)} have as many models as the file allows"
+                return "every claim about populations that can grow is decided"
             smallest = min(sizes[name] for name in growing)
             names = [name for name in growing if sizes[name] < smallest + extension.batch]
             n = min(smallest + extension.batch, *(targets[name] for name in names))
@@ -338,6 +340,7 @@ class Study:
             limits |= {name: number for name, number in there.items() if number < n}
             if min(there.values()) == n:
                 training.run_step(StepEntry(populations=names, n=n))
+        return f"{extension.core_hours:g} core-hours are used up"
 
     def _trained(self, name: str) -> int:
         """Return up to which model a population is trained; an interrupted batch may lack some."""

@@ -457,7 +457,7 @@ class StudyFile(FilePart):
     def ordered_steps(self) -> list[StepEntry]:
         """Return the steps, and one of all populations that no step names.
 
-        Those of them in spaces of refinements, which are yet to be written, have a step of their own.
+        Those of them in spaces of refinements, which are yet to be written, have one of their own.
         """
         named = {name for step in self.steps for name in step.populations}
         refined = {entry.space for entry in self.refinements}

@@ -230,6 +230,19 @@ def test_runs_on_other_images_are_no_seeds_of_one_model():
         rank_agreement([run.first(3) for run in runs[:2]])
 
 
+def test_a_part_of_a_run_is_no_second_seed():
+    rng = np.random.default_rng(3)
+    about = {"recipe": {"name": "r"}, "splits": ("val",), "seed": 0}
+    whole = made_up(rng.normal(50, 1, 9), "whole", **about, seeds=(3, 99))
+    part = made_up(whole.errors, "part", **about, seeds=(3, 42))
+    assert [p.name for p in analyze([whole, part]).populations] == ["whole", "part"]
+    with pytest.raises(InputError, match="whole and part have the same seeds"):
+        rank_agreement([whole, part])
+    other = made_up(whole.errors + 5, "other", recipe={"name": "r"}, splits=("test",), seeds=(7, 9))
+    agreement = rank_agreement([whole, other])
+    assert (agreement.seeds, agreement.schedules[0][0]) == (None, "other")
+
+
 def test_pooled_runs_are_named_with_their_seeds_and_claims_may_name_any(tmp_path):
     rng = np.random.default_rng(9)
     about = {"recipe": {"name": "r"}, "splits": ("val",), "seconds": 60.0}
