@@ -15,6 +15,8 @@ _METRIC = re.compile(
     r"|mse|rmse|mae|bleu|perplexity|ppl|nll|score|reward|value|time|seconds|duration|runtime|latency"
     r"|throughput|timestamp|memory|samples_per_sec)(?:_|$)"
 )
+# Networks of images have more multiply-adds, parameters and activations.
+_LEAST_COST = 1000
 _LABEL = re.compile(r"(?:^|_)(?:seed|number|rank|trial|step|job|job_id|run_id|row)$")
 
 
@@ -50,6 +52,12 @@ def assign_columns(
             if name != cost_name:
                 unit = f" in units of {factor:g}" if factor != 1 else ""
                 notes.append(f"{cost_name}: column {name!r}{unit}")
+            largest = np.nanmax(result[cost_name])
+            if largest < _LEAST_COST:
+                notes.append(
+                    f"{cost_name}: at most {largest:g}; where the unit is another, rename the "
+                    f"column, such as {name}_M or {name}_G"
+                )
     chosen, others = [], []
     for place, (name, values) in enumerate(columns.items()):
         if name in {column for column, _ in cost_of.values()}:

@@ -299,6 +299,11 @@ def _interpret(
     values[np.isinf(values)] = np.nan
     silent = (states == _COMPLETE) & np.isnan(values) & ~diverged
     states = np.where(silent, _FAILED, np.where(diverged, _DIVERGED, states))
+    if diverged.any():
+        notes.append(
+            f"{counted(int(diverged.sum()), 'diverged model')}: counted with the error of chance, "
+            f"{chance:g} %" + ("" if chance < 100 else ", as the number of classes is not stated")
+        )
     if silent.any() and any(parsed.states):
         notes.append(
             f"{counted(int(silent.sum()), 'model')} finished without an error: counted as failed"

@@ -419,6 +419,7 @@ class Run:
             **{key: str(sample[key]) for key in ("seed", "hash") if key in sample},
             "id": population.ids[index],
             "index": str(index),
+            **{name: f"{drawn[index]:.10g}" for name, drawn in self.recipe_draws().items()},
         }
         body = population.bodies.body(index)
         return Model(

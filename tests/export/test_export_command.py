@@ -215,6 +215,11 @@ def test_the_manifest_has_the_settings_that_each_model_drew(tmp_path):
         for entry in json.loads((tmp_path / folder / "manifest.json").read_text())["models"]:
             assert entry["drawn"] == {key: draws[key][entry["index"]] for key in ("lr", "epochs")}
             assert isinstance(entry["drawn"]["epochs"], int)
+    origin = dict(run.model("best").provenance)
+    assert (float(origin["lr"]), origin["epochs"]) == (
+        pytest.approx(draws["lr"][2]),
+        f"{draws['epochs'][2]:g}",
+    )
 
 
 def test_a_run_of_any_name_gives_models_that_can_be_read(study, cli, tmp_path):

@@ -54,6 +54,21 @@ def test_partial_rows_keep_their_values(tmp_path, cli):
     assert cli("analyze", tmp_path / "in", "--out", tmp_path / "out").code == 0
 
 
+def test_what_may_be_meant_otherwise_is_noted(tmp_path):
+    table = "model,error,flops\na,31.5,0.4\nb,nan,0.5\nc,29.9,0.6\n"
+    found, about = imported(tmp_path, table)
+    assert found.errors.tolist() == [31.5, 100, 29.9]
+    assert about.notes == [
+        "1 diverged model: counted with the error of chance, 100 %, as the number of classes is "
+        "not stated",
+        "flops: at most 0.6; where the unit is another, rename the column, such as flops_M or "
+        "flops_G",
+    ]
+    found, about = imported(tmp_path, table.replace("flops", "flops_G"), classes=10)
+    assert about.notes[0].endswith("the error of chance, 90 %")
+    assert found.costs["flops"].tolist() == [4e8, 5e8, 6e8]
+
+
 def test_json_lines_and_a_column_of_names(tmp_path):
     lines = [
         '{"tag": "x", "arch": {"d": 3}, "acc": 70}',

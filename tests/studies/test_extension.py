@@ -73,9 +73,7 @@ def test_models_that_both_sides_chose_are_pairs(load, train):
     assert [verdict.n for verdict in study.verdicts()] == [(3,), (5,)]
 
 
-def test_a_report_without_n_counts_the_files_number_once_populations_are_extended(
-    load, train, cli
-):
+def test_a_report_without_n_counts_the_files_number_once_populations_are_extended(load, train, cli):
     reports = {"r": {"populations": ["a", "x"], "claims": [better("a", "x")]}}
     study = load(n=4, reports=reports, extension={"n": 7, "batch": 3})
     study.run(until="decided", progress=False)
