@@ -1,8 +1,10 @@
 """Find the factor of flops whose scaled model comes nearest to a target cost."""
 
+import math
+
 import numpy as np
 
-from designspace.arch import Model, format_quantity
+from designspace.arch import BOTTLENECK, Model, find_block, format_quantity
 from designspace.arch.unit_suffix import missing_unit
 from designspace.derivation.cost_target import Target
 from designspace.derivation.scaled_models import ScaledModels, scale
@@ -23,7 +25,8 @@ def nearest_scaled(parent: Model, rule: ScalingRule, target: Target) -> tuple[Sc
     """Scale a model to the factor whose cost is nearest to the target.
 
     Cost is a step function of the factor, so a grid from 2^-40 to 2^40 is searched, then twice a
-    finer grid around its best point.
+    finer grid around its best point. Of a block without closed-form cost, whose networks are built
+    to be counted, the grid ends near the factors that the target asks for.
 
     Returns:
         The models of the finest grid, and the index of the nearest.
@@ -32,6 +35,10 @@ def nearest_scaled(parent: Model, rule: ScalingRule, target: Target) -> tuple[Sc
         InputError: No factor gives a valid model.
     """
     low, high = -_OCTAVES, _OCTAVES
+    if parent.body.block != BOTTLENECK and find_block(parent.body.block).cost is None:
+        # Of activations or depth the factor of flops is at most the square.
+        octaves = 2 * math.log2(target.value / target.of(parent))
+        low, high = max(low, min(0, octaves) - 2), min(high, max(0, octaves) + 2)
     for _ in range(3):
         grid = scale(parent, rule, 2.0 ** np.linspace(low, high, _GRID))
         if not len(grid):

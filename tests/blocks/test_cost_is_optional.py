@@ -8,6 +8,7 @@ import pytest
 import designspace as ds
 from designspace.arch import Cost
 from designspace.blocks.mbconv import BLOCK
+from designspace.networks import count_cost
 
 SPACE = {
     "name": "own",
@@ -45,6 +46,20 @@ def test_networks_without_a_cost_are_counted_as_built(use):
     for measure in ("flops", "params", "acts"):
         values = [getattr(p.cost, measure) for p in (counted, closed)]
         assert np.array_equal(*values)
+
+
+def test_few_networks_are_built_to_derive_one(use, monkeypatch):
+    use()
+    (parent,) = ds.sample(SPACE, 1, flops="200K:2M", seed=1)
+    closed = ds.derive(source=parent, flops=2 * parent.flops, rule="depth")
+    built = []
+    counted = count_cost.measured_cost
+    monkeypatch.setattr(
+        count_cost, "measured_cost", lambda *of: [built.append(of[1]), counted(*of)][1]
+    )
+    use(cost=None)
+    assert ds.derive(source=parent, flops=2 * parent.flops, rule="depth").body == closed.body
+    assert max(max(body.depths) for body in built) <= 16 * max(parent.body.depths)
 
 
 @pytest.mark.parametrize("measure", ["flops", "params", "acts"])
