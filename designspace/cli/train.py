@@ -85,9 +85,9 @@ def train(
     """Train every model of one or more runs that has no trial yet, by the same recipe.
 
     Interrupt it at any time: the same command resumes, within a trial too. Run again, it needs no
-    options: data, recipe, split, seed, precision, device, time limit, compile, exact and
-    image results are those of the last time. Several runs take turns, so
-    that whenever you stop, all are equally far. Exits with 1 if every model of a run failed.
+    options but --cache: data, recipe, split, seed, precision, device, time limit, compile, exact
+    and image results are those of the last time. Several runs take turns, so that whenever you
+    stop, all are equally far. Exits with 1 if every model of a run failed.
 
     Examples:
 

@@ -123,13 +123,13 @@ class Trainer:
 
         Args:
             batches: The data.
-            guard: Called before each step; raises an exception to stop.
+            guard: Called before each step and batch; raises an exception to stop.
 
         Raises:
             Diverged: The loss became non-finite.
         """
         self.train_epoch(batches, guard)
-        self.curve.append(self.measure(batches))
+        self.curve.append(self.measure(batches, guard))
 
     def train_epoch(self, batches: Batches, guard: Callable[[], None]) -> None:
         """Train one epoch without measuring the error; see `run_epoch`."""
@@ -249,11 +249,11 @@ class Trainer:
     def _drop_gradients(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
 
-    def measure(self, batches: Batches) -> float:
+    def measure(self, batches: Batches, guard: Callable[[], None] | None = None) -> float:
         """Return the top-1 error in percent on the validation images."""
         network = self._average.network if self._average else self.network
         if not (self._static and batches.resident):
-            self.correct = correct_images(network, batches, self._precision())
+            self.correct = correct_images(network, batches, self._precision(), guard)
             return _error(self.correct)
         if self._validation is None:
             with SETUP:

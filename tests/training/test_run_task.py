@@ -121,9 +121,9 @@ def test_past_its_time_a_trial_fails_and_can_go_on(task, monkeypatch):
     clock = iter(np.arange(0, 10_000, 1.0))
     with monkeypatch.context() as patch:
         patch.setattr(module.time, "monotonic", lambda: float(next(clock)))
-        trial = run_task(replace(task, time_limit=4.5)).trial
+        trial = run_task(replace(task, time_limit=5.5)).trial
     assert trial.state is TrialState.FAILED
-    assert trial.reason == "reached its time limit of 4.5 s in epoch 2 of 3"
+    assert trial.reason == "reached its time limit of 5.5 s in epoch 2 of 3"
     assert len(trial.curve) == 1
     assert run_task(task).trial.curve == undisturbed.curve
 

@@ -175,6 +175,19 @@ def test_the_guard_stops_before_a_step(batches, model, recipe):
     assert len(calls) == 3
 
 
+def test_the_guard_stops_before_a_validation_batch(batches, model, recipe):
+    trainer, calls = Trainer(model, recipe, 0, CPU), []
+
+    def guard():
+        calls.append(1)
+        if len(calls) > batches.steps_per_epoch:
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer.run_epoch(batches, guard)
+    assert trainer.curve == []
+
+
 def test_initial_weights_depend_on_the_seed_and_leave_torch_alone(model, recipe):
     before = torch.random.get_rng_state()
     one, same, other = (Trainer(model, recipe, seed, CPU).network for seed in (1, 1, 2))
