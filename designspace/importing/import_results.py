@@ -89,7 +89,7 @@ def import_results(
         out: The folder to write: import.yaml and models.csv.
         error: Column (or dotted JSON key) of the error; by default it is found.
         accuracy: Column (or dotted JSON key) of the accuracy; the error is 100 % minus it.
-        id: Column (or dotted JSON key) of the models' names; by default it is found.
+        id: Column (or dotted JSON key) of the models' names; by default it is detected.
         scale: "percent" or "fraction" of errors or accuracies; by default it is found.
         classes: Number of classes, for chance error; by default chance is 100 %.
         name: Name of the space; by default the file's.

@@ -47,7 +47,7 @@ def _inherit(
 def read_recipe_data(
     recipe: str | Path | Mapping[str, Any], package: str, what: str
 ) -> tuple[dict[str, Any], str]:
-    """Read a shipped recipe by name, any recipe by the path of its file, or one given as data.
+    """Read a shipped recipe by name, any recipe by the path of its file, or one passed as data.
 
     Files and data may name a `parent`, shipped or another file, and hold only what differs.
 
