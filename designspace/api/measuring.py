@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from designspace import arch, runs
 from designspace.api.model import load_model
 from designspace.api.run import load_run
-from designspace.errors import InputError, check_types, counted
+from designspace.errors import InputError, check_types
 from designspace.io.atomic_write import make_folder, make_output_folder
 from designspace.runs.folder_kind import check_new_run, holds_model
 from designspace.runs.measurements import Measurement, settings_of
+from designspace.runs.space_file import check_extends
 from designspace.space import Budget, Space
 
 if TYPE_CHECKING:
@@ -241,12 +242,7 @@ def sample_within(
                 "out",
             )
         before = folder.population().ids
-        if n < len(before):
-            raise InputError(
-                f"{folder.path} already holds {counted(len(before), 'model')} of this population; "
-                "sample at least as many, or choose another folder",
-                "out",
-            )
+        check_extends(folder.path, len(before), n)
     with (
         progress_bar("stopped; the same call resumes in a folder", progress) as bar,
         nullcontext() if folder is None else folder.lock(),

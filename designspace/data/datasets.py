@@ -5,8 +5,7 @@ import math
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,9 +152,12 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
     from torchvision import datasets
 
     dataset_class: Any = datasets.CIFAR10 if kind == "cifar10" else datasets.CIFAR100
+
+    def load(download: bool) -> list[Any]:
+        return [dataset_class(str(root), train=t, download=download) for t in (True, False)]
+
     try:
-        with _one_download(root) if download else nullcontext():
-            parts = [dataset_class(str(root), train=t, download=download) for t in (True, False)]
+        parts = _downloaded(root, load) if download else load(False)
     except RuntimeError:
         raise InputError(
             f"data is {spec!r}; {kind} is missing or damaged in {root}; download=True fetches it, "
@@ -170,10 +172,14 @@ def _cifar(spec: str, kind: str, root: Path, download: bool) -> Source:
     return Source(spec, tuple(parts[0].classes), train, test)
 
 
-def _one_download(root: Path) -> AbstractContextManager[None]:
-    """Let the workers of a machine wait for the first, which downloads."""
-    make_folder(root)
-    return lock(root / ".lock", f"the downloads in {root}", wait=math.inf)
+def _downloaded(root: Path, load: Callable[[bool], list[Any]]) -> list[Any]:
+    """Load a data set, and download it if it is missing, while other processes wait for it."""
+    try:
+        return load(False)  # the folder of one that is there may be read-only
+    except RuntimeError:
+        make_folder(root)
+        with lock(root / ".lock", f"the downloads in {root}", wait=math.inf):
+            return load(True)
 
 
 def _encoded(spec: str, train: EncodedPart, test: EncodedPart | None = None) -> Source:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
 from designspace.arch import Model, Population, Skeleton, model_name
-from designspace.errors import InputError, check_types, counted
+from designspace.errors import InputError, check_types
 from designspace.io import journal
 from designspace.io.atomic_write import (
     POPULATION_FILE,
@@ -37,7 +37,7 @@ from designspace.runs.measurements import (
     settings_of,
 )
 from designspace.runs.recipe import Recipe, parse_recipe
-from designspace.runs.space_file import read_population, read_space
+from designspace.runs.space_file import check_extends, read_population, read_space
 from designspace.runs.status import RunStatus, unfinished_checkpoints
 from designspace.runs.trial import UNSPECIFIED_SPLIT, Trial, TrialState, check_percent
 from designspace.runs.trial_journal import current_trials, read_trials
@@ -158,12 +158,7 @@ class Run:
                     "choose another folder, or remove that one",
                     "out",
                 )
-            if int(before.get("n", 0)) > now["n"]:
-                raise InputError(
-                    f"{self.path} already holds {counted(before['n'], 'model')} of this "
-                    "population; sample at least as many, or choose another folder",
-                    "out",
-                )
+            check_extends(self.path, int(before.get("n", 0)), now["n"])
         # A process killed between writing the two files leaves exactly `models`.
         elif (
             self.population_file.exists()

@@ -18,6 +18,20 @@ _COSTS = ("flops", "params", "acts")
 _RESTORE = "run the same `designspace sample` again to restore it"
 
 
+def check_extends(path: Path, before: int, n: int) -> None:
+    """Raise unless n models extend a folder that holds some of their population already.
+
+    Raises:
+        InputError: There are more.
+    """
+    if before > n:
+        raise InputError(
+            f"{path} already holds {counted(before, 'model')} of this population; sample at least "
+            "as many, or choose another folder",
+            "out",
+        )
+
+
 class _Budget(BaseModel, extra="allow"):
     measure: str
     low: float = Field(ge=0)

@@ -113,7 +113,7 @@ class DaskWorkers:
         sent = task if self._device is None else replace(task, device=self._device)
         with self._connected():
             future = self._client.submit(
-                *(_importing_runner(), _import("cloudpickle").dumps((_run, self._work, sent))),
+                *(_task_runner(), _import("cloudpickle").dumps((_run, self._work, sent))),
                 key=key,
                 pure=False,
                 workers=workers or None,
@@ -246,7 +246,7 @@ def _scheduler_is_gone() -> InputError:
     return InputError("the Dask scheduler is gone; start it again, then the same call resumes")
 
 
-def _importing_runner() -> Callable[[bytes], tuple[str, str, Outcome | str]]:
+def _task_runner() -> Callable[[bytes], tuple[str, str, Outcome | str]]:
     """Return what runs a pickled task: a function that Dask sends by value, as it is nested.
 
     It returns address and name of the worker, and the outcome, or why the worker can't run tasks:
@@ -341,14 +341,13 @@ def local_cluster(jobs: int, gpus: tuple[str, ...] = (), threads: bool = True) -
     Without threads each trial has a process on a GPU too, as torch.compile needs.
     """
     together = bool(gpus) and threads
-    own_gpus = has_own_gpus(gpus, threads)
     settings: dict[str, Any] = {
         "n_workers": min(jobs, len(gpus)) if together else jobs,
         "threads_per_worker": min(-(-jobs // len(gpus)), MAX_AT_ONCE) if together else 1,
         "dashboard_address": None,
         "silence_logs": logging.CRITICAL,
     }
-    if own_gpus:
+    if has_own_gpus(gpus, threads):
         visible = ",".join(physical_gpu(gpu) for gpu in gpus[: settings["n_workers"]])
         return _import("dask_cuda").LocalCUDACluster(CUDA_VISIBLE_DEVICES=visible, **settings)
     return _import("distributed").LocalCluster(processes=True, **settings)

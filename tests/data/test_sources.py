@@ -146,6 +146,25 @@ def test_cifar_is_downloaded_only_on_request(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_cifar_that_is_there_is_not_downloaded(tmp_path, monkeypatch):
+    there, downloads = tmp_path / "data" / "there", []
+
+    class Cifar:
+        def __init__(self, root, train, download):
+            if download:
+                downloads.append(train)
+                there.touch()
+            if not there.exists():
+                raise RuntimeError("Dataset not found or corrupted.")
+            self.classes, self.targets = ["a", "b"], [0, 1]
+            self.data = np.zeros((2, 32, 32, 3), np.uint8)
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Cifar)
+    for _ in range(2):
+        assert len(load_source("cifar10", True, there.parent).train) == 2
+    assert downloads == [True, False]  # the two parts, once
+
+
 def test_the_held_out_part_is_stratified_fixed_and_disjoint(images):
     source = load_source(f"folder:{images}")
     parts, again = split(source, "held-out"), split(source, "held-out")
